@@ -1,0 +1,1 @@
+"""Pixels in and out: sources and sinks of the built-in formats."""

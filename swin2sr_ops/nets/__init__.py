@@ -1,0 +1,1 @@
+"""The networks in torch: the modules (training, parity) and the tile engine (inference)."""

@@ -1,0 +1,119 @@
+"""Window attention of Swin2SR (Swin V2, cosine) and SwinIR (Swin V1, dot product).
+
+Tokens come as ``(n, P, C)``: n windows of P = window**2 pixels. What depends on weights alone
+(position bias, concatenated qkv bias, clamped logit scale) is one `AttentionConstants`, computed
+anew in every training step and once per loaded model in the tile engine.
+
+Parameter names are those of the official checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["AttentionConstants", "CosineAttention", "DotAttention"]
+
+
+@dataclass(frozen=True)
+class AttentionConstants:
+    """What an attention layer derives from its weights, whatever the pixels are."""
+
+    bias: Tensor  # (1, heads, P, P), added to the logits
+    qkv_bias: Tensor | None  # (3 C,)
+    query_scale: Tensor | float  # (heads, 1, 1) or a number, multiplied into the queries
+
+
+def relative_index(window: int) -> Tensor:
+    """Row of the (2w-1)^2 table for each pair of pixels of a window: ``(P, P)`` int64."""
+    steps = torch.arange(window)
+    row, col = torch.meshgrid(steps, steps, indexing="ij")
+    row, col = row.flatten(), col.flatten()
+    d_row = row[:, None] - row[None, :] + window - 1
+    d_col = col[:, None] - col[None, :] + window - 1
+    return d_row * (2 * window - 1) + d_col
+
+
+def log_coordinates(window: int) -> Tensor:
+    """Log-spaced relative coordinates, ``((2w-1)^2, 2)`` (Swin V2, eq. 4; scaled to 8 as in its code)."""
+    steps = torch.arange(-(window - 1), window, dtype=torch.float32)
+    grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
+    grid = grid * 8 / (window - 1)
+    return torch.sign(grid) * torch.log2(grid.abs() + 1) / math.log2(8)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Softmax attention per window: q, k, v ``(n, h, P, d)`` -> ``(n, P, h d)``; q is scaled already."""
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+    return out.transpose(1, 2).flatten(2)
+
+
+class _WindowAttention(nn.Module):
+    def __init__(self, dim: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.window = window
+        self.proj = nn.Linear(dim, dim)
+
+    def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n, pixels, width = qkv.shape
+        q, k, v = qkv.view(n, pixels, 3, self.heads, width // (3 * self.heads)).permute(2, 0, 3, 1, 4)
+        return q, k, v  # each (n, h, P, d)
+
+
+class CosineAttention(_WindowAttention):
+    """Swin V2 attention: cosine similarity, learned temperature, continuous position bias."""
+
+    def __init__(self, dim: int, heads: int, window: int, qkv_bias: bool = True) -> None:
+        super().__init__(dim, heads, window)
+        self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
+        self.cpb_mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(inplace=True), nn.Linear(512, heads, bias=False))
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        # There is no key bias: cosine similarity would not see most of it.
+        self.q_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
+        self.v_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
+
+    def constants(self) -> AttentionConstants:
+        weight = self.qkv.weight
+        # Built in float32 and cast: the coordinates of the official code are float32 numbers.
+        coordinates = log_coordinates(self.window).to(weight)
+        pixels = self.window**2
+        table = self.cpb_mlp(coordinates)  # ((2w-1)^2, h)
+        bias = table[relative_index(self.window).flatten().to(weight.device)]
+        bias = 16 * torch.sigmoid(bias.view(pixels, pixels, self.heads).permute(2, 0, 1))
+        qkv_bias = None
+        if self.q_bias is not None and self.v_bias is not None:
+            qkv_bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+        scale = self.logit_scale.clamp(max=math.log(100.0)).exp()
+        return AttentionConstants(bias.unsqueeze(0).contiguous(), qkv_bias, scale)
+
+    def forward(self, tokens: Tensor, constants: AttentionConstants, bias: Tensor) -> Tensor:
+        q, k, v = self._split(F.linear(tokens, self.qkv.weight, constants.qkv_bias))
+        q = F.normalize(q, dim=-1) * constants.query_scale
+        k = F.normalize(k, dim=-1)
+        return self.proj(_attend(q, k, v, bias))  # type: ignore[no-any-return]
+
+
+class DotAttention(_WindowAttention):
+    """Swin V1 attention: scaled dot product, a table of position biases."""
+
+    def __init__(self, dim: int, heads: int, window: int, qkv_bias: bool = True) -> None:
+        super().__init__(dim, heads, window)
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.query_scale = (dim // heads) ** -0.5
+
+    def constants(self) -> AttentionConstants:
+        pixels = self.window**2
+        index = relative_index(self.window).flatten().to(self.qkv.weight.device)
+        bias = self.relative_position_bias_table[index].view(pixels, pixels, self.heads).permute(2, 0, 1)
+        return AttentionConstants(bias.unsqueeze(0).contiguous(), self.qkv.bias, self.query_scale)
+
+    def forward(self, tokens: Tensor, constants: AttentionConstants, bias: Tensor) -> Tensor:
+        q, k, v = self._split(F.linear(tokens, self.qkv.weight, constants.qkv_bias))
+        return self.proj(_attend(q * constants.query_scale, k, v, bias))  # type: ignore[no-any-return]

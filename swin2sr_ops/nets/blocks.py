@@ -1,0 +1,146 @@
+"""Swin blocks and the residual stage around them (RSTB), whole-plane form for training and parity.
+
+A plane is ``(B, H, W, C)``: channels last, so that a window's pixels are rows of one matrix.
+Both networks are made of the same block core on ``(n, P, C)`` tokens, which the tile engine calls
+too: training and inference share the arithmetic and differ only in how windows are fetched.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swin2sr_ops.nets.attention import AttentionConstants, CosineAttention, DotAttention
+
+__all__ = ["Mlp", "ResidualStage", "SwinBlock", "residual_conv"]
+
+
+class Mlp(nn.Module):
+    """Linear, GELU (erf), Linear."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))  # type: ignore[no-any-return]
+
+
+class SwinBlock(nn.Module):
+    """Attention and MLP within windows, each with a residual.
+
+    Swin2SR normalises after each branch (res-post-norm, Swin V2), SwinIR before (Swin V1).
+    """
+
+    def __init__(self, dim: int, heads: int, window: int, hidden: int, *, cosine: bool, shift: int, qkv_bias: bool):
+        super().__init__()
+        self.shift = shift
+        self.window = window
+        self.post_norm = cosine
+        self.norm1 = nn.LayerNorm(dim)
+        attention = CosineAttention if cosine else DotAttention
+        self.attn = attention(dim, heads, window, qkv_bias)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, hidden)
+
+    def tokens(self, x: Tensor, constants: AttentionConstants, bias: Tensor) -> Tensor:
+        """The block on windows ``(n, P, C)``; ``bias`` is the position bias, with a border mask where needed."""
+        if self.post_norm:
+            x = x + self.norm1(self.attn(x, constants, bias))
+            return x + self.norm2(self.mlp(x))  # type: ignore[no-any-return]
+        x = x + self.attn(self.norm1(x), constants, bias)
+        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+
+    def forward(self, plane: Tensor) -> Tensor:
+        """The block on a plane ``(B, H, W, C)`` whose sides are multiples of the window."""
+        batch, height, width, dim = plane.shape
+        w = self.window
+        constants = self.attn.constants()
+        bias = constants.bias
+        if self.shift:
+            plane = torch.roll(plane, (-self.shift, -self.shift), (1, 2))
+            mask = _wrap_mask(height, width, w, self.shift).to(bias)  # (nW, 1, P, P)
+            bias = (bias + mask).repeat(batch, 1, 1, 1)
+        x = plane.view(batch, height // w, w, width // w, w, dim).transpose(2, 3).reshape(-1, w * w, dim)
+        x = self.tokens(x, constants, bias)
+        x = x.view(batch, height // w, width // w, w, w, dim).transpose(2, 3).reshape(batch, height, width, dim)
+        return torch.roll(x, (self.shift, self.shift), (1, 2)) if self.shift else x
+
+
+@lru_cache(maxsize=32)
+def _wrap_mask(height: int, width: int, window: int, shift: int) -> Tensor:
+    """Which pixels of a rolled window really were neighbours: 0 or -inf, ``(nW, 1, P, P)``.
+
+    The official code adds -100, which a temperature of 100 can outweigh: pixels of opposite image
+    borders would then see each other. With -inf the networks are what their papers say and a
+    result never depends on the far border; on released weights both give the same numbers.
+    """
+
+    def part(size: int) -> Tensor:
+        label = torch.zeros(size, dtype=torch.int64)
+        label[size - window :] = 1
+        label[size - shift :] = 2
+        return label
+
+    label = part(height)[:, None] * 3 + part(width)[None, :]
+    label = label.view(height // window, window, width // window, window).transpose(1, 2).reshape(-1, window**2)
+    apart = label[:, :, None] != label[:, None, :]
+    mask = torch.zeros(apart.shape).masked_fill_(apart, float("-inf"))
+    return mask.unsqueeze(1)
+
+
+def residual_conv(dim: int, kind: str) -> nn.Module:
+    """The convolution that closes a stage: one 3x3, or the bottleneck of the large models."""
+    if kind == "1conv":
+        return nn.Conv2d(dim, dim, 3, 1, 1)
+    return nn.Sequential(
+        nn.Conv2d(dim, dim // 4, 3, 1, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(dim // 4, dim // 4, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(dim // 4, dim, 3, 1, 1),
+    )
+
+
+class _Blocks(nn.Module):
+    """Holds the blocks under the official name ``residual_group.blocks``."""
+
+    def __init__(self, blocks: list[SwinBlock]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+
+class PatchEmbed(nn.Module):
+    """Per-pixel embedding: a 1x1 convolution (Swin2SR only) and a LayerNorm (at the entrance only)."""
+
+    def __init__(self, dim: int, *, project: bool, normalise: bool) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(dim, dim, 1) if project else None
+        self.norm = nn.LayerNorm(dim) if normalise else None
+
+    def forward(self, plane: Tensor) -> Tensor:
+        """``(..., C)`` -> ``(..., C)``: a 1x1 convolution is a linear layer on channels-last pixels."""
+        if self.proj is not None:
+            plane = F.linear(plane, self.proj.weight.flatten(1), self.proj.bias)
+        return self.norm(plane) if self.norm is not None else plane
+
+
+class ResidualStage(nn.Module):
+    """RSTB: blocks, a convolution, a per-pixel embedding, and the input added."""
+
+    def __init__(self, blocks: list[SwinBlock], dim: int, resi_connection: str, *, project: bool) -> None:
+        super().__init__()
+        self.residual_group = _Blocks(blocks)
+        self.conv = residual_conv(dim, resi_connection)
+        self.patch_embed = PatchEmbed(dim, project=project, normalise=False)
+
+    def forward(self, plane: Tensor) -> Tensor:
+        x = plane
+        for block in self.residual_group.blocks:
+            x = block(x)
+        x = self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.patch_embed(x) + plane  # type: ignore[no-any-return]

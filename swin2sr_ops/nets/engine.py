@@ -1,0 +1,278 @@
+"""The tile engine: one tile of any size, in three feature planes, always in the same fixed cells.
+
+Everything is computed in *cells*: squares of 4 x 4 windows on a grid fixed at the image's first
+pixel (moved by the shift for shifted layers). Each kernel therefore always runs in one shape, and
+each pixel always has the same place in it, whichever tile it is computed for. Kernels of real
+libraries do depend on shape and place (measured, DESIGN.md); this way the result does not.
+
+A block touches only its own windows, so it updates the feature plane in place, cell by cell: no
+full-plane qkv, attention or MLP tensors. After each layer only the cells that later layers look
+at are computed (`Span.needed`), so the halo shrinks on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swin2sr_ops.nets.attention import AttentionConstants
+from swin2sr_ops.nets.blocks import SwinBlock
+from swin2sr_ops.nets.heads import Patch, PatchOps, before_upsample, reconstruct
+from swin2sr_ops.nets.network import SwinNet
+from swin2sr_ops.plan import CELL_WINDOWS, Span, Step, Tile, network_steps
+
+__all__ = ["TileEngine"]
+
+
+class TileEngine:
+    """Runs a network tile by tile.
+
+    Parameters
+    ----------
+    net : SwinNet
+        In evaluation mode, on its device and in its dtype; it must not change afterwards.
+    """
+
+    def __init__(self, net: SwinNet) -> None:
+        self.net = net
+        self.spec = net.spec
+        self.cell = CELL_WINDOWS * net.spec.window
+        with torch.inference_mode():
+            self._constants = {
+                step.path: attrgetter(step.path)(net).attn.constants()
+                for step in network_steps(net.spec)
+                if step.kind == "window"
+            }
+        self._masks: dict[tuple[int, ...], Tensor] = {}
+
+    @torch.inference_mode()
+    def run(self, image: Tensor, tile: Tile) -> dict[str, Tensor]:
+        """Restore one tile.
+
+        Parameters
+        ----------
+        image : Tensor
+            ``(C, rows, columns)``, the tile's read region in 0..1, padded already (`Span.read`).
+        tile : Tile
+            The spans along Y and X.
+
+        Returns
+        -------
+        dict
+            ``image`` ``(C, rows scale, columns scale)`` of the owned pixels, and what else the
+            head gives, at its own scale.
+        """
+        work = _Work(self, image, tile)
+        for index, step in enumerate(network_steps(self.spec)):
+            getattr(work, step.kind)(step, index)
+        return work.results
+
+    def key_mask(self, cuts: tuple[int, int, int, int], like: Tensor) -> Tensor:
+        """Mask for a cell of which ``cuts`` (top, bottom, left, right) pixels lie outside: ``(16, 1, 1, P)``."""
+        if cuts not in self._masks:
+            w, n = self.spec.window, CELL_WINDOWS
+            top, bottom, left, right = cuts
+            inside = torch.zeros(self.cell, self.cell, dtype=torch.bool)
+            inside[top : self.cell - bottom, left : self.cell - right] = True
+            inside = inside.view(n, w, n, w).transpose(1, 2).reshape(n * n, w * w)
+            # A window wholly outside may look at itself: its result is never kept.
+            hidden = ~inside & inside.any(1, keepdim=True)
+            mask = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
+            self._masks[cuts] = mask.to(like)[:, None, None, :]
+        return self._masks[cuts]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of a tile's buffers: where they start, how long they are, where the image ends."""
+
+    span: Span
+    origin: int
+    length: int
+
+    @classmethod
+    def of(cls, span: Span, cell: int, window: int) -> _Axis:
+        # A window of margin in front (shifted cells, convolutions), head cells are two cells wide.
+        origin = span.read[0] // (2 * cell) * (2 * cell) - window
+        end = -(-span.read[1] // (2 * cell)) * (2 * cell) + window
+        shifted = -(-(span.read[1] + window) // cell) * cell + window
+        return cls(span, origin, max(end, shifted) - origin)
+
+    def cells(self, needed: tuple[int, int], side: int, offset: int) -> range:
+        """First pixel of each cell that covers ``needed``, on the grid that starts at ``-offset``."""
+        first = (needed[0] + offset) // side * side - offset
+        return range(first, needed[1], side)
+
+
+class _Work:
+    """The buffers of one tile while it runs; one method per kind of step."""
+
+    def __init__(self, engine: TileEngine, image: Tensor, tile: Tile) -> None:
+        self.engine, self.net, self.spec, self.tile = engine, engine.net, engine.spec, tile
+        self.y, self.x = (_Axis.of(span, engine.cell, engine.spec.window) for span in (tile.y, tile.x))
+        self.ops = PatchOps((tile.y.borders, tile.x.borders))
+        self.like = self.net.conv_first.weight
+        self.image = self._plane(self.spec.channels)  # zero outside: the padding of the first convolution
+        top, left = tile.y.read[0] - self.y.origin, tile.x.read[0] - self.x.origin
+        normal = (image.to(self.like) - self.net.mean[0]) * self.spec.value_range
+        rows, columns = image.shape[-2:]
+        self.image[top : top + rows, left : left + columns] = normal.permute(1, 2, 0)
+        self.source = self.image  # what the next `embed` reads
+        self.first = self._plane(self.spec.dim)
+        self.plane = torch.zeros_like(self.first)
+        self.residual = torch.zeros_like(self.first)
+        self.before_plane: Tensor | None = None
+        self.results: dict[str, Tensor] = {}
+        self._stage = ""
+
+    def _plane(self, channels: int) -> Tensor:
+        return self.like.new_zeros(self.y.length, self.x.length, channels)
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def embed(self, step: Step, index: int) -> None:
+        """First convolution and per-pixel embedding; starts a trunk."""
+        conv = getattr(self.net, step.path)
+        layers = conv if isinstance(conv, nn.Sequential) else [conv]
+        for y, x in self._cells(index):
+            patch = self._convolve(layers, self._patch(self.source, y, x, 1))
+            self._put(self.first, y, x, _last(patch))
+            self._put(self.plane, y, x, self.net.patch_embed(_last(patch)))
+        self._stage = ""
+
+    def window(self, step: Step, index: int) -> None:
+        """A Swin block, in place, one cell of windows at a time."""
+        stage = step.path.rsplit(".residual_group", 1)[0]
+        if stage != self._stage:
+            self.residual.copy_(self.plane)
+            self._stage = stage
+        block: SwinBlock = attrgetter(step.path)(self.net)
+        constants = self.engine._constants[step.path]
+        offset = self.spec.window - step.shift if step.shift else 0
+        for y, x in self._cells(index, offset):
+            self._window_cell(block, constants, y, x)
+
+    def _window_cell(self, block: SwinBlock, constants: AttentionConstants, y: int, x: int) -> None:
+        w, n, side = self.spec.window, CELL_WINDOWS, self.engine.cell
+        top, left = y - self.y.origin, x - self.x.origin
+        cell = self.plane[top : top + side, left : left + side]
+        tokens = cell.view(n, w, n, w, -1).transpose(1, 2).reshape(n * n, w * w, -1)
+        cuts = self._cuts(y, x)
+        bias = constants.bias
+        if any(cuts):
+            bias = bias + self.engine.key_mask(cuts, bias)
+        tokens = block.tokens(tokens, constants, bias)
+        result = tokens.view(n, n, w, w, -1).transpose(1, 2)
+        if any(cuts):
+            self._put(self.plane, y, x, result.reshape(side, side, -1))
+        else:
+            cell.view(n, w, n, w, -1).copy_(result)
+
+    def merge(self, step: Step, index: int) -> None:
+        """The end of a stage: its convolution, embedding, and its input added."""
+        stage = attrgetter(step.path)(self.net)
+        layers = stage.conv if isinstance(stage.conv, nn.Sequential) else [stage.conv]
+        for y, x in self._cells(index):
+            patch = self._convolve(layers, self._patch(self.plane, y, x, step.reach))
+            self._put(self.residual, y, x, stage.patch_embed(_last(patch)), add=True)
+        self.plane, self.residual = self.residual, self.plane
+        self._stage = ""
+
+    def tail(self, step: Step, index: int) -> None:
+        """The end of a trunk: norm, convolution, and the first features added (to them, in place)."""
+        conv = getattr(self.net, step.path)
+        layers = conv if isinstance(conv, nn.Sequential) else [conv]
+        norm = self.net.norm
+        for y, x in self._cells(index):
+            patch = self._patch(self.plane, y, x, step.reach)
+            normal = F.layer_norm(_last(patch), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+            patch = self.ops.blank(Patch(_channels(normal), patch.top, patch.left))
+            self._put(self.first, y, x, _last(self._convolve(layers, patch)), add=True)
+
+    def before(self, step: Step, index: int) -> None:
+        """The features from which both branches of the high-frequency head start."""
+        self.before_plane = self._plane(self.spec.num_feat)
+        for y, x in self._cells(index):
+            patch = before_upsample(self.net, self._patch(self.first, y, x, step.reach), self.ops)
+            self._put(self.before_plane, y, x, _last(patch))
+        self.source = self.before_plane
+
+    def head(self, step: Step, index: int) -> None:
+        """Reconstruction, in cells twice as wide: what it holds is at output resolution."""
+        side = 2 * self.engine.cell
+        for y, x in self._cells(index, side=side):
+            features = self._patch(self.first, y, x, step.reach, side)
+            image = self._patch(self.image, y, x, step.reach, side)
+            before = None
+            if self.before_plane is not None:
+                before = self._patch(self.before_plane, y, x, step.reach, side)
+            found = reconstruct(self.net, features, image, self.ops, before)
+            for name, patch in found.items():
+                self._keep(name, patch, y, x, side)
+
+    # --- fetching and storing ------------------------------------------------------------------
+
+    def _cells(self, index: int, offset: int = 0, side: int = 0) -> Iterator[tuple[int, int]]:
+        side = side or self.engine.cell
+        rows = self.y.cells(self.tile.y.needed[index], side, offset)
+        columns = self.x.cells(self.tile.x.needed[index], side, offset)
+        return ((y, x) for y in rows for x in columns)
+
+    def _patch(self, plane: Tensor, y: int, x: int, reach: int, side: int = 0) -> Patch:
+        side = side or self.engine.cell
+        top, left = y - reach - self.y.origin, x - reach - self.x.origin
+        length = side + 2 * reach
+        return Patch(_channels(plane[top : top + length, left : left + length]), y - reach, x - reach)
+
+    def _convolve(self, layers: Any, patch: Patch) -> Patch:
+        for layer in layers:
+            is_conv = isinstance(layer, nn.Conv2d)
+            patch = self.ops.conv(layer, patch) if is_conv else self.ops.lrelu(patch, layer.negative_slope)
+        return patch
+
+    def _cuts(self, y: int, x: int) -> tuple[int, int, int, int]:
+        """Pixels of the cell that lie outside the image: top, bottom, left, right."""
+        side = self.engine.cell
+        (top, bottom), (left, right) = self.ops.borders
+        return max(top - y, 0), max(y + side - bottom, 0), max(left - x, 0), max(x + side - right, 0)
+
+    def _put(self, plane: Tensor, y: int, x: int, cell: Tensor, add: bool = False) -> None:
+        """Store the part of a cell that lies inside the image; outside must stay zero."""
+        cut = self._cuts(y, x)
+        side = self.engine.cell
+        rows, columns = slice(cut[0], side - cut[1]), slice(cut[2], side - cut[3])
+        top, left = y - self.y.origin, x - self.x.origin
+        target = plane[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
+        if add:
+            target += cell[rows, columns]
+        else:
+            target.copy_(cell[rows, columns])
+
+    def _keep(self, name: str, patch: Patch, y: int, x: int, side: int) -> None:
+        """Crop a head cell to the pixels the tile owns and store it, denormalised."""
+        s = patch.resolution
+        rows = (max(y, self.tile.y.start) * s, min(y + side, self.tile.y.stop) * s)
+        columns = (max(x, self.tile.x.start) * s, min(x + side, self.tile.x.stop) * s)
+        data = patch.data[0, :, rows[0] - patch.top : rows[1] - patch.top, columns[0] - patch.left : columns[1] - patch.left]
+        if name not in self.results:
+            height, width = self.tile.shape
+            self.results[name] = self.like.new_empty(self.spec.channels, height * s, width * s)
+        top, left = self.tile.y.start * s, self.tile.x.start * s
+        target = self.results[name][:, rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left]
+        target.copy_(data).div_(self.spec.value_range).add_(self.net.mean[0])
+
+
+def _channels(plane: Tensor) -> Tensor:
+    """``(H, W, C)`` as ``(1, C, H, W)`` in channels-last memory, without a copy."""
+    return plane.permute(2, 0, 1).unsqueeze(0)
+
+
+def _last(patch: Patch) -> Tensor:
+    """A patch's pixels as ``(H, W, C)``."""
+    return patch.data[0].permute(1, 2, 0)

@@ -1,0 +1,387 @@
+"""Exact tiling as integers: what to read, what to compute after each layer, what to write.
+
+A Swin network sees a bounded neighbourhood and a window grid fixed at the image's first pixel. So
+a tile equals the same pixels of a pass over the whole image if the plan walks its output back
+through the layers: a convolution adds its radius, a window layer snaps the interval outwards to
+its own grid, and nothing crosses the true borders of the padded image. `Span` does that for one
+axis, `TilePlan` for an image. Nothing here imports an array library.
+
+All positions are pixels of the *input* plane, counted from the first pixel of the whole image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Literal
+
+from swin2sr_ops.errors import PlanError
+from swin2sr_ops.spec import ModelSpec
+
+__all__ = ["CELL_WINDOWS", "Span", "Step", "Tile", "TilePlan", "network_steps", "pad_index", "padded_size"]
+
+#: Windows along the side of a cell, the fixed block in which the engine computes everything.
+CELL_WINDOWS = 4
+
+Halo = int | Literal["exact"]
+Interval = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer of the network as the planner and the engine see it.
+
+    ``kind`` says what the engine does (``embed``, ``window``, ``merge``, ``tail``, ``before``,
+    ``head``), ``path`` names the module, ``reach`` is how many pixels further it looks in its
+    input, ``shift`` the phase of a ``window`` layer's grid.
+    """
+
+    kind: str
+    path: str
+    reach: int = 0
+    shift: int = 0
+
+
+@lru_cache(maxsize=64)
+def network_steps(spec: ModelSpec) -> tuple[Step, ...]:
+    """Return the layers of ``spec``'s network in the order in which they run."""
+    steps = _trunk_steps(spec, "conv_first", "layers", "conv_after_body")
+    if spec.upsampler == "pixelshuffle_hf":
+        steps.append(Step("before", "conv_before_upsample", reach=1))
+        steps += _trunk_steps(spec, "conv_first_hf", "layers_hf", "conv_after_body_hf")
+    steps.append(Step("head", spec.upsampler, reach=_head_reach(spec)))
+    return tuple(steps)
+
+
+def _trunk_steps(spec: ModelSpec, first: str, stages: str, last: str) -> list[Step]:
+    radius = 2 if spec.resi_connection == "3conv" else 1  # 3x3, 1x1, 3x3 against one 3x3
+    steps = [Step("embed", first, reach=1)]
+    for i, depth in enumerate(spec.depths):
+        for j in range(depth):
+            shift = spec.window // 2 if j % 2 else 0
+            steps.append(Step("window", f"{stages}.{i}.residual_group.blocks.{j}", shift=shift))
+        steps.append(Step("merge", f"{stages}.{i}", reach=radius))
+    # The high-frequency branch of the official code always ends in a single convolution.
+    steps.append(Step("tail", last, reach=1 if last.endswith("_hf") else radius))
+    return steps
+
+
+def _head_reach(spec: ModelSpec) -> int:
+    """Input pixels that one output pixel of the head sees to each side of its own.
+
+    Walks the head back from the output: a 3x3 convolution adds 1 at its resolution, and going
+    back through an upsampling by r divides by r, rounding up.
+    """
+    ups: dict[str, list[int]] = {
+        "": [],
+        "pixelshuffledirect": [spec.scale],
+    }
+    factors = ups.get(spec.upsampler, [3] if spec.scale == 3 else [2] * (spec.scale.bit_length() - 1))
+    if spec.upsampler in ("", "pixelshuffledirect"):
+        return 1
+    if spec.upsampler == "nearest+conv":
+        reach = 2  # conv_last, conv_hr
+        for r in factors:
+            reach = -(-(reach + 1) // r)  # conv_up after the enlargement
+        return reach + 1  # conv_before_upsample
+    reach = 1  # conv_last
+    for r in factors:
+        reach = -(-reach // r) + 1  # upsample's convolution before each shuffle
+    # conv_before_upsample; the auxiliary head has conv_aux and conv_after_aux as well
+    return reach + (3 if spec.upsampler == "pixelshuffle_aux" else 1)
+
+
+def padded_size(size: int, window: int) -> int:
+    """Smallest multiple of ``window`` that holds ``size`` pixels."""
+    return -(-size // window) * window
+
+
+def pad_index(start: int, stop: int, size: int) -> list[int]:
+    """Source pixel of each pixel in ``[start, stop)``, where pixels from ``size`` on are padding.
+
+    By reflection (the edge is not repeated), as the networks' ``check_image_size`` does; where the
+    image is too small to reflect that far, the value that reflection reached last is repeated.
+    """
+    return [i if i < size else max(2 * (size - 1) - i, 0) for i in range(start, stop)]
+
+
+@dataclass(frozen=True)
+class Span:
+    """One axis of one tile.
+
+    Attributes
+    ----------
+    start, stop : int
+        Pixels the tile owns; ``[start * scale, stop * scale)`` is what it writes.
+    read : (int, int)
+        What enters the network, in the padded image, a multiple of the window at both ends.
+    borders : (int, int)
+        Where the network's image ends: the padded image if exact, else the read interval.
+    needed : tuple of (int, int)
+        For each step, the interval of its output that later steps look at.
+    """
+
+    start: int
+    stop: int
+    size: int
+    scale: int
+    read: Interval
+    borders: Interval
+    needed: tuple[Interval, ...]
+
+    @classmethod
+    def exact(cls, start: int, stop: int, size: int, spec: ModelSpec) -> Span:
+        """The span whose result is that of the whole image."""
+        borders = (0, padded_size(size, spec.window))
+        first, needed = _walk_back((start, stop), borders, spec)
+        return cls(start, stop, size, spec.scale, _snap(first, borders, spec.window, 0), borders, needed)
+
+    @classmethod
+    def approximate(cls, start: int, stop: int, size: int, spec: ModelSpec, halo: int) -> Span:
+        """The span that sees ``halo`` pixels around (a multiple of the window) and no more."""
+        whole = (0, padded_size(size, spec.window))
+        read = _snap((start - halo, stop + halo), whole, spec.window, 0)
+        _, needed = _walk_back((start, stop), read, spec)
+        return cls(start, stop, size, spec.scale, read, read, needed)
+
+    @property
+    def source(self) -> Interval:
+        """Pixels of the real image that must be fetched to fill `read`."""
+        index = pad_index(*self.read, self.size)
+        return min(index), max(index) + 1
+
+    @property
+    def padding(self) -> list[int]:
+        """For each pixel of `read`, its place in `source`."""
+        first = self.source[0]
+        return [i - first for i in pad_index(*self.read, self.size)]
+
+    @property
+    def write(self) -> Interval:
+        """Output pixels this span owns."""
+        return self.start * self.scale, self.stop * self.scale
+
+    def split(self, spec: ModelSpec, exact: bool, halo: int) -> tuple[Span, Span]:
+        """Two spans for the two halves, cut at a multiple of the window."""
+        middle = padded_size((self.start + self.stop) // 2, spec.window)
+        middle = middle if self.start < middle < self.stop else (self.start + self.stop) // 2
+        ends = ((self.start, middle), (middle, self.stop))
+        if exact:
+            a, b = (Span.exact(*end, self.size, spec) for end in ends)
+        else:
+            a, b = (Span.approximate(*end, self.size, spec, halo) for end in ends)
+        return a, b
+
+
+def _snap(interval: Interval, borders: Interval, window: int, shift: int) -> Interval:
+    lo = (interval[0] - shift) // window * window + shift
+    hi = -(-(interval[1] - shift) // window) * window + shift
+    return max(lo, borders[0]), min(hi, borders[1])
+
+
+def _walk_back(out: Interval, borders: Interval, spec: ModelSpec) -> tuple[Interval, tuple[Interval, ...]]:
+    """Interval of the input, and of each step's output, on which ``out`` depends."""
+    needed = []
+    for step in reversed(network_steps(spec)):
+        needed.append(out)
+        if step.kind == "window":
+            out = _snap(out, borders, spec.window, step.shift)
+        else:
+            out = max(out[0] - step.reach, borders[0]), min(out[1] + step.reach, borders[1])
+    return out, tuple(reversed(needed))
+
+
+def receptive_halo(spec: ModelSpec) -> int:
+    """Pixels of context an exact tile needs on each side, as a multiple of the window."""
+    far = 64 * (sum(spec.depths) + 8) * spec.window  # a place that no border reaches
+    span = Span.exact(far, far + spec.window, 2 * far, spec)
+    return max(far - span.read[0], span.read[1] - far - spec.window)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One rectangle of one plane: what a task reads, computes and writes."""
+
+    y: Span
+    x: Span
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Input pixels owned, (rows, columns)."""
+        return self.y.stop - self.y.start, self.x.stop - self.x.start
+
+    def __str__(self) -> str:
+        return f"y={self.y.start}:{self.y.stop} x={self.x.start}:{self.x.stop}"
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """How a plane of ``height`` x ``width`` input pixels is cut, before anything runs.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model, which decides reach, window and scale.
+    height, width : int
+        Size of the plane in input pixels.
+    tile : (int, int)
+        Rows and columns that one task owns, in input pixels.
+    halo : "exact" or int
+        ``"exact"``: the result is that of one pass over the whole plane. A number, a multiple of
+        the window: only so many pixels around are seen, faster and slightly different.
+    itemsize : int
+        Bytes per feature value while computing (4 for float32).
+
+    Raises
+    ------
+    PlanError
+        If the size, tile or halo is impossible.
+    """
+
+    spec: ModelSpec
+    height: int
+    width: int
+    tile: tuple[int, int]
+    halo: Halo = "exact"
+    itemsize: int = 4
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise PlanError(f"The image has no pixels along Y or X ({self.height} x {self.width}): nothing to restore.")
+        if min(self.tile) < 1:
+            raise PlanError(f"Tile {self.tile} must have at least one row and one column.")
+        check_halo(self.halo, self.spec)
+
+    def _spans(self, size: int, tile: int) -> tuple[Span, ...]:
+        ends = [(start, min(start + tile, size)) for start in range(0, size, tile)]
+        if self.halo == "exact":
+            return tuple(Span.exact(*end, size, self.spec) for end in ends)
+        return tuple(Span.approximate(*end, size, self.spec, int(self.halo)) for end in ends)
+
+    @cached_property
+    def rows(self) -> tuple[Span, ...]:
+        """Spans along Y, top to bottom."""
+        return self._spans(self.height, self.tile[0])
+
+    @cached_property
+    def columns(self) -> tuple[Span, ...]:
+        """Spans along X, left to right."""
+        return self._spans(self.width, self.tile[1])
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.columns)
+
+    def __iter__(self) -> Any:
+        return (Tile(y, x) for y in self.rows for x in self.columns)
+
+    @property
+    def over_read(self) -> float:
+        """Pixels read by all tiles, per pixel of the image."""
+        rows = sum(s.source[1] - s.source[0] for s in self.rows)
+        columns = sum(s.source[1] - s.source[0] for s in self.columns)
+        return rows * columns / (self.height * self.width)
+
+    @property
+    def over_compute(self) -> float:
+        """Pixels computed per pixel of the image, averaged over the layers, cells included."""
+        steps = network_steps(self.spec)
+        total = 0
+        for i, step in enumerate(steps):
+            offset = _cell_offset(step, self.spec.window)
+            side = self.cell
+            rows = sum(_cell_cover(s.needed[i], side, offset) for s in self.rows)
+            total += rows * sum(_cell_cover(s.needed[i], side, offset) for s in self.columns)
+        return total / (len(steps) * self.height * self.width)
+
+    @property
+    def cell(self) -> int:
+        """Side of the engine's fixed block, in pixels."""
+        return CELL_WINDOWS * self.spec.window
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory the largest tile takes while it is computed, in bytes (the model's weights not counted)."""
+        rows = max(s.read[1] - s.read[0] for s in self.rows)
+        columns = max(s.read[1] - s.read[0] for s in self.columns)
+        return tile_bytes(self.spec, rows, columns, self.itemsize)
+
+    @property
+    def expected_error(self) -> float | None:
+        """Largest error against the whole image, in fractions of full range; None where it was not measured."""
+        if self.halo == "exact":
+            return 0.0
+        known = {int(k): v for k, v in self.spec.halo_error.items() if int(k) <= self.halo}
+        return known[max(known)] if known else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan's figures as JSON-ready values."""
+        return {
+            "model": self.spec.name,
+            "input": [self.height, self.width],
+            "output": [self.height * self.spec.scale, self.width * self.spec.scale],
+            "tile": list(self.tile),
+            "tiles": len(self),
+            "halo": self.halo,
+            "halo_pixels": receptive_halo(self.spec) if self.halo == "exact" else self.halo,
+            "over_read": round(self.over_read, 4),
+            "over_compute": round(self.over_compute, 4),
+            "peak_bytes": self.peak_bytes,
+            "expected_error": self.expected_error,
+        }
+
+    def __str__(self) -> str:
+        d = self.to_dict()
+        error = self.expected_error
+        told = "none, equals one pass over the whole image" if error == 0 else f"at most about {error} of full range"
+        if error is None:
+            told = "not measured for this model and halo"
+        return "\n".join(
+            [
+                f"model       {d['model']} (x{self.spec.scale})",
+                f"input       {self.height} x {self.width} px -> output {d['output'][0]} x {d['output'][1]} px",
+                f"tiles       {len(self)} of {self.tile[0]} x {self.tile[1]} px",
+                f"halo        {self.halo} ({d['halo_pixels']} px)",
+                f"over-read   {self.over_read:.2f}x, over-compute {self.over_compute:.2f}x",
+                f"memory      {self.peak_bytes / 2**20:.0f} MiB per tile at work",
+                f"error       {told}",
+            ]
+        )
+
+
+def check_halo(halo: Halo, spec: ModelSpec) -> None:
+    """Refuse a halo that is neither ``"exact"`` nor a positive multiple of the model's window."""
+    w = spec.window
+    if halo == "exact" or (isinstance(halo, int) and halo >= w and halo % w == 0):
+        return
+    raise PlanError(
+        f"halo={halo!r} does not fit {spec.name}: give 'exact', or a multiple of its window "
+        f"({w} px), such as {2 * w} or {4 * w}. Off the window grid the error never falls."
+    )
+
+
+def _cell_offset(step: Step, window: int) -> int:
+    """How far the cell grid of a step starts before pixel 0."""
+    return window - step.shift if step.shift else 0
+
+
+def _cell_cover(interval: Interval, side: int, offset: int) -> int:
+    lo = (interval[0] + offset) // side
+    hi = -(-(interval[1] + offset) // side)
+    return (hi - lo) * side
+
+
+def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int) -> int:
+    """Bytes the engine holds for a read region of ``rows`` x ``columns`` pixels.
+
+    Three feature planes (the stage's, its residual, the first features; a fourth of ``num_feat``
+    for the high-frequency head), the network's input, the float output, and the working set of
+    one cell and one head cell. `tests/test_memory.py` holds it against measured peaks.
+    """
+    margin = 3 * CELL_WINDOWS * spec.window
+    pixels = (rows + margin) * (columns + margin)
+    planes = 3 * spec.dim + spec.channels + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
+    output = 2 * spec.channels * spec.scale**2 * rows * columns
+    cell = (CELL_WINDOWS * spec.window) ** 2
+    width = max(spec.heads) * spec.window**2 + int((8 + 2 * spec.mlp_ratio) * spec.dim)
+    head = 4 * cell * 2 * (spec.num_feat * 5 * spec.scale**2 if spec.scale > 1 else spec.dim)
+    return itemsize * (pixels * planes + output + cell * width + head)

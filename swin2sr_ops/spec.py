@@ -1,0 +1,130 @@
+"""What a model is, without loading it: numbers and strings only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from swin2sr_ops.errors import ModelError
+
+__all__ = ["ARCHITECTURES", "UPSAMPLERS", "ModelSpec"]
+
+ARCHITECTURES = ("swin2sr", "swinir")
+
+#: Heads in the words of the official code, with the scales each one has.
+UPSAMPLERS: dict[str, tuple[int, ...]] = {
+    "": (1,),  # denoising, JPEG clean-up: the network adds a residual to its input
+    "pixelshuffle": (2, 3, 4, 8),
+    "pixelshuffledirect": (2, 3, 4, 8),
+    "nearest+conv": (2, 4, 8),
+    "pixelshuffle_aux": (2, 3, 4, 8),
+    "pixelshuffle_hf": (2, 3, 4, 8),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A Swin2SR or SwinIR model as data.
+
+    The defaults are the ones that all released models share; names follow the official
+    constructors (mv-lab/swin2sr ``network_swin2sr.py``, JingyunLiang/SwinIR ``network_swinir.py``).
+
+    Parameters
+    ----------
+    name : str
+        Catalogue name, such as ``"swin2sr-lightweight-x2"``.
+    architecture : {"swin2sr", "swinir"}
+        Which network family.
+    scale : int
+        Output pixels per input pixel along Y and X: 1, 2, 3, 4 or 8.
+    channels : int
+        Image channels that enter and leave together: 1 or 3.
+    dim, depths, heads : int, tuple of int, tuple of int
+        Feature channels; blocks per stage; attention heads per stage.
+    window : int
+        Side of the attention window in pixels: 8, or 7 for the JPEG models.
+    upsampler : str
+        The head, a key of `UPSAMPLERS`.
+    value_range : float
+        ``img_range`` of the official code: 1, or 255 for the JPEG models. It cannot be read from
+        a checkpoint. Pixels always enter as 0..1; the network multiplies by it.
+    task : str
+        What the model is for: ``classical_sr``, ``lightweight_sr``, ``compressed_sr``, ``real_sr``,
+        ``denoise``, ``jpeg``.
+    weights : str
+        Where the weights are: ``""`` (unknown), a path, an URL or ``package:<file>``.
+    sha256, size_bytes : str, int
+        Of the weight file; empty and 0 where not known.
+    provenance, quality, halo_error : dict
+        How it was trained; measured figures; the measured largest error, in fractions of full
+        range, for each approximate halo in pixels (keys are strings, as in JSON).
+    """
+
+    name: str
+    architecture: str = "swin2sr"
+    task: str = "classical_sr"
+    scale: int = 2
+    channels: int = 3
+    dim: int = 180
+    depths: tuple[int, ...] = (6,) * 6
+    heads: tuple[int, ...] = (6,) * 6
+    window: int = 8
+    mlp_ratio: float = 2.0
+    qkv_bias: bool = True
+    patch_norm: bool = True
+    upsampler: str = "pixelshuffle"
+    resi_connection: str = "1conv"
+    num_feat: int = 64
+    value_range: float = 1.0
+    licence: str = ""
+    weights: str = ""
+    sha256: str = ""
+    size_bytes: int = 0
+    advice: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict, hash=False)
+    quality: dict[str, Any] = field(default_factory=dict, hash=False)
+    halo_error: dict[str, float] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        # JSON gives lists where the fields are tuples.
+        object.__setattr__(self, "depths", tuple(int(n) for n in self.depths))
+        object.__setattr__(self, "heads", tuple(int(n) for n in self.heads))
+        for problem in self._problems():
+            raise ModelError(f"Model {self.name!r} cannot be built: {problem}.")
+
+    def _problems(self) -> list[str]:
+        problems = []
+        if self.architecture not in ARCHITECTURES:
+            problems.append(f"architecture {self.architecture!r} is not one of {', '.join(ARCHITECTURES)}")
+        if self.upsampler not in UPSAMPLERS:
+            problems.append(f"upsampler {self.upsampler!r} is not one of {', '.join(map(repr, UPSAMPLERS))}")
+        elif self.scale not in UPSAMPLERS[self.upsampler]:
+            problems.append(f"head {self.upsampler!r} has scales {UPSAMPLERS[self.upsampler]}, not {self.scale}")
+        if self.architecture == "swinir" and self.upsampler in ("pixelshuffle_aux", "pixelshuffle_hf"):
+            problems.append(f"SwinIR has no {self.upsampler!r} head")
+        if self.upsampler == "pixelshuffle_aux" and self.channels != 3:
+            problems.append("the pixelshuffle_aux head takes 3 channels")
+        if len(self.depths) != len(self.heads) or not self.depths:
+            problems.append(f"depths {self.depths} and heads {self.heads} must have one number per stage")
+        if any(heads < 1 or self.dim % heads for heads in self.heads):
+            problems.append(f"dim {self.dim} must be a multiple of the heads {self.heads}")
+        if self.resi_connection not in ("1conv", "3conv"):
+            problems.append(f"resi_connection {self.resi_connection!r} is neither '1conv' nor '3conv'")
+        if self.window < 2 or self.channels < 1:
+            problems.append(f"window {self.window} or channels {self.channels} is too small")
+        return problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
+        """Build from `to_dict`'s result; fields of a newer version are an error that names them."""
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise ModelError(
+                f"Model {values.get('name', '?')!r} has fields this version does not know: "
+                f"{', '.join(unknown)}. Upgrade swin2sr-ops to read it."
+            )
+        return cls(**values)
