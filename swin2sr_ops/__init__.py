@@ -1,0 +1,72 @@
+"""Exact, chunk-wise image restoration with Swin2SR and SwinIR, for images larger than memory.
+
+The names below are loaded when they are first used: importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0.dev0"
+
+_EXPORTS = {
+    "ModelSpec": "spec",
+    "Restorer": "restorer",
+    "RunReport": "run",
+    "TilePlan": "plan",
+    "create_sink": "plugins",
+    "hookimpl": "hookspecs",
+    "list_models": "models",
+    "load_model": "models",
+    "open_source": "plugins",
+    "restore": "lazy",
+    "restore_image": "run",
+    **dict.fromkeys(
+        (
+            "CheckpointError",
+            "DownloadError",
+            "FormatError",
+            "ModelError",
+            "OutputError",
+            "PlanError",
+            "RequestError",
+            "Swin2SROpsError",
+            "TileError",
+        ),
+        "errors",
+    ),
+}
+
+__all__ = ["__version__", *sorted(_EXPORTS)]  # noqa: PLE0604  (names of strings, made above)
+
+if TYPE_CHECKING:
+    from swin2sr_ops.errors import (
+        CheckpointError as CheckpointError,
+        DownloadError as DownloadError,
+        FormatError as FormatError,
+        ModelError as ModelError,
+        OutputError as OutputError,
+        PlanError as PlanError,
+        RequestError as RequestError,
+        Swin2SROpsError as Swin2SROpsError,
+        TileError as TileError,
+    )
+    from swin2sr_ops.hookspecs import hookimpl as hookimpl
+    from swin2sr_ops.lazy import restore as restore
+    from swin2sr_ops.models import list_models as list_models, load_model as load_model
+    from swin2sr_ops.plan import TilePlan as TilePlan
+    from swin2sr_ops.plugins import create_sink as create_sink, open_source as open_source
+    from swin2sr_ops.restorer import Restorer as Restorer
+    from swin2sr_ops.run import RunReport as RunReport, restore_image as restore_image
+    from swin2sr_ops.spec import ModelSpec as ModelSpec
+
+
+def __getattr__(name: str) -> object:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

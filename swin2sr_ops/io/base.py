@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ImageInfo", "ImageSink", "ImageSource", "Region"]
+from swin2sr_ops.errors import FormatError, RequestError
+
+__all__ = [
+    "ImageInfo",
+    "ImageSink",
+    "ImageSource",
+    "Region",
+    "check_axes",
+    "check_block",
+    "check_region",
+    "existing_path",
+    "local_path",
+]
 
 Region = tuple[slice, ...]
 
@@ -115,3 +129,86 @@ class ImageSink(Protocol):
     def abort(self) -> None:
         """Remove what was written."""
         ...
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that ``uri`` (a path or a ``file:`` URL) names; None where it lies elsewhere."""
+    scheme, sep, _ = uri.partition("://")
+    if not sep:
+        return Path(uri).expanduser()
+    return Path(unquote(urlsplit(uri).path)) if scheme == "file" else None
+
+
+def existing_path(uri: str) -> Path | None:
+    """Like `local_path`, but what it names must be there.
+
+    Raises
+    ------
+    FormatError
+        Nothing is there.
+    """
+    path = local_path(uri)
+    if path is not None and not path.exists():
+        raise FormatError(f"There is no file or folder at {uri!r}.")
+    return path
+
+
+def check_axes(axes: str, ndim: int) -> str:
+    """``axes`` in capitals, when they can name ``ndim`` dimensions of an image.
+
+    Raises
+    ------
+    RequestError
+        Another number of letters, a letter twice, no letter, or no Y and X.
+    """
+    axes = axes.upper()
+    if len(axes) != ndim:
+        raise RequestError(f"axes={axes!r} names {len(axes)} dimensions, but the array has {ndim}.")
+    if not axes.isalpha() or len(set(axes)) != ndim or not {"Y", "X"} <= set(axes):
+        raise RequestError(f"axes={axes!r} must be different letters, Y and X among them, such as 'TCZYX' or 'YXS'.")
+    return axes
+
+
+def check_region(region: Region, shape: tuple[int, ...]) -> Region:
+    """``region`` with every start and stop filled in, when it lies inside ``shape``.
+
+    Raises
+    ------
+    RequestError
+        Another number of axes, a step, or bounds outside the image. NumPy would cut such bounds
+        silently, and a tile would land in the wrong place.
+    """
+    if len(region) != len(shape):
+        raise RequestError(f"The region {region} has {len(region)} axes, but the image has {len(shape)}: {shape}.")
+    filled = []
+    for part, n in zip(region, shape, strict=True):
+        start, stop = 0 if part.start is None else part.start, n if part.stop is None else part.stop
+        if part.step not in (None, 1) or not 0 <= start <= stop <= n:
+            raise RequestError(f"The region {region} does not lie inside the image of shape {shape}, or has steps.")
+        filled.append(slice(int(start), int(stop)))
+    return tuple(filled)
+
+
+def check_block(region: Region, block: NDArray[Any], info: ImageInfo, unit: tuple[int, ...]) -> Region:
+    """``region``, filled in, when ``block`` may be written there by one writer among several.
+
+    Raises
+    ------
+    RequestError
+        The block has another shape or dtype, or the region starts or ends inside a write unit:
+        two writers of one chunk lose each other's pixels (law 2).
+    """
+    region = check_region(region, info.shape)
+    shape = tuple(part.stop - part.start for part in region)
+    if block.shape != shape or block.dtype != info.dtype:
+        raise RequestError(
+            f"A block of shape {block.shape} and dtype {block.dtype} was given for a region of shape {shape}"
+            f" in an image of dtype {info.dtype}."
+        )
+    for part, size, step, axis in zip(region, info.shape, unit, info.axes, strict=True):
+        if part.start % step or (part.stop % step and part.stop != size):
+            raise RequestError(
+                f"The region {part.start}:{part.stop} along {axis} cuts a chunk: it must start at a multiple of"
+                f" {step} and end at one, or at the image's end ({size})."
+            )
+    return region

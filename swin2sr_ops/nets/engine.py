@@ -12,8 +12,10 @@ at are computed (`Span.needed`), so the halo shrinks on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -21,11 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin2sr_ops.layers import Step, network_steps
 from swin2sr_ops.nets.attention import AttentionConstants
 from swin2sr_ops.nets.blocks import SwinBlock
 from swin2sr_ops.nets.heads import Patch, PatchOps, before_upsample, reconstruct
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.plan import CELL_WINDOWS, Span, Step, Tile, network_steps
+from swin2sr_ops.nets.workers import for_each, single_thread_kernels
+from swin2sr_ops.plan import CELL_WINDOWS, Span, Tile
 
 __all__ = ["TileEngine"]
 
@@ -68,7 +72,16 @@ class TileEngine:
             ``image`` ``(C, rows scale, columns scale)`` of the owned pixels, and what else the
             head gives, at its own scale.
         """
-        work = _Work(self, image, tile)
+        if self.net.conv_first.weight.device.type != "cpu":
+            return self._run(image, tile, None)
+        with single_thread_kernels() as threads:
+            if threads == 1:
+                return self._run(image, tile, None)
+            with ThreadPoolExecutor(threads, "cells") as pool:
+                return self._run(image, tile, pool)
+
+    def _run(self, image: Tensor, tile: Tile, pool: ThreadPoolExecutor | None) -> dict[str, Tensor]:
+        work = _Work(self, image, tile, pool)
         for index, step in enumerate(network_steps(self.spec)):
             getattr(work, step.kind)(step, index)
         return work.results
@@ -113,7 +126,8 @@ class _Axis:
 class _Work:
     """The buffers of one tile while it runs; one method per kind of step."""
 
-    def __init__(self, engine: TileEngine, image: Tensor, tile: Tile) -> None:
+    def __init__(self, engine: TileEngine, image: Tensor, tile: Tile, pool: ThreadPoolExecutor | None) -> None:
+        self.pool = pool
         self.engine, self.net, self.spec, self.tile = engine, engine.net, engine.spec, tile
         self.y, self.x = (_Axis.of(span, engine.cell, engine.spec.window) for span in (tile.y, tile.x))
         self.ops = PatchOps((tile.y.borders, tile.x.borders))
@@ -140,10 +154,13 @@ class _Work:
         """First convolution and per-pixel embedding; starts a trunk."""
         conv = getattr(self.net, step.path)
         layers = conv if isinstance(conv, nn.Sequential) else [conv]
-        for y, x in self._cells(index):
+
+        def cell(y: int, x: int) -> None:
             patch = self._convolve(layers, self._patch(self.source, y, x, 1))
             self._put(self.first, y, x, _last(patch))
             self._put(self.plane, y, x, self.net.patch_embed(_last(patch)))
+
+        self._each(cell, index)
         self._stage = ""
 
     def window(self, step: Step, index: int) -> None:
@@ -155,8 +172,7 @@ class _Work:
         block: SwinBlock = attrgetter(step.path)(self.net)
         constants = self.engine._constants[step.path]
         offset = self.spec.window - step.shift if step.shift else 0
-        for y, x in self._cells(index, offset):
-            self._window_cell(block, constants, y, x)
+        self._each(partial(self._window_cell, block, constants), index, offset)
 
     def _window_cell(self, block: SwinBlock, constants: AttentionConstants, y: int, x: int) -> None:
         w, n, side = self.spec.window, CELL_WINDOWS, self.engine.cell
@@ -178,9 +194,12 @@ class _Work:
         """The end of a stage: its convolution, embedding, and its input added."""
         stage = attrgetter(step.path)(self.net)
         layers = stage.conv if isinstance(stage.conv, nn.Sequential) else [stage.conv]
-        for y, x in self._cells(index):
+
+        def cell(y: int, x: int) -> None:
             patch = self._convolve(layers, self._patch(self.plane, y, x, step.reach))
             self._put(self.residual, y, x, stage.patch_embed(_last(patch)), add=True)
+
+        self._each(cell, index)
         self.plane, self.residual = self.residual, self.plane
         self._stage = ""
 
@@ -189,40 +208,49 @@ class _Work:
         conv = getattr(self.net, step.path)
         layers = conv if isinstance(conv, nn.Sequential) else [conv]
         norm = self.net.norm
-        for y, x in self._cells(index):
+
+        def cell(y: int, x: int) -> None:
             patch = self._patch(self.plane, y, x, step.reach)
             normal = F.layer_norm(_last(patch), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
             patch = self.ops.blank(Patch(_channels(normal), patch.top, patch.left))
             self._put(self.first, y, x, _last(self._convolve(layers, patch)), add=True)
 
+        self._each(cell, index)
+
     def before(self, step: Step, index: int) -> None:
         """The features from which both branches of the high-frequency head start."""
-        self.before_plane = self._plane(self.spec.num_feat)
-        for y, x in self._cells(index):
+        plane = self.before_plane = self._plane(self.spec.num_feat)
+
+        def cell(y: int, x: int) -> None:
             patch = before_upsample(self.net, self._patch(self.first, y, x, step.reach), self.ops)
-            self._put(self.before_plane, y, x, _last(patch))
-        self.source = self.before_plane
+            self._put(plane, y, x, _last(patch))
+
+        self._each(cell, index)
+        self.source = plane
 
     def head(self, step: Step, index: int) -> None:
         """Reconstruction, in cells twice as wide: what it holds is at output resolution."""
         side = 2 * self.engine.cell
-        for y, x in self._cells(index, side=side):
+
+        def cell(y: int, x: int) -> None:
             features = self._patch(self.first, y, x, step.reach, side)
             image = self._patch(self.image, y, x, step.reach, side)
             before = None
             if self.before_plane is not None:
                 before = self._patch(self.before_plane, y, x, step.reach, side)
-            found = reconstruct(self.net, features, image, self.ops, before)
-            for name, patch in found.items():
+            for name, patch in reconstruct(self.net, features, image, self.ops, before).items():
                 self._keep(name, patch, y, x, side)
+
+        self._each(cell, index, side=side)
 
     # --- fetching and storing ------------------------------------------------------------------
 
-    def _cells(self, index: int, offset: int = 0, side: int = 0) -> Iterator[tuple[int, int]]:
+    def _each(self, function: Callable[[int, int], None], index: int, offset: int = 0, side: int = 0) -> None:
+        """Call ``function`` for all cells that later layers look at, on as many threads as there are."""
         side = side or self.engine.cell
         rows = self.y.cells(self.tile.y.needed[index], side, offset)
         columns = self.x.cells(self.tile.x.needed[index], side, offset)
-        return ((y, x) for y in rows for x in columns)
+        for_each(function, [(y, x) for y in rows for x in columns], self.pool)
 
     def _patch(self, plane: Tensor, y: int, x: int, reach: int, side: int = 0) -> Patch:
         side = side or self.engine.cell
@@ -257,15 +285,17 @@ class _Work:
     def _keep(self, name: str, patch: Patch, y: int, x: int, side: int) -> None:
         """Crop a head cell to the pixels the tile owns and store it, denormalised."""
         s = patch.resolution
-        rows = (max(y, self.tile.y.start) * s, min(y + side, self.tile.y.stop) * s)
-        columns = (max(x, self.tile.x.start) * s, min(x + side, self.tile.x.stop) * s)
-        data = patch.data[0, :, rows[0] - patch.top : rows[1] - patch.top, columns[0] - patch.left : columns[1] - patch.left]
+        owned_y, owned_x = self.tile.y, self.tile.x
+        y0, y1 = max(y, owned_y.start) * s, min(y + side, owned_y.stop) * s
+        x0, x1 = max(x, owned_x.start) * s, min(x + side, owned_x.stop) * s
         if name not in self.results:
             height, width = self.tile.shape
-            self.results[name] = self.like.new_empty(self.spec.channels, height * s, width * s)
-        top, left = self.tile.y.start * s, self.tile.x.start * s
-        target = self.results[name][:, rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left]
-        target.copy_(data).div_(self.spec.value_range).add_(self.net.mean[0])
+            # Several threads may come here at once: only the first one's tensor stays.
+            self.results.setdefault(name, self.like.new_empty(self.spec.channels, height * s, width * s))
+        top, left = owned_y.start * s, owned_x.start * s
+        target = self.results[name][:, y0 - top : y1 - top, x0 - left : x1 - left]
+        target.copy_(patch.data[0, :, y0 - patch.top : y1 - patch.top, x0 - patch.left : x1 - patch.left])
+        target.div_(self.spec.value_range).add_(self.net.mean[0])
 
 
 def _channels(plane: Tensor) -> Tensor:

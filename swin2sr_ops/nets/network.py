@@ -20,7 +20,7 @@ from swin2sr_ops.nets.heads import PlaneOps, before_upsample, reconstruct
 from swin2sr_ops.plan import pad_index, padded_size
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["RGB_MEAN", "SwinNet"]
+__all__ = ["RGB_MEAN", "SwinNet", "channel_mean"]
 
 #: Mean of DIV2K, subtracted from three-channel inputs by the official code.
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
@@ -28,6 +28,11 @@ RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
 class SwinNet(nn.Module):
     """The network of a `ModelSpec`, randomly initialised as the official code does it."""
+
+    mean: Tensor
+    layers_hf: nn.ModuleList
+    conv_first_hf: nn.Sequential
+    conv_after_body_hf: nn.Conv2d
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -41,8 +46,7 @@ class SwinNet(nn.Module):
         self.conv_after_body = residual_conv(dim, spec.resi_connection)
         _add_head(self, spec)
         self.apply(_initialise)
-        mean = RGB_MEAN if spec.channels == 3 else (0.0,) * spec.channels
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("mean", channel_mean(spec.channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore ``(B, C, H, W)`` in 0..1 to ``(B, C, H scale, W scale)``, not clipped."""
@@ -62,9 +66,9 @@ class SwinNet(nn.Module):
         found = reconstruct(self, features, image, ops, before)
         return {name: self._finish(name, y, height, width) for name, y in found.items()}
 
-    def _trunk(self, first: Tensor, stages: nn.Module, last: nn.Module) -> Tensor:
+    def _trunk(self, first: Tensor, stages: nn.ModuleList, last: nn.Module) -> Tensor:
         plane = self.patch_embed(first.permute(0, 2, 3, 1))  # (B, H, W, C)
-        for stage in stages:  # type: ignore[attr-defined]
+        for stage in stages:
             plane = stage(plane)
         return last(self.norm(plane).permute(0, 3, 1, 2)) + first  # type: ignore[no-any-return]
 
@@ -76,6 +80,12 @@ class SwinNet(nn.Module):
     def denormalise(self, y: Tensor) -> Tensor:
         """Network units back to 0..1."""
         return y / self.spec.value_range + self.mean
+
+
+def channel_mean(channels: int) -> Tensor:
+    """What is subtracted from the input, ``(1, C, 1, 1)``; not part of the official state dicts."""
+    mean = RGB_MEAN if channels == 3 else (0.0,) * channels
+    return torch.tensor(mean).view(1, -1, 1, 1)
 
 
 def _stages(spec: ModelSpec) -> nn.ModuleList:
@@ -116,9 +126,7 @@ def _add_head(net: SwinNet, spec: ModelSpec) -> None:
         net.conv_last = nn.Conv2d(dim, channels, 3, 1, 1)
         return
     if spec.upsampler == "pixelshuffledirect":
-        net.upsample = nn.Sequential(
-            nn.Conv2d(dim, spec.scale**2 * channels, 3, 1, 1), nn.PixelShuffle(spec.scale)
-        )
+        net.upsample = nn.Sequential(nn.Conv2d(dim, spec.scale**2 * channels, 3, 1, 1), nn.PixelShuffle(spec.scale))
         return
     net.conv_before_upsample = _conv_lrelu(dim, feat)
     net.conv_last = nn.Conv2d(feat, channels, 3, 1, 1)

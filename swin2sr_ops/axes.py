@@ -1,0 +1,123 @@
+"""Named axes: which dimensions are planes, which are channels, which are colour.
+
+Letters are those of NGFF and tifffile. ``S`` (samples), and a trailing ``C`` of three or four, are
+colour: restored together by a three-channel model. Any other ``C`` is channels: restored apart,
+each with its own intensity map. Every other axis is a stack of planes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from swin2sr_ops.errors import RequestError
+
+__all__ = ["MAX_NDIM", "AxisOrder", "channel_groups"]
+
+MAX_NDIM = 5
+
+
+@dataclass(frozen=True)
+class AxisOrder:
+    """The axes of one array, checked.
+
+    Attributes
+    ----------
+    axes : str
+        One letter per dimension.
+    shape : tuple of int
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, shape: Sequence[int], axes: str | None = None) -> AxisOrder:
+        """Check ``axes`` against ``shape``, or name the axes of an array that comes without.
+
+        Without names the last two axes are Y and X, or Y, X and colour if the last one has three
+        or four entries; what comes before is ``Z``, ``CZ`` or ``TCZ``.
+        """
+        shape = tuple(int(n) for n in shape)
+        if axes is None:
+            axes = _guess(shape)
+        axes = axes.upper()
+        if len(shape) > MAX_NDIM:
+            raise RequestError(
+                f"The array has {len(shape)} dimensions {shape}; 2 to {MAX_NDIM} can be restored. "
+                "Select along the rest first."
+            )
+        if len(axes) != len(shape) or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
+            raise RequestError(
+                f"axes={axes!r} does not fit an array of shape {shape}: give one letter per dimension, "
+                "each once, with Y and X among them, such as 'YX', 'YXC' or 'TCZYX'."
+            )
+        if 0 in shape:
+            raise RequestError(f"The array is empty (shape {shape}): there is nothing to restore.")
+        return cls(axes, shape)
+
+    @property
+    def y(self) -> int:
+        """Position of Y."""
+        return self.axes.index("Y")
+
+    @property
+    def x(self) -> int:
+        """Position of X."""
+        return self.axes.index("X")
+
+    @property
+    def colour(self) -> int | None:
+        """Position of the colour axis, if there is one."""
+        if "S" in self.axes:
+            return self.axes.index("S")
+        if self.axes.endswith("C") and self.shape[-1] in (3, 4):
+            return len(self.axes) - 1
+        return None
+
+    @property
+    def channel(self) -> int | None:
+        """Position of the axis of channels that are restored apart, if there is one."""
+        position = self.axes.find("C")
+        return None if position in (-1, self.colour) else position
+
+    @property
+    def colours(self) -> int:
+        """Colour samples per pixel; 1 where there is no colour axis."""
+        return 1 if self.colour is None else self.shape[self.colour]
+
+    @property
+    def planes(self) -> tuple[int, ...]:
+        """Positions of all axes that are neither Y, X nor colour, in order."""
+        return tuple(i for i in range(len(self.axes)) if i not in (self.y, self.x, self.colour))
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Permutation to planes, colour (if any), Y, X."""
+        colour = () if self.colour is None else (self.colour,)
+        return (*self.planes, *colour, self.y, self.x)
+
+    def scaled(self, scale: int) -> tuple[int, ...]:
+        """Shape of the restored array."""
+        return tuple(n * scale if a in "YX" else n for n, a in zip(self.shape, self.axes, strict=True))
+
+
+def _guess(shape: tuple[int, ...]) -> str:
+    """Letters for an array that comes without names."""
+    last = "YXC" if len(shape) >= 3 and shape[-1] in (3, 4) else "YX"
+    leading = len(shape) - len(last)
+    # A leading C would be a second one beside colour.
+    names = {0: "", 1: "Z", 2: "TZ" if last == "YXC" else "CZ", 3: "TCZ"}
+    return names.get(leading, "?" * leading) + last
+
+
+def channel_groups(colours: int, model_channels: int) -> tuple[tuple[int, ...], ...]:
+    """Which colour samples enter the network together.
+
+    Three samples enter a three-channel model together and a fourth (alpha) apart; in every other
+    case each sample goes alone. A three-channel model sees a lone sample three times and its
+    three answers are averaged.
+    """
+    if model_channels == 3 and colours in (3, 4):
+        return ((0, 1, 2), *((i,) for i in range(3, colours)))
+    return tuple((i,) for i in range(colours))

@@ -1,0 +1,57 @@
+"""The built-in models and formats, given through the same hooks as everybody else's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from swin2sr_ops.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource
+    from swin2sr_ops.nets.network import SwinNet
+    from swin2sr_ops.spec import ModelSpec
+
+
+@hookimpl(trylast=True)
+def swin2sr_ops_model_specs() -> Iterable[ModelSpec]:
+    """The shipped models, then the released ones."""
+    from swin2sr_ops.catalogue import all_models
+
+    return all_models()
+
+
+@hookimpl(trylast=True)
+def swin2sr_ops_build_network(spec: ModelSpec) -> SwinNet | None:
+    """Swin2SR and SwinIR."""
+    from swin2sr_ops.weights.loader import load_network
+
+    return load_network(spec)
+
+
+@hookimpl(trylast=True)
+def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | None:
+    """Zarr and OME-Zarr folders, TIFF, PNG and JPEG files, and the samples of the package."""
+    if uri.startswith("sample:"):
+        from swin2sr_ops.samples import sample_path
+
+        uri = str(sample_path(uri))
+    # Only what may be needed is imported: a folder is never a TIFF.
+    formats = ("zarr_source",) if os.path.isdir(uri) else ("tiff_source", "picture", "zarr_source")
+    for name in formats:
+        source: ImageSource | None = import_module(f"swin2sr_ops.io.{name}").open_source(uri, **options)
+        if source is not None:
+            return source
+    return None
+
+
+@hookimpl(trylast=True)
+def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) -> ImageSink | None:
+    """OME-Zarr by default; TIFF and PNG by suffix."""
+    for name in ("tiff_sink", "picture", "zarr_sink"):
+        sink: ImageSink | None = import_module(f"swin2sr_ops.io.{name}").create_sink(uri, info, **options)
+        if sink is not None:
+            return sink
+    return None

@@ -1,0 +1,59 @@
+"""``swin2sr-ops models``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from swin2sr_ops.models import list_models
+from swin2sr_ops.spec import ModelSpec
+
+__all__ = ["main"]
+
+
+def main(args: argparse.Namespace) -> int:
+    """List models, show one, or fetch one's weights."""
+    if args.download:
+        return _download(args.download)
+    if args.name:
+        return _show(args.name, args.json)
+    found = list_models(task=args.task, scale=args.scale, channels=args.channels)
+    if args.json:
+        print(json.dumps([spec.to_dict() for spec in found]))
+        return 0
+    print(f"{'name':<34}{'task':<15}{'scale':<7}{'channels':<10}{'licence':<12}weights")
+    for spec in found:
+        where = "with the package" if spec.weights.startswith("package:") else _megabytes(spec)
+        print(f"{spec.name:<34}{spec.task:<15}x{spec.scale:<6}{spec.channels:<10}{spec.licence:<12}{where}")
+    if not found:
+        print("No model has these properties; leave one out.")
+    return 0
+
+
+def _megabytes(spec: ModelSpec) -> str:
+    return f"download, {spec.size_bytes / 1e6:.0f} MB" if spec.size_bytes else "download"
+
+
+def _show(name: str, as_json: bool) -> int:
+    from swin2sr_ops.weights.loader import resolve_spec
+
+    spec = resolve_spec(name)
+    if as_json:
+        print(json.dumps(spec.to_dict()))
+        return 0
+    for key, value in spec.to_dict().items():
+        if value not in ("", 0, {}, None):
+            print(f"{key.replace('_', ' '):<16}{json.dumps(value) if isinstance(value, dict) else value}")
+    return 0
+
+
+def _download(name: str) -> int:
+    from swin2sr_ops.errors import ModelError
+    from swin2sr_ops.weights.download import fetch, is_url
+    from swin2sr_ops.weights.loader import resolve_spec
+
+    spec = resolve_spec(name)
+    if not is_url(spec.weights):
+        raise ModelError(f"{spec.name} needs no download: its weights are at {spec.weights}.")
+    print(fetch(spec))
+    return 0

@@ -1,0 +1,59 @@
+"""The hooks: what a plugin can add. Names start with ``swin2sr_ops_``.
+
+A plugin is a module or object with functions of these names, marked with `hookimpl`, and an entry
+point in the group ``swin2sr_ops``. Arguments may be left out of an implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource
+    from swin2sr_ops.spec import ModelSpec
+
+__all__ = ["GROUP", "PROJECT", "hookimpl", "hookspec"]
+
+PROJECT = "swin2sr_ops"
+#: Entry-point group that plugins are found in.
+GROUP = "swin2sr_ops"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def swin2sr_ops_model_specs() -> Iterable[ModelSpec]:
+    """Models to list, as data; nothing is loaded for it."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec(firstresult=True)
+def swin2sr_ops_build_network(spec: ModelSpec) -> nn.Module | None:
+    """Return the network of ``spec`` with its weights, on the CPU, or None so that the next plugin may try."""
+
+
+@hookspec(firstresult=True)
+def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | None:
+    """Open ``uri`` for reading, or return None so that the next plugin may try.
+
+    ``options`` may hold ``axes``, ``level``, ``series`` and ``array``.
+    """
+
+
+@hookspec(firstresult=True)
+def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) -> ImageSink | None:
+    """Create ``uri`` for the image ``info`` describes, or return None so that the next plugin may try.
+
+    ``options`` may hold ``overwrite``, ``source`` (the input's uri), ``chunks`` and ``pyramid``.
+    """
+
+
+@hookspec
+def swin2sr_ops_progress(event: dict[str, Any]) -> None:
+    """Hear of a run: ``event["kind"]`` is ``start``, ``tile`` or ``end``; what an observer raises is only logged."""

@@ -1,0 +1,240 @@
+"""OME-Zarr (NGFF) metadata: what the attributes of an image group say, and what to write there.
+
+Versions 0.1 to 0.5 are read, 0.4 (Zarr v2) and 0.5 (Zarr v3) are written. Plain dictionaries in
+and out: no Zarr library here. https://ngff.openmicroscopy.org
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.base import ImageInfo
+
+__all__ = [
+    "Level",
+    "Multiscale",
+    "axis_letters",
+    "image_attributes",
+    "ome_attributes",
+    "read_multiscale",
+    "stored_axes",
+]
+
+_LETTERS = {
+    "time": "T", "frame": "T", "channel": "C", "channels": "C", "band": "C", "bands": "C", "wavelength": "C",
+    "depth": "Z", "plane": "Z", "lat": "Y", "latitude": "Y", "row": "Y", "rows": "Y", "northing": "Y",
+    "lon": "X", "longitude": "X", "column": "X", "columns": "X", "col": "X", "easting": "X", "sample": "S",
+    "samples": "S", "rgb": "S", "rgba": "S",
+}  # fmt: skip
+_TYPE_LETTER = {"time": "T", "channel": "C"}
+_TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
+_CHANNEL_KEYS = ("label", "color", "window", "active")
+_RGB = (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF"), ("Alpha", "FFFFFF"))
+_PALETTE = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution: the array's path in the group, and per axis its pixel size and origin."""
+
+    path: str
+    scale: tuple[float, ...]
+    translation: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Multiscale:
+    """An image at several resolutions, as a group's attributes describe it."""
+
+    version: str
+    name: str
+    axes: str
+    units: dict[str, str]
+    levels: tuple[Level, ...]
+    channels: tuple[dict[str, Any], ...]
+
+
+def ome_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The OME part of a group's attributes: under ``"ome"`` since 0.5, at the top before."""
+    ome = attributes.get("ome")
+    return ome if isinstance(ome, Mapping) else attributes
+
+
+def axis_letters(names: Sequence[object], types: Sequence[object] = ()) -> str | None:
+    """One letter per axis name ("y", "time", "band"), by its type where the name says nothing.
+
+    None where a name and its type leave the letter open, or two axes would share one.
+    """
+    letters = []
+    for i, given in enumerate(names):
+        name = str(given).lower()
+        kind = types[i] if i < len(types) else None
+        letter = name.upper() if len(name) == 1 and name.isalpha() else _LETTERS.get(name)
+        if letter is None and kind == "space":  # spatial axes come last, slowest first
+            letter = "XYZ"[len(names) - 1 - i] if len(names) - 1 - i < 3 else None
+        if letter is None:
+            letter = _TYPE_LETTER.get(str(kind))
+        if letter is None:
+            return None
+        letters.append(letter)
+    axes = "".join(letters)
+    return axes if len(set(axes)) == len(axes) and {"Y", "X"} <= set(axes) else None
+
+
+def read_multiscale(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
+    """What ``attributes`` say about the image in the group ``where``; None if it is no image group.
+
+    Raises
+    ------
+    FormatError
+        There are multiscales, but they do not make sense.
+    """
+    ome = ome_attributes(attributes)
+    if "multiscales" not in ome:
+        return None
+    try:
+        return _read(ome, where)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as exc:
+        raise FormatError(
+            f"The OME-Zarr metadata of {where!r} are broken ({type(exc).__name__}: {exc}): `multiscales` must list"
+            " axes and datasets, each with a path and a scale."
+        ) from exc
+
+
+def _read(ome: Mapping[str, Any], where: str) -> Multiscale:
+    first = ome["multiscales"][0]
+    axes, units = _read_axes(first, where)
+    outer = _place(first.get("coordinateTransformations", ()), len(axes), where)
+    levels = []
+    for dataset in first["datasets"]:
+        scale, shift = _place(dataset.get("coordinateTransformations", ()), len(axes), where)
+        # The dataset's transformations come first, the multiscale's act on their result.
+        levels.append(
+            Level(
+                path=str(dataset["path"]),
+                scale=tuple(a * b for a, b in zip(scale, outer[0], strict=True)),
+                translation=tuple(t * s + o for t, s, o in zip(shift, outer[0], outer[1], strict=True)),
+            )
+        )
+    if not levels:
+        raise ValueError("no datasets")
+    omero = ome.get("omero") or {}
+    channels = tuple({k: c[k] for k in _CHANNEL_KEYS if k in c} for c in omero.get("channels", ()))
+    version = str(ome.get("version") or first.get("version") or "0.4")
+    return Multiscale(version, str(first.get("name") or ""), axes, units, tuple(levels), channels)
+
+
+def _read_axes(multiscale: Mapping[str, Any], where: str) -> tuple[str, dict[str, str]]:
+    given = multiscale.get("axes", "tczyx")  # 0.1 and 0.2 had five axes and did not name them
+    entries = [{"name": a} if isinstance(a, str) else a for a in given]
+    names = [entry["name"] for entry in entries]
+    axes = axis_letters(names, [entry.get("type") for entry in entries])
+    if axes is None:
+        raise FormatError(
+            f"The axes {names} of {where!r} cannot be told apart: name them t, c, z, y, x, or say which is which"
+            " with axes=, one letter each, such as 'CYX'."
+        )
+    return axes, {a: str(e["unit"]) for a, e in zip(axes, entries, strict=True) if e.get("unit")}
+
+
+def _place(transforms: Sequence[Mapping[str, Any]], ndim: int, where: str) -> tuple[list[float], list[float]]:
+    """Scale and translation of one after another transformation."""
+    scale, shift = [1.0] * ndim, [0.0] * ndim
+    for transform in transforms:
+        kind = transform["type"]
+        if kind == "identity":
+            continue
+        if kind not in ("scale", "translation") or "path" in transform:
+            raise FormatError(f"{where!r} has a coordinate transformation of type {kind!r} that cannot be read.")
+        values = [float(v) for v in transform[kind]]
+        if len(values) != ndim:
+            raise ValueError(f"{kind} {values} for {ndim} axes")
+        if kind == "scale":
+            scale = [a * b for a, b in zip(scale, values, strict=True)]
+            shift = [a * b for a, b in zip(shift, values, strict=True)]
+        else:
+            shift = [a + b for a, b in zip(shift, values, strict=True)]
+    return scale, shift
+
+
+def stored_axes(axes: str) -> str:
+    """``axes`` in the order that NGFF demands: time, channel (or one axis of its own), space.
+
+    NGFF has no colour samples: S takes the channel's place, and is called ``c`` in the file.
+
+    Raises
+    ------
+    RequestError
+        Two axes want the channel's place.
+    """
+    middle = [a for a in axes if a not in "TZYX"]
+    if len(middle) > 1:
+        raise RequestError(
+            f"The axes {axes!r} do not fit OME-Zarr, which has time, one of {', '.join(middle)}, and space."
+            " Restore one index at a time, or write TIFF."
+        )
+    return "".join(a for a in ("T", *middle, "Z", "Y", "X") if a in axes)
+
+
+def image_attributes(
+    info: ImageInfo, *, version: str, levels: int, name: str, ranges: Sequence[tuple[float, float]]
+) -> dict[str, Any]:
+    """Group attributes of an image as `stored_axes` orders it, with level paths "0", "1", ...
+
+    ``ranges`` holds the lowest and highest value to show per channel.
+    """
+    axes = stored_axes(info.axes)
+    ome: dict[str, Any] = {
+        "multiscales": [
+            {
+                "name": name,
+                "axes": [_axis(a, info.units) for a in axes],
+                "datasets": [
+                    {"path": str(k), "coordinateTransformations": _transforms(info, axes, k)} for k in range(levels)
+                ],
+                "type": "mean of 2x2 pixels",
+            }
+        ]
+    }
+    if ranges:
+        ome["omero"] = {"channels": _channels(info, ranges)}
+    if version == "0.5":
+        return {"ome": {"version": version, **ome}}
+    ome["multiscales"][0]["version"] = version
+    return ome
+
+
+def _axis(letter: str, units: Mapping[str, str]) -> dict[str, str]:
+    axis = {"name": "c" if letter == "S" else letter.lower()}
+    kind = "channel" if letter == "S" else _TYPES.get(letter)
+    if kind is not None:  # an axis of its own may go without a type
+        axis["type"] = kind
+    if letter in units:
+        axis["unit"] = units[letter]
+    return axis
+
+
+def _transforms(info: ImageInfo, axes: str, level: int) -> list[dict[str, Any]]:
+    scale, shift = [], []
+    for axis in axes:
+        size, origin = info.pixel_size.get(axis, 1.0), info.origin.get(axis, 0.0)
+        factor = 2**level if axis in "YX" else 1
+        scale.append(size * factor)
+        shift.append(origin + size / 2 * (factor - 1))  # a mean's centre lies amid its pixels
+    return [{"type": "scale", "scale": scale}, {"type": "translation", "translation": shift}]
+
+
+def _channels(info: ImageInfo, ranges: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
+    channels = []
+    for i, (low, high) in enumerate(ranges):
+        known = info.channels[i] if i < len(info.channels) else {}
+        if "S" in info.axes and i < len(_RGB):
+            label, color = _RGB[i]
+        else:
+            label, color = f"Channel {i}", "FFFFFF" if len(ranges) == 1 else _PALETTE[i % len(_PALETTE)]
+        window = {"start": low, "end": high, "min": low, "max": high, **known.get("window", {})}
+        channels.append({"label": label, "color": color, "active": True, **known, "window": window})
+    return channels

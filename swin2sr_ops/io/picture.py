@@ -1,0 +1,263 @@
+"""Read PNG, JPEG, WebP, BMP and their like whole, and write PNG: small images by nature."""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_block, check_region, existing_path
+from swin2sr_ops.io.destination import Destination, disk_errors
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["PictureSource", "PngSink", "create_sink", "open_source"]
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm"}
+_MODES = {"1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"}  # what an array can hold without another look
+_LOSSY = {".jpg", ".jpeg", ".jpe", ".webp"}
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass
+class PictureSource:
+    """A picture, decoded when opened; pickles as its path and is decoded again where it lands."""
+
+    uri: str
+    axes: str | None = None
+    _pixels: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+    _info: ImageInfo | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pixels": None}
+
+    @property
+    def info(self) -> ImageInfo:
+        """What the picture is."""
+        if self._info is None:
+            pixels, kind = self._decode()
+            axes = "YXS" if pixels.ndim == 3 else "YX"
+            if self.axes is not None:
+                axes = check_axes(self.axes, pixels.ndim)
+            name = Path(self.uri).stem
+            self._info = ImageInfo(
+                shape=pixels.shape, axes=axes, dtype=pixels.dtype, chunks=pixels.shape, name=name, format=kind
+            )
+        return self._info
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """A copy of ``region``."""
+        region = check_region(region, self.info.shape)
+        pixels = self._pixels if self._pixels is not None else self._decode()[0]
+        return pixels[region].copy()
+
+    def _decode(self) -> tuple[NDArray[Any], str]:
+        path = existing_path(self.uri)
+        assert path is not None
+        with _naming(self.uri):
+            if _is_deep_png(path):
+                pixels, kind = _decode_png(path), "PNG"
+            else:
+                pixels, kind = _decode_picture(path, self.uri)
+        self._pixels = pixels
+        return pixels, kind
+
+
+def open_source(
+    uri: str, *, axes: str | None = None, level: int = 0, series: int = 0, array: str | None = None
+) -> PictureSource | None:
+    """Open the picture at ``uri``, or return None where it is none.
+
+    EXIF orientation is applied, palettes become colours. ``axes`` may rename the dimensions;
+    ``level``, ``series`` and ``array`` are for other formats.
+
+    Raises
+    ------
+    FormatError
+        Nothing is there, it is truncated, has several frames, or colours other than gray and RGB.
+    RequestError
+        An option does not fit.
+    """
+    path = existing_path(uri)
+    if path is None or path.is_dir() or not _is_picture(path, uri):
+        return None
+    if level or series or array:
+        raise RequestError(f"level, series and array do not apply to the picture {uri!r}.")
+    source = PictureSource(uri, axes)
+    assert source.info
+    return source
+
+
+def _is_picture(path: Path, uri: str) -> bool:
+    from PIL import Image, UnidentifiedImageError
+
+    Image.init()  # formats named to `open` must have been loaded
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS):
+                return True
+    except UnidentifiedImageError as exc:
+        if path.suffix.lower() not in _SUFFIXES:
+            return False
+        raise FormatError(f"{uri!r} is called {path.suffix}, but it is damaged or of another format.") from exc
+    except Image.DecompressionBombError as exc:
+        raise FormatError(f"{uri!r} is too large for a picture, which is read whole: save it as TIFF or Zarr.") from exc
+    except (OSError, SyntaxError, ValueError, struct.error) as exc:  # SyntaxError: Pillow's word for a broken header
+        raise FormatError(f"{uri!r} is truncated or damaged: {exc}.") from exc
+
+
+@contextmanager
+def _naming(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error) as exc:
+        raise FormatError(f"{uri!r} is truncated or damaged: {exc}.") from exc
+
+
+def _is_deep_png(path: Path) -> bool:
+    """Whether a PNG has 16 bits: Pillow halves them where there is colour."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header.startswith(_PNG_MAGIC) and len(header) == 26 and header[24] == 16
+
+
+def _decode_png(path: Path) -> NDArray[Any]:
+    import imagecodecs
+
+    return np.asarray(imagecodecs.png_decode(path.read_bytes()))
+
+
+def _decode_picture(path: Path, uri: str) -> tuple[NDArray[Any], str]:
+    from PIL import Image, ImageOps
+
+    Image.init()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path, formats=_FORMATS) as image:
+            frames, kind = getattr(image, "n_frames", 1), str(image.format)
+            if frames > 1 and kind != "MPO":  # a camera's MPO is a JPEG with previews behind it
+                raise FormatError(f"{uri!r} has {frames} frames: save the one to restore, or all as TIFF or Zarr.")
+            upright = _gray_or_colour(ImageOps.exif_transpose(image), uri)
+            return np.asarray(upright), "JPEG" if kind == "MPO" else kind
+
+
+def _gray_or_colour(image: Image, uri: str) -> Image:
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    if image.mode not in _MODES:
+        raise FormatError(f"{uri!r} holds {image.mode} colours: convert it to RGB first.")
+    return image
+
+
+def create_sink(
+    uri: str, info: ImageInfo, *, overwrite: bool = False, source: str | None = None, **options: Any
+) -> PngSink | None:
+    """Start a PNG at ``uri``, or return None where ``uri`` does not end in ``.png``.
+
+    Pixels gather in a file of their own size under ``<uri>.partial``, which replaces one left
+    there by a killed run.
+
+    Raises
+    ------
+    OutputError
+        Something is there, the folder is missing, the output overlaps the input, or the disk fails.
+    RequestError
+        PNG cannot hold such an image, or ``uri`` names a lossy format.
+    """
+    suffix = Path(uri).suffix.lower()
+    if suffix in _LOSSY:
+        raise RequestError(
+            f"{uri!r} names a lossy format, which would undo the restoration: write .png, .tif or .zarr."
+        )
+    if suffix != ".png":
+        return None
+    if options:
+        raise RequestError(f"{', '.join(map(repr, options))} cannot be chosen for PNG.")
+    if info.dtype not in (np.uint8, np.uint16) or info.axes not in ("YX", "YXS") or info.size("S") not in (1, 2, 3, 4):
+        raise RequestError(
+            f"PNG holds uint8 or uint16 with the axes YX or YXS, not {info.dtype} {info.axes} {info.shape}:"
+            " write .tif or .zarr."
+        )
+    destination = Destination.at(uri, overwrite=overwrite)
+    destination.check(source)
+    sink = PngSink(uri, info, destination)
+    sink.start()
+    return sink
+
+
+@dataclass
+class PngSink:
+    """A PNG that is being written: pixels gather in a memory map, and are encoded at the end."""
+
+    uri: str
+    info: ImageInfo
+    destination: Destination
+    parallel: bool = True
+
+    @property
+    def write_unit(self) -> tuple[int, ...]:
+        """Single pixels: a memory map has no chunks."""
+        return (1,) * len(self.info.shape)
+
+    @property
+    def _staging(self) -> Path:
+        return self.destination.partial / "pixels.npy"
+
+    def start(self) -> None:
+        """Create the memory map, full of zeros."""
+        self.destination.start()
+        with disk_errors(self._staging):
+            np.lib.format.open_memmap(self._staging, "w+", self.info.dtype, self.info.shape).flush()
+            _reserve(self._staging)
+
+    def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
+        region = check_block(region, block, self.info, self.write_unit)
+        with disk_errors(self._staging):
+            pixels = np.lib.format.open_memmap(self._staging, "r+")
+            pixels[region] = block
+            pixels.flush()
+
+    def finish(self, provenance: dict[str, Any]) -> None:
+        """Encode, with ``provenance`` in a text chunk, and give the picture its final name."""
+        import imagecodecs
+
+        finished = self._staging.with_name("picture.png")
+        with disk_errors(finished):
+            encoded = bytes(imagecodecs.png_encode(np.load(self._staging)))
+            finished.write_bytes(_with_text(encoded, provenance))
+        self.destination.appear(finished)
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        self.destination.discard()
+
+
+def _reserve(path: Path) -> None:
+    """Take the disk space of a sparse file now: a full disk is no error later, but kills the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def _with_text(png: bytes, provenance: dict[str, Any]) -> bytes:
+    """``png`` with an iTXt chunk named swin2sr_ops before its end."""
+    import json
+    import zlib
+
+    if not provenance:
+        return png
+    body = b"iTXt" + b"swin2sr_ops\0\0\0\0\0" + json.dumps(provenance, default=str).encode()
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:-12] + chunk + png[-12:]  # the last 12 bytes are the IEND chunk

@@ -1,0 +1,106 @@
+"""Smaller copies of an image for viewers: each level is the mean of 2 x 2 pixels of the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.io.base import Region
+
+__all__ = ["RegionArray", "fill_level", "halve", "level_shapes", "regions"]
+
+_SMALLEST = 512  # a level that fits a viewer's canvas needs no smaller one
+
+
+class RegionArray(Protocol):
+    """What a level is read from and written to: a Zarr array, or NumPy's."""
+
+    def __getitem__(self, region: Region, /) -> Any: ...
+
+    def __setitem__(self, region: Region, block: Any, /) -> None: ...
+
+
+def level_shapes(shape: tuple[int, ...], axes: str) -> list[tuple[int, ...]]:
+    """Shapes of all levels, the full one first, until both Y and X are at most 512."""
+    shapes = [shape]
+    while max(n for n, a in zip(shapes[-1], axes, strict=True) if a in "YX") > _SMALLEST:
+        shapes.append(tuple(-(-n // 2) if a in "YX" else n for n, a in zip(shapes[-1], axes, strict=True)))
+    return shapes
+
+
+def regions(shape: tuple[int, ...], unit: tuple[int, ...]) -> Iterator[Region]:
+    """Cut ``shape`` into regions of at most ``unit``, in C order."""
+    starts = (range(0, n, step) for n, step in zip(shape, unit, strict=True))
+    for corner in product(*starts):
+        yield tuple(slice(i, min(i + step, n)) for i, step, n in zip(corner, unit, shape, strict=True))
+
+
+def fill_level(
+    fine: RegionArray,
+    coarse: RegionArray,
+    *,
+    fine_shape: tuple[int, ...],
+    axes: str,
+    unit: tuple[int, ...],
+    nodata: float | None = None,
+) -> None:
+    """Write the level after ``fine`` into ``coarse``, one write ``unit`` of it at a time."""
+    shape = tuple(-(-n // 2) if a in "YX" else n for n, a in zip(fine_shape, axes, strict=True))
+    for region in regions(shape, unit):
+        wide = tuple(
+            slice(2 * part.start, min(2 * part.stop, n)) if a in "YX" else part
+            for part, n, a in zip(region, fine_shape, axes, strict=True)
+        )
+        coarse[region] = halve(np.asarray(fine[wide]), axes, nodata=nodata)
+
+
+def halve(block: NDArray[Any], axes: str, *, nodata: float | None = None) -> NDArray[Any]:
+    """Mean of 2 x 2 pixels along Y and X, in the dtype given.
+
+    An odd last row or column stands for itself, so the distance between pixels is twice the old
+    one everywhere. NaN and ``nodata`` take no part in a mean, and come out only where all four
+    pixels have none. Integers round half to even: always upwards would brighten every level.
+    """
+    for axis in (axes.index("Y"), axes.index("X")):
+        if block.shape[axis] % 2:  # counted twice, so its weight is right
+            block = np.concatenate([block, block.take([-1], axis)], axis)
+    parts = [block[_corner(axes, dy, dx)] for dy, dx in product((0, 1), repeat=2)]
+    if block.dtype == bool:
+        return _mean_of_integers([p.astype(np.uint8) for p in parts]).astype(bool)
+    if block.dtype.kind in "iu" and nodata is None:
+        return _mean_of_integers(parts)
+    return _mean_of_valid(np.stack(parts), nodata)
+
+
+def _corner(axes: str, dy: int, dx: int) -> Region:
+    return tuple(slice(dy, None, 2) if a == "Y" else slice(dx, None, 2) if a == "X" else slice(None) for a in axes)
+
+
+def _mean_of_integers(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Mean of four, half to even, without a wider integer: quotients and rests are summed apart."""
+    two, three = parts[0].dtype.type(2), parts[0].dtype.type(3)
+    rest = sum((p & three for p in parts[1:]), start=parts[0] & three)  # 0 to 12
+    mean = sum((p >> two for p in parts[1:]), start=parts[0] >> two) + (rest >> two)
+    rest &= three
+    up = (rest == 3) | ((rest == 2) & ((mean & 1) == 1))
+    return np.asarray(mean + up.astype(mean.dtype))
+
+
+def _mean_of_valid(stack: NDArray[Any], nodata: float | None) -> NDArray[Any]:
+    dtype = stack.dtype
+    valid = ~np.isnan(stack)
+    if nodata is not None:
+        # Floats are compared in the image's own precision: float32's -3.4e38 is not float64's.
+        valid &= stack != (dtype.type(nodata) if dtype.kind == "f" else nodata)
+    count = valid.sum(axis=0)
+    wide = np.result_type(dtype, np.float64)  # float16 overflows when four are summed; complex stays complex
+    total = np.where(valid, stack, 0).sum(axis=0, dtype=wide)
+    mean = total / np.maximum(count, 1)
+    if dtype.kind in "iu":
+        mean = np.rint(mean)
+    halved: NDArray[Any] = np.where(count > 0, mean.astype(dtype), stack[0])
+    return halved

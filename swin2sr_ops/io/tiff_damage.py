@@ -1,0 +1,91 @@
+"""Find out that a TIFF is truncated before its pixels are trusted.
+
+tifffile reads what is left of a damaged file, which is right for a viewer. A restored image must
+not have holes that nobody asked for, nor forget its pixel size because a tag was cut off.
+"""
+
+from __future__ import annotations
+
+import struct
+from math import prod
+from typing import Any
+
+from swin2sr_ops.errors import FormatError
+
+__all__ = ["check_whole"]
+
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+
+
+def check_whole(uri: str, tiff: Any, series: Any) -> None:
+    """Compare what the directories of a `tifffile.TiffFile` promise with the size of its files.
+
+    Raises
+    ------
+    FormatError
+        A directory, a tag's value or pixels of ``series`` lie beyond the end of the file, or
+        planes of it are missing.
+    """
+    if not tiff.is_ndpi:  # Hamamatsu's offsets are wider than their fields
+        _check_directories(uri, tiff)
+    _check_pixels(uri, series)
+
+
+def _check_directories(uri: str, tiff: Any) -> None:
+    """The first directory's values, where all metadata are, and the last one's successor."""
+    size = tiff.filehandle.size
+    values_end, _ = _directory(tiff, tiff.pages.first.offset)
+    if values_end > size:
+        raise FormatError(f"{uri!r} is truncated: its metadata end at byte {values_end} but the file has {size}.")
+    _, following = _directory(tiff, tiff.pages[-1].offset)
+    if following >= size:
+        raise FormatError(
+            f"{uri!r} is truncated: page {len(tiff.pages)} begins at byte {following} but the file has {size}."
+        )
+
+
+def _directory(tiff: Any, offset: int) -> tuple[int, int]:
+    """Where the values of the directory at ``offset`` end, and where the next directory is."""
+    order, big = tiff.byteorder, tiff.tiff.offsetsize == 8
+    count_format, entry_format, next_format = ("Q", "HHQQ", "Q") if big else ("H", "HHII", "I")
+    handle = tiff.filehandle
+    handle.seek(offset)
+    (count,) = struct.unpack(order + count_format, handle.read(struct.calcsize(order + count_format)))
+    entry_bytes = struct.calcsize(order + entry_format)
+    content = handle.read(count * entry_bytes)
+    (following,) = struct.unpack(order + next_format, handle.read(struct.calcsize(order + next_format)))
+    end = 0
+    for _, kind, number, value in struct.iter_unpack(order + entry_format, content):
+        length = _TYPE_BYTES.get(kind, 0) * number
+        if length > tiff.tiff.offsetsize:  # shorter values stand in the entry itself
+            end = max(end, value + length)
+    return end, following
+
+
+def _check_pixels(uri: str, series: Any) -> None:
+    sizes: dict[str, int] = {}
+    missing = 0
+    for number, page in enumerate(series.pages):
+        if page is None:
+            missing += 1
+            continue
+        handle = page.parent.filehandle
+        size = sizes.setdefault(handle.path, handle.size)
+        if not page.dataoffsets:
+            raise FormatError(
+                f"{handle.path!r} is truncated or damaged: page {number} does not say where its pixels are."
+            )
+        end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False) if n), default=0)
+        if end > size:
+            raise FormatError(
+                f"{handle.path!r} is truncated: page {number} ends at byte {end} but the file has {size}."
+            )
+    if series.dataoffset is not None:  # ImageJ's hyperstacks have more planes than pages
+        end, size = series.dataoffset + prod(series.shape) * series.dtype.itemsize, next(iter(sizes.values()))
+        if end > size:
+            raise FormatError(f"{uri!r} is truncated: its last page ends at byte {end} but the file has {size}.")
+    if missing:
+        raise FormatError(
+            f"{uri!r} lacks {missing} of its {len(series.pages)} planes: they were never written, or lie in files"
+            " that are not beside it. Name the planes' own files, or restore from a complete copy."
+        )

@@ -1,0 +1,216 @@
+"""Where a TIFF's pixels lie in the world, and what its channels are: OME-XML, ImageJ, plain tags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isclose, isfinite
+from typing import Any
+
+__all__ = ["Place", "channels_of", "nodata_of", "place_of"]
+
+_UNITS = {
+    "m": "meter", "dm": "decimeter", "cm": "centimeter", "mm": "millimeter", "µm": "micrometer",
+    "\u03bcm": "micrometer", "um": "micrometer", "micron": "micrometer", "microns": "micrometer",
+    "nm": "nanometer", "pm": "picometer", "Å": "angstrom", "km": "kilometer", "in": "inch", "inch": "inch",
+    "ft": "foot", "s": "second", "sec": "second", "ms": "millisecond", "µs": "microsecond", "\u03bcs": "microsecond",
+    "ns": "nanosecond", "min": "minute", "h": "hour", "d": "day",
+}  # fmt: skip
+# Dots per inch that programs write when they know nothing of the object.
+_DEFAULT_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 250, 300, 350, 360, 400, 600, 720, 1200, 2400)
+_NODATA_TAG = 42113  # GDAL's
+
+
+@dataclass
+class Place:
+    """Per axis letter what is known, as `ImageInfo` holds it."""
+
+    pixel_size: dict[str, float] = field(default_factory=dict)
+    origin: dict[str, float] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+
+    def add(self, axis: str, size: object, unit: object) -> None:
+        """Note the pixel size along ``axis`` where it is a positive number."""
+        value = _number(size)
+        if value is not None and value > 0:
+            self.pixel_size[axis] = value
+            name = _unit_name(unit)
+            if name:
+                self.units[axis] = name
+
+    def at_level(self, fine: Mapping[str, int], coarse: Mapping[str, int]) -> Place:
+        """The place of a pyramid level, from the sizes of the full one and of its own.
+
+        TIFF says nothing about it. A level's corner is taken to be the image's, and its factor to
+        be whole where rounding the size up or down explains the rest.
+        """
+        size, origin = dict(self.pixel_size), dict(self.origin)
+        for axis in "YX":
+            factor = fine[axis] / coarse[axis]
+            whole = max(1, round(factor))
+            if coarse[axis] in (fine[axis] // whole, -(-fine[axis] // whole)):
+                factor = float(whole)
+            if axis in size and factor != 1:
+                origin[axis] = origin.get(axis, 0.0) + size[axis] / 2 * (factor - 1)
+                size[axis] *= factor
+        return Place(size, origin, dict(self.units))
+
+
+def place_of(tiff: Any, page: Any, series: int) -> Place:
+    """Pixel sizes, origin and units of the image number ``series``, whose first page is ``page``."""
+    if tiff.is_ome:
+        return _ome_place(_ome_pixels(tiff, series))
+    if tiff.is_imagej:
+        return _imagej_place(tiff.imagej_metadata or {}, page)
+    if tiff.is_svs:
+        return _aperio_place(page)
+    if tiff.is_shaped and series < len(tiff.shaped_metadata or ()):
+        return _own_place(tiff.shaped_metadata[series]) or _tag_place(page)
+    return _tag_place(page)
+
+
+def channels_of(tiff: Any, series: int, count: int) -> tuple[dict[str, Any], ...]:
+    """Names, colours and display ranges of ``count`` channels, where the file knows them."""
+    if tiff.is_ome:
+        return _ome_channels(_ome_pixels(tiff, series), count)
+    return _imagej_channels(tiff.imagej_metadata or {}, count) if tiff.is_imagej else ()
+
+
+def nodata_of(page: Any) -> float | None:
+    """GDAL's tag for "no pixel here", which is text."""
+    return _number(str(page.tags.valueof(_NODATA_TAG, "")).strip("\0 "), finite=False)
+
+
+def _number(value: object, *, finite: bool = True) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]  # anything may stand in a file
+    except (TypeError, ValueError):
+        return None
+    return number if isfinite(number) or not finite else None
+
+
+def _unit_name(unit: object) -> str:
+    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), str(unit or "")).strip()  # ImageJ escapes
+    if text.lower() in ("pixel", "pixels", "reference frame", "none"):
+        return ""
+    return _UNITS.get(text) or _UNITS.get(text.lower()) or text.lower()
+
+
+def _ome_pixels(tiff: Any, series: int) -> dict[str, Any]:
+    """The ``Pixels`` element of an image, its attributes and children by name."""
+    from tifffile import xml2dict
+
+    image = _listed(xml2dict(tiff.ome_metadata).get("OME", {}).get("Image"))
+    pixels = image[series].get("Pixels", {}) if series < len(image) else {}
+    return pixels if isinstance(pixels, dict) else {}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _ome_place(pixels: Mapping[str, Any]) -> Place:
+    place = Place()
+    for axis in "ZYX":
+        place.add(axis, pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+    place.add("T", pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+    planes = [plane for plane in _listed(pixels.get("Plane")) if isinstance(plane, dict)]
+    for axis in "YX":  # a stage that moved between planes gives no single origin
+        _add_position(place, axis, planes)
+    _add_position(place, "Z", [plane for plane in planes if plane.get("TheZ") == 0])
+    return place
+
+
+def _add_position(place: Place, axis: str, planes: list[dict[str, Any]]) -> None:
+    positions = {(plane.get(f"Position{axis}"), plane.get(f"Position{axis}Unit")) for plane in planes}
+    if len(positions) != 1 or axis not in place.pixel_size:
+        return
+    position, unit = positions.pop()
+    value = _number(position)
+    # Without a unit a position counts in a "reference frame": microns only if a unit says so.
+    if value is not None and _unit_name(unit) == place.units.get(axis) and unit is not None:
+        place.origin[axis] = value
+
+
+def _ome_channels(pixels: Mapping[str, Any], count: int) -> tuple[dict[str, Any], ...]:
+    channels = []
+    for given in _listed(pixels.get("Channel"))[:count]:
+        channel: dict[str, Any] = {}
+        if isinstance(given, dict) and given.get("Name") not in (None, ""):
+            channel["label"] = str(given["Name"])
+        color = _number(given.get("Color")) if isinstance(given, dict) else None
+        if color is not None:  # a signed 32-bit number: red, green, blue, alpha
+            channel["color"] = f"{(int(color) & 0xFFFFFFFF) >> 8:06X}"
+        channels.append(channel)
+    return tuple(channels) if any(channels) else ()
+
+
+def _imagej_place(metadata: Mapping[str, Any], page: Any) -> Place:
+    place = Place()
+    unit = metadata.get("unit")
+    if _unit_name(unit):
+        for axis, tag in (("Y", "YResolution"), ("X", "XResolution")):
+            place.add(
+                axis, 1 / (_ratio(page.tags.valueof(tag)) or float("inf")), metadata.get(axis.lower() + "unit", unit)
+            )
+        place.add("Z", metadata.get("spacing"), metadata.get("zunit", unit))
+    place.add("T", metadata.get("finterval"), metadata.get("tunit", "s"))
+    return place
+
+
+def _imagej_channels(metadata: Mapping[str, Any], count: int) -> tuple[dict[str, Any], ...]:
+    """ImageJ numbers planes with the channel first; its labels may begin with "c:1/3 z:2/5 - "."""
+    labels, tables = _listed(metadata.get("Labels")), _listed(metadata.get("LUTs"))
+    if metadata.get("channels", 1) != count:  # the labels are those of slices or frames
+        labels = []
+    ranges = metadata.get("Ranges") or ()
+    channels: list[dict[str, Any]] = []
+    for c in range(count):
+        channel: dict[str, Any] = {}
+        label = re.sub(r"^(?:[czt]:\d+/\d+\s*)+(?:-\s*)?", "", str(labels[c] or "")) if c < len(labels) else ""
+        if label:
+            channel["label"] = label
+        if c < len(tables):
+            channel["color"] = "".join(f"{int(v):02X}" for v in tables[c][:, -1])
+        if len(ranges) >= 2 * c + 2:
+            low, high = float(ranges[2 * c]), float(ranges[2 * c + 1])
+            channel["window"] = {"start": low, "end": high, "min": low, "max": high}
+        channels.append(channel)
+    return tuple(channels) if any(channels) else ()
+
+
+def _own_place(metadata: Mapping[str, Any]) -> Place | None:
+    """What `TiffSink` writes where OME-XML lacks the pixel type."""
+    if "swin2sr_ops" not in metadata:
+        return None
+    return Place(*(dict(metadata.get(key) or {}) for key in ("pixel_size", "origin", "units")))
+
+
+def _aperio_place(page: Any) -> Place:
+    place = Place()
+    found = re.search(r"\bMPP\s*=\s*([0-9.]+)", str(page.description))
+    for axis in "YX" if found else "":
+        place.add(axis, found[1] if found else None, "µm")
+    return place
+
+
+def _tag_place(page: Any) -> Place:
+    """Resolution tags, which most programs fill with a default that says nothing about the object."""
+    place = Place()
+    inches = {2: 1.0, 3: 1 / 2.54}.get(int(page.tags.valueof("ResolutionUnit", 1) or 1))  # per resolution unit
+    rows, columns = _ratio(page.tags.valueof("YResolution")), _ratio(page.tags.valueof("XResolution"))
+    if inches is None or not rows or not columns:
+        return place
+    if columns == 1 or any(isclose(columns / inches, dpi, rel_tol=0.005) for dpi in _DEFAULT_DPI):
+        return place
+    for axis, per_unit in (("Y", rows), ("X", columns)):
+        place.add(axis, 25400 * inches / per_unit, "µm")
+    return place
+
+
+def _ratio(value: Any) -> float | None:
+    """A TIFF rational, two numbers; None where it is no positive number."""
+    pair = value if isinstance(value, tuple) and len(value) == 2 else (value, 1)
+    over, under = _number(pair[0]), _number(pair[1])
+    return over / under if over and under and over > 0 and under > 0 else None

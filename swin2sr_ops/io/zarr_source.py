@@ -1,0 +1,272 @@
+"""Read Zarr v2 and v3, sharded or not: OME-Zarr images, and plain arrays."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io import ngff
+from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region, existing_path
+
+__all__ = ["ZarrSource", "open_source"]
+
+_MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+_MAX_NDIM = 5
+# What zarr-python raises for damaged metadata and chunks: it has no error of its own for most of it.
+_ZARR_ERRORS = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, RuntimeError, ImportError,
+    zlib.error,
+)  # fmt: skip
+
+
+@dataclass
+class ZarrSource:
+    """One array of a Zarr store as an image; pickles as its address, and opens again where it lands.
+
+    Attributes
+    ----------
+    uri : str
+        The store, as the user gave it.
+    path : str
+        The array's path inside the store.
+    info : ImageInfo
+        What is known without reading pixels.
+    """
+
+    uri: str
+    path: str
+    info: ImageInfo
+    _array: Any = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_array": None}
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Decode ``region``, in native byte order."""
+        region = check_region(region, self.info.shape)
+        with _naming(self.uri, f"decoding {region} failed"):
+            if self._array is None:
+                import zarr
+
+                self._array = zarr.open_array(store=_store(self.uri), path=self.path, mode="r")
+            return np.ascontiguousarray(self._array[region], dtype=self.info.dtype)
+
+
+def open_source(
+    uri: str, *, axes: str | None = None, level: int = 0, series: int = 0, array: str | None = None
+) -> ZarrSource | None:
+    """Open the Zarr at ``uri``, or return None where ``uri`` is a file.
+
+    Parameters
+    ----------
+    uri : str
+        A group or an array; ``plate.zarr/A/1/0`` names an image inside a store. URLs are read
+        when they contain ``.zarr``, with the help of fsspec.
+    axes : str, optional
+        One letter per dimension, for arrays that do not name them (or name them wrongly).
+    level : int
+        Resolution level of an OME-Zarr image, 0 the finest.
+    series : int
+        Not for Zarr: only 0.
+    array : str, optional
+        Path of a group or array below ``uri``.
+
+    Raises
+    ------
+    FormatError
+        Nothing is there, the folder is no Zarr, it is broken, or it holds several images.
+    RequestError
+        An option does not fit what is there.
+    """
+    path = existing_path(uri)
+    if (path is None and ".zarr" not in uri) or (path is not None and not path.is_dir()):
+        return None
+    if path is not None and not any((path / marker).is_file() for marker in _MARKERS):
+        raise FormatError(f"The folder {uri!r} is no Zarr: it has no zarr.json, .zarray or .zgroup.{_zarrs_in(path)}")
+    if series:
+        raise RequestError(f"series={series} was given, but a Zarr has no series: name the image by its path.")
+    import zarr
+
+    with _naming(uri, "its metadata make no sense"):
+        root = zarr.open(store=_store(uri), path=array or "", mode="r")
+        return _open_node(_Asked(uri, axes, level), root, array or "")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the user asked for."""
+
+    uri: str
+    axes: str | None
+    level: int
+
+
+@contextmanager
+def _naming(uri: str, what: str) -> Iterator[None]:
+    """Turn zarr-python's many errors into one sentence that names the image."""
+    try:
+        yield
+    except RequestError:  # a ValueError too, but ours
+        raise
+    except _ZARR_ERRORS as exc:
+        reason = f"{type(exc).__name__}: {exc}".strip().rstrip(".:")
+        raise FormatError(
+            f"{uri!r} cannot be read, {what} ({reason}): it is damaged or incomplete, or needs a codec that is not"
+            " installed."
+        ) from exc
+
+
+def _store(uri: str) -> str:
+    path = existing_path(uri)
+    return uri if path is None else str(path)
+
+
+def _zarrs_in(folder: Any) -> str:
+    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and any((p / m).is_file() for m in _MARKERS))
+    return f" It contains {_some(inside)}: name one of them." if inside else ""
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    shown = ", ".join(repr(n) for n in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _open_node(asked: _Asked, node: Any, path: str) -> ZarrSource:
+    if hasattr(node, "shape"):
+        return _plain(asked, node, path)
+    attributes, uri = node.attrs.asdict(), asked.uri
+    image = ngff.read_multiscale(attributes, uri)
+    if image is not None:
+        return _image(asked, node, path, image)
+    ome = ngff.ome_attributes(attributes)
+    if "plate" in ome or "well" in ome or "bioformats2raw.layout" in ome:
+        return _collection(asked, node, path, ome)
+    arrays = sorted(name for name, _ in node.arrays())
+    if len(arrays) == 1:
+        return _plain(asked, node[arrays[0]], _join(path, arrays[0]))
+    if arrays:
+        raise FormatError(f"{uri!r} holds {len(arrays)} arrays, {_some(arrays)}: name one with array=.")
+    groups = sorted(name for name, _ in node.groups())
+    hint = f"only the groups {_some(groups)}: open one of them" if groups else "nothing"
+    raise FormatError(f"{uri!r} is a Zarr group without an image: it holds {hint}.")
+
+
+def _collection(asked: _Asked, node: Any, path: str, ome: Mapping[str, Any]) -> ZarrSource:
+    """A plate, well or series of images: the one image if it is one, else a list to choose from."""
+    if "plate" in ome:
+        kind = "plate"
+        images = [f"{w['path']}/{f}" for w in ome["plate"]["wells"] for f in _fields(node, w["path"])]
+    elif "well" in ome:
+        kind, images = "well", [str(i["path"]) for i in ome["well"]["images"]]
+    else:
+        kind = "series"
+        images = sorted((name for name, _ in node.groups() if name != "OME"), key=lambda n: (len(n), n))
+        if len(images) == 1:
+            return _open_node(asked, node[images[0]], _join(path, images[0]))
+    if not images:
+        raise FormatError(f"{asked.uri!r} is a {kind} without any image in it.")
+    example = f"{asked.uri.rstrip('/')}/{_join(path, images[0])}"
+    raise FormatError(
+        f"{asked.uri!r} is a {kind} of {len(images)} images ({_some(images)}), not one image: name one, such as"
+        f" {example!r}."
+    )
+
+
+def _fields(node: Any, well: str) -> list[str]:
+    if well not in node:
+        return []
+    ome = ngff.ome_attributes(node[well].attrs.asdict())
+    return [str(image["path"]) for image in ome.get("well", {}).get("images", ())]
+
+
+def _join(path: str, name: str) -> str:
+    return str(PurePosixPath(path) / name)
+
+
+def _image(asked: _Asked, group: Any, path: str, image: ngff.Multiscale) -> ZarrSource:
+    uri, level = asked.uri, asked.level
+    if not 0 <= level < len(image.levels):
+        raise RequestError(f"level={level} was asked for, but {uri!r} has the levels 0 to {len(image.levels) - 1}.")
+    chosen = image.levels[level]
+    if chosen.path not in group:
+        raise FormatError(f"{uri!r} promises the array {chosen.path!r} for level {level}, but it is not there.")
+    array = group[chosen.path]
+    _check_array(uri, array)
+    if array.ndim != len(image.axes):
+        raise FormatError(f"{uri!r} names the axes {image.axes!r}, but its array has the shape {array.shape}.")
+    # Letters given by the user rename the axes: place goes by position. A channel has no place.
+    axes = image.axes if asked.axes is None else check_axes(asked.axes, array.ndim)
+    placed = [(i, a) for i, a in enumerate(axes) if a not in "CS"]
+    info = _base_info(uri, array, axes)
+    info = replace(
+        info,
+        pixel_size={a: chosen.scale[i] for i, a in placed},
+        origin={a: chosen.translation[i] for i, a in placed},
+        units={a: image.units[old] for a, old in zip(axes, image.axes, strict=True) if old in image.units},
+        channels=image.channels[: info.size("C")],
+        nodata=_own_nodata(group.attrs.asdict()),
+        name=image.name or info.name,
+        format=f"OME-Zarr {image.version}",
+        levels=len(image.levels),
+    )
+    return ZarrSource(uri, _join(path, chosen.path), info)
+
+
+def _plain(asked: _Asked, array: Any, path: str) -> ZarrSource:
+    if asked.level:
+        raise RequestError(f"level={asked.level} was asked for, but {asked.uri!r} is a plain array without levels.")
+    _check_array(asked.uri, array)
+    attributes = array.attrs.asdict()
+    if asked.axes is not None:
+        axes = check_axes(asked.axes, array.ndim)
+    else:
+        names = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS") or ()
+        named = ngff.axis_letters(names) if len(names) == array.ndim else None
+        axes = named or _guess_axes(array.shape, np.dtype(array.dtype))
+    fill = attributes.get("_FillValue", attributes.get("missing_value"))
+    known = isinstance(fill, (int, float)) and not isinstance(fill, bool)
+    return ZarrSource(
+        asked.uri, path, replace(_base_info(asked.uri, array, axes), nodata=float(fill) if known else None)
+    )
+
+
+def _check_array(uri: str, array: Any) -> None:
+    if not 2 <= array.ndim <= _MAX_NDIM:
+        raise FormatError(f"{uri!r} has {array.ndim} dimensions {array.shape}: an image has 2 to {_MAX_NDIM}.")
+    if np.dtype(array.dtype).kind not in "biufc":
+        raise FormatError(f"{uri!r} holds {array.dtype}, not numbers: it is no image.")
+    if 0 in array.shape:
+        raise FormatError(f"{uri!r} has no pixels: its shape is {array.shape}.")
+
+
+def _guess_axes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    plane = "YXS" if len(shape) >= 3 and shape[-1] in (3, 4) and dtype == np.uint8 else "YX"
+    leading = len(shape) - len(plane)
+    return ("TCZ"[-leading:] if leading else "") + plane
+
+
+def _base_info(uri: str, array: Any, axes: str) -> ImageInfo:
+    version = array.metadata.zarr_format
+    name = PurePosixPath(uri.rstrip("/")).name
+    return ImageInfo(
+        shape=tuple(array.shape),
+        axes=axes,
+        dtype=np.dtype(array.dtype).newbyteorder("="),
+        chunks=tuple(min(c, n) for c, n in zip(array.chunks, array.shape, strict=True)),
+        name=name.removesuffix(".zarr").removesuffix(".ome"),
+        format=f"Zarr v{version}",
+    )
+
+
+def _own_nodata(attributes: Mapping[str, Any]) -> float | None:
+    own = attributes.get("swin2sr_ops")
+    value = own.get("nodata") if isinstance(own, Mapping) else None
+    return None if value is None else float(value)

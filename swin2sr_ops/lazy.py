@@ -1,0 +1,232 @@
+"""`restore`: a Dask array in, a lazy Dask array out, one task per tile.
+
+Building the graph computes nothing and loads no model: shapes and chunks follow from the plan,
+and an intensity range that needs the pixels is a small part of the graph itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from os import PathLike
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+from numpy.typing import NDArray
+
+from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.devices import free_memory_cpu
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.lazy_range import map_graph
+from swin2sr_ops.plan import Halo, Tile, TilePlan
+from swin2sr_ops.restorer import Restorer
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.tiling import LARGEST_TILE, fit_tile, tile_region
+from swin2sr_ops.values import IntensityMap, RangeRequest, check_dtype
+
+__all__ = ["restore"]
+
+Region = tuple[slice, ...]
+
+
+def restore(
+    array: Any,
+    *,
+    model: str | PathLike[str] | ModelSpec = "auto",
+    axes: str | None = None,
+    scale: int | None = None,
+    halo: Halo = "exact",
+    tile: int | tuple[int, int] | None = None,
+    range: str | Sequence[float] = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    nodata: float | None = None,
+) -> da.Array:
+    """Restore an array: super-resolution, denoising or JPEG clean-up, whatever the model does.
+
+    Parameters
+    ----------
+    array : dask.array.Array or array_like
+        2-D to 5-D, uint8, uint16, int8, int16 or float, in any chunks.
+    model : str, path or ModelSpec
+        ``"auto"`` (the shipped model for the array's channels), a name from
+        `swin2sr_ops.list_models`, a checkpoint file or folder, or a spec.
+    axes : str, optional
+        One letter per dimension, such as ``"YX"``, ``"YXC"`` or ``"TCZYX"``. ``S``, and a last ``C``
+        of 3 or 4, are colour; any other ``C`` is channels, restored apart. Without it the last axes
+        are Y and X, or Y, X and colour if the last has 3 or 4 entries.
+    scale : int, optional
+        Enlargement along Y and X that the model must have.
+    halo : "exact" or int
+        ``"exact"``: the result does not depend on chunks or tiles. A multiple of the window (16,
+        24, 32): only so many pixels around a tile are seen, faster, with a small error.
+    tile : int or (int, int), optional
+        Input pixels that one task owns along Y and X; by default what fits the memory.
+    range : str or pair
+        Stored values that the network sees as 0 and 1: ``"auto"`` (the type's range for 8-bit
+        images, else smallest to largest value, per channel), ``"dtype"``, ``(lo, hi)``, or
+        percentiles such as ``"p1,p99.8"``. Values outside are kept, not clipped.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; where the tasks run.
+    precision : str
+        ``"auto"`` (float32), ``"float32"``, ``"float64"``, ``"bfloat16"``.
+    nodata : float, optional
+        Stored value that means "no pixel here"; NaN always does.
+
+    Returns
+    -------
+    dask.array.Array
+        Lazy, with ``array``'s axes and dtype and ``scale`` times its Y and X.
+
+    Raises
+    ------
+    RequestError, ModelError, PlanError
+        If array, model or tile do not fit; the sentence says what to do.
+
+    Examples
+    --------
+    >>> import numpy as np, swin2sr_ops
+    >>> stack = np.zeros((2, 40, 50), "uint16")
+    >>> lazy = swin2sr_ops.restore(stack, axes="ZYX")
+    >>> lazy.shape, lazy.dtype
+    ((2, 80, 100), dtype('uint16'))
+    """
+    from swin2sr_ops.weights.loader import resolve_spec
+
+    array, order = _as_dask(array, axes)
+    spec = resolve_spec(model, scale=scale, channels=3 if order.colours >= 3 else 1)
+    restorer = Restorer(spec, halo=halo, device=device, precision=precision)
+    height, width = order.shape[order.y], order.shape[order.x]
+    size = _tile_size(array, order, restorer, tile)
+    plan = TilePlan(spec, height, width, size, halo)
+    request = RangeRequest.parse(range)
+    token = tokenize(array.name, restorer, order, size, request, nodata)
+    maps, graph = map_graph(array, order, request, nodata, token)
+    name = f"swin2sr-restore-{token}"
+    graph.update(_tile_graph(name, array, order, restorer, plan, maps, nodata))
+    return da.Array(
+        HighLevelGraph.from_collections(name, graph, dependencies=[array]),
+        name,
+        chunks=_out_chunks(order, plan),
+        meta=np.empty((0,) * array.ndim, array.dtype),
+    )
+
+
+def _as_dask(array: Any, axes: str | None) -> tuple[da.Array, AxisOrder]:
+    """Check the array before anything is built, and wrap it if it is not Dask's."""
+    lazy = array if isinstance(array, da.Array) else None
+    if lazy is None and not hasattr(array, "shape"):
+        array = np.asarray(array)
+    check_dtype(array.dtype)
+    if any(np.isnan(n) for n in array.shape):
+        raise RequestError(
+            f"The array's shape {array.shape} is not known yet: call array.compute_chunk_sizes() on it first."
+        )
+    order = AxisOrder.of(array.shape, axes)
+    if lazy is None:
+        chunks = tuple(LARGEST_TILE if a in (order.y, order.x) else 1 for a in np.arange(array.ndim))
+        if order.colour is not None:
+            chunks = tuple(
+                n if a == order.colour else c for a, (n, c) in enumerate(zip(order.shape, chunks, strict=True))
+            )
+        lazy = da.from_array(array, chunks=chunks)
+    return lazy, order
+
+
+def _tile_size(
+    array: da.Array, order: AxisOrder, restorer: Restorer, tile: int | tuple[int, int] | None
+) -> tuple[int, int]:
+    """The given tile, or the largest that fits: whole source chunks where they are small enough."""
+    if tile is not None:
+        return (tile, tile) if isinstance(tile, int) else (int(tile[0]), int(tile[1]))
+    size = order.shape[order.y], order.shape[order.x]
+    fit = fit_tile(restorer.spec, size, free_memory_cpu(), restorer.halo, restorer.precision)
+    chunk = array.chunks[order.y][0], array.chunks[order.x][0]
+    rows, columns = (t // c * c if 32 <= c <= t else t for t, c in zip(fit, chunk, strict=True))
+    return rows, columns
+
+
+def _out_chunks(order: AxisOrder, plan: TilePlan) -> tuple[tuple[int, ...], ...]:
+    chunks: list[tuple[int, ...]] = [(1,) * n for n in order.shape]
+    for axis, spans in ((order.y, plan.rows), (order.x, plan.columns)):
+        chunks[axis] = tuple(span.write[1] - span.write[0] for span in spans)
+    if order.colour is not None:
+        chunks[order.colour] = (order.colours,)
+    return tuple(chunks)
+
+
+@dataclass(frozen=True)
+class _TileTask:
+    """What one task does: put its region together from source chunks, restore it.
+
+    ``pieces`` says for each source chunk where its part goes and which part that is.
+    """
+
+    restorer: Restorer
+    order: AxisOrder
+    tile: Tile
+    shape: tuple[int, ...]
+    pieces: tuple[tuple[Region, Region], ...]
+    channel: int
+    nodata: float | None
+
+    def __call__(self, blocks: list[NDArray[Any]], maps: tuple[IntensityMap, ...]) -> NDArray[Any]:
+        region = np.empty(self.shape, np.asarray(blocks[0]).dtype)
+        for (target, part), block in zip(self.pieces, blocks, strict=True):
+            region[target] = np.asarray(block)[part]
+        ends = maps[self.channel if len(maps) > 1 else 0]
+        return self.restorer.restore_tile(region, self.order, self.tile, [ends], self.nodata)
+
+
+def _tile_graph(
+    name: str,
+    array: da.Array,
+    order: AxisOrder,
+    restorer: Restorer,
+    plan: TilePlan,
+    maps: Any,
+    nodata: float | None,
+) -> dict[Any, Any]:
+    """One task per tile and plane."""
+    starts = [np.concatenate(([0], np.cumsum(c))).tolist() for c in array.chunks]
+    graph: dict[Any, Any] = {}
+    planes = list(product(*(list(np.arange(order.shape[a])) for a in order.planes)))
+    for (i, y), (j, x) in product(enumerate(plan.rows), enumerate(plan.columns)):
+        tile = Tile(y, x)
+        for plane in planes:
+            chosen = {a: slice(int(p), int(p) + 1) for a, p in zip(order.planes, plane, strict=True)}
+            region = tile_region(order, tile, chosen)
+            keys, pieces = _cover(array.name, starts, region)
+            channel = 0 if order.channel is None else chosen[order.channel].start
+            shape = tuple(s.stop - s.start for s in region)
+            task = _TileTask(restorer, order, tile, shape, pieces, channel, nodata)
+            index = {order.y: i, order.x: j, **{a: s.start for a, s in chosen.items()}}
+            key = (name, *(index.get(a, 0) for a in np.arange(array.ndim).tolist()))
+            graph[key] = (task, keys, maps)
+    return graph
+
+
+def _cover(name: str, starts: list[list[int]], region: Region) -> tuple[list[Any], tuple[tuple[Region, Region], ...]]:
+    """Source chunks that touch ``region``, and where the part of each goes."""
+    per_axis = []
+    for edges, wanted in zip(starts, region, strict=True):
+        first = int(np.searchsorted(edges, wanted.start, side="right")) - 1
+        found = []
+        while edges[first] < wanted.stop:
+            lo, hi = max(edges[first], wanted.start), min(edges[first + 1], wanted.stop)
+            if lo < hi:
+                target = slice(lo - wanted.start, hi - wanted.start)
+                found.append((first, target, slice(lo - edges[first], hi - edges[first])))
+            first += 1
+            if first == len(edges) - 1:
+                break
+        per_axis.append(found)
+    keys, pieces = [], []
+    for chunk in product(*per_axis):
+        keys.append((name, *(c[0] for c in chunk)))
+        pieces.append((tuple(c[1] for c in chunk), tuple(c[2] for c in chunk)))
+    return keys, tuple(pieces)

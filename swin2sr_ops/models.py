@@ -1,0 +1,63 @@
+"""Models by name: what there is, and the network itself for who wants to call it directly."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from swin2sr_ops.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from swin2sr_ops.nets.network import SwinNet
+
+__all__ = ["list_models", "load_model"]
+
+
+def list_models(*, task: str | None = None, scale: int | None = None, channels: int | None = None) -> list[ModelSpec]:
+    """List the models that are known by name, without loading any.
+
+    Parameters
+    ----------
+    task, scale, channels : optional
+        Only models with this task, enlargement, or number of channels.
+
+    Returns
+    -------
+    list of ModelSpec
+        Plugins' and shipped models first, then the released ones.
+
+    Examples
+    --------
+    >>> import swin2sr_ops
+    >>> [m.name for m in swin2sr_ops.list_models(scale=8)][:1]
+    ['swinir-classical-div2k-x8']
+    """
+    from swin2sr_ops.plugins import model_specs
+
+    wanted = {"task": task, "scale": scale, "channels": channels}
+    return [
+        spec
+        for spec in model_specs()
+        if all(value is None or getattr(spec, field) == value for field, value in wanted.items())
+    ]
+
+
+def load_model(model: str | PathLike[str] | ModelSpec = "auto", *, download: bool = False, **hints: Any) -> SwinNet:
+    """Load a network with its weights, in evaluation mode, on the CPU, float32.
+
+    Call it on ``(B, C, H, W)`` tensors in 0..1; ``outputs`` gives all that its head computes (the
+    auxiliary image of compressed super-resolution, the high-frequency part). For large images use
+    `swin2sr_ops.restore` or `swin2sr_ops.Restorer`.
+
+    Parameters
+    ----------
+    model : str, path or ModelSpec
+        A catalogue name, a checkpoint file or folder, or a spec.
+    download : bool
+        Fetch released weights if they are not in the cache yet.
+    **hints
+        What a checkpoint does not say about itself: ``value_range``, ``window``, ``name``.
+    """
+    from swin2sr_ops.weights.loader import load_network, resolve_spec
+
+    return load_network(resolve_spec(model, **hints), download=download)

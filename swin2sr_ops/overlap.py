@@ -1,0 +1,68 @@
+"""For scripts that call ``dask.array.map_overlap`` themselves: the options that make it right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.plan import Halo, receptive_halo
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.values import IntensityMap, RangeRequest, check_dtype
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+__all__ = ["BlockGrid", "overlap_options"]
+
+
+@dataclass(frozen=True)
+class BlockGrid:
+    """Where the chunks of an array lie, for `Restorer` inside ``dask.array.map_overlap``."""
+
+    axes: str
+    chunks: tuple[tuple[int, ...], ...]
+    depth: int
+    maps: tuple[IntensityMap, ...]
+
+
+def overlap_options(
+    spec: ModelSpec, halo: Halo, array: da.Array, axes: str | None, value_range: str | Sequence[float]
+) -> dict[str, Any]:
+    """See `swin2sr_ops.Restorer.map_overlap_options`."""
+    check_dtype(array.dtype)
+    order = AxisOrder.of(array.shape, axes)
+    known = RangeRequest.parse(value_range).immediate(array.dtype)
+    if known is None:
+        raise RequestError(
+            f"range={value_range!r} needs a look at all pixels of a {array.dtype} array, which map_overlap cannot "
+            "take: give two values, 'dtype', or use swin2sr_ops.restore."
+        )
+    reach = receptive_halo(spec) if halo == "exact" else int(halo)
+    # Chunks may start anywhere: up to a window more, so that reads can start on the grid; and the filling of holes.
+    depth = reach + 2 * spec.window
+    for axis in (order.y, order.x):
+        if len(array.chunks[axis]) > 1 and min(array.chunks[axis]) < depth:
+            raise RequestError(
+                f"Chunks {array.chunks[axis]} along {order.axes[axis]} are smaller than the halo of {depth} px that "
+                f"{spec.name} needs: rechunk so that each has at least {depth}, or use swin2sr_ops.restore, which "
+                "takes any chunks."
+            )
+    if order.colour is not None and len(array.chunks[order.colour]) > 1:
+        raise RequestError("The colour axis is cut into several chunks: rechunk it into one.")
+    spatial = {order.y, order.x}
+    chunks = tuple(tuple(n * spec.scale for n in c) if a in spatial else c for a, c in enumerate(array.chunks))
+    return {
+        "depth": {a: depth if a in spatial and len(c) > 1 else 0 for a, c in enumerate(array.chunks)},
+        "boundary": "none",
+        "trim": False,
+        "allow_rechunk": False,
+        "chunks": chunks,
+        "dtype": array.dtype,
+        "meta": np.empty((0,) * array.ndim, array.dtype),
+        "grid": BlockGrid(order.axes, array.chunks, depth, (known,)),
+    }

@@ -1,0 +1,82 @@
+"""From a plan to pixels of a real image: which region a tile fetches, and how large tiles may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.devices import ITEMSIZE
+from swin2sr_ops.errors import PlanError
+from swin2sr_ops.plan import Halo, Span, Tile, tile_bytes
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.values import FILL_REACH
+
+__all__ = ["LARGEST_TILE", "MEMORY_SHARE", "fill_region", "fit_tile", "make_span", "tile_region"]
+
+#: Share of the free memory that tiles may take.
+MEMORY_SHARE = 0.5
+#: Largest side of an automatic tile, in input pixels: beyond, the halo is cheap already.
+LARGEST_TILE = 1024
+
+
+def make_span(start: int, stop: int, size: int, spec: ModelSpec, halo: Halo) -> Span:
+    """The span of one tile along one axis, exact or not."""
+    if halo == "exact":
+        return Span.exact(start, stop, size, spec)
+    return Span.approximate(start, stop, size, spec, int(halo))
+
+
+def fill_region(span: Span) -> tuple[int, int]:
+    """Pixels of the real image to fetch: the network's, and those that holes are filled from."""
+    lo, hi = span.source
+    return max(lo - FILL_REACH, 0), min(hi + FILL_REACH, span.size)
+
+
+def tile_region(order: AxisOrder, tile: Tile, planes: Mapping[int, slice] | None = None) -> tuple[slice, ...]:
+    """Region of the source that `Restorer.restore_tile` wants, all planes unless ``planes`` says which."""
+    region = [slice(0, n) for n in order.shape]
+    for axis, span in ((order.y, tile.y), (order.x, tile.x)):
+        region[axis] = slice(*fill_region(span))
+    for axis, chosen in (planes or {}).items():
+        region[axis] = chosen
+    return tuple(region)
+
+
+def fit_tile(
+    spec: ModelSpec,
+    size: tuple[int, int],
+    memory: int,
+    halo: Halo = "exact",
+    precision: str = "auto",
+    multiple: int = 0,
+) -> tuple[int, int]:
+    """Largest tile, in input pixels, whose working set fits a share of ``memory`` bytes.
+
+    Multiples of ``multiple`` (by default four windows, the engine's cell), at most `LARGEST_TILE`,
+    no larger than the image needs.
+
+    Raises
+    ------
+    PlanError
+        If not even the smallest tile fits.
+    """
+    step = multiple or 4 * spec.window
+    side = max(LARGEST_TILE // step, 1) * step
+    budget = memory * MEMORY_SHARE
+    while True:
+        tile = tuple(min(side, -(-n // step) * step) for n in size)
+        read = []
+        for n, t in zip(size, tile, strict=True):
+            middle = min(max((n - t) // 2, 0), max(n - 1, 0))
+            span = make_span(middle, min(middle + t, n), n, spec, halo)
+            read.append(span.read[1] - span.read[0])
+        need = tile_bytes(spec, read[0], read[1], ITEMSIZE[precision])
+        if need <= budget:
+            return tile[0], tile[1]
+        if side <= step:
+            raise PlanError(
+                f"A tile of {step} x {step} px of {spec.name} needs {need / 2**20:.0f} MiB, and only "
+                f"{budget / 2**20:.0f} MiB of {memory / 2**20:.0f} MiB free memory may be used. Free some, or give "
+                "halo=16 and a smaller model."
+            )
+        side = max(side // 2 // step, 1) * step

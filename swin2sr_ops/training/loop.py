@@ -1,0 +1,152 @@
+"""The training loop: L1 loss, Adam, cosine decay, moving average, exact resume."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swin2sr_ops.nets.network import SwinNet
+from swin2sr_ops.training.data import PatchSampler
+from swin2sr_ops.training.recipe import Recipe
+
+__all__ = ["Trainer"]
+
+Log = Callable[[str], None]
+
+
+class Trainer:
+    """One run: build it, call `run`; build it again on the same folder and it goes on.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to train, and how.
+    data, out : path
+        Folder of clean images; folder of the run (``state.pt``, ``log.csv``).
+    device : str
+        Where to train.
+    """
+
+    def __init__(self, recipe: Recipe, data: Path, out: Path, device: str = "cpu") -> None:
+        self.recipe, self.out, self.device = recipe, out, torch.device(device)
+        torch.manual_seed(recipe.seed)
+        self.net = SwinNet(recipe.spec)
+        start_as_interpolation(self.net)
+        self.net.to(self.device).train()
+        self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=recipe.lr, betas=(0.9, 0.99))
+        self.sampler = PatchSampler(recipe, data)
+        self.step = 0
+        self.loss_sum = 0.0
+        self.state_file = out / "state.pt"
+        if self.state_file.exists():
+            self._restore()
+
+    def run(self, *, save_every: int = 200, until: int | None = None, log: Log = print) -> None:
+        """Train to the recipe's last step (or ``until``), saving every ``save_every`` steps."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        last = min(self.recipe.steps, until or self.recipe.steps)
+        began, first = time.monotonic(), self.step
+        while self.step < last:
+            self.loss_sum += self._train_step()
+            if self.step % save_every == 0 or self.step == last:
+                seconds = (time.monotonic() - began) / (self.step - first)
+                loss = self.loss_sum / ((self.step - 1) % save_every + 1)
+                self._record(loss, seconds, log, last)
+                self.loss_sum = 0.0
+                self.save()
+
+    def _train_step(self) -> float:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        source, target = (x.to(self.device) for x in self.sampler.batch(self.step))
+        loss = F.l1_loss(self.net(source), target)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        # A young average would remember the initial weights: let it grow old first.
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.net.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+        return loss.item()
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine from ``lr`` to ``lr_min``."""
+        r = self.recipe
+        if step < r.warmup:
+            return r.lr * (step + 1) / r.warmup
+        done = (step - r.warmup) / max(r.steps - r.warmup, 1)
+        return r.lr_min + (r.lr - r.lr_min) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+    def _record(self, loss: float, seconds: float, log: Log, last: int) -> None:
+        with (self.out / "log.csv").open("a") as file:
+            file.write(f"{self.step},{loss:.6f},{self.learning_rate(self.step - 1):.3e},{seconds:.3f}\n")
+        left = (last - self.step) * seconds / 60
+        log(f"step {self.step}/{last}  L1 {loss:.5f}  {seconds:.2f} s/step  {left:.0f} min left")
+
+    def save(self) -> None:
+        """Write the run's state; a kill leaves the old one or the new one, never half of it."""
+        state = {
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+        }
+        temporary = self.state_file.with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, self.state_file)
+
+    def _restore(self) -> None:
+        state: dict[str, Any] = torch.load(self.state_file, map_location=self.device, weights_only=True)
+        self.step = state["step"]
+        self.net.load_state_dict(state["net"])
+        self.average = state["average"]
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def averaged_state(self) -> dict[str, Tensor]:
+        """The weights to export: the moving average, on the CPU."""
+        return {k: v.detach().cpu().clone() for k, v in self.average.items()}
+
+
+def start_as_interpolation(net: SwinNet) -> None:
+    """Set a ``pixelshuffledirect`` network to bilinear enlargement, plus a body that is zero yet.
+
+    The first feature channels carry the image through `conv_first` and the skip connection; the
+    last convolution enlarges them. Training then starts from about 1 dB below bicubic instead of
+    from noise, which is worth thousands of steps to a small model on a CPU.
+    """
+    spec = net.spec
+    if spec.upsampler != "pixelshuffledirect":
+        return
+    with torch.no_grad():
+        weights = dict(net.named_parameters())
+        last = "conv_after_body" if spec.resi_connection == "1conv" else "conv_after_body.4"
+        for name in (f"{last}.weight", f"{last}.bias", "upsample.0.bias"):
+            weights[name].zero_()
+        up, first = weights["upsample.0.weight"], weights["conv_first.weight"]
+        up.mul_(0.1)
+        for c in range(spec.channels):
+            first[c] = 0
+            weights["conv_first.bias"][c] = 0
+            first[c, c, 1, 1] = 1
+            for phase in range(spec.scale**2):
+                rows, columns = (_bilinear(p, spec.scale) for p in divmod(phase, spec.scale))
+                up[c * spec.scale**2 + phase, : spec.channels] = 0
+                up[c * spec.scale**2 + phase, c] = torch.outer(rows, columns)
+
+
+def _bilinear(phase: int, scale: int) -> Tensor:
+    """Weights of the left, same and right neighbour for one output phase."""
+    offset = (phase + 0.5) / scale - 0.5
+    return torch.tensor([max(-offset, 0.0), 1 - abs(offset), max(offset, 0.0)])

@@ -1,0 +1,84 @@
+"""A training run as data: read from a small TOML file, kept in the exported model."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.spec import ModelSpec
+
+__all__ = ["RECIPES", "Recipe"]
+
+#: Folder of the recipes that made the shipped models.
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run's result besides the images themselves.
+
+    Parameters
+    ----------
+    model : dict
+        Fields of `ModelSpec`.
+    folders : dict of str to float
+        Sub-folders of the data folder and how often each is drawn from, relative to each other.
+    steps, batch, patch : int
+        Optimiser steps; patches per step; side of a patch in input pixels.
+    lr, lr_min, warmup : float, float, int
+        Adam's learning rate, the end of its cosine decay, steps of linear warm-up.
+    ema : float
+        Decay of the exponential moving average of the weights, which is what is exported.
+    levels : int
+        Input patches are rounded to this many levels, as stored images are; 0 for none.
+    contrast : float
+        Strength of random brightness and contrast changes, 0 to 1: for images whose range is
+        not the range of their type, as in microscopy.
+    seed : int
+        Of initial weights, patches and augmentations.
+    """
+
+    model: dict[str, Any]
+    folders: dict[str, float] = field(default_factory=lambda: {".": 1.0})
+    steps: int = 10_000
+    batch: int = 4
+    patch: int = 48
+    lr: float = 5e-4
+    lr_min: float = 1e-6
+    warmup: int = 100
+    ema: float = 0.999
+    levels: int = 256
+    contrast: float = 0.0
+    seed: int = 0
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model to train."""
+        return ModelSpec.from_dict(self.model)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, path: str | Path, **changes: Any) -> Recipe:
+        """Read a TOML file, or a built-in recipe by name; ``changes`` override single fields."""
+        file = Path(path)
+        if not file.exists() and (RECIPES / f"{path}.toml").exists():
+            file = RECIPES / f"{path}.toml"
+        if not file.exists():
+            names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+            raise RequestError(f"There is no recipe {str(path)!r}: give a TOML file or one of {names}.")
+        try:
+            values = tomllib.loads(file.read_text()) | {k: v for k, v in changes.items() if v is not None}
+        except tomllib.TOMLDecodeError as exc:
+            raise RequestError(f"Recipe {str(file)!r} is not valid TOML: {exc}.") from exc
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown or "model" not in values:
+            problem = f"unknown entries {', '.join(unknown)}" if unknown else "no [model] table"
+            known = ", ".join(f.name for f in fields(cls))
+            raise RequestError(f"Recipe {str(file)!r} has {problem}; a recipe knows {known}.")
+        return cls(**values)

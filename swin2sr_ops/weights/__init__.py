@@ -1,0 +1,1 @@
+"""Weights: reading every kind of checkpoint, saying what network it is, fetching it, saving our own."""

@@ -1,0 +1,170 @@
+"""Read a checkpoint of any origin into parameters under the official names.
+
+Origins: the authors' ``.pth`` files (and those of KAIR, BasicSR, Lightning), Hugging Face folders,
+``.safetensors`` files of others, and our own ``.safetensors`` with the model's description in the
+header. Nothing is ever unpickled: ``torch.load`` runs with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from swin2sr_ops.catalogue import read_header, spec_of_header
+from swin2sr_ops.errors import CheckpointError
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights import huggingface
+from swin2sr_ops.weights.digest import file_sha256
+from swin2sr_ops.weights.sniff import DAMAGE, EXPECTED, check_torch_file
+
+__all__ = ["Checkpoint", "read_checkpoint", "read_state", "split_buffers"]
+
+#: Where training programs put the parameters; averaged ones (EMA) are what the papers measure.
+_WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
+_PREFIXES = ("module.", "netG.", "_orig_mod.")
+
+#: Computed from shapes, never learned; files of other training sizes differ in them.
+_BUFFERS = ("attn_mask", "relative_position_index", "relative_coords_table")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file says.
+
+    Attributes
+    ----------
+    path : Path
+        The file or folder.
+    parameters : dict of str to Tensor
+        Learned tensors under the official names, float32, on the CPU.
+    facts : dict
+        Fields of `ModelSpec` that the file states beside its parameters: the window, read off the
+        buffers; all of them for a Hugging Face folder, from its ``config.json``.
+    spec : ModelSpec or None
+        The description in the header of our own files.
+    sha256 : str
+        Of the file; of the weight file for a folder.
+    """
+
+    path: Path
+    parameters: dict[str, Tensor]
+    facts: dict[str, Any] = field(default_factory=dict)
+    spec: ModelSpec | None = None
+    sha256: str = ""
+
+
+def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Return the parameters of a checkpoint under the official names, as float32 on the CPU."""
+    return read_checkpoint(path).parameters
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint file or Hugging Face folder.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.pth``, ``.pt``, ``.ckpt``, ``.bin``, ``.safetensors``, or a folder with ``config.json``.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing or no checkpoint; the message says what it is instead.
+    """
+    path = Path(path).expanduser().resolve()
+    if not path.exists():
+        raise CheckpointError(f"There is no file {path}; {EXPECTED}.")
+    if path.is_dir():
+        raw, facts, digest = huggingface.read_folder(path, _read_tensors)
+        return _checkpoint(path, raw, facts, None, digest)
+    spec = spec_of_header(read_header(path), path) if path.suffix == ".safetensors" else None
+    return _checkpoint(path, _read_tensors(path), {}, spec, file_sha256(path))
+
+
+def _checkpoint(
+    path: Path, raw: Mapping[str, Tensor], facts: dict[str, Any], spec: ModelSpec | None, digest: str
+) -> Checkpoint:
+    if huggingface.is_hugging_face(raw):
+        raw = huggingface.official_names(raw)
+    parameters, window = split_buffers(raw)
+    if window:
+        facts = {"window": window, **facts}
+    # Contiguous float32 whatever was stored: half-precision files hold rounded weights, not other arithmetic.
+    parameters = {name: tensor.to(torch.float32).contiguous() for name, tensor in parameters.items()}
+    return Checkpoint(path, parameters, facts, spec, digest)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """The flat dictionary of tensors in one file, wrappers and prefixes taken off."""
+    if path.suffix == ".safetensors":
+        read_header(path)  # says in a sentence what is wrong with a damaged file
+        try:
+            loaded: Any = load_file(path)
+        except SafetensorError as exc:
+            raise CheckpointError(f"{path} is not a readable safetensors file ({exc}): fetch it again.") from exc
+    else:
+        loaded = _torch_load(path)
+    found = _unwrap(loaded, path)
+    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    if not tensors:
+        some = ", ".join(map(str, list(found)[:4])) or "nothing"
+        raise CheckpointError(f"{path} holds no tensors, only {some}; {EXPECTED}.")
+    return _without_prefix(tensors)
+
+
+def _torch_load(path: Path) -> object:
+    check_torch_file(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as exc:
+        raise CheckpointError(
+            f"{path} is a pickle that holds more than tensors, or is damaged, and is not loaded: it could run "
+            f"any code. Save its state_dict alone, best as .safetensors. ({str(exc).splitlines()[0][:200]})"
+        ) from exc
+    except DAMAGE as exc:
+        raise CheckpointError(f"{path} is damaged or truncated ({type(exc).__name__}): fetch it again.") from exc
+
+
+def _unwrap(loaded: object, path: Path) -> Mapping[str, Any]:
+    """The innermost dictionary: behind a known key, or the only dictionary in there."""
+    if not isinstance(loaded, Mapping):
+        raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors; {EXPECTED}.")
+    for key in _WRAPPERS:
+        if isinstance(loaded.get(key), Mapping):
+            return _unwrap(loaded[key], path)
+    inner = [value for value in loaded.values() if isinstance(value, Mapping)]
+    if len(inner) == 1 and not any(isinstance(value, Tensor) for value in loaded.values()):
+        return _unwrap(inner[0], path)
+    return loaded
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            return _without_prefix({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
+    return tensors
+
+
+def split_buffers(raw: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
+    """The parameters, and the window that the buffers tell (0 where they were stripped)."""
+    window = 0
+    parameters = {}
+    for name, tensor in raw.items():
+        kind = name.rsplit(".", 1)[-1]
+        if kind not in _BUFFERS:
+            parameters[name] = tensor
+        elif kind == "relative_coords_table":  # (1, 2w - 1, 2w - 1, 2)
+            window = (tensor.shape[1] + 1) // 2
+        else:  # (w^2, w^2) and (windows, w^2, w^2)
+            window = math.isqrt(tensor.shape[-1])
+    return parameters, window

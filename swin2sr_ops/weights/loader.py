@@ -1,0 +1,246 @@
+"""From what a user calls a model to its description, and from there to a network.
+
+`resolve_spec` loads torch only where a foreign file must be opened to know what it is: names,
+``"auto"`` and our own files are read without it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swin2sr_ops import catalogue
+from swin2sr_ops.catalogue import BUILTIN, find, read_header, shipped, spec_of_header
+from swin2sr_ops.errors import CheckpointError, ModelError
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights import download as downloads
+from swin2sr_ops.weights.digest import file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swin2sr_ops.nets.network import SwinNet
+
+__all__ = ["check_parameters", "empty_network", "load_network", "resolve_spec", "weights_path"]
+
+_PACKAGE = "package:"
+_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
+
+
+def resolve_spec(
+    model: str | os.PathLike[str] | ModelSpec = "auto",
+    *,
+    task: str | None = None,
+    scale: int | None = None,
+    channels: int | None = None,
+    **hints: Any,
+) -> ModelSpec:
+    """Return the description of what a user calls a model.
+
+    Parameters
+    ----------
+    model : str, path-like or ModelSpec
+        A catalogue name; a checkpoint file or a Hugging Face folder; a description; or ``"auto"``:
+        the best shipped model for ``task``, ``scale`` and ``channels``.
+    task, scale : str, int, optional
+        What is wanted; a model for something else is an error.
+    channels : int, optional
+        For ``"auto"``: channels that enter together. A named model keeps its own, since an image
+        may be restored channel by channel.
+    **hints
+        For a file that does not tell all: ``value_range``, ``window``, ``name``, and other fields
+        of `ModelSpec`. They are checked against the file.
+
+    Returns
+    -------
+    ModelSpec
+        For a file, ``weights`` is its absolute path and ``sha256`` its hash.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it does not fit.
+    """
+    if model == "auto":
+        spec = _choose(task, scale, channels)
+    elif isinstance(model, ModelSpec):
+        spec = model
+    elif _is_file(model):
+        spec = _from_file(Path(model).expanduser().resolve(), hints)
+        hints = {}
+    else:
+        spec = find(os.fspath(model))
+    spec = _with_hints(spec, hints)
+    if spec.weights.startswith(_PACKAGE) and not spec.sha256:
+        spec = replace(spec, sha256=file_sha256(weights_path(spec)))
+    for key, wanted in (("scale", scale), ("task", task)):
+        if wanted is not None and getattr(spec, key) != wanted:
+            raise ModelError(
+                f"Model {spec.name!r} has {key}={getattr(spec, key)!r}, but {key}={wanted!r} was asked for."
+            )
+    return spec
+
+
+def load_network(spec: ModelSpec, *, download: bool = False) -> SwinNet:
+    """Build the network of ``spec`` and load its weights: float32, on the CPU, for evaluation.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Where ``weights`` points is read: a path, ``package:<file>`` or an URL.
+    download : bool
+        Whether weights that are not in the cache may be fetched.
+
+    Raises
+    ------
+    ModelError
+        If the weights are missing, or not those of ``spec``.
+    """
+    from swin2sr_ops.nets.network import channel_mean
+    from swin2sr_ops.weights.checkpoint import read_checkpoint
+
+    checkpoint = read_checkpoint(weights_path(spec, download=download))
+    if spec.sha256 and checkpoint.sha256 != spec.sha256:
+        raise CheckpointError(
+            f"{checkpoint.path} is not the file that {spec.name} was described from: its SHA-256 begins with "
+            f"{checkpoint.sha256[:12]} instead of {spec.sha256[:12]}. Put that file back, or name the model anew."
+        )
+    window = checkpoint.facts.get("window", spec.window)
+    if window != spec.window:
+        raise CheckpointError(f"{checkpoint.path} has window {window}, but {spec.name} says {spec.window}.")
+    net = empty_network(spec)
+    check_parameters(checkpoint.parameters, net, str(checkpoint.path))
+    net.load_state_dict(checkpoint.parameters, assign=True)
+    net.mean = channel_mean(spec.channels)
+    return net.requires_grad_(False).eval()
+
+
+def weights_path(spec: ModelSpec, *, download: bool = False) -> Path:
+    """Where the weights of ``spec`` lie on this machine; fetched first if they may be."""
+    where = spec.weights
+    if not where:
+        raise ModelError(f"Model {spec.name!r} does not say where its weights are: give a file, or `weights=`.")
+    if where.startswith(_PACKAGE):
+        path = catalogue.MODELS_FOLDER / where.removeprefix(_PACKAGE)
+        if not path.is_file():
+            raise ModelError(f"{path.name} is missing from the installed package: reinstall swin2sr-ops.")
+        return path
+    if not downloads.is_url(where):
+        return Path(where).expanduser()
+    cached = downloads.cached(spec)
+    if cached is not None:
+        return cached
+    if download:
+        return downloads.fetch(spec)
+    about = ", ".join(part for part in (_megabytes(spec), spec.licence) if part)
+    raise ModelError(
+        f"The weights of {spec.name} are not in the cache; run `swin2sr-ops models --download {spec.name}`"
+        f"{f' ({about})' if about else ''} or pass download=True."
+    )
+
+
+def empty_network(spec: ModelSpec) -> SwinNet:
+    """The network of ``spec`` with shapes but no values: no memory taken, no random numbers drawn."""
+    import torch
+
+    from swin2sr_ops.nets.network import SwinNet
+
+    with torch.device("meta"):
+        return SwinNet(spec)
+
+
+def check_parameters(state: Mapping[str, Tensor], net: SwinNet, what: str) -> None:
+    """Refuse parameters that are not those of ``net``, naming the first few."""
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    other = [
+        f"{name} {shape} instead of {expected[name]}"
+        for name, shape in found.items()
+        if name in expected and shape != expected[name]
+    ]
+    parts = [
+        f"{len(names)} {words} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for names, words in (
+            (missing, "are missing"),
+            (extra, "are not of this network"),
+            (other, "have another shape"),
+        )
+        if names
+    ]
+    if parts:
+        raise CheckpointError(
+            f"The weights in {what} are not those of {net.spec.name}: of its tensors, {'; '.join(parts)}."
+        )
+
+
+def _megabytes(spec: ModelSpec) -> str:
+    return f"{spec.size_bytes / 1e6:.0f} MB" if spec.size_bytes else ""
+
+
+def _is_file(model: str | os.PathLike[str]) -> bool:
+    """Whether a path is meant: it exists, or it could be no name."""
+    if not isinstance(model, str):
+        return True
+    if downloads.is_url(model):
+        raise ModelError(f"{model} is an URL: download the file, then give its path.")
+    is_name = model in BUILTIN or any(spec.name == model for spec in shipped())
+    looks_like_one = any(mark in model for mark in ("/", os.sep, "~")) or Path(model).suffix in _SUFFIXES
+    return not is_name and (looks_like_one or Path(model).exists())
+
+
+def _from_file(path: Path, hints: Mapping[str, Any]) -> ModelSpec:
+    if path.suffix == ".safetensors" and path.is_file():
+        spec = spec_of_header(read_header(path), path)
+        if spec is not None:
+            return _with_hints(replace(spec, sha256=file_sha256(path)), hints)
+    from swin2sr_ops.weights.checkpoint import read_checkpoint
+    from swin2sr_ops.weights.infer import infer_spec
+
+    checkpoint = read_checkpoint(path)
+    for row in BUILTIN.values():
+        if row.sha256 and row.sha256 == checkpoint.sha256:  # a released file, whatever it is called here
+            return _with_hints(replace(row, weights=str(path)), hints)
+    about = {key: value for key, value in hints.items() if key != "name"}
+    spec = infer_spec(checkpoint.parameters, name=hints.get("name", path.stem), facts=checkpoint.facts, hints=about)
+    check_parameters(checkpoint.parameters, empty_network(spec), str(path))
+    size = path.stat().st_size if path.is_file() else 0
+    return replace(spec, weights=str(path), sha256=checkpoint.sha256, size_bytes=size)
+
+
+def _with_hints(spec: ModelSpec, hints: Mapping[str, Any]) -> ModelSpec:
+    """Take a name from the hints; everything else a description knows better."""
+    for key, value in hints.items():
+        if key == "name":
+            spec = replace(spec, name=value)
+        elif not hasattr(spec, key):
+            raise ModelError(f"{key}={value!r} is not something a model has.")
+        elif getattr(spec, key) != value:
+            raise ModelError(f"{key}={value!r} does not fit {spec.name}, which has {key}={getattr(spec, key)!r}.")
+    return spec
+
+
+def _choose(task: str | None, scale: int | None, channels: int | None) -> ModelSpec:
+    """The best shipped model for a request; without scale and task, one that enlarges twice."""
+    wanted: dict[str, str | int | None] = {"task": task, "scale": scale, "channels": channels}
+    if task is None and scale is None:
+        wanted["scale"] = 2
+    models = shipped()
+    fitting = [m for m in models if all(value in (None, getattr(m, key)) for key, value in wanted.items())]
+    if fitting:
+        return max(fitting, key=_merit)
+    asked = ", ".join(f"{key}={value}" for key, value in wanted.items() if value is not None)
+    there = ", ".join(sorted({f"{m.task} x{m.scale} with {m.channels} channel(s)" for m in models})) or "nothing"
+    raise ModelError(
+        f"No shipped model has {asked}; shipped are: {there}. "
+        "Name a released one (`swin2sr-ops models` lists all), or give a file."
+    )
+
+
+def _merit(spec: ModelSpec) -> tuple[int, float]:
+    """Larger is better: networks of one task improve with their size; equal ones are told apart by PSNR."""
+    return spec.dim * sum(spec.depths), float(spec.quality.get("psnr", 0))

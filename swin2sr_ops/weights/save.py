@@ -1,0 +1,66 @@
+"""Save a model as one ``.safetensors`` file that says what it is: the description is in its header."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from swin2sr_ops.catalogue import HEADER_KEY
+from swin2sr_ops.errors import CheckpointError
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.loader import check_parameters, empty_network
+
+__all__ = ["save_model"]
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    model: nn.Module | Mapping[str, Tensor],
+    spec: ModelSpec,
+    *,
+    dtype: torch.dtype = torch.float16,
+) -> Path:
+    """Write a model to a ``.safetensors`` file with ``spec`` in its header.
+
+    Parameters
+    ----------
+    path : path-like
+        Where; an existing file is replaced, in one step, when the new one is complete.
+    model : Module or mapping of str to Tensor
+        The network or its parameters.
+    spec : ModelSpec
+        What it is, how it was trained (`ModelSpec.provenance`) and measured. ``weights``, ``sha256``
+        and ``size_bytes`` are left out: they are about a file.
+    dtype : torch.dtype
+        Of the stored numbers; half precision halves the file, computing is in float32 either way.
+
+    Raises
+    ------
+    CheckpointError
+        If the parameters are not those of ``spec``, or some are not finite in ``dtype``.
+    """
+    path = Path(path)
+    state = model.state_dict() if isinstance(model, nn.Module) else model
+    check_parameters(state, empty_network(spec), "the model to save")
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise CheckpointError(f"{spec.name} is not saved: {', '.join(broken[:3])} would not be finite in {dtype}.")
+    header = json.dumps(replace(spec, weights="", sha256="", size_bytes=0).to_dict(), sort_keys=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: header})
+        os.chmod(temporary, 0o644)  # mkstemp makes it private
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return path

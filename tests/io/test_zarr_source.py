@@ -1,0 +1,280 @@
+"""Zarr of all versions, OME-Zarr groups, plain arrays, and everything that is neither."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import zarr
+from numpy.testing import assert_array_equal
+
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.zarr_source import open_source
+from swin2sr_ops.testing import SourceContract, whole
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.integers(0, 60000, (3, 70, 90)).astype("u2")
+
+
+def plain(path, image=IMAGE, **options):
+    array = zarr.create_array(str(path), shape=image.shape, dtype=image.dtype, **{"chunks": "auto", **options})
+    array[...] = image
+    return str(path)
+
+
+def ome(path, *, version="0.5", image=IMAGE, axes="cyx", datasets=None, **multiscale):
+    v3 = version == "0.5"
+    group = zarr.create_group(str(path), zarr_format=3 if v3 else 2)
+    for name in ("0", "1"):
+        level = image if name == "0" else image[..., ::2, ::2]
+        array = group.create_array(
+            name, shape=level.shape, dtype=level.dtype, chunks=(1,) * (level.ndim - 2) + (32, 32)
+        )
+        array[...] = level
+    kinds = {"t": "time", "c": "channel"}
+    datasets = datasets or [
+        {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0, 0.5, 0.25]}]},
+        {
+            "path": "1",
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [1.0, 1.0, 0.5]},
+                {"type": "translation", "translation": [0.0, 0.25, 0.125]},
+            ],
+        },
+    ]
+    content = {
+        "multiscales": [
+            {
+                "axes": [
+                    {"name": a, "type": kinds.get(a, "space"), **({"unit": "micrometer"} if a in "zyx" else {})}
+                    for a in axes
+                ],
+                "datasets": datasets,
+                **multiscale,
+            }
+        ],
+        "omero": {"channels": [{"label": "DAPI", "color": "0000FF", "lookup": "x"}, {"label": "GFP"}, {}]},
+    }
+    if v3:
+        group.attrs["ome"] = {"version": "0.5", **content}
+    else:
+        content["multiscales"][0]["version"] = version
+        group.attrs.update(content)
+    return str(path)
+
+
+class TestPlainV2(SourceContract):
+    @pytest.fixture
+    def source(self, tmp_path):
+        return open_source(plain(tmp_path / "a.zarr", zarr_format=2, chunks=(1, 32, 32)))
+
+    @pytest.fixture
+    def pixels(self):
+        return IMAGE
+
+
+class TestBigEndian(TestPlainV2):
+    @pytest.fixture
+    def source(self, tmp_path):
+        return open_source(plain(tmp_path / "a.zarr", IMAGE.astype(">u2"), zarr_format=2))
+
+
+class TestSharded(TestPlainV2):
+    @pytest.fixture
+    def source(self, tmp_path):
+        return open_source(plain(tmp_path / "a.zarr", zarr_format=3, chunks=(1, 16, 16), shards=(1, 64, 64)))
+
+
+class TestOme05(TestPlainV2):
+    @pytest.fixture
+    def source(self, tmp_path):
+        return open_source(ome(tmp_path / "a.zarr"))
+
+
+class TestOme04(TestPlainV2):
+    @pytest.fixture
+    def source(self, tmp_path):
+        return open_source(ome(tmp_path / "a.zarr", version="0.4"))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ome_metadata(tmp_path, version):
+    info = open_source(ome(tmp_path / "cells.ome.zarr", version=version)).info
+    assert (info.axes, info.levels, info.format, info.name) == ("CYX", 2, f"OME-Zarr {version}", "cells")
+    assert info.pixel_size == {"Y": 0.5, "X": 0.25}
+    assert info.origin == {"Y": 0.0, "X": 0.0}
+    assert info.units == {"Y": "micrometer", "X": "micrometer"}
+    assert info.channels == ({"label": "DAPI", "color": "0000FF"}, {"label": "GFP"}, {})
+    assert info.chunks == (1, 32, 32)
+
+
+def test_a_level_has_its_own_place(tmp_path):
+    source = open_source(ome(tmp_path / "a.zarr"), level=1)
+    assert source.info.shape == (3, 35, 45)
+    assert source.info.pixel_size == {"Y": 1.0, "X": 0.5}
+    assert source.info.origin == {"Y": 0.25, "X": 0.125}
+    assert_array_equal(source.read(whole(source.info)), IMAGE[..., ::2, ::2])
+
+
+def test_transformations_of_dataset_and_image_combine(tmp_path):
+    outer = [{"type": "scale", "scale": [1, 10, 100]}, {"type": "translation", "translation": [0, 7, 8]}]
+    path = ome(tmp_path / "a.zarr", coordinateTransformations=outer)
+    info = open_source(path, level=1).info
+    assert info.pixel_size == {"Y": 10.0, "X": 50.0}
+    assert info.origin == {"Y": 0.25 * 10 + 7, "X": 0.125 * 100 + 8}
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "axes"),
+    [
+        ((30, 40), "u1", "YX"),
+        ((5, 30, 40), "u1", "ZYX"),
+        ((30, 40, 3), "u1", "YXS"),
+        ((30, 40, 4), "u1", "YXS"),
+        ((30, 40, 3), "u2", "ZYX"),
+        ((2, 5, 30, 40), "u2", "CZYX"),
+        ((2, 2, 5, 30, 40), "f4", "TCZYX"),
+        ((5, 30, 40, 3), "u1", "ZYXS"),
+    ],
+)
+def test_axes_are_guessed(tmp_path, shape, dtype, axes):
+    assert open_source(plain(tmp_path / "a.zarr", np.ones(shape, dtype))).info.axes == axes
+
+
+def test_axes_are_read_or_given(tmp_path):
+    named = plain(tmp_path / "named.zarr", dimension_names=["band", "y", "x"])
+    assert open_source(named).info.axes == "CYX"
+    assert open_source(named, axes="tyx").info.axes == "TYX"
+    old = plain(tmp_path / "old.zarr", zarr_format=2, attributes={"_ARRAY_DIMENSIONS": ["time", "lat", "lon"]})
+    assert open_source(old).info.axes == "TYX"
+    odd = plain(tmp_path / "odd.zarr", dimension_names=["a1", None, "x"])
+    assert open_source(odd).info.axes == "ZYX"  # names that say nothing are as good as none
+    with pytest.raises(RequestError, match="3"):
+        open_source(named, axes="YX")
+
+
+def test_fill_value_of_xarray_is_nodata(tmp_path):
+    path = plain(tmp_path / "a.zarr", zarr_format=2, attributes={"_FillValue": -9999})
+    assert open_source(path).info.nodata == -9999.0
+
+
+def test_a_group_of_one_array(tmp_path):
+    group = zarr.create_group(str(tmp_path / "g.zarr"))
+    group.create_array("only", shape=(4, 5), dtype="u1")
+    assert open_source(str(tmp_path / "g.zarr")).info.shape == (4, 5)
+    group.create_array("other", shape=(6, 7), dtype="u1")
+    with pytest.raises(FormatError, match=r"'only', 'other'.*array="):
+        open_source(str(tmp_path / "g.zarr"))
+    assert open_source(str(tmp_path / "g.zarr"), array="other").info.shape == (6, 7)
+    assert open_source(str(tmp_path / "g.zarr" / "other")).info.shape == (6, 7)
+
+
+def test_a_plate_says_which_images_it_has(tmp_path):
+    plate = zarr.create_group(str(tmp_path / "plate.zarr"))
+    plate.attrs["ome"] = {"version": "0.5", "plate": {"wells": [{"path": "A/1"}, {"path": "B/2"}]}}
+    for well in ("A/1", "B/2"):
+        plate.create_group(well).attrs["ome"] = {"version": "0.5", "well": {"images": [{"path": "0"}, {"path": "1"}]}}
+    ome(tmp_path / "plate.zarr" / "A" / "1" / "0")
+    with pytest.raises(FormatError, match=r"plate of 4 images.*'A/1/0'.*plate\.zarr/A/1/0'"):
+        open_source(str(tmp_path / "plate.zarr"))
+    with pytest.raises(FormatError, match="well of 2 images"):
+        open_source(str(tmp_path / "plate.zarr" / "A" / "1"))
+    assert open_source(str(tmp_path / "plate.zarr" / "A" / "1" / "0")).info.axes == "CYX"
+    assert open_source(str(tmp_path / "plate.zarr"), array="A/1/0").info.axes == "CYX"
+
+
+def test_a_series_of_one_image_is_that_image(tmp_path):
+    root = zarr.create_group(str(tmp_path / "b2r.zarr"), zarr_format=2, attributes={"bioformats2raw.layout": 3})
+    root.create_group("OME")
+    ome(tmp_path / "b2r.zarr" / "0", version="0.4")
+    assert open_source(str(tmp_path / "b2r.zarr")).info.axes == "CYX"
+    ome(tmp_path / "b2r.zarr" / "1", version="0.4")
+    with pytest.raises(FormatError, match="series of 2 images"):
+        open_source(str(tmp_path / "b2r.zarr"))
+
+
+def test_what_is_no_zarr(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    assert open_source(str(tmp_path / "notes.txt")) is None
+    with pytest.raises(FormatError, match="no Zarr"):
+        open_source(str(tmp_path))
+    plain(tmp_path / "inside.zarr")
+    with pytest.raises(FormatError, match=r"contains 'inside\.zarr'"):
+        open_source(str(tmp_path))
+    with pytest.raises(FormatError, match="no file or folder"):
+        open_source(str(tmp_path / "no.zarr"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"multiscales": []},
+        {"multiscales": [{"axes": [{"name": "y"}, {"name": "x"}]}]},
+        {"multiscales": [{"axes": 3, "datasets": [{"path": "0"}]}]},
+        {"multiscales": [{"axes": ["y", "x"], "datasets": []}]},
+        {"multiscales": [{"axes": ["p", "q"], "datasets": [{"path": "0"}]}]},
+        {"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": "0"}]}]},
+        {"multiscales": [{"axes": ["c", "y", "x"], "datasets": [{"path": "gone"}]}]},
+        {
+            "multiscales": [
+                {
+                    "axes": ["c", "y", "x"],
+                    "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1, 2]}]}],
+                }
+            ]
+        },
+        {
+            "multiscales": [
+                {
+                    "axes": ["c", "y", "x"],
+                    "datasets": [{"path": "0", "coordinateTransformations": [{"type": "affine", "affine": []}]}],
+                }
+            ]
+        },
+    ],
+)
+def test_broken_ome_metadata(tmp_path, content):
+    path = ome(tmp_path / "a.zarr")
+    zarr.open_group(path, mode="r+").attrs.put({"ome": {"version": "0.5", **content}})
+    with pytest.raises(FormatError, match=r"a\.zarr"):
+        open_source(path)
+
+
+def test_broken_zarr_metadata(tmp_path):
+    path = plain(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr" / "zarr.json").write_text("{")
+    with pytest.raises(FormatError, match="metadata"):
+        open_source(path)
+    (tmp_path / "a.zarr" / "zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "array"}))
+    with pytest.raises(FormatError, match="metadata"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_damaged_chunk(tmp_path, zarr_format):
+    path = plain(tmp_path / "a.zarr", zarr_format=zarr_format, chunks=IMAGE.shape)
+    source = open_source(path)
+    chunk = next(p for p in (tmp_path / "a.zarr").rglob("*") if p.is_file() and not p.name.startswith((".z", "zarr")))
+    chunk.write_bytes(chunk.read_bytes()[:100])
+    with pytest.raises(FormatError, match="decoding"):
+        source.read(whole(source.info))
+
+
+def test_what_is_no_image(tmp_path):
+    with pytest.raises(FormatError, match="6 dimensions"):
+        open_source(plain(tmp_path / "six.zarr", np.ones((1, 1, 1, 1, 4, 4), "u1")))
+    with pytest.raises(FormatError, match="1 dimensions"):
+        open_source(plain(tmp_path / "one.zarr", np.ones(4, "u1")))
+    with pytest.raises(FormatError, match="not numbers"):
+        open_source(plain(tmp_path / "date.zarr", np.ones((4, 4), "M8[s]")))
+
+
+def test_options_that_do_not_fit(tmp_path):
+    path = ome(tmp_path / "a.zarr")
+    with pytest.raises(RequestError, match="levels 0 to 1"):
+        open_source(path, level=2)
+    with pytest.raises(RequestError, match="series"):
+        open_source(path, series=1)
+    with pytest.raises(RequestError, match="without levels"):
+        open_source(path + "/0", level=1)

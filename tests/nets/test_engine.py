@@ -1,0 +1,143 @@
+"""Law 1: a tile is the whole image, cut. The whole image is the oracle of its tiles."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis.strategies import integers, sampled_from
+from torch import Tensor
+
+from swin2sr_ops.nets.engine import TileEngine
+from swin2sr_ops.plan import TilePlan
+from swin2sr_ops.spec import UPSAMPLERS, ModelSpec
+from tests.conftest import random_net, small_spec
+
+HEADS = [(u, s) for u, scales in UPSAMPLERS.items() for s in scales]
+
+
+def run(engine: TileEngine, image: Tensor, tile: tuple[int, int], halo: object = "exact") -> Tensor:
+    channels, height, width = image.shape
+    s = engine.spec.scale
+    out = torch.full((channels, height * s, width * s), float("nan"), dtype=image.dtype)
+    for t in TilePlan(engine.spec, height, width, tile, halo):  # type: ignore[arg-type]
+        region = image[:, slice(*t.y.source), slice(*t.x.source)][:, t.y.padding][:, :, t.x.padding]
+        out[:, slice(*t.y.write), slice(*t.x.write)] = engine.run(region, t)["image"]
+    return out
+
+
+def engine_of(spec: ModelSpec, dtype: torch.dtype = torch.float32, cache: dict = {}) -> TileEngine:  # noqa: B006
+    key = (repr(spec), dtype)
+    if key not in cache:
+        cache[key] = TileEngine(random_net(spec).to(dtype))
+    return cache[key]
+
+
+@settings(max_examples=80)
+@given(
+    head=sampled_from(HEADS),
+    architecture=sampled_from(["swin2sr", "swinir"]),
+    window=sampled_from([7, 8]),
+    channels=sampled_from([1, 3]),
+    resi=sampled_from(["1conv", "3conv"]),
+    dtype=sampled_from([torch.float32, torch.float64]),
+    height=integers(1, 110),
+    width=integers(1, 110),
+    rows=integers(5, 64),
+    columns=integers(5, 64),
+)
+def test_tiled_equals_whole(
+    head: tuple[str, int], architecture: str, window: int, channels: int, resi: str, dtype: torch.dtype,
+    height: int, width: int, rows: int, columns: int,
+) -> None:  # fmt: skip
+    upsampler, scale = head
+    if upsampler in ("pixelshuffle_aux", "pixelshuffle_hf"):
+        architecture = "swin2sr"
+    if upsampler == "pixelshuffle_aux":
+        channels = 3
+    spec = small_spec(
+        upsampler=upsampler, scale=scale, architecture=architecture, window=window, channels=channels,
+        resi_connection=resi, depths=(2,), heads=(2,), value_range=255.0 if window == 7 else 1.0,
+    )  # fmt: skip
+    engine = engine_of(spec, dtype)
+    image = torch.rand(channels, height, width, dtype=dtype, generator=torch.Generator().manual_seed(height))
+    whole = run(engine, image, (height, width))
+    assert torch.equal(run(engine, image, (rows, columns)), whole)
+
+
+@pytest.mark.parametrize(("upsampler", "scale"), HEADS)
+@pytest.mark.parametrize("architecture", ["swin2sr", "swinir"])
+def test_engine_equals_plain_forward(architecture: str, upsampler: str, scale: int) -> None:
+    """The engine against the plain module, which shares no tiling code with it, all outputs of the head."""
+    if architecture == "swinir" and upsampler in ("pixelshuffle_aux", "pixelshuffle_hf"):
+        pytest.skip("SwinIR has no such head")
+    spec = small_spec(upsampler=upsampler, scale=scale, architecture=architecture, channels=3)
+    net = random_net(spec).double()
+    image = torch.rand(3, 37, 50, dtype=torch.float64)
+    plan = TilePlan(spec, 37, 50, (37, 50))
+    tile = next(iter(plan))
+    padded = image[:, tile.y.padding][:, :, tile.x.padding]
+    found = TileEngine(net).run(padded, tile)
+    with torch.inference_mode():
+        expected = net.outputs(image[None])
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value[0], rtol=0, atol=1e-12)
+
+
+def test_threads_do_not_matter() -> None:
+    spec = small_spec(channels=3, upsampler="pixelshuffle", scale=4)
+    image = torch.rand(3, 90, 70)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(run(engine_of(spec), image, (40, 33)))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(results[0], r) for r in results[1:])
+
+
+@pytest.mark.parametrize("window", [7, 8])
+def test_approximate_halo_is_near_and_not_equal(window: int) -> None:
+    """The exactness tests can fail: with too small a halo the same comparison sees a difference, and it shrinks."""
+    spec = small_spec(window=window, depths=(4, 4), heads=(2, 2))
+    image = torch.rand(1, 120, 120)
+    engine = engine_of(spec)
+    whole = run(engine, image, (120, 120))
+    errors = [(run(engine, image, (40, 40), n * window) - whole).abs().max().item() for n in (1, 2, 4)]
+    assert errors[0] > errors[1] > errors[2] >= 0
+    assert errors[0] > 1e-6
+
+
+def test_opposite_borders_do_not_see_each_other() -> None:
+    """The shifted windows wrap around; a mask of -100 leaks when the temperature is high, ours must not."""
+    spec = small_spec(depths=(2,), heads=(2,))
+    net = random_net(spec)
+    with torch.no_grad():
+        for name, value in net.named_parameters():
+            if "logit_scale" in name:
+                value.fill_(4.6)  # exp(4.6) = 99.5, at the clamp
+    image = torch.rand(1, 1, 48, 48)
+    changed = image.clone()
+    changed[..., -1, :] = 1 - changed[..., -1, :]
+    with torch.inference_mode():
+        difference = (net(image) - net(changed)).abs().amax((0, 1, 3))
+    assert difference[:32].max() == 0
+    assert difference[-8:].max() > 0
+
+
+def test_fixed_places_are_what_makes_it_exact() -> None:
+    """Documents why the engine works in cells: the library's own convolution may depend on the crop.
+
+    Not an assertion about the library (other builds may differ); the engine's result must hold either way.
+    """
+    spec = small_spec(channels=3)
+    image = torch.rand(3, 100, 100)
+    engine = engine_of(spec)
+    whole = run(engine, image, (100, 100))
+    for rows, columns in itertools.product((7, 31, 64), (5, 50)):
+        assert torch.equal(run(engine, image, (rows, columns)), whole)

@@ -1,0 +1,263 @@
+"""`restore` on arrays: lazy, any chunks, the same pixels however it is cut."""
+
+from __future__ import annotations
+
+import pickle
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import data, integers, lists, sampled_from
+
+import swin2sr_ops
+from swin2sr_ops.errors import ModelError, RequestError
+from swin2sr_ops.spec import ModelSpec
+
+
+def cut(size: int, draw: data) -> tuple[int, ...]:  # type: ignore[valid-type]
+    """Chunks of any widths, slivers too, that add up to ``size``."""
+    marks = sorted(set(draw.draw(lists(integers(1, size - 1), max_size=4)))) if size > 1 else []
+    edges = [0, *marks, size]
+    return tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
+
+
+@settings(max_examples=25)
+@given(draw=data(), height=integers(1, 90), width=integers(1, 90), dtype=sampled_from(["u1", "u2", "i2", "f4", "f8"]))
+def test_chunks_and_tiles_do_not_matter(
+    gray_model: ModelSpec, draw: data, height: int, width: int, dtype: str  # type: ignore[valid-type]
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(height * 100 + width)
+    image = (rng.random((height, width)) * 200).astype(dtype)
+    chunked = da.from_array(image, chunks=(cut(height, draw), cut(width, draw)))
+    tile = draw.draw(integers(8, 64)), draw.draw(integers(8, 64))
+    whole = swin2sr_ops.restore(image, model=gray_model, tile=128).compute()
+    assert whole.shape == (2 * height, 2 * width)
+    assert whole.dtype == image.dtype
+    np.testing.assert_array_equal(swin2sr_ops.restore(chunked, model=gray_model, tile=tile).compute(), whole)
+
+
+def test_building_computes_nothing(gray_model: ModelSpec) -> None:
+    def fail(*_: object, **__: object) -> np.ndarray:
+        raise AssertionError("a pixel was asked for")
+
+    array = da.from_array(np.zeros((4, 4), "u2"), chunks=4).map_blocks(fail, dtype="u2", meta=np.empty((0, 0), "u2"))
+    array = da.block([[array] * 3] * 3)
+    with dask.config.set(scheduler=fail):
+        lazy = swin2sr_ops.restore(array, model=gray_model, tile=8)
+    assert lazy.shape == (24, 24)
+    assert lazy.chunks == ((16, 8), (16, 8))
+    assert lazy.dtype == np.uint16
+    assert isinstance(lazy._meta, np.ndarray)
+
+
+def test_one_task_per_tile(gray_model: ModelSpec) -> None:
+    array = da.zeros((3, 64, 96), chunks=(1, 16, 16), dtype="u1")
+    lazy = swin2sr_ops.restore(array, model=gray_model, axes="ZYX", tile=32)
+    assert len(lazy.dask) - len(array.dask) == 3 * 2 * 3
+
+
+def test_axes_up_to_five(gray_model: ModelSpec, rng: np.random.Generator) -> None:
+    """Planes are restored one by one: a stack is its planes, in every order of axes."""
+    stack = rng.integers(0, 255, (2, 2, 2, 20, 24), dtype="u1")
+    whole = swin2sr_ops.restore(stack, model=gray_model, axes="TCZYX").compute()
+    assert whole.shape == (2, 2, 2, 40, 48)
+    plane = swin2sr_ops.restore(stack[1, 0, 1], model=gray_model).compute()
+    np.testing.assert_array_equal(whole[1, 0, 1], plane)
+    moved = swin2sr_ops.restore(stack.transpose(3, 0, 4, 1, 2), model=gray_model, axes="YTXCZ").compute()
+    np.testing.assert_array_equal(moved.transpose(1, 3, 4, 0, 2), whole)
+
+
+def test_channels_have_their_own_range(gray_model: ModelSpec, rng: np.random.Generator) -> None:
+    image = np.stack([rng.integers(0, 100, (30, 30)), rng.integers(5000, 9000, (30, 30))]).astype("u2")
+    both = swin2sr_ops.restore(da.from_array(image, chunks=(1, 13, 30)), model=gray_model, axes="CYX").compute()
+    for i in range(2):
+        alone = swin2sr_ops.restore(image[i], model=gray_model).compute()
+        np.testing.assert_array_equal(both[i], alone)
+
+
+def test_colour(rgb_model: ModelSpec, gray_model: ModelSpec, rng: np.random.Generator) -> None:
+    image = rng.integers(0, 255, (26, 30, 4), dtype="u1")
+    rgba = swin2sr_ops.restore(image, model=rgb_model).compute()
+    rgb = swin2sr_ops.restore(image[..., :3], model=rgb_model).compute()
+    np.testing.assert_array_equal(rgba[..., :3], rgb)
+    first = swin2sr_ops.restore(image.transpose(2, 0, 1), axes="SYX", model=rgb_model).compute()
+    np.testing.assert_array_equal(first.transpose(1, 2, 0), rgba)
+    # A one-channel model takes each colour apart; a colour model takes a gray image three times.
+    apart = swin2sr_ops.restore(image, model=gray_model).compute()
+    np.testing.assert_array_equal(apart[..., 1], swin2sr_ops.restore(image[..., 1], model=gray_model).compute())
+    lone = swin2sr_ops.restore(image[..., 0], model=rgb_model).compute()
+    assert lone.shape == (52, 60)
+
+
+@pytest.mark.parametrize("value_range", ["auto", "p5,p95", (0, 1)])
+def test_nan_stays_where_it_was(gray_model: ModelSpec, rng: np.random.Generator, value_range: object) -> None:
+    image = rng.random((70, 64)).astype("f4")
+    image[20:24, 10:30] = np.nan
+    image[0, 0] = np.inf
+    image[69, 63] = -np.inf
+    options = {"model": gray_model, "range": value_range}
+    whole = swin2sr_ops.restore(image, tile=128, **options).compute()
+    tiled = swin2sr_ops.restore(da.from_array(image, chunks=(9, 64)), tile=(16, 40), **options).compute()
+    np.testing.assert_array_equal(tiled, whole)
+    np.testing.assert_array_equal(np.isnan(whole), np.isnan(image).repeat(2, 0).repeat(2, 1))
+    assert np.isposinf(whole[:2, :2]).all()
+    assert np.isneginf(whole[-2:, -2:]).all()
+    assert np.isfinite(whole).sum() == 4 * np.isfinite(image).sum()
+
+
+def test_nodata_stays_and_nothing_becomes_it(gray_model: ModelSpec, rng: np.random.Generator) -> None:
+    image = rng.integers(0, 3, (40, 40)).astype("u2")  # restored values will hit 0 unless they are kept from it
+    out = swin2sr_ops.restore(image, model=gray_model, nodata=0, range=(0, 3)).compute()
+    np.testing.assert_array_equal(out == 0, (image == 0).repeat(2, 0).repeat(2, 1))
+
+
+def test_constant_image_stays_constant(gray_model: ModelSpec) -> None:
+    for dtype, value in (("u2", 700), ("f4", 1e-7), ("i2", -5)):
+        image = np.full((33, 21), value, dtype)
+        out = swin2sr_ops.restore(image, model=gray_model).compute()
+        assert (out == image[0, 0]).all()
+        assert out.dtype == image.dtype
+
+
+def test_values_are_not_clipped_to_the_range(gray_model: ModelSpec) -> None:
+    image = np.tile(np.linspace(0, 60000, 64), (64, 1)).astype("u2")
+    out = swin2sr_ops.restore(image, model=gray_model, range=(20000, 40000)).compute()
+    assert out.min() < 20000
+    assert out.max() > 40000
+
+
+def test_a_part_computes_only_its_tiles(gray_model: ModelSpec) -> None:
+    read: list[int] = []
+
+    def note(block: np.ndarray, block_info: dict) -> np.ndarray:
+        read.append(block_info[None]["chunk-location"])
+        return block
+
+    array = da.zeros((400, 400), chunks=40, dtype="u1").map_blocks(note, dtype="u1", meta=np.empty((0, 0), "u1"))
+    swin2sr_ops.restore(array, model=gray_model, tile=40)[:10, :10].compute(scheduler="sync")
+    assert 0 < len(read) < 16
+
+
+def test_travels_to_processes(gray_model: ModelSpec, rng: np.random.Generator) -> None:
+    image = rng.integers(0, 4000, (60, 60)).astype("u2")
+    lazy = swin2sr_ops.restore(da.from_array(image, chunks=25), model=gray_model, tile=32)
+    with dask.config.set({"multiprocessing.context": "spawn"}):
+        apart = lazy.compute(scheduler="processes", num_workers=2)
+    np.testing.assert_array_equal(apart, lazy.compute(scheduler="sync"))
+
+
+def test_names_are_the_requests(gray_model: ModelSpec) -> None:
+    """The same request has the same keys, another one others: what dask's caches rely on."""
+    array = da.zeros((40, 40), chunks=20, dtype="u1")
+    names = {swin2sr_ops.restore(array, model=gray_model, tile=t, halo=h).name for t in (16, 32) for h in ("exact", 8)}
+    assert len(names) == 4
+    assert swin2sr_ops.restore(array, model=gray_model, tile=16).name in names
+
+
+# --- dask.array.map_overlap -------------------------------------------------------------------
+
+
+@settings(max_examples=8)
+@given(rows=integers(2, 3), first=integers(60, 75), last=integers(60, 75), colour=sampled_from([True, False]))
+def test_map_overlap_equals_restore(
+    rgb_model: ModelSpec, gray_model: ModelSpec, rows: int, first: int, last: int, colour: bool
+) -> None:
+    model = rgb_model if colour else gray_model
+    chunks_y = (first, *(61,) * (rows - 2), last)
+    shape = (sum(chunks_y), 70, 3) if colour else (2, sum(chunks_y), 70)
+    image = np.random.default_rng(first).integers(0, 255, shape, dtype="u1")
+    axes = "YXC" if colour else "ZYX"
+    array = da.from_array(image, chunks=(chunks_y, 70, 3) if colour else (1, chunks_y, 70))
+    restorer = swin2sr_ops.Restorer(model)
+    lazy = da.map_overlap(restorer, array, **restorer.map_overlap_options(array, axes=axes))
+    whole = swin2sr_ops.restore(image, model=model, axes=axes).compute()
+    assert lazy.shape == whole.shape
+    np.testing.assert_array_equal(lazy.compute(), whole)
+
+
+def test_map_overlap_refuses_what_it_cannot_do(gray_model: ModelSpec) -> None:
+    restorer = swin2sr_ops.Restorer(gray_model)
+    with pytest.raises(RequestError, match="rechunk so that each has at least"):
+        restorer.map_overlap_options(da.zeros((100, 100), chunks=10, dtype="u1"))
+    with pytest.raises(RequestError, match="needs a look at all pixels"):
+        restorer.map_overlap_options(da.zeros((100, 100), chunks=100, dtype="u2"), range="auto")
+
+
+def test_restorer_pickles_small(gray_model: ModelSpec, rng: np.random.Generator) -> None:
+    restorer = swin2sr_ops.Restorer(gray_model)
+    image = rng.integers(0, 255, (20, 20), dtype="u1")
+    expected = restorer(image)
+    packed = pickle.dumps(restorer)
+    assert len(packed) < 4000
+    np.testing.assert_array_equal(pickle.loads(packed)(image), expected)
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "says"),
+    [
+        (np.zeros((2,) * 7, "u1"), {}, "7 dimensions"),
+        (np.zeros((8, 8), "c8"), {}, "complex64 cannot be restored"),
+        (np.zeros((8, 8), bool), {}, "bool cannot be restored"),
+        (np.zeros((8, 8), "i8"), {}, "int64 cannot be restored"),
+        (np.zeros((0, 8), "u1"), {}, "empty"),
+        (np.zeros((8, 8), "u1"), {"axes": "TCZYX"}, "does not fit"),
+        (np.zeros((8, 8), "u1"), {"range": "3,1"}, "is not understood"),
+        (np.zeros((8, 8), "u1"), {"precision": "float16"}, "float16 is not offered"),
+        (np.zeros((8, 8), "u1"), {"halo": 3}, "multiple of its window"),
+        (np.zeros((8, 8), "u1"), {"tile": 0}, "at least one row"),
+    ],
+)
+def test_bad_requests_get_a_sentence(gray_model: ModelSpec, array: np.ndarray, options: dict, says: str) -> None:
+    with pytest.raises(swin2sr_ops.Swin2SROpsError, match=says):
+        swin2sr_ops.restore(array, model=gray_model, **options)
+
+
+def test_bad_models_get_a_sentence(gray_model: ModelSpec) -> None:
+    image = np.zeros((8, 8), "u1")
+    with pytest.raises(ModelError, match="swin2sr-clasical-x2"):
+        swin2sr_ops.restore(image, model="swin2sr-clasical-x2")
+    with pytest.raises(ModelError, match="scale"):
+        swin2sr_ops.restore(image, model=gray_model, scale=4)
+    with pytest.raises(RequestError, match="cannot be used here"):
+        swin2sr_ops.restore(image, model=gray_model, device="cuda:99").compute()
+
+
+def test_all_nan_gets_a_sentence(gray_model: ModelSpec) -> None:
+    with pytest.raises(RequestError, match="no valid pixel"):
+        swin2sr_ops.restore(np.full((20, 20), np.nan, "f4"), model=gray_model).compute()
+
+
+def test_unknown_chunks_get_a_sentence(gray_model: ModelSpec) -> None:
+    array = da.ones((20, 20), chunks=10)
+    with pytest.raises(RequestError, match="compute_chunk_sizes"):
+        swin2sr_ops.restore(array[array.sum(1) > 0], model=gray_model)
+
+
+def test_out_of_memory_halves_the_tile(gray_model: ModelSpec, rng, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+    """A device that runs out is given halves, with the same pixels; one that never has enough is reported."""
+    import torch
+
+    from swin2sr_ops.nets.engine import TileEngine
+
+    image = rng.integers(0, 255, (100, 90), dtype="u1")
+    whole = swin2sr_ops.restore(image, model=gray_model).compute()
+    run, sizes, limit = TileEngine.run, [], 60 * 60
+
+    def short(self: TileEngine, x: torch.Tensor, tile: object) -> object:
+        sizes.append(tile.shape)  # type: ignore[attr-defined]
+        if tile.shape[0] * tile.shape[1] > limit:  # type: ignore[attr-defined]
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(self, x, tile)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TileEngine, "run", short)
+    np.testing.assert_array_equal(swin2sr_ops.restore(image, model=gray_model).compute(), whole)
+    assert sizes[0] == (100, 90)
+    assert len(sizes) > 3
+    limit = 0
+    with pytest.raises(swin2sr_ops.TileError, match="Not even a tile"):
+        swin2sr_ops.restore(image, model=gray_model).compute()
