@@ -26,13 +26,17 @@ class AxisOrder:
     axes : str
         One letter per dimension.
     shape : tuple of int
+    last_c_is_colour : bool
+        Whether a last ``C`` of three or four is colour, as people write arrays. Image files say
+        ``S`` when they mean it: theirs may be four spectral bands.
     """
 
     axes: str
     shape: tuple[int, ...]
+    last_c_is_colour: bool = True
 
     @classmethod
-    def of(cls, shape: Sequence[int], axes: str | None = None) -> AxisOrder:
+    def of(cls, shape: Sequence[int], axes: str | None = None, *, last_c_is_colour: bool = True) -> AxisOrder:
         """Check ``axes`` against ``shape``, or name the axes of an array that comes without.
 
         Without names the last two axes are Y and X, or Y, X and colour if the last one has three
@@ -54,7 +58,7 @@ class AxisOrder:
             )
         if 0 in shape:
             raise RequestError(f"The array is empty (shape {shape}): there is nothing to restore.")
-        return cls(axes, shape)
+        return cls(axes, shape, last_c_is_colour)
 
     @property
     def y(self) -> int:
@@ -71,7 +75,7 @@ class AxisOrder:
         """Position of the colour axis, if there is one."""
         if "S" in self.axes:
             return self.axes.index("S")
-        if self.axes.endswith("C") and self.shape[-1] in (3, 4):
+        if self.last_c_is_colour and self.axes.endswith("C") and self.shape[-1] in (3, 4):
             return len(self.axes) - 1
         return None
 

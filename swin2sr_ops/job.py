@@ -14,7 +14,7 @@ import numpy as np
 from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
 from swin2sr_ops.plan import Halo, Tile, TilePlan
-from swin2sr_ops.plugins import open_source
+from swin2sr_ops.plugins import open_source, resolve_model
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.tiling import tile_region
@@ -96,14 +96,12 @@ def prepare(
     array: str | None = None,
 ) -> Job:
     """Resolve a request: open the source, choose the model, plan the tiles. See `restore_image`."""
-    from swin2sr_ops.weights.loader import resolve_spec
-
     source = open_source(src, axes=axes, level=level, series=series, array=array)
     info = source.info
     check_dtype(info.dtype)
-    order = AxisOrder.of(info.shape, info.axes)
+    order = AxisOrder.of(info.shape, info.axes, last_c_is_colour=False)
     request = RangeRequest.parse(range)
-    spec = resolve_spec(model, scale=scale, channels=3 if order.colours >= 3 else 1)
+    spec = resolve_model(model, scale=scale, channels=3 if order.colours >= 3 else 1)
     restorer = Restorer(spec, halo=halo, device=device, precision=precision)
     plan = restorer.plan(info.size("Y"), info.size("X"), tile)
     rows, chunk_y = _align(plan.tile[0], plan.height, spec.scale, adjust=tile is None)

@@ -23,6 +23,7 @@ from swin2sr_ops.devices import free_memory_cpu
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.lazy_range import map_graph
 from swin2sr_ops.plan import Halo, Tile, TilePlan
+from swin2sr_ops.plugins import resolve_model
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.tiling import LARGEST_TILE, fit_tile, tile_region
@@ -95,10 +96,8 @@ def restore(
     >>> lazy.shape, lazy.dtype
     ((2, 80, 100), dtype('uint16'))
     """
-    from swin2sr_ops.weights.loader import resolve_spec
-
     array, order = _as_dask(array, axes)
-    spec = resolve_spec(model, scale=scale, channels=3 if order.colours >= 3 else 1)
+    spec = resolve_model(model, scale=scale, channels=3 if order.colours >= 3 else 1)
     restorer = Restorer(spec, halo=halo, device=device, precision=precision)
     height, width = order.shape[order.y], order.shape[order.x]
     size = _tile_size(array, order, restorer, tile)

@@ -58,6 +58,10 @@ def load_model(model: str | PathLike[str] | ModelSpec = "auto", *, download: boo
     **hints
         What a checkpoint does not say about itself: ``value_range``, ``window``, ``name``.
     """
-    from swin2sr_ops.weights.loader import load_network, resolve_spec
+    from swin2sr_ops.plugins import build_network, resolve_model
+    from swin2sr_ops.weights.loader import weights_path
 
-    return load_network(resolve_spec(model, **hints), download=download)
+    spec = resolve_model(model, **hints)
+    if download:
+        weights_path(spec, download=True)
+    return build_network(spec)

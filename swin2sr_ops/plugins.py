@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.nets.network import SwinNet
     from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["build_network", "create_sink", "manager", "model_specs", "new_manager", "open_source"]
+__all__ = ["build_network", "create_sink", "manager", "model_specs", "new_manager", "open_source", "resolve_model"]
 
 
 @lru_cache(maxsize=1)
@@ -74,6 +74,19 @@ def _load(found: pluggy.PluginManager, entry: EntryPoint) -> None:
 def model_specs() -> list[ModelSpec]:
     """All models that somebody lists: plugins' first, then the shipped and the released ones."""
     return [spec for specs in manager().hook.swin2sr_ops_model_specs() for spec in specs]
+
+
+def resolve_model(model: str | os.PathLike[str] | ModelSpec = "auto", **wanted: Any) -> ModelSpec:
+    """The spec of what a user calls a model: a plugin's name, a catalogue name, a file or folder, a spec.
+
+    ``wanted`` holds ``scale``, ``task``, ``channels`` and what a checkpoint does not say about itself;
+    see `swin2sr_ops.weights.loader.resolve_spec`.
+    """
+    from swin2sr_ops.weights.loader import resolve_spec
+
+    if isinstance(model, str) and model != "auto":
+        model = next((spec for spec in model_specs() if spec.name == model), model)
+    return resolve_spec(model, **wanted)
 
 
 def build_network(spec: ModelSpec) -> SwinNet:

@@ -18,6 +18,7 @@ from swin2sr_ops.axes import AxisOrder, channel_groups
 from swin2sr_ops.devices import ITEMSIZE, check_precision, choose_device, choose_dtype, free_memory, is_out_of_memory
 from swin2sr_ops.errors import TileError
 from swin2sr_ops.plan import Halo, Tile, TilePlan, check_halo
+from swin2sr_ops.plugins import build_network, resolve_model
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.tiling import fill_region, fit_tile, make_span
 from swin2sr_ops.values import IntensityMap, check_dtype, fill_invalid, invalid_pixels, range_limits
@@ -64,12 +65,7 @@ class Restorer:
         device: str = "auto",
         precision: str = "auto",
     ) -> None:
-        if isinstance(model, ModelSpec):
-            self.spec = model
-        else:
-            from swin2sr_ops.weights.loader import resolve_spec
-
-            self.spec = resolve_spec(model)
+        self.spec = resolve_model(model)
         check_halo(halo, self.spec)
         self.halo = halo
         self.device = device
@@ -229,7 +225,6 @@ class Restorer:
     def engine(self) -> TileEngine:
         """The loaded network, shared by everyone in this process who wants it on this device."""
         from swin2sr_ops.nets.engine import TileEngine
-        from swin2sr_ops.plugins import build_network
 
         device, dtype = choose_device(self.device), choose_dtype(self.precision)
         key = (repr(sorted(self.spec.to_dict().items())), str(device), dtype)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource, Region
-from swin2sr_ops.io.registry import open_builtin_source
+from swin2sr_ops.plugins import open_source
 
 __all__ = ["SinkContract", "SourceContract", "pieces", "whole"]
 
@@ -146,9 +146,7 @@ class SinkContract:
 
     def reopen(self, uri: str) -> ImageSource:
         """The finished output as a source."""
-        source = open_builtin_source(uri)
-        assert source is not None
-        return source
+        return open_source(uri)
 
     @property
     def info(self) -> ImageInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,15 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # Several test processes on few cores: one thread each, or they wait for one another.
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Small tensors on several threads wait for each other: six times slower on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +48,7 @@ def small_spec(**changes: object) -> ModelSpec:
     return ModelSpec(**(values | changes))  # type: ignore[arg-type]
 
 
-def random_net(spec: ModelSpec, seed: int = 0):  # noqa: ANN201
+def random_net(spec: ModelSpec, seed: int = 0):
     """The network of ``spec`` with random weights, biases and norms, none of them at a special value."""
     import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import dask
@@ -20,7 +21,7 @@ def cut(size: int, draw: data) -> tuple[int, ...]:  # type: ignore[valid-type]
     """Chunks of any widths, slivers too, that add up to ``size``."""
     marks = sorted(set(draw.draw(lists(integers(1, size - 1), max_size=4)))) if size > 1 else []
     edges = [0, *marks, size]
-    return tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
+    return tuple(b - a for a, b in itertools.pairwise(edges))
 
 
 @settings(max_examples=25)
@@ -238,7 +239,7 @@ def test_unknown_chunks_get_a_sentence(gray_model: ModelSpec) -> None:
         swin2sr_ops.restore(array[array.sum(1) > 0], model=gray_model)
 
 
-def test_out_of_memory_halves_the_tile(gray_model: ModelSpec, rng, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+def test_out_of_memory_halves_the_tile(gray_model: ModelSpec, rng, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that runs out is given halves, with the same pixels; one that never has enough is reported."""
     import torch
 

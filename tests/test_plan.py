@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -39,16 +41,14 @@ def test_gradients_stay_inside_the_plan(upsampler: str, scale: int, resi: str) -
     assert span.read[1] - 1 - int(seen.max()) <= 2 * spec.window
 
 
-@given(
-    size=integers(1, 300), tile=integers(1, 120), window=sampled_from([7, 8]), halo=sampled_from(["exact", 1, 2, 4])
-)
+@given(size=integers(1, 300), tile=integers(1, 120), window=sampled_from([7, 8]), halo=sampled_from(["exact", 1, 2, 4]))
 def test_tiles_cover_the_image_once(size: int, tile: int, window: int, halo: object) -> None:
     spec = small_spec(window=window, scale=3, upsampler="pixelshuffle")
     plan = TilePlan(spec, size, size, (tile, tile), halo if halo == "exact" else int(halo) * window)  # type: ignore[call-overload]
     writes = [span.write for span in plan.rows]
     assert writes[0][0] == 0
     assert writes[-1][1] == size * 3
-    assert all(a[1] == b[0] for a, b in zip(writes, writes[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(writes))
     for span in plan.rows:
         assert span.read[0] % window == 0
         assert span.read[1] % window == 0

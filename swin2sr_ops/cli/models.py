@@ -35,9 +35,9 @@ def _megabytes(spec: ModelSpec) -> str:
 
 
 def _show(name: str, as_json: bool) -> int:
-    from swin2sr_ops.weights.loader import resolve_spec
+    from swin2sr_ops.plugins import resolve_model
 
-    spec = resolve_spec(name)
+    spec = resolve_model(name)
     if as_json:
         print(json.dumps(spec.to_dict()))
         return 0
@@ -49,10 +49,10 @@ def _show(name: str, as_json: bool) -> int:
 
 def _download(name: str) -> int:
     from swin2sr_ops.errors import ModelError
+    from swin2sr_ops.plugins import resolve_model
     from swin2sr_ops.weights.download import fetch, is_url
-    from swin2sr_ops.weights.loader import resolve_spec
 
-    spec = resolve_spec(name)
+    spec = resolve_model(name)
     if not is_url(spec.weights):
         raise ModelError(f"{spec.name} needs no download: its weights are at {spec.weights}.")
     print(fetch(spec))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from swin2sr_ops.job import Job, prepare
-from swin2sr_ops.weights.loader import resolve_spec
+from swin2sr_ops.plugins import resolve_model
 
 __all__ = ["job_of"]
 
@@ -16,7 +16,7 @@ def job_of(args: argparse.Namespace) -> Job:
     given = {k: v for k, v in hints.items() if v is not None}
     return prepare(
         args.src,
-        model=resolve_spec(args.model, scale=args.scale, **given) if given else args.model,
+        model=resolve_model(args.model, scale=args.scale, **given) if given else args.model,
         axes=args.axes,
         scale=args.scale,
         halo=args.halo,

@@ -17,10 +17,13 @@ __all__ = [
     "ImageSink",
     "ImageSource",
     "Region",
+    "absolute_uri",
     "check_axes",
     "check_block",
     "check_region",
+    "chunk_grid",
     "existing_path",
+    "json_ready",
     "local_path",
 ]
 
@@ -139,6 +142,12 @@ def local_path(uri: str) -> Path | None:
     return Path(unquote(urlsplit(uri).path)) if scheme == "file" else None
 
 
+def absolute_uri(uri: str) -> str:
+    """``uri`` as it is understood in every folder: workers may run in another."""
+    path = local_path(uri)
+    return uri if path is None else str(path.absolute())
+
+
 def existing_path(uri: str) -> Path | None:
     """Like `local_path`, but what it names must be there.
 
@@ -187,6 +196,46 @@ def check_region(region: Region, shape: tuple[int, ...]) -> Region:
             raise RequestError(f"The region {region} does not lie inside the image of shape {shape}, or has steps.")
         filled.append(slice(int(start), int(stop)))
     return tuple(filled)
+
+
+def chunk_grid(info: ImageInfo, chunks: tuple[int, ...] | None, side: int = 512) -> tuple[int, ...]:
+    """Chunk lengths per axis, no longer than the image.
+
+    Parameters
+    ----------
+    info : ImageInfo
+    chunks : tuple of int, optional
+        One number per axis, or two for Y and X; other axes are then cut into single planes.
+    side : int
+        Length along Y and X unless given.
+
+    Raises
+    ------
+    RequestError
+        Another count of numbers, or one below 1.
+    """
+    if chunks is None:
+        chunks = (side, side)
+    if len(chunks) == 2 and info.axes != "XY":
+        chunks = tuple(chunks["YX".index(a)] if a in "YX" else 1 for a in info.axes)
+    if len(chunks) != len(info.shape) or min(chunks) < 1:
+        raise RequestError(
+            f"chunks={chunks} does not fit the axes {info.axes!r}: give a positive number per axis, or two for Y and X."
+        )
+    return tuple(min(c, n) for c, n in zip(chunks, info.shape, strict=True))
+
+
+def json_ready(value: Any) -> Any:
+    """``value`` as strict JSON can hold it: NaN and infinity, which it lacks, become their names."""
+    if isinstance(value, dict):
+        return {str(k): json_ready(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def check_block(region: Region, block: NDArray[Any], info: ImageInfo, unit: tuple[int, ...]) -> Region:

@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_block, check_region, existing_path
+from swin2sr_ops.io.base import (
+    ImageInfo,
+    Region,
+    absolute_uri,
+    check_axes,
+    check_block,
+    check_region,
+    existing_path,
+    json_ready,
+)
 from swin2sr_ops.io.destination import Destination, disk_errors
 
 if TYPE_CHECKING:
@@ -40,7 +49,7 @@ class PictureSource:
     _info: ImageInfo | None = field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pixels": None}
+        return {**self.__dict__, "uri": absolute_uri(self.uri), "_pixels": None}
 
     @property
     def info(self) -> ImageInfo:
@@ -162,12 +171,19 @@ def _gray_or_colour(image: Image, uri: str) -> Image:
 
 
 def create_sink(
-    uri: str, info: ImageInfo, *, overwrite: bool = False, source: str | None = None, **options: Any
+    uri: str,
+    info: ImageInfo,
+    *,
+    chunks: tuple[int, ...] | None = None,  # every format takes them
+    pyramid: bool = True,
+    overwrite: bool = False,
+    source: str | None = None,
+    **options: Any,
 ) -> PngSink | None:
     """Start a PNG at ``uri``, or return None where ``uri`` does not end in ``.png``.
 
     Pixels gather in a file of their own size under ``<uri>.partial``, which replaces one left
-    there by a killed run.
+    there by a killed run. PNG has neither chunks nor levels: ``chunks`` and ``pyramid`` mean nothing.
 
     Raises
     ------
@@ -258,6 +274,6 @@ def _with_text(png: bytes, provenance: dict[str, Any]) -> bytes:
 
     if not provenance:
         return png
-    body = b"iTXt" + b"swin2sr_ops\0\0\0\0\0" + json.dumps(provenance, default=str).encode()
+    body = b"iTXt" + b"swin2sr_ops\0\0\0\0\0" + json.dumps(json_ready(provenance)).encode()
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     return png[:-12] + chunk + png[-12:]  # the last 12 bytes are the IEND chunk

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.io.base import ImageInfo, Region, check_block
+from swin2sr_ops.io.base import ImageInfo, Region, check_block, chunk_grid, json_ready
 from swin2sr_ops.io.destination import Destination, disk_errors
 from swin2sr_ops.io.pyramid import fill_level, level_shapes, regions
 
@@ -54,8 +54,8 @@ def create_sink(
     info : ImageInfo
         The image to write, not the one it was made from: see `ImageInfo.scaled`.
     chunks : tuple of int, optional
-        Per axis, in the order of ``info.axes``, what one writer writes whole; 512 x 512 pixels of
-        one plane unless given. The file's tiles do not depend on it.
+        Per axis, in the order of ``info.axes``, or along Y and X: what one writer writes whole;
+        512 x 512 pixels of one plane unless given. The file's tiles do not depend on it.
     pyramid : bool
         Whether `TiffSink.finish` adds levels of half the size (SubIFDs), down to 512 pixels; only
         with OME-XML.
@@ -76,14 +76,9 @@ def create_sink(
     if options:
         raise RequestError(f"{', '.join(map(repr, options))} cannot be chosen for TIFF.")
     _check_fits(uri, info)
-    chunks = chunks or tuple(
-        _TILE if a in "YX" else n if a == "S" else 1 for a, n in zip(info.axes, info.shape, strict=True)
-    )
-    if len(chunks) != len(info.shape) or min(chunks) < 1:
-        raise RequestError(f"chunks={chunks} does not fit the axes {info.axes!r}: one positive number per axis.")
+    unit = chunk_grid(info, chunks, _TILE)
     destination = Destination.at(uri, overwrite=overwrite)
     destination.check(source)
-    unit = tuple(min(c, n) for c, n in zip(chunks, info.shape, strict=True))
     sink = TiffSink(uri, info, destination, unit, pyramid)
     sink.start()
     return sink
@@ -251,9 +246,9 @@ class TiffSink:
 
     def _metadata(self, provenance: dict[str, Any]) -> dict[str, Any]:
         """What tifffile turns into OME-XML, or into its own JSON where OME lacks the pixel type."""
-        own = json.dumps(provenance, default=str)
+        own = json.dumps(json_ready(provenance))
         if not _ome_knows(self.info):
-            place = {"pixel_size": self.info.pixel_size, "origin": self.info.origin, "units": self.info.units}
+            place = {key: getattr(self.info, key) for key in ("pixel_size", "origin", "units")}
             return {"axes": self._axes, "swin2sr_ops": own, **place}
         metadata: dict[str, Any] = {"axes": self._axes, "Name": self.info.name or self.destination.path.name}
         for axis, key in (

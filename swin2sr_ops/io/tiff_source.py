@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region, existing_path
+from swin2sr_ops.io.base import ImageInfo, Region, absolute_uri, check_axes, check_region, existing_path
 from swin2sr_ops.io.tiff_damage import check_whole
 from swin2sr_ops.io.tiff_metadata import channels_of, nodata_of, place_of
 
@@ -90,7 +90,7 @@ class TiffSource:
     def __getstate__(self) -> dict[str, Any]:
         # A long list of offsets is found again in less time than a task graph full of copies costs.
         raw = self._raw if self._raw is not None and len(self._raw.offsets) <= _TRAVELLING_PLANES else None
-        return {**self.__dict__, "_array": None, "_raw": raw}
+        return {**self.__dict__, "uri": absolute_uri(self.uri), "_array": None, "_raw": raw}
 
     def read(self, region: Region) -> NDArray[Any]:
         """Decode the strips or tiles that ``region`` touches, in native byte order."""

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.io.base import ImageInfo, Region, check_block
+from swin2sr_ops.io.base import ImageInfo, Region, check_block, chunk_grid, json_ready
 from swin2sr_ops.io.destination import Destination, disk_errors
 from swin2sr_ops.io.ngff import image_attributes, stored_axes
 from swin2sr_ops.io.pyramid import fill_level, level_shapes, regions
 
 __all__ = ["ZarrSink", "create_sink"]
 
-_CHUNK = 512  # pixels along Y and X: 512 KB of uint16, few enough files, little read in vain
 _FORMATS = {"0.4": 2, "0.5": 3}
 _T = TypeVar("_T")
 
@@ -45,8 +44,10 @@ def create_sink(
     info : ImageInfo
         The image to write, not the one it was made from: see `ImageInfo.scaled`.
     chunks, shards : tuple of int, optional
-        Per axis, in the order of ``info.axes``. Chunks are 512 x 512 pixels of one plane, and
-        there are no shards, unless given. Shards, of several chunks each, need ``ngff="0.5"``.
+        Per axis, in the order of ``info.axes``; two numbers for ``chunks`` are those of Y and X.
+        Chunks are 512 x 512 pixels of one plane (512 KB of uint16: few files, little read in
+        vain), and there are no shards, unless given. Shards, of several chunks each, need
+        ``ngff="0.5"``.
     ngff : {"0.5", "0.4"}
         Version of the metadata, and with it of Zarr: v3 or v2.
     pyramid : bool
@@ -68,7 +69,8 @@ def create_sink(
     if ngff not in _FORMATS:
         raise RequestError(f"ngff={ngff!r} was given, but OME-Zarr is written as 0.5 or 0.4.")
     stored_axes(info.axes)  # refuses what does not fit
-    chunks, shards = _grid(info, chunks, shards)
+    chunks = chunk_grid(info, chunks)
+    shards = _shards(info, chunks, shards)
     if shards is not None and ngff == "0.4":
         raise RequestError("Shards were given, but OME-Zarr 0.4 (Zarr v2) has none: use 0.5, or leave them out.")
     destination = Destination.at(uri, overwrite=overwrite)
@@ -78,22 +80,16 @@ def create_sink(
     return sink
 
 
-def _grid(
-    info: ImageInfo, chunks: tuple[int, ...] | None, shards: tuple[int, ...] | None
-) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Chunks and shards cut to the image, shards in whole chunks."""
-    if chunks is None:
-        chunks = tuple(_CHUNK if a in "YX" else 1 for a in info.axes)
-    for name, given in (("chunks", chunks), ("shards", shards)):
-        if given is not None and (len(given) != len(info.shape) or min(given) < 1):
-            raise RequestError(f"{name}={given} does not fit the axes {info.axes!r}: one positive number per axis.")
-    chunks = tuple(min(c, n) for c, n in zip(chunks, info.shape, strict=True))
+def _shards(info: ImageInfo, chunks: tuple[int, ...], shards: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """``shards`` cut to the image, in whole chunks."""
     if shards is None:
-        return chunks, None
-    shards = tuple(min(s, -(-n // c) * c) for s, c, n in zip(shards, chunks, info.shape, strict=True))
-    if any(s % c for s, c in zip(shards, chunks, strict=True)):
+        return None
+    if len(shards) != len(info.shape) or min(shards) < 1:
+        raise RequestError(f"shards={shards} does not fit the axes {info.axes!r}: give a positive number per axis.")
+    cut = tuple(min(s, -(-n // c) * c) for s, c, n in zip(shards, chunks, info.shape, strict=True))
+    if any(s % c for s, c in zip(cut, chunks, strict=True)):
         raise RequestError(f"shards={shards} must be whole multiples of chunks={chunks}.")
-    return chunks, shards
+    return cut
 
 
 @dataclass
@@ -207,9 +203,9 @@ class ZarrSink:
         name = self.info.name or self.destination.path.name.split(".")[0]
         ranges = self._ranges(levels - 1, axes)
         attributes = image_attributes(self.info, version=self.version, levels=levels, name=name, ranges=ranges)
-        own = dict(provenance)
+        own = json_ready(provenance)
         if self.info.nodata is not None:
-            own["nodata"] = _json_number(self.info.nodata)
+            own["nodata"] = json_ready(self.info.nodata)
         group = zarr.open_group(str(self.destination.partial), mode="r+")
         group.attrs.put({**attributes, "swin2sr_ops": own})
 
@@ -246,8 +242,3 @@ def _compressor(dtype: np.dtype[Any], *, v3: bool) -> Any:
 
         return BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=dtype.itemsize)
     return {"id": "blosc", "cname": "zstd", "clevel": 3, "shuffle": 1}  # 1: by bytes
-
-
-def _json_number(value: float) -> float | str:
-    """JSON has no NaN; Python's float() reads this one back."""
-    return value if np.isfinite(value) else str(value)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io import ngff
-from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region, existing_path
+from swin2sr_ops.io.base import ImageInfo, Region, absolute_uri, check_axes, check_region, existing_path
 
 __all__ = ["ZarrSource", "open_source"]
 
@@ -47,7 +47,7 @@ class ZarrSource:
     _array: Any = field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_array": None}
+        return {**self.__dict__, "uri": absolute_uri(self.uri), "_array": None}
 
     def read(self, region: Region) -> NDArray[Any]:
         """Decode ``region``, in native byte order."""

@@ -69,7 +69,8 @@ def resolve_spec(
     elif isinstance(model, ModelSpec):
         spec = model
     elif _is_file(model):
-        spec = _from_file(Path(model).expanduser().resolve(), hints)
+        # A foreign file does not say what it is for: there the task is something the user tells.
+        spec = _from_file(Path(model).expanduser().resolve(), hints if task is None else {"task": task, **hints})
         hints = {}
     else:
         spec = find(os.fspath(model))

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import ImageInfo, check_axes, check_block, check_region, existing_path, local_path
+from swin2sr_ops.io.base import (
+    ImageInfo,
+    check_axes,
+    check_block,
+    check_region,
+    chunk_grid,
+    existing_path,
+    json_ready,
+    local_path,
+)
 
 INFO = ImageInfo(shape=(100, 130), axes="YX", dtype=np.dtype("u2"), chunks=(50, 50), pixel_size={"Y": 2.0, "X": 2.0})
 
@@ -37,6 +46,21 @@ def test_blocks_must_keep_to_the_grid():
 def test_axes_must_name_an_image(axes):
     with pytest.raises(RequestError, match="axes"):
         check_axes(axes, 2)
+
+
+def test_chunks_for_every_axis_or_for_the_plane():
+    stack = ImageInfo(shape=(9, 100, 130, 3), axes="ZYXS", dtype=np.dtype("u1"), chunks=(1, 50, 50, 3))
+    assert chunk_grid(stack, None) == (1, 100, 130, 1)
+    assert chunk_grid(stack, (64, 32)) == (1, 64, 32, 1)
+    assert chunk_grid(stack, (2, 64, 32, 3)) == (2, 64, 32, 3)
+    for bad in ((4, 4, 4), (0, 4)):
+        with pytest.raises(RequestError, match="chunks"):
+            chunk_grid(stack, bad)
+
+
+def test_provenance_becomes_strict_json():
+    given = {"a": np.float32("nan"), "b": (1, np.int64(2)), 3: {"c": None, "d": INFO.dtype}}
+    assert json_ready(given) == {"a": "nan", "b": [1, 2], "3": {"c": None, "d": "uint16"}}
 
 
 def test_axes_may_be_small_letters():

@@ -12,7 +12,7 @@ import pytest
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.destination import Destination, disk_errors
-from swin2sr_ops.io.registry import create_builtin_sink
+from swin2sr_ops.plugins import create_sink as create_any_sink
 
 INFO = ImageInfo(shape=(1024, 2048), axes="YX", dtype=np.dtype("u2"), chunks=(512, 512))
 
@@ -102,7 +102,7 @@ def small_disk(tmp_path):
 def test_a_full_disk_is_said_in_a_sentence(small_disk, name):
     noise = np.random.default_rng(0).integers(0, 65535, INFO.shape).astype("u2")
     with pytest.raises(OutputError, match=r"disk is full.*bytes are free"):  # noqa: PT012  # where it fills up differs
-        sink = create_builtin_sink(str(small_disk / name), INFO)
+        sink = create_any_sink(str(small_disk / name), INFO)
         for y in range(0, 1024, 512):
             for x in range(0, 2048, 512):
                 sink[y : y + 512, x : x + 512] = noise[y : y + 512, x : x + 512]

@@ -141,8 +141,8 @@ def test_sink_refuses_what_png_cannot_hold(tmp_path):
     for bad in (info(dtype="f4"), info("ZYX", (2, 4, 5)), info("YXS", (4, 5, 7))):
         with pytest.raises(RequestError, match="PNG holds"):
             create_sink(str(tmp_path / "a.png"), bad)
-    with pytest.raises(RequestError, match="chunks"):
-        create_sink(str(tmp_path / "a.png"), info(), chunks=(1, 1))
+    with pytest.raises(RequestError, match="shards"):
+        create_sink(str(tmp_path / "a.png"), info(), shards=(1, 1))
     assert create_sink(str(tmp_path / "a.tif"), info()) is None
     assert list(tmp_path.iterdir()) == []
 

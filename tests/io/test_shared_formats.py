@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from swin2sr_ops.errors import FormatError, Swin2SROpsError
-from swin2sr_ops.io.registry import open_builtin_source
+from swin2sr_ops.plugins import open_source
 from swin2sr_ops.testing import pieces, whole
 
 FORMATS = Path(__file__).parents[3] / "shared" / "data" / "formats"
@@ -45,9 +45,9 @@ def test_tiffs(name):
     expected = EXPECTED[name]
     if name in REFUSED:
         with pytest.raises(FormatError, match="palette" if name in PALETTES else "CMYK"):
-            open_builtin_source(str(FORMATS / name))
+            open_source(str(FORMATS / name))
         return
-    source = open_builtin_source(str(FORMATS / name))
+    source = open_source(str(FORMATS / name))
     info = source.info
     assert list(info.shape) == expected["tiff_shape"]
     assert (info.dtype.name, info.levels) == (expected["dtype"], expected["levels"])
@@ -61,7 +61,7 @@ def test_tiffs(name):
 
 def open_or_none(path, array):
     try:
-        return open_builtin_source(path, array=array or None)
+        return open_source(path, array=array or None)
     except Swin2SROpsError:
         return None
 
@@ -88,7 +88,7 @@ def test_zarr_arrays(name, array):
 
 def test_generated_pairs_are_the_same_image():
     for name in ("cyx_u8", "zyx_u8", "tczyx_u16"):
-        old, new = (open_builtin_source(str(FORMATS / f"generated/{name}_v{v}.ome.zarr")) for v in ("04", "05"))
+        old, new = (open_source(str(FORMATS / f"generated/{name}_v{v}.ome.zarr")) for v in ("04", "05"))
         assert (old.info.format, new.info.format) == ("OME-Zarr 0.4", "OME-Zarr 0.5")
         assert old.info.pixel_size == new.info.pixel_size
         np.testing.assert_array_equal(old.read(whole(old.info)), new.read(whole(new.info)))
@@ -104,7 +104,7 @@ def test_whatever_it_is_it_reads_or_raises_our_errors():
                 continue
             seen += 1
             try:
-                source = open_builtin_source(str(path))
+                source = open_source(str(path))
                 if source is not None:
                     corner = tuple(slice(0, min(n, 16)) for n in source.info.shape)
                     assert source.read(corner).dtype == source.info.dtype

@@ -171,7 +171,7 @@ def test_provenance_and_storage(tmp_path):
 def test_bad_grids_and_axes_are_refused_before_anything_is_made(tmp_path):
     image = np.ones((2, 70, 90), "u1")
     for axes, options in [
-        ("CYX", {"chunks": (16, 16)}),
+        ("CYX", {"chunks": (16, 16, 16, 16)}),
         ("CYX", {"chunks": (1, 0, 16)}),
         ("CYX", {"chunks": (1, 16, 16), "shards": (1, 24, 24)}),
         ("CYX", {"shards": (1, 512, 512), "ngff": "0.4"}),
@@ -210,9 +210,9 @@ def test_processes_write_together(tmp_path):
 KILLED = """
 import os, sys, numpy as np
 from swin2sr_ops.io.base import ImageInfo
-from swin2sr_ops.io.registry import create_builtin_sink
+from swin2sr_ops.plugins import create_sink
 info = ImageInfo(shape=(40, 50), axes="YX", dtype=np.dtype("u1"), chunks=(40, 50))
-sink = create_builtin_sink(sys.argv[1], info)
+sink = create_sink(sys.argv[1], info)
 sink[0:40, 0:50] = np.ones((40, 50), "u1")
 os.kill(os.getpid(), 9)
 """

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import zarr
+from hypothesis import HealthCheck, given, settings, strategies as st
 from numpy.testing import assert_array_equal
 
 from swin2sr_ops.errors import FormatError, RequestError
@@ -278,3 +279,24 @@ def test_options_that_do_not_fit(tmp_path):
         open_source(path, series=1)
     with pytest.raises(RequestError, match="without levels"):
         open_source(path + "/0", level=1)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_region_of_any_grid(tmp_path, data):
+    shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40)))
+    chunks = data.draw(st.tuples(st.integers(1, 2), st.integers(1, 17), st.integers(1, 17)))
+    shards = tuple(c * data.draw(st.integers(1, 3)) for c in chunks) if data.draw(st.booleans()) else None
+    image = np.arange(np.prod(shape), dtype="u2").reshape(shape)
+    source = open_source(plain(tmp_path / "any.zarr", image, chunks=chunks, shards=shards, overwrite=True))
+    region = []
+    for n in shape:
+        start = data.draw(st.integers(0, n - 1))
+        region.append(slice(start, data.draw(st.integers(start + 1, n))))
+    assert_array_equal(source.read(tuple(region)), image[tuple(region)])
+
+
+def test_a_url_without_its_library_or_server(tmp_path):
+    with pytest.raises(FormatError, match="cannot be read"):
+        open_source("http://127.0.0.1:9/image.zarr")
+    assert open_source("http://127.0.0.1:9/image.tif") is None

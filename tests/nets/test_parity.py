@@ -20,7 +20,7 @@ from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.huggingface import official_names
 from tests.nets.reference import perturb, spandrel_network, transformers_network
 
-TOLERANCE = 1e-5  # of full range, in float32; measured differences are below 1e-6 for nearly all
+TOLERANCE = 1e-5  # of full range, in float32; the largest measured is 3.5e-6 (M), the median below 1e-6
 
 SMALL = ModelSpec(name="small", dim=30, depths=(2, 2), heads=(3, 3))
 MEDIUM = ModelSpec(name="medium")

@@ -99,7 +99,8 @@ def test_a_file_becomes_a_spec_that_loads_anywhere(tmp_path: Path, monkeypatch: 
     torch.save(with_buffers(parameters(TINY), TINY), tmp_path / "mine.pth")
     monkeypatch.chdir(tmp_path)
     spec = resolve_spec("mine.pth", value_range=1, licence="MIT")
-    assert spec.name == "mine"
+    assert (spec.name, spec.task) == ("mine", "lightweight_sr")
+    assert resolve_spec("mine.pth", value_range=1, task="real_sr").task == "real_sr"
     assert spec.weights == str(tmp_path / "mine.pth")
     assert spec.size_bytes == (tmp_path / "mine.pth").stat().st_size
     monkeypatch.chdir("/")
