@@ -26,14 +26,13 @@ class AxisOrder:
     axes : str
         One letter per dimension.
     shape : tuple of int
-    last_c_is_colour : bool
-        Whether a last ``C`` of three or four is colour, as people write arrays. Image files say
-        ``S`` when they mean it: theirs may be four spectral bands.
+    colour : int or None
+        Position of the colour axis, if there is one.
     """
 
     axes: str
     shape: tuple[int, ...]
-    last_c_is_colour: bool = True
+    colour: int | None = None
 
     @classmethod
     def of(cls, shape: Sequence[int], axes: str | None = None, *, last_c_is_colour: bool = True) -> AxisOrder:
@@ -41,6 +40,10 @@ class AxisOrder:
 
         Without names the last two axes are Y and X, or Y, X and colour if the last one has three
         or four entries; what comes before is ``Z``, ``CZ`` or ``TCZ``.
+
+        A last ``C`` of three or four is colour, as people write arrays, unless
+        ``last_c_is_colour=False``: image files say ``S`` when they mean it, and their ``C`` may be
+        four spectral bands.
         """
         shape = tuple(int(n) for n in shape)
         if axes is None:
@@ -58,7 +61,10 @@ class AxisOrder:
             )
         if 0 in shape:
             raise RequestError(f"The array is empty (shape {shape}): there is nothing to restore.")
-        return cls(axes, shape, last_c_is_colour)
+        colour = axes.find("S")
+        if colour < 0 and last_c_is_colour and axes.endswith("C") and shape[-1] in (3, 4):
+            colour = len(axes) - 1
+        return cls(axes, shape, None if colour < 0 else colour)
 
     @property
     def y(self) -> int:
@@ -71,15 +77,6 @@ class AxisOrder:
         return self.axes.index("X")
 
     @property
-    def colour(self) -> int | None:
-        """Position of the colour axis, if there is one."""
-        if "S" in self.axes:
-            return self.axes.index("S")
-        if self.last_c_is_colour and self.axes.endswith("C") and self.shape[-1] in (3, 4):
-            return len(self.axes) - 1
-        return None
-
-    @property
     def channel(self) -> int | None:
         """Position of the axis of channels that are restored apart, if there is one."""
         position = self.axes.find("C")
@@ -89,6 +86,24 @@ class AxisOrder:
     def colours(self) -> int:
         """Colour samples per pixel; 1 where there is no colour axis."""
         return 1 if self.colour is None else self.shape[self.colour]
+
+    @property
+    def alpha(self) -> int | None:
+        """Which colour sample is opacity: the last of two or four."""
+        return self.colours - 1 if self.colours in (2, 4) else None
+
+    @property
+    def model_channels(self) -> int:
+        """Channels of the model that ``"auto"`` looks for: 3 for RGB, with or without opacity, else 1."""
+        return 3 if self.colours in (3, 4) else 1
+
+    @property
+    def without_alpha(self) -> tuple[slice, ...]:
+        """Index that leaves opacity out: it is no intensity."""
+        index = [slice(None)] * len(self.axes)
+        if self.colour is not None and self.alpha is not None:
+            index[self.colour] = slice(0, self.alpha)
+        return tuple(index)
 
     @property
     def planes(self) -> tuple[int, ...]:
@@ -116,12 +131,12 @@ def _guess(shape: tuple[int, ...]) -> str:
 
 
 def channel_groups(colours: int, model_channels: int) -> tuple[tuple[int, ...], ...]:
-    """Which colour samples enter the network together.
+    """Which colour samples enter the network together; alpha does not enter at all.
 
-    Three samples enter a three-channel model together and a fourth (alpha) apart; in every other
-    case each sample goes alone. A three-channel model sees a lone sample three times and its
-    three answers are averaged.
+    Three samples enter a three-channel model together; in every other case each sample goes
+    alone. A three-channel model sees a lone sample three times and its three answers are averaged.
     """
-    if model_channels == 3 and colours in (3, 4):
-        return ((0, 1, 2), *((i,) for i in range(3, colours)))
-    return tuple((i,) for i in range(colours))
+    opaque = colours - 1 if colours in (2, 4) else colours
+    if model_channels == 3 and opaque == 3:
+        return ((0, 1, 2),)
+    return tuple((i,) for i in range(opaque))

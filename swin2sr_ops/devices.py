@@ -10,7 +10,15 @@ from swin2sr_ops.errors import RequestError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ITEMSIZE", "choose_device", "choose_dtype", "free_memory", "free_memory_cpu", "is_out_of_memory"]
+__all__ = [
+    "ITEMSIZE",
+    "check_precision",
+    "choose_device",
+    "choose_dtype",
+    "free_memory",
+    "free_memory_cpu",
+    "is_out_of_memory",
+]
 
 #: Bytes per feature value.
 ITEMSIZE = {"auto": 4, "float32": 4, "float64": 8, "bfloat16": 2}
@@ -34,11 +42,15 @@ def choose_device(device: str) -> torch.device:
         for name in ("cuda", "mps", "xpu"):
             module = getattr(torch.backends, name, None) if name == "mps" else getattr(torch, name, None)
             if module is not None and module.is_available():
-                return torch.device(name)
-        return torch.device("cpu")
+                device = name
+                break
+        else:
+            return torch.device("cpu")
     try:
         found = torch.device(device)
         torch.empty(1, device=found)
+        if found.type == "cuda" and found.index is None:  # "cuda" and "cuda:0" are one device, with one network
+            found = torch.device("cuda", torch.cuda.current_device())
     except (RuntimeError, AssertionError, NotImplementedError) as exc:
         raise RequestError(
             f"device={device!r} cannot be used here ({str(exc).splitlines()[0]}). "
@@ -61,20 +73,28 @@ def free_memory_cpu() -> int:
     import psutil
 
     available: int = psutil.virtual_memory().available
-    for limit, used in _CGROUP_FILES:
+    for folder in _cgroups():
         try:
-            text = Path(limit).read_text().strip()
-            if text.isdigit():
-                available = min(available, int(text) - int(Path(used).read_text()))
-        except OSError:
+            limit = (folder / "memory.max").read_text().strip()
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            used = int((folder / "memory.current").read_text())
+        except (OSError, ValueError):
             continue
+        if limit.isdigit():
+            # Cached files count as used there and are given back on demand.
+            available = min(available, int(limit) - used + int(stat.get("inactive_file", 0)))
     return max(available, 0)
 
 
-_CGROUP_FILES = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
+def _cgroups() -> list[Path]:
+    """This process's control group (v2) and those above it: each may hold a limit."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        own = Path("/proc/self/cgroup").read_text().split("::", 1)[1].strip().lstrip("/")
+    except (OSError, IndexError):
+        return [root]
+    folder = root / own
+    return [folder, *(p for p in folder.parents if p.is_relative_to(root))]
 
 
 def free_memory(device: torch.device) -> int:
@@ -94,5 +114,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    # The CPU allocator has no error class of its own.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    # The allocators of the CPU (Linux, Windows), Apple's MPS and cuBLAS have no error class of their own.
+    told = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in told)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
-
-import numpy as np
 
 from swin2sr_ops.io.base import Region
 from swin2sr_ops.job import Job
-from swin2sr_ops.values import IntensityMap, RangeRequest, Statistics, range_limits
+from swin2sr_ops.statistics import Statistics, check_any_valid
+from swin2sr_ops.values import IntensityMap
 
 __all__ = ["intensity_maps"]
 
@@ -17,37 +16,39 @@ __all__ = ["intensity_maps"]
 BAND_BYTES = 64 << 20
 
 
-def intensity_maps(job: Job) -> tuple[IntensityMap, ...]:
-    """One map, or one per channel: decided once for the whole image, read block by block."""
-    info = job.source.info
-    known = job.request.immediate(info.dtype)
+def intensity_maps(job: Job, tell: Callable[[dict[str, Any]], None]) -> tuple[IntensityMap, ...]:
+    """One map, or one per channel: decided once for the whole image, read band by band."""
+    dtype = job.source.info.dtype
+    known = job.request.immediate(dtype)
     if known is not None:
         return (known,)
-    edges = None
-    if job.request.kind == "percentile":
-        channels = 1 if job.order.channel is None else job.order.shape[job.order.channel]
-        low, high = range_limits(info.dtype)
-        edges = np.full(channels, low), np.full(channels, high)
-        if info.dtype.kind == "f" or info.dtype.itemsize > 2:
-            first = _look(job, None)
-            first.maps(RangeRequest("auto"))  # refuses an image without valid pixels
-            edges = first.low, first.high
-    return _look(job, edges).maps(job.request)
+    looks = job.request.looks(dtype)
+    first = _look(job, None, tell) if looks == 2 else None
+    last = _look(job, first, tell)
+    check_any_valid(list(last.values()))
+    return tuple(
+        found
+        for channel in sorted(last)
+        for found in last[channel].maps(job.request, dtype, None if first is None else first[channel])
+    )
 
 
-def _look(job: Job, edges: Any) -> Statistics:
-    found = []
-    for region, channel in _strips(job):
-        part_edges = None if edges is None else (edges[0][channel : channel + 1], edges[1][channel : channel + 1])
-        part = Statistics.of(job.source.read(region), None, job.source.info.nodata, part_edges)
-        found.append((channel, part))
-    channels = sorted({c for c, _ in found})
-    merged = [Statistics.merge([p for c, p in found if c == channel]) for channel in channels]
-    counts = None if edges is None else np.concatenate([m.counts for m in merged if m.counts is not None])
-    return Statistics(np.concatenate([m.low for m in merged]), np.concatenate([m.high for m in merged]), counts, edges)
+def _look(
+    job: Job, first: dict[int, Statistics] | None, tell: Callable[[dict[str, Any]], None]
+) -> dict[int, Statistics]:
+    """Statistics of each channel: one at a time is held, however many planes there are."""
+    found: dict[int, Statistics] = {}
+    bands = list(_bands(job))
+    for i, (region, channel) in enumerate(bands):
+        tell({"kind": "range", "done": i, "total": len(bands)})
+        block = job.source.read(region)[job.order.without_alpha]
+        earlier = None if first is None else first[channel]
+        part = Statistics.of(block, None, job.nodata, job.request, earlier)
+        found[channel] = found[channel] + part if channel in found else part
+    return found
 
 
-def _strips(job: Job) -> Iterator[tuple[Region, int]]:
+def _bands(job: Job) -> Iterator[tuple[Region, int]]:
     """Regions that together are the image: planes, in bands of whole chunks of about 64 MiB; and their channel."""
     info, order = job.source.info, job.order
     row_bytes = max(info.size("X") * order.colours * info.dtype.itemsize, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from builtins import range as range_of  # `range` is a keyword of the public functions
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from os import PathLike
 
@@ -45,6 +45,7 @@ class Job:
     restorer: Restorer
     plan: TilePlan
     request: RangeRequest
+    nodata: float | None
     chunk: tuple[int, int]  # of the output, along Y and X
 
     @property
@@ -55,7 +56,12 @@ class Job:
     @property
     def output(self) -> ImageInfo:
         """What will be written."""
-        return self.source.info.scaled(self.restorer.spec.scale)
+        return replace(self.source.info.scaled(self.restorer.spec.scale), nodata=self.nodata)
+
+    @property
+    def count(self) -> int:
+        """Tiles of all planes."""
+        return self.planes * len(self.plan)
 
     @property
     def pixels(self) -> int:
@@ -91,6 +97,7 @@ def prepare(
     range: str | Sequence[float] = "auto",
     device: str = "auto",
     precision: str = "auto",
+    nodata: float | None = None,
     level: int | None = None,
     series: int | None = None,
     array: str | None = None,
@@ -99,15 +106,16 @@ def prepare(
     source = open_source(src, axes=axes, level=level, series=series, array=array)
     info = source.info
     check_dtype(info.dtype)
-    order = AxisOrder.of(info.shape, info.axes, last_c_is_colour=False)
+    order = AxisOrder.of(info.shape, info.axes, last_c_is_colour=axes is not None)
     request = RangeRequest.parse(range)
-    spec = resolve_model(model, scale=scale, channels=3 if order.colours >= 3 else 1)
+    spec = resolve_model(model, scale=scale, channels=order.model_channels)
     restorer = Restorer(spec, halo=halo, device=device, precision=precision)
     plan = restorer.plan(info.size("Y"), info.size("X"), tile)
     rows, chunk_y = _align(plan.tile[0], plan.height, spec.scale, adjust=tile is None)
     columns, chunk_x = _align(plan.tile[1], plan.width, spec.scale, adjust=tile is None)
     plan = restorer.plan(plan.height, plan.width, (rows, columns))
-    return Job(source, order, restorer, plan, request, (chunk_y, chunk_x))
+    nodata = info.nodata if nodata is None else nodata
+    return Job(source, order, restorer, plan, request, nodata, (chunk_y, chunk_x))
 
 
 def _align(tile: int, size: int, scale: int, *, adjust: bool) -> tuple[int, int]:

@@ -24,6 +24,10 @@ class Step:
     reach: int = 0
     shift: int = 0
 
+    def offset(self, window: int) -> int:
+        """How far this layer's grid of windows, and so of cells, starts before the first pixel."""
+        return window - self.shift if self.shift else 0
+
 
 @lru_cache(maxsize=64)
 def network_steps(spec: ModelSpec) -> tuple[Step, ...]:

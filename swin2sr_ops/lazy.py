@@ -6,6 +6,7 @@ and an intensity range that needs the pixels is a small part of the graph itself
 
 from __future__ import annotations
 
+from builtins import range as range_of  # `range` is a keyword of the public functions
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -19,19 +20,21 @@ from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
 from swin2sr_ops.axes import AxisOrder
-from swin2sr_ops.devices import free_memory_cpu
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.lazy_range import map_graph
-from swin2sr_ops.plan import Halo, Tile, TilePlan
+from swin2sr_ops.plan import Halo, Span, Tile, TilePlan
 from swin2sr_ops.plugins import resolve_model
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.tiling import LARGEST_TILE, fit_tile, tile_region
+from swin2sr_ops.tiling import LARGEST_TILE, fit_tile, tile_region, tile_size
 from swin2sr_ops.values import IntensityMap, RangeRequest, check_dtype
 
 __all__ = ["restore"]
 
 Region = tuple[slice, ...]
+
+#: What tiles of lazy arrays are sized for: a constant, since where they will run is not known.
+LAZY_MEMORY = 4 << 30
 
 
 def restore(
@@ -97,16 +100,17 @@ def restore(
     ((2, 80, 100), dtype('uint16'))
     """
     array, order = _as_dask(array, axes)
-    spec = resolve_model(model, scale=scale, channels=3 if order.colours >= 3 else 1)
+    spec = resolve_model(model, scale=scale, channels=order.model_channels)
     restorer = Restorer(spec, halo=halo, device=device, precision=precision)
-    height, width = order.shape[order.y], order.shape[order.x]
-    size = _tile_size(array, order, restorer, tile)
-    plan = TilePlan(spec, height, width, size, halo)
+    plan = restorer.plan(order.shape[order.y], order.shape[order.x], _tile_size(array, order, restorer, tile))
     request = RangeRequest.parse(range)
-    token = tokenize(array.name, restorer, order, size, request, nodata)
+    token = tokenize(array.name, restorer, order, plan.tile, request, nodata)
     maps, graph = map_graph(array, order, request, nodata, token)
     name = f"swin2sr-restore-{token}"
-    graph.update(_tile_graph(name, array, order, restorer, plan, maps, nodata))
+    # One small value that all tiles share, and that travels once to every worker.
+    setup = f"swin2sr-setup-{token}"
+    graph[setup] = (_Setup(restorer.bare(), order, nodata),)
+    graph.update(_tile_graph(name, array, order, plan, (setup, maps)))
     return da.Array(
         HighLevelGraph.from_collections(name, graph, dependencies=[array]),
         name,
@@ -117,34 +121,36 @@ def restore(
 
 def _as_dask(array: Any, axes: str | None) -> tuple[da.Array, AxisOrder]:
     """Check the array before anything is built, and wrap it if it is not Dask's."""
-    lazy = array if isinstance(array, da.Array) else None
-    if lazy is None and not hasattr(array, "shape"):
+    if not isinstance(array, da.Array) and not hasattr(array, "shape"):
         array = np.asarray(array)
     check_dtype(array.dtype)
+    if isinstance(getattr(array, "_meta", array), np.ma.MaskedArray):
+        raise RequestError(
+            "Masked arrays are not restored as such: give array.filled(value) with nodata=value, or NaN for floats."
+        )
     if any(np.isnan(n) for n in array.shape):
         raise RequestError(
             f"The array's shape {array.shape} is not known yet: call array.compute_chunk_sizes() on it first."
         )
     order = AxisOrder.of(array.shape, axes)
-    if lazy is None:
-        chunks = tuple(LARGEST_TILE if a in (order.y, order.x) else 1 for a in np.arange(array.ndim))
-        if order.colour is not None:
-            chunks = tuple(
-                n if a == order.colour else c for a, (n, c) in enumerate(zip(order.shape, chunks, strict=True))
-            )
-        lazy = da.from_array(array, chunks=chunks)
-    return lazy, order
+    whole = (order.colour,)
+    if not isinstance(array, da.Array):
+        side = {order.y: LARGEST_TILE, order.x: LARGEST_TILE}
+        array = da.from_array(array, chunks=tuple(-1 if a in whole else side.get(a, 1) for a in range_of(array.ndim)))
+    elif order.colour is not None and len(array.chunks[order.colour]) > 1:
+        array = array.rechunk({order.colour: -1})
+    return array, order
 
 
 def _tile_size(
-    array: da.Array, order: AxisOrder, restorer: Restorer, tile: int | tuple[int, int] | None
+    array: da.Array, order: AxisOrder, restorer: Restorer, tile: int | Sequence[int] | None
 ) -> tuple[int, int]:
-    """The given tile, or the largest that fits: whole source chunks where they are small enough."""
+    """The given tile, or one that follows from model and chunks alone: the same call has the same keys anywhere."""
     if tile is not None:
-        return (tile, tile) if isinstance(tile, int) else (int(tile[0]), int(tile[1]))
+        return tile_size(tile)
     size = order.shape[order.y], order.shape[order.x]
-    fit = fit_tile(restorer.spec, size, free_memory_cpu(), restorer.halo, restorer.precision)
-    chunk = array.chunks[order.y][0], array.chunks[order.x][0]
+    fit = fit_tile(restorer.spec, size, LAZY_MEMORY, restorer.halo, restorer.precision)
+    chunk = max(array.chunks[order.y]), max(array.chunks[order.x])
     rows, columns = (t // c * c if 32 <= c <= t else t for t, c in zip(fit, chunk, strict=True))
     return rows, columns
 
@@ -159,53 +165,61 @@ def _out_chunks(order: AxisOrder, plan: TilePlan) -> tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
-class _TileTask:
-    """What one task does: put its region together from source chunks, restore it.
-
-    ``pieces`` says for each source chunk where its part goes and which part that is.
-    """
+class _Setup:
+    """What all tasks of one call share."""
 
     restorer: Restorer
     order: AxisOrder
-    tile: Tile
+    nodata: float | None
+
+    def __call__(self) -> _Setup:
+        return self
+
+
+@dataclass(frozen=True)
+class _TileTask:
+    """What one task does: put its region together from source chunks, restore it.
+
+    ``owned`` is ``(y0, y1, x0, x1)``; ``pieces`` says for each source chunk where its part goes
+    and which part that is.
+    """
+
+    owned: tuple[int, int, int, int]
     shape: tuple[int, ...]
     pieces: tuple[tuple[Region, Region], ...]
     channel: int
-    nodata: float | None
 
-    def __call__(self, blocks: list[NDArray[Any]], maps: tuple[IntensityMap, ...]) -> NDArray[Any]:
+    def __call__(self, blocks: list[NDArray[Any]], setup: _Setup, maps: tuple[IntensityMap, ...]) -> NDArray[Any]:
         region = np.empty(self.shape, np.asarray(blocks[0]).dtype)
         for (target, part), block in zip(self.pieces, blocks, strict=True):
             region[target] = np.asarray(block)[part]
+        restorer, order = setup.restorer, setup.order
+        y0, y1, x0, x1 = self.owned
+        tile = Tile(
+            Span.of(y0, y1, order.shape[order.y], restorer.spec, restorer.halo),
+            Span.of(x0, x1, order.shape[order.x], restorer.spec, restorer.halo),
+        )
         ends = maps[self.channel if len(maps) > 1 else 0]
-        return self.restorer.restore_tile(region, self.order, self.tile, [ends], self.nodata)
+        return restorer.restore_tile(region, order, tile, [ends], setup.nodata)
 
 
 def _tile_graph(
-    name: str,
-    array: da.Array,
-    order: AxisOrder,
-    restorer: Restorer,
-    plan: TilePlan,
-    maps: Any,
-    nodata: float | None,
+    name: str, array: da.Array, order: AxisOrder, plan: TilePlan, shared: tuple[str, str]
 ) -> dict[Any, Any]:
     """One task per tile and plane."""
     starts = [np.concatenate(([0], np.cumsum(c))).tolist() for c in array.chunks]
     graph: dict[Any, Any] = {}
-    planes = list(product(*(list(np.arange(order.shape[a])) for a in order.planes)))
+    planes = list(product(*(range_of(order.shape[a]) for a in order.planes)))
     for (i, y), (j, x) in product(enumerate(plan.rows), enumerate(plan.columns)):
-        tile = Tile(y, x)
         for plane in planes:
-            chosen = {a: slice(int(p), int(p) + 1) for a, p in zip(order.planes, plane, strict=True)}
-            region = tile_region(order, tile, chosen)
+            chosen = {a: slice(p, p + 1) for a, p in zip(order.planes, plane, strict=True)}
+            region = tile_region(order, Tile(y, x), chosen)
             keys, pieces = _cover(array.name, starts, region)
             channel = 0 if order.channel is None else chosen[order.channel].start
             shape = tuple(s.stop - s.start for s in region)
-            task = _TileTask(restorer, order, tile, shape, pieces, channel, nodata)
+            task = _TileTask((y.start, y.stop, x.start, x.stop), shape, pieces, channel)
             index = {order.y: i, order.x: j, **{a: s.start for a, s in chosen.items()}}
-            key = (name, *(index.get(a, 0) for a in np.arange(array.ndim).tolist()))
-            graph[key] = (task, keys, maps)
+            graph[(name, *(index.get(a, 0) for a in range_of(array.ndim)))] = (task, keys, *shared)
     return graph
 
 

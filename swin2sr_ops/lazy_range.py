@@ -11,64 +11,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.axes import AxisOrder
-from swin2sr_ops.values import IntensityMap, RangeRequest, Statistics, range_limits
+from swin2sr_ops.statistics import Statistics, check_any_valid
+from swin2sr_ops.values import IntensityMap, RangeRequest
 
 __all__ = ["map_graph"]
 
 
 @dataclass(frozen=True)
 class _Look:
-    """Statistics of one chunk; ``edges`` come from a first look where the type does not give them."""
+    """Statistics of one chunk; a second look takes the merged first one."""
 
-    channel: int | None
+    order: AxisOrder
     nodata: float | None
-    histogram: bool
+    request: RangeRequest
 
     def __call__(self, block: NDArray[Any], first: Statistics | None = None) -> Statistics:
-        block = np.asarray(block)
-        edges = None
-        if self.histogram:
-            rows = 1 if self.channel is None else block.shape[self.channel]
-            low, high = range_limits(block.dtype)
-            edges = (np.full(rows, low), np.full(rows, high)) if first is None else (first.low, first.high)
-        return Statistics.of(block, self.channel, self.nodata, edges)
+        block = np.asarray(block)[self.order.without_alpha]
+        return Statistics.of(block, self.order.channel, self.nodata, self.request, first)
 
 
 @dataclass(frozen=True)
 class _Decide:
-    """The maps of all channels, from the statistics of each chunk along the channel axis."""
+    """The maps of all channels, from the looks at each chunk along the channel axis."""
 
     request: RangeRequest
+    dtype: np.dtype[Any]
 
-    def __call__(self, parts: list[Statistics]) -> tuple[IntensityMap, ...]:
-        return tuple(m for part in parts for m in part.maps(self.request))
+    def __call__(self, last: list[Statistics], first: list[Statistics]) -> tuple[IntensityMap, ...]:
+        check_any_valid(last)
+        earlier: list[Statistics | None] = [*first] or [None] * len(last)
+        return tuple(m for a, b in zip(last, earlier, strict=True) for m in a.maps(self.request, self.dtype, b))
 
 
 def map_graph(
     array: da.Array, order: AxisOrder, request: RangeRequest, nodata: float | None, token: str
-) -> tuple[Any, dict[Any, Any]]:
-    """What tile tasks take as their maps (a value, or a key), and the graph that makes it."""
+) -> tuple[str, dict[Any, Any]]:
+    """Key of the maps, and the graph that makes them."""
+    decided = f"swin2sr-range-{token}"
     known = request.immediate(array.dtype)
     if known is not None:
-        return (_Constant((known,)),), {}
-    percentile = request.kind == "percentile"
+        return decided, {decided: (_Constant((known,)),)}
     graph: dict[Any, Any] = {}
-    decided = f"swin2sr-range-{token}"
-    tops = []
-    numbers = range(array.numblocks[order.channel] if order.channel is not None else 1)
-    for c in numbers:
+    look = _Look(order, nodata, request)
+    tops: tuple[list[str], list[str]] = ([], [])
+    for c in range(array.numblocks[order.channel] if order.channel is not None else 1):
         keys = [
             (array.name, *index)
             for index in product(*(range(n) for n in array.numblocks))
             if order.channel is None or index[order.channel] == c
         ]
-        first = None
-        if (percentile and array.dtype.itemsize > 2) or (percentile and array.dtype.kind == "f"):
-            first = _tree(graph, f"{decided}-ends", c, [(_Look(order.channel, nodata, False), k) for k in keys])
-        look = _Look(order.channel, nodata, percentile)
-        tasks: list[Any] = [(look, k) if first is None else (look, k, first) for k in keys]
-        tops.append(_tree(graph, f"{decided}-look", c, tasks))
-    graph[decided] = (_Decide(request), tops)
+        earlier: tuple[str, ...] = ()
+        if request.looks(array.dtype) == 2:
+            tops[0].append(_tree(graph, f"{decided}-first", c, [(look, key) for key in keys]))
+            earlier = (tops[0][-1],)
+        tops[1].append(_tree(graph, f"{decided}-last", c, [(look, key, *earlier) for key in keys]))
+    graph[decided] = (_Decide(request, array.dtype), tops[1], tops[0])
     return decided, graph
 
 

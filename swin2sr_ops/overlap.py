@@ -24,7 +24,7 @@ __all__ = ["BlockGrid", "overlap_options"]
 class BlockGrid:
     """Where the chunks of an array lie, for `Restorer` inside ``dask.array.map_overlap``."""
 
-    axes: str
+    order: AxisOrder  # of the whole array: what is colour must not be judged by a block
     chunks: tuple[tuple[int, ...], ...]
     depth: int
     maps: tuple[IntensityMap, ...]
@@ -64,5 +64,5 @@ def overlap_options(
         "chunks": chunks,
         "dtype": array.dtype,
         "meta": np.empty((0,) * array.ndim, array.dtype),
-        "grid": BlockGrid(order.axes, array.chunks, depth, (known,)),
+        "grid": BlockGrid(order, array.chunks, depth, (known,)),
     }

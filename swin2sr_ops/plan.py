@@ -16,10 +16,21 @@ from functools import cached_property
 from typing import Any, Literal
 
 from swin2sr_ops.errors import PlanError
-from swin2sr_ops.layers import Step, network_steps
+from swin2sr_ops.layers import network_steps
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["CELL_WINDOWS", "Span", "Tile", "TilePlan", "pad_index", "padded_size", "receptive_halo"]
+__all__ = [
+    "CELL_WINDOWS",
+    "Halo",
+    "Span",
+    "Tile",
+    "TilePlan",
+    "check_halo",
+    "pad_index",
+    "padded_size",
+    "receptive_halo",
+    "tile_bytes",
+]
 
 #: Windows along the side of a cell, the fixed block in which the engine computes everything.
 CELL_WINDOWS = 4
@@ -67,6 +78,13 @@ class Span:
     needed: tuple[Interval, ...]
 
     @classmethod
+    def of(cls, start: int, stop: int, size: int, spec: ModelSpec, halo: Halo) -> Span:
+        """The span of pixels ``[start, stop)`` of an axis of ``size`` pixels, for either kind of halo."""
+        if halo == "exact":
+            return cls.exact(start, stop, size, spec)
+        return cls.approximate(start, stop, size, spec, int(halo))
+
+    @classmethod
     def exact(cls, start: int, stop: int, size: int, spec: ModelSpec) -> Span:
         """The span whose result is that of the whole image."""
         borders = (0, padded_size(size, spec.window))
@@ -98,16 +116,12 @@ class Span:
         """Output pixels this span owns."""
         return self.start * self.scale, self.stop * self.scale
 
-    def split(self, spec: ModelSpec, exact: bool, halo: int) -> tuple[Span, Span]:
+    def split(self, spec: ModelSpec, halo: Halo) -> tuple[Span, Span]:
         """Two spans for the two halves, cut at a multiple of the window."""
         middle = padded_size((self.start + self.stop) // 2, spec.window)
         middle = middle if self.start < middle < self.stop else (self.start + self.stop) // 2
-        ends = ((self.start, middle), (middle, self.stop))
-        if exact:
-            a, b = (Span.exact(*end, self.size, spec) for end in ends)
-        else:
-            a, b = (Span.approximate(*end, self.size, spec, halo) for end in ends)
-        return a, b
+        first = Span.of(self.start, middle, self.size, spec, halo)
+        return first, Span.of(middle, self.stop, self.size, spec, halo)
 
 
 def _snap(interval: Interval, borders: Interval, window: int, shift: int) -> Interval:
@@ -190,10 +204,8 @@ class TilePlan:
         check_halo(self.halo, self.spec)
 
     def _spans(self, size: int, tile: int) -> tuple[Span, ...]:
-        ends = [(start, min(start + tile, size)) for start in range(0, size, tile)]
-        if self.halo == "exact":
-            return tuple(Span.exact(*end, size, self.spec) for end in ends)
-        return tuple(Span.approximate(*end, size, self.spec, int(self.halo)) for end in ends)
+        starts = range(0, size, tile)
+        return tuple(Span.of(start, min(start + tile, size), size, self.spec, self.halo) for start in starts)
 
     @cached_property
     def rows(self) -> tuple[Span, ...]:
@@ -224,8 +236,7 @@ class TilePlan:
         steps = network_steps(self.spec)
         total = 0
         for i, step in enumerate(steps):
-            offset = _cell_offset(step, self.spec.window)
-            side = self.cell
+            offset, side = step.offset(self.spec.window), self.cell
             rows = sum(_cell_cover(s.needed[i], side, offset) for s in self.rows)
             total += rows * sum(_cell_cover(s.needed[i], side, offset) for s in self.columns)
         return total / (len(steps) * self.height * self.width)
@@ -296,11 +307,6 @@ def check_halo(halo: Halo, spec: ModelSpec) -> None:
     )
 
 
-def _cell_offset(step: Step, window: int) -> int:
-    """How far the cell grid of a step starts before pixel 0."""
-    return window - step.shift if step.shift else 0
-
-
 def _cell_cover(interval: Interval, side: int, offset: int) -> int:
     lo = (interval[0] + offset) // side
     hi = -(-(interval[1] + offset) // side)
@@ -320,5 +326,7 @@ def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int) -> int:
     output = 2 * spec.channels * spec.scale**2 * rows * columns
     cell = (CELL_WINDOWS * spec.window) ** 2
     width = max(spec.heads) * spec.window**2 + int((8 + 2 * spec.mlp_ratio) * spec.dim)
-    head = 4 * cell * 2 * (spec.num_feat * 5 * spec.scale**2 if spec.scale > 1 else spec.dim)
+    # A head cell is two cells wide; a convolution's result and its shuffled copy are alive together.
+    values = spec.num_feat * spec.scale**2 if spec.upsampler not in ("", "pixelshuffledirect") else spec.dim
+    head = 2 * values * (2 * CELL_WINDOWS * spec.window + 12) ** 2
     return itemsize * (pixels * planes + output + cell * width + head)

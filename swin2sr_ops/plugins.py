@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["build_network", "create_sink", "manager", "model_specs", "new_manager", "open_source", "resolve_model"]
 
+_BUILTIN = "swin2sr_ops.builtin"
+_PREFIX = f"{hookspecs.PROJECT}_"
+_HOOKS = tuple(name for name in dir(hookspecs) if name.startswith(_PREFIX))
+
 
 @lru_cache(maxsize=1)
 def manager() -> pluggy.PluginManager:
@@ -41,7 +45,7 @@ def new_manager() -> pluggy.PluginManager:
 
     found = pluggy.PluginManager(hookspecs.PROJECT)
     found.add_hookspecs(hookspecs)
-    found.register(builtin, "swin2sr_ops.builtin")
+    found.register(builtin, _BUILTIN)
     for entry in sorted(entry_points(group=hookspecs.GROUP), key=lambda e: e.name):
         if _wanted(entry.name):
             _load(found, entry)
@@ -59,21 +63,44 @@ def _names(text: str) -> set[str]:
 
 
 def _load(found: pluggy.PluginManager, entry: EntryPoint) -> None:
+    plugin = None
     try:
         plugin = entry.load()
+        _check_hooks(found, plugin)
         found.register(plugin, entry.name)
-        unknown = [name for name in dir(plugin) if name.startswith("swin2sr_ops_") and not hasattr(found.hook, name)]
-        if unknown:
-            found.unregister(plugin)
-            raise RequestError(f"it has hooks that do not exist: {', '.join(unknown)}")
     # Any error at all: it is somebody else's code, and one broken plugin must not take the rest down.
     except Exception as exc:  # noqa: BLE001
+        if plugin is not None and found.get_plugin(entry.name) is plugin:
+            found.unregister(plugin)  # pluggy before 1.7 keeps the hooks that come before a wrong one
         warnings.warn(f"Plugin {entry.name!r} ({entry.value}) was left out: {exc!r}", stacklevel=3)
 
 
+def _check_hooks(found: pluggy.PluginManager, plugin: object) -> None:
+    """Refuse hooks that nobody would ever call. Before `register`, which makes a place for any name."""
+    for name in dir(plugin):
+        options: Any = found.parse_hookimpl_opts(plugin, name)
+        if options is None:
+            if name.startswith(_PREFIX) and callable(getattr(plugin, name)):
+                raise RequestError(f"its {name} is not marked with hookimpl")
+        elif not options["optionalhook"] and (options["specname"] or name) not in _HOOKS:
+            raise RequestError(f"it has a hook that does not exist, {name}; there are {', '.join(_HOOKS)}")
+
+
 def model_specs() -> list[ModelSpec]:
-    """All models that somebody lists: plugins' first, then the shipped and the released ones."""
-    return [spec for specs in manager().hook.swin2sr_ops_model_specs() for spec in specs]
+    """All models that somebody lists: plugins' first, then the shipped and the released ones.
+
+    A plugin that fails at it is named in a warning and left out.
+    """
+    specs: list[ModelSpec] = []
+    for impl in reversed(manager().hook.swin2sr_ops_model_specs.get_hookimpls()):  # pluggy's own order
+        try:
+            listed: Any = impl.function()
+            specs += () if listed is None else listed
+        except Exception as exc:
+            if impl.plugin_name == _BUILTIN:
+                raise
+            warnings.warn(f"Plugin {impl.plugin_name!r} cannot list its models: {exc!r}", stacklevel=2)
+    return specs
 
 
 def resolve_model(model: str | os.PathLike[str] | ModelSpec = "auto", **wanted: Any) -> ModelSpec:

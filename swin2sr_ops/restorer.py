@@ -6,8 +6,12 @@ storage type. Copies to the device are made in storage type, everything else hap
 
 from __future__ import annotations
 
+import gc
+import logging
+import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +20,12 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.axes import AxisOrder, channel_groups
 from swin2sr_ops.devices import ITEMSIZE, check_precision, choose_device, choose_dtype, free_memory, is_out_of_memory
-from swin2sr_ops.errors import TileError
-from swin2sr_ops.plan import Halo, Tile, TilePlan, check_halo
+from swin2sr_ops.errors import RequestError, TileError
+from swin2sr_ops.plan import Halo, Span, Tile, TilePlan, check_halo
 from swin2sr_ops.plugins import build_network, resolve_model
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.tiling import fill_region, fit_tile, make_span
-from swin2sr_ops.values import IntensityMap, check_dtype, fill_invalid, invalid_pixels, range_limits
+from swin2sr_ops.tiling import fill_region, fit_tile, tile_size
+from swin2sr_ops.values import IntensityMap, fill_invalid, invalid_pixels, range_limits, stored_nodata
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Restorer"]
 
+_log = logging.getLogger(__name__)
 _engines: dict[tuple[Any, ...], TileEngine] = {}
 _engines_lock = threading.Lock()
 _device_locks: dict[str, threading.Lock] = {}
@@ -70,6 +75,7 @@ class Restorer:
         self.halo = halo
         self.device = device
         self.precision = check_precision(precision)
+        self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
 
     def __repr__(self) -> str:
         return f"Restorer({self.spec.name!r}, halo={self.halo!r}, device={self.device!r}, precision={self.precision!r})"
@@ -77,16 +83,19 @@ class Restorer:
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         return (type(self).__name__, self.spec.to_dict(), self.halo, self.device, self.precision)
 
+    def bare(self) -> Restorer:
+        """The same restorer without the model's history and figures: what tasks need to carry."""
+        spec = replace(self.spec, provenance={}, quality={}, advice="")
+        return Restorer(spec, halo=self.halo, device=self.device, precision=self.precision)
+
     # --- planning ---------------------------------------------------------------------------
 
     def plan(self, height: int, width: int, tile: int | tuple[int, int] | None = None) -> TilePlan:
         """Cut a plane of ``height`` x ``width`` pixels, by default into tiles that fit the free memory."""
         if tile is None:
-            tile = fit_tile(
-                self.spec, (height, width), free_memory(choose_device(self.device)), self.halo, self.precision
-            )
-        size = (tile, tile) if isinstance(tile, int) else tile
-        return TilePlan(self.spec, height, width, size, self.halo, ITEMSIZE[self.precision])
+            free = free_memory(choose_device(self.device))
+            tile = fit_tile(self.spec, (height, width), free, self.halo, self.precision)
+        return TilePlan(self.spec, height, width, tile_size(tile), self.halo, ITEMSIZE[self.precision])
 
     # --- computing --------------------------------------------------------------------------
 
@@ -133,8 +142,10 @@ class Restorer:
 
     def _plane(self, plane: NDArray[Any], tile: Tile, ends: IntensityMap, nodata: float | None) -> NDArray[Any]:
         """``(colours, rows, columns)`` of the tile's region -> its restored pixels."""
-        out = np.empty((len(plane), *(n * self.spec.scale for n in tile.shape)), plane.dtype)
-        for group in channel_groups(len(plane), self.spec.channels):
+        s = self.spec.scale
+        out = np.empty((len(plane), *(n * s for n in tile.shape)), plane.dtype)
+        groups = channel_groups(len(plane), self.spec.channels)
+        for group in groups:
             pixels = plane[list(group)]
             invalid = invalid_pixels(pixels, nodata)
             if invalid is not None:
@@ -144,79 +155,76 @@ class Restorer:
             if invalid is not None:
                 self._return_holes(result, plane[list(group)], invalid, tile)
             out[list(group)] = result
+        for i in sorted(set(range(len(plane))) - {i for group in groups for i in group}):
+            # Opacity is no picture: each pixel's value is kept.
+            out[i] = _owned(plane[i : i + 1], tile)[0].repeat(s, 0).repeat(s, 1)
         return out
 
     def _return_holes(self, result: NDArray[Any], stored: NDArray[Any], invalid: NDArray[np.bool_], tile: Tile) -> None:
         """Put NaN, infinity and nodata back where they were, each pixel enlarged to scale x scale."""
-        (top, _), (left, _) = (fill_region(span) for span in (tile.y, tile.x))
-        rows = slice(tile.y.start - top, tile.y.stop - top)
-        columns = slice(tile.x.start - left, tile.x.stop - left)
         s = self.spec.scale
-        holes = invalid[:, rows, columns].repeat(s, 1).repeat(s, 2)
-        result[holes] = stored[:, rows, columns].repeat(s, 1).repeat(s, 2)[holes]
+        holes = _owned(invalid, tile).repeat(s, 1).repeat(s, 2)
+        result[holes] = _owned(stored, tile).repeat(s, 1).repeat(s, 2)[holes]
 
     def _group(self, pixels: NDArray[Any], tile: Tile, ends: IntensityMap, nodata: float | None) -> NDArray[Any]:
         """Channels that enter the network together, filled -> restored, in storage type."""
         import torch
 
         device, dtype = choose_device(self.device), choose_dtype(self.precision)
-        network_input = _network_region(pixels, tile)
-        stored = torch.from_numpy(np.ascontiguousarray(network_input)).to(device)
-        x = stored.to(torch.float64 if torch.float64 in (stored.dtype, dtype) else torch.float32)
+        region = _network_region(pixels, tile)
+        stored = torch.from_numpy(np.ascontiguousarray(region, region.dtype.newbyteorder("=")))
+        # Stored types cross the bus, where the device knows them; Apple's knows no double.
+        wide = torch.float64 if torch.float64 in (stored.dtype, dtype) else torch.float32
+        x = stored.to(wide) if device.type == "mps" else stored.to(device).to(wide)
         x = (x - ends.lo) / (ends.width or 1.0)
+        x = x.to(torch.promote_types(dtype, torch.float32)).to(device)
         lone = len(pixels) == 1 and self.spec.channels == 3
-        x = x.to(torch.promote_types(dtype, torch.float32)).expand(self.spec.channels, -1, -1)
         with _device_lock(device):
-            y = self._run(x, tile)
+            y = self._run(x.expand(self.spec.channels, -1, -1), tile)
         if not torch.isfinite(y).all():
             raise TileError(
                 f"{self.spec.name} gave values that are not finite at {tile} in {self.precision} precision; "
                 "use precision='float32'."
             )
-        y = y.to(torch.promote_types(y.dtype, torch.float32))
         y = y.mean(0, keepdim=True) if lone else y
-        return self._store(y * ends.width + ends.lo, pixels.dtype, nodata)
-
-    def _store(self, y: torch.Tensor, dtype: np.dtype[Any], nodata: float | None) -> NDArray[Any]:
-        """Round and clip to the storage type; a valid pixel never becomes nodata."""
-        import torch
-
-        if dtype.kind != "f":
-            low, high = range_limits(dtype)
-            y = y.round().clamp(low, high)
-            if nodata is not None and low <= nodata <= high:
-                # The neighbour towards the middle of the range: a valid pixel must stay valid.
-                y[y == nodata] = nodata + (1 if nodata < high else -1)
-        name = "float32" if dtype.name == "float16" else dtype.name
-        kind: torch.dtype = getattr(torch, name)
-        result: NDArray[Any] = y.to(kind).cpu().numpy()
-        return result.astype(dtype, copy=False)
+        y = y.cpu() if device.type == "mps" else y
+        return _store(y.to(wide) * ends.width + ends.lo, pixels.dtype, nodata)
 
     def _run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
-        """The engine on one tile; if the device has no memory for it, on its two halves."""
-        try:
-            return self.engine().run(x, tile)["image"]
-        except (RuntimeError, MemoryError) as exc:
-            if not is_out_of_memory(exc):
-                raise TileError(f"{self.spec.name} failed at {tile}, block {tuple(x.shape)}: {exc}") from exc
-            failed = exc
-        return self._run_halves(x, tile, failed)
+        """The engine on one tile; where the device has no memory for it, on its two halves.
 
-    def _run_halves(self, x: torch.Tensor, tile: Tile, failed: BaseException) -> torch.Tensor:
+        What did not fit once is not tried again by this restorer.
+        """
+        area = (tile.y.read[1] - tile.y.read[0]) * (tile.x.read[1] - tile.x.read[0])
+        smallest = max(tile.shape) < 2 * self.spec.window
+        if area < self._too_large or smallest:
+            try:
+                return self.engine().run(x, tile)["image"]
+            except (RuntimeError, MemoryError) as exc:
+                if not is_out_of_memory(exc):
+                    raise TileError(f"{self.spec.name} failed at {tile}, block {tuple(x.shape)}: {exc}") from exc
+                if smallest:
+                    raise TileError(
+                        f"Not even a tile of {tile.shape[0]} x {tile.shape[1]} px of {self.spec.name} fits the memory "
+                        f"of device {self.device!r} ({exc}). Free some, or use device='cpu'."
+                    ) from exc
+            # Out of the `except`: the error holds the failed attempt's tensors as long as it lives.
+            _log.warning("no memory for a tile of %d x %d px of %s: going on in halves", *tile.shape, self.spec.name)
+            self._too_large = area
+            gc.collect()
+            if x.device.type == "cuda":
+                import torch
+
+                torch.cuda.empty_cache()
+        return self._run_halves(x, tile)
+
+    def _run_halves(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
         import torch
 
         rows = tile.shape[0] >= tile.shape[1]
         longer = tile.y if rows else tile.x
-        if longer.stop - longer.start < 2 * self.spec.window:
-            raise TileError(
-                f"Not even a tile of {tile.shape[0]} x {tile.shape[1]} px fits the memory of the device: {failed}. "
-                "Free some, or use device='cpu'."
-            ) from failed
-        if x.device.type == "cuda":
-            torch.cuda.empty_cache()
-        halves = longer.split(self.spec, self.halo == "exact", 0 if self.halo == "exact" else int(self.halo))
         parts = []
-        for span in halves:
+        for span in longer.split(self.spec, self.halo):
             lo, hi = (edge - longer.read[0] for edge in span.read)
             part = x[:, lo:hi] if rows else x[:, :, lo:hi]
             parts.append(self._run(part, Tile(span, tile.x) if rows else Tile(tile.y, span)))
@@ -269,27 +277,48 @@ class Restorer:
         grid: BlockGrid | None = None,
         block_info: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> NDArray[Any]:
-        """Restore a block that carries its halo, as ``map_overlap`` passes it; without a grid, a whole array."""
+        """Restore a block that carries its halo, as ``dask.array.map_overlap`` passes it."""
         if grid is None or not block_info:
-            order = AxisOrder.of(block.shape)
-            return self._whole(block, order)
-        order = AxisOrder.of(block.shape, grid.axes)
+            raise RequestError(
+                "A Restorer is called by dask.array.map_overlap with the options of `map_overlap_options`: a block "
+                "does not say where it lies. For a whole array use swin2sr_ops.restore(array)."
+            )
+        order = grid.order
         location = block_info[0]["chunk-location"]
         spans, region = [], [slice(None)] * block.ndim
         for axis in (order.y, order.x):
             chunks = grid.chunks[axis]
             start = sum(chunks[: location[axis]])
-            span = make_span(start, start + chunks[location[axis]], sum(chunks), self.spec, self.halo)
+            span = Span.of(start, start + chunks[location[axis]], sum(chunks), self.spec, self.halo)
             first = start - (grid.depth if location[axis] else 0)  # map_overlap gives border blocks no halo outwards
             lo, hi = fill_region(span)
             region[axis] = slice(lo - first, hi - first)
             spans.append(span)
         return self.restore_tile(block[tuple(region)], order, Tile(*spans), grid.maps)
 
-    def _whole(self, block: NDArray[Any], order: AxisOrder) -> NDArray[Any]:
-        spans = [make_span(0, n, n, self.spec, self.halo) for n in (block.shape[order.y], block.shape[order.x])]
-        ends = IntensityMap(*range_limits(check_dtype(block.dtype)))
-        return self.restore_tile(block, order, Tile(*spans), [ends])
+
+def _owned(pixels: NDArray[Any], tile: Tile) -> NDArray[Any]:
+    """``(n, rows, columns)`` of the tile's region -> the pixels it owns."""
+    (top, _), (left, _) = (fill_region(span) for span in (tile.y, tile.x))
+    return pixels[:, tile.y.start - top : tile.y.stop - top, tile.x.start - left : tile.x.stop - left]
+
+
+def _store(y: torch.Tensor, dtype: np.dtype[Any], nodata: float | None) -> NDArray[Any]:
+    """Round and clip to the storage type; a valid pixel becomes neither nodata nor infinite."""
+    import torch
+
+    limits = (float(np.finfo(dtype).min), float(np.finfo(dtype).max)) if dtype.kind == "f" else range_limits(dtype)
+    y = y.clamp(*limits) if dtype.kind == "f" else y.round().clamp(*limits)
+    name = "float32" if dtype.name == "float16" else dtype.name
+    kind: torch.dtype = getattr(torch, name)
+    result: NDArray[Any] = y.to(kind).cpu().numpy().astype(dtype, copy=False)
+    hole = stored_nodata(nodata, dtype)
+    if hole is not None:
+        up = bool(hole < limits[1])
+        beyond = np.array(limits[1] if up else limits[0], dtype)
+        near = np.nextafter(hole, beyond) if dtype.kind == "f" else (hole + 1 if up else hole - 1)
+        result[result == hole] = near
+    return result
 
 
 def _network_region(pixels: NDArray[Any], tile: Tile) -> NDArray[Any]:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import count, islice
 from os import PathLike, fspath
 from typing import Any
 
 import psutil
 from numpy.typing import NDArray
 
+from swin2sr_ops.devices import choose_device, choose_dtype
 from swin2sr_ops.errors import TileError
 from swin2sr_ops.intensity import intensity_maps
 from swin2sr_ops.io.base import ImageSink
@@ -86,6 +88,7 @@ def restore_image(
     range: str | Sequence[float] = "auto",
     device: str = "auto",
     precision: str = "auto",
+    nodata: float | None = None,
     level: int | None = None,
     series: int | None = None,
     array: str | None = None,
@@ -100,14 +103,15 @@ def restore_image(
         TIFF, OME-TIFF, ImageJ TIFF, Zarr, OME-Zarr, PNG or JPEG; or ``sample:cells``.
     dst : str or path
         ``.ome.zarr`` or ``.zarr`` (OME-Zarr 0.5), ``.tif`` or ``.ome.tif`` (OME-TIFF), ``.png``.
-    model, axes, scale, halo, tile, range, device, precision
-        As in `swin2sr_ops.restore`; ``axes`` overrides what the file says.
+    model, axes, scale, halo, tile, range, device, precision, nodata
+        As in `swin2sr_ops.restore`; ``axes`` and ``nodata`` override what the file says.
     level, series, array : optional
         Resolution level of a pyramid; image of a TIFF with several; array of a Zarr group.
     overwrite : bool
         Replace ``dst`` if it exists; the old one stays until the new one is finished.
     progress : callable, optional
-        Called with a dict per event: ``{"kind": "start" | "tile" | "end", "done": n, "total": n, ...}``.
+        Called with a dict per event: ``{"kind": "range" | "start" | "tile" | "end", "done": n, "total": n, ...}``;
+        ``range`` is the look at the pixels that an intensity range may need.
 
     Returns
     -------
@@ -137,13 +141,17 @@ def run(job: Job, dst: str | PathLike[str], *, overwrite: bool = False, progress
     report = _new_report(job, fspath(dst))
     tell = _teller(progress)
     try:
-        maps = intensity_maps(job)
+        maps = intensity_maps(job, tell)
         report.settings["intensity"] = [m.to_dict() for m in maps]
         _Pipeline(job, sink, maps, report, tell).run()
+        report.seconds = time.monotonic() - began
         sink.finish(report.to_dict() | {"created": datetime.now(UTC).isoformat(timespec="seconds")})
-    except BaseException:
+    except BaseException as exc:
         # Also on Ctrl-C: a half-written output must not stay.
-        sink.abort()
+        try:
+            sink.abort()
+        except OSError as left:
+            exc.add_note(f"What was written of {fspath(dst)!r} could not be removed: {left}")
         raise
     report.seconds = time.monotonic() - began
     tell({"kind": "end", "done": report.tiles, "total": report.tiles, "report": report.to_dict()})
@@ -151,17 +159,21 @@ def run(job: Job, dst: str | PathLike[str], *, overwrite: bool = False, progress
 
 
 def _new_report(job: Job, dst: str) -> RunReport:
+    import torch
+
     from swin2sr_ops import __version__
 
-    spec = job.restorer.spec
+    spec, restorer = job.restorer.spec, job.restorer
     settings = {
         "version": __version__,
+        "torch": torch.__version__,
         "halo": job.plan.halo,
         "tile": list(job.plan.tile),
-        "precision": job.restorer.precision,
-        "device": job.restorer.device,
+        "precision": str(choose_dtype(restorer.precision)).removeprefix("torch."),
+        "device": str(choose_device(restorer.device)),
         "scale": spec.scale,
         "range": asdict(job.request),
+        "nodata": job.nodata,
     }
     return RunReport(job.source.uri, dst, spec.name, spec.sha256, settings, 0, job.pixels)
 
@@ -198,27 +210,30 @@ class _Pipeline:
     tell: Progress
 
     def run(self) -> None:
-        total = self.job.planes * len(self.job.plan)
+        total = self.job.count
         self.tell({"kind": "start", "done": 0, "total": total, "pixels": self.report.pixels})
         with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
             ahead: list[tuple[Piece, Future[NDArray[Any]]]] = []
             behind: list[Future[None]] = []
             pieces = self.job.pieces()
             try:
-                for done in range(1, total + 1):
-                    while len(ahead) < 2 and (piece := next(pieces, None)) is not None:
-                        ahead.append((piece, reader.submit(self.job.source.read, piece.read)))
+                for done in count(1):
+                    wanted = islice(pieces, 2 - len(ahead))
+                    ahead.extend((piece, reader.submit(self.job.source.read, piece.read)) for piece in wanted)
+                    if not ahead:
+                        break
                     piece, block = ahead.pop(0)
-                    behind.append(
-                        writer.submit(self.sink.__setitem__, piece.write, self._compute(piece, block.result()))
-                    )
+                    result = self._compute(piece, block.result())
+                    behind.append(writer.submit(self.sink.__setitem__, piece.write, result))
                     if len(behind) > 1:
                         behind.pop(0).result()
                     self._count(piece, done, total)
                 for write in behind:
                     write.result()
+                if self.report.tiles != total:  # never finish what is not whole
+                    raise TileError(f"Only {self.report.tiles} of {total} tiles were restored.")
             finally:
-                # After an error nothing more is read or written, and what is under way ends first.
+                # After an error nothing more is begun, and what is under way ends before the output is removed.
                 for _, block in ahead:
                     block.cancel()
                 for write in behind:
@@ -228,7 +243,7 @@ class _Pipeline:
         ends = self.maps[piece.channel if len(self.maps) > 1 else 0]
         source = self.job.source
         try:
-            return self.job.restorer.restore_tile(block, self.job.order, piece.tile, [ends], source.info.nodata)
+            return self.job.restorer.restore_tile(block, self.job.order, piece.tile, [ends], self.job.nodata)
         except TileError as exc:
             raise TileError(f"{exc} (image {source.uri!r})") from exc
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import index
 
 from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.devices import ITEMSIZE
@@ -11,7 +12,7 @@ from swin2sr_ops.plan import Halo, Span, Tile, tile_bytes
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.values import FILL_REACH
 
-__all__ = ["LARGEST_TILE", "MEMORY_SHARE", "fill_region", "fit_tile", "make_span", "tile_region"]
+__all__ = ["LARGEST_TILE", "MEMORY_SHARE", "fill_region", "fit_tile", "tile_region", "tile_size"]
 
 #: Share of the free memory that tiles may take.
 MEMORY_SHARE = 0.5
@@ -19,11 +20,15 @@ MEMORY_SHARE = 0.5
 LARGEST_TILE = 1024
 
 
-def make_span(start: int, stop: int, size: int, spec: ModelSpec, halo: Halo) -> Span:
-    """The span of one tile along one axis, exact or not."""
-    if halo == "exact":
-        return Span.exact(start, stop, size, spec)
-    return Span.approximate(start, stop, size, spec, int(halo))
+def tile_size(tile: int | Sequence[int]) -> tuple[int, int]:
+    """Rows and columns of a tile, given as one number or two."""
+    try:
+        if isinstance(tile, Sequence):
+            rows, columns = (index(n) for n in tile)
+            return rows, columns
+        return index(tile), index(tile)
+    except (TypeError, ValueError) as exc:
+        raise PlanError(f"tile={tile!r} is not understood: give one whole number, or two (rows, columns).") from exc
 
 
 def fill_region(span: Span) -> tuple[int, int]:
@@ -68,7 +73,7 @@ def fit_tile(
         read = []
         for n, t in zip(size, tile, strict=True):
             middle = min(max((n - t) // 2, 0), max(n - 1, 0))
-            span = make_span(middle, min(middle + t, n), n, spec, halo)
+            span = Span.of(middle, min(middle + t, n), n, spec, halo)
             read.append(span.read[1] - span.read[0])
         need = tile_bytes(spec, read[0], read[1], ITEMSIZE[precision])
         if need <= budget:

@@ -8,7 +8,7 @@ network, so that nothing rings, and come back where they were.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,17 +21,16 @@ __all__ = [
     "FILL_REACH",
     "IntensityMap",
     "RangeRequest",
-    "Statistics",
     "check_dtype",
     "fill_invalid",
     "invalid_pixels",
     "range_limits",
+    "stored_nodata",
 ]
 
 #: Pixels that a hole is filled from its rim: bounded, so that a tile fills it as the whole image would.
 FILL_REACH = 8
 
-_BINS = 65536
 _SUPPORTED = ("uint8", "uint16", "int8", "int16", "float16", "float32", "float64")
 
 
@@ -89,15 +88,15 @@ class RangeRequest:
         """Read ``"auto"``, ``"dtype"``, ``(lo, hi)``, ``"lo,hi"`` or percentiles as in ``"p1,p99.8"``."""
         if isinstance(value, RangeRequest):
             return value
-        if value in ("auto", "dtype"):
-            return cls(str(value))
-        parts = value.split(",") if isinstance(value, str) else [str(v) for v in value]
-        percent = all(p.strip().lower().startswith("p") for p in parts)
+        if isinstance(value, str) and value in ("auto", "dtype"):
+            return cls(value)
         try:
-            low, high = (float(p.strip().lower().removeprefix("p") if percent else p) for p in parts)
-        except ValueError:
-            low = high = np.nan
-        if not low < high or (percent and not 0 <= low < high <= 100):
+            parts = [str(p).strip().lower() for p in (value.split(",") if isinstance(value, str) else value)]
+            percent = all(p.startswith("p") for p in parts)
+            low, high = (float(p.removeprefix("p") if percent else p) for p in parts)
+        except (ValueError, TypeError):  # not numbers, not two, or nothing that can be looped over
+            low, high, percent = np.nan, np.nan, False
+        if not (np.isfinite([low, high]).all() and low < high) or (percent and not 0 <= low < high <= 100):
             raise RequestError(
                 f"range={value!r} is not understood: give 'auto', 'dtype', two rising numbers such as "
                 "0,4095, or two percentiles such as p1,p99.8."
@@ -116,91 +115,36 @@ class RangeRequest:
             return IntensityMap(*range_limits(dtype))
         return None
 
+    def looks(self, dtype: DTypeLike) -> int:
+        """How often the pixels must be looked at: not at all, once, or twice (percentiles of floats)."""
+        if self.immediate(dtype) is not None:
+            return 0
+        return 2 if self.kind == "percentile" and np.dtype(dtype).kind == "f" else 1
+
+
+def stored_nodata(nodata: float | None, dtype: DTypeLike) -> Any:
+    """``nodata`` as a pixel of ``dtype`` would hold it, or None if no pixel can (or it is NaN, which always counts).
+
+    A float32 image's -3.4e38 is not the float64 number of the same text.
+    """
+    if nodata is None or np.isnan(nodata):
+        return None
+    found = np.dtype(dtype)
+    if found.kind == "f":
+        with np.errstate(over="ignore"):
+            return np.array(nodata, found)[()]
+    low, high = range_limits(found)
+    return np.array(int(nodata), found)[()] if float(nodata).is_integer() and low <= nodata <= high else None
+
 
 def invalid_pixels(block: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
     """Where ``block`` holds NaN, infinity or nodata; None where it does nowhere."""
     invalid = ~np.isfinite(block) if block.dtype.kind == "f" else None
-    if nodata is not None and not np.isnan(nodata):
-        same = block == nodata
+    hole = stored_nodata(nodata, block.dtype)
+    if hole is not None:
+        same = block == hole
         invalid = same if invalid is None else invalid | same
     return invalid if invalid is not None and invalid.any() else None
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Smallest and largest valid value and, if asked for, a histogram; one row per channel.
-
-    Partial results of the parts of an image merge into that of the whole, in any order, to the
-    same numbers: minima, maxima and counts do not round.
-    """
-
-    low: NDArray[np.float64]  # (channels,), +inf where no pixel was valid
-    high: NDArray[np.float64]  # (channels,), -inf
-    counts: NDArray[np.int64] | None = None  # (channels, bins)
-    edges: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
-
-    @classmethod
-    def of(
-        cls,
-        block: NDArray[Any],
-        channel: int | None,
-        nodata: float | None = None,
-        edges: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
-    ) -> Statistics:
-        """Look at one block; ``channel`` is its channel axis; ``edges`` the histogram's ends, per channel."""
-        rows = np.moveaxis(block, channel, 0) if channel is not None else block[None]
-        low, high, counts = [], [], []
-        for i, row in enumerate(rows):
-            invalid = invalid_pixels(row, nodata)
-            values = row.ravel() if invalid is None else row[~invalid]
-            low.append(float(values.min()) if values.size else np.inf)
-            high.append(float(values.max()) if values.size else -np.inf)
-            if edges is not None:
-                counts.append(_histogram(values, edges[0][i], edges[1][i]))
-        return cls(np.array(low), np.array(high), np.array(counts) if edges is not None else None, edges)
-
-    @staticmethod
-    def merge(parts: Iterable[Statistics]) -> Statistics:
-        """The statistics of all parts together."""
-        found = list(parts)
-        counts = [p.counts for p in found if p.counts is not None]
-        return Statistics(
-            np.minimum.reduce([p.low for p in found]),
-            np.maximum.reduce([p.high for p in found]),
-            np.add.reduce(counts) if counts else None,
-            found[0].edges,
-        )
-
-    def maps(self, request: RangeRequest) -> tuple[IntensityMap, ...]:
-        """The intensity map of each channel."""
-        if not np.isfinite(self.low).all():
-            raise RequestError(
-                "The image has no valid pixel to take its range from (all are NaN, infinite or nodata); "
-                "there is nothing to restore."
-            )
-        if request.kind == "percentile":
-            ends = [self._percentiles(i, request) for i in range(len(self.low))]
-        else:
-            ends = list(zip(self.low.tolist(), self.high.tolist(), strict=True))
-        return tuple(IntensityMap(*pair) for pair in ends)
-
-    def _percentiles(self, row: int, request: RangeRequest) -> tuple[float, float]:
-        """Percentiles from the histogram: exact for 8 and 16-bit integers, else within one bin of 65536."""
-        assert self.counts is not None
-        assert self.edges is not None
-        lo, hi = float(self.edges[0][row]), float(self.edges[1][row])
-        step = (hi - lo) / (_BINS - 1)
-        total = np.cumsum(self.counts[row])
-        wanted = np.array([request.low, request.high]) / 100 * (total[-1] - 1)
-        first, last = (lo + step * np.searchsorted(total, wanted, side="right")).tolist()
-        return first, last
-
-
-def _histogram(values: NDArray[Any], lo: float, hi: float) -> NDArray[np.int64]:
-    # _BINS bins centred on lo, lo + step, ..., hi: one per value for 16-bit integers.
-    step = (hi - lo) / (_BINS - 1) or 1.0
-    index = np.rint((values.astype(np.float64) - lo) / step).astype(np.int64)
-    return np.bincount(np.clip(index, 0, _BINS - 1), minlength=_BINS)
 
 
 def fill_invalid(plane: NDArray[np.floating[Any]], invalid: NDArray[np.bool_], rest: float) -> NDArray[Any]:
@@ -220,6 +164,8 @@ def fill_invalid(plane: NDArray[np.floating[Any]], invalid: NDArray[np.bool_], r
         values[rim] = total[rim] / count[rim]
         known = known | rim
     values[~known] = rest
+    if plane.dtype.kind != "f":
+        values = np.rint(values).clip(*range_limits(plane.dtype))
     # Valid pixels keep their very value: they do not go through float64.
     return np.where(invalid, values.astype(plane.dtype), plane)
 

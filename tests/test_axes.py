@@ -28,6 +28,9 @@ def test_names_for_arrays_without(shape: tuple[int, ...], axes: str) -> None:
 def test_colour_and_channels() -> None:
     assert AxisOrder.of((5, 6, 3), "YXC").colour == 2
     assert AxisOrder.of((3, 5, 6), "SYX").colour == 0
+    assert AxisOrder.of((5, 6, 3), "YXC", last_c_is_colour=False).channel == 2
+    assert AxisOrder.of((5, 6, 4), "YXC").alpha == 3
+    assert AxisOrder.of((5, 6, 3), "YXC").alpha is None
     assert AxisOrder.of((5, 6, 7), "YXC").colour is None
     assert AxisOrder.of((5, 6, 7), "YXC").channel == 2
     stack = AxisOrder.of((2, 3, 4, 5, 6), "TCZYX")
@@ -37,7 +40,9 @@ def test_colour_and_channels() -> None:
 
 def test_channel_groups() -> None:
     assert channel_groups(3, 3) == ((0, 1, 2),)
-    assert channel_groups(4, 3) == ((0, 1, 2), (3,))
+    assert channel_groups(4, 3) == ((0, 1, 2),)
+    assert channel_groups(2, 1) == ((0,),)
+    assert channel_groups(5, 3) == ((0,), (1,), (2,), (3,), (4,))
     assert channel_groups(3, 1) == ((0,), (1,), (2,))
     assert channel_groups(1, 3) == ((0,),)
 

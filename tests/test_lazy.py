@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import weakref
+from pathlib import Path
 
 import dask
 import dask.array as da
@@ -15,6 +17,7 @@ from hypothesis.strategies import data, integers, lists, sampled_from
 import swin2sr_ops
 from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.spec import ModelSpec
+from tests.conftest import write_model
 
 
 def cut(size: int, draw: data) -> tuple[int, ...]:  # type: ignore[valid-type]
@@ -56,7 +59,9 @@ def test_building_computes_nothing(gray_model: ModelSpec) -> None:
 def test_one_task_per_tile(gray_model: ModelSpec) -> None:
     array = da.zeros((3, 64, 96), chunks=(1, 16, 16), dtype="u1")
     lazy = swin2sr_ops.restore(array, model=gray_model, axes="ZYX", tile=32)
-    assert len(lazy.dask) - len(array.dask) == 3 * 2 * 3
+    shared = 2  # the request and the intensity map: one small task each, for all tiles
+    assert len(lazy.dask) - len(array.dask) == 3 * 2 * 3 + shared
+    assert len(pickle.dumps(lazy.dask[(lazy.name, 0, 0, 0)])) < 1500
 
 
 def test_axes_up_to_five(gray_model: ModelSpec, rng: np.random.Generator) -> None:
@@ -157,6 +162,51 @@ def test_names_are_the_requests(gray_model: ModelSpec) -> None:
     assert swin2sr_ops.restore(array, model=gray_model, tile=16).name in names
 
 
+def test_alpha_is_kept(rgb_model: ModelSpec, rng: np.random.Generator) -> None:
+    """Opacity is no picture: it does not go through the network, nor into the colours' range."""
+    image = rng.integers(0, 900, (30, 40, 4)).astype("u2")
+    image[..., 3] = 65535
+    image[:9, :9, 3] = 7
+    for array in (image, da.from_array(image, chunks=(11, 40, 1))):
+        out = swin2sr_ops.restore(array, model=rgb_model, axes="YXS", tile=16).compute()
+        np.testing.assert_array_equal(out[..., 3], image[..., 3].repeat(2, 0).repeat(2, 1))
+        alone = swin2sr_ops.restore(image[..., :3], model=rgb_model, axes="YXS").compute()
+        np.testing.assert_array_equal(out[..., :3], alone)
+
+
+def test_storage_types_keep_their_precision(gray_model: ModelSpec, rng: np.random.Generator) -> None:
+    small = rng.random((40, 40))
+    far = swin2sr_ops.restore(small + 1e9, model=gray_model).compute()  # float64: float32 cannot tell these apart
+    assert len(np.unique(far)) > 6000
+    half = (small * 131008 - 65504).astype("f2")
+    assert np.isfinite(swin2sr_ops.restore(half, model=gray_model).compute()).all()
+    big = (small * 60000).astype(">u2")
+    expected = swin2sr_ops.restore(big.astype("u2"), model=gray_model).compute()
+    np.testing.assert_array_equal(swin2sr_ops.restore(big, model=gray_model).compute(), expected)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_bfloat16_is_near(tmp_path: Path, rng: np.random.Generator, scale: int) -> None:
+    """The bound that is stated: 2 % of full range at most on random weights, and no posterised values."""
+    spec = write_model(tmp_path / "m.safetensors", scale=scale, upsampler="" if scale == 1 else "pixelshuffledirect")
+    image = rng.integers(0, 60000, (64, 64)).astype("u2")
+    full = swin2sr_ops.restore(image, model=spec).compute().astype(int)
+    fast = swin2sr_ops.restore(image, model=spec, precision="bfloat16").compute().astype(int)
+    assert np.abs(full - fast).max() < 0.02 * 65535
+    if scale == 1:  # the network adds to its input, which must come through whole
+        assert len(np.unique(fast)) > 0.9 * len(np.unique(full))
+
+
+def test_channels_cut_in_threes_are_no_colour(rgb_model: ModelSpec, rng: np.random.Generator) -> None:
+    """Six channels stay six channels in ``map_overlap``, though each block has three."""
+    image = rng.integers(0, 255, (70, 60, 6), dtype="u1")
+    array = da.from_array(image, chunks=(70, 60, 3))
+    restorer = swin2sr_ops.Restorer(rgb_model)
+    lazy = da.map_overlap(restorer, array, **restorer.map_overlap_options(array, axes="YXC"))
+    whole = swin2sr_ops.restore(image, model=rgb_model, axes="YXC").compute()
+    np.testing.assert_array_equal(lazy.compute(), whole)
+
+
 # --- dask.array.map_overlap -------------------------------------------------------------------
 
 
@@ -188,11 +238,23 @@ def test_map_overlap_refuses_what_it_cannot_do(gray_model: ModelSpec) -> None:
 
 def test_restorer_pickles_small(gray_model: ModelSpec, rng: np.random.Generator) -> None:
     restorer = swin2sr_ops.Restorer(gray_model)
-    image = rng.integers(0, 255, (20, 20), dtype="u1")
-    expected = restorer(image)
-    packed = pickle.dumps(restorer)
-    assert len(packed) < 4000
-    np.testing.assert_array_equal(pickle.loads(packed)(image), expected)
+    image = da.from_array(rng.integers(0, 255, (80, 70), dtype="u1"), chunks=40)
+    options = restorer.map_overlap_options(image.rechunk(-1))
+    lazy, twin = (
+        da.map_overlap(r, image.rechunk(-1), **options) for r in (restorer, pickle.loads(pickle.dumps(restorer)))
+    )
+    assert len(pickle.dumps(restorer)) < 4000
+    np.testing.assert_array_equal(lazy.compute(), twin.compute())
+
+
+def test_a_block_without_its_place_is_refused(gray_model: ModelSpec) -> None:
+    """``map_overlap(restorer, array)`` without the options would restore every block as an image of its own."""
+    restorer = swin2sr_ops.Restorer(gray_model)
+    with pytest.raises(RequestError, match="map_overlap_options"):
+        restorer(np.zeros((20, 20), "u1"))
+    array = da.zeros((80, 80), chunks=40, dtype="u1")
+    with pytest.raises(RequestError, match="map_overlap_options"):
+        da.map_overlap(restorer, array, depth=0, boundary="none", meta=np.empty((0, 0), "u1")).compute()
 
 
 # --- bad input ----------------------------------------------------------------------------------
@@ -216,6 +278,19 @@ def test_restorer_pickles_small(gray_model: ModelSpec, rng: np.random.Generator)
 def test_bad_requests_get_a_sentence(gray_model: ModelSpec, array: np.ndarray, options: dict, says: str) -> None:
     with pytest.raises(swin2sr_ops.Swin2SROpsError, match=says):
         swin2sr_ops.restore(array, model=gray_model, **options)
+
+
+@pytest.mark.parametrize("tile", [64.0, (64,), "64", (1, 2, 3)])
+def test_bad_tiles_get_a_sentence(gray_model: ModelSpec, tile: object) -> None:
+    with pytest.raises(swin2sr_ops.PlanError, match="give one whole number, or two"):
+        swin2sr_ops.restore(np.zeros((8, 8), "u1"), model=gray_model, tile=tile)  # type: ignore[arg-type]
+
+
+def test_masked_arrays_get_a_sentence(gray_model: ModelSpec) -> None:
+    masked = np.ma.masked_less(np.arange(100, dtype="u2").reshape(10, 10), 50)
+    for array in (masked, da.from_array(masked, chunks=5)):
+        with pytest.raises(RequestError, match="filled"):
+            swin2sr_ops.restore(array, model=gray_model)
 
 
 def test_bad_models_get_a_sentence(gray_model: ModelSpec) -> None:
@@ -247,11 +322,14 @@ def test_out_of_memory_halves_the_tile(gray_model: ModelSpec, rng, monkeypatch: 
 
     image = rng.integers(0, 255, (100, 90), dtype="u1")
     whole = swin2sr_ops.restore(image, model=gray_model).compute()
-    run, sizes, limit = TileEngine.run, [], 60 * 60
+    run, sizes, limit, alive = TileEngine.run, [], 60 * 60, []
 
     def short(self: TileEngine, x: torch.Tensor, tile: object) -> object:
         sizes.append(tile.shape)  # type: ignore[attr-defined]
         if tile.shape[0] * tile.shape[1] > limit:  # type: ignore[attr-defined]
+            held = torch.empty(10)  # what a failed attempt had already
+            alive.append(weakref.ref(held))
+            assert sum(ref() is not None for ref in alive) == 1, "an earlier attempt still holds its memory"
             raise torch.OutOfMemoryError("CUDA out of memory")
         return run(self, x, tile)  # type: ignore[arg-type]
 

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
-from hypothesis.strategies import floats, integers
+from hypothesis.strategies import DataObject, data, floats, integers, sampled_from
 
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.statistics import Statistics, check_any_valid
 from swin2sr_ops.values import (
     FILL_REACH,
     IntensityMap,
     RangeRequest,
-    Statistics,
     check_dtype,
     fill_invalid,
     invalid_pixels,
+    stored_nodata,
 )
 
 
@@ -25,6 +26,7 @@ from swin2sr_ops.values import (
     [
         ("auto", RangeRequest("auto")),
         ("dtype", RangeRequest("dtype")),
+        (np.array([1, 2]), RangeRequest("fixed", 1, 2)),
         ((0, 4095), RangeRequest("fixed", 0, 4095)),
         ("10,200.5", RangeRequest("fixed", 10, 200.5)),
         ("-5,-1", RangeRequest("fixed", -5, -1)),
@@ -35,7 +37,9 @@ def test_ranges_are_read(given_: object, expected: RangeRequest) -> None:
     assert RangeRequest.parse(given_) == expected  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("bad", ["", "full", "1", "5,5", "9,1", "p1,99", "p-1,p50", "p1,p101", (1, 2, 3), "nan,1"])
+@pytest.mark.parametrize(
+    "bad", ["", "full", "1", "5,5", "9,1", "p1,99", "p-1,p50", "p1,p101", (1, 2, 3), "nan,1", (0, np.inf), None]
+)
 def test_bad_ranges_get_a_sentence(bad: object) -> None:
     with pytest.raises(RequestError, match="is not understood"):
         RangeRequest.parse(bad)  # type: ignore[arg-type]
@@ -50,45 +54,55 @@ def test_auto_looks_only_where_it_must() -> None:
     assert RangeRequest("dtype").immediate("float32") == IntensityMap(0, 1)
 
 
-@given(arrays(np.uint16, (40, 30)), integers(1, 39))
-def test_parts_merge_to_the_whole(image: np.ndarray, cut: int) -> None:
-    edges = (np.array([0.0]), np.array([65535.0]))
-    parts = [Statistics.of(p, None, 7, edges) for p in (image[:cut], image[cut:])]
-    merged, whole = Statistics.merge(parts), Statistics.of(image, None, 7, edges)
-    np.testing.assert_array_equal(merged.counts, whole.counts)
-    np.testing.assert_array_equal(merged.low, whole.low)
-    np.testing.assert_array_equal(merged.high, whole.high)
+def looked(image: np.ndarray, request: RangeRequest, cut: int, channel: int | None = None, nodata: float | None = None):
+    """Maps of an image that is looked at in two parts, as often as it takes."""
+    parts = [p for p in (image[..., :cut], image[..., cut:]) if p.size]
+    first = None
+    if request.looks(image.dtype) == 2:
+        first = Statistics.merge(Statistics.of(p, channel, nodata, request) for p in parts)
+    last = Statistics.merge(Statistics.of(p, channel, nodata, request, first) for p in parts)
+    check_any_valid([last])
+    return last.maps(request, image.dtype, first)
 
 
-@given(arrays(np.uint16, 500), floats(0, 49), floats(51, 100))
-def test_percentiles_of_integers_are_exact(image: np.ndarray, low: float, high: float) -> None:
-    edges = (np.array([0.0]), np.array([65535.0]))
-    request = RangeRequest("percentile", low, high)
-    found = Statistics.of(image[None], None, None, edges).maps(request)[0]
+NUMBERS = {"u1": integers(0, 255), "i2": integers(-32768, 32767), "u2": integers(0, 65535)}
+
+
+@given(data(), sampled_from(["u1", "u2", "i2", "f2", "f4"]), integers(1, 199), floats(0, 49), floats(51, 100))
+def test_percentiles_are_exact(draw: DataObject, dtype: str, cut: int, low: float, high: float) -> None:
+    """Equal to NumPy's over the whole image, in parts, for every type, whatever the outliers."""
+    width = 16 if dtype == "f2" else 32
+    elements = NUMBERS.get(dtype) or floats(allow_nan=False, allow_infinity=False, width=width)
+    image = draw.draw(arrays(dtype, 200, elements=elements))
     expected = np.percentile(image, [low, high], method="lower")
-    assert [found.lo, found.hi] == expected.tolist()
+    request = RangeRequest("percentile", low, high)
+    if expected[0] == expected[1] and image.min() < image.max():
+        with pytest.raises(RequestError, match="wider percentiles"):
+            looked(image, request, cut)
+        return
+    found = looked(image, request, cut)[0]
+    assert [found.lo, found.hi] == expected.astype(float).tolist()
 
 
-def test_percentiles_of_floats_are_within_a_bin(rng: np.random.Generator) -> None:
-    image = rng.normal(10, 3, (200, 200)).astype("f4")
-    edges = (np.array([float(image.min())]), np.array([float(image.max())]))
-    found = Statistics.of(image, None, None, edges).maps(RangeRequest("percentile", 1, 99))[0]
-    step = (edges[1][0] - edges[0][0]) / 65535
-    assert abs(found.lo - np.percentile(image, 1, method="lower")) < 2 * step
-    assert abs(found.hi - np.percentile(image, 99, method="lower")) < 2 * step
+def test_a_hot_pixel_does_not_matter(rng: np.random.Generator) -> None:
+    image = rng.random((100, 100)).astype("f4")
+    image[5, 5] = 1e6
+    found = looked(image, RangeRequest("percentile", 1, 99), 50)[0]
+    assert 0 < found.lo < 0.02
+    assert 0.98 < found.hi < 1
 
 
 def test_channels_have_their_own_range() -> None:
-    image = np.stack([np.arange(10.0), np.arange(10.0) * 5 + 3]).astype("f4")[:, :, None]
+    image = np.stack([np.arange(10.0), np.arange(10.0) * 5 + 3, np.full(10, np.nan)]).astype("f4")[:, :, None]
     image[0, 3] = np.nan
     image[1, 0] = np.inf
-    maps = Statistics.of(image, 0).maps(RangeRequest("auto"))
-    assert maps == (IntensityMap(0, 9), IntensityMap(8, 48))
+    maps = looked(image, RangeRequest("auto"), 1, channel=0)
+    assert maps == (IntensityMap(0, 9), IntensityMap(8, 48), IntensityMap(0, 1))  # the last has no pixel to map
 
 
 def test_no_valid_pixel_gets_a_sentence() -> None:
     with pytest.raises(RequestError, match="no valid pixel"):
-        Statistics.of(np.full((4, 4), np.nan), None).maps(RangeRequest("auto"))
+        looked(np.full((4, 4), np.nan), RangeRequest("auto"), 2)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "complex64", "int32", "uint32", "int64", "uint64", "S3"])
@@ -103,6 +117,15 @@ def test_invalid_pixels() -> None:
     np.testing.assert_array_equal(invalid_pixels(image, 5), [[False, True], [True, True]])
     assert invalid_pixels(np.ones((2, 2), "u2"), 0) is None
     assert invalid_pixels(np.ones((2, 2), "u2"), float("nan")) is None
+
+
+@pytest.mark.parametrize("nodata", [0.1, np.float64(0.1), np.float32(0.1)])
+def test_nodata_is_compared_as_it_is_stored(nodata: float) -> None:
+    image = np.array([[0.1, 0.2]], "f4")
+    np.testing.assert_array_equal(invalid_pixels(image, nodata), [[True, False]])
+    assert stored_nodata(-9999, "u2") is None
+    assert stored_nodata(0.5, "u2") is None
+    assert invalid_pixels(np.zeros((2, 2), "u2"), 65536) is None
 
 
 def test_holes_are_filled_from_their_rim() -> None:

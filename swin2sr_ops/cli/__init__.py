@@ -6,12 +6,14 @@ Only argparse is loaded until a command runs: ``--help`` costs nothing.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from swin2sr_ops import __version__
-from swin2sr_ops.errors import Swin2SROpsError
+from swin2sr_ops.errors import RequestError, Swin2SROpsError
 
 __all__ = ["main"]
 
@@ -24,8 +26,15 @@ examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with an option as every other error is said: in one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}. `{self.prog} --help` says more.")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="swin2sr-ops",
         description="Restore large images with Swin2SR and SwinIR: super-resolution, denoising, JPEG clean-up.\n"
         "The result does not depend on how the image is cut into tiles.",
@@ -88,8 +97,8 @@ def _models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     parser.add_argument("name", nargs="?", help="show everything about one model")
     parser.add_argument("--task", help="only this task, such as classical_sr, real_sr, denoise")
-    parser.add_argument("--scale", type=int, help="only this enlargement")
-    parser.add_argument("--channels", type=int, choices=(1, 3), help="only models for this many channels")
+    parser.add_argument("--scale", type=_whole, help="only this enlargement")
+    parser.add_argument("--channels", type=_whole, choices=(1, 3), help="only models for this many channels")
     parser.add_argument("--download", metavar="NAME", help="fetch a model's weights into the cache")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
@@ -97,8 +106,8 @@ def _models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reading")
     group.add_argument("--axes", help="one letter per dimension where SRC does not say, such as TCZYX or YXS")
-    group.add_argument("--level", type=int, help="resolution level of a pyramid (default: 0, the full one)")
-    group.add_argument("--series", type=int, help="image of a TIFF that holds several (default: 0)")
+    group.add_argument("--level", type=_whole, help="resolution level of a pyramid (default: 0, the full one)")
+    group.add_argument("--series", type=_whole, help="image of a TIFF that holds several (default: 0)")
     group.add_argument("--array", help="array inside a Zarr group")
 
 
@@ -106,9 +115,9 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     _add_reading(parser)
     group = parser.add_argument_group("model")
     group.add_argument("--model", default="auto", help="a name from `models`, a checkpoint, or auto (default)")
-    group.add_argument("--scale", type=int, help="enlargement that the model must have")
-    group.add_argument("--value-range", type=float, help="for a checkpoint that does not say it: 1 or 255")
-    group.add_argument("--window", type=int, help="for a checkpoint that does not say it: 8 or 7")
+    group.add_argument("--scale", type=_whole, help="enlargement that the model must have")
+    group.add_argument("--value-range", type=_number, help="for a checkpoint that does not say it: 1 or 255")
+    group.add_argument("--window", type=_whole, help="for a checkpoint that does not say it: 8 or 7")
     group = parser.add_argument_group("values and cutting")
     group.add_argument(
         "--range", default="auto", metavar="R", help="auto, dtype, LO,HI or percentiles such as p1,p99.8"
@@ -117,26 +126,48 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         "--halo", default="exact", type=_halo, help="exact (default), or pixels around a tile, such as 16: faster"
     )
     group.add_argument("--tile", type=_tile, help="input pixels per tile, N or ROWS,COLUMNS (default: what fits)")
+    group.add_argument("--nodata", type=float, help="stored value that means: no pixel here (NaN always does)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument("--precision", default="auto", help="auto (float32), float32, float64, bfloat16")
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
 def _halo(text: str) -> int | str:
-    return text if text == "exact" else int(text)
+    try:
+        return text if text == "exact" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither exact nor a number of pixels such as 16") from None
 
 
 def _tile(text: str) -> int | tuple[int, int]:
-    parts = [int(p) for p in text.split(",")]
-    if len(parts) > 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor ROWS,COLUMNS")
-    return parts[0] if len(parts) == 1 else (parts[0], parts[1])
+    try:
+        sides = [int(part) for part in text.split(",")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor ROWS,COLUMNS, such as 512 or 256,1024")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, or 2 after a sentence on standard error."""
-    args = _parser().parse_args(argv)
     try:
+        args = _parser().parse_args(argv)
         status: int = import_module(f"swin2sr_ops.cli.{args.command}").main(args)
+        sys.stdout.flush()  # here, so that a reader who went away is noticed before the interpreter ends
     except Swin2SROpsError as exc:
         print(f"swin2sr-ops: error: {' '.join(str(exc).split())}", file=sys.stderr)
         return 2
@@ -144,6 +175,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("swin2sr-ops: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return status

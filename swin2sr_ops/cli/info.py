@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from swin2sr_ops.io.base import ImageInfo
+from swin2sr_ops.io.base import ImageInfo, json_ready
 from swin2sr_ops.plugins import open_source
 
 __all__ = ["main"]
@@ -17,7 +17,7 @@ def main(args: argparse.Namespace) -> int:
     source = open_source(args.src, axes=args.axes, level=args.level, series=args.series, array=args.array)
     facts = _facts(source.uri, source.info)
     if args.json:
-        print(json.dumps(facts))
+        print(json.dumps(json_ready(facts)))
         return 0
     for name, value in facts.items():
         if value not in (None, "", [], {}):

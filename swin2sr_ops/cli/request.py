@@ -24,6 +24,7 @@ def job_of(args: argparse.Namespace) -> Job:
         range=args.range,
         device=args.device,
         precision=args.precision,
+        nodata=args.nodata,
         level=args.level,
         series=args.series,
         array=args.array,

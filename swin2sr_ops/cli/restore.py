@@ -23,7 +23,9 @@ class _Bar:
         self.bar: tqdm[Any] | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if event["kind"] == "start":
+        if event["kind"] == "range":
+            self._looking(event)
+        elif event["kind"] == "start":
             self.bar = tqdm(
                 total=event["pixels"],
                 unit="px",
@@ -37,6 +39,11 @@ class _Bar:
             self.bar.update(event["pixels"])
         elif self.bar is not None:
             self.bar.close()
+
+    def _looking(self, event: dict[str, Any]) -> None:
+        """A short image is looked at before a line could be read; of a long one it is told."""
+        if self.enabled and event["total"] > 10 and sys.stderr.isatty():
+            print(f"\rlooking for the intensity range: {event['done']}/{event['total']} ", end="", file=sys.stderr)
 
 
 def main(args: argparse.Namespace) -> int:

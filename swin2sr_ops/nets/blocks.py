@@ -71,7 +71,7 @@ class SwinBlock(nn.Module):
         return torch.roll(x, (self.shift, self.shift), (1, 2)) if self.shift else x
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=2)  # training uses one size; a mask of a whole photograph is large
 def _wrap_mask(height: int, width: int, window: int, shift: int) -> Tensor:
     """Which pixels of a rolled window really were neighbours: 0 or -inf, ``(nW, 1, P, P)``.
 

@@ -132,9 +132,11 @@ class _Work:
         self.y, self.x = (_Axis.of(span, engine.cell, engine.spec.window) for span in (tile.y, tile.x))
         self.ops = PatchOps((tile.y.borders, tile.x.borders))
         self.like = self.net.conv_first.weight
-        self.image = self._plane(self.spec.channels)  # zero outside: the padding of the first convolution
+        # Pixels, and results, are never kept in less than float32: bfloat16 has 8 bits, images have 16.
+        self.pixels = torch.promote_types(self.like.dtype, torch.float32)
+        self.image = self._plane(self.spec.channels).to(self.pixels)  # zero outside: the first convolution's padding
         top, left = tile.y.read[0] - self.y.origin, tile.x.read[0] - self.x.origin
-        normal = (image.to(self.like) - self.net.mean[0]) * self.spec.value_range
+        normal = (image.to(self.image) - self.net.mean[0].to(self.image)) * self.spec.value_range
         rows, columns = image.shape[-2:]
         self.image[top : top + rows, left : left + columns] = normal.permute(1, 2, 0)
         self.source = self.image  # what the next `embed` reads
@@ -171,8 +173,7 @@ class _Work:
             self._stage = stage
         block: SwinBlock = attrgetter(step.path)(self.net)
         constants = self.engine._constants[step.path]
-        offset = self.spec.window - step.shift if step.shift else 0
-        self._each(partial(self._window_cell, block, constants), index, offset)
+        self._each(partial(self._window_cell, block, constants), index, step.offset(self.spec.window))
 
     def _window_cell(self, block: SwinBlock, constants: AttentionConstants, y: int, x: int) -> None:
         w, n, side = self.spec.window, CELL_WINDOWS, self.engine.cell
@@ -291,11 +292,11 @@ class _Work:
         if name not in self.results:
             height, width = self.tile.shape
             # Several threads may come here at once: only the first one's tensor stays.
-            self.results.setdefault(name, self.like.new_empty(self.spec.channels, height * s, width * s))
+            self.results.setdefault(name, self.image.new_empty(self.spec.channels, height * s, width * s))
         top, left = owned_y.start * s, owned_x.start * s
         target = self.results[name][:, y0 - top : y1 - top, x0 - left : x1 - left]
         target.copy_(patch.data[0, :, y0 - patch.top : y1 - patch.top, x0 - patch.left : x1 - patch.left])
-        target.div_(self.spec.value_range).add_(self.net.mean[0])
+        target.div_(self.spec.value_range).add_(self.net.mean[0].to(target))
 
 
 def _channels(plane: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ class PatchOps:
     def conv(self, module: nn.Module, x: Patch) -> Patch:
         weight = cast(Tensor, module.weight)
         r = weight.shape[-1] // 2
-        data = F.conv2d(x.data, weight, cast(Tensor, module.bias))
+        data = F.conv2d(x.data.to(weight.dtype), weight, cast(Tensor, module.bias))
         return self.blank(replace(x, data=data, top=x.top + r, left=x.left + r))
 
     def lrelu(self, x: Patch, slope: float) -> Patch:

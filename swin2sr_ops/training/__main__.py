@@ -48,6 +48,16 @@ def export(trainer: Any, recipe: Recipe, path: Path) -> None:
     save_model(path, trainer.averaged_state(), spec, dtype=torch.float16)
 
 
+def _check_export(path: Path | None) -> None:
+    """Refuse before the training what would fail after it."""
+    if path is None:
+        return
+    if path.suffix != ".safetensors":
+        raise RequestError(f"--export {str(path)!r} must end with .safetensors, by which a model is known.")
+    if not path.parent.is_dir():
+        raise RequestError(f"The folder {str(path.parent)!r} of --export does not exist: create it first.")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     args = _parser().parse_args(argv)
@@ -59,15 +69,19 @@ def main(argv: list[str] | None = None) -> int:
 
         from swin2sr_ops.training.loop import Trainer
 
+        _check_export(args.export)
         if args.threads:
             torch.set_num_threads(args.threads)
         trainer = Trainer(recipe, args.data, args.out, args.device)
         trainer.run(save_every=args.save_every, until=args.until)
         if args.export:
             export(trainer, recipe, args.export)
-    except Swin2SROpsError as exc:
+    except (Swin2SROpsError, OSError) as exc:  # OSError: a full disk, a folder that may not be written
         print(f"error: {exc}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from the last save", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -6,6 +6,7 @@ very patches that it would have seen.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,14 +38,10 @@ def load_image(path: Path, channels: int) -> NDArray[np.float32] | None:
     8-bit images keep their range; others are mapped from their smallest to their largest value,
     as ``range="auto"`` does when a model is used. A colour image gives one channel by its luma.
     """
-    if path.suffix.lower() in (".tif", ".tiff"):
-        import tifffile
-
-        pixels: NDArray[Any] = tifffile.imread(path)
-    else:
-        with Image.open(path) as picture:
-            palette = picture.mode in ("P", "CMYK", "LA", "PA")
-            pixels = np.asarray(picture.convert("RGB") if palette else picture)
+    try:
+        pixels = _decode(path)
+    except (OSError, ValueError, SyntaxError, struct.error) as exc:  # what tifffile and Pillow raise on a damaged file
+        raise FormatError(f"{path} cannot be read as an image ({exc}): remove it from the training images.") from exc
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in (3, 4)):
         raise FormatError(f"{path} has shape {pixels.shape}; training takes YX or YXC images of 1, 3 or 4 channels.")
     lo, hi = (0.0, 255.0) if pixels.dtype == np.uint8 else (float(pixels.min()), float(pixels.max()))
@@ -53,6 +50,16 @@ def load_image(path: Path, channels: int) -> NDArray[np.float32] | None:
         x = x[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32) if x.ndim == 3 else x
         return x[None]
     return None if x.ndim == 2 else np.ascontiguousarray(x[..., :3].transpose(2, 0, 1))
+
+
+def _decode(path: Path) -> NDArray[Any]:
+    if path.suffix.lower() in (".tif", ".tiff"):
+        import tifffile
+
+        return np.asarray(tifffile.imread(path))
+    with Image.open(path) as picture:
+        palette = picture.mode in ("P", "CMYK", "LA", "PA")
+        return np.asarray(picture.convert("RGB") if palette else picture)
 
 
 def bicubic_reduce(x: Tensor, scale: int) -> Tensor:

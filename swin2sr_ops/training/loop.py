@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin2sr_ops.devices import choose_device
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training.data import PatchSampler
 from swin2sr_ops.training.recipe import Recipe
@@ -30,13 +34,18 @@ class Trainer:
     recipe : Recipe
         What to train, and how.
     data, out : path
-        Folder of clean images; folder of the run (``state.pt``, ``log.csv``).
+        Folder of clean images; folder of the run (``state.pt``, ``log.csv``, ``recipe.json``).
     device : str
         Where to train.
+
+    Raises
+    ------
+    RequestError
+        If ``out`` holds a run of another recipe, or a state that cannot be read.
     """
 
     def __init__(self, recipe: Recipe, data: Path, out: Path, device: str = "cpu") -> None:
-        self.recipe, self.out, self.device = recipe, out, torch.device(device)
+        self.recipe, self.out, self.device = recipe, out, choose_device(device)
         torch.manual_seed(recipe.seed)
         self.net = SwinNet(recipe.spec)
         start_as_interpolation(self.net)
@@ -45,7 +54,7 @@ class Trainer:
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=recipe.lr, betas=(0.9, 0.99))
         self.sampler = PatchSampler(recipe, data)
         self.step = 0
-        self.loss_sum = 0.0
+        self.losses: list[float] = []  # since the last record
         self.state_file = out / "state.pt"
         if self.state_file.exists():
             self._restore()
@@ -53,15 +62,17 @@ class Trainer:
     def run(self, *, save_every: int = 200, until: int | None = None, log: Log = print) -> None:
         """Train to the recipe's last step (or ``until``), saving every ``save_every`` steps."""
         self.out.mkdir(parents=True, exist_ok=True)
-        last = min(self.recipe.steps, until or self.recipe.steps)
+        if save_every < 1:
+            raise RequestError(f"save_every={save_every} must be at least one step.")
+        self._keep_recipe()
+        last = self.recipe.steps if until is None else min(self.recipe.steps, until)
         began, first = time.monotonic(), self.step
         while self.step < last:
-            self.loss_sum += self._train_step()
+            self.losses.append(self._train_step())
             if self.step % save_every == 0 or self.step == last:
                 seconds = (time.monotonic() - began) / (self.step - first)
-                loss = self.loss_sum / ((self.step - 1) % save_every + 1)
-                self._record(loss, seconds, log, last)
-                self.loss_sum = 0.0
+                self._record(sum(self.losses) / len(self.losses), seconds, log, last)
+                self.losses.clear()
                 self.save()
 
     def _train_step(self) -> float:
@@ -108,11 +119,41 @@ class Trainer:
         os.replace(temporary, self.state_file)
 
     def _restore(self) -> None:
-        state: dict[str, Any] = torch.load(self.state_file, map_location=self.device, weights_only=True)
-        self.step = state["step"]
-        self.net.load_state_dict(state["net"])
-        self.average = state["average"]
-        self.optimiser.load_state_dict(state["optimiser"])
+        self._check_recipe()
+        try:
+            state: dict[str, Any] = torch.load(self.state_file, map_location=self.device, weights_only=True)
+            self.net.load_state_dict(state["net"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.average, self.step = state["average"], state["step"]
+        except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as exc:
+            raise RequestError(
+                f"{self.state_file} is damaged or belongs to another model than {self.recipe.spec.name!r} "
+                f"({repr(exc).splitlines()[0]}): give another folder, or remove it to begin anew."
+            ) from exc
+
+    def _settings(self) -> dict[str, Any]:
+        """What must stay the same when a run goes on: all but its length, and the model, whose weights tell it."""
+        values = self.recipe.to_dict()
+        return {key: values[key] for key in sorted(values) if key not in ("steps", "model")}
+
+    def _keep_recipe(self) -> None:
+        file = self.out / "recipe.json"
+        if not (file.exists() and self.state_file.exists()):
+            temporary = file.with_suffix(".tmp")
+            temporary.write_text(json.dumps(self._settings(), indent=1) + "\n")
+            os.replace(temporary, file)
+
+    def _check_recipe(self) -> None:
+        """Refuse to go on with other settings: the result would be that of no recipe."""
+        file = self.out / "recipe.json"
+        if not file.exists():
+            return
+        began, now = json.loads(file.read_text()), self._settings()
+        other = [f"{key}={began.get(key)!r}, not {now[key]!r}" for key in now if began.get(key) != now[key]]
+        if other:
+            raise RequestError(
+                f"The run in {self.out} began with {'; '.join(other)}: give another folder, or remove it to begin anew."
+            )
 
     def averaged_state(self) -> dict[str, Tensor]:
         """The weights to export: the moving average, on the CPU."""
@@ -120,10 +161,11 @@ class Trainer:
 
 
 def start_as_interpolation(net: SwinNet) -> None:
-    """Set a ``pixelshuffledirect`` network to bilinear enlargement, plus a body that is zero yet.
+    """Set a ``pixelshuffledirect`` network to bilinear enlargement, plus little random, and a body that is zero yet.
 
     The first feature channels carry the image through `conv_first` and the skip connection; the
-    last convolution enlarges them. Training then starts from about 1 dB below bicubic instead of
+    last convolution enlarges them, and adds a tenth of its random weights on the other features,
+    through which the body learns from the first step on. Training then starts from about 1 dB below bicubic instead of
     from noise, which is worth thousands of steps to a small model on a CPU.
     """
     spec = net.spec

@@ -54,6 +54,31 @@ class Recipe:
     contrast: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for problem in self._problems():
+            raise RequestError(f"This recipe cannot be trained: {problem}.")
+
+    def _problems(self) -> list[str]:
+        whole = {"steps": 0, "batch": 1, "patch": 1, "warmup": 0, "levels": 0, "seed": 0}
+        real = {"lr": (0.0, 1.0), "lr_min": (0.0, 1.0), "ema": (0.0, 1.0), "contrast": (0.0, 1.0)}
+        problems = []
+        for name, least in whole.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                problems.append(f"{name}={value!r} must be a whole number of at least {least}")
+        for name, (low, high) in real.items():
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not low <= value <= high:
+                problems.append(f"{name}={value!r} must lie between {low:g} and {high:g}")
+        if self.levels == 1:
+            problems.append("levels=1 leaves no picture; give 0 to round nothing")
+        shares = self.folders.values() if isinstance(self.folders, dict) else ["no table"]
+        if not all(isinstance(s, (int, float)) and s >= 0 for s in shares) or not sum(shares) > 0:
+            problems.append(f"folders={self.folders!r} must be a table of names and shares, not all of them zero")
+        if not isinstance(self.model, dict) or "name" not in self.model:
+            problems.append("its [model] must be a table with a name, and fields of a ModelSpec")
+        return problems
+
     @property
     def spec(self) -> ModelSpec:
         """The model to train."""
@@ -81,4 +106,9 @@ class Recipe:
             problem = f"unknown entries {', '.join(unknown)}" if unknown else "no [model] table"
             known = ", ".join(f.name for f in fields(cls))
             raise RequestError(f"Recipe {str(file)!r} has {problem}; a recipe knows {known}.")
-        return cls(**values)
+        recipe = cls(**values)
+        try:
+            _ = recipe.spec  # a model that cannot be built is refused here
+        except (TypeError, ValueError) as exc:
+            raise RequestError(f"The [model] of recipe {str(file)!r} cannot be read: {exc}.") from exc
+        return recipe

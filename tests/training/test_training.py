@@ -1,0 +1,577 @@
+"""Training: a batch is a function of seed and step, and a run that was killed ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+import swin2sr_ops
+from swin2sr_ops.catalogue import read_header
+from swin2sr_ops.errors import FormatError, ModelError, RequestError
+from swin2sr_ops.nets.network import SwinNet
+from swin2sr_ops.training.__main__ import main
+from swin2sr_ops.training.data import PatchSampler, bicubic_reduce, load_image
+from swin2sr_ops.training.loop import Trainer, start_as_interpolation
+from swin2sr_ops.training.recipe import RECIPES, Recipe
+
+RECIPE = """\
+steps = 6
+batch = 2
+patch = 16
+lr = 5e-3
+warmup = 2
+contrast = 0.5
+seed = 4
+
+[folders]
+blobs = 0.75
+noise = 0.25
+
+[model]
+name = "test-x2"
+task = "classical_sr"
+scale = 2
+channels = 1
+dim = 8
+depths = [2]
+heads = [2]
+upsampler = "pixelshuffledirect"
+licence = "CC0-1.0"
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders of images, of several types and sizes; some are too small to be used."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(1)
+    for name in ("blobs", "noise"):
+        (root / name / "deep").mkdir(parents=True)
+    y, x = np.mgrid[:90, :80] / 9
+    blobs = (np.sin(x) * np.cos(y) + 1) / 2
+    tifffile.imwrite(root / "blobs" / "sixteen.tif", (blobs * 3000 + 500).astype("u2"))
+    tifffile.imwrite(root / "blobs" / "deep" / "float.TIF", blobs.T.astype("f4"))
+    Image.fromarray((blobs * 255).astype("u1")).save(root / "blobs" / "gray.png")
+    Image.fromarray(rng.integers(0, 255, (64, 70, 3), dtype="u1")).save(root / "noise" / "colour.png")
+    Image.fromarray(rng.integers(0, 255, (12, 99), dtype="u1")).save(root / "noise" / "flat.png")
+    (root / "noise" / "readme.txt").write_text("no image")
+    return root
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture
+def recipe(file: Path) -> Recipe:
+    return Recipe.read(file)
+
+
+def quiet(_: str) -> None:
+    """A log that nobody reads."""
+
+
+def train(recipe: Recipe, data: Path, out: Path, **options: Any) -> Trainer:
+    trainer = Trainer(recipe, data, out)
+    trainer.run(log=quiet, **options)
+    return trainer
+
+
+def assert_same(a: Any, b: Any) -> None:
+    """Equal to the last bit, tensors inside dicts and lists too."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    else:
+        assert a == b
+
+
+# --- recipes --------------------------------------------------------------------------------------
+
+
+def test_recipe_is_read(recipe: Recipe, file: Path) -> None:
+    assert (recipe.steps, recipe.batch, recipe.patch, recipe.lr) == (6, 2, 16, 5e-3)
+    assert recipe.folders == {"blobs": 0.75, "noise": 0.25}
+    assert (recipe.spec.name, recipe.spec.depths, recipe.spec.scale) == ("test-x2", (2,), 2)
+    assert Recipe.read(file, steps=9, batch=None) == replace(recipe, steps=9)
+    assert Recipe(**json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+def test_built_in_recipes(path: Path) -> None:
+    """Each is read by its name and describes a model that can be built, under the recipe's own name."""
+    recipe = Recipe.read(path.stem)
+    assert recipe == Recipe.read(path)
+    assert recipe.spec.name == path.stem
+    assert recipe.spec.licence
+    assert recipe.patch % recipe.spec.window == 0
+    with torch.device("meta"):
+        SwinNet(recipe.spec)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "says"),
+    [
+        ("steps = 6", "steps = ", RequestError, "not valid TOML"),
+        ("batch = 2", "bach = 2", RequestError, "unknown entries bach; a recipe knows model, folders, steps"),
+        (RECIPE[RECIPE.index("[model]") :], "", RequestError, r"no \[model\] table"),
+        ("depths = [2]", "deeps = [2]", ModelError, "deeps"),
+        ("heads = [2]", "heads = [3]", ModelError, "multiple of the heads"),
+        ("dim = 8", 'dim = "eight"', RequestError, r"The \[model\] of recipe"),
+        ('name = "test-x2"', "", RequestError, "a table with a name"),
+        ("steps = 6", 'steps = "many"', RequestError, "steps='many' must be a whole number"),
+        ("batch = 2", "batch = 0", RequestError, "batch=0 must be a whole number of at least 1"),
+        ("seed = 4", "seed = -4", RequestError, "seed=-4"),
+        ("lr = 5e-3", "lr = -1.0", RequestError, "lr=-1.0 must lie between 0 and 1"),
+        ("contrast = 0.5", "contrast = 5", RequestError, "contrast=5"),
+        ("seed = 4", "levels = 1", RequestError, "levels=1"),
+        ("blobs = 0.75\nnoise = 0.25", "blobs = 0", RequestError, "not all of them zero"),
+        ("blobs = 0.75", 'blobs = "often"', RequestError, "names and shares"),
+    ],
+)
+def test_recipe_errors(file: Path, old: str, new: str, kind: type[Exception], says: str) -> None:
+    assert old in RECIPE
+    file.write_text(RECIPE.replace(old, new))
+    with pytest.raises(kind, match=says):
+        Recipe.read(file)
+
+
+def test_unknown_recipe() -> None:
+    with pytest.raises(RequestError, match=r"no recipe 'tiny-x9': give a TOML file or one of .*tiny-x2-gray"):
+        Recipe.read("tiny-x9")
+
+
+# --- patches --------------------------------------------------------------------------------------
+
+
+def test_batches_depend_on_seed_and_step_alone(recipe: Recipe, data: Path) -> None:
+    sampler, again = PatchSampler(recipe, data), PatchSampler(recipe, data)
+    other = PatchSampler(replace(recipe, seed=5), data)
+    torch.manual_seed(9)  # neither torch's nor NumPy's own generators have a say
+    forward = [sampler.batch(step) for step in range(4)]
+    torch.manual_seed(1)
+    backward = [again.batch(step) for step in reversed(range(4))][::-1]
+    assert_same(forward, backward)
+    assert not torch.equal(forward[0][1], forward[1][1])
+    assert not torch.equal(forward[0][1], other.batch(0)[1])
+
+
+@pytest.mark.parametrize(("channels", "scale"), [(1, 2), (3, 2), (1, 3), (1, 1)])
+def test_shapes_and_values(recipe: Recipe, data: Path, channels: int, scale: int) -> None:
+    upsampler = "" if scale == 1 else "pixelshuffledirect"
+    model = recipe.model | {"channels": channels, "scale": scale, "upsampler": upsampler}
+    folders = {"noise": 1.0} if channels == 3 or scale == 3 else recipe.folders
+    sampler = PatchSampler(replace(recipe, model=model, folders=folders, patch=12), data)
+    for step in range(5):
+        source, target = sampler.batch(step)
+        assert source.shape == (2, channels, 12, 12)
+        assert target.shape == (2, channels, 12 * scale, 12 * scale)
+        assert source.dtype == target.dtype == torch.float32
+        assert 0 <= source.min() < source.max() <= 1
+        assert 0 <= target.min() < target.max() <= 1
+        levels = source * 255
+        torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_input_is_the_target_reduced_bicubically(recipe: Recipe, data: Path, scale: int) -> None:
+    """Pillow's bicubic, another implementation, gives the same numbers away from the border, where it sees less."""
+    recipe = replace(recipe, model=recipe.model | {"scale": scale}, folders={"noise": 1.0}, levels=0, patch=12)
+    source, target = PatchSampler(recipe, data).batch(3)
+    for low, high in zip(source[:, 0].numpy(), target[:, 0].numpy(), strict=True):
+        reduced = np.asarray(Image.fromarray(high).resize((12, 12), Image.Resampling.BICUBIC))
+        np.testing.assert_allclose(low[2:-2, 2:-2], reduced[2:-2, 2:-2], atol=2e-6)
+
+
+def test_rounding_is_that_of_stored_images(recipe: Recipe, data: Path) -> None:
+    exact, target = PatchSampler(replace(recipe, levels=0), data).batch(0)
+    rounded, same_target = PatchSampler(recipe, data).batch(0)
+    assert torch.equal(target, same_target)
+    assert 0 < (rounded - exact.clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_reducing_by_one_does_nothing() -> None:
+    x = torch.rand(1, 1, 5, 5)
+    assert bicubic_reduce(x, 1) is x
+
+
+def test_every_patch_lies_in_an_image(recipe: Recipe, tmp_path: Path) -> None:
+    """An image of exactly the size of a patch with its margin is used, and no pixel from elsewhere."""
+    (tmp_path / "one").mkdir()
+    ramp = np.arange(48 * 48, dtype="f4").reshape(48, 48)
+    tifffile.imwrite(tmp_path / "one" / "ramp.tif", ramp)
+    sampler = PatchSampler(replace(recipe, folders={"one": 1}, contrast=0.0), tmp_path)
+    inner = (ramp / ramp.max()).astype("f2").astype("f4")[8:-8, 8:-8]
+    turned = [np.rot90(side, k).tobytes() for side in (inner, inner[::-1]) for k in range(4)]
+    seen = {patch[0].numpy().tobytes() for step in range(30) for patch in sampler.batch(step)[1]}
+    assert seen == set(turned)
+
+
+def test_images_as_values(tmp_path: Path) -> None:
+    """8 bits keep their range; others are stretched, as ``range="auto"`` does; colour gives its luma."""
+    gray = np.arange(50, 90, dtype="u1").reshape(5, 8)
+    colour = np.stack([gray, gray // 2, 255 - gray], -1)
+    for name, pixels in {"gray.png": gray, "colour.png": colour, "palette.png": gray}.items():
+        picture = Image.fromarray(pixels)
+        (picture.convert("P") if name == "palette.png" else picture).save(tmp_path / name)
+    tifffile.imwrite(tmp_path / "deep.tif", gray.astype("u2") * 100)
+    tifffile.imwrite(tmp_path / "one_value.tif", np.full((5, 8), 7, "u2"))
+
+    def values(name: str, channels: int) -> np.ndarray:
+        loaded = load_image(tmp_path / name, channels)
+        assert loaded is not None
+        assert loaded.dtype == np.float32
+        return loaded
+
+    np.testing.assert_allclose(values("gray.png", 1)[0], gray / 255, atol=1e-6)
+    np.testing.assert_allclose(values("palette.png", 1)[0], gray / 255, atol=1e-6)
+    np.testing.assert_allclose(values("colour.png", 1)[0], colour @ [0.299, 0.587, 0.114] / 255, atol=1e-6)
+    np.testing.assert_allclose(values("colour.png", 3), colour.transpose(2, 0, 1) / 255, atol=1e-6)
+    np.testing.assert_allclose(values("deep.tif", 1)[0], (gray - 50) / 39, atol=1e-6)
+    assert not values("one_value.tif", 1).any()
+    assert load_image(tmp_path / "gray.png", 3) is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "says"),
+    [
+        ("missing", "holds no image"),
+        ("empty", "holds no image"),
+        ("small", "at least 48 x 48 px with 3 channel"),
+        ("gray", "with 3 channel"),
+        ("damaged", "damaged/a.png cannot be read as an image"),
+        ("cut", "cut/a.tif cannot be read as an image"),
+        ("stack", r"has shape \(5, 60, 60\)"),
+    ],
+)
+def test_folders_that_do_not_fit(recipe: Recipe, tmp_path: Path, folder: str, says: str) -> None:
+    for name in ("empty", "small", "gray", "damaged", "cut", "stack"):
+        (tmp_path / name).mkdir()
+    Image.fromarray(np.zeros((47, 90, 3), "u1")).save(tmp_path / "small" / "a.png")
+    Image.fromarray(np.zeros((90, 90), "u1")).save(tmp_path / "gray" / "a.png")
+    (tmp_path / "damaged" / "a.png").write_bytes(b"\x89PNG and then nothing")
+    (tmp_path / "cut" / "a.tif").write_bytes(b"II*\0")
+    tifffile.imwrite(tmp_path / "stack" / "a.tif", np.zeros((5, 60, 60), "u1"))
+    recipe = replace(recipe, model=recipe.model | {"channels": 3}, folders={folder: 1.0})
+    with pytest.raises((RequestError, FormatError), match=says) as error:
+        PatchSampler(recipe, tmp_path)
+    assert str(error.value).endswith(".")
+
+
+# --- the start ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resi", ["1conv", "3conv"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_start_is_bilinear(channels: int, scale: int, resi: str) -> None:
+    """Inside the image the carried channels are enlarged bilinearly, exactly, and the body adds nothing.
+
+    The random tenth that the head takes from the other features stays small beside it.
+    """
+    spec = swin2sr_ops.ModelSpec(
+        name="start", dim=8, depths=(2,), heads=(2,), channels=channels, scale=scale,
+        upsampler="pixelshuffledirect", resi_connection=resi,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    net = SwinNet(spec).eval()
+    start_as_interpolation(net)
+    x = torch.rand(2, channels, 24, 32)
+    bilinear = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+    inside = (..., slice(scale, -scale), slice(scale, -scale))
+    with torch.no_grad():
+        as_started = net(x)
+        net.get_parameter("upsample.0.weight")[:, channels:] = 0
+        carried = net(x)
+    torch.testing.assert_close(carried[inside], bilinear[inside], rtol=0, atol=2e-6)
+    rest = (as_started - bilinear)[inside].abs()
+    assert 0 < rest.mean() < 0.05
+    assert rest.max() < 0.2
+
+
+def test_start_leaves_other_heads_alone() -> None:
+    spec = swin2sr_ops.ModelSpec(name="other", dim=8, depths=(2,), heads=(2,), num_feat=8)
+    torch.manual_seed(0)
+    net = SwinNet(spec)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    start_as_interpolation(net)
+    assert_same(dict(net.state_dict()), before)
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+def test_learning_rate(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    """Up in a line, at the top when warm, then down in half a cosine to its end."""
+    recipe = replace(recipe, steps=110, warmup=10, lr=1e-3, lr_min=1e-5)
+    trainer = Trainer(recipe, data, tmp_path / "run")
+    rates = [trainer.learning_rate(step) for step in range(recipe.steps + 1)]
+    np.testing.assert_allclose(rates[:10], 1e-3 * np.arange(1, 11) / 10)
+    assert rates[10] == max(rates) == 1e-3
+    assert rates[60] == pytest.approx((1e-3 + 1e-5) / 2)
+    assert rates[110] == pytest.approx(1e-5)
+    assert np.all(np.diff(rates[10:]) < 0)
+    assert trainer.learning_rate(999) == pytest.approx(1e-5)
+    no_warmup = Trainer(replace(recipe, warmup=0), data, tmp_path / "run")
+    assert no_warmup.learning_rate(0) == 1e-3
+
+
+def test_training_lowers_the_loss(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    recipe = replace(recipe, steps=40, batch=4, folders={"blobs": 1.0})
+    trainer = train(recipe, data, tmp_path / "run", save_every=10)
+    losses = np.loadtxt(tmp_path / "run" / "log.csv", delimiter=",")[:, 1]
+    assert losses[-1] < 0.5 * losses[0]
+    net = SwinNet(recipe.spec).eval()
+    torch.manual_seed(recipe.seed)
+    untrained = SwinNet(recipe.spec).eval()
+    start_as_interpolation(untrained)
+    net.load_state_dict(trainer.averaged_state())
+    source, target = trainer.sampler.batch(999)
+    with torch.no_grad():
+        assert F.l1_loss(net(source), target) < F.l1_loss(untrained(source), target)
+
+
+def test_going_on_is_as_never_stopped(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    """Six steps at once, or three, a new process's worth of objects, and three: the same to the last bit."""
+    whole = train(recipe, data, tmp_path / "whole", save_every=6)
+    train(recipe, data, tmp_path / "parts", save_every=2, until=3)
+    torch.manual_seed(123)  # a new process has other random numbers
+    parts = train(recipe, data, tmp_path / "parts", save_every=100)
+    assert parts.step == whole.step == 6
+    assert_same(dict(parts.net.state_dict()), dict(whole.net.state_dict()))
+    assert_same(parts.averaged_state(), whole.averaged_state())
+    states = [torch.load(tmp_path / n / "state.pt", weights_only=True) for n in ("whole", "parts")]
+    assert set(states[0]) == {"step", "net", "average", "optimiser"}
+    assert_same(*states)
+    finished = train(recipe, data, tmp_path / "parts")  # nothing is left to do
+    assert_same(finished.averaged_state(), whole.averaged_state())
+
+
+def test_log_has_means(recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row is the mean since the row before, wherever a run stopped and went on."""
+    step, losses = Trainer._train_step, []
+
+    def keep(self: Trainer) -> float:
+        losses.append(step(self))
+        return losses[-1]
+
+    monkeypatch.setattr(Trainer, "_train_step", keep)
+    train(recipe, data, tmp_path / "run", save_every=4, until=3)
+    train(recipe, data, tmp_path / "run", save_every=4)
+    rows = np.loadtxt(tmp_path / "run" / "log.csv", delimiter=",")
+    assert rows[:, 0].tolist() == [3, 4, 6]
+    expected = [np.mean(losses[:3]), losses[3], np.mean(losses[4:])]
+    np.testing.assert_allclose(rows[:, 1], expected, atol=1e-6)
+
+
+def test_stops_where_it_is_told(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    trainer = Trainer(recipe, data, tmp_path / "run")
+    trainer.run(until=0, log=lines.append)
+    assert trainer.step == 0
+    trainer.run(until=2, log=lines.append)
+    assert trainer.step == 2
+    trainer.run(until=99, log=lines.append)
+    assert trainer.step == 6
+    assert [line.split("  ")[0] for line in lines] == ["step 2/2", "step 6/6"]
+    with pytest.raises(RequestError, match="save_every=0"):
+        trainer.run(save_every=0)
+
+
+def test_other_settings_are_refused(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    """Law 5: a half-done run goes on with its own settings or not at all; only its length may change."""
+    out = tmp_path / "run"
+    train(recipe, data, out, until=1)
+    with pytest.raises(RequestError, match=r"began with lr=0\.005, not 0\.1; seed=4, not 5: give another folder"):
+        Trainer(replace(recipe, seed=5, lr=0.1), data, out)
+    wider = replace(recipe, model=recipe.model | {"dim": 12})
+    with pytest.raises(RequestError, match="damaged or belongs to another model than 'test-x2'"):
+        Trainer(wider, data, out)
+    assert Trainer(replace(recipe, steps=9), data, out).step == 1
+
+
+def test_a_run_from_before_settings_were_kept(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    train(recipe, data, tmp_path / "run", until=1)
+    (tmp_path / "run" / "recipe.json").unlink()
+    trainer = train(recipe, data, tmp_path / "run", until=2)
+    assert trainer.step == 2
+    with pytest.raises(RequestError, match="seed=4, not 5"):
+        Trainer(replace(recipe, seed=5), data, tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", [b"", b"something else", None])
+def test_a_damaged_state(recipe: Recipe, data: Path, tmp_path: Path, damage: bytes | None) -> None:
+    train(recipe, data, tmp_path / "run", until=1)
+    file = tmp_path / "run" / "state.pt"
+    file.write_bytes(file.read_bytes()[:-500] if damage is None else damage)
+    with pytest.raises(RequestError, match=r"state\.pt is damaged"):
+        Trainer(recipe, data, tmp_path / "run")
+
+
+def test_a_save_that_fails_keeps_the_old_one(
+    recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = train(recipe, data, tmp_path / "run", until=1)
+
+    def half(state: object, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="full"):
+        trainer.run(until=2, log=quiet)
+    assert Trainer(recipe, data, tmp_path / "run").step == 1
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(file: Path, data: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """The arguments of a run into ``name``, exported to ``name.safetensors``."""
+
+    def words(name: str, *more: str) -> list[str]:
+        out = tmp_path / name
+        return [str(file), "--data", str(data), "--out", str(out), "--export", f"{out}.safetensors", *more]
+
+    return words
+
+
+def test_export_can_be_run(
+    command: Callable[..., list[str]], tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half precision, with what it is and how it was made, and ready to restore with."""
+    assert main(command("run", "--threads", "1")) == 0
+    assert "step 6/6" in capsys.readouterr().out
+    path = tmp_path / "run.safetensors"
+    tensors = load_file(path)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    average = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["average"]
+    assert_same({k: v.half() for k, v in average.items()}, tensors)
+    restorer = swin2sr_ops.Restorer(path)
+    spec = restorer.spec
+    assert (spec.name, spec.scale, spec.licence, spec.dim) == ("test-x2", 2, "CC0-1.0", 8)
+    made = spec.provenance
+    assert (made["steps_done"], made["images"], made["loss"]) == (6, 4, "L1")
+    assert made["torch"] == torch.__version__
+    assert Recipe(**made["recipe"]).seed == 4
+    image = rng.integers(0, 255, (70, 64), dtype="u1")
+    array = da.from_array(image, chunks=(35, 64))
+    result = da.map_overlap(restorer, array, **restorer.map_overlap_options(array)).compute()
+    assert result.shape == (140, 128)
+    np.testing.assert_array_equal(result, swin2sr_ops.restore(image, model=path).compute())
+
+
+def test_killed_and_started_again(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    """Law 5: after a real SIGKILL in the middle, the same command ends with the same weights, bit by bit."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    program = [sys.executable, "-m", "swin2sr_ops.training"]
+    options = ["--steps", "60", "--save-every", "5", "--threads", "1"]
+    assert main(command("whole", *options)) == 0
+
+    state, log = tmp_path / "killed" / "state.pt", tmp_path / "killed" / "log.csv"
+    run = subprocess.Popen([*program, *command("killed", *options)], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not state.exists() and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+    finally:
+        run.kill()
+    assert run.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed.safetensors").exists()
+    before = torch.load(state, weights_only=True)["step"]
+    assert 0 < before < 60
+
+    again = subprocess.run([*program, *command("killed", *options)], env=environment, capture_output=True)
+    assert again.returncode == 0
+    assert int(log.read_text().splitlines()[-1].split(",")[0]) == 60
+    # Not the files' bytes: safetensors writes the entries of its header in random order.
+    exported = [tmp_path / f"{name}.safetensors" for name in ("whole", "killed")]
+    assert_same(*map(load_file, exported))
+    assert_same(*map(read_header, exported))
+
+
+def test_an_interrupt_says_how_to_go_on(
+    command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: Trainer) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_train_step", interrupt)
+    assert main(command("run")) == 130
+    assert capsys.readouterr().err == "stopped: the same command goes on from the last save\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({0: "tiny-x9"}, "no recipe 'tiny-x9'"),
+        ({2: "nowhere"}, "no folder 'nowhere'"),
+        ({0: "tiny-x2-gray"}, "microscopy holds no image"),
+        ({6: "model.pth"}, "must end with .safetensors"),
+        ({6: "nowhere/model.safetensors"}, "create it first"),
+        ({7: "--device", 8: "nosuch"}, "device='nosuch' cannot be used here"),
+        ({7: "--device", 8: "cuda:77"}, "device='cuda:77' cannot be used here"),
+        ({7: "--save-every", 8: "0"}, "save_every=0"),
+        ({7: "--steps", 8: "-3"}, "steps=-3"),
+    ],
+)
+def test_command_errors(
+    command: Callable[..., list[str]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    changes: dict[int, str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = dict(enumerate(command("run"))) | changes
+    assert main(list(words.values())) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert says in err
+    assert not (tmp_path / "run" / "state.pt").exists()
+
+
+def test_out_that_is_a_file(
+    command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").write_text("in the way")
+    assert main(command("run")) == 2
+    assert "run" in capsys.readouterr().err
+
+
+def test_command_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left_with:
+        main(["--help"])
+    assert left_with.value.code == 0
+    assert "python -m swin2sr_ops.training tiny-x2-gray" in capsys.readouterr().out
