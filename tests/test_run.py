@@ -122,6 +122,8 @@ def test_progress_and_observers(
             )
     finally:
         manager().unregister(observer)
+    assert [e["total"] for e in events if e["kind"] == "range"] == [2, 2]  # one band per channel
+    events = [e for e in events if e["kind"] != "range"]
     assert [e["kind"] for e in events] == ["start", *["tile"] * 4, "end"]
     assert events[-2]["done"] == events[-2]["total"] == 4
     assert sum(e["pixels"] for e in events if e["kind"] == "tile") == events[0]["pixels"]

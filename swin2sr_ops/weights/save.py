@@ -58,7 +58,7 @@ def save_model(
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     try:
-        save_file(tensors, temporary, metadata={"format": "pt", HEADER_KEY: header})
+        save_file(tensors, temporary, metadata={HEADER_KEY: header})  # one key: their order is not fixed
         os.chmod(temporary, 0o644)  # mkstemp makes it private
         os.replace(temporary, path)
     finally:

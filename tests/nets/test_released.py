@@ -1,0 +1,46 @@
+"""The headline, on a real photograph with real weights: the same bytes however the image is cut."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+from PIL import Image
+
+import swin2sr_ops
+
+ODD = ((7, 250, 1, 342), (97,) * 9 + (27,), (3,))
+
+
+@lru_cache(maxsize=1)
+def photograph(shared: Path) -> np.ndarray:
+    """600 x 900 px."""
+    with Image.open(shared / "data" / "train" / "photo" / "budgie_roman-colosseum.jpg") as picture:
+        return np.asarray(picture.convert("RGB"))[:600, :900]
+
+
+@lru_cache(maxsize=1)
+def whole(shared: Path) -> str:
+    return digest(shared, photograph(shared), 900)
+
+
+def digest(shared: Path, array: object, tile: int) -> str:
+    model = shared / "weights" / "swin2sr-lightweight-x2-64"
+    result = swin2sr_ops.restore(array, model=model, axes="YXC", tile=tile).compute()
+    assert result.shape == (1200, 1800, 3)
+    return hashlib.sha256(result.tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("tile", "chunks"),
+    [(96, None), (256, None), (400, None), (400, ODD)],
+    ids=["96 px", "256 px", "400 px", "odd chunks"],
+)
+def test_the_same_bytes(shared: Path, tile: int, chunks: tuple | None) -> None:
+    image = photograph(shared)
+    array = image if chunks is None else da.from_array(image, chunks=chunks)
+    assert digest(shared, array, tile) == whole(shared)
