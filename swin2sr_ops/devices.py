@@ -48,12 +48,13 @@ def choose_device(device: str) -> torch.device:
             return torch.device("cpu")
     try:
         found = torch.device(device)
-        torch.empty(1, device=found)
+        torch.zeros(1, device=found).cpu()  # "meta" and the like give no pixels back
         if found.type == "cuda" and found.index is None:  # "cuda" and "cuda:0" are one device, with one network
             found = torch.device("cuda", torch.cuda.current_device())
     except (RuntimeError, AssertionError, NotImplementedError) as exc:
+        told = str(exc).splitlines()[0].split(". ")[0]
         raise RequestError(
-            f"device={device!r} cannot be used here ({str(exc).splitlines()[0]}). "
+            f"device={device!r} cannot be used here ({told}). "
             "Give 'auto', 'cpu', or a device that torch sees, such as 'cuda:0'."
         ) from exc
     return found

