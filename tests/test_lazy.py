@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -55,6 +57,16 @@ def test_building_computes_nothing(gray_model: ModelSpec) -> None:
     assert lazy.chunks == ((16, 8), (16, 8))
     assert lazy.dtype == np.uint16
     assert isinstance(lazy._meta, np.ndarray)
+
+
+def test_building_loads_no_network() -> None:
+    """Neither torch nor weights: a graph is built in milliseconds, on a client that may have no GPU."""
+    code = (
+        "import sys, dask.array as da, swin2sr_ops\n"
+        "lazy = swin2sr_ops.restore(da.zeros((3, 500, 500), chunks=100, dtype='u2'), axes='ZYX', range='p1,p99')\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_one_task_per_tile(gray_model: ModelSpec) -> None:
