@@ -13,6 +13,9 @@ from PIL import Image
 
 import swin2sr_ops
 
+# Six minutes of one core for the smallest tiles: most of what they compute is halo.
+pytestmark = pytest.mark.timeout(3000)
+
 ODD = ((7, 250, 1, 342), (97,) * 9 + (27,), (3,))
 
 
