@@ -17,7 +17,7 @@ from swin2sr_ops.weights.infer import infer_spec
 from tests.weights.helpers import TINY, TINY_IR, meta_parameters, with_buffers
 
 #: What a file cannot tell.
-FILE_FIELDS = {"licence": "", "weights": "", "sha256": "", "size_bytes": 0, "advice": ""}
+FILE_FIELDS = {"licence": "", "weights": "", "sha256": "", "size_bytes": 0, "advice": "", "halo_error": {}}
 
 #: One of each kind: rows that differ only in training are one network.
 KINDS = list({replace(spec, name="kind", **FILE_FIELDS): spec for spec in BUILTIN.values()}.values())
