@@ -129,7 +129,7 @@ def restore_image(
     """
     job = prepare(
         src, model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
-        precision=precision, level=level, series=series, array=array,
+        precision=precision, nodata=nodata, level=level, series=series, array=array,
     )  # fmt: skip
     return run(job, dst, overwrite=overwrite, progress=progress)
 
@@ -187,7 +187,7 @@ def _teller(progress: Progress | None) -> Progress:
             progress(event)
         for observer in observers.get_hookimpls():
             try:
-                observer.function(event)
+                observer.function(*(event for _ in observer.argnames))  # an observer may leave the argument out
             # Somebody else's code, called for information only.
             except Exception:
                 logging.getLogger(__name__).exception("observer %s failed", observer.plugin_name)

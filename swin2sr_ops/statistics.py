@@ -21,8 +21,8 @@ class Statistics:
     """Smallest and largest valid value and, for percentiles, histograms; one row per channel.
 
     Partial results of the parts of an image merge into that of the whole, in any order, to the
-    same numbers: minima, maxima and counts do not round. Percentiles are exact: a value's key
-    (`_keys`) has 32 bits that sort as the values do; a first look counts the upper 16, a second
+    same numbers: minima, maxima and counts do not round. Percentiles are exact (float64 counts as
+    float32): a value's key (`_keys`) has 32 bits that sort as the values do; a first look counts the upper 16, a second
     look the lower 16 of the two bins found, however far an outlier is.
     """
 

@@ -8,7 +8,7 @@ from operator import index
 from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.devices import ITEMSIZE
 from swin2sr_ops.errors import PlanError
-from swin2sr_ops.plan import Halo, Span, Tile, tile_bytes
+from swin2sr_ops.plan import CELL_WINDOWS, Halo, Span, Tile, tile_bytes
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.values import FILL_REACH
 
@@ -53,11 +53,10 @@ def fit_tile(
     memory: int,
     halo: Halo = "exact",
     precision: str = "auto",
-    multiple: int = 0,
 ) -> tuple[int, int]:
     """Largest tile, in input pixels, whose working set fits a share of ``memory`` bytes.
 
-    Multiples of ``multiple`` (by default four windows, the engine's cell), at most `LARGEST_TILE`,
+    Multiples of the engine's cell (four windows), at most `LARGEST_TILE`,
     no larger than the image needs.
 
     Raises
@@ -65,7 +64,7 @@ def fit_tile(
     PlanError
         If not even the smallest tile fits.
     """
-    step = multiple or 4 * spec.window
+    step = CELL_WINDOWS * spec.window
     side = max(LARGEST_TILE // step, 1) * step
     budget = memory * MEMORY_SHARE
     while True:

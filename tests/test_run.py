@@ -130,6 +130,15 @@ def test_progress_and_observers(
     assert "own mistake" in caplog.text
 
 
+def test_nodata_is_handed_on(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
+    image = rng.integers(0, 9, (40, 40)).astype("u2")
+    tifffile.imwrite(tmp_path / "in.tif", image)
+    swin2sr_ops.restore_image(tmp_path / "in.tif", tmp_path / "o.zarr", model=gray_model, nodata=0, range=(0, 9))
+    expected = swin2sr_ops.restore(image, model=gray_model, nodata=0, range=(0, 9)).compute()
+    np.testing.assert_array_equal(read(tmp_path / "o.zarr"), expected)
+    np.testing.assert_array_equal(expected == 0, (image == 0).repeat(2, 0).repeat(2, 1))
+
+
 # --- failures: a sentence, and nothing that looks finished ------------------------------------------
 
 
