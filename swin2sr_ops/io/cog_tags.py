@@ -1,0 +1,184 @@
+"""The tags of a GeoTIFF, as GDAL itself writes them: taken from a tiny file that rasterio makes.
+
+So CRS, affine, control points, RPCs, names and all other items are encoded by the library that
+most readers use, whatever its version, and pixels need not pass through it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+import numpy as np
+
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.io.base import json_ready
+
+__all__ = ["PROVENANCE", "Tag", "geo_tags"]
+
+#: The item of GDAL's metadata that holds the provenance, JSON.
+PROVENANCE = "SWIN2SR_OPS"
+
+_SIDE = 16
+# Tags that describe the tiny file's own pixels; those of the real one are written by `cog`.
+_LAYOUT = {254, 256, 257, 258, 259, 273, 274, 277, 278, 279, 284, 317, 322, 323, 324, 325, 330, 339}
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A TIFF tag: its code, its type's number, how many values, and their bytes (little-endian)."""
+
+    code: int
+    kind: int
+    count: int
+    data: bytes
+
+
+def geo_tags(
+    geo: Mapping[str, Any],
+    *,
+    bands: int,
+    colours: bool,
+    dtype: np.dtype[Any],
+    nodata: float | None,
+    provenance: Mapping[str, Any],
+) -> list[Tag]:
+    """What a GeoTIFF with this description says about itself, besides its layout.
+
+    Parameters
+    ----------
+    geo : mapping
+        As `geo_metadata.describe` gives it; what is missing is left out.
+    bands : int
+    colours : bool
+        Whether 3 or 4 bands are red, green, blue and alpha where ``geo`` does not say.
+    dtype : dtype
+    nodata : float or None
+        GDAL has one for all bands.
+    provenance : mapping
+        Kept as JSON in the item `PROVENANCE`.
+
+    Raises
+    ------
+    RequestError
+        rasterio is not installed.
+    """
+    try:
+        from rasterio.io import MemoryFile
+    except ImportError as exc:
+        raise RequestError(
+            "Writing a GeoTIFF needs rasterio, which is not installed: pip install 'swin2sr-ops[geo]'."
+        ) from exc
+    from rasterio.errors import NotGeoreferencedWarning
+
+    interpretations = _interpretations(geo, bands, colours)
+    with warnings.catch_warnings(), MemoryFile() as memory:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with memory.open(**_profile(geo, bands, dtype, nodata, interpretations)) as dataset:
+            _describe(dataset, geo, interpretations, provenance)
+        return _read_tags(memory.read())
+
+
+def _profile(
+    geo: Mapping[str, Any], bands: int, dtype: np.dtype[Any], nodata: float | None, interpretations: list[str]
+) -> dict[str, Any]:
+    from rasterio.crs import CRS
+    from rasterio.transform import Affine
+
+    profile: dict[str, Any] = {
+        "driver": "GTiff", "width": _SIDE, "height": _SIDE, "count": bands, "endianness": "LITTLE",
+        "dtype": "float32" if dtype == np.float16 else dtype.name, "interleave": "pixel",
+        "photometric": "RGB" if interpretations[:3] == ["red", "green", "blue"] else _gray(geo),
+    }  # fmt: skip
+    if dtype == np.float16:
+        profile["nbits"] = 16
+    if geo.get("crs"):
+        profile["crs"] = CRS.from_wkt(geo["crs"])
+    if geo.get("transform"):
+        profile["transform"] = Affine(*geo["transform"])
+    if nodata is not None and _holds(dtype, nodata):
+        profile["nodata"] = nodata
+    return profile
+
+
+def _gray(geo: Mapping[str, Any]) -> str:
+    return "MINISWHITE" if geo.get("photometric") == "miniswhite" else "MINISBLACK"
+
+
+def _holds(dtype: np.dtype[Any], value: float) -> bool:
+    """Whether a pixel may have ``value``; a nodata value that none can have says nothing, and GDAL refuses it."""
+    if dtype.kind == "f":
+        return isnan(value) or bool(np.isinf(value)) or abs(value) <= float(np.finfo(dtype).max)
+    return not isnan(value) and float(value).is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+
+
+def _interpretations(geo: Mapping[str, Any], bands: int, colours: bool) -> list[str]:
+    given = list(geo.get("colorinterp") or ())
+    if len(given) == bands:
+        return given
+    if colours and bands in (3, 4):
+        return ["red", "green", "blue", "alpha"][:bands]
+    return ["gray", *["undefined"] * (bands - 1)]
+
+
+def _describe(dataset: Any, geo: Mapping[str, Any], interpretations: list[str], provenance: Mapping[str, Any]) -> None:
+    from rasterio.enums import ColorInterp
+
+    bands = dataset.count
+    dataset.colorinterp = [ColorInterp[name] for name in interpretations]
+    for key, blank in (("descriptions", None), ("units", None), ("scales", 1.0), ("offsets", 0.0)):
+        values = list(geo.get(key) or ())
+        if len(values) == bands and any(v != blank for v in values):
+            setattr(dataset, key, [_text(v) if blank is None else v for v in values])
+    _place(dataset, geo)
+    tags = dict(geo.get("tags") or {})
+    if geo.get("area_or_point"):
+        tags["AREA_OR_POINT"] = geo["area_or_point"]
+    if provenance:
+        tags[PROVENANCE] = json.dumps(json_ready(provenance), sort_keys=True)
+    _set(dataset, tags)
+    for band, items in enumerate(geo.get("band_tags") or (), start=1):
+        if band <= bands:
+            _set(dataset, items, bidx=band)
+    for space, items in (geo.get("domains") or {}).items():
+        _set(dataset, items, ns=space)
+
+
+def _text(value: str | None) -> str:
+    return value or ""
+
+
+def _place(dataset: Any, geo: Mapping[str, Any]) -> None:
+    from rasterio.control import GroundControlPoint
+    from rasterio.crs import CRS
+
+    if geo.get("gcps"):
+        points = [GroundControlPoint(row, col, x, y, z, id=i, info=t) for row, col, x, y, z, i, t in geo["gcps"]]
+        dataset.gcps = (points, CRS.from_wkt(geo["gcp_crs"]) if geo.get("gcp_crs") else CRS())
+    if geo.get("rpcs"):
+        _set(dataset, geo["rpcs"], ns="RPC")
+
+
+def _set(dataset: Any, items: Mapping[str, str], **where: Any) -> None:
+    # rasterio takes items as keyword arguments, two of which it has itself.
+    items = {k: v for k, v in items.items() if k not in ("ns", "bidx")}
+    if items:
+        dataset.update_tags(**where, **items)
+
+
+def _read_tags(content: bytes) -> list[Tag]:
+    """The first directory's tags, byte by byte."""
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(content)) as tiff:
+        assert tiff.byteorder == "<"
+        return [
+            Tag(t.code, int(t.dtype), t.count, content[t.valueoffset : t.valueoffset + t.valuebytecount])
+            for t in tiff.pages.first.tags
+            if t.code not in _LAYOUT
+        ]

@@ -1,0 +1,182 @@
+"""What a georeferenced raster says about itself, as plain numbers and strings.
+
+`describe` reads it from an open rasterio dataset, `scaled` carries it through a change of scale;
+nothing here imports rasterio. Keys of the description (all JSON-ready):
+
+``crs``, ``transform``, ``area_or_point``
+    WKT2; the six numbers a, b, c, d, e, f of the affine from pixel *corners*; GDAL's tag.
+``gcps``, ``gcp_crs``
+    Ground control points as ``[row, col, x, y, z, id, info]``, pixel positions from the corner.
+``rpcs``
+    Rational polynomial coefficients, strings as GDAL names them; offsets from a pixel *centre*.
+``nodata``, ``descriptions``, ``colorinterp``, ``scales``, ``offsets``, ``units``, ``mask_flags``
+    Lists, an entry per band.
+``tags``, ``band_tags``, ``domains``
+    Items of the dataset, of each band, and of other domains by name, without what describes the
+    file or its old pixels (structure, statistics).
+``driver``, ``layout``, ``photometric``
+    Where it was read from: GDAL's driver; ``"COG"`` where the file is one; ``"miniswhite"`` where
+    small values are bright.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+__all__ = ["bands_by_colour", "channels_of", "describe", "is_georeferenced", "place", "scaled"]
+
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_STALE = ("STATISTICS_", "TIFFTAG_MINSAMPLEVALUE", "TIFFTAG_MAXSAMPLEVALUE", "OVR_RESAMPLING", "OVERVIEW_RESAMPLING")
+_RESOLUTION = ("TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION")
+# Domains that describe the file, not the image, or whose pixel positions lie in other files.
+_FILE_DOMAINS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "GEOLOCATION", "TIFF", "COG"}
+_COLOURS = ("red", "green", "blue", "alpha")
+_DISPLAY = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
+_FOOT = 0.3048
+
+
+def describe(dataset: Any) -> dict[str, Any]:
+    """All metadata of an open rasterio ``dataset`` that another file should have too."""
+    bands = range(1, dataset.count + 1)
+    gcps, gcp_crs = dataset.gcps
+    tags, structure = _fresh(dataset.tags()), dataset.tags(ns="IMAGE_STRUCTURE")
+    spaces = [s for s in dataset.tag_namespaces() if _worth_keeping(s)]
+    return {
+        "driver": dataset.driver,
+        "layout": structure.get("LAYOUT"),
+        "photometric": "miniswhite" if structure.get("MINISWHITE") == "YES" else None,
+        "crs": _wkt(dataset.crs),
+        "transform": None if _is_identity(dataset.transform) else [float(v) for v in dataset.transform[:6]],
+        "area_or_point": tags.pop("AREA_OR_POINT", None),
+        "gcps": [[p.row, p.col, p.x, p.y, p.z, p.id, p.info] for p in gcps],
+        "gcp_crs": _wkt(gcp_crs),
+        "rpcs": dict(dataset.tags(ns="RPC")),
+        "nodata": [_number(v) for v in dataset.nodatavals],
+        "descriptions": list(dataset.descriptions),
+        "colorinterp": [c.name for c in dataset.colorinterp],
+        "scales": [float(v) for v in dataset.scales],
+        "offsets": [float(v) for v in dataset.offsets],
+        "units": list(dataset.units),
+        "mask_flags": [[flag.name for flag in flags] for flags in dataset.mask_flag_enums],
+        "tags": tags,
+        "band_tags": [_fresh(dataset.tags(b)) for b in bands],
+        "domains": {s: dict(dataset.tags(ns=s)) for s in spaces},
+    }
+
+
+def is_georeferenced(dataset: Any) -> bool:
+    """Whether an open rasterio ``dataset`` knows its place: CRS, affine, control points or RPCs."""
+    return bool(
+        dataset.crs or not _is_identity(dataset.transform) or dataset.gcps[0] or dataset.tags(ns="RPC")
+    )  # fmt: skip
+
+
+def scaled(geo: Mapping[str, Any], s: int) -> dict[str, Any]:
+    """``geo`` for ``s`` times finer pixels over the same ground; ``geo`` itself stays as it is.
+
+    The corner does not move, so the bounds are the same: ``affine * Affine.scale(1 / s)``. GDAL
+    counts the pixel positions of control points from the corner, so they are times ``s``, but
+    those of RPCs from the centre of the first pixel. Statistics are of the old pixels and go.
+    """
+    new = dict(geo)
+    if geo.get("transform"):
+        a, b, c, d, e, f = geo["transform"]
+        new["transform"] = [a / s, b / s, c, d / s, e / s, f]
+    new["gcps"] = [[row * s, col * s, *rest] for row, col, *rest in geo.get("gcps") or ()]
+    if geo.get("rpcs"):
+        new["rpcs"] = _scaled_rpcs(geo["rpcs"], s)
+    tags = _fresh(geo.get("tags") or {})
+    new["tags"] = {k: _times(v, s) if k in _RESOLUTION else v for k, v in tags.items()}
+    new["band_tags"] = [_fresh(tags) for tags in geo.get("band_tags") or ()]
+    return new
+
+
+def _scaled_rpcs(rpcs: Mapping[str, str], s: int) -> dict[str, str]:
+    new = dict(rpcs)
+    for axis in ("LINE", "SAMP"):
+        if f"{axis}_OFF" in new:
+            new[f"{axis}_OFF"] = repr((float(new[f"{axis}_OFF"]) + 0.5) * s - 0.5)
+        if f"{axis}_SCALE" in new:
+            new[f"{axis}_SCALE"] = repr(float(new[f"{axis}_SCALE"]) * s)
+    return new
+
+
+def bands_by_colour(geo: Mapping[str, Any]) -> dict[str, Any]:
+    """Which bands are colours: ``{"red": 2, "green": 1, "blue": 0, "alpha": None, "others": [3, 4]}``.
+
+    Positions count from 0. The colour interpretation decides; where it names none of red, green
+    and blue, bands *called* "red", "green" and "blue" are taken. Where one of the three is
+    missing, none is named. Band codes (B02, B4) mean other colours on each satellite, so they say
+    nothing here.
+    """
+    names = [str(c).lower() for c in geo.get("colorinterp") or ()]
+    called = [str(d or "").strip().lower() for d in geo.get("descriptions") or ()]
+    found: dict[str, Any] = {c: names.index(c) if c in names else None for c in _COLOURS}
+    rgb = _COLOURS[:3]
+    if all(found[c] is None for c in rgb):
+        found.update({c: called.index(c) if c in called else None for c in rgb})
+    if any(found[c] is None for c in rgb):
+        found.update(dict.fromkeys(rgb))
+    taken = {v for v in found.values() if v is not None}
+    return {**found, "others": [b for b in range(max(len(names), len(called))) if b not in taken]}
+
+
+def channels_of(geo: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Labels and display colours of the bands, in the words of NGFF's ``omero``; empty where there are none."""
+    channels = []
+    for name, description in zip(geo["colorinterp"], geo["descriptions"], strict=True):
+        label = description or ("" if name in ("gray", "undefined") else name)
+        channels.append({"label": label} if label else {})
+        if name in _DISPLAY:
+            channels[-1]["color"] = _DISPLAY[name]
+    return tuple(channels) if any(channels) else ()
+
+
+def place(dataset: Any) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
+    """Pixel size, origin and units along Y and X as `ImageInfo` has them; empty where they do not fit.
+
+    They fit a north-up affine with a projected CRS. Y grows with the rows there, while northings
+    fall: Y is *minus* the northing. So all rows are where they belong in relation to another
+    raster, and `ImageInfo.scaled` keeps them there. The affine of `describe` is what counts.
+    """
+    a, b, c, d, e, f = dataset.transform[:6]
+    if not (dataset.crs and dataset.crs.is_projected and b == d == 0 and a > 0 > e):
+        return {}, {}, {}
+    _, meters = dataset.crs.linear_units_factor
+    name, factor = ("foot", 1.0) if meters == _FOOT else ("meter", float(meters))
+    size = {"Y": -e * factor, "X": a * factor}
+    origin = {"Y": (-f - e / 2) * factor, "X": (c + a / 2) * factor}
+    return size, origin, {"Y": name, "X": name}
+
+
+def _worth_keeping(space: str) -> bool:
+    """Domains of items; ``xml:`` and ``json:`` hold one text, which rasterio cannot hand on."""
+    return space not in _FILE_DOMAINS and ":" not in space and not space.startswith("rio_")
+
+
+def _fresh(tags: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in tags.items() if not k.startswith(_STALE)}
+
+
+def _is_identity(transform: Any) -> bool:
+    return tuple(transform[:6]) == _IDENTITY
+
+
+def _wkt(crs: Any) -> str | None:
+    return crs.to_wkt(version="WKT2_2019") if crs else None
+
+
+def _number(value: Any) -> float | int | str | None:
+    """A nodata value; strict JSON lacks NaN and infinity, which become their names."""
+    if value is None or isinstance(value, int):
+        return value
+    return float(value) if isfinite(value) else str(float(value))
+
+
+def _times(text: str, s: int) -> str:
+    try:
+        return f"{float(text) * s:.10g}"
+    except ValueError:
+        return text
