@@ -116,6 +116,12 @@ class AxisOrder:
         colour = () if self.colour is None else (self.colour,)
         return (*self.planes, *colour, self.y, self.x)
 
+    def together(self, count: int) -> AxisOrder:
+        """The axes of a block of ``count`` channels that are restored together, as one colour."""
+        position = self.axes.index("C")
+        shape = (*self.shape[:position], count, *self.shape[position + 1 :])
+        return AxisOrder(self.axes, shape, position if count > 1 else None)
+
     def scaled(self, scale: int) -> tuple[int, ...]:
         """Shape of the restored array."""
         return tuple(n * scale if a in "YX" else n for n, a in zip(self.shape, self.axes, strict=True))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.hookspecs import hookimpl
@@ -33,24 +35,39 @@ def swin2sr_ops_build_network(spec: ModelSpec) -> SwinNet | None:
 
 @hookimpl(trylast=True)
 def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | None:
-    """Zarr and OME-Zarr folders, TIFF, PNG and JPEG files, and the samples of the package."""
+    """Zarr and OME-Zarr folders, GeoTIFF, TIFF, PNG and JPEG files, and the samples of the package."""
     if uri.startswith("sample:"):
         from swin2sr_ops.samples import sample_path
 
         uri = str(sample_path(uri))
     # Only what may be needed is imported: a folder is never a TIFF.
-    formats = ("zarr_source",) if os.path.isdir(uri) else ("tiff_source", "picture", "zarr_source")
+    formats = ("zarr_source",) if os.path.isdir(uri) else ("geo_source", "tiff_source", "picture", "zarr_source")
     for name in formats:
+        if name == "tiff_source":
+            _check_georeference(uri)
         source: ImageSource | None = import_module(f"swin2sr_ops.io.{name}").open_source(uri, **options)
         if source is not None:
             return source
     return None
 
 
+def _check_georeference(uri: str) -> None:
+    """Say that a raster's place on Earth will be lost where nothing here can read it."""
+    if find_spec("rasterio") is None and not uri.startswith(("memory:", "/vsi")):
+        from swin2sr_ops.io.geo_source import is_geotiff
+
+        if os.path.isfile(uri) and is_geotiff(uri):
+            warnings.warn(
+                f"{uri!r} is a GeoTIFF: without rasterio its coordinates, bands' names and masks are lost. Install"
+                " swin2sr-ops[geo] to keep them.",
+                stacklevel=2,
+            )
+
+
 @hookimpl(trylast=True)
 def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) -> ImageSink | None:
-    """OME-Zarr by default; TIFF and PNG by suffix."""
-    for name in ("tiff_sink", "picture", "zarr_sink"):
+    """OME-Zarr; COG where the image is georeferenced, TIFF and PNG by suffix."""
+    for name in ("cog_sink", "tiff_sink", "picture", "zarr_sink"):
         sink: ImageSink | None = import_module(f"swin2sr_ops.io.{name}").create_sink(uri, info, **options)
         if sink is not None:
             return sink

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "CheckpointError",
+    "ClusterError",
     "DownloadError",
     "FormatError",
     "ModelError",
@@ -53,3 +54,7 @@ class PlanError(Swin2SROpsError):
 
 class TileError(Swin2SROpsError):
     """One tile failed while it was computed; the message says which, of which image."""
+
+
+class ClusterError(Swin2SROpsError):
+    """The processes that share the work cannot be started, reached or used, or were lost; finished tiles are kept."""

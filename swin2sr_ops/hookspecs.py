@@ -50,10 +50,15 @@ def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | 
 def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) -> ImageSink | None:
     """Create ``uri`` for the image ``info`` describes, or return None so that the next plugin may try.
 
-    ``options`` may hold ``overwrite``, ``source`` (the input's uri), ``chunks`` and ``pyramid``.
+    ``options`` may hold ``overwrite``, ``source`` (the input's uri), ``chunks``, ``shards``, ``pyramid``,
+    whatever else was asked of the format, and ``run``, what the run is known by
+    (`swin2sr_ops.io.claim.RunKey`): a format that cannot be gone on with has no use for it.
     """
 
 
 @hookspec
 def swin2sr_ops_progress(event: dict[str, Any]) -> None:
-    """Hear of a run: ``event["kind"]`` is ``start``, ``tile`` or ``end``; what an observer raises is only logged."""
+    """Hear of a run; what an observer raises is only logged.
+
+    ``event["kind"]`` is ``range``, ``start``, ``tile``, ``pyramid`` or ``end``.
+    """

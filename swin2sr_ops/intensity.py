@@ -1,61 +1,299 @@
-"""The intensity map of a stored image, decided once, read out of core."""
+"""The intensity map of a stored image, decided once, read out of core, by several workers.
+
+Percentiles of a sample, with their error
+-----------------------------------------
+``range="p1,p99.8:sample"`` looks at about `SAMPLE_PIXELS` pixels of each channel, not at all of them.
+They come from whole chunks at full resolution: one from anywhere in each of as many equal stretches of
+the image, always the same ones. A level of a pyramid would be less to read, but its pixels are means
+of others: the extremes that percentiles are after are smoothed away, by an amount that nobody knows.
+
+The chunks are dealt to `GROUPS` groups, each spread over the whole image itself. If q is the percentile
+of the whole sample, q_g that of group g alone and w_g the group's share of the valid pixels, the
+standard error of q is
+
+    SE = sqrt( (1 - f) * G / (G - 1) * sum over g of w_g^2 (q_g - q)^2 )
+
+with G groups and f the share of the image's regions that were looked at (the method of random groups,
+with the correction for a finite population). Two times in three the percentile of the whole image
+should lie within one SE. On synthetic images with 64 and 240 regions the error was 0.6 to 1.3 SE in the
+mean square (p0.2 to p99.8; `tests/test_intensity.py` holds one case of it). For integers, an error far
+below one step can read 0.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from swin2sr_ops.io.base import Region
-from swin2sr_ops.job import Job
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.bands import Band, BandGrid, Bands, deal, spread
+from swin2sr_ops.io.base import ImageSource
+from swin2sr_ops.masks import valid_pixels
 from swin2sr_ops.statistics import Statistics, check_any_valid
-from swin2sr_ops.values import IntensityMap
+from swin2sr_ops.values import IntensityMap, RangeRequest
 
-__all__ = ["intensity_maps"]
+if TYPE_CHECKING:
+    from swin2sr_ops.job import Job
 
-#: What is read at a time.
-BAND_BYTES = 64 << 20
+__all__ = ["GROUPS", "SAMPLE_PIXELS", "Look", "each_in_threads", "intensity_maps"]
+
+#: What is read at a time, by each thread.
+BAND_BYTES = 16 << 20
+#: Pixels of each channel that a sample looks at.
+SAMPLE_PIXELS = 64_000_000
+#: Pixels of one channel that a sample looks at in one place, where chunks are smaller.
+SAMPLE_BLOCK = 1 << 18
+#: Groups of a sample, from whose differences its error follows.
+GROUPS = 16
+#: Regions that each group has at least: with two, the error of rare bright pixels came out at half of its size.
+LEAST_PER_GROUP = 4
+#: Channels whose histograms are held together: of a whole image; of a sample, in all its groups.
+CHANNELS, SAMPLED_CHANNELS = 16, 4
+#: Threads that look, where nobody else does.
+THREADS = 4
+
+T = TypeVar("T")
+R = TypeVar("R")
+Each = Callable[[Callable[[Band], Statistics], Sequence[Band], Callable[[Band, Statistics], None]], None]
+Tell = Callable[[dict[str, Any]], None]
+Found = dict[tuple[int, int], Statistics]  # by number of the map and group
 
 
-def intensity_maps(job: Job, tell: Callable[[dict[str, Any]], None]) -> tuple[IntensityMap, ...]:
-    """One map, or one per channel: decided once for the whole image, read band by band."""
-    dtype = job.source.info.dtype
-    known = job.request.immediate(dtype)
+@dataclass(frozen=True)
+class Look:
+    """What a worker does: read a region, count its valid pixels. It travels as it is."""
+
+    source: ImageSource
+    order: AxisOrder
+    nodata: float | None
+    request: RangeRequest
+    mask: ImageSource | None = None
+
+    def __call__(self, band: Band) -> Statistics:
+        """Statistics of one region, one row per channel."""
+        block = self.source.read(band.region)
+        valid = valid_pixels(self.source, self.mask, self.order, band.region)
+        if valid is not None:
+            valid = np.broadcast_to(valid, block.shape)[self.order.without_alpha]
+        block = block[self.order.without_alpha]
+        return Statistics.of(block, self.order.channel, self.nodata, self.request, bins=band.bins, valid=valid)
+
+    def whole(self, channels: tuple[int, int]) -> Bands:
+        """Regions that together are all of these channels."""
+        info = self.source.info
+        grid = BandGrid.of(self.order, info.chunks, BAND_BYTES // info.dtype.itemsize, channels, CHANNELS)
+        return Bands(grid, range(grid.count))
+
+    def sample(self, channels: tuple[int, int]) -> Bands:
+        """Regions spread over the image; all of it, where a sample would be no less."""
+        order, together = self.order, channels[1] - channels[0]
+        values = SAMPLE_BLOCK * together * order.colours
+        grid = BandGrid.of(order, self.source.info.chunks, values, channels, SAMPLED_CHANNELS)
+        apart = 1 if order.channel is None else grid.counts[order.channel]
+        pixels = math.prod(grid.step) * apart // (together * order.colours)  # of each channel
+        count = max(-(-SAMPLE_PIXELS // (pixels * GROUPS)), LEAST_PER_GROUP) * GROUPS * apart
+        if count >= grid.count:
+            return self.whole(channels)
+        return Bands(grid, spread(count, grid.count), GROUPS, deal(count, GROUPS))
+
+    def parts(self, numbers: Sequence[int | None]) -> list[Bands]:
+        """Where to look, for a few channels at a time: the histograms of all would be too many."""
+        axis, chunks = self.order.channel, self.source.info.chunks
+        thick = 1 if axis is None else max(chunks[axis], 1)
+        # Of a sample, no more than the channels of one chunk: each must have its share of the regions.
+        few = min(thick, SAMPLED_CHANNELS) if self.request.sample else max(CHANNELS // thick, 1) * min(thick, CHANNELS)
+        edges = [0, *(c for c in range(few, len(numbers), few) if _parted(numbers, c)), len(numbers)]
+        where = self.sample if self.request.sample else self.whole
+        return [where((a, b)) for a, b in pairwise(edges) if any(n is not None for n in numbers[a:b])]
+
+
+def _parted(numbers: Sequence[int | None], channel: int) -> bool:
+    """Whether no map needs channels on both sides of the place before ``channel``."""
+    return not (set(numbers[:channel]) & set(numbers[channel:])) - {None}
+
+
+def intensity_maps(
+    job: Job, tell: Tell, each: Each | None = None, *, mask: ImageSource | None = None
+) -> tuple[IntensityMap, ...]:
+    """One map, or one per channel: decided once for the whole image, read region by region.
+
+    The result does not depend on who looks at what, nor in which order.
+
+    Parameters
+    ----------
+    job : Job
+        Its source, order, nodata, parts (which bands share a map) and range request are used.
+    tell : callable
+        Told ``{"kind": "range", "done": n, "total": n}`` after each region.
+    each : callable, optional
+        ``each(function, items, done)`` calls ``function`` with every item, anywhere and in any order, and
+        ``done(item, result)`` here, one at a time, as they come. By default a few threads do it: the
+        source's ``read`` is then called by several threads.
+    mask : ImageSource, optional
+        One plane; where it is zero there is no pixel (`masks.valid_pixels`).
+
+    Returns
+    -------
+    tuple of IntensityMap
+        With their ``error`` where the percentiles are those of a sample.
+
+    Raises
+    ------
+    RequestError
+        No pixel is valid, or both percentiles are one value.
+    """
+    known = job.request.immediate(job.source.info.dtype)
     if known is not None:
         return (known,)
-    looks = job.request.looks(dtype)
-    first = _look(job, None, tell) if looks == 2 else None
-    last = _look(job, first, tell)
-    check_any_valid(list(last.values()))
-    return tuple(
-        found
-        for channel in sorted(last)
-        for found in last[channel].maps(job.request, dtype, None if first is None else first[channel])
-    )
+    look = Look(job.source, job.order, job.nodata, job.request, mask)
+    numbers = _numbers(job)
+    parts = look.parts(numbers)
+    run = _Run(look, numbers, each or each_in_threads, tell, sum(len(part) for part in parts))
+    maps: dict[int, IntensityMap] = {}
+    for part in parts:
+        maps |= run.maps(part)
+    check_any_valid(run.extremes)
+    # What is not looked at, opacity, is not mapped either.
+    last = max(job.map_of(c) for c in range(len(numbers)))
+    return tuple(maps.get(number, IntensityMap(0.0, 1.0)) for number in range(last + 1))
 
 
-def _look(
-    job: Job, first: dict[int, Statistics] | None, tell: Callable[[dict[str, Any]], None]
-) -> dict[int, Statistics]:
-    """Statistics of each channel: one at a time is held, however many planes there are."""
-    found: dict[int, Statistics] = {}
-    bands = list(_bands(job))
-    for i, (region, channel) in enumerate(bands):
-        tell({"kind": "range", "done": i, "total": len(bands)})
-        block = job.source.read(region)[job.order.without_alpha]
-        earlier = None if first is None else first[channel]
-        part = Statistics.of(block, None, job.nodata, job.request, earlier)
-        found[channel] = found[channel] + part if channel in found else part
-    return found
+def _numbers(job: Job) -> tuple[int | None, ...]:
+    """For each channel, the number of its map: channels that enter the network together share one; None for opacity."""
+    if job.order.channel is None:
+        return (0,)
+    kept = {c for part in job.parts if part.restorer is None for group in part.groups or () for c in group}
+    return tuple(None if c in kept else job.map_of(c) for c in range(job.order.shape[job.order.channel]))
 
 
-def _bands(job: Job) -> Iterator[tuple[Region, int]]:
-    """Regions that together are the image: planes, in bands of whole chunks of about 64 MiB; and their channel."""
-    info, order = job.source.info, job.order
-    row_bytes = max(info.size("X") * order.colours * info.dtype.itemsize, 1)
-    chunk = max(info.chunks[order.y], 1)
-    band = max(BAND_BYTES // row_bytes // chunk, 1) * chunk
-    for chosen, channel in job.each_plane():
-        for top in range(0, info.size("Y"), band):
-            region = [chosen.get(a, slice(0, n)) for a, n in enumerate(order.shape)]
-            region[order.y] = slice(top, min(top + band, info.size("Y")))
-            yield tuple(region), channel
+def each_in_threads(function: Callable[[T], R], items: Sequence[T], done: Callable[[T, R], None]) -> None:
+    """Call ``function`` with every item on a few threads; few results wait, however many items there are."""
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    with ThreadPoolExecutor(THREADS, "look") as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(function, item)))
+                if len(waiting) > THREADS:
+                    first, future = waiting.popleft()
+                    done(first, future.result())
+            while waiting:
+                first, future = waiting.popleft()
+                done(first, future.result())
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+@dataclass
+class _Run:
+    """Looks at parts of an image, one after the other, and remembers what was seen."""
+
+    look: Look
+    numbers: Sequence[int | None]  # of each channel's map
+    each: Each
+    tell: Tell
+    regions: int  # of all parts
+    extremes: list[Statistics] = field(default_factory=list)
+    done: int = 0
+
+    @property
+    def looks(self) -> int:
+        return self.look.request.looks(self.look.source.info.dtype)
+
+    def merged(self, part: Bands) -> Found:
+        """One look; results are added up as they come."""
+        found: Found = {}
+
+        def add(band: Band, result: Statistics) -> None:
+            for i, number in enumerate(self.numbers[band.channel : band.channel + len(result.low)]):
+                if number is not None:
+                    key = number, band.group
+                    found[key] = found[key] + result.row(i) if key in found else result.row(i)
+            self.done += 1
+            self.tell({"kind": "range", "done": self.done, "total": self.regions * self.looks})
+
+        self.each(self.look, part, add)
+        return found
+
+    def maps(self, part: Bands) -> dict[int, IntensityMap]:
+        """The maps of the part's channels, by their numbers."""
+        request, dtype, twice = self.look.request, self.look.source.info.dtype, self.looks == 2
+        first = self.merged(part)
+        if part.groups > 1 and _groups_seen(first) < part.groups / 2:
+            # Nearly all that was seen is no pixel, too little to conclude from: everything is looked at.
+            whole = self.look.whole(part.grid.channels)
+            self.regions, self.done = self.regions + len(whole) - len(part), self.done - len(part)
+            return self.maps(whole)
+        together = _together(first)
+        self.extremes += [found.extremes for found in together.values()]
+        own, last = first, together
+        if twice:
+            second = self.merged(replace(part, bins=self.bins(part, first, together)))
+            own = {key: found.within(slice(0, 2)) for key, found in second.items()}
+            last = _together({key: found.within(slice(-2, None)) for key, found in second.items()})
+        maps = {}
+        for number, found in last.items():
+            (decided,) = found.maps(request, dtype, together[number] if twice else None)
+            if part.groups > 1:
+                pairs = [(first[key], own[key] if twice else None) for key in first if key[0] == number]
+                error = _standard_error(pairs, decided, request, dtype) * math.sqrt(part.unseen)
+                decided = replace(decided, error=(float(error[0]), float(error[1])))
+            maps[number] = decided
+        return maps
+
+    def bins(
+        self, part: Bands, first: Found, together: Mapping[int, Statistics]
+    ) -> dict[tuple[int, int], tuple[int, ...]]:
+        """What a second look must look into: the bins of each group's own percentiles, then those of all."""
+        request = self.look.request
+        shared = {number: found.bins(request)[0] for number, found in together.items()}
+        single = part.groups == 1
+        wanted = {
+            (n, group): shared[n] if single else found.bins(request)[0] + shared[n]
+            for (n, group), found in first.items()
+        }
+        nothing = (0,) * (2 if single else 4)
+        return {
+            (channel, group): nothing if (n := self.numbers[channel]) is None else wanted[n, group]
+            for channel in range(*part.grid.channels)
+            for group in range(part.groups)
+        }
+
+
+def _together(found: Found) -> dict[int, Statistics]:
+    """Of all groups, by number of the map."""
+    merged: dict[int, Statistics] = {}
+    for (number, _), part in found.items():
+        merged[number] = merged[number] + part if number in merged else part
+    return merged
+
+
+def _groups_seen(found: Found) -> int:
+    """How many groups have a valid pixel, in the channel where they are fewest."""
+    seen = Counter({number: 0 for number, _ in found})
+    seen.update(number for (number, _), part in found.items() if part.valid > 0)
+    return min(seen.values(), default=0)
+
+
+def _standard_error(
+    groups: Sequence[tuple[Statistics, Statistics | None]],
+    ends: IntensityMap,
+    request: RangeRequest,
+    dtype: np.dtype[Any],
+) -> NDArray[np.float64]:
+    """Of both percentiles, from the groups' first and second looks: see the top of this module."""
+    weight = np.array([first.valid for first, _ in groups], float)
+    looks = [(first, None) if last is None else (last, first) for first, last in groups]
+    found = np.stack([last.percentiles(request, dtype, first)[0] for last, first in looks])
+    seen = weight > 0
+    apart = (weight / weight.sum())[seen, None] * (found[seen] - (ends.lo, ends.hi))
+    error: NDArray[np.float64] = np.sqrt(seen.sum() / (seen.sum() - 1) * (apart**2).sum(0))
+    return error

@@ -1,4 +1,4 @@
-"""A request, resolved: source, model, tiles and output chunks, before anything is computed."""
+"""A request, resolved: source, models, tiles and output chunks, before anything is computed."""
 
 from __future__ import annotations
 
@@ -9,31 +9,53 @@ from dataclasses import dataclass, replace
 from itertools import product
 from os import PathLike
 
-import numpy as np
-
 from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.errors import ModelError, PlanError
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
+from swin2sr_ops.masks import check_mask
 from swin2sr_ops.plan import Halo, Tile, TilePlan
 from swin2sr_ops.plugins import open_source, resolve_model
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.tiling import tile_region
+from swin2sr_ops.spectral import Group, check_scales, spectrum_of
+from swin2sr_ops.tiling import tile_region, tile_size
 from swin2sr_ops.values import RangeRequest, check_dtype
 
-__all__ = ["Job", "Piece", "prepare"]
+__all__ = ["Job", "Part", "Piece", "prepare"]
 
 #: Side of an output chunk in pixels, where the tile allows it.
 CHUNK = 512
 
 
 @dataclass(frozen=True)
+class Part:
+    """Planes that are restored alike.
+
+    Attributes
+    ----------
+    plan : TilePlan
+        Of one plane. All parts of a job have the same tiles; what is read around them may differ.
+    restorer : Restorer or None
+        None for opacity, which is enlarged pixel by pixel.
+    groups : tuple of tuple of int, or None
+        Channels that enter the network together, in its order; None where every plane goes alone.
+    """
+
+    plan: TilePlan
+    restorer: Restorer | None
+    groups: tuple[Group, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Piece:
-    """One tile of one plane: where it is read, where it is written, which channel it is."""
+    """One tile of one plane, or of a few bands: where it is read and written, which intensity map it has."""
 
     tile: Tile
     read: Region
     write: Region
-    channel: int
+    map: int
+    part: int = 0
+    bands: Group | None = None
 
 
 @dataclass(frozen=True)
@@ -42,11 +64,22 @@ class Job:
 
     source: ImageSource
     order: AxisOrder
-    restorer: Restorer
-    plan: TilePlan
+    parts: tuple[Part, ...]
     request: RangeRequest
     nodata: float | None
     chunk: tuple[int, int]  # of the output, along Y and X
+    shard: tuple[int, int] | None = None
+    mask: ImageSource | None = None
+
+    @property
+    def restorer(self) -> Restorer:
+        """The first part's: the only one, unless bands are restored by several models."""
+        return next(part.restorer for part in self.parts if part.restorer is not None)
+
+    @property
+    def plan(self) -> TilePlan:
+        """The first part's plan."""
+        return self.parts[0].plan
 
     @property
     def planes(self) -> int:
@@ -56,34 +89,56 @@ class Job:
     @property
     def output(self) -> ImageInfo:
         """What will be written."""
-        return replace(self.source.info.scaled(self.restorer.spec.scale), nodata=self.nodata)
+        return replace(self.source.info.scaled(self.plan.spec.scale), nodata=self.nodata)
 
     @property
     def count(self) -> int:
-        """Tiles of all planes."""
-        return self.planes * len(self.plan)
+        """Pieces: tiles of all planes, where bands that go together count as one."""
+        if self.parts[0].groups is None:
+            return self.planes * len(self.plan)
+        groups = sum(len(part.groups or ()) for part in self.parts)
+        return self.planes // self.order.shape[self.order.axes.index("C")] * groups * len(self.plan)
 
     @property
     def pixels(self) -> int:
         """Output values: pixels of all planes, times colour samples."""
-        scale = self.restorer.spec.scale
-        return self.planes * self.order.colours * self.plan.height * self.plan.width * scale**2
+        return self.planes * self.order.colours * self.plan.height * self.plan.width * self.plan.spec.scale**2
+
+    def map_of(self, channel: int) -> int:
+        """Number of the intensity map of a channel: bands that enter the network together share one."""
+        known = [group for part in self.parts for group in part.groups or ()]
+        return next((i for i, group in enumerate(known) if channel in group), channel)
 
     def each_plane(self) -> Iterator[tuple[dict[int, slice], int]]:
-        """For every plane, its place along the axes that are not spatial, and its channel."""
+        """For every plane, its place along the axes that are not spatial, and its intensity map."""
         order = self.order
-        for index in product(*(np.arange(order.shape[a]).tolist() for a in order.planes)):
+        for index in product(*(range_of(order.shape[a]) for a in order.planes)):
             chosen = {a: slice(i, i + 1) for a, i in zip(order.planes, index, strict=True)}
-            yield chosen, 0 if order.channel is None else chosen[order.channel].start
+            yield chosen, 0 if order.channel is None else self.map_of(chosen[order.channel].start)
 
     def pieces(self) -> Iterator[Piece]:
         """All tiles of all planes, in the order in which they are written."""
         order = self.order
-        for chosen, channel in self.each_plane():
-            for tile in self.plan:
+        for chosen, number in self.each_plane():
+            found = self._part_of(chosen)
+            if found is None:
+                continue  # goes with another band
+            part, bands = found
+            for tile in self.parts[part].plan:
                 write = [chosen.get(a, slice(0, n)) for a, n in enumerate(order.shape)]
                 write[order.y], write[order.x] = slice(*tile.y.write), slice(*tile.x.write)
-                yield Piece(tile, tile_region(order, tile, chosen), tuple(write), channel)
+                yield Piece(tile, tile_region(order, tile, chosen), tuple(write), number, part, bands)
+
+    def _part_of(self, chosen: dict[int, slice]) -> tuple[int, Group | None] | None:
+        """Which part restores a plane, and with which bands; None where another band has it in its group."""
+        if self.parts[0].groups is None or self.order.channel is None:
+            return 0, None
+        band = chosen[self.order.channel].start
+        for i, part in enumerate(self.parts):
+            for group in part.groups or ():
+                if band in group:
+                    return (i, group) if band == group[0] else None
+        raise AssertionError("every band is in a group")
 
 
 def prepare(
@@ -101,30 +156,114 @@ def prepare(
     level: int | None = None,
     series: int | None = None,
     array: str | None = None,
+    mask: str | PathLike[str] | None = None,
+    chunks: int | tuple[int, int] | None = None,
+    shards: int | tuple[int, int] | None = None,
+    memory: int | None = None,
 ) -> Job:
-    """Resolve a request: open the source, choose the model, plan the tiles. See `restore_image`."""
+    """Resolve a request: open the source, choose the models, plan the tiles. See `restore_image`.
+
+    ``chunks`` and ``shards`` are those of the output, along Y and X. ``memory`` is what a process
+    has, in bytes, where it is not this one that restores: a worker of a cluster.
+    """
     source = open_source(src, axes=axes, level=level, series=series, array=array)
     info = source.info
     check_dtype(info.dtype)
     order = AxisOrder.of(info.shape, info.axes, last_c_is_colour=axes is not None)
     request = RangeRequest.parse(range)
-    spec = resolve_model(model, scale=scale, channels=order.model_channels)
-    restorer = Restorer(spec, halo=halo, device=device, precision=precision)
-    plan = restorer.plan(info.size("Y"), info.size("X"), tile)
-    rows, chunk_y = _align(plan.tile[0], plan.height, spec.scale, adjust=tile is None)
-    columns, chunk_x = _align(plan.tile[1], plan.width, spec.scale, adjust=tile is None)
-    plan = restorer.plan(plan.height, plan.width, (rows, columns))
+    masking = None if mask is None else open_source(mask)
+    if masking is not None:
+        check_mask(masking.info, order)
+    chosen = _models(model, scale, info, order)
+    cut = _Cut(None if chunks is None else tile_size(chunks), None if shards is None else tile_size(shards))
+    restorers = [
+        None if spec is None else Restorer(spec, halo=halo, device=device, precision=precision) for spec, _ in chosen
+    ]
+    parts, chunk = _parts(restorers, [groups for _, groups in chosen], order, tile, cut, memory)
     nodata = info.nodata if nodata is None else nodata
-    return Job(source, order, restorer, plan, request, nodata, (chunk_y, chunk_x))
+    return Job(source, order, parts, request, nodata, chunk, cut.shards, masking)
 
 
-def _align(tile: int, size: int, scale: int, *, adjust: bool) -> tuple[int, int]:
-    """Tile and output chunk that fit: every tile then owns whole chunks (law 2)."""
+@dataclass(frozen=True)
+class _Cut:
+    """Output chunks and shards that were asked for, along Y and X."""
+
+    chunks: tuple[int, int] | None
+    shards: tuple[int, int] | None
+
+    @property
+    def unit(self) -> tuple[int, int] | None:
+        """What a tile must own whole; None where it is for us to choose."""
+        return self.shards or self.chunks
+
+
+Chosen = list[tuple[ModelSpec | None, tuple[Group, ...] | None]]
+
+
+def _models(model: str | PathLike[str] | ModelSpec, scale: int | None, info: ImageInfo, order: AxisOrder) -> Chosen:
+    """Which model restores which bands; None for opacity."""
+    bands = spectrum_of(info, order)
+    if bands is None:
+        if isinstance(model, str) and "," in model:
+            raise ModelError(
+                f"model={model!r} names several, but only a raster with red, green and blue bands takes one for its"
+                " colours and one for its other bands."
+            )
+        return [(resolve_model(model, scale=scale, channels=order.model_channels), None)]
+    names = [m.strip() for m in model.split(",")] if isinstance(model, str) else [model]
+    if len(names) > (2 if bands.colour else 1):
+        raise ModelError(f"model={model!r} names {len(names)}: give one for colours and one for other bands.")
+    first = resolve_model(names[0], scale=scale, channels=3 if bands.colour else 1)
+    chosen: Chosen = []
+    lone = bands.lone
+    if bands.colour and (first.channels == 3 or len(names) == 2):
+        chosen.append((first, (bands.colour,)))
+    else:
+        lone = tuple(sorted((*((b,) for b in bands.colour), *lone)))
+    if lone:
+        # One named model restores everything; a three-channel one sees a lone band three times.
+        same = len(names) == 1 and not (names[0] == "auto" and bands.colour)
+        chosen.append((first if same else resolve_model(names[-1], scale=first.scale, channels=1), lone))
+    if bands.alpha:
+        chosen.append((None, bands.alpha))
+    check_scales([spec for spec, _ in chosen if spec is not None])
+    return chosen
+
+
+def _parts(
+    restorers: Sequence[Restorer | None],
+    groups: Sequence[tuple[Group, ...] | None],
+    order: AxisOrder,
+    tile: int | tuple[int, int] | None,
+    cut: _Cut,
+    memory: int | None,
+) -> tuple[tuple[Part, ...], tuple[int, int]]:
+    """Parts with plans of one tile grid, the smallest that any of the models asks for; and the output's chunks."""
+    height, width = order.shape[order.y], order.shape[order.x]
+    plans = [r.plan(height, width, tile, memory) for r in restorers if r is not None]
+    scale = plans[0].spec.scale
+    sides = [
+        _align(min(p.tile[i] for p in plans), (height, width)[i], scale, cut.unit and cut.unit[i], tile) for i in (0, 1)
+    ]
+    fitted = [None if r is None else r.plan(height, width, (sides[0][0], sides[1][0])) for r in restorers]
+    lead = next(p for p in fitted if p is not None)
+    parts = tuple(Part(p or lead, r, g) for p, r, g in zip(fitted, restorers, groups, strict=True))
+    return parts, cut.chunks or (sides[0][1], sides[1][1])
+
+
+def _align(tile: int, size: int, scale: int, unit: int | None, given: object) -> tuple[int, int]:
+    """Tile and output chunk that fit: every tile then owns whole chunks, or shards (law 2)."""
+    wanted = unit or CHUNK
+    step = wanted // math.gcd(wanted, scale)
     if tile >= size:
-        return size, CHUNK
-    step = CHUNK // math.gcd(CHUNK, scale)
-    if adjust and tile >= step:
-        return tile // step * step, CHUNK
+        return size, wanted
+    if given is None and (tile >= step or unit is not None):
+        return min(max(tile // step, 1) * step, size), wanted
+    if unit is not None and tile % step:
+        raise PlanError(
+            f"Tiles of {tile} px become {tile * scale} px, which are no whole chunks or shards of {unit} px: give a"
+            f" tile that is a multiple of {step}, or leave it out."
+        )
     out = tile * scale
     divisors = [d for d in range_of(128, CHUNK + 1) if out % d == 0]
-    return tile, max(divisors, default=out)
+    return tile, unit or max(divisors, default=out)

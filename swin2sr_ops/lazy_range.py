@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.statistics import Statistics, check_any_valid
 from swin2sr_ops.values import IntensityMap, RangeRequest
 
@@ -47,6 +48,11 @@ def map_graph(
     array: da.Array, order: AxisOrder, request: RangeRequest, nodata: float | None, token: str
 ) -> tuple[str, dict[Any, Any]]:
     """Key of the maps, and the graph that makes them."""
+    if request.sample:
+        raise RequestError(
+            "Percentiles of a sample are for stored images: swin2sr_ops.restore looks at all pixels of an "
+            "array, in its graph. Leave out ':sample', give two values, or use swin2sr_ops.restore_image."
+        )
     decided = f"swin2sr-range-{token}"
     known = request.immediate(array.dtype)
     if known is not None:

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from swin2sr_ops.axes import AxisOrder, channel_groups
 from swin2sr_ops.devices import ITEMSIZE, check_precision, choose_device, choose_dtype, free_memory, is_out_of_memory
 from swin2sr_ops.errors import RequestError, TileError
+from swin2sr_ops.masks import block_valid
 from swin2sr_ops.plan import Halo, Span, Tile, TilePlan, check_halo
+from swin2sr_ops.planes import Tally, channel_of_plane, enlarged, network_region, owned
 from swin2sr_ops.plugins import build_network, resolve_model
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.tiling import fill_region, fit_tile, tile_size
@@ -76,6 +78,7 @@ class Restorer:
         self.device = device
         self.precision = check_precision(precision)
         self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
+        self._skipped = Tally()
 
     def __repr__(self) -> str:
         return f"Restorer({self.spec.name!r}, halo={self.halo!r}, device={self.device!r}, precision={self.precision!r})"
@@ -87,12 +90,19 @@ class Restorer:
         """The same restorer without the model's history and figures: what tasks need to carry."""
         return Restorer(_without_history(self.spec), halo=self.halo, device=self.device, precision=self.precision)
 
+    @property
+    def skipped(self) -> int:
+        """Tiles of planes, in this process, that had no valid pixel and did not enter the network."""
+        return self._skipped.count
+
     # --- planning ---------------------------------------------------------------------------
 
-    def plan(self, height: int, width: int, tile: int | tuple[int, int] | None = None) -> TilePlan:
-        """Cut a plane of ``height`` x ``width`` pixels, by default into tiles that fit the free memory."""
+    def plan(
+        self, height: int, width: int, tile: int | tuple[int, int] | None = None, memory: int | None = None
+    ) -> TilePlan:
+        """Cut a plane of ``height`` x ``width`` pixels, by default into tiles that fit ``memory``, or what is free."""
         if tile is None:
-            free = free_memory(choose_device(self.device))
+            free = free_memory(choose_device(self.device)) if memory is None else memory
             tile = fit_tile(self.spec, (height, width), free, self.halo, self.precision)
         return TilePlan(self.spec, height, width, tile_size(tile), self.halo, ITEMSIZE[self.precision])
 
@@ -105,8 +115,12 @@ class Restorer:
         tile: Tile,
         maps: Sequence[IntensityMap],
         nodata: float | None = None,
+        valid: NDArray[np.bool_] | None = None,
     ) -> NDArray[Any]:
         """Restore one tile of every plane in a block.
+
+        Pixels that are none (NaN, infinity, ``nodata``, not ``valid``) come back as they are stored, each
+        ``scale`` x ``scale`` times. Where a tile owns no others, the network does not run.
 
         Parameters
         ----------
@@ -120,6 +134,11 @@ class Restorer:
             One for the image, or one per channel of the block.
         nodata : float, optional
             Stored value that means "no pixel here".
+        valid : ndarray of bool, optional
+            Of the same region: False where there is no pixel, whatever is stored. It has the block's
+            axes, each of the block's length or 1 (``(1, rows, columns)`` for all planes of a stack,
+            ``(channels, rows, columns)`` for each its own), or it is ``(rows, columns)`` for all planes of
+            a block with more than two axes.
 
         Returns
         -------
@@ -127,50 +146,57 @@ class Restorer:
             ``block``'s axes and dtype, ``rows scale`` x ``columns scale`` pixels.
         """
         planes = block.transpose(order.order)
-        kept = planes.shape[: len(order.planes)]
-        colours, rows, columns = order.colours, *planes.shape[-2:]
-        planes = planes.reshape(-1, colours, rows, columns)
-        channel = _channel_of_plane(order, kept)
+        kept, colours = planes.shape[: len(order.planes)], order.colours
+        planes = planes.reshape(-1, colours, *planes.shape[-2:])
+        known = None if valid is None else block_valid(valid, block.shape, order).transpose(order.order)
+        channel = channel_of_plane(order, kept)
         s = self.spec.scale
         out = np.empty((len(planes), colours, tile.shape[0] * s, tile.shape[1] * s), block.dtype)
-        for i, plane in enumerate(planes):
-            out[i] = self._plane(plane, tile, maps[channel[i] if len(maps) > 1 else 0], nodata)
+        for i, index in enumerate(np.ndindex(kept)):
+            mask = None if known is None else known[index].reshape(planes.shape[1:])
+            out[i] = self._plane(planes[i], tile, maps[channel[i] if len(maps) > 1 else 0], nodata, mask)
         colour_axis = () if order.colour is None else (colours,)
         out = out.reshape(*kept, *colour_axis, *out.shape[-2:])
         return out.transpose(np.argsort(order.order))
 
-    def _plane(self, plane: NDArray[Any], tile: Tile, ends: IntensityMap, nodata: float | None) -> NDArray[Any]:
+    def _plane(
+        self,
+        plane: NDArray[Any],
+        tile: Tile,
+        ends: IntensityMap,
+        nodata: float | None,
+        valid: NDArray[np.bool_] | None,
+    ) -> NDArray[Any]:
         """``(colours, rows, columns)`` of the tile's region -> its restored pixels."""
         s = self.spec.scale
         out = np.empty((len(plane), *(n * s for n in tile.shape)), plane.dtype)
-        groups = channel_groups(len(plane), self.spec.channels)
-        for group in groups:
+        kept = set(range(len(plane)))
+        for group in channel_groups(len(plane), self.spec.channels):
             pixels = plane[list(group)]
-            invalid = invalid_pixels(pixels, nodata)
+            invalid = invalid_pixels(pixels, nodata, None if valid is None else valid[list(group)])
+            if invalid is not None and owned(invalid, tile).all():
+                continue
+            kept -= set(group)
             if invalid is not None:
                 rest = (ends.lo + ends.hi) / 2
                 pixels = np.stack([fill_invalid(p, bad, rest) for p, bad in zip(pixels, invalid, strict=True)])
             result = self._group(pixels, tile, ends, nodata)
             if invalid is not None:
-                self._return_holes(result, plane[list(group)], invalid, tile)
+                holes = enlarged(owned(invalid, tile), s)
+                result[holes] = enlarged(owned(plane[list(group)], tile), s)[holes]
             out[list(group)] = result
-        for i in sorted(set(range(len(plane))) - {i for group in groups for i in group}):
-            # Opacity is no picture: each pixel's value is kept.
-            out[i] = _owned(plane[i : i + 1], tile)[0].repeat(s, 0).repeat(s, 1)
+        # Opacity is no picture, nor is a tile without a valid pixel: each pixel's value is kept.
+        stored = sorted(kept)
+        out[stored] = enlarged(owned(plane[stored], tile), s)
+        self._skipped.add(len(stored) == len(plane))
         return out
-
-    def _return_holes(self, result: NDArray[Any], stored: NDArray[Any], invalid: NDArray[np.bool_], tile: Tile) -> None:
-        """Put NaN, infinity and nodata back where they were, each pixel enlarged to scale x scale."""
-        s = self.spec.scale
-        holes = _owned(invalid, tile).repeat(s, 1).repeat(s, 2)
-        result[holes] = _owned(stored, tile).repeat(s, 1).repeat(s, 2)[holes]
 
     def _group(self, pixels: NDArray[Any], tile: Tile, ends: IntensityMap, nodata: float | None) -> NDArray[Any]:
         """Channels that enter the network together, filled -> restored, in storage type."""
         import torch
 
         device, dtype = choose_device(self.device), choose_dtype(self.precision)
-        region = _network_region(pixels, tile)
+        region = network_region(pixels, tile)
         stored = torch.from_numpy(np.ascontiguousarray(region, region.dtype.newbyteorder("=")))
         # Stored types cross the bus, where the device knows them; Apple's knows no double.
         wide = torch.float64 if torch.float64 in (stored.dtype, dtype) else torch.float32
@@ -240,6 +266,16 @@ class Restorer:
                 _engines[key] = TileEngine(build_network(self.spec).to(device=device, dtype=dtype))
             return _engines[key]
 
+    def release(self) -> None:
+        """Let go of the network, in this process; it is loaded again when it is needed."""
+        device, dtype = choose_device(self.device), choose_dtype(self.precision)
+        with _engines_lock:
+            _engines.pop((_without_history(self.spec), str(device), dtype), None)
+        if device.type == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+
     # --- dask.array.map_overlap ---------------------------------------------------------------
 
     def map_overlap_options(
@@ -301,12 +337,6 @@ def _without_history(spec: ModelSpec) -> ModelSpec:
     return replace(spec, provenance={}, quality={}, halo_error={}, advice="")
 
 
-def _owned(pixels: NDArray[Any], tile: Tile) -> NDArray[Any]:
-    """``(n, rows, columns)`` of the tile's region -> the pixels it owns."""
-    (top, _), (left, _) = (fill_region(span) for span in (tile.y, tile.x))
-    return pixels[:, tile.y.start - top : tile.y.stop - top, tile.x.start - left : tile.x.stop - left]
-
-
 def _store(y: torch.Tensor, dtype: np.dtype[Any], nodata: float | None) -> NDArray[Any]:
     """Round and clip to the storage type; a valid pixel becomes neither nodata nor infinite."""
     import torch
@@ -323,26 +353,6 @@ def _store(y: torch.Tensor, dtype: np.dtype[Any], nodata: float | None) -> NDArr
         near = np.nextafter(hole, beyond) if dtype.kind == "f" else (hole + 1 if up else hole - 1)
         result[result == hole] = near
     return result
-
-
-def _network_region(pixels: NDArray[Any], tile: Tile) -> NDArray[Any]:
-    """Crop the filling margin and pad the image's right and bottom border: `Span.source` -> `Span.read`."""
-    for axis, span in ((1, tile.y), (2, tile.x)):
-        first = fill_region(span)[0]
-        offset = span.source[0] - first
-        pixels = pixels.take([offset + i for i in span.padding], axis=axis)
-    return pixels
-
-
-def _channel_of_plane(order: AxisOrder, kept: tuple[int, ...]) -> NDArray[np.int64]:
-    """Index along the channel axis of each flattened plane; zeros without such an axis."""
-    index = np.zeros(kept, np.int64)
-    if order.channel is not None:
-        position = order.planes.index(order.channel)
-        shape = [1] * len(kept)
-        shape[position] = kept[position]
-        index = index + np.arange(kept[position]).reshape(shape)
-    return index.ravel()
 
 
 def _device_lock(device: torch.device) -> threading.Lock:

@@ -1,79 +1,36 @@
-"""`restore_image`: from a source to a sink, tile by tile, in bounded memory."""
+"""`restore_image`: from a source to a sink, tile by tile, in bounded memory; killed and gone on with at will."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from itertools import count, islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from os import PathLike, fspath
 from typing import Any
 
 import psutil
-from numpy.typing import NDArray
 
-from swin2sr_ops.devices import choose_device, choose_dtype
-from swin2sr_ops.errors import TileError
+from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError, TileError
+from swin2sr_ops.fingerprint import identity, run_key
 from swin2sr_ops.intensity import intensity_maps
 from swin2sr_ops.io.base import ImageSink
+from swin2sr_ops.io.claim import RunKey, tidy_finished
+from swin2sr_ops.io.provenance import read_provenance
 from swin2sr_ops.job import Job, Piece, prepare
+from swin2sr_ops.masks import EnlargedMask, has_mask
+from swin2sr_ops.pipeline import Executor, Here, TileWork
 from swin2sr_ops.plan import Halo
 from swin2sr_ops.plugins import create_sink, manager
+from swin2sr_ops.report import RunReport, new_report, provenance_of
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.values import IntensityMap
 
 __all__ = ["RunReport", "restore_image", "run"]
 
 Progress = Callable[[dict[str, Any]], None]
-
-
-@dataclass
-class RunReport:
-    """What a run did; also written into the output as provenance.
-
-    Attributes
-    ----------
-    source, output, model, weights_sha256 : str
-    settings : dict
-        Halo, tile, precision, device, intensity range as used.
-    tiles : int
-        Tiles times planes.
-    pixels : int
-        Output pixels, all planes and channels.
-    seconds, pixels_per_second : float
-        From the first read to the finished output.
-    peak_bytes : int
-        Largest resident memory of the process that was seen between tiles.
-    """
-
-    source: str
-    output: str
-    model: str
-    weights_sha256: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    tiles: int = 0
-    pixels: int = 0
-    seconds: float = 0.0
-    peak_bytes: int = 0
-
-    @property
-    def pixels_per_second(self) -> float:
-        """Output pixels per second."""
-        return self.pixels / self.seconds if self.seconds else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self) | {"pixels_per_second": self.pixels_per_second}
-
-    def __str__(self) -> str:
-        return (
-            f"{self.output}: {self.pixels / 1e6:.2f} megapixels in {self.seconds:.1f} s "
-            f"({self.pixels_per_second / 1e6:.3f} Mpx/s), {self.tiles} tiles, model {self.model}, "
-            f"peak memory {self.peak_bytes / 2**20:.0f} MiB"
-        )
 
 
 def restore_image(
@@ -92,26 +49,52 @@ def restore_image(
     level: int | None = None,
     series: int | None = None,
     array: str | None = None,
+    mask: str | PathLike[str] | None = None,
+    chunks: int | tuple[int, int] | None = None,
+    shards: int | tuple[int, int] | None = None,
     overwrite: bool = False,
+    restart: bool = False,
     progress: Progress | None = None,
+    workers: int | str | None = None,
+    scheduler: str | None = None,
+    **output: Any,
 ) -> RunReport:
     """Restore an image file or archive into another, in bounded memory.
+
+    Killed at any moment and called again in the same way, it goes on where it was, and ends with
+    the same bytes.
 
     Parameters
     ----------
     src : str or path
-        TIFF, OME-TIFF, ImageJ TIFF, Zarr, OME-Zarr, PNG or JPEG; or ``sample:cells``.
+        TIFF, OME-TIFF, ImageJ TIFF, GeoTIFF, Zarr, OME-Zarr, PNG or JPEG; or ``sample:cells``.
     dst : str or path
-        ``.ome.zarr`` or ``.zarr`` (OME-Zarr 0.5), ``.tif`` or ``.ome.tif`` (OME-TIFF), ``.png``.
+        ``.ome.zarr`` or ``.zarr`` (OME-Zarr 0.5; also a URL such as ``s3://...``), ``.tif`` or
+        ``.ome.tif`` (OME-TIFF, or COG where the source is georeferenced), ``.png``.
     model, axes, scale, halo, tile, range, device, precision, nodata
-        As in `swin2sr_ops.restore`; ``axes`` and ``nodata`` override what the file says.
+        As in `swin2sr_ops.restore`; ``axes`` and ``nodata`` override what the file says. For a
+        raster with red, green and blue bands and others, ``model`` may name two, with a comma.
     level, series, array : optional
         Resolution level of a pyramid; image of a TIFF with several; array of a Zarr group.
+    mask : str or path, optional
+        An image whose non-zero pixels say where ``src`` has pixels, of its size or smaller by whole factors.
+    chunks, shards : int or pair, optional
+        Of an OME-Zarr output, along Y and X: 512 and none unless given.
     overwrite : bool
         Replace ``dst`` if it exists; the old one stays until the new one is finished.
+    restart : bool
+        Begin again, whatever a run has left there.
     progress : callable, optional
-        Called with a dict per event: ``{"kind": "range" | "start" | "tile" | "end", "done": n, "total": n, ...}``;
-        ``range`` is the look at the pixels that an intensity range may need.
+        Called with a dict per event: ``{"kind": "range" | "start" | "tile" | "pyramid" | "end", "done": n,
+        "total": n, ...}``; ``range`` is the look at the pixels that an intensity range may need.
+    workers : int or "gpus", optional
+        Processes of a local Dask cluster, or one per visible GPU; unless given, this process.
+    scheduler : str, optional
+        Address of a running Dask cluster.
+    **output
+        Options of the format. For OME-Zarr: ``ngff`` ("0.5" or "0.4"), ``pyramid`` (bool), ``context`` (bool:
+        flags beside the image that say where nodata was near), ``labels`` ("leave", or "carry": the
+        source's labels, enlarged by nearest neighbour).
 
     Returns
     -------
@@ -127,55 +110,110 @@ def restore_image(
     >>> import swin2sr_ops
     >>> report = swin2sr_ops.restore_image("sample:cells", "cells_x2.ome.zarr")  # doctest: +SKIP
     """
-    job = prepare(
-        src, model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
-        precision=precision, nodata=nodata, level=level, series=series, array=array,
+    request: dict[str, Any] = dict(
+        model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
+        precision=precision, nodata=nodata, level=level, series=series, array=array, mask=mask,
+        chunks=chunks, shards=shards,
     )  # fmt: skip
-    return run(job, dst, overwrite=overwrite, progress=progress)
+    options: dict[str, Any] = {"overwrite": overwrite, "restart": restart, "progress": progress, **output}
+    if workers is None and scheduler is None:
+        return run(prepare(src, **request), dst, **options)
+    from swin2sr_ops.cluster import open_cluster
+
+    with open_cluster(workers=workers, scheduler=scheduler, device=device) as executor:
+        return run(prepare(src, memory=executor.worker_memory, **request), dst, executor=executor, **options)
 
 
-def run(job: Job, dst: str | PathLike[str], *, overwrite: bool = False, progress: Progress | None = None) -> RunReport:
+def run(
+    job: Job,
+    dst: str | PathLike[str],
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+    **output: Any,
+) -> RunReport:
     """Do what `prepare` resolved."""
     began = time.monotonic()
-    sink = create_sink(dst, job.output, overwrite=overwrite, source=job.source.uri, chunks=job.chunk)
-    report = _new_report(job, fspath(dst))
+    key = run_key(job, output, restart=restart)
+    report = new_report(job, fspath(dst), key)
     tell = _teller(progress)
-    try:
-        maps = intensity_maps(job, tell)
-        report.settings["intensity"] = [m.to_dict() for m in maps]
-        _Pipeline(job, sink, maps, report, tell).run()
-        report.seconds = time.monotonic() - began
-        sink.finish(report.to_dict() | {"created": datetime.now(UTC).isoformat(timespec="seconds")})
-    except BaseException as exc:
-        # Also on Ctrl-C: a half-written output must not stay.
-        try:
-            sink.abort()
-        except OSError as left:
-            exc.add_note(f"What was written of {fspath(dst)!r} could not be removed: {left}")
-        raise
+    if not restart and _already(fspath(dst), key):
+        report.state, report.tiles = "already", job.count
+        report.resumed = report.tiles
+        tell({"kind": "end", "done": report.tiles, "total": report.tiles, "report": report.to_dict()})
+        return report
+    output |= _labels(job, output.pop("labels", "leave"))
+    sink = create_sink(
+        dst,
+        job.output,
+        overwrite=overwrite,
+        source=job.source.uri,
+        run=key,
+        chunks=job.chunk,
+        shards=job.shard,
+        **output,
+    )
+    if executor is not None and not sink.parallel:
+        sink.abort()
+        raise RequestError(f"{fspath(dst)!r} can be written by one process only: leave out workers and scheduler.")
+    if hasattr(sink, "valid") and (job.mask is not None or has_mask(job.source)):
+        sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
+    with _kept_unless_empty(sink, report.output):
+        _Run(job, sink, report, tell, executor or Here()).go(bool(output.get("context")))
     report.seconds = time.monotonic() - began
     tell({"kind": "end", "done": report.tiles, "total": report.tiles, "report": report.to_dict()})
     return report
 
 
-def _new_report(job: Job, dst: str) -> RunReport:
-    import torch
+def _labels(job: Job, wanted: str) -> dict[str, Any]:
+    """The sink's option for labels that are carried."""
+    if wanted == "leave":
+        return {}
+    if wanted != "carry":
+        raise RequestError(f"labels={wanted!r} is not understood: give 'leave' or 'carry'.")
+    path = getattr(job.source, "path", None)
+    if path is None:
+        raise RequestError(f"labels='carry' was given, but {job.source.uri!r} is no OME-Zarr image: it has no labels.")
+    return {"labels": (job.source.uri, path.rpartition("/")[0], job.plan.spec.scale)}
 
-    from swin2sr_ops import __version__
 
-    spec, restorer = job.restorer.spec, job.restorer
-    settings = {
-        "version": __version__,
-        "torch": torch.__version__,
-        "halo": job.plan.halo,
-        "tile": list(job.plan.tile),
-        "precision": str(choose_dtype(restorer.precision)).removeprefix("torch."),
-        "device": str(choose_device(restorer.device)),
-        "scale": spec.scale,
-        "range": asdict(job.request),
-        "nodata": job.nodata,
-    }
-    return RunReport(job.source.uri, dst, spec.name, spec.sha256, settings, 0, job.pixels)
+def _already(dst: str, key: RunKey) -> bool:
+    """Whether a run with this key has finished ``dst`` before; what it left of its own goes."""
+    try:
+        found = read_provenance(dst)
+    except FormatError:
+        return False  # something else is there; the sink says what may happen to it
+    if found is None or found.get("fingerprint") != key.fingerprint:
+        return False
+    tidy_finished(dst, key)
+    return True
+
+
+@contextmanager
+def _kept_unless_empty(sink: ImageSink, output: str) -> Iterator[None]:
+    """After an error, keep what was restored for the next run; remove an output in which nothing is."""
+    staging = getattr(sink, "staging", None)
+    try:
+        yield
+    except BaseException as exc:
+        # Also on Ctrl-C.
+        if staging is None or not (staging.resumed or staging.holds_pixels()):
+            _remove(sink, output, exc)
+            raise
+        staging.release()
+        if isinstance(exc, Swin2SROpsError) and "same command" not in str(exc):
+            told = "What was restored is kept: the same command goes on where it was."
+            raise type(exc)(f"{exc} {told}") from exc
+        raise
+
+
+def _remove(sink: ImageSink, output: str, exc: BaseException) -> None:
+    try:
+        sink.abort()
+    except OSError as left:
+        exc.add_note(f"What was written of {output!r} could not be removed: {left}")
 
 
 def _teller(progress: Progress | None) -> Progress:
@@ -195,61 +233,86 @@ def _teller(progress: Progress | None) -> Progress:
     return tell
 
 
-@dataclass
-class _Pipeline:
-    """Reads ahead, computes, writes behind: decoding and encoding hide behind the network.
+def _pair(error: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if error is None else (error[0], error[1])
 
-    One reader and one writer thread; at most two blocks wait on either side, so memory does not
-    grow with the image.
-    """
+
+@dataclass
+class _Run:
+    """One image on its way: intensity, tiles, pyramid, metadata; each of them skips what is there."""
 
     job: Job
     sink: ImageSink
-    maps: Sequence[IntensityMap]
     report: RunReport
     tell: Progress
+    executor: Executor
 
-    def run(self) -> None:
-        total = self.job.count
-        self.tell({"kind": "start", "done": 0, "total": total, "pixels": self.report.pixels})
-        with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-            ahead: list[tuple[Piece, Future[NDArray[Any]]]] = []
-            behind: list[Future[None]] = []
-            pieces = self.job.pieces()
-            try:
-                for done in count(1):
-                    wanted = islice(pieces, 2 - len(ahead))
-                    ahead.extend((piece, reader.submit(self.job.source.read, piece.read)) for piece in wanted)
-                    if not ahead:
-                        break
-                    piece, block = ahead.pop(0)
-                    result = self._compute(piece, block.result())
-                    behind.append(writer.submit(self.sink.__setitem__, piece.write, result))
-                    if len(behind) > 1:
-                        behind.pop(0).result()
-                    self._count(piece, done, total)
-                for write in behind:
-                    write.result()
-                if self.report.tiles != total:  # never finish what is not whole
-                    raise TileError(f"Only {self.report.tiles} of {total} tiles were restored.")
-            finally:
-                # After an error nothing more is begun, and what is under way ends before the output is removed.
-                for _, block in ahead:
-                    block.cancel()
-                for write in behind:
-                    write.cancel()
+    def go(self, context: bool) -> None:
+        before = identity(self.job)
+        maps = self._maps()
+        self.report.settings["intensity"] = [m.to_dict() for m in maps]
+        self._tiles(maps, context)
+        self._pyramid()
+        if identity(self.job) != before:
+            raise OutputError(
+                f"The input {self.job.source.uri!r} changed while it was restored: the output would be of two images."
+                " Begin again with restart (--restart)."
+            )
+        self.sink.finish(provenance_of(self.report))
 
-    def _compute(self, piece: Piece, block: NDArray[Any]) -> NDArray[Any]:
-        ends = self.maps[piece.channel if len(self.maps) > 1 else 0]
-        source = self.job.source
-        try:
-            return self.job.restorer.restore_tile(block, self.job.order, piece.tile, [ends], self.job.nodata)
-        except TileError as exc:
-            raise TileError(f"{exc} (image {source.uri!r})") from exc
+    def _maps(self) -> tuple[IntensityMap, ...]:
+        """Decided once: an earlier run's stay."""
+        staging = getattr(self.sink, "staging", None)
+        noted = staging.claim.notes.get("intensity") if staging is not None else None
+        if noted:
+            return tuple(IntensityMap(m["lo"], m["hi"], _pair(m.get("error"))) for m in noted)
+        maps = intensity_maps(self.job, self.tell, each=self.executor.each, mask=self.job.mask)
+        if staging is not None:
+            staging.claim.note(intensity=[m.to_dict() for m in maps])
+        return maps
 
-    def _count(self, piece: Piece, done: int, total: int) -> None:
-        self.report.tiles = done
+    def _tiles(self, maps: tuple[IntensityMap, ...], context: bool) -> None:
+        job, total = self.job, self.job.count
+        work = TileWork(job.source, job.order, job.parts, maps, job.nodata, self.sink, job.mask, context)
+        self.report.resumed = self._count_resumed(work)
+        self.report.tiles = self.report.resumed
+        start = {"done": self.report.resumed, "total": total, "pixels": self.report.pixels}
+        self.tell({"kind": "start", **start, "image": job.source.uri})
+        todo = (piece for piece in job.pieces() if not work.resumed(piece))
+        before = self._skipped()
+        self.executor.tiles(work, todo, self._count)
+        if self.report.tiles != total:  # never finish what is not whole
+            raise TileError(f"Only {self.report.tiles} of {total} tiles were restored.")
+        self.report.skipped = self._skipped() - before
+
+    def _skipped(self) -> int:
+        return sum(part.restorer.skipped for part in self.job.parts if part.restorer is not None)
+
+    def _count_resumed(self, work: TileWork) -> int:
+        staging = getattr(self.sink, "staging", None)
+        if staging is None or not staging.resumed:
+            return 0
+        return sum(work.resumed(piece) for piece in self.job.pieces())
+
+    def _count(self, piece: Piece) -> None:
+        self.report.tiles += 1
         self.report.peak_bytes = max(self.report.peak_bytes, psutil.Process().memory_info().rss)
         rows, columns = piece.tile.shape
-        pixels = rows * columns * self.job.restorer.spec.scale**2 * self.job.order.colours
-        self.tell({"kind": "tile", "done": done, "total": total, "tile": str(piece.tile), "pixels": pixels})
+        planes = self.job.order.colours if piece.bands is None else len(piece.bands)
+        pixels = rows * columns * self.job.plan.spec.scale**2 * planes
+        counts = {"done": self.report.tiles, "total": self.job.count}
+        self.tell({"kind": "tile", **counts, "tile": str(piece.tile), "pixels": pixels})
+
+    def _pyramid(self) -> None:
+        staging: Any = getattr(self.sink, "staging", None)
+        levels = len(staging.layout.shapes) if staging is not None else 1
+        for level in range(1, levels):
+            regions = list(staging.to_fill(level))
+            done = 0
+
+            def count(*_: object) -> None:
+                nonlocal done
+                done += 1
+                self.tell({"kind": "pyramid", "level": level, "done": done, "total": len(regions)})  # noqa: B023
+
+            self.executor.each(partial(staging.fill, level), regions, count)

@@ -13,7 +13,13 @@ from numpy.typing import DTypeLike, NDArray
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.values import IntensityMap, RangeRequest, invalid_pixels
 
-__all__ = ["Statistics", "check_any_valid"]
+__all__ = ["Bins", "Statistics", "check_any_valid"]
+
+#: Per channel, the bins of a first look that a second one looks into.
+Bins = tuple[tuple[int, ...], ...]
+
+#: Values that are counted at a time: what a histogram needs besides stays small.
+_COUNTED = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,12 @@ class Statistics:
     Partial results of the parts of an image merge into that of the whole, in any order, to the
     same numbers: minima, maxima and counts do not round. Percentiles are exact (float64 counts as
     float32): a value's key (`_keys`) has 32 bits that sort as the values do; a first look counts the upper 16, a second
-    look the lower 16 of the two bins found, however far an outlier is.
+    look the lower 16 of the bins found (`bins`), however far an outlier is.
     """
 
     low: NDArray[np.float64]  # (channels,), +inf where no pixel was valid
     high: NDArray[np.float64]  # (channels,), -inf
-    counts: NDArray[np.int64] | None = None  # (channels, 1 or 2, 65536)
+    counts: NDArray[np.int64] | None = None  # (channels, 1 or the bins looked into, 65536)
 
     @classmethod
     def of(
@@ -38,22 +44,39 @@ class Statistics:
         nodata: float | None = None,
         request: RangeRequest | None = None,
         first: Statistics | None = None,
+        *,
+        bins: Bins | None = None,
+        valid: NDArray[np.bool_] | None = None,
     ) -> Statistics:
         """Look at one block.
 
-        ``channel`` is its channel axis, if its channels count apart; ``first`` is the merged first
-        look, for a second one.
+        Parameters
+        ----------
+        block : ndarray
+        channel : int or None
+            Its channel axis, if its channels count apart.
+        nodata : float, optional
+        request : RangeRequest, optional
+            Histograms are counted where it wants percentiles.
+        first : Statistics, optional
+            The merged first look, for a second one.
+        bins : optional
+            Instead of ``first``, what it says: numbers travel lighter than histograms.
+        valid : ndarray of bool, optional
+            Of the block's shape; False where there is no pixel.
         """
-        rows = np.moveaxis(block, channel, 0) if channel is not None else block[None]
+        rows = block[None] if channel is None else np.moveaxis(block, channel, 0)
+        masks = valid if valid is None else valid[None] if channel is None else np.moveaxis(valid, channel, 0)
+        if first is not None and request is not None:
+            bins = first.bins(request)
         low, high, counts = [], [], []
         for i, row in enumerate(rows):
-            invalid = invalid_pixels(row, nodata)
+            invalid = invalid_pixels(row, nodata, None if masks is None else masks[i])
             values = row.ravel() if invalid is None else row[~invalid]
             low.append(float(values.min()) if values.size else np.inf)
             high.append(float(values.max()) if values.size else -np.inf)
             if request is not None and request.kind == "percentile":
-                bins = None if first is None else first._bins(i, request)[0]
-                counts.append(_count(values, bins))
+                counts.append(_count(values, None if bins is None else bins[i]))
         return cls(np.array(low), np.array(high), np.array(counts) if counts else None)
 
     def __add__(self, other: Statistics) -> Statistics:
@@ -66,19 +89,49 @@ class Statistics:
         """The statistics of all parts together."""
         return reduce(Statistics.__add__, parts)
 
+    @property
+    def valid(self) -> int:
+        """How many values a first look has counted."""
+        assert self.counts is not None
+        return int(self.counts[:, 0].sum())
+
+    @property
+    def extremes(self) -> Statistics:
+        """Without the histograms, which are large."""
+        return Statistics(self.low, self.high)
+
+    def row(self, i: int) -> Statistics:
+        """One channel's."""
+        chosen = slice(i, i + 1)
+        return Statistics(self.low[chosen], self.high[chosen], None if self.counts is None else self.counts[chosen])
+
+    def within(self, bins: slice) -> Statistics:
+        """Of a second look, the part that looked into some of the bins."""
+        return Statistics(self.low, self.high, None if self.counts is None else self.counts[:, bins])
+
+    def bins(self, request: RangeRequest) -> Bins:
+        """Per channel, the bin of this first look that holds each of both percentiles."""
+        return tuple(tuple(int(b) for b in self._find(i, request)[0]) for i in range(len(self.low)))
+
     def maps(
         self, request: RangeRequest, dtype: DTypeLike, first: Statistics | None = None
     ) -> tuple[IntensityMap, ...]:
         """The intensity map of each channel; a channel without a valid pixel gets one that is never used."""
-        return tuple(self._map(i, request, np.dtype(dtype), first) for i in range(len(self.low)))
+        if request.kind == "percentile":
+            found = self.percentiles(request, dtype, first)
+            return tuple(self._map(i, request, *pair) for i, pair in enumerate(found.tolist()))
+        ends = zip(self.low.tolist(), self.high.tolist(), strict=True)
+        return tuple(IntensityMap(lo, hi) if lo <= hi else IntensityMap(0.0, 1.0) for lo, hi in ends)
 
-    def _map(self, row: int, request: RangeRequest, dtype: np.dtype[Any], first: Statistics | None) -> IntensityMap:
+    def _map(self, row: int, request: RangeRequest, a: float, b: float) -> IntensityMap:
         lo, hi = float(self.low[row]), float(self.high[row])
         if lo > hi:
             return IntensityMap(0.0, 1.0)
-        if request.kind != "percentile":
-            return IntensityMap(lo, hi)
-        a, b = self._percentiles(row, request, dtype, first)
+        if not np.isfinite([a, b]).all():
+            raise RequestError(
+                f"The percentiles p{request.low:g} and p{request.high:g} lie beyond what float32 holds (the image goes "
+                f"from {lo:g} to {hi:g}): give two values, or mark such pixels as nodata."
+            )
         if a == b and lo < hi:
             raise RequestError(
                 f"The percentiles p{request.low:g} and p{request.high:g} are both {a:g}, while the image goes from "
@@ -86,21 +139,32 @@ class Statistics:
             )
         return IntensityMap(a, b)
 
-    def _percentiles(
+    def percentiles(
+        self, request: RangeRequest, dtype: DTypeLike, first: Statistics | None = None
+    ) -> NDArray[np.float64]:
+        """``(channels, 2)`` values at the two ranks, as ``numpy.percentile(method="lower")`` gives them.
+
+        NaN for a channel without a valid pixel.
+        """
+        empty = (self.low > self.high).tolist()
+        nothing = (np.nan, np.nan)
+        rows = range(len(self.low))
+        return np.array([nothing if empty[i] else self._ranked(i, request, np.dtype(dtype), first) for i in rows])
+
+    def _ranked(
         self, row: int, request: RangeRequest, dtype: np.dtype[Any], first: Statistics | None
     ) -> tuple[float, float]:
-        """Values at the two ranks, as ``numpy.percentile(method="lower")`` gives them."""
         if first is None:
-            bins, _ = self._bins(row, request)
+            bins, _ = self._find(row, request)
             return _values(bins << 16, dtype)
-        bins, ranks = first._bins(row, request)
+        bins, ranks = first._find(row, request)
         assert self.counts is not None
         fine = [
             int(np.searchsorted(np.cumsum(c), r, side="right")) for c, r in zip(self.counts[row], ranks, strict=True)
         ]
         return _values((bins.astype(np.uint32) << 16) | np.array(fine, np.uint32), dtype)
 
-    def _bins(self, row: int, request: RangeRequest) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _find(self, row: int, request: RangeRequest) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For both percentiles, the bin of the first look that holds it, and its rank inside that bin."""
         assert self.counts is not None
         total = np.cumsum(self.counts[row, 0])
@@ -113,7 +177,7 @@ def check_any_valid(looks: Sequence[Statistics]) -> None:
     """Refuse an image in which no channel has a valid pixel."""
     if all((part.low > part.high).all() for part in looks):
         raise RequestError(
-            "The image has no valid pixel to take its range from (all are NaN, infinite or nodata); "
+            "The image has no valid pixel to take its range from (all are NaN, infinite, nodata or masked); "
             "there is nothing to restore."
         )
 
@@ -122,7 +186,8 @@ def _keys(values: NDArray[Any]) -> NDArray[np.uint32]:
     """32 bits per value that sort as the values do: 8 and 16-bit integers in the upper half, floats as float32."""
     if values.dtype.kind != "f":
         return (values.astype(np.int32) - int(np.iinfo(values.dtype).min)).astype(np.uint32) << np.uint32(16)
-    bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # + 0: -0 and 0 are one value
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, which sorts as it must
+        bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # + 0: -0 and 0 are one value
     negative = bits >> 31 != 0
     return np.where(negative, ~bits, bits | np.uint32(0x80000000)).astype(np.uint32)
 
@@ -138,10 +203,12 @@ def _values(found: NDArray[np.int64], dtype: np.dtype[Any]) -> tuple[float, floa
     return float(low_value), float(high_value)
 
 
-def _count(values: NDArray[Any], bins: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Histogram of the keys' upper halves ``(1, 65536)``, or of the lower halves within two bins ``(2, 65536)``."""
-    keys = _keys(values)
-    upper = keys >> 16
-    if bins is None:
-        return np.bincount(upper, minlength=65536)[None]
-    return np.stack([np.bincount(keys[upper == b] & 0xFFFF, minlength=65536) for b in bins])
+def _count(values: NDArray[Any], bins: Sequence[int] | None) -> NDArray[np.int64]:
+    """Histogram of the keys' upper halves ``(1, 65536)``, or of the lower halves within bins ``(bins, 65536)``."""
+    counts = np.zeros((1 if bins is None else len(bins), 65536), np.int64)
+    for start in range(0, values.size, _COUNTED):
+        keys = _keys(values[start : start + _COUNTED])
+        upper = keys >> 16
+        chosen = [upper] if bins is None else [keys[upper == b] & 0xFFFF for b in bins]
+        counts += np.stack([np.bincount(found, minlength=65536) for found in chosen])
+    return counts

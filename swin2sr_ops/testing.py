@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource, Region
+from swin2sr_ops.io.claim import RunKey
 from swin2sr_ops.plugins import open_source
 
 __all__ = ["SinkContract", "SourceContract", "pieces", "whole"]
@@ -228,6 +229,37 @@ class SinkContract:
         self.fill(sink)
         sink.finish({})
         assert_array_equal(self.in_written_order(self.reopen(sink.uri)), self.pixels)
+
+    def begun(self, create: Callable[..., ImageSink], fingerprint: str = "abc") -> Any:
+        """A sink that can be gone on with; skips where the format has none."""
+        sink: Any = create(self.info, run=RunKey(fingerprint, {"halo": fingerprint}))
+        if not hasattr(sink, "has"):
+            sink.abort()
+            pytest.skip("the format cannot be gone on with")
+        return sink
+
+    def test_goes_on_where_it_was(self, create: Callable[..., ImageSink]) -> None:
+        sink = self.begun(create)
+        regions = list(pieces(self.shape, sink.write_unit))
+        for region in regions[::2]:
+            sink[region] = self.pixels[region]
+        sink.staging.release()
+        sink = self.begun(create)
+        assert [sink.has(region) for region in regions] == [i % 2 == 0 for i in range(len(regions))]
+        for region in regions[1::2]:
+            sink[region] = self.pixels[region]
+        sink.finish({})
+        assert_array_equal(self.in_written_order(self.reopen(sink.uri)), self.pixels)
+
+    def test_refuses_what_another_run_has_begun(self, create: Callable[..., ImageSink]) -> None:
+        sink = self.begun(create)
+        with pytest.raises(OutputError, match="Another run"):
+            self.begun(create)
+        self.fill(sink)
+        sink.staging.release()
+        with pytest.raises(OutputError, match="halo was"):
+            self.begun(create, "other")
+        assert self.begun(create).has(next(pieces(self.shape, sink.write_unit)))
 
     def test_refuses_to_overwrite(self, create: Callable[..., ImageSink]) -> None:
         sink = create(self.info)

@@ -9,7 +9,7 @@ network, so that nothing rings, and come back where they were.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "IntensityMap",
     "RangeRequest",
     "check_dtype",
+    "computed_in",
     "fill_invalid",
     "invalid_pixels",
     "range_limits",
@@ -34,15 +35,53 @@ FILL_REACH = 8
 _SUPPORTED = ("uint8", "uint16", "int8", "int16", "float16", "float32", "float64")
 
 
+#: Why a kind of number is refused, and what to give instead.
+_REFUSED = {
+    "b": "there is nothing between true and false to restore. Enlarge a mask or labels by nearest neighbour; "
+    "a picture of two values can be given as uint8",
+    "c": "a network that looks at brightness knows no phase. Restore the magnitude, or the real and the imaginary part "
+    "apart, as floats",
+    "iu": "float32 arithmetic tells only 24 bits of a whole number apart. Give uint16 if the values fit, or a float "
+    "type if their last bits do not matter; labels are enlarged by nearest neighbour",
+    "f": "its digits would be lost. Give float64 or float32",
+}
+
+
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """Return ``dtype`` as NumPy's, or refuse what cannot be restored without loss."""
+    """Return ``dtype`` as NumPy's, or refuse what cannot be restored without loss.
+
+    Raises
+    ------
+    RequestError
+        Truth values, complex numbers, integers beyond 16 bits, and what is no number.
+    """
     found = np.dtype(dtype)
     if found.name not in _SUPPORTED:
+        reasons = [reason for kinds, reason in _REFUSED.items() if found.kind in kinds]
+        why = reasons[0] if reasons else "they are no numbers. Convert them to one of these"
         raise RequestError(
-            f"Pixels of type {found.name} cannot be restored: float32 arithmetic would lose their values or "
-            f"their meaning. Supported are {', '.join(_SUPPORTED)}; convert first."
+            f"Pixels of type {found.name} cannot be restored: {why}. Supported are {', '.join(_SUPPORTED)}."
         )
     return found
+
+
+def computed_in(dtype: DTypeLike, precision: str = "auto") -> str | None:
+    """Say what a reader of the report must know about the arithmetic; None where there is nothing to say.
+
+    Only float64 pixels have more digits than the network is given. The intensity map is applied in
+    float64 all the same: digits are lost of the mapped range, not of the stored values.
+
+    Examples
+    --------
+    >>> computed_in("float64")
+    "float64 pixels are computed in float32: about 7 digits of the intensity range; precision='float64' keeps all."
+    """
+    if np.dtype(dtype).name != "float64" or precision == "float64":
+        return None
+    name, digits = ("bfloat16", "2 to 3") if precision == "bfloat16" else ("float32", "about 7")
+    return (
+        f"float64 pixels are computed in {name}: {digits} digits of the intensity range; precision='float64' keeps all."
+    )
 
 
 def range_limits(dtype: DTypeLike) -> tuple[float, float]:
@@ -56,19 +95,28 @@ def range_limits(dtype: DTypeLike) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class IntensityMap:
-    """Stored value v <-> network value (v - lo) / (hi - lo); ``lo == hi`` maps everything to ``lo``."""
+    """Stored value v <-> network value (v - lo) / (hi - lo); ``lo == hi`` maps everything to ``lo``.
+
+    ``error`` is the standard error of ``lo`` and ``hi`` in stored units, where they are percentiles
+    of a sample; None where they are exact. It changes no pixel.
+    """
 
     lo: float
     hi: float
+    error: tuple[float, float] | None = None
 
     @property
     def width(self) -> float:
         """hi - lo."""
         return self.hi - self.lo
 
-    def to_dict(self) -> dict[str, float]:
-        """JSON-ready."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; ``error`` only where there is one."""
+        told: dict[str, Any] = {"lo": self.lo, "hi": self.hi}
+        return told if self.error is None else told | {"error": list(self.error)}
+
+
+_SAMPLE = ":sample"
 
 
 @dataclass(frozen=True)
@@ -76,20 +124,28 @@ class RangeRequest:
     """What the user asked of the intensity range.
 
     ``kind`` is ``auto``, ``dtype``, ``fixed`` or ``percentile``; ``low`` and ``high`` are values or
-    percentages for the last two.
+    percentages for the last two. ``sample``: percentiles of a sample of the image, with their
+    error, instead of all of it.
     """
 
     kind: str
     low: float = 0.0
     high: float = 0.0
+    sample: bool = False
 
     @classmethod
     def parse(cls, value: str | Sequence[float] | RangeRequest) -> RangeRequest:
-        """Read ``"auto"``, ``"dtype"``, ``(lo, hi)``, ``"lo,hi"`` or percentiles as in ``"p1,p99.8"``."""
+        """Read what a user gives.
+
+        ``"auto"``, ``"dtype"``, ``(lo, hi)``, ``"lo,hi"``, percentiles as in ``"p1,p99.8"``, or
+        percentiles of a sample of a large image: ``"p1,p99.8:sample"``.
+        """
         if isinstance(value, RangeRequest):
             return value
         if isinstance(value, str) and value in ("auto", "dtype"):
             return cls(value)
+        if isinstance(value, str) and value.lower().rstrip().endswith(_SAMPLE):
+            return _sampled(value)
         try:
             parts = [str(p).strip().lower() for p in (value.split(",") if isinstance(value, str) else value)]
             percent = all(p.startswith("p") for p in parts)
@@ -99,7 +155,7 @@ class RangeRequest:
         if not (np.isfinite([low, high]).all() and low < high) or (percent and not 0 <= low < high <= 100):
             raise RequestError(
                 f"range={value!r} is not understood: give 'auto', 'dtype', two rising numbers such as "
-                "0,4095, or two percentiles such as p1,p99.8."
+                "0,4095, two percentiles such as p1,p99.8, or those of a sample: p1,p99.8:sample."
             )
         return cls("percentile" if percent else "fixed", low, high)
 
@@ -122,6 +178,21 @@ class RangeRequest:
         return 2 if self.kind == "percentile" and np.dtype(dtype).kind == "f" else 1
 
 
+def _sampled(value: str) -> RangeRequest:
+    """``"<percentiles>:sample"``; nothing else can be had from a sample."""
+    request = RangeRequest.parse(value.rstrip()[: -len(_SAMPLE)])
+    if request.kind == "percentile" and request.low > 0 and request.high < 100:
+        return replace(request, sample=True)
+    if request.kind in ("dtype", "fixed"):
+        raise RequestError(
+            f"range={value!r} asks for a sample of what needs no look at the pixels: leave out ':sample'."
+        )
+    raise RequestError(
+        f"range={value!r} asks for the smallest and the largest value of a sample: extremes cannot be sampled, the "
+        "pixels that were not looked at may go beyond. Give percentiles inside, such as p0.1,p99.9:sample."
+    )
+
+
 def stored_nodata(nodata: float | None, dtype: DTypeLike) -> Any:
     """``nodata`` as a pixel of ``dtype`` would hold it, or None if no pixel can (or it is NaN, which always counts).
 
@@ -137,23 +208,47 @@ def stored_nodata(nodata: float | None, dtype: DTypeLike) -> Any:
     return np.array(int(nodata), found)[()] if float(nodata).is_integer() and low <= nodata <= high else None
 
 
-def invalid_pixels(block: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
-    """Where ``block`` holds NaN, infinity or nodata; None where it does nowhere."""
+def invalid_pixels(
+    block: NDArray[Any], nodata: float | None, valid: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_] | None:
+    """Where ``block`` holds NaN, infinity or nodata, or a mask says so; None where it does nowhere.
+
+    ``valid`` broadcasts against ``block``: False where there is no pixel, whatever is stored there.
+    """
     invalid = ~np.isfinite(block) if block.dtype.kind == "f" else None
     hole = stored_nodata(nodata, block.dtype)
     if hole is not None:
         same = block == hole
         invalid = same if invalid is None else invalid | same
+    if valid is not None:
+        outside = np.broadcast_to(~valid, block.shape)
+        invalid = outside if invalid is None else invalid | outside
     return invalid if invalid is not None and invalid.any() else None
 
 
-def fill_invalid(plane: NDArray[np.floating[Any]], invalid: NDArray[np.bool_], rest: float) -> NDArray[Any]:
+def fill_invalid(plane: NDArray[Any], invalid: NDArray[np.bool_], rest: float) -> NDArray[Any]:
     """Fill invalid pixels of ``(H, W)`` from their valid neighbours, rim by rim, `FILL_REACH` deep.
 
     Each pass gives the pixels that touch valid ones the mean of their valid 3 x 3 neighbours.
     What is deeper inside gets ``rest``. The result at a pixel depends on its `FILL_REACH`
     surroundings alone.
     """
+    filled = plane.copy()
+    box = _around(invalid)  # valid pixels beyond the rim of the holes fill nothing
+    if box is not None:
+        filled[box] = _fill(plane[box], invalid[box], rest)
+    return filled
+
+
+def _around(invalid: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """The smallest rectangle that holds all invalid pixels and their neighbours."""
+    rows, columns = (np.flatnonzero(invalid.any(axis)) for axis in (1, 0))
+    if not rows.size:
+        return None
+    return slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
+
+
+def _fill(plane: NDArray[Any], invalid: NDArray[np.bool_], rest: float) -> NDArray[Any]:
     values = np.where(invalid, 0, plane).astype(np.float64)
     known = ~invalid
     for _ in range(FILL_REACH):

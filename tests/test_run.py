@@ -38,7 +38,9 @@ def test_file_equals_array(stack: tuple[Path, np.ndarray], gray_model: ModelSpec
     path, image = stack
     expected = swin2sr_ops.restore(image, model=gray_model, axes="CYX").compute()
     for tile in (40, 64, None, (150, 33)):
-        report = swin2sr_ops.restore_image(path, tmp_path / "out.ome.zarr", model=gray_model, tile=tile, overwrite=True)
+        report = swin2sr_ops.restore_image(
+            path, tmp_path / "out.ome.zarr", model=gray_model, tile=tile, restart=True, overwrite=True
+        )
         np.testing.assert_array_equal(zarr.open_group(tmp_path / "out.ome.zarr")["0"][:], expected)
         assert report.pixels == expected.size
         assert report.pixels_per_second > 0
@@ -152,11 +154,11 @@ def test_a_failure_leaves_nothing(
 ) -> None:
     from swin2sr_ops.nets.engine import TileEngine
 
-    run, calls = TileEngine.run, []
+    run, calls, allowed = TileEngine.run, [], [0]
 
     def fail(self: TileEngine, *args: object) -> object:
         calls.append(1)
-        if len(calls) > 2:
+        if len(calls) > allowed[0]:
             raise RuntimeError("a kernel failed")
         return run(self, *args)  # type: ignore[arg-type]
 
@@ -165,14 +167,19 @@ def test_a_failure_leaves_nothing(
     with pytest.raises(swin2sr_ops.TileError, match=r"failed at y=\d+:\d+ x=.*a kernel failed.*stack.ome.tif"):
         swin2sr_ops.restore_image(stack[0], tmp_path / f"o.{suffix}", model=gray_model, tile=50)
     assert left(tmp_path) == before
+    allowed[0] = 9
+    with pytest.raises(swin2sr_ops.TileError, match="the same command goes on"):
+        swin2sr_ops.restore_image(stack[0], tmp_path / f"o.{suffix}", model=gray_model, tile=50)
+    assert left(tmp_path) - before == {f"o.{suffix}.partial"}
 
 
 def test_an_existing_output_stays(stack: tuple[Path, np.ndarray], gray_model: ModelSpec, tmp_path: Path) -> None:
     out = tmp_path / "o.zarr"
     swin2sr_ops.restore_image(stack[0], out, model=gray_model)
     first = read(out)
+    assert swin2sr_ops.restore_image(stack[0], out, model=gray_model).state == "already"
     with pytest.raises(OutputError, match="exists"):
-        swin2sr_ops.restore_image(stack[0], out, model=gray_model)
+        swin2sr_ops.restore_image(stack[0], out, model=gray_model, halo=8)
     with pytest.raises(Swin2SROpsError):
         swin2sr_ops.restore_image(stack[0], out, model=gray_model, overwrite=True, device="cuda:77")
     np.testing.assert_array_equal(read(out), first)

@@ -15,6 +15,7 @@ from swin2sr_ops.values import (
     IntensityMap,
     RangeRequest,
     check_dtype,
+    computed_in,
     fill_invalid,
     invalid_pixels,
     stored_nodata,
@@ -148,3 +149,90 @@ def test_filling_does_not_depend_on_the_cut(seed: int, share: float, top: int, l
     region = (slice(top - r, top + 8 + r), slice(left - r, left + 8 + r))
     part = fill_invalid(plane[region], bad[region], 0.5)
     np.testing.assert_array_equal(part[r:-r, r:-r], whole[top : top + 8, left : left + 8])
+
+
+# --- added with archives: samples, masks, types ------------------------------------------------------
+
+
+def test_samples_are_read() -> None:
+    assert RangeRequest.parse("p1,p99.8:sample") == RangeRequest("percentile", 1, 99.8, sample=True)
+    assert RangeRequest.parse(" P1, P99:Sample ") == RangeRequest("percentile", 1, 99, sample=True)
+    assert RangeRequest.parse("p1,p99.8").sample is False
+    assert RangeRequest.parse("p1,p99:sample").looks("f4") == 2
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ("auto:sample", "extremes cannot be sampled"),
+        ("p0,p99:sample", "extremes cannot be sampled"),
+        ("p1,p100:sample", "extremes cannot be sampled"),
+        ("0,4095:sample", "needs no look at the pixels"),
+        ("dtype:sample", "needs no look at the pixels"),
+        ("p9,p1:sample", "is not understood"),
+        (":sample", "is not understood"),
+        ("p1,p99:sampled", "is not understood"),
+    ],
+)
+def test_what_cannot_be_sampled_gets_a_sentence(bad: str, told: str) -> None:
+    with pytest.raises(RequestError, match=told):
+        RangeRequest.parse(bad)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "advice"),
+    [
+        ("bool", "Enlarge a mask or labels by nearest neighbour"),
+        ("complex64", "real and the imaginary part"),
+        ("complex128", "Restore the magnitude"),
+        ("int32", "Give uint16 if the values fit"),
+        ("uint32", "24 bits of a whole number"),
+        ("int64", "labels are enlarged by nearest neighbour"),
+        ("uint64", "or a float type"),
+        ("S3", "they are no numbers"),
+        ("datetime64[s]", "they are no numbers"),
+        ("longdouble", "Give float64 or float32"),
+    ],
+)
+def test_refused_types_are_told_what_to_do(dtype: str, advice: str) -> None:
+    with pytest.raises(
+        RequestError, match=rf"type {np.dtype(dtype).name.split('[')[0]}.* cannot be restored: .*{advice}"
+    ):
+        check_dtype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "f2", "f4", "f8", ">u2", "<f8"])
+def test_supported_types(dtype: str) -> None:
+    assert check_dtype(dtype) == np.dtype(dtype)
+
+
+def test_float64_is_told_what_it_is_computed_in() -> None:
+    assert "computed in float32" in (computed_in("f8") or "")
+    assert "computed in float32" in (computed_in(">f8", "float32") or "")
+    assert "computed in bfloat16" in (computed_in("f8", "bfloat16") or "")
+    assert computed_in("f8", "float64") is None
+    assert all(computed_in(dtype) is None for dtype in ("u1", "u2", "i2", "f2", "f4"))
+
+
+def test_a_mask_is_invalid() -> None:
+    block = np.arange(6, dtype="u2").reshape(1, 2, 3)
+    valid = np.array([[True, True, False], [True, True, True]])
+    assert invalid_pixels(block, 3, valid).tolist() == [[[False, False, True], [True, False, False]]]  # type: ignore[union-attr]
+    assert invalid_pixels(block, None, np.ones((1, 1, 1), bool)) is None
+    assert invalid_pixels(block, None, np.zeros((1, 1, 1), bool)).all()  # type: ignore[union-attr]
+
+
+@given(integers(0, 999), floats(0, 1), integers(1, 30), integers(1, 30))
+def test_only_the_surroundings_of_holes_are_worked_on(seed: int, share: float, height: int, width: int) -> None:
+    """The same as filling in the midst of a far larger plane of valid pixels."""
+    rng = np.random.default_rng(seed)
+    plane, bad = rng.random((height + 40, width + 40)).astype("f4"), np.zeros((height + 40, width + 40), bool)
+    inner = (slice(20, 20 + height), slice(20, 20 + width))
+    bad[inner] = rng.random((height, width)) < share
+    filled = fill_invalid(plane, bad, 0.5)
+    np.testing.assert_array_equal(filled[~bad], plane[~bad])
+    near = (slice(19, 21 + height), slice(19, 21 + width))
+    np.testing.assert_array_equal(fill_invalid(plane[near], bad[near], 0.5), filled[near])
+    whole = bad.copy()
+    whole[0, 0] = whole[-1, -1] = True  # the box is then the whole plane
+    np.testing.assert_array_equal(fill_invalid(plane, whole, 0.5)[inner], filled[inner])

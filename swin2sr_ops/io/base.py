@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +18,7 @@ __all__ = [
     "ImageSink",
     "ImageSource",
     "Region",
+    "ValidPixels",
     "absolute_uri",
     "check_axes",
     "check_block",
@@ -28,6 +30,8 @@ __all__ = [
 ]
 
 Region = tuple[slice, ...]
+#: Rows and columns of an image -> where it has pixels, bool of that size.
+ValidPixels = Callable[[slice, slice], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,16 @@ class ImageInfo:
             p = self.pixel_size.get(axis, 1.0)
             size[axis] = p / scale
             origin[axis] = self.origin.get(axis, 0.0) - p / 2 * (1 - 1 / scale)
-        return replace(self, shape=shape, pixel_size=size, origin=origin, levels=1)
+        return replace(self, shape=shape, pixel_size=size, origin=origin, levels=1, extra=_scaled(self.extra, scale))
+
+
+def _scaled(extra: dict[str, Any], scale: int) -> dict[str, Any]:
+    """``extra``, where a georeference goes with the pixels."""
+    if "geo" not in extra:
+        return extra
+    from swin2sr_ops.io.geo_metadata import scaled
+
+    return {**extra, "geo": scaled(extra["geo"], scale)}
 
 
 @runtime_checkable
@@ -116,10 +129,14 @@ class ImageSink(Protocol):
 
     ``write_unit`` is, per axis, what one writer must own whole (a chunk, or a shard): regions
     start at its multiples and end there or at the image's end. Until `finish`, nothing at the
-    destination looks finished.
+    destination looks finished. ``parallel``: whether several processes may write.
+
+    A sink that can be gone on with after a kill also has ``has(region)``, ``noted(region)`` and a
+    ``staging``, as those of this package do: see `swin2sr_ops.io.staging`.
     """
 
     uri: str
+    info: ImageInfo
     parallel: bool
     write_unit: tuple[int, ...]
 

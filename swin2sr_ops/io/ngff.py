@@ -18,6 +18,7 @@ __all__ = [
     "Multiscale",
     "axis_letters",
     "image_attributes",
+    "label_attributes",
     "ome_attributes",
     "read_multiscale",
     "stored_axes",
@@ -205,6 +206,25 @@ def image_attributes(
         return {"ome": {"version": version, **ome}}
     ome["multiscales"][0]["version"] = version
     return ome
+
+
+def label_attributes(info: ImageInfo, *, version: str, name: str) -> dict[str, Any]:
+    """Group attributes of the flags that lie beside an image, of its size: a label image of one level."""
+    attributes = image_attributes(info, version=version, levels=1, name=name, ranges=())
+    colors = [
+        {"label-value": 1, "rgba": [255, 200, 0, 96]},
+        {"label-value": 2, "rgba": [255, 0, 0, 160]},
+    ]
+    meaning = [
+        {"label-value": 1, "meaning": "restored from surroundings that contained nodata"},
+        {"label-value": 2, "meaning": "nodata"},
+    ]
+    label = {"colors": colors, "properties": meaning, "source": {"image": "../../"}}
+    if version == "0.5":
+        attributes["ome"]["image-label"] = label
+    else:
+        attributes["image-label"] = {"version": version, **label}
+    return attributes
 
 
 def _axis(letter: str, units: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import warnings
 from collections.abc import Iterator
@@ -22,10 +21,13 @@ from swin2sr_ops.io.base import (
     check_axes,
     check_block,
     check_region,
+    chunk_grid,
     existing_path,
     json_ready,
 )
+from swin2sr_ops.io.claim import RunKey
 from swin2sr_ops.io.destination import Destination, disk_errors
+from swin2sr_ops.io.staging import Layout, Staging
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,6 +38,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm"}
 _MODES = {"1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"}  # what an array can hold without another look
 _LOSSY = {".jpg", ".jpeg", ".jpe", ".webp"}
+_MOST_BYTES = 2 << 30  # of pixels in a PNG, which is encoded in memory
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
@@ -68,8 +71,20 @@ class PictureSource:
     def read(self, region: Region) -> NDArray[Any]:
         """A copy of ``region``."""
         region = check_region(region, self.info.shape)
-        pixels = self._pixels if self._pixels is not None else self._decode()[0]
-        return pixels[region].copy()
+        pixels = self._pixels  # another thread may close the source
+        return (self._decode()[0] if pixels is None else pixels)[region].copy()
+
+    def identity(self) -> dict[str, Any]:
+        """What tells that the file has changed: its size and the time of its last change."""
+        path = existing_path(self.uri)
+        assert path is not None
+        with _naming(self.uri):
+            seen = path.stat()
+        return {"files": [[seen.st_size, seen.st_mtime_ns]]}
+
+    def close(self) -> None:
+        """Let go of the pixels; the next `read` decodes them again."""
+        self._pixels = None
 
     def _decode(self) -> tuple[NDArray[Any], str]:
         path = existing_path(self.uri)
@@ -178,12 +193,13 @@ def create_sink(
     pyramid: bool = True,
     overwrite: bool = False,
     source: str | None = None,
+    run: RunKey | None = None,
     **options: Any,
 ) -> PngSink | None:
     """Start a PNG at ``uri``, or return None where ``uri`` does not end in ``.png``.
 
-    Pixels gather in a file of their own size under ``<uri>.partial``, which replaces one left
-    there by a killed run. PNG has neither chunks nor levels: ``chunks`` and ``pyramid`` mean nothing.
+    Pixels gather in a Zarr array in ``<uri>.partial``, where a killed run is gone on with. PNG has
+    no levels: ``pyramid`` means nothing.
 
     Raises
     ------
@@ -206,65 +222,53 @@ def create_sink(
             f"PNG holds uint8 or uint16 with the axes YX or YXS, not {info.dtype} {info.axes} {info.shape}:"
             " write .tif or .zarr."
         )
+    if info.nbytes > _MOST_BYTES:
+        raise RequestError(
+            f"A PNG is encoded as a whole, and these pixels of {info.shape} take {info.nbytes / 1e9:.1f} GB, more than"
+            f" {_MOST_BYTES / 1e9:.1f}: write .tif or .zarr."
+        )
     destination = Destination.at(uri, overwrite=overwrite)
     destination.check(source)
-    sink = PngSink(uri, info, destination)
-    sink.start()
-    return sink
+    unit = chunk_grid(info, chunks)
+    layout = Layout(info.axes, info.shape, info.dtype, unit, pyramid=False, codec="lz4")
+    return PngSink(uri, info, unit, Staging.begin(destination, layout, run))
 
 
 @dataclass
 class PngSink:
-    """A PNG that is being written: pixels gather in a memory map, and are encoded at the end."""
+    """A PNG that is being written: pixels gather in a Zarr array, and are encoded at the end."""
 
     uri: str
     info: ImageInfo
-    destination: Destination
+    write_unit: tuple[int, ...]
+    staging: Staging
     parallel: bool = True
 
-    @property
-    def write_unit(self) -> tuple[int, ...]:
-        """Single pixels: a memory map has no chunks."""
-        return (1,) * len(self.info.shape)
-
-    @property
-    def _staging(self) -> Path:
-        return self.destination.partial / "pixels.npy"
-
-    def start(self) -> None:
-        """Create the memory map, full of zeros."""
-        self.destination.start()
-        with disk_errors(self._staging):
-            np.lib.format.open_memmap(self._staging, "w+", self.info.dtype, self.info.shape).flush()
-            _reserve(self._staging)
-
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
-        region = check_block(region, block, self.info, self.write_unit)
-        with disk_errors(self._staging):
-            pixels = np.lib.format.open_memmap(self._staging, "r+")
-            pixels[region] = block
-            pixels.flush()
+        self.staging.write(check_block(region, block, self.info, self.write_unit), block)
+
+    def has(self, region: Region) -> bool:
+        """Whether an earlier run finished ``region``."""
+        return self.staging.has(region)
+
+    def noted(self, region: Region) -> bool:
+        """Whether anybody finished this very region meanwhile."""
+        return self.staging.noted(region)
 
     def finish(self, provenance: dict[str, Any]) -> None:
         """Encode, with ``provenance`` in a text chunk, and give the picture its final name."""
         import imagecodecs
 
-        finished = self._staging.with_name("picture.png")
+        finished = self.staging.destination.partial / "picture.png"
         with disk_errors(finished):
-            encoded = bytes(imagecodecs.png_encode(np.load(self._staging)))
+            encoded = bytes(imagecodecs.png_encode(np.ascontiguousarray(self.staging.level(0)[:])))
             finished.write_bytes(_with_text(encoded, provenance))
-        self.destination.appear(finished)
+        self.staging.destination.appear(finished)
+        self.staging.release()
 
     def abort(self) -> None:
         """Remove what was written."""
-        self.destination.discard()
-
-
-def _reserve(path: Path) -> None:
-    """Take the disk space of a sparse file now: a full disk is no error later, but kills the process."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        self.staging.discard()
 
 
 def _with_text(png: bytes, provenance: dict[str, Any]) -> bytes:

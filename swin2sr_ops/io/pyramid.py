@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.io.base import Region
 
-__all__ = ["RegionArray", "fill_level", "halve", "level_shapes", "regions"]
+__all__ = ["RegionArray", "fill_region", "halve", "level_shapes", "regions"]
 
 _SMALLEST = 512  # a level that fits a viewer's canvas needs no smaller one
 
@@ -39,23 +39,20 @@ def regions(shape: tuple[int, ...], unit: tuple[int, ...]) -> Iterator[Region]:
         yield tuple(slice(i, min(i + step, n)) for i, step, n in zip(corner, unit, shape, strict=True))
 
 
-def fill_level(
+def fill_region(
     fine: RegionArray,
-    coarse: RegionArray,
+    region: Region,
     *,
     fine_shape: tuple[int, ...],
     axes: str,
-    unit: tuple[int, ...],
     nodata: float | None = None,
-) -> None:
-    """Write the level after ``fine`` into ``coarse``, one write ``unit`` of it at a time."""
-    shape = tuple(-(-n // 2) if a in "YX" else n for n, a in zip(fine_shape, axes, strict=True))
-    for region in regions(shape, unit):
-        wide = tuple(
-            slice(2 * part.start, min(2 * part.stop, n)) if a in "YX" else part
-            for part, n, a in zip(region, fine_shape, axes, strict=True)
-        )
-        coarse[region] = halve(np.asarray(fine[wide]), axes, nodata=nodata)
+) -> NDArray[Any]:
+    """The pixels of ``region`` in the level after ``fine``."""
+    wide = tuple(
+        slice(2 * part.start, min(2 * part.stop, n)) if a in "YX" else part
+        for part, n, a in zip(region, fine_shape, axes, strict=True)
+    )
+    return halve(np.asarray(fine[wide]), axes, nodata=nodata)
 
 
 def halve(block: NDArray[Any], axes: str, *, nodata: float | None = None) -> NDArray[Any]:

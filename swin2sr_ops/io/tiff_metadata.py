@@ -129,7 +129,7 @@ def _add_position(place: Place, axis: str, planes: list[dict[str, Any]]) -> None
     position, unit = positions.pop()
     value = _number(position)
     # Without a unit a position counts in a "reference frame": microns only if a unit says so.
-    if value is not None and _unit_name(unit) == place.units.get(axis) and unit is not None:
+    if value is not None and _unit_name(unit) == place.units.get(axis, "") and unit not in (None, "reference frame"):
         place.origin[axis] = value
 
 

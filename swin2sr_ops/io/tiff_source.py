@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
+import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import product
-from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,11 @@ from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import ImageInfo, Region, absolute_uri, check_axes, check_region, existing_path
 from swin2sr_ops.io.tiff_damage import check_whole
 from swin2sr_ops.io.tiff_metadata import channels_of, nodata_of, place_of
+from swin2sr_ops.io.tiff_ome import carried_ome
+from swin2sr_ops.io.tiff_raw import RawPlanes, raw_planes
+from swin2sr_ops.io.tiff_strips import Strips
 
-__all__ = ["RawPlanes", "TiffSource", "open_source"]
+__all__ = ["TiffSource", "open_source"]
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SUFFIXES = {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".lsm", ".qptiff", ".scn"}
@@ -31,7 +34,7 @@ _DAMAGE = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError, RuntimeError,
     ImportError, AssertionError, SyntaxError, struct.error, zlib.error,
 )  # fmt: skip
-_TRAVELLING_PLANES = 64
+_TRAVELLING = 64  # planes, files or names that are worth a place in every copy of a source
 _RAW_CHUNK = 512  # raw pixels have no chunks: what is handy to read, for those who plan by them
 
 # PhotometricInterpretation
@@ -41,81 +44,112 @@ _MOSAIC = 32803
 _YCBCR_CODECS = {7, 33007, 34892, 33003, 33004, 33005, 34712, 50001}  # these decode to RGB by themselves
 
 
-@dataclass(frozen=True)
-class RawPlanes:
-    """Pixels that lie in the file as they are in memory, but for byte order: read without decoding.
-
-    Attributes
-    ----------
-    files, offsets
-        Per plane, the file and the first byte.
-    shape : tuple of int
-        Of one plane; the image's leading axes count the planes.
-    dtype : str
-        With byte order.
-    """
-
-    files: tuple[str, ...]
-    offsets: tuple[int, ...]
-    shape: tuple[int, ...]
-    dtype: str
-
-    def read(self, region: Region, image_shape: tuple[int, ...]) -> NDArray[Any]:
-        """Copy ``region`` of an image of ``image_shape`` out of the file.
-
-        The map lives only as long as the copy takes: kept, its pages would count as memory in use.
-        """
-        leading = len(image_shape) - len(self.shape)
-        counts, inner = image_shape[:leading], region[leading:]
-        out = np.empty([r.stop - r.start for r in region], np.dtype(self.dtype).newbyteorder("="))
-        for where in product(*(range(r.start, r.stop) for r in region[:leading])):
-            plane = int(np.ravel_multi_index(where, counts)) if where else 0
-            pixels = np.memmap(self.files[plane], self.dtype, "r", self.offsets[plane], self.shape)
-            out[tuple(i - r.start for i, r in zip(where, region[:leading], strict=True))] = pixels[inner]
-        return out
-
-
 @dataclass
 class TiffSource:
-    """One series of a TIFF at one level; pickles as its address, and opens again where it lands."""
+    """One series of a TIFF at one level; pickles as its address, and opens again where it lands.
+
+    ``info.extra`` holds, where the file has them: ``series`` (``count`` and ``names`` of its
+    images), ``ome`` (see `tiff_ome.carried_ome`), ``bits_per_sample``, ``photometric``.
+    """
 
     uri: str
     series: int
     level: int
     info: ImageInfo
     _raw: RawPlanes | None = field(default=None, repr=False)
-    _array: Any = field(default=None, repr=False, compare=False)
-    _opened_by: int = field(default=0, repr=False, compare=False)
+    _files: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
+    _opened: _Opened | None = field(default=None, repr=False, compare=False)
+    _lock: Any = field(default_factory=Lock, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         # A long list of offsets is found again in less time than a task graph full of copies costs.
-        raw = self._raw if self._raw is not None and len(self._raw.offsets) <= _TRAVELLING_PLANES else None
-        return {**self.__dict__, "uri": absolute_uri(self.uri), "_array": None, "_raw": raw}
+        raw = self._raw if self._raw is not None and len(self._raw.offsets) <= _TRAVELLING else None
+        files = self._files if self._files is not None and len(self._files) <= _TRAVELLING else None
+        state = {**self.__dict__, "uri": absolute_uri(self.uri), "_opened": None, "_raw": raw, "_files": files}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock())
 
     def read(self, region: Region) -> NDArray[Any]:
         """Decode the strips or tiles that ``region`` touches, in native byte order."""
         region = check_region(region, self.info.shape)
         with _naming(self.uri):
-            # A forked worker shares its parent's file position: it must open the file for itself.
-            if self._raw is None and (self._array is None or self._opened_by != os.getpid()):
-                self._connect()
-            if self._raw is not None:
+            opened = None if self._raw is not None else self._open()
+            if opened is None:
+                assert self._raw is not None
                 return self._raw.read(region, self.info.shape)
-            return np.ascontiguousarray(self._array[region], dtype=self.info.dtype)
+            pixels = opened.array[region] if opened.strips is None else opened.strips.read(region)
+            return np.ascontiguousarray(pixels, dtype=self.info.dtype)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells that the image has changed: sizes and times of all files it lies in, JSON-ready, without paths."""
+        with _naming(self.uri):
+            if self._files is None:
+                import tifffile
+
+                with tifffile.TiffFile(_path(self.uri)) as tiff:
+                    self._files = _files(tiff, tiff.series[self.series])
+            seen = [os.stat(name) for name in [str(_path(self.uri)), *self._files]]
+        files = [[s.st_size, s.st_mtime_ns] for s in seen]
+        return {"files": files, "series": self.series, "level": self.level}
+
+    def close(self) -> None:
+        """Close the file and forget what was decoded; the next `read` opens it again."""
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
+            if opened.strips is not None:
+                opened.strips.drop()
+
+    def _open(self) -> _Opened | None:
+        """The open file; None where the pixels are raw and need none."""
+        opened = self._opened
+        # A forked worker shares its parent's file position: it must open the file for itself.
+        if opened is not None and opened.process == os.getpid():
+            return opened
+        with self._lock:
+            if self._raw is None and (self._opened is None or self._opened.process != os.getpid()):
+                self._connect()
+            return self._opened if self._raw is None else None
 
     def _connect(self) -> None:
         import tifffile
         import zarr
 
-        tiff = tifffile.TiffFile(_path(self.uri))
-        series = tiff.series[self.series]
-        check_whole(self.uri, tiff, series.levels[self.level])
-        self._raw = _raw_planes(series.levels[self.level], self.info.shape)
-        if self._raw is not None:
+        path = _path(self.uri)
+        tiff = tifffile.TiffFile(path)
+        try:
+            series = tiff.series[self.series]
+            check_whole(self.uri, tiff, series.levels[self.level])
+            self._raw = raw_planes(series.levels[self.level], self.info.shape)
+            if self._raw is not None:
+                tiff.close()
+                return
+            array = zarr.open_array(series.aszarr(level=self.level), mode="r")
+            seen = os.stat(path)
+            image = (str(path.absolute()), self.series, self.level, seen.st_size, seen.st_mtime_ns)
+            self._opened = _Opened(tiff, array, Strips.of(array, self.info.axes, image), os.getpid())
+            weakref.finalize(self, self._opened.close).atexit = False  # for sources that nobody closes
+        except BaseException:
             tiff.close()
-            return
-        self._array = zarr.open_array(series.aszarr(level=self.level), mode="r")
-        self._opened_by = os.getpid()
+            raise
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file that is open, in the process that opened it."""
+
+    tiff: Any
+    array: Any
+    strips: Strips | None
+    process: int
+
+    def close(self) -> None:
+        self.array.store.close()
+        self.tiff.close()
 
 
 def open_source(
@@ -200,7 +234,7 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int) -> Tif
             f"{uri!r} has the shape {shape} and dtype {chosen.dtype}: an image has 2 to {_MAX_NDIM} axes."
         )
     letters = _letters(chosen.axes, shape, page) if axes is None else check_axes(axes, len(shape))
-    raw = _raw_planes(chosen, shape)
+    raw = raw_planes(chosen, shape)
     info = ImageInfo(
         shape=shape,
         axes=letters,
@@ -211,9 +245,19 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int) -> Tif
         name=Path(uri).name.rsplit(".", 1)[0].removesuffix(".ome"),
         format=_format(tiff),
         levels=len(levels),
-        extra=_extra(page),
+        extra=_extra(tiff, page, series),
     )
-    return TiffSource(uri, series, level, _placed(info, tiff, levels, level, series), raw)
+    files = _files(tiff, tiff.series[series])
+    return TiffSource(uri, series, level, _placed(info, tiff, levels, level, series), raw, files)
+
+
+def _files(tiff: Any, series: Any) -> tuple[str, ...]:
+    """The files beside the one that was named, in the order of their planes."""
+    if not series.is_multifile:
+        return ()
+    names = dict.fromkeys(str(page.parent.filehandle.path) for page in series.pages if page is not None)
+    names.pop(str(tiff.filehandle.path), None)
+    return tuple(names)
 
 
 def _placed(info: ImageInfo, tiff: Any, levels: Sequence[Any], level: int, series: int) -> ImageInfo:
@@ -230,8 +274,14 @@ def _placed(info: ImageInfo, tiff: Any, levels: Sequence[Any], level: int, serie
     )
 
 
-def _extra(page: Any) -> dict[str, Any]:
+def _extra(tiff: Any, page: Any, series: int) -> dict[str, Any]:
     extra: dict[str, Any] = {}
+    if len(tiff.series) > 1:
+        names = [str(s.name) for s in tiff.series[:_TRAVELLING]]
+        extra["series"] = {"count": len(tiff.series), "names": names}
+    ome = carried_ome(tiff.ome_metadata, series) if tiff.is_ome else {}
+    if ome:
+        extra["ome"] = ome
     if page.photometric == _MINISWHITE:
         extra["photometric"] = "miniswhite"
     bits = page.bitspersample
@@ -276,26 +326,6 @@ def _letters(given: str, shape: Sequence[int], page: Any) -> str:
             free = [a for a in "TZC" if a not in letters]
             letters[i] = free[0] if free else letter
     return "".join(letters)
-
-
-def _raw_planes(series: Any, shape: tuple[int, ...]) -> RawPlanes | None:
-    """The series as raw pixels, where it is stored so."""
-    page = series.keyframe
-    if not page.is_final or not page.parent.filehandle.is_file:
-        return None
-    dtype = np.dtype(series.dtype).newbyteorder(page.parent.byteorder)
-    first = page.parent.filehandle.path
-    if series.dataoffset:
-        return RawPlanes((first,), (series.dataoffset,), shape, dtype.str)
-    plane = tuple(n for n in page.shape)
-    leading = len(shape) - len(plane)
-    if leading < 0 or shape[leading:] != plane or prod(shape[:leading]) != len(series.pages):
-        return None
-    pages = list(series.pages)
-    if not all(p.is_final and len(p.dataoffsets) and p.dataoffsets[0] for p in pages):  # 0: never written
-        return None
-    files = tuple(p.parent.filehandle.path for p in pages)
-    return RawPlanes(files, tuple(int(p.dataoffsets[0]) for p in pages), plane, dtype.str)
 
 
 def _chunks(axes: str, shape: tuple[int, ...], decoded: tuple[int, ...] | None) -> tuple[int, ...]:

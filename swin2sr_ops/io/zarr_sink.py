@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,14 +12,19 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.io.base import ImageInfo, Region, check_block, chunk_grid, json_ready
+from swin2sr_ops.io.claim import RunKey
 from swin2sr_ops.io.destination import Destination, disk_errors
-from swin2sr_ops.io.ngff import image_attributes, stored_axes
-from swin2sr_ops.io.pyramid import fill_level, level_shapes, regions
+from swin2sr_ops.io.labels import carry_labels, list_labels
+from swin2sr_ops.io.ngff import image_attributes, label_attributes, stored_axes
+from swin2sr_ops.io.pyramid import regions
+from swin2sr_ops.io.staging import Layout, Staging
 
-__all__ = ["ZarrSink", "create_sink"]
+__all__ = ["CONTEXT", "ZarrSink", "create_sink"]
 
 _FORMATS = {"0.4": 2, "0.5": 3}
 _T = TypeVar("_T")
+#: Where the flags lie that say what nodata has touched: a label image.
+CONTEXT = "labels/nodata_context"
 
 
 def create_sink(
@@ -31,40 +37,53 @@ def create_sink(
     pyramid: bool = True,
     overwrite: bool = False,
     source: str | None = None,
+    context: bool = False,
+    labels: tuple[str, str, int] | None = None,
+    anywhere: bool = False,
+    run: RunKey | None = None,
 ) -> ZarrSink | None:
     """Start an OME-Zarr image at ``uri``, or return None where ``uri`` does not end in ``.zarr``.
 
-    It grows in ``<uri>.partial``; one left there by a killed run is replaced, nothing can go on
-    with it yet.
+    On a file system it grows in ``<uri>.partial``. What a killed run has left is gone on with by
+    the same run.
 
     Parameters
     ----------
     uri : str
-        A path ending in ``.zarr``; its folder must exist.
+        A path ending in ``.zarr``, whose folder must exist, or a URL that fsspec writes to.
     info : ImageInfo
         The image to write, not the one it was made from: see `ImageInfo.scaled`.
     chunks, shards : tuple of int, optional
-        Per axis, in the order of ``info.axes``; two numbers for ``chunks`` are those of Y and X.
+        Per axis, in the order of ``info.axes``; two numbers are those of Y and X.
         Chunks are 512 x 512 pixels of one plane (512 KB of uint16: few files, little read in
         vain), and there are no shards, unless given. Shards, of several chunks each, need
         ``ngff="0.5"``.
     ngff : {"0.5", "0.4"}
         Version of the metadata, and with it of Zarr: v3 or v2.
     pyramid : bool
-        Whether `ZarrSink.finish` adds levels of half the size, down to 512 pixels.
+        Whether levels of half the size are added, down to 512 pixels.
     overwrite : bool
         Whether what is at ``uri`` is replaced once the new image is finished.
     source : str, optional
         The input, which the output may not overlap.
+    context : bool
+        Whether flags are written beside the image that say where nodata was near.
+    labels : (str, str, int), optional
+        Store and path of an image group whose labels are carried, and how many times they are enlarged.
+    anywhere : bool
+        Whether ``uri`` may end as it likes: an image inside a larger archive does.
+    run : RunKey, optional
+        What this run is known by; without it, nothing can be gone on with.
 
     Raises
     ------
     OutputError
-        Something is there, the folder is missing, the output overlaps the input, or the disk fails.
+        Something is there, the folder is missing, the output overlaps the input, another run is at
+        work there, or the disk fails.
     RequestError
         The axes do not fit NGFF, or the chunks not the image.
     """
-    if not uri.rstrip("/").lower().endswith(".zarr"):
+    if not (anywhere or uri.rstrip("/").lower().endswith(".zarr")):
         return None
     if ngff not in _FORMATS:
         raise RequestError(f"ngff={ngff!r} was given, but OME-Zarr is written as 0.5 or 0.4.")
@@ -73,19 +92,52 @@ def create_sink(
     shards = _shards(info, chunks, shards)
     if shards is not None and ngff == "0.4":
         raise RequestError("Shards were given, but OME-Zarr 0.4 (Zarr v2) has none: use 0.5, or leave them out.")
-    destination = Destination.at(uri, overwrite=overwrite)
+    destination = Destination.at(uri, overwrite=overwrite, remote=True)
     destination.check(source)
-    sink = ZarrSink(uri, info, destination, ngff, chunks, shards, pyramid)
-    sink.start()
-    return sink
+    layout = _layout(info, chunks, shards, ngff, pyramid=pyramid, context=context)
+    staging = Staging.begin(destination, layout, run)
+    return ZarrSink(uri, info, ngff, shards or chunks, staging, labels=labels)
+
+
+def _layout(
+    info: ImageInfo,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None,
+    ngff: str,
+    *,
+    pyramid: bool,
+    context: bool,
+) -> Layout:
+    axes = stored_axes(info.axes)
+    return Layout(
+        axes=axes,
+        shape=_stored(info, info.shape),
+        dtype=info.dtype,
+        chunks=_stored(info, chunks),
+        shards=None if shards is None else _stored(info, shards),
+        pyramid=pyramid,
+        nodata=info.nodata,
+        zarr_format=_FORMATS[ngff],
+        names=tuple(a.lower().replace("s", "c") for a in axes),
+        sides={f"{CONTEXT}/0": "uint8"} if context else {},
+    )
+
+
+def _stored(info: ImageInfo, values: Sequence[_T]) -> tuple[_T, ...]:
+    """``values``, one per axis of the image, in the order of the file."""
+    return tuple(values[info.axes.index(a)] for a in stored_axes(info.axes))
 
 
 def _shards(info: ImageInfo, chunks: tuple[int, ...], shards: tuple[int, ...] | None) -> tuple[int, ...] | None:
     """``shards`` cut to the image, in whole chunks."""
     if shards is None:
         return None
+    if len(shards) == 2 and len(info.shape) != 2:
+        shards = tuple(shards["YX".index(a)] if a in "YX" else 1 for a in info.axes)
     if len(shards) != len(info.shape) or min(shards) < 1:
-        raise RequestError(f"shards={shards} does not fit the axes {info.axes!r}: give a positive number per axis.")
+        raise RequestError(
+            f"shards={shards} does not fit the axes {info.axes!r}: give a positive number per axis, or two for Y and X."
+        )
     cut = tuple(min(s, -(-n // c) * c) for s, c, n in zip(shards, chunks, info.shape, strict=True))
     if any(s % c for s, c in zip(cut, chunks, strict=True)):
         raise RequestError(f"shards={shards} must be whole multiples of chunks={chunks}.")
@@ -102,112 +154,79 @@ class ZarrSink:
 
     uri: str
     info: ImageInfo
-    destination: Destination
     version: str
-    chunks: tuple[int, ...]
-    shards: tuple[int, ...] | None
-    pyramid: bool
+    write_unit: tuple[int, ...]
+    staging: Staging
+    labels: tuple[str, str, int] | None = None
     parallel: bool = True
-    _array: Any = field(default=None, repr=False, compare=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_array": None}
-
-    @property
-    def write_unit(self) -> tuple[int, ...]:
-        """What one writer must own whole: a shard, or a chunk."""
-        return self.shards or self.chunks
-
-    def start(self) -> None:
-        """Create the group and its full-size level, empty."""
-        import zarr
-
-        path = self.destination.start()
-        with disk_errors(path):
-            zarr.create_group(str(path), zarr_format=_FORMATS[self.version])
-            self._create_level(0, self._stored(self.info.shape))
 
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
+        self.write(region, block)
+
+    def write(self, region: Region, block: NDArray[Any], context: NDArray[Any] | None = None) -> None:
+        """Write a region, with its flags where they were asked for."""
         region = check_block(region, block, self.info, self.write_unit)
-        if self._array is None:
-            self._array = self._open_level(0)
-        with disk_errors(self.destination.partial):
-            self._array[self._stored(region)] = block.transpose(self._order)
+        order = [self.info.axes.index(a) for a in stored_axes(self.info.axes)]
+        sides = {} if context is None else {f"{CONTEXT}/0": context.transpose(order)}
+        self.staging.write(_stored(self.info, region), block.transpose(order), sides)
+
+    def has(self, region: Region) -> bool:
+        """Whether an earlier run finished ``region``."""
+        return self.staging.has(_stored(self.info, region))
+
+    def noted(self, region: Region) -> bool:
+        """Whether anybody finished this very region meanwhile."""
+        return self.staging.noted(_stored(self.info, region))
 
     def finish(self, provenance: dict[str, Any]) -> None:
-        """Add the pyramid and the metadata, and give the image its final name."""
-        axes = stored_axes(self.info.axes)
-        with disk_errors(self.destination.partial):
-            shapes = level_shapes(self._stored(self.info.shape), axes)
-            shapes = shapes if self.pyramid else shapes[:1]
-            for k, shape in enumerate(shapes[1:], start=1):
-                self._create_level(k, shape)
-                unit = tuple(min(u, n) for u, n in zip(self._stored(self.write_unit), shape, strict=True))
-                fill_level(
-                    self._open_level(k - 1),
-                    self._open_level(k),
-                    fine_shape=shapes[k - 1],
-                    axes=axes,
-                    unit=unit,
-                    nodata=self.info.nodata,
-                )
-            self._write_attributes(len(shapes), axes, provenance)
-        self.destination.appear(self.destination.partial)
+        """Make what is missing of the pyramid, add the metadata, and give the image its final name."""
+        staging = self.staging
+        for level in range(1, len(staging.layout.shapes)):
+            for region in staging.to_fill(level):
+                staging.fill(level, region)
+        with disk_errors(staging.files.where):
+            self._carry_labels()
+            if staging.layout.sides:
+                self._write_context()
+            self._write_attributes(provenance)
+        staging.destination.appear()
+        staging.release()
 
     def abort(self) -> None:
         """Remove what was written."""
-        self._array = None
-        self.destination.discard()
+        self.staging.discard()
 
-    @property
-    def _order(self) -> tuple[int, ...]:
-        """The source's axes as NGFF orders them."""
-        return tuple(self.info.axes.index(a) for a in stored_axes(self.info.axes))
+    def _group(self, path: str, attributes: Mapping[str, Any]) -> None:
+        """Write the documents of a group; the one that makes it a group last."""
+        files, prefix = self.staging.files, f"{path}/" if path else ""
+        if _FORMATS[self.version] == 3:
+            document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+            files.write(f"{prefix}zarr.json", _json(document))
+            return
+        files.write(f"{prefix}.zattrs", _json(attributes))
+        files.write(f"{prefix}.zgroup", _json({"zarr_format": 2}))
 
-    def _stored(self, values: Sequence[_T]) -> tuple[_T, ...]:
-        return tuple(values[i] for i in self._order)
+    def _write_context(self) -> None:
+        attributes = label_attributes(self.info, version=self.version, name=CONTEXT.rsplit("/", 1)[-1])
+        self._group(CONTEXT, attributes)
+        list_labels(self.staging.files, [CONTEXT.rsplit("/", 1)[-1]], self.version)
 
-    def _create_level(self, level: int, shape: tuple[int, ...]) -> None:
-        import zarr
+    def _carry_labels(self) -> None:
+        if self.labels is not None:
+            uri, group, scale = self.labels
+            carry_labels(uri, self.staging.files, scale=scale, version=self.version, array=group)
 
-        axes = stored_axes(self.info.axes)
-        chunks = tuple(min(c, n) for c, n in zip(self._stored(self.chunks), shape, strict=True))
-        shards = None
-        if self.shards is not None:
-            given = zip(self._stored(self.shards), chunks, shape, strict=True)
-            shards = tuple(min(s, -(-n // c) * c) for s, c, n in given)
-        v3 = _FORMATS[self.version] == 3
-        zarr.create_array(
-            str(self.destination.partial),
-            name=str(level),
-            shape=shape,
-            chunks=chunks,
-            shards=shards,
-            dtype=self.info.dtype,
-            fill_value=0,
-            overwrite=True,  # `finish` may be called again after the disk was full
-            zarr_format=_FORMATS[self.version],
-            compressors=_compressor(self.info.dtype, v3=v3),
-            dimension_names=[a.lower().replace("s", "c") for a in axes] if v3 else None,
-            chunk_key_encoding={"name": "default" if v3 else "v2", "separator": "/"},
-        )
-
-    def _open_level(self, level: int) -> Any:
-        import zarr
-
-        return zarr.open_array(str(self.destination.partial), path=str(level), mode="r+")
-
-    def _write_attributes(self, levels: int, axes: str, provenance: dict[str, Any]) -> None:
-        import zarr
-
-        name = self.info.name or self.destination.path.name.split(".")[0]
-        ranges = self._ranges(levels - 1, axes)
+    def _write_attributes(self, provenance: dict[str, Any]) -> None:
+        layout = self.staging.layout
+        levels = len(layout.shapes)
+        name = self.info.name or self.staging.destination.name.split(".")[0]
+        ranges = self._ranges(levels - 1, layout.axes)
         attributes = image_attributes(self.info, version=self.version, levels=levels, name=name, ranges=ranges)
         own = json_ready(provenance)
         if self.info.nodata is not None:
             own["nodata"] = json_ready(self.info.nodata)
-        group = zarr.open_group(str(self.destination.partial), mode="r+")
-        group.attrs.put({**attributes, "swin2sr_ops": own})
+        carried = {**self.info.extra.get("attributes", {}), **_georeference(self.info.extra.get("geo") or {})}
+        self._group("", {**carried, **attributes, "swin2sr_ops": own})
 
     def _ranges(self, level: int, axes: str) -> list[tuple[float, float]]:
         """Lowest and highest value per channel, from the smallest level; none where no channel is."""
@@ -221,7 +240,7 @@ class ZarrSink:
     def _range(self, level: int, axes: str, channel: int | None) -> tuple[float, float]:
         if "S" in axes and self.info.dtype == np.uint8:
             return 0.0, 255.0  # shown as it is
-        array = self._open_level(level)
+        array = self.staging.level(level)
         shape = tuple(1 if a == "C" and channel is not None else n for a, n in zip(axes, array.shape, strict=True))
         low, high = np.inf, -np.inf
         for region in regions(shape, tuple(min(c, n) for c, n in zip(array.chunks, shape, strict=True))):
@@ -236,9 +255,11 @@ class ZarrSink:
         return (low, high) if low < high else (0.0, 1.0)
 
 
-def _compressor(dtype: np.dtype[Any], *, v3: bool) -> Any:
-    if v3:
-        from zarr.codecs import BloscCodec
+def _georeference(geo: Mapping[str, Any]) -> dict[str, Any]:
+    """What the Zarr conventions ``proj:`` and ``spatial:`` say of a raster: CRS, and affine from corners."""
+    named = {"proj:wkt2": geo.get("crs"), "spatial:transform": geo.get("transform")}
+    return {name: value for name, value in named.items() if value}
 
-        return BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=dtype.itemsize)
-    return {"id": "blosc", "cname": "zstd", "clevel": 3, "shuffle": 1}  # 1: by bytes
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=2).encode()

@@ -164,3 +164,30 @@ def test_provenance_is_a_text_chunk(tmp_path):
 def test_sink_checks_the_destination(tmp_path):
     with pytest.raises(OutputError, match="does not exist"):
         create_sink(str(tmp_path / "no" / "a.png"), info())
+
+
+def test_sink_refuses_what_would_not_fit_in_memory(tmp_path):
+    with pytest.raises(RequestError, match=r"4\.3 GB.* write \.tif or \.zarr"):
+        create_sink(str(tmp_path / "a.png"), info(shape=(65536, 65536)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_identity_changes_with_the_file(tmp_path):
+    source = open_source(saved(tmp_path / "a.png", TestPng.image))
+    before = source.identity()
+    assert json.loads(json.dumps(before)) == before == open_source(source.uri).identity()
+    saved(tmp_path / "a.png", TestPng.image[:20])
+    assert source.identity() != before
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(FormatError, match="no file"):
+        source.identity()
+
+
+def test_a_closed_picture_is_decoded_again():
+    from swin2sr_ops.samples import sample_path
+
+    source = open_source(str(sample_path("sample:photo")))
+    before = source.read(whole(source.info))
+    source.close()
+    assert source._pixels is None
+    assert_array_equal(source.read(whole(source.info)), before)

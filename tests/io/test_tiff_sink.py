@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import ClassVar
 
 import numpy as np
@@ -144,10 +145,35 @@ def test_sizes_without_units_stay_without(tmp_path):
     assert info.units == {}
 
 
-@pytest.mark.parametrize("nodata", [-999.0, 0.5, float("nan")])
+@pytest.mark.parametrize("nodata", [-999.0, 0.5, -3.4028234663852886e38, float("nan"), float("inf"), float("-inf")])
 def test_nodata_comes_back(tmp_path, nodata):
     path = written(tmp_path / "a.tif", np.ones((4, 5), "f4"), "YX", known={"nodata": nodata})
     assert_array_equal(open_source(path).info.nodata, nodata)
+
+
+def test_nodata_is_written_as_gdal_does(tmp_path):
+    values = {-9999.0: "-9999", 0.5: "0.5", float("nan"): "nan", float("-inf"): "-inf", -3.4e38: "-3.4e+38"}
+    for i, (value, text) in enumerate(values.items()):
+        path = written(tmp_path / f"{i}.tif", np.ones((4, 5), "f4"), "YX", known={"nodata": value})
+        with tifffile.TiffFile(path) as tiff:
+            assert tiff.pages[0].tags[42113].value == text
+
+
+def test_memory_does_not_grow_with_the_image(tmp_path):
+    def peak(rows):
+        info = ImageInfo(shape=(rows, 4096), axes="YX", dtype=np.dtype("u1"), chunks=(512, 512))
+        sink = create_sink(str(tmp_path / f"{rows}.tif"), info, pyramid=False)
+        block = RNG.integers(0, 255, (512, 4096)).astype("u1")
+        for y in range(0, rows, 512):
+            sink[slice(y, y + 512), slice(0, 4096)] = block
+        tracemalloc.start()
+        sink.finish({})
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(512)  # what is loaded once
+    assert peak(8192) < 1.5 * peak(2048) + (1 << 20)
 
 
 def test_miniswhite_stays(tmp_path):

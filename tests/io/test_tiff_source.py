@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import os
+import pickle
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from swin2sr_ops.errors import FormatError, RequestError, Swin2SROpsError
-from swin2sr_ops.io.tiff_source import open_source
+from swin2sr_ops.io.tiff_source import TiffSource, open_source
 from swin2sr_ops.testing import SourceContract, whole
 
 RNG = np.random.default_rng(0)
@@ -330,3 +334,97 @@ def test_what_is_no_tiff(tmp_path):
         open_source(str(tmp_path / "a.tif"))
     with pytest.raises(FormatError, match="no file or folder"):
         open_source(str(tmp_path / "no.tif"))
+
+
+def test_series_are_told(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        for name, image in (("cells", GRAY), ("slide label", GRAY[:20])):
+            tiff.write(image, compression="deflate", metadata={"axes": "YX", "Name": name})
+    info = open_source(str(path), series=1).info
+    assert info.shape == (20, 90)
+    assert info.extra["series"] == {"count": 2, "names": ["cells", "slide label"]}
+    assert "series" not in open_source(write(tmp_path / "b.tif", GRAY)).info.extra
+
+
+def many_files(folder, planes=3):
+    """An OME-TIFF of one plane per file, as some microscopes write them."""
+    folder.mkdir(exist_ok=True)
+    names = [folder / f"plane{z}.ome.tif" for z in range(planes)]
+    blocks = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="plane{z}.ome.tif">urn:uuid:{z}</UUID>'
+        "</TiffData>"
+        for z in range(planes)
+    )
+    for z, name in enumerate(names):
+        xml = (
+            '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+            f' UUID="urn:uuid:{z}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16"'
+            f' SizeX="90" SizeY="70" SizeZ="{planes}" SizeC="1" SizeT="1"><Channel ID="Channel:0:0"/>{blocks}</Pixels>'
+            "</Image></OME>"
+        )
+        tifffile.imwrite(name, GRAY + z, description=xml, metadata=None, compression="deflate")
+    return names
+
+
+def test_identity_is_that_of_all_files(tmp_path):
+    names = many_files(tmp_path / "set")
+    source = open_source(str(names[0]))
+    assert source.info.shape == (3, 70, 90)
+    assert_array_equal(source.read(whole(source.info))[2], GRAY + 2)
+    before = source.identity()
+    assert len(before["files"]) == 3
+    assert pickle.loads(pickle.dumps(source)).identity() == before
+    assert str(tmp_path) not in json.dumps(before)
+    os.utime(names[2], ns=(1, 1))
+    assert source.identity() != before
+    source.close()
+
+
+def test_identity_of_sets_that_are_too_long_to_travel(tmp_path, monkeypatch):
+    monkeypatch.setattr("swin2sr_ops.io.tiff_source._TRAVELLING", 1)
+    source = open_source(str(many_files(tmp_path / "set")[0]))
+    twin = pickle.loads(pickle.dumps(source))
+    assert twin._files is None
+    assert twin.identity() == source.identity()
+
+
+def test_identity_tells_series_and_levels_apart(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(GRAY, subifds=1, metadata={"axes": "YX"})
+        tiff.write(GRAY[::2, ::2], subfiletype=1)
+        tiff.write(GRAY[:20], metadata={"axes": "YX"})
+    options = ({}, {"level": 1}, {"series": 1})
+    found = [json.dumps(open_source(str(path), **chosen).identity()) for chosen in options]
+    assert len(set(found)) == 3
+    path.unlink()
+    with pytest.raises(FormatError, match="no file"):
+        TiffSource(str(path), 0, 0, open_source(write(tmp_path / "b.tif", GRAY)).info).identity()
+
+
+@pytest.mark.parametrize("layout", ["raw", "striped", "tiled"])
+def test_closing_and_opening_again(tmp_path, layout):
+    gc.collect()  # what other tests left
+    source = open_source(write(tmp_path / "a.tif", GRAY, **LAYOUTS[layout]))
+    source.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        for _ in range(2):
+            assert_array_equal(source.read(whole(source.info)), GRAY)
+            source.close()
+        source.read(whole(source.info))
+        del source  # one that nobody closes leaves no open file either
+        gc.collect()
+
+
+def test_positions_in_pixels_count_where_sizes_do(tmp_path):
+    def origin(unit):
+        metadata = {
+            "axes": "YX", "PhysicalSizeX": 1.0, "PhysicalSizeXUnit": "pixel",
+            "Plane": {"PositionX": [-0.25], "PositionXUnit": [unit]},
+        }  # fmt: skip
+        return open_source(write(tmp_path / "a.ome.tif", GRAY, metadata=metadata)).info.origin
+
+    assert origin("pixel") == {"X": -0.25}
+    assert origin("reference frame") == origin("µm") == {}

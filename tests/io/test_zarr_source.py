@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+import shutil
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +72,13 @@ def ome(path, *, version="0.5", image=IMAGE, axes="cyx", datasets=None, **multis
     return str(path)
 
 
+def zipped(folder, path, top=""):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+            archive.write(file, f"{top}{file.relative_to(folder).as_posix()}")
+    return str(path)
+
+
 class TestPlainV2(SourceContract):
     @pytest.fixture
     def source(self, tmp_path):
@@ -91,6 +105,20 @@ class TestOme05(TestPlainV2):
     @pytest.fixture
     def source(self, tmp_path):
         return open_source(ome(tmp_path / "a.zarr"))
+
+
+class TestZip(TestPlainV2):
+    @pytest.fixture
+    def source(self, tmp_path):
+        return open_source(zipped(plain(tmp_path / "a.zarr", chunks=(1, 32, 32)), tmp_path / "a.zarr.zip"))
+
+
+class TestUrl(TestPlainV2):
+    @pytest.fixture
+    def source(self, tmp_path):
+        url = f"memory://{tmp_path.name}.zarr"
+        zarr.create_array(url, name="a/b/c", shape=IMAGE.shape, dtype="u2", chunks=(1, 32, 32))[...] = IMAGE
+        return open_source(url, array="a/b/c", axes="ZYX", storage_options={})
 
 
 class TestOme04(TestPlainV2):
@@ -178,6 +206,8 @@ def test_a_plate_says_which_images_it_has(tmp_path):
         plate.create_group(well).attrs["ome"] = {"version": "0.5", "well": {"images": [{"path": "0"}, {"path": "1"}]}}
     ome(tmp_path / "plate.zarr" / "A" / "1" / "0")
     with pytest.raises(FormatError, match=r"plate of 4 images.*'A/1/0'.*plate\.zarr/A/1/0'"):
+        open_source(str(tmp_path / "plate.zarr"))
+    with pytest.raises(FormatError, match=r"`swin2sr-ops restore .*plate\.zarr OUT\.ome\.zarr`"):
         open_source(str(tmp_path / "plate.zarr"))
     with pytest.raises(FormatError, match="well of 2 images"):
         open_source(str(tmp_path / "plate.zarr" / "A" / "1"))
@@ -300,3 +330,155 @@ def test_a_url_without_its_library_or_server(tmp_path):
     with pytest.raises(FormatError, match="cannot be read"):
         open_source("http://127.0.0.1:9/image.zarr")
     assert open_source("http://127.0.0.1:9/image.tif") is None
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_other_attributes_are_carried(tmp_path, version):
+    path = ome(tmp_path / "a.zarr", version=version)
+    group = zarr.open_group(path, mode="r+")
+    group.attrs.update({"_creator": {"name": "x"}, "lab": {"operator": "K."}, "gain": 2.5})
+    group.attrs["swin2sr_ops"] = {"fingerprint": "f", "nodata": 3}
+    info = open_source(path).info
+    assert info.extra == {
+        "attributes": {"lab": {"operator": "K."}, "gain": 2.5},
+        "provenance": {"fingerprint": "f", "nodata": 3},
+    }
+    assert info.nodata == 3.0
+
+
+def test_attributes_of_plain_arrays(tmp_path):
+    attributes = {"_ARRAY_DIMENSIONS": ["band", "y", "x"], "coordinates": "lat lon", "long_name": "height", "b": None}
+    path = plain(tmp_path / "a.zarr", zarr_format=2, attributes=attributes)
+    assert open_source(path).info.extra == {"attributes": {"long_name": "height", "b": None}}
+    assert open_source(plain(tmp_path / "none.zarr")).info.extra == {}
+
+
+def test_a_table_in_the_attributes_stays_behind(tmp_path):
+    attributes = {"first": 1, "table": ["0123456789"] * 10_000, "last": "x" * 1000}
+    extra = open_source(plain(tmp_path / "a.zarr", attributes=attributes)).info.extra
+    assert extra == {"attributes": {"first": 1, "last": "x" * 1000}, "attributes_left_out": ["table"]}
+    json.dumps(extra, allow_nan=False)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(("dtype", "fill", "expected"), [("f4", np.nan, "nan"), ("i2", -9999, -9999), ("u1", 0, None)])
+def test_fill_values(tmp_path, zarr_format, dtype, fill, expected):
+    path = str(tmp_path / "a.zarr")
+    zarr.create_array(path, shape=(4, 5), dtype=dtype, fill_value=fill, zarr_format=zarr_format)
+    source = open_source(path)
+    assert source.info.extra.get("fill_value") == expected
+    assert_array_equal(source.read(whole(source.info)), np.full((4, 5), fill, dtype))
+
+
+def test_zip_files(tmp_path):
+    folder = ome(tmp_path / "a.zarr")
+    for name, top in (("b.zarr.zip", ""), ("c.ozx", ""), ("d.ome.zarr.zip", "a.zarr/")):
+        source = open_source(zipped(folder, tmp_path / name, top))
+        assert (source.info.axes, source.info.levels, source.info.name) == ("CYX", 2, name[0])
+        assert_array_equal(source.read(whole(source.info)), IMAGE)
+    with ThreadPoolExecutor(8) as pool:
+        parts = list(pool.map(lambda c: source.read((slice(c % 3, c % 3 + 1), slice(0, 70), slice(0, 90))), range(60)))
+    assert all((part[0] == IMAGE[c % 3]).all() for c, part in enumerate(parts))
+    (tmp_path / "e.zarr.zip").write_bytes(b"no zip")
+    with pytest.raises(FormatError, match=r"e\.zarr\.zip"):
+        open_source(str(tmp_path / "e.zarr.zip"))
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "notes.txt").write_text("")
+    with pytest.raises(FormatError, match="holds no Zarr"):
+        open_source(zipped(tmp_path / "text", tmp_path / "f.zarr.zip"))
+
+
+def test_a_path_where_nothing_is(tmp_path):
+    path = ome(tmp_path / "a.zarr")
+    with pytest.raises(FormatError, match=r"no group or array 'x/y' in .*a\.zarr"):
+        open_source(path, array="x/y")
+    with pytest.raises(FormatError, match=r"no Zarr at 'memory://nothing\.zarr'"):
+        open_source("memory://nothing.zarr")
+
+
+def test_stale_consolidated_metadata_are_not_believed(tmp_path):
+    path = ome(tmp_path / "a.zarr", version="0.4")
+    zarr.consolidate_metadata(path, zarr_format=2)
+    shutil.rmtree(tmp_path / "a.zarr" / "0")
+    zarr.create_array(path, name="0", shape=(3, 80, 90), dtype="u1", zarr_format=2)
+    zarr.open_group(path, mode="r+", use_consolidated=False).attrs["new"] = 1
+    info = open_source(path).info
+    assert (info.shape, info.dtype, info.extra) == ((3, 80, 90), "u1", {"attributes": {"new": 1}})
+
+
+def changed(path):
+    """Write the same bytes a second later."""
+    later = os.stat(path).st_mtime_ns + 10**9
+    os.utime(path, ns=(later, later))
+
+
+@pytest.mark.parametrize("make", [plain, ome])
+def test_identity_is_that_of_the_content(tmp_path, make):
+    path = make(tmp_path / "a.zarr")
+    first = open_source(path).identity()
+    assert json.loads(json.dumps(first)) == first
+    assert set(first) == {"metadata", "files", "bytes", "listing"}
+    os.rename(path, tmp_path / "moved.zarr")
+    moved = open_source(str(tmp_path / "moved.zarr"))
+    assert moved.identity() == pickle.loads(pickle.dumps(moved)).identity() == first
+    file = next(p for p in sorted((tmp_path / "moved.zarr").rglob("*")) if p.is_file() and p.name != "zarr.json")
+    changed(file)
+    second = moved.identity()
+    assert {key for key in first if first[key] != second[key]} == {"listing"}
+    file.unlink()
+    assert {key for key in first if first[key] != moved.identity()[key]} == {"files", "bytes", "listing"}
+
+
+def test_identity_sees_metadata_but_no_bookkeeping(tmp_path):
+    path = ome(tmp_path / "a.zarr")
+    first = open_source(path).identity()
+    (tmp_path / "a.zarr" / "1" / "c" / "0" / "0" / "0").unlink()  # of another level
+    zarr.open_group(path, mode="r+").create_group("labels")
+    zarr.consolidate_metadata(path)
+    assert open_source(path).identity() == first
+    zarr.open_group(path, mode="r+").attrs["note"] = "x"
+    assert open_source(path).identity()["metadata"] != first["metadata"]
+    assert open_source(path).identity()["listing"] == first["listing"]
+
+
+def test_identity_in_zips_and_behind_urls(tmp_path):
+    folder = ome(tmp_path / "a.zarr")
+    name = zipped(folder, tmp_path / "b.zarr.zip")
+    first = open_source(name).identity()
+    changed(name)
+    assert open_source(name).identity() == first == open_source(zipped(folder, tmp_path / "c.ozx", "x/")).identity()
+    zarr.open_group(folder, mode="r+")["0"][0, 0, 0] = 1
+    assert open_source(zipped(folder, tmp_path / "d.ozx")).identity()["listing"] != first["listing"]
+
+    url = f"memory://identity-{tmp_path.name}.zarr"
+    zarr.create_array(url, name="a", shape=(8, 8), dtype="u1", chunks=(4, 4))[:4] = 1
+    first = open_source(url, array="a").identity()
+    assert (first["files"], open_source(url, array="a").identity()) == (2, first)
+    zarr.open_array(url, path="a", mode="r+")[0, 0] = 2
+    assert open_source(url, array="a").identity()["listing"] != first["listing"]
+
+
+def test_identity_where_nothing_is_listed(tmp_path, monkeypatch):
+    import fsspec.implementations.memory
+
+    url = f"memory://blind-{tmp_path.name}.zarr"
+    zarr.create_array(url, shape=(8, 8), dtype="u1", chunks=(4, 4))
+
+    def refuse(*_, **__):
+        raise NotImplementedError
+
+    monkeypatch.setattr(fsspec.implementations.memory.MemoryFileSystem, "find", refuse)
+    assert set(open_source(url).identity()) == {"metadata"}
+
+
+def test_identity_of_many_chunks_takes_no_time(tmp_path):
+    path = str(tmp_path / "a.zarr")
+    zarr.create_array(path, shape=(4_000, 8), dtype="u1", chunks=(1, 8))
+    for i in range(4_000):
+        folder = tmp_path / "a.zarr" / "c" / str(i)
+        folder.mkdir(parents=True)
+        (folder / "0").touch()
+    source = open_source(path)
+    begun = time.process_time()
+    assert source.identity()["files"] == 4_000
+    assert time.process_time() - begun < 0.5

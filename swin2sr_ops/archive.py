@@ -1,0 +1,244 @@
+"""Many images of one Zarr into one Zarr: plates, series, and trees of groups."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from os import PathLike, fspath
+from typing import Any
+
+from swin2sr_ops.errors import ClusterError, FormatError, RequestError, Swin2SROpsError
+from swin2sr_ops.fingerprint import run_key
+from swin2sr_ops.io.claim import Claim, RunKey, tidy_finished
+from swin2sr_ops.io.collection import Collection, open_collection, write_metadata
+from swin2sr_ops.io.destination import Destination, is_disk_full
+from swin2sr_ops.io.provenance import read_provenance
+from swin2sr_ops.job import Job, prepare
+from swin2sr_ops.pipeline import Executor
+from swin2sr_ops.run import Progress, run
+
+__all__ = ["ArchiveReport", "run_collection"]
+
+
+@dataclass
+class ArchiveReport:
+    """What became of an archive.
+
+    Attributes
+    ----------
+    source, output, model, fingerprint : str
+    kind : str
+        ``plate``, ``well``, ``series`` or ``tree``.
+    state : {"done", "already", "failed"}
+        ``failed``: images are missing, and the archive is kept unfinished.
+    reason : str
+        Which images failed, and why.
+    images, pixels, tiles, resumed : int
+        What was restored; tiles that an earlier run had done.
+    failed : dict
+        Path and reason of each image that was not restored.
+    """
+
+    source: str
+    output: str
+    kind: str
+    model: str = ""
+    state: str = "done"
+    reason: str = ""
+    images: int = 0
+    pixels: int = 0
+    tiles: int = 0
+    resumed: int = 0
+    seconds: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        if self.state == "already":
+            return f"{self.output}: finished already, with the same settings"
+        told = f"{self.output}: {self.kind}, {self.images} images, {self.pixels / 1e6:.2f} megapixels"
+        lines = [f"  failed: {path}: {reason}" for path, reason in self.failed.items()]
+        return "\n".join([f"{told} in {self.seconds:.1f} s, model {self.model}", *lines])
+
+
+def run_collection(
+    src: str | PathLike[str],
+    dst: str | PathLike[str],
+    request: Mapping[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+    allow_missing: bool = False,
+    **output: Any,
+) -> ArchiveReport:
+    """Restore every image of a Zarr into one that is built alike: plate in, plate out.
+
+    Each image is a run of its own, gone on with and left alone when finished as any other. The
+    metadata above the images come last: until then the archive does not look finished.
+
+    Parameters
+    ----------
+    src : str or path
+        A plate, a series, or any tree of groups; local, or a URL.
+    dst : str or path
+        Ends with ``.zarr``.
+    request : mapping
+        Keyword arguments of `swin2sr_ops.job.prepare`, the same for all images.
+    overwrite, restart, progress, executor, output
+        As in `swin2sr_ops.run.run`.
+    allow_missing : bool
+        Finish the archive without the images that cannot be restored. Otherwise it is kept
+        unfinished, and the same command tries them again.
+
+    Raises
+    ------
+    Swin2SROpsError
+        ``src`` is no archive, ``dst`` cannot be written, or what would hit every image. One bad
+        image does not stop the rest: the report names it.
+    """
+    began = time.monotonic()
+    collection = open_collection(fspath(src))
+    if collection is None:
+        raise FormatError(f"{fspath(src)!r} is one image, or no Zarr: it holds no images to restore one by one.")
+    if not fspath(dst).rstrip("/").lower().endswith(".zarr"):
+        raise RequestError(f"{fspath(dst)!r} must end with .zarr: {fspath(src)!r} holds many images.")
+    archive = _Archive(collection, fspath(dst), dict(request or {}), dict(output), progress, executor)
+    report = archive.run(overwrite=overwrite, restart=restart, allow_missing=allow_missing)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+@dataclass
+class _Archive:
+    collection: Collection
+    dst: str
+    request: dict[str, Any]
+    output: dict[str, Any]
+    progress: Progress | None
+    executor: Executor | None
+    scale: int = 1
+    sums: tuple[int, int] = (0, 0)  # output pixels and tiles of all images
+
+    def run(self, *, overwrite: bool, restart: bool, allow_missing: bool) -> ArchiveReport:
+        report = ArchiveReport(self.collection.uri, self.dst, self.collection.kind)
+        report.failed = dict(self.collection.missing)
+        key = self._key(report, restart=restart)
+        report.fingerprint = key.fingerprint
+        found = read_provenance(self.dst)
+        if not restart and found is not None and found.get("fingerprint") == key.fingerprint:
+            tidy_finished(self.dst, key)
+            report.state, report.images = "already", len(self.collection.images)
+            report.pixels, report.tiles = self.sums
+            report.resumed = report.tiles
+            return report
+        destination = Destination.at(self.dst, overwrite=overwrite, remote=True)
+        destination.check(self.collection.uri)
+        claim = Claim(destination)
+        claim.take(key)
+        with _let_go(claim):
+            restored = self._images(claim, report)
+            self._finish(claim, restored, report, allow_missing=allow_missing)
+        return report
+
+    def _key(self, report: ArchiveReport, *, restart: bool) -> RunKey:
+        """Of all images together. One that cannot be opened is not in it: it may be mended meanwhile."""
+        settings: dict[str, Any] = {"images": len(self.collection.images)}
+        digests = {}
+        for path in self.collection.images:
+            try:
+                job = self._prepare(path)
+            except Swin2SROpsError as exc:
+                report.failed[path] = str(exc)
+                continue
+            key = run_key(job, self.output)
+            self.scale = job.plan.spec.scale
+            self.sums = (self.sums[0] + job.pixels, self.sums[1] + job.count)
+            digests[path] = key.fingerprint
+            settings |= {k: v for k, v in key.settings.items() if k not in ("source", "shape", "axes", "dtype")}
+        if not digests:
+            told = next(iter(report.failed.items()), ("", "it holds none"))
+            raise FormatError(f"No image of {self.collection.uri!r} can be restored: {' '.join(told).strip()}")
+        report.model = str(settings["model"])
+        digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+        return RunKey(digest, settings, restart)
+
+    def _prepare(self, path: str) -> Job:
+        return prepare(self.collection.uri, **{**self.request, "array": path})
+
+    def _images(self, claim: Claim, report: ArchiveReport) -> list[str]:
+        restored = []
+        for index, path in enumerate(self.collection.images):
+            if path in report.failed:
+                continue
+            where = {"index": index, "count": len(self.collection.images), "source": path}
+            self._tell({"kind": "image", **where, "output": self.dst})
+            try:
+                self._one(claim, path, report)
+            except Swin2SROpsError as exc:
+                if isinstance(exc, ClusterError) or is_disk_full(exc):
+                    raise  # every further image would meet it
+                report.failed[path] = str(exc)
+            else:
+                restored.append(path)
+            state = "failed" if path in report.failed else "done"
+            told = {"state": state, "reason": report.failed.get(path, ""), "output": self.dst}
+            self._tell({"kind": "image end", **where, **told})
+        return restored
+
+    def _one(self, claim: Claim, path: str, report: ArchiveReport) -> None:
+        place = f"{claim.files.where}/{path}"
+        if claim.destination.path is not None:
+            (claim.destination.partial / path).parent.mkdir(parents=True, exist_ok=True)
+        done = run(
+            self._prepare(path), place, anywhere=True, progress=self.progress, executor=self.executor, **self.output
+        )
+        report.images += 1
+        report.pixels += done.pixels
+        report.tiles += done.tiles
+        report.resumed += done.resumed
+        report.settings = done.settings
+
+    def _finish(self, claim: Claim, restored: list[str], report: ArchiveReport, *, allow_missing: bool) -> None:
+        if report.failed:
+            report.reason = "; ".join(f"{path}: {reason}" for path, reason in report.failed.items())
+        if report.failed and not (allow_missing and restored):
+            report.state = "failed"
+            report.reason += (
+                ". The rest is kept: the same command tries these again, --allow-missing finishes without them"
+            )
+            return
+        own = {"model": report.model, "source": self.collection.uri, "fingerprint": report.fingerprint}
+        missing = {"missing": sorted(report.failed)} if report.failed else {}
+        write_metadata(
+            claim.files,
+            self.collection,
+            restored,
+            scale=self.scale,
+            version=self.output.get("ngff", "0.5"),
+            provenance=own | missing,
+        )
+        claim.destination.appear()
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        if self.progress is not None:
+            self.progress(event)
+
+
+@contextmanager
+def _let_go(claim: Claim) -> Iterator[None]:
+    """Whatever happens, what is there stays, and the lock goes."""
+    try:
+        yield
+    finally:
+        claim.release()

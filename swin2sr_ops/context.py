@@ -1,0 +1,131 @@
+"""Which restored pixels saw a hole: known for each, and the same however the image is cut.
+
+A network looks far around a pixel. Where nodata, NaN or a masked pixel lies within what it looks
+at, it saw a value that was filled in. Such pixels are marked, so that whoever measures can leave
+them out.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.masks import block_valid
+from swin2sr_ops.plan import Halo, Span, Tile, TilePlan
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.tiling import fill_region
+from swin2sr_ops.values import invalid_pixels
+
+__all__ = ["CLEAN", "HOLE", "SAW_HOLE", "context_flags", "plane_flags"]
+
+#: All that the network looked at is as it was stored.
+CLEAN = 0
+#: Something that the network may have looked at was filled.
+SAW_HOLE = 1
+#: There is no pixel here.
+HOLE = 2
+
+
+def context_flags(invalid: NDArray[np.bool_], tile: Tile, spec: ModelSpec, halo: Halo) -> NDArray[np.uint8]:
+    """Mark each restored pixel of a tile with what its surroundings were.
+
+    What a pixel sees is what `Span.of` reads for that pixel alone. This is a matter of its place in
+    the image and on the window grid, not of the tile, so that tiles put together give the flags of
+    the whole image. `CLEAN` is a promise with ``halo="exact"``: the values in the holes cannot have
+    changed such a pixel. With ``halo=N`` it is as true as that halo is: the inner pixels of a tile see
+    further than N, and by no more than what the halo leaves out (`TilePlan.expected_error`).
+
+    Parameters
+    ----------
+    invalid : ndarray of bool
+        ``(rows, columns)`` of the tile's region (`tiling.tile_region`); True where there is no pixel.
+    tile : Tile
+    spec : ModelSpec
+    halo : "exact" or int
+        The tile's own.
+
+    Returns
+    -------
+    ndarray of uint8
+        `CLEAN`, `SAW_HOLE` or `HOLE`, ``rows scale`` x ``columns scale`` as the tile writes them.
+    """
+    spans = tile.y, tile.x
+    regions = [fill_region(span) for span in spans]
+    expected = tuple(hi - lo for lo, hi in regions)
+    if invalid.shape != expected:
+        raise RequestError(f"invalid has the shape {invalid.shape}, the region of tile {tile} has {expected}.")
+    flags = np.zeros(tile.shape, np.uint8)
+    if invalid.any():
+        # Counts of invalid pixels above and left of each corner: any rectangle's count is four of them.
+        corner = np.zeros((expected[0] + 1, expected[1] + 1), np.int32)
+        np.cumsum(invalid, 1, np.int32, corner[1:, 1:])
+        for above, below in pairwise(corner):  # row by row: NumPy sums down each column, slowly
+            np.add(above, below, out=below)
+        (top, bottom), (left, right) = (
+            _seen(span, spec, halo) - first for span, (first, _) in zip(spans, regions, strict=True)
+        )
+        strips = corner[bottom] - corner[top]
+        flags[strips[:, right] != strips[:, left]] = SAW_HOLE
+        inside = tuple(slice(s.start - lo, s.stop - lo) for s, (lo, _) in zip(spans, regions, strict=True))
+        flags[invalid[inside]] = HOLE
+    return flags.repeat(spec.scale, 1).repeat(spec.scale, 0)
+
+
+def plane_flags(
+    block: NDArray[Any],
+    order: AxisOrder,
+    tile: Tile,
+    plan: TilePlan,
+    nodata: float | None = None,
+    valid: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:
+    """`context_flags` of every plane of a block, the parameters being those of `Restorer.restore_tile`.
+
+    Returns
+    -------
+    ndarray of uint8
+        Of the restored block's shape. All colours of a pixel have the same flag: where one is
+        missing there is no whole pixel. Opacity does not count.
+    """
+    seen = block[order.without_alpha]
+    known = None if valid is None else block_valid(valid, block.shape, order)[order.without_alpha]
+    invalid = invalid_pixels(seen, nodata, known)
+    invalid = np.zeros(seen.shape, bool) if invalid is None else invalid
+    planes = invalid.transpose(order.order)
+    kept, opaque, colours = planes.shape[: len(order.planes)], 1, 1
+    if order.colour is not None:
+        opaque, colours = seen.shape[order.colour], block.shape[order.colour]
+    flat = planes.reshape(-1, opaque, *planes.shape[-2:])
+    flags = np.stack([context_flags(np.any(plane, 0), tile, plan.spec, plan.halo) for plane in flat])
+    out = flags[:, None].repeat(colours, 1)
+    colour_axis = () if order.colour is None else (colours,)
+    return out.reshape(*kept, *colour_axis, *out.shape[-2:]).transpose(np.argsort(order.order))
+
+
+def _seen(span: Span, spec: ModelSpec, halo: Halo) -> NDArray[np.int64]:
+    """First and last (exclusive) pixel of the image that the network looks at for each pixel of a span: ``(2, n)``.
+
+    Pixels of the padding mirror pixels that are looked at anyway.
+    """
+    at = np.arange(span.start, span.stop)
+    reach = np.array(_reach(spec, halo), np.int64)[:, at % spec.window]
+    seen: NDArray[np.int64] = np.clip(at // spec.window * spec.window + reach, 0, span.size)
+    return seen
+
+
+@lru_cache(maxsize=64)
+def _reach(spec: ModelSpec, halo: Halo) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What is read for each pixel of a window, counted from the window's first, where no border is near.
+
+    At a border the same is read and cut off there: walking back, cutting at every step or once at
+    the end is the same, since a step never moves an interval inwards.
+    """
+    far = 64 * (sum(spec.depths) + 8) * spec.window
+    reads = [Span.of(far + i, far + i + 1, 2 * far, spec, halo).read for i in range(spec.window)]
+    return tuple(lo - far for lo, _ in reads), tuple(hi - far for _, hi in reads)

@@ -1,0 +1,69 @@
+"""What a run is known by: everything that decides its result, and nothing else.
+
+A half-done output is gone on with only by a run with the same fingerprint, and a finished one is
+left alone by it. Tiles are not in it, where the result does not depend on them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from swin2sr_ops.devices import choose_device, choose_dtype
+from swin2sr_ops.io.base import json_ready
+from swin2sr_ops.io.claim import RunKey
+from swin2sr_ops.io.identity import identity_of
+from swin2sr_ops.job import Job
+
+__all__ = ["identity", "run_key"]
+
+#: Raised when the same settings give other pixels or another layout than before.
+_RESULT_VERSION = 1
+
+
+def run_key(job: Job, output: Mapping[str, Any], *, restart: bool = False) -> RunKey:
+    """The key of ``job`` when it is written with the options ``output``."""
+    settings = settings_of(job)
+    settings |= {f"output {name}": value for name, value in sorted(output.items())}
+    settings = json_ready(settings)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return RunKey(digest, settings, restart)
+
+
+def settings_of(job: Job) -> dict[str, Any]:
+    """All that decides the pixels, flat and JSON-ready."""
+    import torch
+
+    info, restorer = job.source.info, job.restorer
+    models = [part.restorer.spec for part in job.parts if part.restorer is not None]
+    found: dict[str, Any] = {
+        "result version": _RESULT_VERSION,
+        "torch": torch.__version__,
+        "model": ",".join(spec.name for spec in models),
+        "weights": ",".join(spec.sha256 for spec in models),
+        "scale": job.plan.spec.scale,
+        "halo": job.plan.halo,
+        "precision": str(choose_dtype(restorer.precision)).removeprefix("torch."),
+        "device": choose_device(restorer.device).type,
+        "range": asdict(job.request),
+        "nodata": job.nodata,
+        "axes": info.axes,
+        "shape": list(info.shape),
+        "dtype": str(info.dtype),
+        "chunk": list(job.chunk),
+        "source": identity(job),
+    }
+    if job.plan.halo != "exact":
+        found["tile"] = list(job.plan.tile)
+    return found
+
+
+def identity(job: Job) -> dict[str, Any]:
+    """What tells whether the input, or its mask, is still the same."""
+    found = {"image": identity_of(job.source)}
+    if job.mask is not None:
+        found["mask"] = identity_of(job.mask)
+    return found

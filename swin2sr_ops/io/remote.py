@@ -1,0 +1,130 @@
+"""Servers: how they are opened, what is asked again a little later, and what is told at once."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+__all__ = ["StorageError", "opening", "patient", "retrying"]
+
+_T = TypeVar("_T")
+_TRIES = 4
+#: Seconds before the second try; four times as many before each further one.
+PAUSE = 0.2
+#: Answers, not accidents: callers look at them.
+_ANSWERS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+_REFUSED = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT)
+_LATER = (408, 425, 429)  # of the HTTP statuses that blame the asker, those that pass
+#: What client libraries raise that is no `OSError`; looked up only where they are loaded.
+_CLIENTS = (
+    ("aiohttp", "ClientError"),
+    ("azure.core.exceptions", "AzureError"),
+    ("botocore.exceptions", "BotoCoreError"),
+    ("gcsfs.retry", "HttpError"),
+)
+
+
+class StorageError(OSError):
+    """A server cannot be asked, or does not answer as it should."""
+
+
+def opening(url: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What fsspec opens ``url`` with, besides what the environment says; ``given`` by the user counts."""
+    options: dict[str, Any] = {"use_listings_cache": False}  # other runs write there, too
+    if url.startswith(("s3:", "s3a:")):
+        options["max_concurrency"] = 1  # in one request; s3fs asks for the size first if it may read in parts
+    return options | dict(given or {})
+
+
+def retrying(function: Callable[[], _T], tries: int = _TRIES) -> _T:
+    """What ``function`` returns; a server's hiccup is waited for, a longer each time.
+
+    Raises
+    ------
+    OSError
+        The answer is final (nothing there, no right to it), which is not asked for twice; or a
+        `StorageError`: the server answers none of ``tries`` times, or there are no credentials.
+    """
+    for pause in _pauses(tries):
+        try:
+            return function()
+        except _errors() as exc:
+            _judge(exc, pause, tries)
+        time.sleep(pause or 0)
+    raise AssertionError("the last try returns or raises")
+
+
+async def _retrying(function: Callable[[], Awaitable[_T]]) -> _T:
+    for pause in _pauses(_TRIES):
+        try:
+            return await function()
+        except _errors() as exc:
+            _judge(exc, pause, _TRIES)
+        await asyncio.sleep(pause or 0)
+    raise AssertionError("the last try returns or raises")
+
+
+def _pauses(tries: int) -> Iterator[float | None]:
+    """Seconds to wait after each try; None after the last."""
+    yield from (PAUSE * 4**attempt for attempt in range(tries - 1))
+    yield None
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    found = (getattr(sys.modules.get(module), name, None) for module, name in _CLIENTS)
+    return (OSError, TimeoutError, *(kind for kind in found if kind is not None))
+
+
+def _judge(exc: Exception, pause: float | None, tries: int) -> None:
+    """Return where waiting may help, and raise what is to be told otherwise."""
+    if isinstance(exc, (*_ANSWERS, StorageError)):
+        raise exc
+    told = f"{exc}".strip().rstrip(".") or type(exc).__name__
+    status = getattr(exc, "status", None)
+    if status in (404, 410):
+        raise FileNotFoundError(errno.ENOENT, told) from exc
+    if isinstance(status, int) and 400 <= status < 500 and status not in _LATER:
+        raise PermissionError(errno.EACCES, told) from exc
+    if "Credentials" in type(exc).__name__ or getattr(exc, "errno", None) in _REFUSED:
+        raise StorageError(told) from exc
+    if pause is None:
+        raise StorageError(f"the storage does not answer as it should, {tries} times in a row ({told})") from exc
+
+
+def patient(store: Store) -> Store:
+    """``store``, with the patience of `retrying` in all that zarr-python asks of it."""
+    from zarr.storage import WrapperStore
+
+    class _Patient(WrapperStore[Any]):
+        async def get(self, *args: Any, **kwargs: Any) -> Any:
+            return await _retrying(lambda: self._store.get(*args, **kwargs))
+
+        async def get_partial_values(self, *args: Any, **kwargs: Any) -> Any:
+            args = (*args[:1], *(list(ranges) for ranges in args[1:]))  # an iterator could not be asked twice
+            return await _retrying(lambda: self._store.get_partial_values(*args, **kwargs))
+
+        async def exists(self, key: str) -> bool:
+            found: bool = await _retrying(lambda: self._store.exists(key))
+            return found
+
+        async def set(self, key: str, value: Any) -> None:
+            await _retrying(lambda: self._store.set(key, value))
+
+        async def delete(self, key: str) -> None:
+            await _retrying(lambda: self._store.delete(key))
+
+        async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+            async def listed() -> list[str]:
+                return [name async for name in self._store.list_dir(prefix)]
+
+            for name in await _retrying(listed):
+                yield name
+
+    return _Patient(store)

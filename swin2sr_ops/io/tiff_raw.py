@@ -1,0 +1,69 @@
+"""TIFF pixels that are not compressed: read where they lie, without decoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.io.base import Region
+
+__all__ = ["RawPlanes", "raw_planes"]
+
+
+@dataclass(frozen=True)
+class RawPlanes:
+    """Pixels that lie in the file as they are in memory, but for byte order: read without decoding.
+
+    Attributes
+    ----------
+    files, offsets
+        Per plane, the file and the first byte.
+    shape : tuple of int
+        Of one plane; the image's leading axes count the planes.
+    dtype : str
+        With byte order.
+    """
+
+    files: tuple[str, ...]
+    offsets: tuple[int, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+    def read(self, region: Region, image_shape: tuple[int, ...]) -> NDArray[Any]:
+        """Copy ``region`` of an image of ``image_shape`` out of the file.
+
+        The map lives only as long as the copy takes: kept, its pages would count as memory in use.
+        """
+        leading = len(image_shape) - len(self.shape)
+        counts, inner = image_shape[:leading], region[leading:]
+        out = np.empty([r.stop - r.start for r in region], np.dtype(self.dtype).newbyteorder("="))
+        for where in product(*(range(r.start, r.stop) for r in region[:leading])):
+            plane = int(np.ravel_multi_index(where, counts)) if where else 0
+            pixels = np.memmap(self.files[plane], self.dtype, "r", self.offsets[plane], self.shape)
+            out[tuple(i - r.start for i, r in zip(where, region[:leading], strict=True))] = pixels[inner]
+        return out
+
+
+def raw_planes(series: Any, shape: tuple[int, ...]) -> RawPlanes | None:
+    """The pixels of a `tifffile.TiffPageSeries` where they are stored so, else None."""
+    page = series.keyframe
+    if not page.is_final or not page.parent.filehandle.is_file:
+        return None
+    dtype = np.dtype(series.dtype).newbyteorder(page.parent.byteorder)
+    first = page.parent.filehandle.path
+    if series.dataoffset:
+        return RawPlanes((first,), (series.dataoffset,), shape, dtype.str)
+    plane = tuple(n for n in page.shape)
+    leading = len(shape) - len(plane)
+    if leading < 0 or shape[leading:] != plane or prod(shape[:leading]) != len(series.pages):
+        return None
+    pages = list(series.pages)
+    if not all(p.is_final and len(p.dataoffsets) and p.dataoffsets[0] for p in pages):  # 0: never written
+        return None
+    files = tuple(p.parent.filehandle.path for p in pages)
+    return RawPlanes(files, tuple(int(p.dataoffsets[0]) for p in pages), plane, dtype.str)

@@ -1,0 +1,200 @@
+"""Tiles at work in this process: reading, computing and writing at the same time, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.errors import TileError
+from swin2sr_ops.io.base import ImageSink, ImageSource, Region
+from swin2sr_ops.job import Part, Piece
+from swin2sr_ops.masks import valid_pixels
+from swin2sr_ops.plan import Tile
+from swin2sr_ops.tiling import fill_region
+from swin2sr_ops.values import IntensityMap
+
+__all__ = ["Executor", "Here", "TileWork", "stream"]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+#: Threads that decode, and as many that encode; how many tiles may wait on either side.
+IO_THREADS = 2
+
+
+class Executor(AbstractContextManager["Executor"], Protocol):
+    """Where a run's work is done: in this process, or on the processes of a cluster."""
+
+    def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
+        """Restore and write ``pieces``; ``done`` is called here for each, in any order."""
+        ...
+
+    def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
+        """Call ``function`` for every item; ``done`` is called here with each result, in any order."""
+        ...
+
+
+@dataclass(frozen=True)
+class TileWork:
+    """All that is needed to restore any piece of one image, wherever it is; travels to workers."""
+
+    source: ImageSource
+    order: AxisOrder
+    parts: tuple[Part, ...]
+    maps: tuple[IntensityMap, ...]
+    nodata: float | None
+    sink: ImageSink
+    mask: ImageSource | None = None
+    context: bool = False
+
+    def read(self, piece: Piece) -> NDArray[Any]:
+        """The pixels that ``piece`` looks at, all its bands."""
+        blocks = [self.source.read(region) for region in self._of_bands(piece, piece.read)]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, self.order.axes.index("C"))
+
+    def compute(self, piece: Piece, block: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """The restored pixels of ``piece``, and the flags that say where nodata was near."""
+        part = self.parts[piece.part]
+        order = self.order if piece.bands is None else self.order.together(len(piece.bands))
+        valid = self._valid(piece)
+        ends = self.maps[piece.map if len(self.maps) > 1 else 0]
+        if part.restorer is None:
+            result = _enlarge(block, order, piece.tile, part.plan.spec.scale)
+        else:
+            try:
+                result = part.restorer.restore_tile(block, order, piece.tile, [ends], self.nodata, valid)
+            except TileError as exc:
+                raise TileError(f"{exc} (image {self.source.uri!r})") from exc
+        if not self.context:
+            return result, None
+        from swin2sr_ops.context import plane_flags
+
+        return result, plane_flags(block, order, piece.tile, part.plan, self.nodata, valid)
+
+    def write(self, piece: Piece, result: tuple[NDArray[Any], NDArray[Any] | None]) -> None:
+        """Write what `compute` gave."""
+        block, flags = result
+        for i, region in enumerate(self._of_bands(piece, piece.write)):
+            if piece.bands is not None:
+                axis = self.order.axes.index("C")
+                one = (slice(None),) * axis + (slice(i, i + 1),)
+                self._write(region, block[one], None if flags is None else flags[one])
+            else:
+                self._write(region, block, flags)
+
+    def _write(self, region: Region, block: NDArray[Any], flags: NDArray[Any] | None) -> None:
+        if flags is None:
+            self.sink[region] = block
+        else:
+            self.sink.write(region, block, flags)  # type: ignore[attr-defined]  # only asked of sinks that have it
+
+    def finished(self, piece: Piece) -> bool:
+        """Whether somebody has written ``piece`` meanwhile: asks the storage."""
+        noted = getattr(self.sink, "noted", None)
+        return noted is not None and all(noted(region) for region in self._of_bands(piece, piece.write))
+
+    def resumed(self, piece: Piece) -> bool:
+        """Whether an earlier run has written ``piece``."""
+        has = getattr(self.sink, "has", None)
+        return has is not None and all(has(region) for region in self._of_bands(piece, piece.write))
+
+    def _of_bands(self, piece: Piece, region: Region) -> Iterator[Region]:
+        if piece.bands is None:
+            yield region
+            return
+        axis = self.order.axes.index("C")
+        for band in piece.bands:
+            yield (*region[:axis], slice(band, band + 1), *region[axis + 1 :])
+
+    def _valid(self, piece: Piece) -> NDArray[np.bool_] | None:
+        if self.mask is None and not hasattr(self.source, "valid_mask"):
+            return None
+        found = [valid_pixels(self.source, self.mask, self.order, r) for r in self._of_bands(piece, piece.read)]
+        if len(found) == 1 or all(v is None for v in found):
+            return found[0]
+        everywhere = np.ones((1,) * len(self.order.axes), bool)
+        bands = np.broadcast_arrays(*(everywhere if v is None else v for v in found))
+        return np.concatenate(bands, self.order.axes.index("C"))
+
+
+@dataclass
+class Here:
+    """Work done in this process, on its device."""
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+    def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
+        """One tile at a time computes; those around it are read and written meanwhile."""
+        stream(work, pieces, done)
+
+    def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
+        """A few at a time, in order."""
+        rest = iter(items)
+        with ThreadPoolExecutor(2 * IO_THREADS, "each") as pool:
+            ahead: deque[tuple[_T, Future[_R]]] = deque()
+            try:
+                while True:
+                    wanted = islice(rest, 4 * IO_THREADS - len(ahead))
+                    ahead.extend((item, pool.submit(function, item)) for item in wanted)
+                    if not ahead:
+                        return
+                    item, result = ahead.popleft()
+                    done(item, result.result())
+            finally:
+                for _, result in ahead:
+                    result.cancel()
+
+
+def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
+    """Restore ``pieces`` in order: read ahead, compute here, write behind.
+
+    At most a few tiles wait on either side, so memory does not grow with the image. After an error
+    nothing more is begun, and what is being written ends.
+    """
+    rest = iter(pieces)
+    with ThreadPoolExecutor(IO_THREADS, "read") as reader, ThreadPoolExecutor(IO_THREADS, "write") as writer:
+        ahead: deque[tuple[Piece, Future[NDArray[Any]]]] = deque()
+        behind: deque[tuple[Piece, Future[None]]] = deque()
+        try:
+            while True:
+                wanted: Sequence[Piece] = list(islice(rest, IO_THREADS + 1 - len(ahead)))
+                ahead.extend((piece, reader.submit(work.read, piece)) for piece in wanted)
+                if not ahead:
+                    break
+                piece, block = ahead.popleft()
+                result = work.compute(piece, block.result())
+                behind.append((piece, writer.submit(work.write, piece, result)))
+                while len(behind) > IO_THREADS:
+                    _finish(behind, done)
+            while behind:
+                _finish(behind, done)
+        finally:
+            # What is being written ends when the pools close; it is in the journal, though nobody is told.
+            for _, block in ahead:
+                block.cancel()
+
+
+def _finish(behind: deque[tuple[Piece, Future[None]]], done: Callable[[Piece], None]) -> None:
+    piece, write = behind.popleft()
+    write.result()
+    done(piece)
+
+
+def _enlarge(block: NDArray[Any], order: AxisOrder, tile: Tile, scale: int) -> NDArray[Any]:
+    """The pixels that a tile owns, each ``scale`` x ``scale`` times: what opacity gets."""
+    for axis, span in ((order.y, tile.y), (order.x, tile.x)):
+        first = span.start - fill_region(span)[0]
+        block = block.take(range(first, first + span.stop - span.start), axis).repeat(scale, axis)
+    return block

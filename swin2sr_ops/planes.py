@@ -1,0 +1,62 @@
+"""The planes of a tile as arrays: which pixels enter the network, and which ones the tile owns."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.plan import Tile
+from swin2sr_ops.tiling import fill_region
+
+__all__ = ["Tally", "channel_of_plane", "enlarged", "network_region", "owned"]
+
+
+class Tally:
+    """A number that several threads count up. A copy that travels to another process starts at zero."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Tally], tuple[()]]:
+        return Tally, ()
+
+    def add(self, more: int) -> None:
+        """Count ``more``."""
+        with self._lock:
+            self.count += more
+
+
+def owned(pixels: NDArray[Any], tile: Tile) -> NDArray[Any]:
+    """``(n, rows, columns)`` of the tile's region -> the pixels it owns."""
+    (top, _), (left, _) = (fill_region(span) for span in (tile.y, tile.x))
+    return pixels[:, tile.y.start - top : tile.y.stop - top, tile.x.start - left : tile.x.stop - left]
+
+
+def enlarged(pixels: NDArray[Any], scale: int) -> NDArray[Any]:
+    """``(n, rows, columns)``, each pixel ``scale`` x ``scale`` times."""
+    return pixels.repeat(scale, 1).repeat(scale, 2)
+
+
+def network_region(pixels: NDArray[Any], tile: Tile) -> NDArray[Any]:
+    """Crop the filling margin and pad the image's right and bottom border: `Span.source` -> `Span.read`."""
+    for axis, span in ((1, tile.y), (2, tile.x)):
+        first = fill_region(span)[0]
+        offset = span.source[0] - first
+        pixels = pixels.take([offset + i for i in span.padding], axis=axis)
+    return pixels
+
+
+def channel_of_plane(order: AxisOrder, kept: tuple[int, ...]) -> NDArray[np.int64]:
+    """Index along the channel axis of each flattened plane; zeros without such an axis."""
+    index = np.zeros(kept, np.int64)
+    if order.channel is not None:
+        position = order.planes.index(order.channel)
+        shape = [1] * len(kept)
+        shape[position] = kept[position]
+        index = index + np.arange(kept[position]).reshape(shape)
+    return index.ravel()

@@ -1,0 +1,107 @@
+"""What a run did, and what of it is written into the output."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from swin2sr_ops.devices import choose_device, choose_dtype
+from swin2sr_ops.io.claim import RunKey
+from swin2sr_ops.job import Job
+from swin2sr_ops.values import computed_in
+
+__all__ = ["RunReport", "new_report", "provenance_of"]
+
+
+@dataclass
+class RunReport:
+    """What a run did.
+
+    Attributes
+    ----------
+    source, output, model, weights_sha256 : str
+    state : {"done", "already"}
+        ``already``: a run with the same settings had finished this output before.
+    settings : dict
+        Halo, tile, precision, device, intensity range as used.
+    tiles, resumed : int
+        Tiles times planes, and how many of them an earlier run had done.
+    skipped : int
+        Planes of tiles without any valid pixel, for which no network ran (in this process).
+    pixels : int
+        Output pixels, all planes and channels.
+    seconds, pixels_per_second : float
+        From the first read to the finished output; of what this run restored.
+    peak_bytes : int
+        Largest resident memory of the process that was seen between tiles.
+    fingerprint : str
+        Digest of what decides the result.
+    """
+
+    source: str
+    output: str
+    model: str
+    weights_sha256: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    tiles: int = 0
+    pixels: int = 0
+    seconds: float = 0.0
+    peak_bytes: int = 0
+    state: str = "done"
+    resumed: int = 0
+    skipped: int = 0
+    fingerprint: str = ""
+
+    @property
+    def pixels_per_second(self) -> float:
+        """Output pixels per second."""
+        share = (self.tiles - self.resumed) / self.tiles if self.tiles else 0.0
+        return self.pixels * share / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"pixels_per_second": self.pixels_per_second}
+
+    def __str__(self) -> str:
+        if self.state == "already":
+            return f"{self.output}: finished already, with the same settings"
+        told = f", {self.resumed} of them by an earlier run" if self.resumed else ""
+        return (
+            f"{self.output}: {self.pixels / 1e6:.2f} megapixels in {self.seconds:.1f} s "
+            f"({self.pixels_per_second / 1e6:.3f} Mpx/s), {self.tiles} tiles{told}, model {self.model}, "
+            f"peak memory {self.peak_bytes / 2**20:.0f} MiB"
+        )
+
+
+def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
+    """The report of a run that begins."""
+    from swin2sr_ops import __version__
+
+    restorer = job.restorer
+    settings = {
+        "version": __version__,
+        "torch": key.settings["torch"],
+        "halo": job.plan.halo,
+        "tile": list(job.plan.tile),
+        "precision": str(choose_dtype(restorer.precision)).removeprefix("torch."),
+        "device": str(choose_device(restorer.device)),
+        "scale": job.plan.spec.scale,
+        "range": asdict(job.request),
+        "nodata": job.nodata,
+        "mask": None if job.mask is None else job.mask.uri,
+        "arithmetic": computed_in(job.source.info.dtype, restorer.precision),
+    }
+    names, weights = key.settings["model"], key.settings["weights"]
+    return RunReport(job.source.uri, dst, names, weights, settings, pixels=job.pixels, fingerprint=key.fingerprint)
+
+
+def provenance_of(report: RunReport) -> dict[str, Any]:
+    """What is written into the output: nothing in it depends on when, or how fast, or in which tiles it was made."""
+    settings = {k: v for k, v in report.settings.items() if k != "tile" or report.settings["halo"] != "exact"}
+    return {
+        "model": report.model,
+        "weights_sha256": report.weights_sha256,
+        "source": report.source,
+        "fingerprint": report.fingerprint,
+        "settings": settings,
+    }
