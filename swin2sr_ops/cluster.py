@@ -1,0 +1,227 @@
+"""Work on the processes of a Dask cluster: on this machine, one per GPU, or on a cluster that is there.
+
+No graph is built: batches of tiles are sent as futures, a limited number at a time, so the client's
+memory does not grow with the image. Workers read, compute and write by themselves; nothing but the
+places of tiles goes out, nothing but seconds comes back.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+from swin2sr_ops.cluster_flight import LANES, Feed, Flight, asked, call_lanes, gpu_workers, tile_lanes, workers_of
+from swin2sr_ops.cluster_start import check_request, join_cluster, start_cluster
+from swin2sr_ops.errors import ClusterError, TileError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+    from swin2sr_ops.job import Piece
+    from swin2sr_ops.pipeline import TileWork
+
+__all__ = ["ClusterExecutor", "open_cluster"]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+#: Tiles per batch at most, and items of `ClusterExecutor.each`, whose results come back.
+LARGEST_BATCH, LARGEST_CALL = 64, 16
+#: How often Dask tries a batch that failed before the error is the run's.
+RETRIES = 2
+
+
+def open_cluster(
+    workers: int | str | None = None,
+    scheduler: str | PathLike[str] | None = None,
+    device: str = "auto",
+    *,
+    threads_per_worker: int | None = None,
+    timeout: float = 30.0,
+    wait: float = 120.0,
+) -> ClusterExecutor:
+    """Start processes on this machine, or join a Dask cluster; closed by ``with`` or `ClusterExecutor.close`.
+
+    Parameters
+    ----------
+    workers : int or "gpus", optional
+        Number of processes to start here, or one for each GPU that CUDA shows.
+    scheduler : str or path, optional
+        ``"tcp://host:8786"`` or a scheduler file of a cluster that is there. It is never shut down,
+        and its other work goes on.
+    device : str
+        What the restorers were asked to run on: to refuse what does not fit.
+    threads_per_worker : int, optional
+        Dask threads of each process started here: 2 by default, one batch of tiles computes while the
+        other reads and writes. How many cores a network uses does not depend on it.
+    timeout, wait : float
+        Seconds until a scheduler must answer, and until a worker of it must be there.
+
+    Raises
+    ------
+    RequestError
+        If the arguments do not go together.
+    ClusterError
+        If processes cannot be started, the scheduler does not answer, no worker is there, or workers
+        lack this package or have it in another version.
+
+    Examples
+    --------
+    >>> with open_cluster(workers=4) as executor:  # doctest: +SKIP
+    ...     run(job, "result.ome.zarr", executor=executor)
+    """
+    check_request(workers, scheduler, device)
+    with ExitStack() as stack:
+        if workers is not None:
+            client, count = start_cluster(stack, workers, threads_per_worker, timeout)
+            return ClusterExecutor(client, stack.pop_all(), threads=_share_of_cores(count))
+        assert scheduler is not None
+        client = join_cluster(stack, scheduler, timeout, wait)
+        return ClusterExecutor(client, stack.pop_all())
+
+
+class ClusterExecutor:
+    """Runs tiles and calls on the workers of a Dask cluster; see `open_cluster`.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    resources : ExitStack
+        What is closed with it.
+    threads : int, optional
+        Cores that one worker's network may use; by default as many as the worker has Dask threads.
+    """
+
+    def __init__(self, client: Client, resources: ExitStack, *, threads: int | None = None) -> None:
+        self.client = client
+        self.stream: Callable[[TileWork, Iterable[Piece], Callable[[Piece], None]], None] = restore_here
+        self._resources = resources
+        self._threads = threads
+        self._restorers: dict[bytes, Any] = {}  # whose networks the workers hold
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> ClusterExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<ClusterExecutor of {self.client!r}>"
+
+    @property
+    def worker_memory(self) -> int | None:
+        """Bytes of the worker that may take least, None if none has a limit: what tiles must fit."""
+        limits = [worker.get("memory_limit") for worker in workers_of(self.client).values()]
+        return min((limit for limit in limits if limit), default=None)
+
+    def close(self) -> None:
+        """Free the networks on the workers, leave the cluster; end the processes that were started for it."""
+        from swin2sr_ops.cluster_worker import release
+
+        with self._resources:
+            if self._restorers and self.client.status == "running":
+                held = pickle.dumps(list(self._restorers.values()))
+                self._restorers.clear()
+                with suppress(ClusterError), asked(self.client):
+                    self.client.run(release, held, on_error="ignore")
+
+    def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
+        """Restore and write ``pieces`` on the workers; ``done`` is called here for each, in any order.
+
+        Raises
+        ------
+        Swin2SROpsError
+            The error of a tile as it was raised on its worker; `TileError` if workers die of it;
+            `ClusterError` if the scheduler is gone. What was finished is kept.
+        """
+        from swin2sr_ops.cluster_worker import restore_tiles
+
+        name = f"swin2sr-ops-{uuid4().hex}"
+        needs = {"GPU": 1 / LANES} if gpu_workers(workers_of(self.client)) else None
+
+        def send(batch: list[Piece]) -> Future:
+            return self.client.submit(
+                restore_tiles, name, pickle.dumps(batch), pure=False, retries=RETRIES, resources=needs
+            )
+
+        def settle(batch: list[Piece], seconds: float) -> float:
+            for piece in batch:
+                done(piece)
+            return seconds
+
+        try:
+            self._hand_out(name, work)
+            Flight(self.client, Feed(pieces, LARGEST_BATCH), tile_lanes, TileError).run(send, settle)
+        finally:
+            self._take_back(name)
+
+    def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
+        """Call ``function`` for every item on the workers; ``done`` is called here with each result, in any order.
+
+        An item may be called again where a worker was lost.
+        """
+        import cloudpickle
+
+        from swin2sr_ops.cluster_worker import call_each
+
+        def send(batch: list[_T]) -> Future:
+            call = cloudpickle.dumps((function, batch))
+            return self.client.submit(call_each, call, pure=False, retries=RETRIES)
+
+        def settle(batch: list[_T], answer: tuple[float, list[_R]]) -> float:
+            seconds, results = answer
+            for item, result in zip(batch, results, strict=True):
+                done(item, result)
+            return seconds
+
+        Flight(self.client, Feed(items, LARGEST_CALL), call_lanes, ClusterError).run(send, settle)
+
+    def _hand_out(self, name: str, work: TileWork) -> None:
+        """Give the work to every worker, and let them load its networks."""
+        from swin2sr_ops import __version__
+        from swin2sr_ops.cluster_worker import RunPlugin, warm
+
+        with self._lock:
+            for part in work.parts:
+                if part.restorer is not None:
+                    self._restorers.setdefault(pickle.dumps(part.restorer), part.restorer)
+        plugin = RunPlugin(name, work, self.stream, __version__, self._threads)
+        with asked(self.client):
+            self._insist(lambda: self.client.register_plugin(plugin))
+            gpu = gpu_workers(workers_of(self.client))
+            self._insist(lambda: self.client.run(warm, name, workers=list(gpu) or None))
+
+    def _insist(self, call: Callable[[], Any]) -> None:
+        """Ask all workers once more if one is lost while it is asked: that is not the scheduler's end."""
+        for rest in (2, 1, 0):
+            try:
+                call()
+                return
+            except OSError:
+                if not rest or self.client.status != "running":
+                    raise
+
+    def _take_back(self, name: str) -> None:
+        """Drop the work on every worker. Waits a moment for tiles that are being computed."""
+        if self.client.status == "running":
+            with suppress(ClusterError, ValueError), asked(self.client):  # ValueError: it was never registered
+                self.client.unregister_worker_plugin(name)
+
+
+def restore_here(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
+    """What a worker does with its tiles: what any process does with them."""
+    from swin2sr_ops.pipeline import stream
+
+    stream(work, pieces, done)
+
+
+def _share_of_cores(workers: int) -> int:
+    from dask.system import CPU_COUNT
+
+    return max(int(CPU_COUNT) // workers, 1)

@@ -1,0 +1,228 @@
+"""Starting a local cluster, or joining one that is there: until workers are known to be able to work."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swin2sr_ops.cluster_flight import asked, workers_of
+from swin2sr_ops.errors import ClusterError, RequestError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["check_request", "environment", "join_cluster", "local_spec", "start_cluster"]
+
+#: Threads of a worker: as many batches at a time, one of which computes while the other reads and writes.
+THREADS = 2
+
+
+def check_request(workers: object, scheduler: object, device: str) -> None:
+    """Refuse what does not go together, and a missing package, with a sentence."""
+    if (workers is None) == (scheduler is None):
+        raise RequestError(
+            f"workers={workers!r} and scheduler={scheduler!r}: give one of them, workers=N or 'gpus' for processes on "
+            "this machine, scheduler='tcp://host:port' for a cluster that is there."
+        )
+    number = isinstance(workers, int) and not isinstance(workers, bool) and workers > 0
+    if workers is not None and not number and workers != "gpus":
+        raise RequestError(
+            f"workers={workers!r} is not understood: give a number of processes, or 'gpus' for one per GPU."
+        )
+    if workers == "gpus" and device not in ("auto", "cuda"):
+        raise RequestError(f"workers='gpus' gives each process one GPU: device={device!r} does not fit, leave it out.")
+    try:
+        import distributed  # noqa: F401
+    except ImportError as exc:
+        raise ClusterError(
+            "Workers need Dask's distributed scheduler, which is not installed: pip install 'swin2sr-ops[distributed]'."
+        ) from exc
+
+
+# --- processes on this machine ------------------------------------------------------------------
+
+
+def visible_gpus() -> list[str]:
+    """Names by which CUDA knows the GPUs that this process may use."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if not count:
+        raise RequestError(
+            "workers='gpus' found no CUDA device that torch can use here: give a number of processes instead, or "
+            "check the driver and torch.cuda.is_available()."
+        )
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return [name.strip() for name in named[:count]] or [str(i) for i in range(count)]
+
+
+def local_spec(workers: int | str, threads: int | None = None) -> dict[int, dict[str, Any]]:
+    """What processes a local cluster has, as `distributed.SpecCluster` wants it.
+
+    Each has its share of the memory, and with ``"gpus"`` sees one GPU and no other.
+    """
+    from distributed import Nanny
+    from distributed.system import MEMORY_LIMIT
+
+    from swin2sr_ops.cluster_worker import IgnoreInterrupts
+
+    gpus: list[str] | None = visible_gpus() if workers == "gpus" else None
+    count = len(gpus) if gpus is not None else int(workers)
+    spec: dict[int, dict[str, Any]] = {}
+    for i in range(count):
+        options: dict[str, Any] = {
+            "nthreads": threads or THREADS,
+            "memory_limit": MEMORY_LIMIT // count,
+            "host": "127.0.0.1",
+            "silence_logs": logging.CRITICAL,  # a failed tile is told once, by the error it raises here
+            "dashboard": False,
+            "plugins": (IgnoreInterrupts(),),
+        }
+        if gpus is not None:
+            # Read once, when the process first uses CUDA: it must be set by whoever starts the process.
+            options |= {"env": {"CUDA_VISIBLE_DEVICES": gpus[i]}, "resources": {"GPU": 1}}
+        spec[i] = {"cls": Nanny, "options": options}
+    return spec
+
+
+def start_cluster(stack: ExitStack, workers: int | str, threads: int | None, timeout: float) -> tuple[Client, int]:
+    """Processes on this machine, gone when ``stack`` closes; the client, and how many there are."""
+    from distributed import Client, Scheduler, SpecCluster
+
+    spec = local_spec(workers, threads)
+    _keep_environment(stack)
+    options = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    try:
+        cluster = stack.enter_context(
+            SpecCluster(spec, {"cls": Scheduler, "options": options}, silence_logs=logging.CRITICAL)
+        )
+        client = Client(cluster, timeout=timeout, set_as_default=False)
+        stack.enter_context(client)
+        client.wait_for_workers(len(spec), timeout=timeout)
+    except (OSError, RuntimeError) as exc:
+        raise ClusterError(
+            f"{len(spec)} worker processes could not be started here ({str(exc).splitlines()[0]}). In a script, call "
+            "it below `if __name__ == '__main__':`, since every process imports the script; otherwise the machine may "
+            "have too little memory: give fewer workers."
+        ) from exc
+    return client, len(spec)
+
+
+def _keep_environment(stack: ExitStack) -> None:
+    """Whoever starts a worker changes the environment of its own process too: put it back at the end."""
+    import dask
+
+    names = {"PYTHONHASHSEED", *dask.config.get("distributed.nanny.pre-spawn-environ", {})}
+    before = {name: os.environ.get(name) for name in names}
+
+    def put_back() -> None:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    stack.callback(put_back)
+
+
+# --- a cluster that is there --------------------------------------------------------------------
+
+
+def join_cluster(stack: ExitStack, scheduler: str | PathLike[str], timeout: float, wait: float) -> Client:
+    """Connect to a scheduler by address or scheduler file, and check that its workers can work for us."""
+    from distributed import Client
+
+    place = fspath(scheduler)
+    target: dict[str, Any] = {"address": place}
+    if "://" not in place and (place.endswith(".json") or Path(place).is_file()):
+        if not Path(place).is_file():  # distributed would wait for it for ever
+            raise ClusterError(f"There is no scheduler file {place!r}: start the scheduler first, or give its address.")
+        target = {"scheduler_file": place}
+    try:
+        client = Client(**target, timeout=timeout, set_as_default=False)
+    except (OSError, ValueError) as exc:
+        raise ClusterError(
+            f"No Dask scheduler answers at {place!r} within {timeout:g} s ({str(exc).splitlines()[0]}). Expected an "
+            "address such as 'tcp://host:8786' or a scheduler file; is it running, and can it be reached from here?"
+        ) from exc
+    stack.enter_context(client)
+    _check_scheduler(client, place)
+    _wait_for_a_worker(client, place, wait)
+    _check_workers(client, place)
+    return client
+
+
+def _check_scheduler(client: Client, place: str) -> None:
+    """It hands functions on to workers, and must know them for it."""
+    try:
+        with asked(client):
+            client.run_on_scheduler(environment)
+    except ImportError as exc:
+        raise _not_installed(place, "scheduler", exc) from exc
+
+
+def _wait_for_a_worker(client: Client, place: str, wait: float) -> None:
+    """A task does more than looking: clusters that start workers on demand start one for it."""
+    if workers_of(client):  # they may be busy with other work: ours will wait for its turn
+        return
+    probe = client.submit(environment, pure=False)
+    try:
+        probe.result(timeout=wait)
+    except TimeoutError as exc:
+        raise ClusterError(
+            f"No worker came to the cluster at {place!r} within {wait:g} s: start workers (`dask worker ADDRESS`, or "
+            "cluster.scale(n)) and look into their logs if there should be some."
+        ) from exc
+    except ImportError as exc:
+        raise _not_installed(place, "workers", exc) from exc
+    finally:
+        probe.cancel()
+
+
+def _check_workers(client: Client, place: str) -> None:
+    """Every worker has this package in our version, and all of them one version of torch."""
+    with asked(client):
+        found = client.run(environment, on_error="return")
+    for address, told in found.items():
+        # A worker that cannot even read the question answers with the text of its error alone.
+        if isinstance(told, Exception) and ("ModuleNotFoundError" in repr(told) or "ImportError" in repr(told)):
+            raise _not_installed(place, f"worker {address}", told)
+    known = {address: told for address, told in found.items() if isinstance(told, dict)}
+    own = environment()["swin2sr_ops"]
+    for address, told in known.items():
+        if told["swin2sr_ops"] != own:
+            raise ClusterError(
+                f"Worker {address} of the cluster at {place!r} has swin2sr_ops {told['swin2sr_ops']}, and this is "
+                f"{own}: tiles of one image must come from one version. Install the same on all."
+            )
+    versions = {str(told["torch"]): address for address, told in known.items()}
+    if len(versions) > 1:
+        told = ", ".join(f"{version} on {address}" for version, address in sorted(versions.items()))
+        raise ClusterError(
+            f"The workers of the cluster at {place!r} have different versions of torch ({told}): the pixels would "
+            "depend on which worker restored them. Install the same on all."
+        )
+
+
+def environment(dask_worker: Any = None) -> dict[str, str | None]:
+    """What decides whether this process can work for a client."""
+    from swin2sr_ops import __version__
+
+    try:
+        torch: str | None = version("torch")
+    except PackageNotFoundError:
+        torch = None
+    place = getattr(dask_worker, "address", None)
+    return {"swin2sr_ops": __version__, "torch": torch, "address": place}
+
+
+def _not_installed(place: str, who: str, exc: BaseException) -> ClusterError:
+    return ClusterError(
+        f"The {who} of the cluster at {place!r} cannot import what this needs ({exc}): install "
+        "swin2sr-ops[distributed] in the environment of its scheduler and workers, the same version as here."
+    )
