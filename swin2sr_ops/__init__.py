@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 _EXPORTS = {
+    "BatchReport": "batch.report",
     "ModelSpec": "spec",
     "Restorer": "restorer",
     "RunReport": "run",
@@ -21,10 +22,12 @@ _EXPORTS = {
     "load_model": "models",
     "open_source": "plugins",
     "restore": "lazy",
+    "restore_batch": "batch.api",
     "restore_image": "run",
     **dict.fromkeys(
         (
             "CheckpointError",
+            "ClusterError",
             "DownloadError",
             "FormatError",
             "ModelError",
@@ -41,8 +44,11 @@ _EXPORTS = {
 __all__ = ["__version__", *sorted(_EXPORTS)]  # noqa: PLE0604  (names of strings, made above)
 
 if TYPE_CHECKING:
+    from swin2sr_ops.batch.api import restore_batch as restore_batch
+    from swin2sr_ops.batch.report import BatchReport as BatchReport
     from swin2sr_ops.errors import (
         CheckpointError as CheckpointError,
+        ClusterError as ClusterError,
         DownloadError as DownloadError,
         FormatError as FormatError,
         ModelError as ModelError,

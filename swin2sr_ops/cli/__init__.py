@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from swin2sr_ops import __version__
 from swin2sr_ops.errors import RequestError, Swin2SROpsError
@@ -21,16 +21,50 @@ _EPILOG = """\
 examples:
   swin2sr-ops restore sample:cells cells_x2.ome.zarr     a first try, on a sample of the package
   swin2sr-ops restore stack.ome.tif stack_x2.ome.zarr    a large image, tile by tile
+  swin2sr-ops restore scans/ restored/                   all images of a folder
   swin2sr-ops plan stack.ome.tif --tile 512              what that would cost, before anything runs
   swin2sr-ops models --scale 4                           models that enlarge four times
 """
 
+_RESTORE = """\
+Restore each SRC, tile by tile, in bounded memory. With one image DST may be a file; else it is a
+folder, where outputs are called NAME_x2 and keep their place below the folder of all sources.
+Stopped or killed, the same command goes on where it was.
+"""
+
+_RESTORE_EPILOG = """\
+examples:
+  swin2sr-ops restore cells.tif cells_x2.ome.zarr
+  swin2sr-ops restore plate.zarr/A/1/0 a1_x2.ome.zarr --range p1,p99.8
+  swin2sr-ops restore photo.png photo_x2.png --model ./Swin2SR_ClassicalSR_X2_64.pth
+  swin2sr-ops restore scans/ restored/ --format zarr --report report.json
+  swin2sr-ops restore 'scans/**/*_DAPI.tif' restored/ --dry-run
+  swin2sr-ops restore --list files.txt restored/ --workers 4
+
+exit status:
+  0 all is restored, now or before; 1 some images failed; 2 the request was refused; 130 stopped
+"""
+
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with an option as every other error is said: in one sentence, without the usage."""
+    """Says what is wrong with an option as every other error is said: in one sentence, without the usage.
+
+    Options may stand between sources and output, which argparse alone does not allow.
+    """
+
+    _mixing = False
 
     def error(self, message: str) -> NoReturn:
         raise RequestError(f"{message}. `{self.prog} --help` says more.")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._subparsers is not None or self._mixing:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True  # argparse's method for it calls this one, twice
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,20 +87,55 @@ def _parser() -> argparse.ArgumentParser:
 def _restore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "restore",
-        help="restore an image into a new one",
-        description="Restore SRC into DST, tile by tile, in bounded memory.",
-        epilog="examples:\n"
-        "  swin2sr-ops restore cells.tif cells_x2.ome.zarr\n"
-        "  swin2sr-ops restore plate.zarr/A/1/0 a1_x2.ome.zarr --range p1,p99.8\n"
-        "  swin2sr-ops restore photo.png photo_x2.png --model ./Swin2SR_ClassicalSR_X2_64.pth\n",
+        help="restore images into new ones",
+        description=_RESTORE,
+        epilog=_RESTORE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("src", metavar="SRC", help="TIFF, OME-TIFF, Zarr, OME-Zarr, PNG or JPEG; or sample:cells")
-    parser.add_argument("dst", metavar="DST", help="ends with .ome.zarr or .zarr, .tif or .ome.tif, or .png")
+    _add_sources(parser)
+    parser.add_argument("dst", metavar="DST", help="a folder; or .ome.zarr, .zarr, .tif, .ome.tif or .png of one image")
     _add_request(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
-    parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    _add_output(parser)
+    group = parser.add_argument_group("running")
+    group.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    group.add_argument("--restart", action="store_true", help="begin again, whatever an earlier run has left")
+    group.add_argument("--fail-fast", action="store_true", help="begin no image after one that failed")
+    group.add_argument("--dry-run", action="store_true", help="say what would be done and what it costs, do nothing")
+    group.add_argument("--no-disk-check", action="store_true", help="run also where the outputs may not fit the disk")
+    group.add_argument("--workers", metavar="N|gpus", type=_workers, help="processes to share the work, or one per GPU")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster, such as tcp://host:8786")
+    group.add_argument("--report", metavar="FILE", help="write what was done, and what failed and why, as JSON")
+    group.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    group.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "src",
+        metavar="SRC",
+        nargs="*",
+        help="TIFF, OME-TIFF, GeoTIFF, Zarr, OME-Zarr, plate, PNG, JPEG, sample:cells; a folder of them, a quoted"
+        " pattern ('**' for any folders), a URL, or @FILE with one of these a line",
+    )
+    parser.add_argument("--list", metavar="FILE", action="append", help="the same as @FILE; lines with # do not count")
+    parser.add_argument(
+        "--format",
+        choices=("same", "zarr", "tiff", "cog", "png"),
+        help="of outputs in a folder (default: same as SRC, without loss)",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument("--ngff", choices=("0.4", "0.5"), help="version of OME-Zarr (default: 0.5, which is Zarr v3)")
+    group.add_argument("--chunks", metavar="N", type=_whole, help="side of a Zarr chunk in pixels (default: 512)")
+    group.add_argument(
+        "--shards", metavar="N", type=_whole, help="side of a Zarr shard, several chunks (default: none)"
+    )
+    group.add_argument("--no-pyramid", action="store_true", help="only the full resolution")
+    group.add_argument("--labels", choices=("leave", "carry"), help="labels of an OME-Zarr: enlarge them too, or not")
+    group.add_argument("--context", action="store_true", help="mark pixels whose surroundings had nodata in them")
+    group.add_argument("--allow-missing", action="store_true", help="restore an archive of which images are missing")
 
 
 def _info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -82,9 +151,11 @@ def _plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser = commands.add_parser(
         "plan",
         help="what a restoration would cost",
-        description="Say how SRC would be cut and what that costs: tiles, over-read, memory, expected error.",
+        description="Say what restoring each SRC would cost: tiles, memory, time, bytes; of one image also how it is"
+        " cut, and the expected error.",
     )
-    parser.add_argument("src", metavar="SRC", help="an image that could be restored")
+    _add_sources(parser)
+    parser.add_argument("--to", dest="dst", metavar="DST", help="where outputs would go, so that its disk is looked at")
     _add_request(parser)
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
@@ -107,7 +178,9 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reading")
     group.add_argument("--axes", help="one letter per dimension where SRC does not say, such as TCZYX or YXS")
     group.add_argument("--level", type=_whole, help="resolution level of a pyramid (default: 0, the full one)")
-    group.add_argument("--series", type=_whole, help="image of a TIFF that holds several (default: 0)")
+    group.add_argument(
+        "--series", type=_whole, help="image of a TIFF with several (default: the first; into a folder, each)"
+    )
     group.add_argument("--array", help="array inside a Zarr group")
 
 
@@ -127,6 +200,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--tile", type=_tile, help="input pixels per tile, N or ROWS,COLUMNS (default: what fits)")
     group.add_argument("--nodata", type=float, help="stored value that means: no pixel here (NaN always does)")
+    group.add_argument("--mask", help="an image that is not zero where SRC has pixels; the rest costs nothing")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument("--precision", default="auto", help="auto (float32), float32, float64, bfloat16")
 
@@ -143,6 +217,13 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _workers(text: str) -> int | str:
+    try:
+        return text if text == "gpus" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither gpus nor a number of processes such as 4") from None
 
 
 def _halo(text: str) -> int | str:
@@ -163,7 +244,8 @@ def _tile(text: str) -> int | tuple[int, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, or 2 after a sentence on standard error."""
+    """Run a command; returns the exit status: 0, 1 where images of a batch failed, or 2 after a sentence on stderr."""
+    args = argparse.Namespace(command="")
     try:
         args = _parser().parse_args(argv)
         status: int = import_module(f"swin2sr_ops.cli.{args.command}").main(args)
@@ -172,7 +254,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"swin2sr-ops: error: {' '.join(str(exc).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("swin2sr-ops: stopped", file=sys.stderr)
+        kept = "; the same command goes on where it was" if args.command == "restore" else ""
+        print(f"swin2sr-ops: stopped{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

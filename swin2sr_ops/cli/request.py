@@ -1,31 +1,61 @@
-"""From command-line options to a job."""
+"""From command-line options to what the functions take."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from swin2sr_ops.job import Job, prepare
+from swin2sr_ops.batch.collect import Entry, collect
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.plugins import resolve_model
 
-__all__ = ["job_of"]
+__all__ = ["entries_of", "output_options_of", "request_of"]
 
 
-def job_of(args: argparse.Namespace) -> Job:
-    """Resolve the options that ``restore`` and ``plan`` share."""
-    hints = {"value_range": args.value_range, "window": args.window}
-    given = {k: v for k, v in hints.items() if v is not None}
-    return prepare(
+def entries_of(args: argparse.Namespace) -> list[Entry]:
+    """What is restored into what."""
+    if not args.src and not args.list:
+        missing = "SRC, DST" if args.command == "restore" else "SRC"
+        raise RequestError(
+            f"the following arguments are required: {missing}. `swin2sr-ops {args.command} --help` says more."
+        )
+    return collect(
         args.src,
-        model=resolve_model(args.model, scale=args.scale, **given) if given else args.model,
-        axes=args.axes,
-        scale=args.scale,
-        halo=args.halo,
-        tile=args.tile,
-        range=args.range,
-        device=args.device,
-        precision=args.precision,
-        nodata=args.nodata,
-        level=args.level,
+        args.dst,
+        format=args.format,
         series=args.series,
         array=args.array,
+        level=args.level,
+        axes=args.axes,
+        list_files=args.list or (),
     )
+
+
+def request_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of `swin2sr_ops.job.prepare` that ``restore`` and ``plan`` share, the same for all images."""
+    hints = {"value_range": args.value_range, "window": args.window}
+    given = {k: v for k, v in hints.items() if v is not None}
+    request = {
+        "model": resolve_model(args.model, scale=args.scale, **given) if given else args.model,
+        "scale": args.scale,
+        "halo": args.halo,
+        "tile": args.tile,
+        "range": args.range,
+        "device": args.device,
+        "precision": args.precision,
+        "nodata": args.nodata,
+    }
+    more = {name: getattr(args, name, None) for name in ("mask", "chunks", "shards")}
+    return request | {name: value for name, value in more.items() if value is not None}
+
+
+def output_options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of the output, only those that were given."""
+    given = {
+        "ngff": args.ngff,
+        "pyramid": False if args.no_pyramid else None,
+        "context": args.context or None,
+        "labels": args.labels,
+        "allow_missing": args.allow_missing or None,
+    }
+    return {key: value for key, value in given.items() if value is not None}

@@ -5,53 +5,151 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from tqdm import tqdm
-
-from swin2sr_ops.cli.request import job_of
-from swin2sr_ops.run import run
+from swin2sr_ops.batch.collect import Entry
+from swin2sr_ops.batch.estimate import Estimate, check_disk, estimate
+from swin2sr_ops.batch.report import BatchReport
+from swin2sr_ops.batch.runner import run_batch, run_entry
+from swin2sr_ops.cli.progress import Progress, two_interrupts
+from swin2sr_ops.cli.request import entries_of, output_options_of, request_of
 
 __all__ = ["main"]
 
-
-class _Bar:
-    """Progress on standard error: pixels done, rate, time left. Silent where nobody looks."""
-
-    def __init__(self, enabled: bool) -> None:
-        self.enabled = enabled
-        self.bar: tqdm[Any] | None = None
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        if event["kind"] == "range":
-            self._looking(event)
-        elif event["kind"] == "start":
-            self.bar = tqdm(
-                total=event["pixels"],
-                unit="px",
-                unit_scale=True,
-                disable=None if self.enabled else True,
-                dynamic_ncols=True,
-                file=sys.stderr,
-            )
-        elif event["kind"] == "tile" and self.bar is not None:
-            self.bar.set_postfix_str(f"tile {event['done']}/{event['total']}", refresh=False)
-            self.bar.update(event["pixels"])
-        elif self.bar is not None:
-            self.bar.close()
-
-    def _looking(self, event: dict[str, Any]) -> None:
-        """A short image is looked at before a line could be read; of a long one it is told."""
-        if self.enabled and event["total"] > 10 and sys.stderr.isatty():
-            print(f"\rlooking for the intensity range: {event['done']}/{event['total']} ", end="", file=sys.stderr)
+_BETWEEN_REPORTS = 5.0  # seconds
 
 
 def main(args: argparse.Namespace) -> int:
-    """Restore, show progress, print the report."""
-    job = job_of(args)
-    report = run(job, args.dst, overwrite=args.overwrite, progress=_Bar(not args.quiet))
+    """Plan, restore, show progress, print and write the report."""
+    with two_interrupts():
+        entries, request = entries_of(args), request_of(args)
+        for entry in entries:
+            if entry.note:
+                _say(args, f"swin2sr-ops: {entry.note}")
+        report = BatchReport.of(entries, request)
+        with _written(report, None if args.dry_run else args.report):
+            act = _one if len(entries) == 1 else _many
+            return act(args, entries, request, report)
+
+
+@contextmanager
+def _written(report: BatchReport, path: str | None) -> Iterator[None]:
+    """The report is in its file before anything runs (so it can be written), and tells the end, whatever that is."""
+    if path is None:
+        yield
+        return
+    report.write(path)
+    try:
+        yield
+    except KeyboardInterrupt:
+        report.stopped = True
+        raise
+    finally:
+        report.write(path)
+
+
+def _one(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], report: BatchReport) -> int:
+    """A single image or archive: what is wrong is an error of the command."""
+    (entry,), (result,) = entries, report.images
+    pixels = 0
+    if args.dry_run or entry.collection or not args.no_disk_check:
+        found = _planned(args, entries, request, probe=args.dry_run or (entry.collection and not args.quiet))
+        if args.dry_run:
+            return _show_plan(args, found)
+        if entry.collection:
+            pixels = found.pixels_out
+            _say(args, found)
+    began = time.monotonic()
+    progress = Progress(not args.quiet, pixels)
+    result.state = "stopped"
+    try:
+        with ExitStack() as stack:
+            made = run_entry(
+                entry, request, executor=_executor(args, stack), progress=progress,
+                overwrite=args.overwrite, restart=args.restart, output_options=output_options_of(args),
+            )  # fmt: skip
+        result.take(made)
+    except Exception as exc:
+        result.state, result.reason = "failed", str(exc)
+        raise
+    finally:
+        report.seconds = result.seconds = time.monotonic() - began
+        progress.close()
+    _tell(args, made)
+    return 1 if result.state == "failed" else 0
+
+
+def _many(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], report: BatchReport) -> int:
+    """A batch: what is wrong with an image is told at the end."""
+    found = _planned(args, entries, request, probe=args.dry_run or not args.quiet)
+    if args.dry_run:
+        return _show_plan(args, found)
+    _say(args, found)
+    progress = Progress(not args.quiet, found.pixels_out)
+    try:
+        with ExitStack() as stack:
+            run_batch(
+                entries, request, executor=_executor(args, stack), progress=progress, overwrite=args.overwrite,
+                restart=args.restart, fail_fast=args.fail_fast, output_options=output_options_of(args),
+                report=report, after_each=_now_and_then(args.report),
+            )  # fmt: skip
+    finally:
+        progress.close()
+    _tell(args, report)
+    if report.stopped:
+        raise KeyboardInterrupt
+    return 0 if report.ok else 1
+
+
+def _tell(args: argparse.Namespace, report: Any) -> None:
+    """Print what was done."""
     if args.json:
         print(json.dumps(report.to_dict()))
     elif not args.quiet:
         print(report)
-    return 0
+
+
+def _say(args: argparse.Namespace, text: object) -> None:
+    """Tell a person something on the way."""
+    if not args.quiet:
+        print(text, file=sys.stderr)
+
+
+def _planned(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], *, probe: bool) -> Estimate:
+    progress = Progress(not args.quiet)
+    found = estimate(entries, request, probe=probe, pyramid=not args.no_pyramid, progress=progress)
+    if not args.no_disk_check:
+        warning = check_disk(found, overwrite=args.overwrite)
+        if warning:
+            _say(args, f"swin2sr-ops: {warning}")
+    return found
+
+
+def _show_plan(args: argparse.Namespace, found: Estimate) -> int:
+    print(json.dumps(found.to_dict()) if args.json else found)
+    return 1 if found.bad else 0
+
+
+def _executor(args: argparse.Namespace, stack: ExitStack) -> Any:
+    """Where the work is done, unless in this process."""
+    if args.workers is None and args.scheduler is None:
+        return None
+    from swin2sr_ops.cluster import open_cluster
+
+    return stack.enter_context(open_cluster(args.workers, args.scheduler, args.device))
+
+
+def _now_and_then(path: str | None) -> Callable[[BatchReport], None] | None:
+    """Writes the report of a batch that goes on, but not all the time: it is long where there are many images."""
+    last = 0.0
+
+    def write(report: BatchReport) -> None:
+        nonlocal last
+        if path is not None and time.monotonic() - last > _BETWEEN_REPORTS:
+            report.write(path)
+            last = time.monotonic()
+
+    return write

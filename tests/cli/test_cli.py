@@ -163,8 +163,8 @@ def test_the_real_script(folder: Path, image: np.ndarray) -> None:
     assert done.stdout.startswith("out.zarr: ")
     np.testing.assert_array_equal(zarr.open_group("out.zarr")["0"][:], swin2sr_ops.restore(image).compute())
     done = subprocess.run([SCRIPT, "restore", "in.tif", "out.zarr"], capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 2
-    assert done.stderr.startswith("swin2sr-ops: error: ")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "out.zarr: finished already, with the same settings\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no broken pipes")
@@ -231,6 +231,17 @@ def test_a_reader_that_goes_away(command: str) -> None:
         ("restore in.tif out.zarr --level 3", "level=3"),
         ("restore in.tif out.zarr --nothing", "--nothing. `swin2sr-ops --help` says more"),
         ("restore in.tif", "DST. `swin2sr-ops restore --help` says more"),
+        ("plan", "SRC. `swin2sr-ops plan --help` says more"),
+        ("restore plain plain2", "'plain' is no Zarr and holds no image"),
+        ("restore nothing*.tif out", "No image matches 'nothing*.tif'"),
+        ("restore in.tif nowhere/out", "create it first"),
+        ("restore in.tif sample:cells out.zarr", "names one output, but there are 2 sources"),
+        ("restore in.tif out --format jpeg", "invalid choice: 'jpeg'"),
+        ("restore in.tif out.zarr --format png", "does not fit format='png'"),
+        ("restore in.tif out.zarr --ngff 0.3", "invalid choice: '0.3'"),
+        ("restore in.tif out.zarr --workers many", "'many' is neither gpus nor a number"),
+        ("restore in.tif out.zarr --report nowhere/report.json", "The report 'nowhere/report.json' cannot be written"),
+        ("restore --list missing.txt out", "The list file 'missing.txt' cannot be read"),
         ("plan in.tif --halo x", "argument --halo: 'x' is neither exact"),
         ("nothing", "invalid choice: 'nothing'"),
         ("", "COMMAND"),
@@ -248,27 +259,34 @@ def test_errors(folder: Path, capsys: pytest.CaptureFixture[str], command: str, 
     assert left(folder) == before
 
 
-def test_an_interrupt_leaves_nothing(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_an_interrupt_keeps_what_is_restored(
+    folder: Path, image: np.ndarray, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C in the middle of a run: status 130, no output, no traceback."""
+    """Ctrl-C in the middle of a run: status 130, no output, no traceback; the same command goes on."""
     from swin2sr_ops.nets.engine import TileEngine
 
     run, calls = TileEngine.run, []
 
     def interrupt(self: TileEngine, *args: object) -> object:
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == 5:
             raise KeyboardInterrupt
         return run(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(TileEngine, "run", interrupt)
     before = left(folder)
     for out in ("out.zarr", "out.tif"):
         calls.clear()
+        monkeypatch.setattr(TileEngine, "run", interrupt)
         assert cli.main(["restore", "in.tif", out, "--tile", "16"]) == 130
-        assert capsys.readouterr() == ("", "swin2sr-ops: stopped\n")
-        assert left(folder) == before
+        assert capsys.readouterr() == ("", "swin2sr-ops: stopped; the same command goes on where it was\n")
+        assert out not in left(folder)
+        monkeypatch.setattr(TileEngine, "run", run)
+        summary = told(capsys, "restore", "in.tif", out, "--tile", "16")
+        assert "of them by an earlier run" in summary
+        source = swin2sr_ops.open_source(out)
+        whole = source.read(tuple(slice(0, n) for n in source.info.shape))
+        np.testing.assert_array_equal(whole, swin2sr_ops.restore(image).compute())
+    assert left(folder) == before | {"out.zarr", "out.tif"}
 
 
 # --- help ------------------------------------------------------------------------------------------

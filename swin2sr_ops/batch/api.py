@@ -1,0 +1,83 @@
+"""`restore_batch`: the batch as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from os import PathLike, fspath
+from typing import Any
+
+from swin2sr_ops.batch.collect import collect
+from swin2sr_ops.batch.report import BatchReport
+from swin2sr_ops.batch.runner import run_batch
+
+__all__ = ["restore_batch"]
+
+_SELECTION = ("axes", "level", "series", "array")
+_OUTPUT = ("ngff", "pyramid", "context", "labels", "allow_missing")
+
+
+def restore_batch(
+    sources: str | PathLike[str] | Sequence[str | PathLike[str]],
+    dst: str | PathLike[str],
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+    restart: bool = False,
+    fail_fast: bool = False,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+    workers: int | str | None = None,
+    scheduler: str | None = None,
+    **request: Any,
+) -> BatchReport:
+    """Restore many images, or an archive of many. One bad image does not stop the rest.
+
+    Called again in the same way, it goes on where it was and leaves alone what is finished.
+
+    Parameters
+    ----------
+    sources : str, path, or sequence of them
+        Files, folders, patterns such as ``"scans/**/*.tif"``, ``"@list.txt"``, Zarr images, plates
+        and trees, URLs.
+    dst : str or path
+        A folder; for a single plate or tree also the Zarr that it becomes.
+    format : {"same", "zarr", "tiff", "cog", "png"}, optional
+        Of the outputs; unless given, that of the inputs.
+    overwrite, restart, progress, workers, scheduler
+        As in `swin2sr_ops.restore_image`.
+    fail_fast : bool
+        Begin no image after one that failed.
+    **request
+        The other keywords of `swin2sr_ops.restore_image`, the same for all images, and
+        ``allow_missing`` for archives: finish them without the images that cannot be restored.
+
+    Returns
+    -------
+    BatchReport
+        What became of every image: look at its ``ok``.
+
+    Raises
+    ------
+    RequestError, OutputError
+        The request as a whole makes no sense.
+
+    Examples
+    --------
+    >>> report = swin2sr_ops.restore_batch("scans/*.tif", "restored", model="tiny-x2-gray")  # doctest: +SKIP
+    >>> print(report)  # doctest: +SKIP
+    """
+    listed = [sources] if isinstance(sources, (str, PathLike)) else list(sources)
+    chosen = {key: request.pop(key) for key in _SELECTION if key in request}
+    output = {key: request.pop(key) for key in _OUTPUT if key in request}
+    entries = collect([fspath(s) for s in listed], fspath(dst), format=format, **chosen)
+    with ExitStack() as stack:
+        executor = None
+        if workers is not None or scheduler is not None:
+            from swin2sr_ops.cluster import open_cluster
+
+            device = request.get("device", "auto")
+            executor = stack.enter_context(open_cluster(workers=workers, scheduler=scheduler, device=device))
+        return run_batch(
+            entries, request, executor=executor, progress=progress, overwrite=overwrite, restart=restart,
+            fail_fast=fail_fast, output_options=output,
+        )  # fmt: skip

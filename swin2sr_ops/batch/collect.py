@@ -1,0 +1,290 @@
+"""From what a person names to one entry per output."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from swin2sr_ops.batch.sources import ZARRS, Found, find, is_zarr, kind_of
+from swin2sr_ops.batch.tiff_series import TiffContent, tiff_content
+from swin2sr_ops.errors import OutputError, RequestError, Swin2SROpsError
+from swin2sr_ops.io.base import local_path
+
+__all__ = ["FORMATS", "Entry", "collect", "named"]
+
+#: What ``format`` may be; ``same`` is the source's own, or what holds the same without loss.
+FORMATS = ("same", "zarr", "tiff", "cog", "png")
+_WRITTEN = {".zarr": ("zarr",), ".tif": ("tiff", "cog"), ".tiff": ("tiff", "cog"), ".png": ("png",)}
+# Types that OME-XML has no name for: a plain TIFF holds them.
+_NOT_OME = {"float16", "int64", "uint64", "bool"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image, or one archive of many, and where its restored version goes.
+
+    Attributes
+    ----------
+    source : str
+        What `swin2sr_ops.open_source` opens.
+    output : str
+        Where the result goes; without its ending where ``ending`` is not empty: see `named`.
+    options : dict
+        ``axes``, ``level``, ``series``, ``array``, as far as given.
+    collection : bool
+        Whether the source is a Zarr of many images (plate, series, tree), which becomes one Zarr.
+    ending : str
+        Suffix, with which the scale comes into the name; the scale is known once there is a model.
+    note : str
+        What a person should know about it.
+    """
+
+    source: str
+    output: str
+    options: dict[str, Any] = field(default_factory=dict)
+    collection: bool = False
+    ending: str = ""
+    note: str = ""
+
+
+def named(entry: Entry, scale: int) -> str:
+    """Where the result of ``entry`` goes, enlarged ``scale`` times.
+
+    Examples
+    --------
+    >>> named(Entry("a.tif", "out/a", ending=".ome.tif"), 2)
+    'out/a_x2.ome.tif'
+    """
+    if not entry.ending:
+        return entry.output
+    return f"{entry.output}_{f'x{scale}' if scale > 1 else 'restored'}{entry.ending}"
+
+
+def collect(
+    sources: Sequence[str],
+    dst: str | None,
+    *,
+    format: str | None = None,
+    series: int | None = None,
+    array: str | None = None,
+    level: int | None = None,
+    axes: str | None = None,
+    list_files: Sequence[str] = (),
+) -> list[Entry]:
+    """One entry per output.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        Files, Zarr images and archives, folders, globs, ``@LIST`` files, URLs, ``sample:NAME``.
+    dst : str or None
+        With one source, a file whose suffix says its format; else a folder, in which outputs keep
+        their place below the deepest folder that holds all sources. None: only for a plan.
+    format : str, optional
+        One of `FORMATS`.
+    series, array, level, axes : optional
+        For all sources alike. Without ``series``, each image of a TIFF becomes an output.
+    list_files : sequence of str
+        Files with one source per line.
+
+    Raises
+    ------
+    RequestError, OutputError
+        Nothing is found, the output does not fit, or two sources would get one output.
+    """
+    if format not in (None, *FORMATS):
+        raise RequestError(f"format={format!r} is not one of {', '.join(FORMATS)}.")
+    found = find(sources, list_files, dst)
+    if not found:
+        raise RequestError("No source was given: name a file, a folder, a pattern or a list file.")
+    given = {"axes": axes, "level": level, "series": series, "array": array}
+    options = {key: value for key, value in given.items() if value is not None}
+    if _is_one_file(dst, found, format) or (dst is None and len(found) == 1 and not found[0].searched):
+        return [_single(found[0], dst or "", options)]
+    return _Folder(dst, format or "same", options, _common([f.root for f in found])).entries(found)
+
+
+def _is_one_file(dst: str | None, found: Sequence[Found], format: str | None) -> bool:
+    """Whether ``dst`` names the one output, not a folder of outputs."""
+    if dst is None:
+        return False
+    suffix = os.path.splitext(dst.rstrip("/"))[1].lower()
+    path = local_path(dst)
+    if kind_of(dst) and len(found) > 1:
+        raise RequestError(f"{dst!r} names one output, but there are {len(found)} sources: give a folder.")
+    if suffix in _WRITTEN:
+        if format not in (None, "same", *_WRITTEN[suffix]):
+            raise RequestError(f"{dst!r} does not fit format={format!r}: leave one of them out.")
+        return True
+    named_so = bool(re.match(r"\.[a-z]", suffix)) and not dst.endswith("/") and not (path is not None and path.is_dir())
+    return named_so and format is None and len(found) == 1  # the sink says which formats there are
+
+
+def _single(source: Found, dst: str, options: dict[str, Any]) -> Entry:
+    archive = "array" not in options and _is_collection(source.uri)
+    if archive and dst and kind_of(dst) != "zarr":
+        raise RequestError(f"{source.uri!r} is a Zarr of many images: its output must end with .zarr, unlike {dst!r}.")
+    return Entry(source.uri, dst, options, archive)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder of outputs."""
+
+    dst: str | None
+    format: str
+    options: dict[str, Any]
+    common: str | None
+
+    def entries(self, found: Sequence[Found]) -> list[Entry]:
+        self._check(found)
+        entries: list[Entry] = []
+        taken: dict[str, str] = {}
+        together: set[str] = set()  # files of OME-TIFFs that are spread over several: each opens the whole
+        for source in found:
+            path = local_path(source.uri)
+            if path is not None and os.path.realpath(path) in together:
+                continue
+            made, files = self._of(source)
+            together |= files
+            for entry in made if self.dst is not None else ():
+                other = taken.setdefault(entry.output + entry.ending, entry.source)
+                if other != entry.source:
+                    raise RequestError(
+                        f"{other!r} and {entry.source!r} would both become {entry.output + entry.ending!r}:"
+                        " rename one, or restore them into different folders."
+                    )
+            entries += made
+        return entries
+
+    def _check(self, found: Sequence[Found]) -> None:
+        path = None if self.dst is None else local_path(self.dst)
+        if path is None:
+            return
+        if not path.is_dir() and os.path.lexists(path):
+            raise OutputError(f"{self.dst!r} is a file: give a folder for the outputs, or one source and one output.")
+        parent = Path(os.path.abspath(path)).parent
+        if not parent.is_dir():
+            raise OutputError(f"The folder {str(parent)!r} does not exist: create it first.")
+        for source in found:
+            origin = local_path(source.uri)
+            if origin is not None and path.resolve().is_relative_to(origin.resolve()):
+                raise OutputError(f"The output folder {self.dst!r} lies in the input {source.uri!r}: choose another.")
+
+    def _of(self, source: Found) -> tuple[list[Entry], set[str]]:
+        place = self._place(source)
+        if is_zarr(source.uri):
+            archive = "array" not in self.options and _is_collection(source.uri)
+            if archive and self.format not in ("same", "zarr"):
+                raise RequestError(f"{source.uri!r} is a Zarr of many images: it becomes a Zarr, not {self.format}.")
+            return [Entry(source.uri, place, self.options, archive, self._ending("zarr"))], set()
+        path = _file_of(source.uri)
+        kind = "" if path is None else kind_of(path)
+        content = tiff_content(path) if path is not None and kind == "tiff" else TiffContent()
+        ending = self._ending(kind, content)
+        if "series" in self.options or len(content.series) == 1:
+            options = self.options if content.series[0] == 0 else {"series": content.series[0], **self.options}
+            note = "" if "series" in self.options else _left_out(source.uri, content)
+            return [Entry(source.uri, place, options, False, ending, note)], set(content.files)
+        made = [
+            Entry(source.uri, f"{place}_s{k}" if place else "", {**self.options, "series": k}, False, ending)
+            for k in content.series
+        ]
+        made[0] = replace(made[0], note=_left_out(source.uri, content))
+        return made, set(content.files)
+
+    def _place(self, source: Found) -> str:
+        """Folder and name of an output, without what says scale and format; nothing for a plan."""
+        if self.dst is None:
+            return ""
+        folder, name = _folder_and_name(source.uri)
+        if source.root:
+            below = os.path.relpath(folder, self.common or source.root).replace(os.sep, "/")
+            if "://" in source.uri:
+                below = folder.removeprefix(source.root if self.common is None else self.common).strip("/")
+            name = name if below in ("", ".") else f"{below}/{name}"
+        return f"{self.dst.rstrip('/')}/{name}" if "://" in self.dst else os.path.join(self.dst, *name.split("/"))
+
+    def _ending(self, kind: str, content: TiffContent | None = None) -> str:
+        if self.dst is None:
+            return ""
+        chosen = self.format
+        if chosen == "same":
+            chosen = {"tiff": "tiff", "picture": "png"}.get(kind, "zarr")
+        if chosen == "tiff":
+            plain = content is not None and (content.geo or content.dtype in _NOT_OME)
+            return ".tif" if plain else ".ome.tif"
+        return {"zarr": ".ome.zarr", "cog": ".tif", "png": ".png"}[chosen]
+
+
+def _left_out(uri: str, content: TiffContent) -> str:
+    names = ", ".join(name for name in content.left_out if name)
+    return f"{uri!r}: left out {names}, which are no images of the object; series= restores one." if names else ""
+
+
+def _file_of(uri: str) -> str | None:
+    if uri.startswith("sample:"):
+        from swin2sr_ops.samples import sample_path
+
+        return str(sample_path(uri))
+    path = local_path(uri)
+    return None if path is None else str(path)
+
+
+def _folder_and_name(uri: str) -> tuple[str, str]:
+    """The folder that holds the file or the outermost Zarr, and a name without suffix: ``plate_A_1_0``."""
+    if uri.startswith("sample:"):
+        return "", uri.removeprefix("sample:")
+    path = local_path(uri)
+    text = uri.rstrip("/") if path is None else Path(os.path.abspath(path)).as_posix()
+    inside = re.match(r"(.*?)\.zarr/(.+)$", text)
+    if inside:
+        text = f"{inside[1].removesuffix('.ome')}_{inside[2].replace('/', '_')}"
+    else:
+        suffix = next((z for z in ZARRS if text.lower().endswith(z)), os.path.splitext(text)[1])
+        text = text[: len(text) - len(suffix)].removesuffix(".ome")
+    folder, _, name = text.rpartition("/")
+    return folder or "/", name
+
+
+def _common(roots: Sequence[str]) -> str | None:
+    """The deepest folder that holds all ``roots``; None where there is none."""
+    roots = [root for root in roots if root]
+    remote = ["://" in root for root in roots]
+    if not roots or any(remote) != all(remote) or len({r.split("://")[0] for r in roots if "://" in r}) > 1:
+        return None
+    try:
+        return os.path.commonpath(roots) if not any(remote) else _common_url(roots)
+    except ValueError:  # other drives
+        return None
+
+
+def _common_url(roots: Sequence[str]) -> str:
+    parts = [root.split("/") for root in roots]
+    same = takewhile(lambda column: len(set(column)) == 1, zip(*parts, strict=False))
+    return "/".join(column[0] for column in same)
+
+
+def _is_collection(uri: str) -> bool:
+    """Whether ``uri`` is a Zarr of many images; one that cannot be opened is not: its opening says why."""
+    if not is_zarr(uri):
+        return False
+    from swin2sr_ops.io.collection import open_collection
+    from swin2sr_ops.plugins import open_source
+
+    try:
+        found = open_collection(uri)
+    except Swin2SROpsError:
+        return False
+    if found is None or len(found.images) != 1 or found.kind not in ("series", "tree"):
+        return found is not None
+    try:  # a group that holds but one image is that image
+        open_source(uri)
+    except Swin2SROpsError:
+        return True
+    return False

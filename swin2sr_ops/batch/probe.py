@@ -1,0 +1,56 @@
+"""How fast a model is on a device: one small tile of noise, restored by the real engine."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.devices import choose_device
+from swin2sr_ops.restorer import Restorer
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.values import IntensityMap
+
+__all__ = ["pixels_per_second"]
+
+_LONG_ENOUGH = 0.5  # seconds
+_MOST_CELLS = 16  # per side
+_known: dict[tuple[ModelSpec, str, str], float] = {}
+
+
+def pixels_per_second(restorer: Restorer) -> float:
+    """Pixels that the network of ``restorer`` computes in a second, surroundings included.
+
+    Measured once per model, device and precision in a process.
+    """
+    spec = replace(restorer.spec, provenance={}, quality={}, halo_error={}, advice="")
+    key = (spec, str(choose_device(restorer.device)), restorer.precision)
+    if key not in _known:
+        _known[key] = _measure(restorer)
+    return _known[key]
+
+
+def _measure(restorer: Restorer) -> float:
+    import torch
+
+    # Every core gets a cell to work on; a GPU is busy only with many.
+    on_cpu = choose_device(restorer.device).type == "cpu"
+    cells = min(_MOST_CELLS, max(2, math.ceil(math.sqrt(2 * torch.get_num_threads())))) if on_cpu else _MOST_CELLS
+    side = cells * restorer.plan(1, 1, 1).cell
+    plan = restorer.plan(side, side, side)
+    noise = np.random.default_rng(0).random((side, side), np.float32)
+    order, tile = AxisOrder.of(noise.shape, "YX"), next(iter(plan))
+    restorer.engine()  # loading the model does not count
+
+    def once() -> float:
+        began = time.perf_counter()
+        restorer.restore_tile(noise, order, tile, [IntensityMap(0.0, 1.0)])
+        return time.perf_counter() - began
+
+    seconds = once()
+    if seconds < _LONG_ENOUGH:  # a first run also chooses kernels and fills caches
+        seconds = once()
+    return side * side * plan.over_compute / seconds

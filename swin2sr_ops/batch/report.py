@@ -1,0 +1,142 @@
+"""What a batch did, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from swin2sr_ops.batch.collect import Entry
+from swin2sr_ops.errors import OutputError
+from swin2sr_ops.io.base import json_ready
+
+__all__ = ["STATES", "BatchReport", "ImageResult"]
+
+#: What may become of an image: restored now, finished before, refused or broken, never begun, interrupted.
+STATES = ("done", "already", "failed", "not started", "stopped")
+
+
+@dataclass
+class ImageResult:
+    """What became of one image, or of one archive.
+
+    Attributes
+    ----------
+    source, output : str
+    state : str
+        One of `STATES`.
+    reason : str
+        Why it failed.
+    pixels, tiles, resumed : int
+        Output pixels; tiles of all planes; those of them that an earlier run had finished.
+    seconds : float
+    model : str
+    series : int or None
+        Which image of a TIFF with several.
+    settings : dict
+        As in `swin2sr_ops.run.RunReport`.
+    """
+
+    source: str
+    output: str
+    state: str = "not started"
+    reason: str = ""
+    pixels: int = 0
+    seconds: float = 0.0
+    tiles: int = 0
+    resumed: int = 0
+    model: str = ""
+    series: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The source, and which image of it."""
+        return self.source if self.series is None else f"{self.source} (series {self.series})"
+
+    def take(self, made: Any) -> None:
+        """Take over what the run of an image, or the runs of an archive, told."""
+        self.output, self.state = str(made.output), str(made.state)
+        self.reason = str(getattr(made, "reason", ""))  # an archive may have failed in part
+        self.pixels, self.tiles, self.resumed = int(made.pixels), int(made.tiles), int(made.resumed)
+        self.model, self.settings = str(made.model), dict(made.settings)
+
+
+@dataclass
+class BatchReport:
+    """What became of every image of a batch."""
+
+    images: list[ImageResult] = field(default_factory=list)
+    seconds: float = 0.0
+    model: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    stopped: bool = False
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], settings: dict[str, Any] | None = None) -> BatchReport:
+        """The report of a batch that has not begun."""
+        images = [ImageResult(e.source, e.output, series=e.options.get("series")) for e in entries]
+        return cls(images, settings=dict(settings or {}))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images there are of each state, those of `STATES` that occur."""
+        found = Counter(image.state for image in self.images)
+        return {state: found[state] for state in STATES if found[state]}
+
+    @property
+    def ok(self) -> bool:
+        """Whether every image is finished, by this run or before."""
+        return set(self.counts) <= {"done", "already"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        facts = {"state": "stopped" if self.stopped else "done" if self.ok else "failed", "counts": self.counts}
+        result: dict[str, Any] = json_ready(facts | asdict(self))
+        return result
+
+    def __str__(self) -> str:
+        failed = [image for image in self.images if image.state == "failed"]
+        lines = [f"failed: {image.name}\n        {' '.join(image.reason.split())}" for image in failed]
+        pixels = sum(image.pixels for image in self.images if image.state == "done")
+        told = ", ".join(f"{n} {_WORDS[state]}" for state, n in self.counts.items())
+        rate = f", {pixels / 1e6:.2f} megapixels ({pixels / 1e6 / self.seconds:.3f} Mpx/s)" if self.seconds else ""
+        resumed = sum(image.resumed for image in self.images if image.state == "done")
+        kept = f", {resumed} tiles were there already" if resumed else ""
+        return "\n".join([*lines, f"{len(self.images)} images: {told} in {self.seconds:.1f} s{rate}{kept}"])
+
+    def write(self, path: str | PathLike[str]) -> None:
+        """Write the report as JSON; whoever reads the file meanwhile sees the old or the new one, whole.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        target = Path(os.path.abspath(Path(fspath(path)).expanduser()))
+        try:
+            handle, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    json.dump(self.to_dict(), file, indent=1)
+                os.replace(part, target)
+            except BaseException:
+                Path(part).unlink(missing_ok=True)
+                raise
+        except OSError as exc:
+            raise OutputError(f"The report {fspath(path)!r} cannot be written: {exc.strerror or exc}.") from exc
+
+
+_WORDS = {
+    "done": "restored",
+    "already": "finished before",
+    "failed": "failed",
+    "not started": "not started",
+    "stopped": "stopped half way",
+}

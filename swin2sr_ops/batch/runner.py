@@ -1,0 +1,235 @@
+"""Every image of a batch through the same two calls as a single one; what fails is noted, and the rest goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swin2sr_ops.batch.collect import Entry, named
+from swin2sr_ops.batch.report import BatchReport, ImageResult
+from swin2sr_ops.errors import ClusterError, OutputError, Swin2SROpsError
+from swin2sr_ops.io.base import local_path
+from swin2sr_ops.io.destination import disk_errors
+from swin2sr_ops.job import prepare
+from swin2sr_ops.run import run
+
+__all__ = ["hits_all", "run_batch", "run_entry"]
+
+Progress = Callable[[dict[str, Any]], None]
+
+_OF_ARCHIVES = ("allow_missing",)  # options that single images do not have
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How images are restored: what is the same for all."""
+
+    request: Mapping[str, Any]
+    progress: Progress | None
+    options: dict[str, Any]  # of `run`, only those that were given
+
+    @classmethod
+    def of(cls, request: Mapping[str, Any], progress: Progress | None, executor: Any, given: Mapping[str, Any]) -> _Way:
+        options = {key: value for key, value in given.items() if value is not None}
+        return cls(request, progress, options if executor is None else options | {"executor": executor})
+
+
+def run_entry(
+    entry: Entry,
+    request: Mapping[str, Any],
+    *,
+    executor: Any = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    restart: bool = False,
+    output_options: Mapping[str, Any] | None = None,
+) -> Any:
+    """Restore one image or archive; its `RunReport`, or what `run_collection` returns.
+
+    Parameters and errors are those of `run_batch`, but an error is raised.
+    """
+    given = {"overwrite": overwrite or None, "restart": restart or None, **(output_options or {})}
+    return _restore(entry, _Way.of(request, progress, executor, given), _Origins.of([entry]))
+
+
+def run_batch(
+    entries: Sequence[Entry],
+    request: Mapping[str, Any],
+    *,
+    executor: Any = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    restart: bool = False,
+    fail_fast: bool = False,
+    output_options: Mapping[str, Any] | None = None,
+    report: BatchReport | None = None,
+    after_each: Callable[[BatchReport], None] | None = None,
+) -> BatchReport:
+    """Restore all ``entries``, one after the other.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        From `collect`.
+    request : mapping
+        Keyword arguments of `swin2sr_ops.job.prepare`, the same for all images.
+    executor : optional
+        Who computes the tiles; threads of this process unless given.
+    progress : callable, optional
+        Gets the events of each image's run, and before and after them ``{"kind": "image", "index", "count",
+        "source", "output"}`` and ``{"kind": "image end", ..., "state", "reason", "pixels", "seconds"}``; for
+        the images of an archive "part" and "part end".
+    overwrite, restart, output_options
+        As in `swin2sr_ops.restore_image`.
+    fail_fast : bool
+        Begin no image after one that failed.
+    report : BatchReport, optional
+        Filled in as images end, so that it tells the truth whatever happens; made by `BatchReport.of`.
+    after_each : callable, optional
+        Gets the report after each image.
+
+    Returns
+    -------
+    BatchReport
+        Also when the batch was stopped with Ctrl-C (``stopped`` is true), or by an error that
+        every further image would meet, such as a full disk: the rest is "not started".
+    """
+    given = {"overwrite": overwrite or None, "restart": restart or None, **(output_options or {})}
+    report = BatchReport.of(entries, dict(request)) if report is None else report
+    batch = _Batch(entries, report, _Way.of(request, progress, executor, given), fail_fast, after_each)
+    batch.run()
+    return report
+
+
+@dataclass
+class _Batch:
+    entries: Sequence[Entry]
+    report: BatchReport
+    way: _Way
+    fail_fast: bool
+    after_each: Callable[[BatchReport], None] | None
+    began: float = field(default_factory=time.monotonic)
+
+    def run(self) -> None:
+        origins = _Origins.of(self.entries)
+        try:
+            for index, (entry, result) in enumerate(zip(self.entries, self.report.images, strict=True)):
+                with self._telling(index, result):
+                    goes_on = self._one(entry, result, origins)
+                if not goes_on:
+                    break
+        except KeyboardInterrupt:
+            self.report.stopped = True
+        finally:
+            self._sum_up()
+
+    def _one(self, entry: Entry, result: ImageResult, origins: _Origins) -> bool:
+        """Restore one image; whether the next may begin."""
+        began = time.monotonic()
+        result.state = "stopped"  # true until it ends otherwise
+        try:
+            result.take(_restore(entry, self.way, origins))
+        except Swin2SROpsError as exc:
+            result.state, result.reason = "failed", str(exc)
+            return not (self.fail_fast or hits_all(exc))
+        except Exception as exc:
+            result.state, result.reason = "failed", repr(exc)  # an error of ours: the report tells what it knows
+            raise
+        finally:
+            result.seconds = time.monotonic() - began
+        return result.state != "failed" or not self.fail_fast
+
+    @contextmanager
+    def _telling(self, index: int, result: ImageResult) -> Iterator[None]:
+        tell = self.way.progress or (lambda event: None)
+        event = {"index": index, "count": len(self.entries), "source": result.name, "output": result.output}
+        tell({"kind": "image", **event})
+        yield
+        told = {"output": result.output, "state": result.state, "reason": result.reason, "pixels": result.pixels}
+        tell({"kind": "image end", **event, **told, "seconds": result.seconds})
+        self._sum_up()
+        if self.after_each is not None:
+            self.after_each(self.report)
+
+    def _sum_up(self) -> None:
+        self.report.seconds = time.monotonic() - self.began
+        self.report.model = ", ".join(dict.fromkeys(i.model for i in self.report.images if i.model))
+
+
+def _restore(entry: Entry, way: _Way, origins: _Origins) -> Any:
+    asked = {**way.request, **entry.options}
+    if entry.collection:
+        from swin2sr_ops.archive import run_collection
+
+        output = named(entry, _scale_of(asked))
+        _make_room(entry, output, origins)
+        return run_collection(entry.source, output, asked, progress=_parts(way.progress), **way.options)
+    job = prepare(entry.source, **asked)
+    output = named(entry, job.restorer.spec.scale)
+    _make_room(entry, output, origins)
+    options = {key: value for key, value in way.options.items() if key not in _OF_ARCHIVES}
+    return run(job, output, progress=way.progress, **options)
+
+
+def _parts(progress: Progress | None) -> Progress | None:
+    """Calls the images of an archive its parts: they are one image of the batch."""
+    if progress is None:
+        return None
+    names = {"image": "part", "image end": "part end"}
+    return lambda event: progress({**event, "kind": names.get(event["kind"], event["kind"])})
+
+
+def _scale_of(asked: Mapping[str, Any]) -> int:
+    """Scale of the models that images of an archive get: every one of them has it."""
+    from swin2sr_ops.plugins import resolve_model
+
+    model = asked.get("model", "auto")
+    first = model.split(",")[0].strip() if isinstance(model, str) else model  # one for colours, one for other bands
+    return resolve_model(first, scale=asked.get("scale")).scale
+
+
+@dataclass(frozen=True)
+class _Origins:
+    """Where the sources are, and the folders above them: no output may be there."""
+
+    paths: frozenset[str]
+    above: frozenset[str]
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> _Origins:
+        local = [path for path in (local_path(entry.source) for entry in entries) if path is not None]
+        paths = frozenset(os.path.realpath(path) for path in local)
+        return cls(paths, frozenset(str(above) for path in paths for above in Path(path).parents))
+
+
+def _make_room(entry: Entry, output: str, origins: _Origins) -> None:
+    """Refuse to replace another image of the batch, and make the folders that keep its place."""
+    path = local_path(output)
+    if path is None:
+        return
+    here = os.path.realpath(path)
+    if here in origins.paths or here in origins.above or any(str(p) in origins.paths for p in Path(here).parents):
+        raise OutputError(
+            f"The output {output!r} lies in or over a source of this batch, which must stay as it is."
+            " Choose another place."
+        )
+    if entry.ending:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def hits_all(error: BaseException) -> bool:
+    """Whether every further image would meet ``error``: a full disk, a cluster that is gone."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ClusterError) or (isinstance(cause, OSError) and cause.errno in _FULL):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

@@ -1,0 +1,228 @@
+"""What the words of a request name: files, folders, globs, list files, URLs -> sources in order."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from glob import glob
+from pathlib import Path
+
+from swin2sr_ops.errors import FormatError, OutputError, RequestError
+from swin2sr_ops.io.base import local_path
+
+__all__ = ["ZARRS", "Found", "find", "is_zarr", "kind_of", "natural"]
+
+#: Suffixes of folders and zip files that are Zarr.
+ZARRS = (".zarr", ".zarr.zip", ".ozx")
+_MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+_TIFF = {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".lsm", ".qptiff", ".scn"}
+_PICTURE = {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm"}
+_UNFINISHED = (".partial", ".lock", ".replaced")
+_MAGIC = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A source, and the folder below which its place is kept in the output folder ("" where it has none)."""
+
+    uri: str
+    root: str
+    searched: bool = False  # found in a folder or by a glob, not named itself
+
+
+def natural(text: str) -> list[tuple[int, int | str]]:
+    """Sorting key that puts ``f2`` before ``f10``."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def kind_of(name: str) -> str:
+    """``zarr``, ``tiff``, ``picture``, or nothing where the suffix of ``name`` does not say it."""
+    lower = name.rstrip("/").lower()
+    suffix = os.path.splitext(lower)[1]
+    if lower.endswith(ZARRS):
+        return "zarr"
+    return "tiff" if suffix in _TIFF else "picture" if suffix in _PICTURE else ""
+
+
+def is_zarr(uri: str) -> bool:
+    """Whether ``uri`` is called a Zarr, or is a folder that is one."""
+    path = local_path(uri)
+    if kind_of(uri) == "zarr":
+        return True
+    return path is None and ".zarr/" in uri if path is None else any((path / m).is_file() for m in _MARKERS)
+
+
+def find(words: Sequence[str], lists: Sequence[str] = (), dst: str | None = None) -> list[Found]:
+    """All sources that ``words`` and list files name, each once, in the order given.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Files, folders (searched through), globs (``**`` for any number of folders), ``@LIST`` files,
+        Zarr images or archives, URLs, ``sample:NAME``.
+    lists : sequence of str
+        List files: one source per line, relative to the list file; lines that begin with ``#`` do not count.
+    dst : str, optional
+        The output, which is no source where it lies inside a searched folder.
+
+    Raises
+    ------
+    RequestError
+        A list file, folder or glob gives nothing.
+    OutputError
+        Outputs would go to where sources are searched for.
+    """
+    named = [*words, *(f"@{name}" for name in lists)]
+    found = [source for word in named for source in (_listed(word[1:], dst) if word[:1] == "@" else _word(word, dst))]
+    unique: dict[str, Found] = {}
+    for source in found:
+        path = local_path(source.uri)
+        unique.setdefault(source.uri if path is None else os.path.realpath(path), source)
+    return list(unique.values())
+
+
+def _listed(name: str, dst: str | None) -> Iterator[Found]:
+    path = Path(name).expanduser()
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise RequestError(
+            f"The list file {name!r} cannot be read ({exc}): give a text file, one source a line."
+        ) from exc
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise RequestError(f"The list file {name!r} names no source: give one a line.")
+    for line in lines:
+        if line.startswith("@"):
+            raise RequestError(f"The list file {name!r} names another list, {line!r}: give that with --list as well.")
+        elsewhere = "://" in line or line.startswith("sample:")
+        yield from _word(line if elsewhere else str(path.parent / Path(line).expanduser()), dst)
+
+
+def _word(word: str, dst: str | None) -> list[Found]:
+    path = local_path(word)
+    if word.startswith("sample:"):
+        return [Found(word, "")]
+    if path is None:
+        return _remote(word)
+    if not path.exists() and _MAGIC.search(word):
+        return _globbed(word, dst)
+    if path.is_dir() and not is_zarr(word):
+        return _searched(path, dst)
+    return [Found(word, _folder_of(path))]
+
+
+def _folder_of(path: Path) -> str:
+    """The folder that holds the file, or the outermost Zarr that ``path`` names or lies in."""
+    path = Path(os.path.abspath(path))
+    outermost = next((p for p in [*reversed(path.parents), path] if p.suffix == ".zarr"), path)
+    return str(outermost.parent)
+
+
+# --- folders and globs ----------------------------------------------------------------------------
+
+
+def _searched(folder: Path, dst: str | None) -> list[Found]:
+    avoid = _output_inside(folder, dst)
+    images = [name for name in _walk(folder, avoid) if kind_of(name) or is_zarr(name)]
+    if not images:
+        raise RequestError(
+            f"The folder {str(folder)!r} is no Zarr and holds no image: give one with TIFF, Zarr, PNG or JPEG in it."
+        )
+    return [Found(name, os.path.abspath(folder), True) for name in sorted(images, key=natural)]
+
+
+def _globbed(pattern: str, dst: str | None) -> list[Found]:
+    parts = Path(pattern).expanduser().parts
+    fixed = next(i for i, part in enumerate(parts) if _MAGIC.search(part))
+    root = Path(*parts[:fixed]) if fixed else Path()
+    avoid = _output_inside(root, dst)
+    into_zarr = any(part.endswith(".zarr") for part in parts[:-1])
+    if "**" in parts and not into_zarr:  # `glob` would walk through all chunks of every Zarr
+        names: Iterable[str] = (
+            name for name in _walk(root, avoid) if _matches(Path(name).relative_to(root).parts, parts[fixed:])
+        )
+    else:
+        names = (n for n in glob(str(Path(*parts)), recursive=True) if not _inside(n, avoid))
+    literal = Path(parts[-1]).suffix  # `*.dat` means these files; `*` means all images
+    asked = bool(literal) and not _MAGIC.search(literal)
+    images = [n for n in names if not _unfinished(n) and (is_zarr(n) or (os.path.isfile(n) and (asked or kind_of(n))))]
+    if not images:
+        raise RequestError(
+            f"No image matches {pattern!r}: check the pattern, and quote it, so that the shell keeps it."
+        )
+    top = _folder_of(root) if any(part.endswith(".zarr") for part in root.parts) else os.path.abspath(root)
+    return [Found(name, top, True) for name in sorted(images, key=natural)]
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or (bool(parts) and _matches(parts[1:], pattern))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _walk(root: Path, avoid: str) -> Iterator[str]:
+    """Files and Zarr folders below ``root``, hidden and unfinished ones left out; a Zarr is not entered."""
+    for folder, folders, files in os.walk(root):
+        if folder != str(root) and any(marker in files for marker in _MARKERS):
+            folders.clear()
+            yield folder
+            continue
+        zarrs = [name for name in folders if name.endswith(".zarr") and name[0] != "."]
+        folders[:] = [
+            name
+            for name in folders
+            if name not in zarrs and not _unfinished(name) and not _inside(os.path.join(folder, name), avoid)
+        ]
+        names = (os.path.join(folder, name) for name in [*zarrs, *files] if not _unfinished(name))
+        yield from (name for name in names if not _inside(name, avoid))
+
+
+def _unfinished(name: str) -> bool:
+    base = os.path.basename(name)
+    return base.startswith(".") or base.endswith(_UNFINISHED)
+
+
+def _inside(name: str, folder: str) -> bool:
+    path = os.path.abspath(name)
+    return bool(folder) and (path == folder or path.startswith(folder + os.sep))
+
+
+def _output_inside(root: Path, dst: str | None) -> str:
+    """The output where it lies inside ``root``, which is searched: it holds no sources."""
+    path = None if dst is None else local_path(dst)
+    if path is None:
+        return ""
+    here, there = os.path.abspath(root), os.path.abspath(path)
+    if here == there:
+        raise OutputError(
+            f"The output folder {dst!r} is searched for sources: the next run would take its results for sources."
+            f" Give another folder, such as {os.path.join(str(dst), 'restored')!r}."
+        )
+    return there if _inside(there, here) else ""
+
+
+# --- elsewhere --------------------------------------------------------------------------------------
+
+
+def _remote(url: str) -> list[Found]:
+    if not _MAGIC.search(url):
+        return [Found(url.rstrip("/"), url.rstrip("/").rpartition("/")[0])]
+    from fsspec.core import url_to_fs
+
+    try:
+        fs, pattern = url_to_fs(url)
+        names = sorted((fs.unstrip_protocol(name) for name in fs.glob(pattern)), key=natural)
+    except (ImportError, OSError, ValueError) as exc:
+        raise FormatError(f"{url!r} cannot be listed ({exc}): name the images themselves.") from exc
+    images = [name for name in names if kind_of(name)]
+    if not images:
+        raise RequestError(f"No image matches {url!r}: check the pattern.")
+    parts = pattern.split("/")
+    fixed = "/".join(parts[: next(i for i, part in enumerate(parts) if _MAGIC.search(part))])
+    return [Found(name, fs.unstrip_protocol(fixed), True) for name in images]

@@ -1,0 +1,86 @@
+"""How many images a TIFF holds, and which of them are pictures of something."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+__all__ = ["TiffContent", "count_series", "tiff_content"]
+
+# What scanners for pathology put beside the slide: the glass's label, a photo of it, small copies.
+_BESIDES = {"label", "macro", "thumbnail", "overview", "label image", "macro image"}
+_REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: no image of its own
+# What tifffile raises for a damaged file, besides its own error.
+_DAMAGE = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError, RuntimeError,
+    AssertionError, SyntaxError, struct.error, zlib.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TiffContent:
+    """What decides about the outputs of a TIFF.
+
+    Attributes
+    ----------
+    series : tuple of int
+        The images, without what scanners put beside them.
+    left_out : tuple of str
+        Names of those.
+    geo : bool
+        Whether it is a GeoTIFF.
+    dtype : str
+        Type of the first image.
+    files : frozenset of str
+        All files of the set, where an OME-TIFF is spread over several.
+    """
+
+    series: tuple[int, ...] = (0,)
+    left_out: tuple[str, ...] = ()
+    geo: bool = False
+    dtype: str = ""
+    files: frozenset[str] = frozenset()
+
+
+def tiff_content(path: str | PathLike[str]) -> TiffContent:
+    """Look into the TIFF at ``path``; one that cannot be read counts as one image, whose opening says why."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return _content(tiff)
+    except (tifffile.TiffFileError, *_DAMAGE):
+        return TiffContent()
+
+
+def count_series(uri: str | PathLike[str]) -> int:
+    """How many images the TIFF at ``uri`` holds, labels and the like not counted."""
+    return len(tiff_content(uri).series)
+
+
+def _content(tiff: Any) -> TiffContent:
+    all_series = list(tiff.series)
+    dtype = str(all_series[0].dtype) if all_series else ""
+    geo = bool(tiff.is_geotiff)
+    if geo or len(all_series) < 2:  # a GeoTIFF's further series are its overviews and masks
+        return TiffContent(geo=geo, dtype=dtype, files=_files(all_series))
+    besides = {k: str(s.name) for k, s in enumerate(all_series) if _is_beside(s)}
+    kept = tuple(k for k in range(len(all_series)) if k not in besides)
+    if not kept:
+        return TiffContent(dtype=dtype)
+    return TiffContent(kept, tuple(besides.values()), geo, dtype, _files(all_series))
+
+
+def _is_beside(series: Any) -> bool:
+    named = str(series.name).strip().lower() in _BESIDES
+    return named or bool(int(series.keyframe.subfiletype) & _REDUCED_OR_MASK)
+
+
+def _files(all_series: list[Any]) -> frozenset[str]:
+    """Names of the files that the images' pages lie in, where there are several."""
+    if not any(s.is_multifile for s in all_series):
+        return frozenset()
+    return frozenset(str(p.parent.filehandle.path) for s in all_series for p in s.pages if p is not None)

@@ -1,0 +1,169 @@
+"""What a batch would cost, told before anything runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from swin2sr_ops.batch import probe
+from swin2sr_ops.batch.collect import collect
+from swin2sr_ops.batch.estimate import check_disk, estimate, network_pixels, span_of_time
+from swin2sr_ops.errors import OutputError
+from swin2sr_ops.job import prepare
+from swin2sr_ops.restorer import Restorer
+from swin2sr_ops.spec import ModelSpec
+
+from .helpers import plate_zarr
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def request_of(gray_model: ModelSpec) -> dict[str, Any]:
+    return {"model": gray_model.weights, "tile": 16}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    tifffile.imwrite("in/a.tif", np.zeros((20, 24), "u2"))
+    tifffile.imwrite("in/b.tif", np.zeros((3, 32, 24), "u2"), imagej=True)
+    Path("in/c.tif").write_bytes(b"II*\0nonsense")
+    return tmp_path
+
+
+def test_totals(request_of: dict[str, Any]) -> None:
+    found = estimate(collect(["in"], "out"), request_of)
+    a, b, c = found.images
+    assert (a.output, a.pixels_in, a.pixels_out, a.tiles) == ("out/a_x2.ome.tif", 480, 1920, 4)
+    assert (b.pixels_in, b.pixels_out, b.tiles) == (3 * 768, 3 * 768 * 4, 3 * 4)
+    assert a.output_bytes == 1920 * 2 * 4 // 3
+    assert "'in/c.tif'" in c.error
+    assert (len(found.good), len(found.bad)) == (2, 1)
+    assert found.pixels_out == a.pixels_out + b.pixels_out
+    assert found.seconds is not None
+    assert found.seconds == pytest.approx((a.seconds or 0) + (b.seconds or 0))
+    assert found.free_bytes is not None
+    assert found.free_bytes > 0
+    assert not Path("out").exists()
+
+
+def test_it_is_told(request_of: dict[str, Any]) -> None:
+    found = estimate(collect(["in"], "out"), request_of)
+    text = str(found)
+    assert "in/a.tif (YX 20 x 24 uint16) -> out/a_x2.ome.tif: 4 tiles" in text
+    assert "in/c.tif: cannot be restored. " in text
+    assert "images      2, 1 more cannot be restored" in text
+    assert "from a probe of this device" in text
+    told = json.loads(json.dumps(found.to_dict()))
+    assert (told["count"], told["bad"], told["tiles"]) == (3, 1, 16)
+    assert told["images"][0]["shape"] == [20, 24]
+
+
+def test_a_plan_without_probe_or_output(request_of: dict[str, Any]) -> None:
+    seen: list[int] = []
+    found = estimate(collect(["in"], None), request_of, probe=False, progress=lambda event: seen.append(event["done"]))
+    assert (found.seconds, found.free_bytes) == (None, None)
+    assert "time" not in str(found)
+    assert "free disk unknown" in str(found)
+    assert seen == [1, 2, 3]
+
+
+def test_many_images_are_summed_up(request_of: dict[str, Any]) -> None:
+    for k in range(25):
+        tifffile.imwrite(f"in/m{k}.tif", np.zeros((8, 8), "u1"))
+    text = str(estimate(collect(["in/m*.tif"], "out"), request_of, probe=False))
+    assert "... and 5 more" in text
+    assert text.count("uint8") == 20
+
+
+def test_an_archive_counts_all_its_images(request_of: dict[str, Any]) -> None:
+    plate_zarr("p.zarr")
+    found = estimate(collect(["p.zarr"], "q.zarr"), request_of, probe=False)
+    (plate,) = found.images
+    assert (plate.error, plate.pixels_in, plate.pixels_out) == ("", 2 * 48, 2 * 48 * 4)
+
+
+def test_png_has_no_pyramid(request_of: dict[str, Any]) -> None:
+    (image,) = estimate(collect(["in/a.tif"], "a.png"), request_of, probe=False).images
+    assert image.output_bytes == 1920 * 2
+    (image,) = estimate(collect(["in/a.tif"], "a.tif"), request_of, probe=False, pyramid=False).images
+    assert image.output_bytes == 1920 * 2
+
+
+def test_the_probe_is_made_once(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    tile = Restorer.restore_tile
+
+    def count(self: Restorer, *args: Any, **options: Any) -> Any:
+        calls.append(1)
+        return tile(self, *args, **options)
+
+    monkeypatch.setattr(Restorer, "restore_tile", count)
+    monkeypatch.setattr(probe, "_known", {})
+    estimate(collect(["in"], "out"), request_of)
+    assert 1 <= len(calls) <= 2
+    assert len(probe._known) == 1
+
+
+def test_network_pixels_count_what_is_computed(request_of: dict[str, Any], rgb_model: ModelSpec) -> None:
+    tifffile.imwrite("rgb.tif", np.zeros((40, 24, 3), "u1"), photometric="rgb")
+    job = prepare("rgb.tif", **request_of)
+    ((_, pixels),) = network_pixels(job)
+    assert pixels == pytest.approx(3 * 40 * 24 * job.plan.over_compute)  # a gray model: each colour alone
+    job = prepare("rgb.tif", model=rgb_model.weights)
+    ((_, pixels),) = network_pixels(job)
+    assert pixels == pytest.approx(40 * 24 * job.plan.over_compute)
+
+
+# --- room on the disk ---------------------------------------------------------------------------------
+
+
+def room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 0, free))
+
+
+def test_enough_room(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    room(monkeypatch, 5120)  # as much as the output takes
+    assert check_disk(estimate(collect(["in/a.tif"], "a.tif"), request_of, probe=False)) == ""
+
+
+def test_perhaps_enough_room(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    room(monkeypatch, 3000)
+    assert "may become full" in check_disk(estimate(collect(["in/a.tif"], "a.tif"), request_of, probe=False))
+
+
+def test_no_room(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    room(monkeypatch, 2000)
+    found = estimate(collect(["in/a.tif"], "a.tif"), request_of, probe=False)
+    with pytest.raises(OutputError, match=r"too little room: .* --no-disk-check"):
+        check_disk(found)
+    Path("a.tif.partial/c").mkdir(parents=True)
+    Path("a.tif.partial/c/0").write_bytes(bytes(2500))  # of an earlier run, which goes on
+    assert check_disk(found) == ""
+    Path("a.tif").write_bytes(b"finished")
+    assert check_disk(found) == ""
+    with pytest.raises(OutputError, match="too little room"):
+        check_disk(found, overwrite=True)
+
+
+def test_an_object_store_has_room(request_of: dict[str, Any]) -> None:
+    found = estimate(collect(["in/a.tif"], "memory://out"), request_of, probe=False)
+    assert found.free_bytes is None
+    assert check_disk(found) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.5, "0.5 s"), (42.4, "42 s"), (600, "10 min"), (3 * 3600, "3.0 h"), (7 * 86400, "7.0 days")],
+)
+def test_times(seconds: float, told: str) -> None:
+    assert span_of_time(seconds) == told
