@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 
-def check(source, stats):
+def check(source, stats, rtol=1e-9):
     info = source.info
     image = np.empty(info.shape, info.dtype)
     unit = tuple(max(1, n * 2 // 3) for n in info.shape)
@@ -37,7 +37,7 @@ def check(source, stats):
         values = image.astype("f8")
         assert int(np.isnan(values).sum()) == stats["nan"]
         assert (np.nanmin(values), np.nanmax(values)) == (stats["min"], stats["max"])
-        np.testing.assert_allclose(np.nanmean(values), stats["mean"], rtol=1e-9)
+        np.testing.assert_allclose(np.nanmean(values), stats["mean"], rtol=rtol)
 
 
 @pytest.mark.parametrize("name", TIFFS)
@@ -49,14 +49,22 @@ def test_tiffs(name):
         return
     source = open_source(str(FORMATS / name))
     info = source.info
-    assert list(info.shape) == expected["tiff_shape"]
-    assert (info.dtype.name, info.levels) == (expected["dtype"], expected["levels"])
-    given, read = expected["axes"], info.axes
-    assert all(a == b or a in "SIQ" for a, b in zip(given, read, strict=True)), (given, read)
+    if "geo" in info.extra:  # GDAL's view: bands first, overviews of its own
+        raster = expected["raster"]
+        bands = (raster["count"],) if raster["count"] > 1 else ()
+        assert info.shape == (*bands, raster["height"], raster["width"])
+        assert info.levels == 1 + len(raster["overviews"])
+    else:
+        assert list(info.shape) == expected["tiff_shape"]
+        assert info.levels == expected["levels"]
+        given, read = expected["axes"], info.axes
+        assert all(a == b or a in "SIQ" for a, b in zip(given, read, strict=True)), (given, read)
+    assert info.dtype.name == expected["dtype"]
     nodata = expected.get("raster", {}).get("nodata")
     if nodata is not None and info.nodata is not None:
         np.testing.assert_allclose(info.nodata, float(nodata))
-    check(source, expected["stats"])
+    # Two JPEG decoders may round differently.
+    check(source, expected["stats"], 1e-4 if "geo" in info.extra and expected["compression"] == "7" else 1e-9)
 
 
 def open_or_none(path, array):
