@@ -32,7 +32,9 @@ def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(command)[1:]) == 0
     if " restore " in command:
-        assert (tmp_path / shlex.split(command)[3]).exists()
+        words = shlex.split(command)
+        positional = words[: next((i for i, word in enumerate(words) if word.startswith("--")), len(words))]
+        assert (tmp_path / positional[-1]).exists()
 
 
 def test_the_first_command_is_the_main_job() -> None:

@@ -256,5 +256,6 @@ def _channels(info: ImageInfo, ranges: Sequence[tuple[float, float]]) -> list[di
         else:
             label, color = f"Channel {i}", "FFFFFF" if len(ranges) == 1 else _PALETTE[i % len(_PALETTE)]
         window = {"start": low, "end": high, "min": low, "max": high, **known.get("window", {})}
-        channels.append({"label": label, "color": color, "active": True, **known, "window": window})
+        merged = {"label": label, "color": color, "active": True, **known, "window": window}
+        channels.append(merged | {"label": str(merged["label"])})  # some write numbers
     return channels
