@@ -160,11 +160,23 @@ def run(
         raise RequestError(f"{fspath(dst)!r} can be written by one process only: leave out workers and scheduler.")
     if hasattr(sink, "valid") and (job.mask is not None or has_mask(job.source)):
         sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
-    with _kept_unless_empty(sink, report.output):
+    with _kept_unless_empty(sink, report.output), _closed(job):
         _Run(job, sink, report, tell, executor or Here()).go(bool(output.get("context")))
     report.seconds = time.monotonic() - began
     tell({"kind": "end", "done": report.tiles, "total": report.tiles, "report": report.to_dict()})
     return report
+
+
+@contextmanager
+def _closed(job: Job) -> Iterator[None]:
+    """Let go of files and what was decoded of them; whoever reads again opens them again."""
+    try:
+        yield
+    finally:
+        for source in (job.source, job.mask):
+            close = getattr(source, "close", None)
+            if close is not None:
+                close()
 
 
 def _labels(job: Job, wanted: str) -> dict[str, Any]:

@@ -129,7 +129,21 @@ def _single(source: Found, dst: str, options: dict[str, Any]) -> Entry:
     archive = "array" not in options and _is_collection(source.uri)
     if archive and dst and kind_of(dst) != "zarr":
         raise RequestError(f"{source.uri!r} is a Zarr of many images: its output must end with .zarr, unlike {dst!r}.")
-    return Entry(source.uri, dst, options, archive)
+    return Entry(source.uri, dst, options, archive, note=_first_of_several(source.uri, options))
+
+
+def _first_of_several(uri: str, options: dict[str, Any]) -> str:
+    """That a file of several images becomes one, where nobody has said which."""
+    path = _file_of(uri)
+    if path is None or kind_of(path) != "tiff" or "series" in options:
+        return ""
+    count = len(tiff_content(path).series)
+    if count < 2:
+        return ""
+    return (
+        f"{uri!r} holds {count} images, and the first is taken: choose with --series, or give a folder as output to"
+        " restore all."
+    )
 
 
 @dataclass(frozen=True)

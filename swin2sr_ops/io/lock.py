@@ -22,6 +22,8 @@ __all__ = ["FileLock", "Lease", "Lock", "lock_for"]
 
 #: Seconds between two signs of life of a lease, and after how many without one it is void.
 BEAT, VOID = 15.0, 60.0
+#: Runs of this process that ended while their storage did not answer: their leases lie about.
+_ENDED: set[str] = set()
 
 
 @dataclass
@@ -81,15 +83,18 @@ class Lease:
         self._stop.set()
         self._life.join()  # a last sign of life after the removal would stay for ever
         self._life = None
+        _ENDED.add(self._mine)
         with suppress(OSError, OutputError):
             if self._holder().get("run") == self._mine:
                 self.files.remove(self.key)
+            _ENDED.discard(self._mine)
 
     def _take_over(self) -> None:
         holder = self._holder()
         age = time.time() - float(holder.get("seen", 0))
         here = holder.get("host") == socket.gethostname()
-        dead = here and not _alive(int(holder.get("pid", 0)), float(holder.get("started", 0)))
+        alive = here and _alive(int(holder.get("pid", 0)), float(holder.get("started", 0)))
+        dead = (here and not alive) or holder.get("run") in _ENDED
         if age < VOID and not dead:
             told = f"process {holder.get('pid')} on {holder.get('host')}, last sign of life {age:.0f} s ago"
             raise _busy(self.output, f"{told}; it counts as dead {VOID:.0f} s after the last one")

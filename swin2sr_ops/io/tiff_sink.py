@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ __all__ = ["TiffSink", "create_sink"]
 _TILE = 512  # as large as the chunks of the staging array, so each is decoded once
 _PANEL = 16 * _TILE  # tiles in a row that are read at once: chunks of any width are then decoded once a row
 _CLASSIC = 3 << 30  # beyond this a classic TIFF's 32-bit offsets might not do
+_BUFFER = 16 << 20  # bytes of tiles that may wait for their compression, and their results for the disk
+_LEVEL = 1  # of deflate: twice to four times as fast as the usual 6, and 0 to 6 % larger
 _CENTIMETERS = {"meter": 100.0, "millimeter": 0.1, "micrometer": 1e-4, "nanometer": 1e-7, "angstrom": 1e-8}
 _NODATA_TAG = 42113  # GDAL's
 
@@ -169,9 +172,12 @@ class TiffSink:
             planarconfig="contig" if "S" in sizes else None,
             extrasamples=["unassalpha"] if colours in (2, 4) else None,
             compression="adobe_deflate" if self.info.dtype != bool else None,
+            compressionargs={"level": _LEVEL} if self.info.dtype != bool else None,
             predictor=True if integers and self.info.dtype.itemsize <= 4 else None,
             subifds=sublevels if first else None,
             subfiletype=0 if first else 1,
+            maxworkers=_threads(),
+            buffersize=_BUFFER,
             resolution=self._resolution(level),
             resolutionunit="CENTIMETER" if self._resolution(level) else None,
             extratags=self._nodata_tag() if first else (),
@@ -216,6 +222,12 @@ class TiffSink:
         place = {key: getattr(self.info, key) for key in ("pixel_size", "origin", "units")}
         own = json.dumps(json_ready(provenance))
         return {"metadata": {"axes": self._axes, "swin2sr_ops": own, **place}}
+
+
+def _threads() -> int:
+    """As many as may compress: no network runs any more."""
+    known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(known, 16)
 
 
 def _nodata_text(value: float) -> str:

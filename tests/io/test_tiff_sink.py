@@ -159,7 +159,9 @@ def test_nodata_is_written_as_gdal_does(tmp_path):
             assert tiff.pages[0].tags[42113].value == text
 
 
-def test_memory_does_not_grow_with_the_image(tmp_path):
+def test_memory_does_not_grow_with_the_image(tmp_path, monkeypatch):
+    monkeypatch.setattr("swin2sr_ops.io.tiff_sink._BUFFER", 1 << 20)
+
     def peak(rows):
         info = ImageInfo(shape=(rows, 4096), axes="YX", dtype=np.dtype("u1"), chunks=(512, 512))
         sink = create_sink(str(tmp_path / f"{rows}.tif"), info, pyramid=False)
