@@ -129,20 +129,21 @@ def _single(source: Found, dst: str, options: dict[str, Any]) -> Entry:
     archive = "array" not in options and _is_collection(source.uri)
     if archive and dst and kind_of(dst) != "zarr":
         raise RequestError(f"{source.uri!r} is a Zarr of many images: its output must end with .zarr, unlike {dst!r}.")
-    return Entry(source.uri, dst, options, archive, note=_first_of_several(source.uri, options))
-
-
-def _first_of_several(uri: str, options: dict[str, Any]) -> str:
-    """That a file of several images becomes one, where nobody has said which."""
-    path = _file_of(uri)
+    path = _file_of(source.uri)
     if path is None or kind_of(path) != "tiff" or "series" in options:
-        return ""
-    count = len(tiff_content(path).series)
-    if count < 2:
-        return ""
+        return Entry(source.uri, dst, options, archive)
+    content = tiff_content(path)
+    chosen = options if content.series[0] == 0 else {"series": content.series[0], **options}
+    return Entry(source.uri, dst, chosen, note=_first_of_several(source.uri, content))
+
+
+def _first_of_several(uri: str, content: TiffContent) -> str:
+    """That a file of several images becomes one, where nobody has said which."""
+    if len(content.series) < 2:
+        return _left_out(uri, content)
     return (
-        f"{uri!r} holds {count} images, and the first is taken: choose with --series, or give a folder as output to"
-        " restore all."
+        f"{uri!r} holds {len(content.series)} images, and the first is taken: choose with --series, or give a folder as"
+        " output to restore all."
     )
 
 
