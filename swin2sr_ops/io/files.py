@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ __all__ = ["Files", "LocalFiles", "RemoteFiles", "files_at"]
 _T = TypeVar("_T")
 #: zarr-python and we write beside, then rename; what a kill left beside has one of these in its name.
 _BESIDE = ".partial"
+#: When a server last failed for good, by URL; for as many seconds patience with it is not tried anew.
+_FELL: dict[str, float] = {}
+_GRACE = 30.0
 
 
 class Files(Protocol):
@@ -153,15 +157,19 @@ class RemoteFiles:
 
     def _ask(self, function: Callable[[], _T]) -> _T:
         """What ``function`` returns; FileNotFoundError is an answer, all else that fails gets a sentence."""
+        fell = time.monotonic() - _FELL.get(self.url, -_GRACE) < _GRACE
         try:
-            return retrying(function)
+            found = retrying(function, 1) if fell else retrying(function)
         except FileNotFoundError:
             raise
         except PermissionError as exc:
             told = exc.strerror or exc
             raise OutputError(f"{self.url!r} may not be used ({told}): check your credentials for it.") from exc
         except OSError as exc:
+            _FELL[self.url] = time.monotonic()
             raise OutputError(f"{self.url!r} cannot be used: {exc.strerror or exc}.") from exc
+        _FELL.pop(self.url, None)
+        return found
 
     def read(self, key: str) -> bytes | None:
         try:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from swin2sr_ops.batch.collect import Entry, collect, named
+from swin2sr_ops.batch.collect import collect, named
 from swin2sr_ops.batch.tiff_series import count_series, tiff_content
 
 from .helpers import tif
@@ -37,7 +37,9 @@ def test_every_series_is_an_output() -> None:
     assert count_series("two.ome.tif") == 2
     (entry,) = collect(["two.ome.tif"], "out", series=1)
     assert (named(entry, 2), entry.options) == ("out/two_x2.ome.tif", {"series": 1})
-    assert collect(["two.ome.tif"], "out.zarr") == [Entry("two.ome.tif", "out.zarr")]
+    (entry,) = collect(["two.ome.tif"], "out.zarr")
+    assert (entry.output, entry.options) == ("out.zarr", {})
+    assert "holds 2 images, and the first is taken" in entry.note
 
 
 def test_labels_of_slides_are_left_out_and_it_is_said() -> None:
@@ -45,6 +47,8 @@ def test_labels_of_slides_are_left_out_and_it_is_said() -> None:
     (entry,) = collect(["slide.ome.tif"], "out")
     assert (named(entry, 2), entry.options) == ("out/slide_x2.ome.tif", {"series": 1})
     assert "left out Label, macro image" in entry.note
+    (entry,) = collect(["slide.ome.tif"], "out.zarr")
+    assert entry.options == {"series": 1}
 
 
 def test_a_real_slide(shared: Path) -> None:
