@@ -218,6 +218,7 @@ class _Archive:
                 ". The rest is kept: the same command tries these again, --allow-missing finishes without them"
             )
             return
+        claim.check()
         own = {"model": report.model, "source": self.collection.uri, "fingerprint": report.fingerprint}
         missing = {"missing": sorted(report.failed)} if report.failed else {}
         write_metadata(

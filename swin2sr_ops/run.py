@@ -211,20 +211,33 @@ def _kept_unless_empty(sink: ImageSink, output: str) -> Iterator[None]:
         yield
     except BaseException as exc:
         # Also on Ctrl-C.
-        if staging is None or not (staging.resumed or staging.holds_pixels()):
+        if staging is None or not (staging.resumed or _holds_pixels(staging)):
             _remove(sink, output, exc)
             raise
+        lost = staging.claim.lost()
         staging.release()
-        if isinstance(exc, Swin2SROpsError) and "same command" not in str(exc):
+        if lost and "(--restart)" not in str(exc) and isinstance(exc, Swin2SROpsError):
+            raise OutputError(
+                f"{exc} Somebody else has removed or emptied {staging.files.where!r} meanwhile: begin again with"
+                " restart (--restart)."
+            ) from exc
+        if isinstance(exc, Swin2SROpsError) and not lost and "same command" not in str(exc):
             told = "What was restored is kept: the same command goes on where it was."
             raise type(exc)(f"{exc} {told}") from exc
         raise
 
 
+def _holds_pixels(staging: Any) -> bool:
+    try:
+        return bool(staging.holds_pixels())
+    except OutputError:
+        return True  # a storage that does not say: nothing is removed there
+
+
 def _remove(sink: ImageSink, output: str, exc: BaseException) -> None:
     try:
         sink.abort()
-    except OSError as left:
+    except (OSError, OutputError) as left:
         exc.add_note(f"What was written of {output!r} could not be removed: {left}")
 
 
@@ -264,13 +277,21 @@ class _Run:
         maps = self._maps()
         self.report.settings["intensity"] = [m.to_dict() for m in maps]
         self._tiles(maps, context)
+        self._check_place()
         self._pyramid()
         if identity(self.job) != before:
             raise OutputError(
                 f"The input {self.job.source.uri!r} changed while it was restored: the output would be of two images."
                 " Begin again with restart (--restart)."
             )
+        self._check_place()
         self.sink.finish(provenance_of(self.report))
+
+    def _check_place(self) -> None:
+        """Never finish an output from which somebody has removed what is done."""
+        staging = getattr(self.sink, "staging", None)
+        if staging is not None:
+            staging.claim.check()
 
     def _maps(self) -> tuple[IntensityMap, ...]:
         """Decided once: an earlier run's stay."""

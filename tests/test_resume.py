@@ -106,7 +106,7 @@ def test_the_intensity_map_is_decided_once(
     ("changes", "told"),
     [
         ({"halo": 8}, "halo was"),
-        ({"range": "dtype"}, "range was"),
+        ({"range": "dtype"}, "range kind was"),
         ({"nodata": 7.0}, "nodata was null, now 7"),
         ({"ngff": "0.4"}, "output ngff was null"),
         ({"pyramid": False}, "output pyramid"),
@@ -133,7 +133,7 @@ def test_a_changed_source_is_noticed(source: Path, gray_model: ModelSpec, tmp_pa
     with pytest.raises(Stop):
         swin2sr_ops.restore_image(source, out, **options, progress=stop_after(3))
     os.utime(source, ns=(1, 1))
-    with pytest.raises(OutputError, match="source was"):
+    with pytest.raises(OutputError, match="source image files was"):
         swin2sr_ops.restore_image(source, out, **options)
 
     def touch(event: dict) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,6 +137,20 @@ class Claim:
         record = {"fingerprint": key.fingerprint, "settings": dict(key.settings), "notes": self.notes}
         self.files.write(_RECORD, json.dumps(json_ready(record), indent=1).encode())
 
+    def check(self) -> None:
+        """Refuse to go on where somebody has removed or emptied the place meanwhile."""
+        if self.lost():
+            raise OutputError(
+                f"{self.files.where!r} was removed or emptied by somebody else while it was written. Begin again with"
+                " restart (--restart)."
+            )
+
+    def lost(self) -> bool:
+        """Whether what a run keeps there is gone; not where the storage does not say."""
+        with suppress(OSError, OutputError):
+            return self._record() is None
+        return False
+
     def release(self) -> None:
         """Let go of the output, leaving what is there."""
         if self._lock is not None:
@@ -149,13 +164,22 @@ class Claim:
 
 
 def _other_run(uri: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> OutputError:
-    new = json_ready(dict(new))
+    old, new = dict(_flat(old)), dict(_flat(json_ready(dict(new))))
     names = [n for n in dict.fromkeys([*old, *new]) if old.get(n) != new.get(n)]
     told = "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new.get(n))}" for n in names) or "it is older"
     return OutputError(
         f"A half-done output of another run is in the place of {uri!r}: {told}. Give the same command as then to go on"
         " with it, choose another output, or begin again with restart (--restart)."
     )
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings in settings by names of several words, so that what differs is said and nothing else."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", value
 
 
 def _short(value: Any) -> str:
@@ -168,6 +192,7 @@ def tidy_finished(uri: str, key: RunKey) -> None:
     destination = Destination.at(uri, remote=True)
     if destination.path is None:
         destination.tidy()
+        _remove_dead_lease(destination)
         return
     own = LocalFiles(destination.path)
     if destination.path.is_dir() and own.read(_RECORD) is not None:
@@ -177,3 +202,12 @@ def tidy_finished(uri: str, key: RunKey) -> None:
     if names <= {OWN} if left is None else json.loads(left).get("fingerprint") == key.fingerprint:
         destination.tidy()
         destination.lock_file.unlink(missing_ok=True)
+
+
+def _remove_dead_lease(destination: Destination) -> None:
+    if destination.files.read(f"{OWN}/lock") is None:
+        return
+    lock = destination.lock()
+    with suppress(OutputError):  # a run that lives removes it itself
+        lock.acquire()
+        lock.release()

@@ -163,10 +163,9 @@ class Destination:
                 return
             for root in _ROOTS:  # first, so that what is left of the old output does not look finished
                 self.files.remove(root)
-            kept = f"{OWN}/lock"
-            for key in list(self.files.listing()):
-                if key != kept:
-                    self.files.remove(key)
+            tops = {key.split("/", 1)[0] for key in self.files.listing()} - {OWN}
+            for name in (*sorted(tops), f"{OWN}/done", f"{OWN}/run.json"):  # many at once; not the lock
+                self.files.clear(name)
 
     def appear(self, finished: Path | None = None) -> None:
         """Give ``finished``, a file in the partial folder or by default that folder, its final name."""
@@ -180,9 +179,8 @@ class Destination:
     def tidy(self) -> None:
         """Remove what a run keeps for itself from, and beside, a finished output."""
         if self.path is None:
-            for key in list(self.files.listing(OWN)):
-                if key != f"{OWN}/lock":
-                    self.files.remove(key)
+            for name in ("done", "run.json"):  # many at once; not the lock
+                self.files.clear(f"{OWN}/{name}")
             return
         with disk_errors(self.path):
             self._remove_partial()

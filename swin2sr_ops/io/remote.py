@@ -102,7 +102,7 @@ def patient(store: Store) -> Store:
     """``store``, with the patience of `retrying` in all that zarr-python asks of it."""
     from zarr.storage import WrapperStore
 
-    class _Patient(WrapperStore[Any]):
+    class _Patient(WrapperStore[Any]):  # type: ignore[misc]  # zarr is not looked into
         async def get(self, *args: Any, **kwargs: Any) -> Any:
             return await _retrying(lambda: self._store.get(*args, **kwargs))
 
