@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from swin2sr_ops.devices import choose_device, choose_dtype
@@ -48,7 +47,7 @@ def settings_of(job: Job) -> dict[str, Any]:
         "halo": job.plan.halo,
         "precision": str(choose_dtype(restorer.precision)).removeprefix("torch."),
         "device": choose_device(restorer.device).type,
-        "range": asdict(job.request),
+        "range": str(job.request),
         "nodata": job.nodata,
         "axes": info.axes,
         "shape": list(info.shape),

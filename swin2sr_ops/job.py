@@ -207,7 +207,7 @@ def _models(model: str | PathLike[str] | ModelSpec, scale: int | None, info: Ima
         if isinstance(model, str) and "," in model:
             raise ModelError(
                 f"model={model!r} names several, but only a raster with red, green and blue bands takes one for its"
-                " colours and one for its other bands."
+                " colours and one for its other bands. `rio edit-info --colorinterp` says which bands these are."
             )
         return [(resolve_model(model, scale=scale, channels=order.model_channels), None)]
     names = [m.strip() for m in model.split(",")] if isinstance(model, str) else [model]

@@ -86,7 +86,7 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
         "precision": str(choose_dtype(restorer.precision)).removeprefix("torch."),
         "device": str(choose_device(restorer.device)),
         "scale": job.plan.spec.scale,
-        "range": asdict(job.request),
+        "range": str(job.request),
         "nodata": job.nodata,
         "mask": None if job.mask is None else job.mask.uri,
         "arithmetic": computed_in(job.source.info.dtype, restorer.precision),

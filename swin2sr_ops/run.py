@@ -16,7 +16,7 @@ import psutil
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError, TileError
 from swin2sr_ops.fingerprint import identity, run_key
 from swin2sr_ops.intensity import intensity_maps
-from swin2sr_ops.io.base import ImageSink
+from swin2sr_ops.io.base import ImageSink, Region
 from swin2sr_ops.io.claim import RunKey, tidy_finished
 from swin2sr_ops.io.provenance import read_provenance
 from swin2sr_ops.job import Job, Piece, prepare
@@ -31,6 +31,7 @@ from swin2sr_ops.values import IntensityMap
 __all__ = ["RunReport", "restore_image", "run"]
 
 Progress = Callable[[dict[str, Any]], None]
+_PROCESS = psutil.Process()
 
 
 def restore_image(
@@ -329,7 +330,7 @@ class _Run:
 
     def _count(self, piece: Piece) -> None:
         self.report.tiles += 1
-        self.report.peak_bytes = max(self.report.peak_bytes, psutil.Process().memory_info().rss)
+        self.report.peak_bytes = max(self.report.peak_bytes, _PROCESS.memory_info().rss)
         rows, columns = piece.tile.shape
         planes = self.job.order.colours if piece.bands is None else len(piece.bands)
         pixels = rows * columns * self.job.plan.spec.scale**2 * planes
@@ -343,8 +344,9 @@ class _Run:
             regions = list(staging.to_fill(level))
             done = 0
 
-            def count(*_: object) -> None:
+            def count(region: Region, _: object) -> None:
                 nonlocal done
+                staging.filled(level, region)  # noqa: B023
                 done += 1
                 self.tell({"kind": "pyramid", "level": level, "done": done, "total": len(regions)})  # noqa: B023
 

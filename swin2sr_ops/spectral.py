@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import ModelError
 from swin2sr_ops.io.base import ImageInfo
+from swin2sr_ops.io.geo_metadata import bands_by_colour
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Group", "Spectrum", "check_scales", "spectrum_of"]
@@ -28,18 +29,20 @@ class Spectrum:
 def spectrum_of(info: ImageInfo, order: AxisOrder) -> Spectrum | None:
     """How the bands of ``info`` are grouped; None where all of them go alone.
 
-    The names are the colour interpretation that GDAL gives bands, in ``info.extra["geo"]``.
+    A raster says it, in ``info.extra["geo"]``: by the colour interpretation of its bands, or by
+    bands that are called red, green and blue.
     """
     geo = info.extra.get("geo") or {}
-    names = [str(name).lower() for name in geo.get("colorinterp", ())]
-    if order.channel is None or len(names) != info.size("C"):
+    if order.channel is None or len(geo.get("colorinterp", ())) != info.size("C"):
         return None
-    wanted = ("red", "green", "blue")
-    colour = tuple(names.index(name) for name in wanted) if set(wanted) <= set(names) else ()
-    alpha = tuple((i,) for i, name in enumerate(names) if name == "alpha")
+    found = bands_by_colour(geo)
+    colour = tuple(found[name] for name in ("red", "green", "blue"))
+    alpha = () if found["alpha"] is None else ((found["alpha"],),)
+    if None in colour:
+        colour = ()
     if not colour and not alpha:
         return None
-    lone = tuple((i,) for i in range(len(names)) if i not in colour and (i,) not in alpha)
+    lone = tuple((i,) for i in range(info.size("C")) if i not in colour and (i,) not in alpha)
     return Spectrum(colour, lone, alpha)
 
 

@@ -133,6 +133,14 @@ class RangeRequest:
     high: float = 0.0
     sample: bool = False
 
+    def __str__(self) -> str:
+        """As a user would give it."""
+        if self.kind == "fixed":
+            return f"{self.low!r},{self.high!r}"
+        if self.kind == "percentile":
+            return f"p{self.low:g},p{self.high:g}" + (_SAMPLE if self.sample else "")
+        return self.kind
+
     @classmethod
     def parse(cls, value: str | Sequence[float] | RangeRequest) -> RangeRequest:
         """Read what a user gives.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import swin2sr_ops
-from swin2sr_ops.errors import ModelError
+from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.spec import ModelSpec
 
 rasterio = pytest.importorskip("rasterio", reason="GeoTIFF needs rasterio")
@@ -144,3 +144,31 @@ def test_real_rasters_keep_their_place(name: str, gray_model: ModelSpec, tmp_pat
         for x, y in corners:
             np.testing.assert_allclose(result.transform @ (2 * x, 2 * y), source.transform @ (x, y))
         assert len(result.gcps[0]) == len(source.gcps[0])
+
+
+def test_a_rasters_zarr_keeps_its_place_again(bands: np.ndarray, gray_model: ModelSpec, tmp_path: Path) -> None:
+    """Restored twice, from raster to Zarr to Zarr: the affine follows the pixels."""
+    import zarr
+
+    src = write(tmp_path / "in.tif", bands[:1], transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6))
+    swin2sr_ops.restore_image(src, tmp_path / "once.zarr", model=gray_model)
+    swin2sr_ops.restore_image(tmp_path / "once.zarr", tmp_path / "twice.zarr", model=gray_model)
+    found = zarr.open_group(tmp_path / "twice.zarr", mode="r").attrs["spatial:transform"]
+    assert list(found) == [2.5, 0, 5e5, 0, -2.5, 5e6]
+
+
+def test_ome_tiff_has_no_room_for_a_place(bands: np.ndarray, gray_model: ModelSpec, tmp_path: Path) -> None:
+    src = write(tmp_path / "in.tif", bands[:1])
+    with pytest.raises(RequestError, match="place on Earth"):
+        swin2sr_ops.restore_image(src, tmp_path / "out.ome.tif", model=gray_model)
+
+
+def test_bands_called_by_their_colours(bands: np.ndarray, rgb_model: ModelSpec, tmp_path: Path) -> None:
+    src = write(tmp_path / "in.tif", bands[:3], photometric="minisblack")
+    with rasterio.open(src, "r+") as dataset:
+        dataset.colorinterp = [rasterio.enums.ColorInterp.gray] + [rasterio.enums.ColorInterp.undefined] * 2
+        dataset.descriptions = ("blue", "green", "red")
+    swin2sr_ops.restore_image(src, tmp_path / "out.tif", model=rgb_model, range=(0, 3000))
+    expected = swin2sr_ops.restore(bands[[2, 1, 0]].transpose(1, 2, 0), model=rgb_model, axes="YXC", range=(0, 3000))
+    with rasterio.open(tmp_path / "out.tif") as result:
+        np.testing.assert_array_equal(result.read([3, 2, 1]), expected.compute().transpose(2, 0, 1))

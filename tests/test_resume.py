@@ -106,7 +106,7 @@ def test_the_intensity_map_is_decided_once(
     ("changes", "told"),
     [
         ({"halo": 8}, "halo was"),
-        ({"range": "dtype"}, "range kind was"),
+        ({"range": "dtype"}, "range was .auto., now .dtype."),
         ({"nodata": 7.0}, "nodata was null, now 7"),
         ({"ngff": "0.4"}, "output ngff was null"),
         ({"pyramid": False}, "output pyramid"),
@@ -125,6 +125,28 @@ def test_other_settings_are_refused(
     assert tree(tmp_path / "o.zarr.partial") == before
     report = swin2sr_ops.restore_image(source, out, **(options | changes), restart=True)
     assert report.resumed == 0
+
+
+def test_every_region_is_written_once(
+    gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all levels, by the run and by the sink that finishes."""
+    from swin2sr_ops.io.staging import Staging
+
+    tifffile.imwrite(tmp_path / "in.tif", rng.integers(0, 99, (600, 560)).astype("u1"))
+    written: list[tuple] = []
+    write = Staging._write
+
+    def logged(staging: Staging, name: str, region: tuple, blocks: object) -> None:
+        written.append((name, str(region)))
+        write(staging, name, region, blocks)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Staging, "_write", logged)
+    for suffix in ("zarr", "ome.tif"):
+        written.clear()
+        swin2sr_ops.restore_image(tmp_path / "in.tif", tmp_path / f"o.{suffix}", model=gray_model, halo=8)
+        assert len(set(written)) == len(written)
+        assert {name for name, _ in written} == {"0", "1", "2"}
 
 
 def test_a_changed_source_is_noticed(source: Path, gray_model: ModelSpec, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 Region = tuple[slice, ...]
+_AFFINE, _SHAPE = "spatial:transform", "spatial:shape"
 #: Rows and columns of an image -> where it has pixels, bool of that size.
 ValidPixels = Callable[[slice, slice], NDArray[np.bool_]]
 
@@ -102,11 +103,26 @@ class ImageInfo:
 
 def _scaled(extra: dict[str, Any], scale: int) -> dict[str, Any]:
     """``extra``, where a georeference goes with the pixels."""
-    if "geo" not in extra:
-        return extra
-    from swin2sr_ops.io.geo_metadata import scaled
+    found = dict(extra)
+    if "geo" in extra:
+        from swin2sr_ops.io.geo_metadata import scaled
 
-    return {**extra, "geo": scaled(extra["geo"], scale)}
+        found["geo"] = scaled(extra["geo"], scale)
+    attributes = extra.get("attributes") or {}
+    if _AFFINE in attributes:
+        found["attributes"] = attributes | _finer(attributes, scale)
+    return found
+
+
+def _finer(attributes: dict[str, Any], scale: int) -> dict[str, Any]:
+    """The attributes of the Zarr convention ``spatial:`` that change with the size of a pixel."""
+    steps = [0, 1, 3, 4]  # a, b, d, e of a b c d e f; c and f are a corner
+    try:
+        affine = [value / scale if i in steps else value for i, value in enumerate(attributes[_AFFINE])]
+        shape = [n * scale for n in attributes.get(_SHAPE, ())]
+    except TypeError:  # no numbers: nobody can read them
+        return {}
+    return {_AFFINE: affine} | ({_SHAPE: shape} if shape else {})
 
 
 @runtime_checkable

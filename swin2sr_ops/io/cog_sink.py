@@ -57,7 +57,8 @@ def create_sink(
     if not name.endswith((".tif", ".tiff")) or name.endswith((".ome.tif", ".ome.tiff")) or "geo" not in info.extra:
         return None
     if options:
-        raise RequestError(f"{', '.join(map(repr, options))} cannot be chosen for GeoTIFF.")
+        named = ", ".join(map(repr, options))
+        raise RequestError(f"{named} cannot be chosen for GeoTIFF: only OME-Zarr (.zarr) has it.")
     if info.axes not in ("YX", "CYX", "YXS"):
         raise RequestError(f"A GeoTIFF has bands, Y and X, not the axes {info.axes!r}: write .ome.tif or .zarr.")
     try:

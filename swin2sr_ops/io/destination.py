@@ -135,7 +135,9 @@ class Destination:
         if self.path is not None and not self.path.parent.is_dir():
             raise OutputError(f"The folder {str(self.path.parent)!r} does not exist: create it first.")
         if not self.overwrite and self.occupied():
-            raise OutputError(f"{self.uri!r} exists already: choose another name, or allow to overwrite it.")
+            raise OutputError(
+                f"{self.uri!r} exists already: choose another name, or allow to overwrite it (--overwrite)."
+            )
 
     def _check_apart(self, source: str) -> None:
         origin = local_path(source)

@@ -69,6 +69,11 @@ class Journal:
         """Note that ``region`` of ``array`` is written."""
         self.files.write(_key(array, region), json.dumps(marks, separators=(",", ":")).encode())
 
+    def took(self, array: str, region: Region) -> None:
+        """Count ``region`` as finished: somebody has noted it."""
+        done = self._done.setdefault(array, np.zeros(self.grids[array], bool))
+        done[self._cells(array, region)] = True
+
     def noted(self, array: str, region: Region) -> bool:
         """Whether this very region was noted, by whomever: asks the storage."""
         return self.files.read(_key(array, region)) is not None

@@ -216,7 +216,7 @@ def create_sink(
     if suffix != ".png":
         return None
     if options:
-        raise RequestError(f"{', '.join(map(repr, options))} cannot be chosen for PNG.")
+        raise RequestError(f"{', '.join(map(repr, options))} cannot be chosen for PNG: only OME-Zarr (.zarr) has it.")
     if info.dtype not in (np.uint8, np.uint16) or info.axes not in ("YX", "YXS") or info.size("S") not in (1, 2, 3, 4):
         raise RequestError(
             f"PNG holds uint8 or uint16 with the axes YX or YXS, not {info.dtype} {info.axes} {info.shape}:"

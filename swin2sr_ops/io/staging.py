@@ -147,7 +147,7 @@ class Staging:
 
     def has(self, region: Region, level: int = 0) -> bool:
         """Whether an earlier run finished ``region``; its chunks' bytes were checked."""
-        return self.resumed and self.journal.has(str(level), region)
+        return self.journal.has(str(level), region)
 
     def noted(self, region: Region) -> bool:
         """Whether anybody finished this very region of the full-size level meanwhile."""
@@ -163,7 +163,9 @@ class Staging:
         with disk_errors(self.files.where):
             for path, block in blocks.items():
                 array = self.array(path)
-                array[region] = block
+                # zarr-python compares each chunk with the fill value in its event loop, and slowly.
+                writer = array.with_config({"write_empty_chunks": True}) if _all_stored(block, array) else array
+                writer[region] = block
                 marks += marks_of(array, path, region, unit, self._marks)
             self.journal.add(name, region, marks)
 
@@ -193,6 +195,10 @@ class Staging:
         )
         self._write(str(level), region, {str(level): block})
 
+    def filled(self, level: int, region: Region) -> None:
+        """Somebody has made ``region`` of a smaller level: it is not to be made again."""
+        self.journal.took(str(level), region)
+
     # --- arrays ----------------------------------------------------------------------------------
 
     def _create_arrays(self) -> None:
@@ -221,6 +227,16 @@ class Staging:
             dimension_names=layout.names if v3 else None,
             chunk_key_encoding={"name": "default" if v3 else "v2", "separator": "/"},
         )
+
+
+def _all_stored(block: NDArray[Any], array: Any) -> bool:
+    """Whether no chunk of ``block`` is all fill value, so that every one is stored."""
+    fill, steps = array.fill_value, tuple(array.chunks)
+    if fill is None or np.isnan(fill):
+        return False
+    if (block[tuple(slice(None, None, step) for step in steps)] != fill).all():
+        return True  # as the first pixels of all chunks say
+    return all((block[region] != fill).any() for region in regions(block.shape, steps))
 
 
 def _compressor(dtype: np.dtype[Any], codec: str, *, v3: bool) -> Any:

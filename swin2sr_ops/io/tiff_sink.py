@@ -79,7 +79,12 @@ def create_sink(
     if not uri.lower().endswith((".tif", ".tiff")):
         return None
     if options:
-        raise RequestError(f"{', '.join(map(repr, options))} cannot be chosen for TIFF.")
+        raise RequestError(f"{', '.join(map(repr, options))} cannot be chosen for TIFF: only OME-Zarr (.zarr) has it.")
+    if "geo" in info.extra:
+        raise RequestError(
+            f"{uri!r} would lose the image's place on Earth, which OME-TIFF has no room for: write .tif (GeoTIFF) or"
+            " .zarr."
+        )
     _check_fits(uri, info)
     unit = chunk_grid(info, chunks, _TILE)
     destination = Destination.at(uri, overwrite=overwrite)
