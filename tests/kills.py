@@ -105,6 +105,8 @@ def finished(out: Path) -> set[str]:
     found = set()
     for place in (out.with_name(out.name + ".partial"), out):
         for marker in (place / ".swin2sr_ops" / "done" / "0").glob("*"):
+            if marker.suffix == ".partial":  # one that the kill kept from being put in place
+                continue
             found.add(json.dumps([[int(n) for n in part.split("-")] for part in marker.name.split("_")]))
     return found
 

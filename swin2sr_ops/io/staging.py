@@ -203,11 +203,13 @@ class Staging:
 
     def _create_arrays(self) -> None:
         layout = self.layout
-        document = "zarr.json" if layout.zarr_format == 3 else ".zarray"
+        documents = ("zarr.json",) if layout.zarr_format == 3 else (".zarray", ".zattrs")
         arrays = {str(k): (shape, layout.dtype) for k, shape in enumerate(layout.shapes)}
         arrays |= {path: (layout.shape, np.dtype(kind)) for path, kind in layout.sides.items()}
         for path, (shape, dtype) in arrays.items():
-            if self.files.read(f"{path}/{document}") is None:
+            if any(self.files.read(f"{path}/{document}") is None for document in documents):
+                # A kill may come between the two documents of format 2, before any pixel is written.
+                self.files.remove(f"{path}/{documents[0]}")
                 self._create(path, shape, dtype)
 
     def _create(self, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
