@@ -15,7 +15,7 @@ import random
 import torch
 from torch.nn import functional as F
 
-from swin2sr_ops import plan
+from swin2sr_ops import layers, plan
 from swin2sr_ops.spec import ModelSpec
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     print("\n| tile | in cells | in windows |\n|---|---|---|")
     for tile in (256, 512, 1024, 2048):
         cost = []
-        for plan.CELL_WINDOWS in (4, 1):
+        for layers.CELL_WINDOWS in (4, 1):
             cost.append(plan.TilePlan(spec, 8192, 8192, (tile, tile)).over_compute)
         print(f"| {tile} px | {cost[0]:.2f} | {cost[1]:.2f} |")
 

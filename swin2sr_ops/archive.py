@@ -21,7 +21,9 @@ from swin2sr_ops.job import Job, prepare
 from swin2sr_ops.pipeline import Executor
 from swin2sr_ops.run import Progress, run
 
-__all__ = ["ArchiveReport", "run_collection"]
+__all__ = ["ArchiveReport", "archive_key", "run_collection"]
+
+_SHOWN = 20
 
 
 @dataclass
@@ -36,7 +38,7 @@ class ArchiveReport:
     state : {"done", "already", "failed"}
         ``failed``: images are missing, and the archive is kept unfinished.
     reason : str
-        Which images failed, and why.
+        Which images failed, and why, the first few of them; ``failed`` has all.
     images, pixels, tiles, resumed : int
         What was restored; tiles that an earlier run had done.
     failed : dict
@@ -63,11 +65,30 @@ class ArchiveReport:
         return asdict(self)
 
     def __str__(self) -> str:
+        failed = [f"{path}: {reason}" for path, reason in self.failed.items()]
+        lines = [f"  {'failed' if self.state == 'failed' else 'left out'}: {told}" for told in failed[:_SHOWN]]
+        if len(failed) > _SHOWN:
+            lines.append(f"  ... and {len(failed) - _SHOWN} more")
         if self.state == "already":
-            return f"{self.output}: finished already, with the same settings"
-        told = f"{self.output}: {self.kind}, {self.images} images, {self.pixels / 1e6:.2f} megapixels"
-        lines = [f"  failed: {path}: {reason}" for path, reason in self.failed.items()]
-        return "\n".join([f"{told} in {self.seconds:.1f} s, model {self.model}", *lines])
+            return "\n".join([f"{self.output}: finished already, with the same settings", *lines])
+        done = (
+            f"{self.kind}, {_images(self.images)}, {self.pixels / 1e6:.2f} megapixels in {self.seconds:.1f} s,"
+            f" model {self.model}"
+        )
+        if self.state == "done":
+            return "\n".join([f"{self.output}: {done}", *lines])
+        return "\n".join([f"{self.output} is not finished: {done}", *lines, self.advice])
+
+    @property
+    def advice(self) -> str:
+        """What to do about images that failed."""
+        if not self.images:
+            return "No image could be restored: the same command tries again."
+        others, them = ("other", "it") if len(self.failed) == 1 else (f"{len(self.failed)} others", "them")
+        return (
+            f"What was restored is kept ({_images(self.images)}): the same command tries the {others} again,"
+            f" --allow-missing finishes without {them}."
+        )
 
 
 def run_collection(
@@ -152,26 +173,22 @@ class _Archive:
         return report
 
     def _key(self, report: ArchiveReport, *, restart: bool) -> RunKey:
-        """Of all images together. One that cannot be opened is not in it: it may be mended meanwhile."""
-        settings: dict[str, Any] = {"images": len(self.collection.images)}
-        digests = {}
+        keys: dict[str, RunKey] = {}
         for path in self.collection.images:
             try:
                 job = self._prepare(path)
             except Swin2SROpsError as exc:
                 report.failed[path] = str(exc)
                 continue
-            key = run_key(job, self.output)
+            keys[path] = run_key(job, self.output)
             self.scale = job.plan.spec.scale
             self.sums = (self.sums[0] + job.pixels, self.sums[1] + job.count)
-            digests[path] = key.fingerprint
-            settings |= {k: v for k, v in key.settings.items() if k not in ("source", "shape", "axes", "dtype")}
-        if not digests:
+        if not keys:
             told = next(iter(report.failed.items()), ("", "it holds none"))
             raise FormatError(f"No image of {self.collection.uri!r} can be restored: {' '.join(told).strip()}")
-        report.model = str(settings["model"])
-        digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-        return RunKey(digest, settings, restart)
+        key = archive_key(keys, len(self.collection.images), restart=restart)
+        report.model = str(key.settings["model"])
+        return key
 
     def _prepare(self, path: str) -> Job:
         return prepare(self.collection.uri, **{**self.request, "array": path})
@@ -211,12 +228,12 @@ class _Archive:
 
     def _finish(self, claim: Claim, restored: list[str], report: ArchiveReport, *, allow_missing: bool) -> None:
         if report.failed:
-            report.reason = "; ".join(f"{path}: {reason}" for path, reason in report.failed.items())
+            first = [f"{path}: {reason.rstrip('.')}" for path, reason in list(report.failed.items())[:_SHOWN]]
+            more = f"; and {len(report.failed) - _SHOWN} more" if len(report.failed) > _SHOWN else ""
+            report.reason = "; ".join(first) + more + "."
         if report.failed and not (allow_missing and restored):
             report.state = "failed"
-            report.reason += (
-                ". The rest is kept: the same command tries these again, --allow-missing finishes without them"
-            )
+            report.reason += f" {report.advice}"
             return
         claim.check()
         own = {"model": report.model, "source": self.collection.uri, "fingerprint": report.fingerprint}
@@ -234,6 +251,28 @@ class _Archive:
     def _tell(self, event: dict[str, Any]) -> None:
         if self.progress is not None:
             self.progress(event)
+
+
+def archive_key(keys: Mapping[str, RunKey], count: int, *, restart: bool = False) -> RunKey:
+    """The key of all images of an archive together.
+
+    Parameters
+    ----------
+    keys : mapping
+        Path and key of each image. One that cannot be opened is not in it: it may be mended meanwhile.
+    count : int
+        How many images the archive lists.
+    """
+    settings: dict[str, Any] = {"images": count}
+    for key in keys.values():
+        settings |= {k: v for k, v in key.settings.items() if k not in ("source", "shape", "axes", "dtype")}
+    digests = {path: key.fingerprint for path, key in keys.items()}
+    digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    return RunKey(digest, settings, restart)
+
+
+def _images(n: int) -> str:
+    return "1 image" if n == 1 else f"{n} images"
 
 
 @contextmanager

@@ -28,6 +28,8 @@ def swin2sr_ops_model_specs() -> Iterable[ModelSpec]:
 @hookimpl(trylast=True)
 def swin2sr_ops_build_network(spec: ModelSpec) -> SwinNet | None:
     """Swin2SR and SwinIR."""
+    if spec.reach is not None:
+        return None
     from swin2sr_ops.weights.loader import load_network
 
     return load_network(spec)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.masks import block_valid
-from swin2sr_ops.plan import Halo, Span, Tile, TilePlan
+from swin2sr_ops.plan import Halo, Span, Tile, TilePlan, sight
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.tiling import fill_region
 from swin2sr_ops.values import invalid_pixels
@@ -116,16 +116,14 @@ def _seen(span: Span, spec: ModelSpec, halo: Halo) -> NDArray[np.int64]:
     at = np.arange(span.start, span.stop)
     reach = np.array(_reach(spec, halo), np.int64)[:, at % spec.window]
     seen: NDArray[np.int64] = np.clip(at // spec.window * spec.window + reach, 0, span.size)
-    return seen
+    if span.mirrored is None:
+        return seen
+    other = span.size - _seen(span.mirrored, spec, halo)[::-1, ::-1]
+    return np.stack([np.minimum(seen[0], other[0]), np.maximum(seen[1], other[1])])
 
 
 @lru_cache(maxsize=64)
 def _reach(spec: ModelSpec, halo: Halo) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What is read for each pixel of a window, counted from the window's first, where no border is near.
-
-    At a border the same is read and cut off there: walking back, cutting at every step or once at
-    the end is the same, since a step never moves an interval inwards.
-    """
-    far = 64 * (sum(spec.depths) + 8) * spec.window
-    reads = [Span.of(far + i, far + i + 1, 2 * far, spec, halo).read for i in range(spec.window)]
-    return tuple(lo - far for lo, _ in reads), tuple(hi - far for _, hi in reads)
+    """What is looked at for each pixel of a window, counted from the window's first, where no border is near."""
+    seen = sight(spec, halo)
+    return tuple(lo for lo, _ in seen), tuple(hi for _, hi in seen)

@@ -16,6 +16,9 @@ from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.claim import RunKey
 from swin2sr_ops.io.identity import identity_of
 from swin2sr_ops.job import Job
+from swin2sr_ops.layers import cell_side
+from swin2sr_ops.plan import within
+from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["identity", "run_key"]
 
@@ -55,9 +58,21 @@ def settings_of(job: Job) -> dict[str, Any]:
         "chunk": list(job.chunk),
         "source": identity(job),
     }
-    if job.plan.halo != "exact":
+    foreign = [within(spec, job.plan.halo) for spec in models if spec.reach is not None]
+    if foreign:
+        found["cells"] = [_cells(spec) for spec in foreign]
+    if restorer.ensemble > 1:
+        found["ensemble"] = restorer.ensemble
+    if job.plan.halo != "exact" and len(foreign) < len(models):
         found["tile"] = list(job.plan.tile)
     return found
+
+
+def _cells(spec: ModelSpec) -> dict[str, int]:
+    """How a plugin's network is run: its cells decide the last bit, and more where its halo is not all it sees."""
+    assert spec.reach is not None
+    reach = spec.reach
+    return {"side": cell_side(spec), "halo": reach.halo, "multiple": reach.multiple, "window": spec.window}
 
 
 def identity(job: Job) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     from torch import nn
 
+    from swin2sr_ops.hosts import HostAdapter
     from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource
     from swin2sr_ops.spec import ModelSpec
 
@@ -34,8 +35,22 @@ def swin2sr_ops_model_specs() -> Iterable[ModelSpec]:
 
 
 @hookspec(firstresult=True)
+def swin2sr_ops_resolve_model(model: str, wanted: dict[str, Any]) -> ModelSpec | None:
+    """Describe what a user calls a model, or return None so that the next plugin may try.
+
+    Asked where no list has that name and the built-in loader refuses it: of ``--model photo.pth`` when
+    that is no Swin2SR or SwinIR, and of ``--model mine:anything``. ``wanted`` holds ``scale``, ``task``
+    and what else was said about the model; the spec's scale and task are compared with it afterwards.
+    """
+
+
+@hookspec(firstresult=True)
 def swin2sr_ops_build_network(spec: ModelSpec) -> nn.Module | None:
-    """Return the network of ``spec`` with its weights, on the CPU, or None so that the next plugin may try."""
+    """Return the network of ``spec`` with its weights, on the CPU, or None so that the next plugin may try.
+
+    It takes ``(1, C, H, W)`` in 0..1 and gives ``(1, C, H scale, W scale)``. For an architecture that is
+    not of this package the spec says in ``reach`` how far it sees (`swin2sr_ops.spec.Reach`).
+    """
 
 
 @hookspec(firstresult=True)
@@ -54,6 +69,12 @@ def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) 
     whatever else was asked of the format, and ``run``, what the run is known by
     (`swin2sr_ops.io.claim.RunKey`): a format that cannot be gone on with has no use for it.
     """
+
+
+@hookspec
+def swin2sr_ops_hosts() -> Iterable[HostAdapter]:
+    """Adapters of the applications that this plugin brings the operator to; nothing is imported for it."""
+    raise AssertionError("a specification is not called")
 
 
 @hookspec

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from os import PathLike
+from typing import Any
 
 from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import ModelError, PlanError
@@ -159,6 +160,7 @@ def prepare(
     mask: str | PathLike[str] | None = None,
     chunks: int | tuple[int, int] | None = None,
     shards: int | tuple[int, int] | None = None,
+    ensemble: int = 1,
     memory: int | None = None,
 ) -> Job:
     """Resolve a request: open the source, choose the models, plan the tiles. See `restore_image`.
@@ -176,9 +178,8 @@ def prepare(
         check_mask(masking.info, order)
     chosen = _models(model, scale, info, order)
     cut = _Cut(None if chunks is None else tile_size(chunks), None if shards is None else tile_size(shards))
-    restorers = [
-        None if spec is None else Restorer(spec, halo=halo, device=device, precision=precision) for spec, _ in chosen
-    ]
+    way: dict[str, Any] = {"halo": halo, "device": device, "precision": precision, "ensemble": ensemble}
+    restorers = [None if spec is None else Restorer(spec, **way) for spec, _ in chosen]
     parts, chunk = _parts(restorers, [groups for _, groups in chosen], order, tile, cut, memory)
     nodata = info.nodata if nodata is None else nodata
     return Job(source, order, parts, request, nodata, chunk, cut.shards, masking)

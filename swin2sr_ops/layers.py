@@ -7,7 +7,14 @@ from functools import lru_cache
 
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["Step", "network_steps"]
+__all__ = ["CELL_WINDOWS", "Block", "Step", "blocks", "cell_side", "network_steps"]
+
+#: Windows along the side of a cell, the fixed block in which the engine computes everything.
+CELL_WINDOWS = 4
+#: Side of a plugin's network's cell in pixels, about, where it does not say.
+_FOREIGN_CELL = 256
+
+Interval = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -15,8 +22,8 @@ class Step:
     """One layer of the network as the planner and the engine see it.
 
     ``kind`` says what the engine does (``embed``, ``window``, ``merge``, ``tail``, ``before``,
-    ``head``), ``path`` names the module, ``reach`` is how many pixels further it looks in its
-    input, ``shift`` the phase of a ``window`` layer's grid.
+    ``head``; ``whole`` for a plugin's network, which is one layer), ``path`` names the module,
+    ``reach`` is how many pixels further it looks in its input, ``shift`` the phase of a ``window`` layer's grid.
     """
 
     kind: str
@@ -32,6 +39,8 @@ class Step:
 @lru_cache(maxsize=64)
 def network_steps(spec: ModelSpec) -> tuple[Step, ...]:
     """Return the layers of ``spec``'s network in the order in which they run."""
+    if spec.reach is not None:
+        return (Step("whole", spec.architecture, reach=spec.reach.halo),)
     steps = _trunk_steps(spec, "conv_first", "layers", "conv_after_body")
     if spec.upsampler == "pixelshuffle_hf":
         steps.append(Step("before", "conv_before_upsample", reach=1))
@@ -72,3 +81,33 @@ def _head_reach(spec: ModelSpec) -> int:
         reach = -(-reach // r) + 1  # upsample's convolution before each shuffle
     # conv_before_upsample; the auxiliary head has conv_aux and conv_after_aux as well
     return reach + (3 if spec.upsampler == "pixelshuffle_aux" else 1)
+
+
+def cell_side(spec: ModelSpec) -> int:
+    """Side of the fixed block in which everything is computed, in input pixels: a multiple of the window."""
+    if spec.reach is None:
+        return CELL_WINDOWS * spec.window
+    return spec.reach.cell or -(-_FOREIGN_CELL // spec.window) * spec.window
+
+
+@dataclass(frozen=True)
+class Block:
+    """Along one axis, a cell of a plugin's network: pixels ``[start, stop)`` of it from ``[lo, hi)`` of the image."""
+
+    start: int
+    stop: int
+    lo: int
+    hi: int
+
+
+def blocks(owned: Interval, borders: Interval, spec: ModelSpec) -> list[Block]:
+    """The cells that cover ``owned``. Each is a matter of the image and the model alone, not of the tile."""
+    if spec.reach is None:
+        raise ValueError(f"{spec.name} does not run in whole cells")
+    side, halo, found = cell_side(spec), spec.reach.halo, []
+    for start in range(owned[0] // side * side, owned[1], side):
+        stop = min(start + side, borders[1])
+        lo = (start - halo) // spec.window * spec.window
+        hi = -(-(stop + halo) // spec.window) * spec.window
+        found.append(Block(start, stop, max(lo, borders[0]), min(hi, borders[1])))
+    return found

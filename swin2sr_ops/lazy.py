@@ -10,6 +10,7 @@ from builtins import range as range_of  # `range` is a keyword of the public fun
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import getitem
 from os import PathLike
 from typing import Any
 
@@ -20,6 +21,7 @@ from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
 from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.ensemble import check_ensemble
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.lazy_range import map_graph
 from swin2sr_ops.plan import Halo, Span, Tile, TilePlan
@@ -49,6 +51,8 @@ def restore(
     device: str = "auto",
     precision: str = "auto",
     nodata: float | None = None,
+    ensemble: int = 1,
+    spread: bool = False,
 ) -> da.Array:
     """Restore an array: super-resolution, denoising or JPEG clean-up, whatever the model does.
 
@@ -80,11 +84,18 @@ def restore(
         ``"auto"`` (float32), ``"float32"``, ``"float64"``, ``"bfloat16"``.
     nodata : float, optional
         Stored value that means "no pixel here"; NaN always does.
+    ensemble : int
+        8: the image is also restored mirrored and rotated, and the eight results are averaged. A little
+        better, at eight times the cost; it depends on chunks and tiles as little as one pass does.
+    spread : bool
+        With ``ensemble=8``: also give the standard deviation of the eight results.
 
     Returns
     -------
     dask.array.Array
-        Lazy, with ``array``'s axes and dtype and ``scale`` times its Y and X.
+        Lazy, with ``array``'s axes and dtype and ``scale`` times its Y and X. With ``spread`` a pair of
+        arrays: this, and the deviations in the same unit, float32, NaN where there is no pixel; computed
+        together (``dask.compute``) the network runs once for both.
 
     Raises
     ------
@@ -101,22 +112,33 @@ def restore(
     """
     array, order = _as_dask(array, axes)
     spec = resolve_model(model, scale=scale, channels=order.model_channels)
-    restorer = Restorer(spec, halo=halo, device=device, precision=precision)
+    check_ensemble(ensemble, spread)
+    restorer = Restorer(spec, halo=halo, device=device, precision=precision, ensemble=ensemble)
     plan = restorer.plan(order.shape[order.y], order.shape[order.x], _tile_size(array, order, restorer, tile))
     request = RangeRequest.parse(range)
-    token = tokenize(array.name, restorer, order, plan.tile, request, nodata)
+    token = tokenize(array.name, restorer, order, plan.tile, request, nodata, spread)
     maps, graph = map_graph(array, order, request, nodata, token)
     name = f"swin2sr-restore-{token}"
     # One small value that all tiles share, and that travels once to every worker.
     setup = f"swin2sr-setup-{token}"
-    graph[setup] = (_Setup(restorer.bare(), order, nodata),)
+    graph[setup] = (_Setup(restorer.bare(), order, nodata, spread),)
     graph.update(_tile_graph(name, array, order, plan, (setup, maps)))
-    return da.Array(
-        HighLevelGraph.from_collections(name, graph, dependencies=[array]),
-        name,
-        chunks=_out_chunks(order, plan),
-        meta=np.empty((0,) * array.ndim, array.dtype),
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=[array])
+    chunks = _out_chunks(order, plan)
+    if not spread:
+        return da.Array(layers, name, chunks=chunks, meta=np.empty((0,) * array.ndim, array.dtype))
+    names = f"swin2sr-image-{token}", f"swin2sr-spread-{token}"
+    return tuple(
+        da.Array(_taken(layers, name, one, i), one, chunks=chunks, meta=np.empty((0,) * array.ndim, dtype))
+        for i, (one, dtype) in enumerate(zip(names, (array.dtype, np.float32), strict=True))
     )
+
+
+def _taken(layers: HighLevelGraph, name: str, one: str, position: int) -> HighLevelGraph:
+    """``layers``, and one that takes an entry of each pair that the layer ``name`` gives."""
+    keys = [key for key in layers.layers[name] if key[0] == name]
+    taken = {(one, *key[1:]): (getitem, key, position) for key in keys}
+    return HighLevelGraph({**layers.layers, one: taken}, {**layers.dependencies, one: {name}})
 
 
 def _as_dask(array: Any, axes: str | None) -> tuple[da.Array, AxisOrder]:
@@ -149,7 +171,7 @@ def _tile_size(
     if tile is not None:
         return tile_size(tile)
     size = order.shape[order.y], order.shape[order.x]
-    fit = fit_tile(restorer.spec, size, LAZY_MEMORY, restorer.halo, restorer.precision)
+    fit = fit_tile(restorer.spec, size, LAZY_MEMORY, restorer.halo, restorer.precision, restorer.ensemble)
     chunk = max(array.chunks[order.y]), max(array.chunks[order.x])
     rows, columns = (t // c * c if 32 <= c <= t else t for t, c in zip(fit, chunk, strict=True))
     return rows, columns
@@ -171,6 +193,7 @@ class _Setup:
     restorer: Restorer
     order: AxisOrder
     nodata: float | None
+    spread: bool = False
 
     def __call__(self) -> _Setup:
         return self
@@ -189,18 +212,20 @@ class _TileTask:
     pieces: tuple[tuple[Region, Region], ...]
     channel: int
 
-    def __call__(self, blocks: list[NDArray[Any]], setup: _Setup, maps: tuple[IntensityMap, ...]) -> NDArray[Any]:
+    def __call__(self, blocks: list[NDArray[Any]], setup: _Setup, maps: tuple[IntensityMap, ...]) -> Any:
         region = np.empty(self.shape, np.asarray(blocks[0]).dtype)
         for (target, part), block in zip(self.pieces, blocks, strict=True):
             region[target] = np.asarray(block)[part]
         restorer, order = setup.restorer, setup.order
         y0, y1, x0, x1 = self.owned
+        spec, halo, mirror = restorer.spec, restorer.halo, restorer.ensemble > 1
         tile = Tile(
-            Span.of(y0, y1, order.shape[order.y], restorer.spec, restorer.halo),
-            Span.of(x0, x1, order.shape[order.x], restorer.spec, restorer.halo),
+            Span.of(y0, y1, order.shape[order.y], spec, halo, mirror=mirror),
+            Span.of(x0, x1, order.shape[order.x], spec, halo, mirror=mirror),
         )
         ends = maps[self.channel if len(maps) > 1 else 0]
-        return restorer.restore_tile(region, order, tile, [ends], setup.nodata)
+        run = restorer.restore_tile_with_spread if setup.spread else restorer.restore_tile
+        return run(region, order, tile, [ends], setup.nodata)
 
 
 def _tile_graph(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from swin2sr_ops.nets.network import SwinNet
+    from torch import nn
 
 __all__ = ["list_models", "load_model"]
 
@@ -42,7 +42,7 @@ def list_models(*, task: str | None = None, scale: int | None = None, channels: 
     ]
 
 
-def load_model(model: str | PathLike[str] | ModelSpec = "auto", *, download: bool = False, **hints: Any) -> SwinNet:
+def load_model(model: str | PathLike[str] | ModelSpec = "auto", *, download: bool = False, **hints: Any) -> nn.Module:
     """Load a network with its weights, in evaluation mode, on the CPU, float32.
 
     Call it on ``(B, C, H, W)`` tensors in 0..1; ``outputs`` gives all that its head computes (the

@@ -10,9 +10,10 @@ import numpy as np
 
 from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.layers import cell_side
 from swin2sr_ops.plan import Halo, receptive_halo
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.values import IntensityMap, RangeRequest, check_dtype
+from swin2sr_ops.values import FILL_REACH, IntensityMap, RangeRequest, check_dtype
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -45,6 +46,8 @@ def overlap_options(
     reach = receptive_halo(spec) if halo == "exact" else int(halo)
     # Chunks may start anywhere: up to a window more, so that reads can start on the grid; and the filling of holes.
     depth = reach + 2 * spec.window
+    if spec.reach is not None:  # reads are those of whole cells
+        depth = reach + cell_side(spec) + spec.window + FILL_REACH
     for axis in (order.y, order.x):
         if len(array.chunks[axis]) > 1 and min(array.chunks[axis]) < depth:
             raise RequestError(

@@ -26,6 +26,8 @@ __all__ = ["Executor", "Here", "TileWork", "stream"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+#: Restored pixels, and what is written beside them, by the sink's names for it.
+Computed = tuple[NDArray[Any], dict[str, NDArray[Any]]]
 #: Threads that decode, and as many that encode; how many tiles may wait on either side.
 IO_THREADS = 2
 
@@ -54,47 +56,54 @@ class TileWork:
     sink: ImageSink
     mask: ImageSource | None = None
     context: bool = False
+    spread: bool = False
 
     def read(self, piece: Piece) -> NDArray[Any]:
         """The pixels that ``piece`` looks at, all its bands."""
         blocks = [self.source.read(region) for region in self._of_bands(piece, piece.read)]
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, self.order.axes.index("C"))
 
-    def compute(self, piece: Piece, block: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """The restored pixels of ``piece``, and the flags that say where nodata was near."""
+    def compute(self, piece: Piece, block: NDArray[Any]) -> Computed:
+        """The restored pixels of ``piece``, and what is written beside them: ``context``, ``spread``."""
         part = self.parts[piece.part]
         order = self.order if piece.bands is None else self.order.together(len(piece.bands))
         valid = self._valid(piece)
-        ends = self.maps[piece.map if len(self.maps) > 1 else 0]
+        sides: dict[str, NDArray[Any]] = {}
         if part.restorer is None:
             result = _enlarge(block, order, piece.tile, part.plan.spec.scale)
+            if self.spread:
+                sides["spread"] = np.zeros(result.shape, np.float32)
         else:
+            given = block, order, piece.tile, [self.maps[piece.map if len(self.maps) > 1 else 0]], self.nodata, valid
             try:
-                result = part.restorer.restore_tile(block, order, piece.tile, [ends], self.nodata, valid)
+                if self.spread:
+                    result, sides["spread"] = part.restorer.restore_tile_with_spread(*given)
+                else:
+                    result = part.restorer.restore_tile(*given)
             except TileError as exc:
                 raise TileError(f"{exc} (image {self.source.uri!r})") from exc
-        if not self.context:
-            return result, None
-        from swin2sr_ops.context import plane_flags
+        if self.context:
+            from swin2sr_ops.context import plane_flags
 
-        return result, plane_flags(block, order, piece.tile, part.plan, self.nodata, valid)
+            sides["context"] = plane_flags(block, order, piece.tile, part.plan, self.nodata, valid)
+        return result, sides
 
-    def write(self, piece: Piece, result: tuple[NDArray[Any], NDArray[Any] | None]) -> None:
+    def write(self, piece: Piece, result: Computed) -> None:
         """Write what `compute` gave."""
-        block, flags = result
+        block, sides = result
         for i, region in enumerate(self._of_bands(piece, piece.write)):
             if piece.bands is not None:
                 axis = self.order.axes.index("C")
                 one = (slice(None),) * axis + (slice(i, i + 1),)
-                self._write(region, block[one], None if flags is None else flags[one])
+                self._write(region, block[one], {name: side[one] for name, side in sides.items()})
             else:
-                self._write(region, block, flags)
+                self._write(region, block, sides)
 
-    def _write(self, region: Region, block: NDArray[Any], flags: NDArray[Any] | None) -> None:
-        if flags is None:
+    def _write(self, region: Region, block: NDArray[Any], sides: dict[str, NDArray[Any]]) -> None:
+        if not sides:
             self.sink[region] = block
         else:
-            self.sink.write(region, block, flags)  # type: ignore[attr-defined]  # only asked of sinks that have it
+            self.sink.write(region, block, **sides)  # type: ignore[attr-defined]  # only asked of sinks that have it
 
     def finished(self, piece: Piece) -> bool:
         """Whether somebody has written ``piece`` meanwhile: asks the storage."""

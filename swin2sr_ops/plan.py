@@ -1,22 +1,18 @@
-"""Exact tiling as integers: what to read, what to compute after each layer, what to write.
+"""Exact tiling as integers: how an image is cut, what that costs, what error it has, before anything runs.
 
-A Swin network sees a bounded neighbourhood and a window grid fixed at the image's first pixel. So
-a tile equals the same pixels of a pass over the whole image if the plan walks its output back
-through the layers: a convolution adds its radius, a window layer snaps the interval outwards to
-its own grid, and nothing crosses the true borders of the padded image. `Span` does that for one
-axis, `TilePlan` for an image. Nothing here imports an array library.
-
-All positions are pixels of the *input* plane, counted from the first pixel of the whole image.
+`TilePlan` is an image's grid of tiles; `swin2sr_ops.span` says for each axis of each what is read. Nothing
+here imports an array library.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from swin2sr_ops.errors import PlanError
-from swin2sr_ops.layers import network_steps
+from swin2sr_ops.layers import CELL_WINDOWS, Interval, blocks, cell_side, network_steps
+from swin2sr_ops.span import Halo, Span, pad_index, padded_size, receptive_halo, sight, within
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = [
@@ -25,128 +21,18 @@ __all__ = [
     "Span",
     "Tile",
     "TilePlan",
+    "cell_bytes",
     "check_halo",
     "pad_index",
     "padded_size",
     "receptive_halo",
+    "sight",
     "tile_bytes",
+    "within",
 ]
 
-#: Windows along the side of a cell, the fixed block in which the engine computes everything.
-CELL_WINDOWS = 4
-
-Halo = int | Literal["exact"]
-Interval = tuple[int, int]
-
-
-def padded_size(size: int, window: int) -> int:
-    """Smallest multiple of ``window`` that holds ``size`` pixels."""
-    return -(-size // window) * window
-
-
-def pad_index(start: int, stop: int, size: int) -> list[int]:
-    """Source pixel of each pixel in ``[start, stop)``, where pixels from ``size`` on are padding.
-
-    By reflection (the edge is not repeated), as the networks' ``check_image_size`` does; where the
-    image is too small to reflect that far, the value that reflection reached last is repeated.
-    """
-    return [i if i < size else max(2 * (size - 1) - i, 0) for i in range(start, stop)]
-
-
-@dataclass(frozen=True)
-class Span:
-    """One axis of one tile.
-
-    Attributes
-    ----------
-    start, stop : int
-        Pixels the tile owns; ``[start * scale, stop * scale)`` is what it writes.
-    read : (int, int)
-        What enters the network, in the padded image, a multiple of the window at both ends.
-    borders : (int, int)
-        Where the network's image ends: the padded image if exact, else the read interval.
-    needed : tuple of (int, int)
-        For each step, the interval of its output that later steps look at.
-    """
-
-    start: int
-    stop: int
-    size: int
-    scale: int
-    read: Interval
-    borders: Interval
-    needed: tuple[Interval, ...]
-
-    @classmethod
-    def of(cls, start: int, stop: int, size: int, spec: ModelSpec, halo: Halo) -> Span:
-        """The span of pixels ``[start, stop)`` of an axis of ``size`` pixels, for either kind of halo."""
-        if halo == "exact":
-            return cls.exact(start, stop, size, spec)
-        return cls.approximate(start, stop, size, spec, int(halo))
-
-    @classmethod
-    def exact(cls, start: int, stop: int, size: int, spec: ModelSpec) -> Span:
-        """The span whose result is that of the whole image."""
-        borders = (0, padded_size(size, spec.window))
-        first, needed = _walk_back((start, stop), borders, spec)
-        return cls(start, stop, size, spec.scale, _snap(first, borders, spec.window, 0), borders, needed)
-
-    @classmethod
-    def approximate(cls, start: int, stop: int, size: int, spec: ModelSpec, halo: int) -> Span:
-        """The span that sees ``halo`` pixels around (a multiple of the window) and no more."""
-        whole = (0, padded_size(size, spec.window))
-        read = _snap((start - halo, stop + halo), whole, spec.window, 0)
-        _, needed = _walk_back((start, stop), read, spec)
-        return cls(start, stop, size, spec.scale, read, read, needed)
-
-    @property
-    def source(self) -> Interval:
-        """Pixels of the real image that must be fetched to fill `read`."""
-        index = pad_index(*self.read, self.size)
-        return min(index), max(index) + 1
-
-    @property
-    def padding(self) -> list[int]:
-        """For each pixel of `read`, its place in `source`."""
-        first = self.source[0]
-        return [i - first for i in pad_index(*self.read, self.size)]
-
-    @property
-    def write(self) -> Interval:
-        """Output pixels this span owns."""
-        return self.start * self.scale, self.stop * self.scale
-
-    def split(self, spec: ModelSpec, halo: Halo) -> tuple[Span, Span]:
-        """Two spans for the two halves, cut at a multiple of the window."""
-        middle = padded_size((self.start + self.stop) // 2, spec.window)
-        middle = middle if self.start < middle < self.stop else (self.start + self.stop) // 2
-        first = Span.of(self.start, middle, self.size, spec, halo)
-        return first, Span.of(middle, self.stop, self.size, spec, halo)
-
-
-def _snap(interval: Interval, borders: Interval, window: int, shift: int) -> Interval:
-    lo = (interval[0] - shift) // window * window + shift
-    hi = -(-(interval[1] - shift) // window) * window + shift
-    return max(lo, borders[0]), min(hi, borders[1])
-
-
-def _walk_back(out: Interval, borders: Interval, spec: ModelSpec) -> tuple[Interval, tuple[Interval, ...]]:
-    """Interval of the input, and of each step's output, on which ``out`` depends."""
-    needed = []
-    for step in reversed(network_steps(spec)):
-        needed.append(out)
-        if step.kind == "window":
-            out = _snap(out, borders, spec.window, step.shift)
-        else:
-            out = max(out[0] - step.reach, borders[0]), min(out[1] + step.reach, borders[1])
-    return out, tuple(reversed(needed))
-
-
-def receptive_halo(spec: ModelSpec) -> int:
-    """Pixels of context an exact tile needs on each side, as a multiple of the window."""
-    far = 64 * (sum(spec.depths) + 8) * spec.window  # a place that no border reaches
-    span = Span.exact(far, far + spec.window, 2 * far, spec)
-    return max(far - span.read[0], span.read[1] - far - spec.window)
+#: Memory that a plugin's network is taken to need for a pixel of its result: some planes of 64 features, float32.
+_PIXEL_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -182,6 +68,8 @@ class TilePlan:
         the window: only so many pixels around are seen, faster and slightly different.
     itemsize : int
         Bytes per feature value while computing (4 for float32).
+    ensemble : int
+        8 where flips and rotations of the image are restored too, and averaged; else 1.
 
     Raises
     ------
@@ -195,6 +83,7 @@ class TilePlan:
     tile: tuple[int, int]
     halo: Halo = "exact"
     itemsize: int = 4
+    ensemble: int = 1
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -205,7 +94,8 @@ class TilePlan:
 
     def _spans(self, size: int, tile: int) -> tuple[Span, ...]:
         starts = range(0, size, tile)
-        return tuple(Span.of(start, min(start + tile, size), size, self.spec, self.halo) for start in starts)
+        spec, mirror = self.spec, self.ensemble > 1
+        return tuple(Span.of(i, min(i + tile, size), size, spec, self.halo, mirror=mirror) for i in starts)
 
     @cached_property
     def rows(self) -> tuple[Span, ...]:
@@ -217,6 +107,11 @@ class TilePlan:
         """Spans along X, left to right."""
         return self._spans(self.width, self.tile[1])
 
+    @property
+    def axes(self) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+        """`rows` and `columns`."""
+        return self.rows, self.columns
+
     def __len__(self) -> int:
         return len(self.rows) * len(self.columns)
 
@@ -226,39 +121,54 @@ class TilePlan:
     @property
     def over_read(self) -> float:
         """Pixels read by all tiles, per pixel of the image."""
-        rows = sum(s.source[1] - s.source[0] for s in self.rows)
-        columns = sum(s.source[1] - s.source[0] for s in self.columns)
+        rows = sum(s.fetched[1] - s.fetched[0] for s in self.rows)
+        columns = sum(s.fetched[1] - s.fetched[0] for s in self.columns)
         return rows * columns / (self.height * self.width)
 
     @property
     def over_compute(self) -> float:
-        """Pixels computed per pixel of the image, averaged over the layers, cells included."""
+        """Pixels computed per pixel of the image, averaged over the layers, cells and all passes included."""
+        if self.spec.reach is not None:
+            spec = within(self.spec, self.halo)
+            sides = [[b.hi - b.lo for s in a for b in blocks((s.start, s.stop), s.borders, spec)] for a in self.axes]
+            return self.ensemble * sum(sides[0]) * sum(sides[1]) / (self.height * self.width)
         steps = network_steps(self.spec)
         total = 0
         for i, step in enumerate(steps):
             offset, side = step.offset(self.spec.window), self.cell
             rows = sum(_cell_cover(s.needed[i], side, offset) for s in self.rows)
             total += rows * sum(_cell_cover(s.needed[i], side, offset) for s in self.columns)
-        return total / (len(steps) * self.height * self.width)
+        return self.ensemble * total / (len(steps) * self.height * self.width)
 
     @property
     def cell(self) -> int:
         """Side of the engine's fixed block, in pixels."""
-        return CELL_WINDOWS * self.spec.window
+        return cell_side(self.spec)
 
     @property
     def peak_bytes(self) -> int:
         """Memory the largest tile takes while it is computed, in bytes (the model's weights not counted)."""
         rows = max(s.read[1] - s.read[0] for s in self.rows)
         columns = max(s.read[1] - s.read[0] for s in self.columns)
-        return tile_bytes(self.spec, rows, columns, self.itemsize)
+        return tile_bytes(within(self.spec, self.halo), rows, columns, self.itemsize, self.ensemble)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the result is that of one pass over the whole plane."""
+        reach = within(self.spec, self.halo).reach
+        return self.halo == "exact" if reach is None else reach.exact
+
+    @property
+    def halo_pixels(self) -> int:
+        """Pixels around a tile that decide its result."""
+        return receptive_halo(self.spec) if self.halo == "exact" else int(self.halo)
 
     @property
     def expected_error(self) -> float | None:
         """Largest error against the whole image, in fractions of full range; None where it was not measured."""
-        if self.halo == "exact":
+        if self.exact:
             return 0.0
-        known = {int(k): v for k, v in self.spec.halo_error.items() if int(k) <= self.halo}
+        known = {int(k): v for k, v in self.spec.halo_error.items() if int(k) <= self.halo_pixels}
         return known[max(known)] if known else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -270,30 +180,41 @@ class TilePlan:
             "tile": list(self.tile),
             "tiles": len(self),
             "halo": self.halo,
-            "halo_pixels": receptive_halo(self.spec) if self.halo == "exact" else self.halo,
+            "halo_pixels": self.halo_pixels,
+            "exact": self.exact,
             "over_read": round(self.over_read, 4),
             "over_compute": round(self.over_compute, 4),
             "peak_bytes": self.peak_bytes,
             "expected_error": self.expected_error,
+            **({"ensemble": self.ensemble} if self.ensemble > 1 else {}),
         }
 
     def __str__(self) -> str:
         d = self.to_dict()
-        error = self.expected_error
-        told = "none, equals one pass over the whole image" if error == 0 else f"at most about {error} of full range"
-        if error is None:
-            told = "not measured for this model and halo"
+        name = self.halo if self.exact or self.halo != "exact" else "the model's own"
         return "\n".join(
             [
                 f"model       {d['model']} (x{self.spec.scale})",
                 f"input       {self.height} x {self.width} px -> output {d['output'][0]} x {d['output'][1]} px",
                 f"tiles       {len(self)} of {self.tile[0]} x {self.tile[1]} px",
-                f"halo        {self.halo} ({d['halo_pixels']} px)",
+                f"halo        {name} ({d['halo_pixels']} px)",
                 f"over-read   {self.over_read:.2f}x, over-compute {self.over_compute:.2f}x",
                 f"memory      {self.peak_bytes / 2**20:.0f} MiB per tile at work",
-                f"error       {told}",
+                f"error       {self._error}",
+                *([f"ensemble    {self.ensemble} passes, flips and rotations, averaged"] if self.ensemble > 1 else []),
             ]
         )
+
+    @property
+    def _error(self) -> str:
+        if self.exact:
+            return "none, equals one pass over the whole image"
+        found = self.expected_error
+        told = "not measured for this model and halo" if found is None else f"at most about {found:.2g} of full range"
+        if self.spec.reach is None:
+            return told
+        measured = "not measured" if found is None else f"measured error {found:.2g} of full range"
+        return f"approximate: {measured} at halo {self.halo_pixels} px; the same pixels from any tiles"
 
 
 def check_halo(halo: Halo, spec: ModelSpec) -> None:
@@ -313,13 +234,21 @@ def _cell_cover(interval: Interval, side: int, offset: int) -> int:
     return (hi - lo) * side
 
 
-def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int) -> int:
+def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int, ensemble: int = 1) -> int:
     """Bytes the engine holds for a read region of ``rows`` x ``columns`` pixels.
 
-    Three feature planes (the stage's, its residual, the first features; a fourth of ``num_feat``
+    Of a plugin's network one cell is at work, with its halo: what it takes is the model's to say. Else
+    three feature planes (the stage's, its residual, the first features; a fourth of ``num_feat``
     for the high-frequency head), the network's input, the float output, and the working set of
-    one cell and one head cell. `tests/test_memory.py` holds it against measured peaks.
+    one cell and one head cell. `tests/test_memory.py` holds it against measured peaks. An ensemble's mean,
+    its spread and two temporaries are in float64.
     """
+    if ensemble > 1:
+        averaged = 4 * 8 * spec.channels * spec.scale**2 * rows * columns
+        return averaged + tile_bytes(spec, rows, columns, itemsize)
+    if spec.reach is not None:
+        planes = spec.channels * (1 + 2 * spec.scale**2) * rows * columns
+        return itemsize * planes + cell_bytes(spec, itemsize, rows * columns)
     margin = 3 * CELL_WINDOWS * spec.window
     pixels = (rows + margin) * (columns + margin)
     planes = 3 * spec.dim + spec.channels + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
@@ -330,3 +259,12 @@ def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int) -> int:
     values = spec.num_feat * spec.scale**2 if spec.upsampler not in ("", "pixelshuffledirect") else spec.dim
     head = 2 * values * (2 * CELL_WINDOWS * spec.window + 12) ** 2
     return itemsize * (pixels * planes + output + cell * width + head)
+
+
+def cell_bytes(spec: ModelSpec, itemsize: int, largest: int | None = None) -> int:
+    """Bytes a plugin's network takes for one cell with its halo, of at most ``largest`` pixels."""
+    if spec.reach is None:
+        raise ValueError(f"{spec.name} does not run in whole cells")
+    pixels = (cell_side(spec) + 2 * padded_size(spec.reach.halo, spec.window)) ** 2
+    each = spec.reach.pixel_bytes or _PIXEL_BYTES * spec.scale**2
+    return each * itemsize // 4 * (pixels if largest is None else min(pixels, largest))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.ensemble import STRAIGHT, Turn
 from swin2sr_ops.plan import Tile
 from swin2sr_ops.tiling import fill_region
 
@@ -42,13 +43,16 @@ def enlarged(pixels: NDArray[Any], scale: int) -> NDArray[Any]:
     return pixels.repeat(scale, 1).repeat(scale, 2)
 
 
-def network_region(pixels: NDArray[Any], tile: Tile) -> NDArray[Any]:
-    """Crop the filling margin and pad the image's right and bottom border: `Span.source` -> `Span.read`."""
-    for axis, span in ((1, tile.y), (2, tile.x)):
-        first = fill_region(span)[0]
-        offset = span.source[0] - first
-        pixels = pixels.take([offset + i for i in span.padding], axis=axis)
-    return pixels
+def network_region(pixels: NDArray[Any], tile: Tile, turn: Turn = STRAIGHT) -> NDArray[Any]:
+    """Turn, crop the filling margin and pad the image's right and bottom border: `Span.source` -> `Span.read`."""
+    for axis, span, flipped in ((1, tile.y, turn.rows), (2, tile.x, turn.columns)):
+        first, last = fill_region(span)
+        read = span
+        if flipped and span.mirrored is not None:
+            pixels, first, read = np.flip(pixels, axis), span.size - last, span.mirrored
+        offset = read.source[0] - first
+        pixels = pixels.take([offset + i for i in read.padding], axis=axis)
+    return pixels.swapaxes(1, 2) if turn.swap else pixels
 
 
 def channel_of_plane(order: AxisOrder, kept: tuple[int, ...]) -> NDArray[np.int64]:

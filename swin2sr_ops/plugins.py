@@ -1,89 +1,94 @@
-"""The plugin manager: finds plugins, loads them safely, and asks them.
+"""What plugins are asked: models, networks, sources, sinks, hosts.
 
-Environment
------------
-SWIN2SR_OPS_PLUGINS
-    ``0`` switches discovery off; a list of entry-point names loads those alone.
-SWIN2SR_OPS_BLOCK
-    Entry-point names that are not loaded.
+The first that has an answer is taken. One that fails is named in a warning, kept for
+``swin2sr-ops plugins``, and left out; the others are asked.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import warnings
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-import pluggy
-
-from swin2sr_ops import hookspecs
-from swin2sr_ops.errors import FormatError, ModelError, RequestError
+from swin2sr_ops.errors import FormatError, ModelError, RequestError, Swin2SROpsError
+from swin2sr_ops.hosts import HostAdapter
+from swin2sr_ops.plugin_manager import ANYTHING, BUILTIN, PREFIX, PluginInfo, manager, told
+from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource
-    from swin2sr_ops.nets.network import SwinNet
-    from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["build_network", "create_sink", "manager", "model_specs", "new_manager", "open_source", "resolve_model"]
-
-_BUILTIN = "swin2sr_ops.builtin"
-_PREFIX = f"{hookspecs.PROJECT}_"
-_HOOKS = tuple(name for name in dir(hookspecs) if name.startswith(_PREFIX))
-
-
-@lru_cache(maxsize=1)
-def manager() -> pluggy.PluginManager:
-    """The process's plugin manager."""
-    return new_manager()
+__all__ = [
+    "build_network",
+    "create_sink",
+    "hosts",
+    "loaded",
+    "manager",
+    "model_specs",
+    "open_source",
+    "resolve_model",
+]
 
 
-def new_manager() -> pluggy.PluginManager:
-    """A fresh manager: built-ins, then what is installed; a broken plugin is named and left out."""
-    from swin2sr_ops import builtin
+def loaded() -> list[PluginInfo]:
+    """What became of every plugin that is installed, the built-ins first; those that list something are asked.
 
-    found = pluggy.PluginManager(hookspecs.PROJECT)
-    found.add_hookspecs(hookspecs)
-    found.register(builtin, _BUILTIN)
-    for entry in sorted(entry_points(group=hookspecs.GROUP), key=lambda e: e.name):
-        if _wanted(entry.name):
-            _load(found, entry)
-    return found
-
-
-def _wanted(name: str) -> bool:
-    chosen = os.environ.get("SWIN2SR_OPS_PLUGINS")
-    blocked = _names(os.environ.get("SWIN2SR_OPS_BLOCK", ""))
-    return name not in blocked and (chosen is None or name in _names(chosen))
+    Their failures are in the result and are not warned of.
+    """
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # where a program reads the answer, plugins are quiet
+        warnings.simplefilter("ignore", UserWarning)
+        model_specs()
+        hosts()
+    return list(manager().infos)
 
 
-def _names(text: str) -> set[str]:
-    return {part.strip() for part in text.split(",") if part.strip()}
+def _implementations(hook: str) -> Iterator[Any]:
+    """Who implements a hook, in pluggy's own order: the last one registered first."""
+    yield from reversed(getattr(manager().hook, PREFIX + hook).get_hookimpls())
 
 
-def _load(found: pluggy.PluginManager, entry: EntryPoint) -> None:
-    plugin = None
-    try:
-        plugin = entry.load()
-        _check_hooks(found, plugin)
-        found.register(plugin, entry.name)
-    # Any error at all: it is somebody else's code, and one broken plugin must not take the rest down.
-    except Exception as exc:  # noqa: BLE001
-        if plugin is not None and found.get_plugin(entry.name) is plugin:
-            found.unregister(plugin)  # pluggy before 1.7 keeps the hooks that come before a wrong one
-        warnings.warn(f"Plugin {entry.name!r} ({entry.value}) was left out: {exc!r}", stacklevel=3)
+def _all(hook: str, what: str, kind: type) -> Iterator[Any]:
+    """What everybody lists; who fails at it, or lists something else, is named in a warning and left out."""
+    for impl in _implementations(hook):
+        try:
+            listed: Iterable[Any] | None = impl.function()
+            found = [] if listed is None else list(listed)
+            strange = next((item for item in found if not isinstance(item, kind)), None)
+            if strange is not None:
+                raise TypeError(f"{strange!r:.100} is no {kind.__name__}")
+        except ANYTHING as exc:
+            if impl.plugin_name == BUILTIN:
+                raise
+            manager().failed(impl.plugin_name, f"cannot list its {what}: {told(exc)}")
+            continue
+        yield from found
 
 
-def _check_hooks(found: pluggy.PluginManager, plugin: object) -> None:
-    """Refuse hooks that nobody would ever call. Before `register`, which makes a place for any name."""
-    for name in dir(plugin):
-        options: Any = found.parse_hookimpl_opts(plugin, name)
-        if options is None:
-            if name.startswith(_PREFIX) and callable(getattr(plugin, name)):
-                raise RequestError(f"its {name} is not marked with hookimpl")
-        elif not options["optionalhook"] and (options["specname"] or name) not in _HOOKS:
-            raise RequestError(f"it has a hook that does not exist, {name}; there are {', '.join(_HOOKS)}")
+def _first(hook: str, **given: Any) -> tuple[Any, str]:
+    """The first answer, or None with a sentence about those who failed.
+
+    An error of this project is an answer: the plugin knows the request, and says what is wrong with it.
+    """
+    failures = []
+    for impl in _implementations(hook):
+        try:
+            found = impl.function(*(given[name] for name in impl.argnames))
+        except Swin2SROpsError:
+            raise
+        except ANYTHING as exc:
+            if impl.plugin_name == BUILTIN:
+                raise
+            manager().failed(impl.plugin_name, f"failed in {PREFIX}{hook}: {told(exc)}")
+            failures.append(f" Plugin {impl.plugin_name!r} failed at it: {told(exc)}")
+            continue
+        if found is not None:
+            return found, ""
+    return None, "".join(failures)
 
 
 def model_specs() -> list[ModelSpec]:
@@ -91,16 +96,12 @@ def model_specs() -> list[ModelSpec]:
 
     A plugin that fails at it is named in a warning and left out.
     """
-    specs: list[ModelSpec] = []
-    for impl in reversed(manager().hook.swin2sr_ops_model_specs.get_hookimpls()):  # pluggy's own order
-        try:
-            listed: Any = impl.function()
-            specs += () if listed is None else listed
-        except Exception as exc:
-            if impl.plugin_name == _BUILTIN:
-                raise
-            warnings.warn(f"Plugin {impl.plugin_name!r} cannot list its models: {exc!r}", stacklevel=2)
-    return specs
+    return list(_all("model_specs", "models", ModelSpec))
+
+
+def hosts() -> list[HostAdapter]:
+    """Adapters of all applications that somebody brings the operator to, by name; failing plugins are left out."""
+    return sorted(_all("hosts", "hosts", HostAdapter), key=lambda adapter: str(adapter.name))
 
 
 def resolve_model(model: str | os.PathLike[str] | ModelSpec = "auto", **wanted: Any) -> ModelSpec:
@@ -113,15 +114,33 @@ def resolve_model(model: str | os.PathLike[str] | ModelSpec = "auto", **wanted: 
 
     if isinstance(model, str) and model != "auto":
         model = next((spec for spec in model_specs() if spec.name == model), model)
-    return resolve_spec(model, **wanted)
+    try:
+        return resolve_spec(model, **wanted)
+    except ModelError as exc:
+        if isinstance(model, ModelSpec) or model == "auto":
+            raise
+        try:
+            found, failures = _first("resolve_model", model=os.fspath(model), wanted=dict(wanted))
+        except Swin2SROpsError as theirs:
+            if not os.path.exists(model):  # a name that a plugin understands, and only it
+                raise
+            raise type(exc)(f"{exc} {theirs}") from exc
+        if found is None:
+            if failures:
+                raise type(exc)(f"{exc}{failures}") from exc
+            raise
+    return resolve_spec(found, scale=wanted.get("scale"), task=wanted.get("task"))
 
 
-def build_network(spec: ModelSpec) -> SwinNet:
+def build_network(spec: ModelSpec) -> nn.Module:
     """The network of ``spec``, with its weights, on the CPU."""
-    network: SwinNet | None = manager().hook.swin2sr_ops_build_network(spec=spec)
+    network, failures = _first("build_network", spec=spec)
     if network is None:
-        raise ModelError(f"No plugin builds the network of {spec.name!r} (architecture {spec.architecture!r}).")
-    return network
+        raise ModelError(
+            f"No plugin builds the network of {spec.name!r} (architecture {spec.architecture!r}).{failures}"
+        )
+    built: nn.Module = network
+    return built
 
 
 def open_source(uri: str | os.PathLike[str], **options: Any) -> ImageSource:
@@ -140,22 +159,24 @@ def open_source(uri: str | os.PathLike[str], **options: Any) -> ImageSource:
         If it is missing, damaged, or nobody reads it.
     """
     given = {k: v for k, v in options.items() if v is not None}
-    source: ImageSource | None = manager().hook.swin2sr_ops_open_source(uri=os.fspath(uri), options=given)
+    source, failures = _first("open_source", uri=os.fspath(uri), options=given)
     if source is None:
         raise FormatError(
             f"{os.fspath(uri)!r} is of no format that is read here: expected OME-Zarr or Zarr (a folder), "
-            "TIFF, PNG or JPEG. `swin2sr-ops info` says what it finds."
+            f"TIFF, PNG or JPEG, or a plugin's (`swin2sr-ops plugins` lists them).{failures}"
         )
-    return source
+    opened: ImageSource = source
+    return opened
 
 
 def create_sink(uri: str | os.PathLike[str], info: ImageInfo, **options: Any) -> ImageSink:
     """Create an output for the image ``info`` describes; its format follows from the suffix of ``uri``."""
     given = {k: v for k, v in options.items() if v is not None}
-    sink: ImageSink | None = manager().hook.swin2sr_ops_create_sink(uri=os.fspath(uri), info=info, options=given)
+    sink, failures = _first("create_sink", uri=os.fspath(uri), info=info, options=given)
     if sink is None:
         raise RequestError(
             f"{os.fspath(uri)!r} does not say a format that is written here: end it with .ome.zarr, .zarr, "
-            ".ome.tif, .tif or .png."
+            f".ome.tif, .tif or .png, or as a plugin's format does.{failures}"
         )
-    return sink
+    created: ImageSink = sink
+    return created

@@ -68,8 +68,8 @@ class RunReport:
         told = f", {self.resumed} of them by an earlier run" if self.resumed else ""
         return (
             f"{self.output}: {self.pixels / 1e6:.2f} megapixels in {self.seconds:.1f} s "
-            f"({self.pixels_per_second / 1e6:.3f} Mpx/s), {self.tiles} tiles{told}, model {self.model}, "
-            f"peak memory {self.peak_bytes / 2**20:.0f} MiB"
+            f"({self.pixels_per_second / 1e6:.3f} Mpx/s), {self.tiles} tile{'' if self.tiles == 1 else 's'}{told}, "
+            f"model {self.model}, peak memory {self.peak_bytes / 2**20:.0f} MiB"
         )
 
 
@@ -91,6 +91,10 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
         "mask": None if job.mask is None else job.mask.uri,
         "arithmetic": computed_in(job.source.info.dtype, restorer.precision),
     }
+    if job.plan.spec.reach is not None:  # a plugin's network: "exact" may be more than it can promise
+        settings |= {"halo_pixels": job.plan.halo_pixels, "exact": job.plan.exact}
+    if restorer.ensemble > 1:
+        settings["ensemble"] = restorer.ensemble
     names, weights = key.settings["model"], key.settings["weights"]
     return RunReport(job.source.uri, dst, names, weights, settings, pixels=job.pixels, fingerprint=key.fingerprint)
 

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.axes import AxisOrder, channel_groups
 from swin2sr_ops.devices import ITEMSIZE, check_precision, choose_device, choose_dtype, free_memory, is_out_of_memory
+from swin2sr_ops.ensemble import Average, check_ensemble, turns
 from swin2sr_ops.errors import RequestError, TileError
+from swin2sr_ops.layers import cell_side
 from swin2sr_ops.masks import block_valid
-from swin2sr_ops.plan import Halo, Span, Tile, TilePlan, check_halo
+from swin2sr_ops.plan import Halo, Span, Tile, TilePlan, check_halo, within
 from swin2sr_ops.planes import Tally, channel_of_plane, enlarged, network_region, owned
 from swin2sr_ops.plugins import build_network, resolve_model
 from swin2sr_ops.spec import ModelSpec
@@ -33,12 +35,13 @@ if TYPE_CHECKING:
     import torch
 
     from swin2sr_ops.nets.engine import TileEngine
+    from swin2sr_ops.nets.foreign import CellEngine
     from swin2sr_ops.overlap import BlockGrid
 
 __all__ = ["Restorer"]
 
 _log = logging.getLogger(__name__)
-_engines: dict[tuple[Any, ...], TileEngine] = {}
+_engines: dict[tuple[Any, ...], TileEngine | CellEngine] = {}
 _engines_lock = threading.Lock()
 _device_locks: dict[str, threading.Lock] = {}
 
@@ -54,6 +57,8 @@ class Restorer:
         Catalogue name, ``"auto"`` (the shipped model for three channels, x2), a checkpoint, or a spec.
     halo : "exact" or int
         See `swin2sr_ops.restore`.
+    ensemble : int
+        8: the image is also restored mirrored and rotated, and the eight results averaged.
     device, precision : str
         ``"auto"`` or a torch device; ``"auto"`` (float32), ``"float32"``, ``"float64"`` or ``"bfloat16"``.
 
@@ -71,24 +76,34 @@ class Restorer:
         halo: Halo = "exact",
         device: str = "auto",
         precision: str = "auto",
+        ensemble: int = 1,
     ) -> None:
-        self.spec = resolve_model(model)
-        check_halo(halo, self.spec)
+        spec = resolve_model(model)
+        check_halo(halo, spec)
+        self.spec = within(spec, halo)
         self.halo = halo
         self.device = device
         self.precision = check_precision(precision)
+        self.ensemble = check_ensemble(ensemble)
         self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
         self._skipped = Tally()
 
     def __repr__(self) -> str:
-        return f"Restorer({self.spec.name!r}, halo={self.halo!r}, device={self.device!r}, precision={self.precision!r})"
+        told = f"halo={self.halo!r}, device={self.device!r}, precision={self.precision!r}"
+        return f"Restorer({self.spec.name!r}, {told}{', ensemble=8' if self.ensemble > 1 else ''})"
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return (type(self).__name__, self.spec.to_dict(), self.halo, self.device, self.precision)
+        return (type(self).__name__, self.spec.to_dict(), self.halo, self.device, self.precision, self.ensemble)
 
     def bare(self) -> Restorer:
         """The same restorer without the model's history and figures: what tasks need to carry."""
-        return Restorer(_without_history(self.spec), halo=self.halo, device=self.device, precision=self.precision)
+        return Restorer(
+            _without_history(self.spec),
+            halo=self.halo,
+            device=self.device,
+            precision=self.precision,
+            ensemble=self.ensemble,
+        )
 
     @property
     def skipped(self) -> int:
@@ -103,8 +118,9 @@ class Restorer:
         """Cut a plane of ``height`` x ``width`` pixels, by default into tiles that fit ``memory``, or what is free."""
         if tile is None:
             free = free_memory(choose_device(self.device)) if memory is None else memory
-            tile = fit_tile(self.spec, (height, width), free, self.halo, self.precision)
-        return TilePlan(self.spec, height, width, tile_size(tile), self.halo, ITEMSIZE[self.precision])
+            tile = fit_tile(self.spec, (height, width), free, self.halo, self.precision, self.ensemble)
+        sizes = height, width, tile_size(tile)
+        return TilePlan(self.spec, *sizes, self.halo, ITEMSIZE[self.precision], self.ensemble)
 
     # --- computing --------------------------------------------------------------------------
 
@@ -145,6 +161,39 @@ class Restorer:
         ndarray
             ``block``'s axes and dtype, ``rows scale`` x ``columns scale`` pixels.
         """
+        return self._restore(block, order, tile, maps, nodata, valid, None)
+
+    def restore_tile_with_spread(
+        self,
+        block: NDArray[Any],
+        order: AxisOrder,
+        tile: Tile,
+        maps: Sequence[IntensityMap],
+        nodata: float | None = None,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """`restore_tile`, and the standard deviation of the ensemble's passes in stored units, float32.
+
+        It is NaN where there is no pixel, and zero for opacity.
+        """
+        check_ensemble(self.ensemble, spread=True)
+        s = self.spec.scale
+        shape = list(block.shape)
+        shape[order.y], shape[order.x] = tile.shape[0] * s, tile.shape[1] * s
+        spread = np.zeros(shape, np.float32)
+        return self._restore(block, order, tile, maps, nodata, valid, spread), spread
+
+    def _restore(
+        self,
+        block: NDArray[Any],
+        order: AxisOrder,
+        tile: Tile,
+        maps: Sequence[IntensityMap],
+        nodata: float | None,
+        valid: NDArray[np.bool_] | None,
+        spread: NDArray[np.float32] | None,
+    ) -> NDArray[Any]:
+        """Restore a tile, and write into ``spread``, of the result's shape, where it is given."""
         planes = block.transpose(order.order)
         kept, colours = planes.shape[: len(order.planes)], order.colours
         planes = planes.reshape(-1, colours, *planes.shape[-2:])
@@ -152,9 +201,14 @@ class Restorer:
         channel = channel_of_plane(order, kept)
         s = self.spec.scale
         out = np.empty((len(planes), colours, tile.shape[0] * s, tile.shape[1] * s), block.dtype)
+        wide = None if spread is None else spread.transpose(order.order)  # a view: what is written there stays
         for i, index in enumerate(np.ndindex(kept)):
             mask = None if known is None else known[index].reshape(planes.shape[1:])
-            out[i] = self._plane(planes[i], tile, maps[channel[i] if len(maps) > 1 else 0], nodata, mask)
+            ends = maps[channel[i] if len(maps) > 1 else 0]
+            one = None if wide is None else wide[index].reshape(out.shape[1:])
+            out[i] = self._plane(planes[i], tile, ends, nodata, mask, one)
+            if wide is not None and one is not None:
+                wide[index] = one.reshape(wide[index].shape)
         colour_axis = () if order.colour is None else (colours,)
         out = out.reshape(*kept, *colour_axis, *out.shape[-2:])
         return out.transpose(np.argsort(order.order))
@@ -166,6 +220,7 @@ class Restorer:
         ends: IntensityMap,
         nodata: float | None,
         valid: NDArray[np.bool_] | None,
+        spread: NDArray[np.float32] | None,
     ) -> NDArray[Any]:
         """``(colours, rows, columns)`` of the tile's region -> its restored pixels."""
         s = self.spec.scale
@@ -175,35 +230,54 @@ class Restorer:
             pixels = plane[list(group)]
             invalid = invalid_pixels(pixels, nodata, None if valid is None else valid[list(group)])
             if invalid is not None and owned(invalid, tile).all():
+                if spread is not None:
+                    spread[list(group)] = np.nan
                 continue
             kept -= set(group)
             if invalid is not None:
                 rest = (ends.lo + ends.hi) / 2
                 pixels = np.stack([fill_invalid(p, bad, rest) for p, bad in zip(pixels, invalid, strict=True)])
-            result = self._group(pixels, tile, ends, nodata)
+            result, apart = self._group(pixels, tile, ends, nodata, spread is not None)
             if invalid is not None:
                 holes = enlarged(owned(invalid, tile), s)
                 result[holes] = enlarged(owned(plane[list(group)], tile), s)[holes]
+                if apart is not None:
+                    apart[holes] = np.nan
             out[list(group)] = result
+            if spread is not None and apart is not None:
+                spread[list(group)] = apart
         # Opacity is no picture, nor is a tile without a valid pixel: each pixel's value is kept.
         stored = sorted(kept)
         out[stored] = enlarged(owned(plane[stored], tile), s)
         self._skipped.add(len(stored) == len(plane))
         return out
 
-    def _group(self, pixels: NDArray[Any], tile: Tile, ends: IntensityMap, nodata: float | None) -> NDArray[Any]:
-        """Channels that enter the network together, filled -> restored, in storage type."""
+    def _group(
+        self, pixels: NDArray[Any], tile: Tile, ends: IntensityMap, nodata: float | None, spread: bool
+    ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """Channels that enter the network together, filled -> restored, in storage type; and the passes' spread."""
         import torch
 
         device, dtype = choose_device(self.device), choose_dtype(self.precision)
-        region = network_region(pixels, tile)
-        stored = torch.from_numpy(np.ascontiguousarray(region, region.dtype.newbyteorder("=")))
-        # Stored types cross the bus, where the device knows them; Apple's knows no double.
-        wide = torch.float64 if torch.float64 in (stored.dtype, dtype) else torch.float32
-        x = stored.to(wide) if device.type == "mps" else stored.to(device).to(wide)
-        x = (x - ends.lo) / (ends.width or 1.0)
-        x = x.to(torch.promote_types(dtype, torch.float32)).to(device)
-        lone = len(pixels) == 1 and self.spec.channels == 3
+        wide = torch.float64 if "float64" in (pixels.dtype.name, self.precision) else torch.float32
+        passes, average = turns(self.ensemble), Average(spread)
+        for turn in passes:
+            region, turned = network_region(pixels, tile, turn), turn.tile(tile)
+            stored = torch.from_numpy(np.ascontiguousarray(region, region.dtype.newbyteorder("=")))
+            # Stored types cross the bus, where the device knows them; Apple's knows no double.
+            x = stored.to(wide) if device.type == "mps" else stored.to(device).to(wide)
+            x = (x - ends.lo) / (ends.width or 1.0)
+            y = self._pass(x.to(torch.promote_types(dtype, torch.float32)).to(device), turned, device)
+            average.add(turn.back(y), len(passes))
+        y, apart = average.mean, average.spread
+        y = y.cpu() if device.type == "mps" else y
+        told = None if apart is None else (apart.cpu().double() * ends.width).float().numpy()
+        return _store(y.to(wide) * ends.width + ends.lo, pixels.dtype, nodata), told
+
+    def _pass(self, x: torch.Tensor, tile: Tile, device: torch.device) -> torch.Tensor:
+        """``(1 or C, rows, columns)`` of the network's region -> as many channels of the tile."""
+        import torch
+
         with _device_lock(device):
             y = self._run(x.expand(self.spec.channels, -1, -1), tile)
         if not torch.isfinite(y).all():
@@ -211,9 +285,7 @@ class Restorer:
                 f"{self.spec.name} gave values that are not finite at {tile} in {self.precision} precision; "
                 "use precision='float32'."
             )
-        y = y.mean(0, keepdim=True) if lone else y
-        y = y.cpu() if device.type == "mps" else y
-        return _store(y.to(wide) * ends.width + ends.lo, pixels.dtype, nodata)
+        return y.mean(0, keepdim=True) if len(x) < self.spec.channels else y
 
     def _run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
         """The engine on one tile; where the device has no memory for it, on its two halves.
@@ -221,7 +293,7 @@ class Restorer:
         What did not fit once is not tried again by this restorer.
         """
         area = (tile.y.read[1] - tile.y.read[0]) * (tile.x.read[1] - tile.x.read[0])
-        smallest = max(tile.shape) < 2 * self.spec.window
+        smallest = max(tile.shape) < (2 * self.spec.window if self.spec.reach is None else 2 * cell_side(self.spec))
         if area < self._too_large or smallest:
             try:
                 return self.engine().run(x, tile)["image"]
@@ -255,15 +327,15 @@ class Restorer:
             parts.append(self._run(part, Tile(span, tile.x) if rows else Tile(tile.y, span)))
         return torch.cat(parts, 1 if rows else 2)
 
-    def engine(self) -> TileEngine:
+    def engine(self) -> TileEngine | CellEngine:
         """The loaded network, shared by everyone in this process who wants it on this device."""
-        from swin2sr_ops.nets.engine import TileEngine
+        from swin2sr_ops.nets.foreign import engine_of
 
         device, dtype = choose_device(self.device), choose_dtype(self.precision)
         key = (_without_history(self.spec), str(device), dtype)
         with _engines_lock:
             if key not in _engines:
-                _engines[key] = TileEngine(build_network(self.spec).to(device=device, dtype=dtype))
+                _engines[key] = engine_of(build_network(self.spec).to(device=device, dtype=dtype), self.spec)
             return _engines[key]
 
     def release(self) -> None:
@@ -324,7 +396,8 @@ class Restorer:
         for axis in (order.y, order.x):
             chunks = grid.chunks[axis]
             start = sum(chunks[: location[axis]])
-            span = Span.of(start, start + chunks[location[axis]], sum(chunks), self.spec, self.halo)
+            stop, mirror = start + chunks[location[axis]], self.ensemble > 1
+            span = Span.of(start, stop, sum(chunks), self.spec, self.halo, mirror=mirror)
             first = start - (grid.depth if location[axis] else 0)  # map_overlap gives border blocks no halo outwards
             lo, hi = fill_region(span)
             region[axis] = slice(lo - first, hi - first)

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from swin2sr_ops.ensemble import check_ensemble
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError, TileError
 from swin2sr_ops.fingerprint import identity, run_key
 from swin2sr_ops.intensity import intensity_maps
@@ -53,6 +54,7 @@ def restore_image(
     mask: str | PathLike[str] | None = None,
     chunks: int | tuple[int, int] | None = None,
     shards: int | tuple[int, int] | None = None,
+    ensemble: int = 1,
     overwrite: bool = False,
     restart: bool = False,
     progress: Progress | None = None,
@@ -81,6 +83,8 @@ def restore_image(
         An image whose non-zero pixels say where ``src`` has pixels, of its size or smaller by whole factors.
     chunks, shards : int or pair, optional
         Of an OME-Zarr output, along Y and X: 512 and none unless given.
+    ensemble : int
+        8: flips and rotations are restored too, and averaged; see `swin2sr_ops.restore`.
     overwrite : bool
         Replace ``dst`` if it exists; the old one stays until the new one is finished.
     restart : bool
@@ -94,7 +98,8 @@ def restore_image(
         Address of a running Dask cluster.
     **output
         Options of the format. For OME-Zarr: ``ngff`` ("0.5" or "0.4"), ``pyramid`` (bool), ``context`` (bool:
-        flags beside the image that say where nodata was near), ``labels`` ("leave", or "carry": the
+        flags beside the image that say where nodata was near), ``spread`` (bool: the standard deviation
+        of the ensemble's results, as an image ``spread`` inside), ``labels`` ("leave", or "carry": the
         source's labels, enlarged by nearest neighbour).
 
     Returns
@@ -114,7 +119,7 @@ def restore_image(
     request: dict[str, Any] = dict(
         model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
         precision=precision, nodata=nodata, level=level, series=series, array=array, mask=mask,
-        chunks=chunks, shards=shards,
+        chunks=chunks, shards=shards, ensemble=ensemble,
     )  # fmt: skip
     options: dict[str, Any] = {"overwrite": overwrite, "restart": restart, "progress": progress, **output}
     if workers is None and scheduler is None:
@@ -137,6 +142,7 @@ def run(
 ) -> RunReport:
     """Do what `prepare` resolved."""
     began = time.monotonic()
+    check_ensemble(job.restorer.ensemble, bool(output.get("spread")))
     key = run_key(job, output, restart=restart)
     report = new_report(job, fspath(dst), key)
     tell = _teller(progress)
@@ -162,7 +168,7 @@ def run(
     if hasattr(sink, "valid") and (job.mask is not None or has_mask(job.source)):
         sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
     with _kept_unless_empty(sink, report.output), _closed(job):
-        _Run(job, sink, report, tell, executor or Here()).go(bool(output.get("context")))
+        _Run(job, sink, report, tell, executor or Here()).go(bool(output.get("context")), bool(output.get("spread")))
     report.seconds = time.monotonic() - began
     tell({"kind": "end", "done": report.tiles, "total": report.tiles, "report": report.to_dict()})
     return report
@@ -273,11 +279,11 @@ class _Run:
     tell: Progress
     executor: Executor
 
-    def go(self, context: bool) -> None:
+    def go(self, context: bool, spread: bool) -> None:
         before = identity(self.job)
         maps = self._maps()
         self.report.settings["intensity"] = [m.to_dict() for m in maps]
-        self._tiles(maps, context)
+        self._tiles(maps, context, spread)
         self._check_place()
         self._pyramid()
         if identity(self.job) != before:
@@ -305,9 +311,9 @@ class _Run:
             staging.claim.note(intensity=[m.to_dict() for m in maps])
         return maps
 
-    def _tiles(self, maps: tuple[IntensityMap, ...], context: bool) -> None:
+    def _tiles(self, maps: tuple[IntensityMap, ...], context: bool, spread: bool) -> None:
         job, total = self.job, self.job.count
-        work = TileWork(job.source, job.order, job.parts, maps, job.nodata, self.sink, job.mask, context)
+        work = TileWork(job.source, job.order, job.parts, maps, job.nodata, self.sink, job.mask, context, spread)
         self.report.resumed = self._count_resumed(work)
         self.report.tiles = self.report.resumed
         start = {"done": self.report.resumed, "total": total, "pixels": self.report.pixels}

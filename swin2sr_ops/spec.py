@@ -7,7 +7,7 @@ from typing import Any
 
 from swin2sr_ops.errors import ModelError
 
-__all__ = ["ARCHITECTURES", "UPSAMPLERS", "ModelSpec"]
+__all__ = ["ARCHITECTURES", "UPSAMPLERS", "ModelSpec", "Reach"]
 
 ARCHITECTURES = ("swin2sr", "swinir")
 
@@ -21,10 +21,58 @@ UPSAMPLERS: dict[str, tuple[int, ...]] = {
     "pixelshuffle_hf": (2, 3, 4, 8),
 }
 
+#: Fields that only the networks of this package have.
+_SWIN_FIELDS = (
+    *("dim", "depths", "heads", "mlp_ratio", "qkv_bias", "patch_norm", "upsampler", "resi_connection", "num_feat"),
+    "value_range",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """How far a network that is not of this package sees: what the planner has to know of it.
+
+    Such a network runs as a whole, in cells: squares on a grid fixed at the image's first pixel, each
+    with ``halo`` pixels around it. So its result never depends on tiles, chunks or workers. Whether it
+    is also that of one pass over the whole image is what ``exact`` says.
+
+    Parameters
+    ----------
+    halo : int
+        Input pixels around a pixel that may decide its result.
+    exact : bool
+        Whether it is certain that nothing farther away does, as for convolutions without pooling over
+        the image, and that the network does the same at every multiple of `ModelSpec.window`.
+    multiple : int
+        What the sides of its input must be a multiple of; images are padded to it by reflection.
+    cell : int
+        Side of a cell, a multiple of `ModelSpec.window`; 0 for about 256.
+    pixel_bytes : int
+        Memory for each pixel of its input while it runs in float32, at its peak; 0 where not known:
+        1 KiB for each pixel of its result is assumed.
+    """
+
+    halo: int
+    exact: bool = False
+    multiple: int = 1
+    cell: int = 0
+    pixel_bytes: int = 0
+
+    def problems(self, window: int) -> list[str]:
+        """What is wrong with it, as parts of a sentence."""
+        found = []
+        if self.halo < 0 or self.multiple < 1 or self.cell < 0 or self.pixel_bytes < 0:
+            found.append(f"its reach {self} has negative numbers")
+        elif self.cell % window or window % self.multiple:
+            found.append(
+                f"cell {self.cell} is no multiple of window {window}, or that none of multiple {self.multiple}"
+            )
+        return found
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A Swin2SR or SwinIR model as data.
+    """A model as data: Swin2SR or SwinIR, or a network that a plugin builds.
 
     The defaults are the ones that all released models share; names follow the official
     constructors (mv-lab/swin2sr ``network_swin2sr.py``, JingyunLiang/SwinIR ``network_swinir.py``).
@@ -33,16 +81,19 @@ class ModelSpec:
     ----------
     name : str
         Catalogue name, such as ``"swin2sr-lightweight-x2"``.
-    architecture : {"swin2sr", "swinir"}
-        Which network family.
+    architecture : str
+        Which network family: ``"swin2sr"``, ``"swinir"``, or a plugin's own, which needs ``reach``.
     scale : int
-        Output pixels per input pixel along Y and X: 1, 2, 3, 4 or 8.
+        Output pixels per input pixel along Y and X: 1, 2, 3, 4 or 8 here, any number of a plugin's.
     channels : int
         Image channels that enter and leave together: 1 or 3.
     dim, depths, heads : int, tuple of int, tuple of int
         Feature channels; blocks per stage; attention heads per stage.
     window : int
-        Side of the attention window in pixels: 8, or 7 for the JPEG models.
+        Side of the attention window in pixels: 8, or 7 for the JPEG models. For a plugin's network, the
+        step of the grid at which reads start: by so many pixels its input may be moved.
+    reach : Reach, optional
+        How far a plugin's network sees. ``dim`` to ``value_range`` mean nothing for it then.
     upsampler : str
         The head, a key of `UPSAMPLERS`.
     value_range : float
@@ -69,6 +120,7 @@ class ModelSpec:
     depths: tuple[int, ...] = (6,) * 6
     heads: tuple[int, ...] = (6,) * 6
     window: int = 8
+    reach: Reach | None = None
     mlp_ratio: float = 2.0
     qkv_bias: bool = True
     patch_norm: bool = True
@@ -89,13 +141,18 @@ class ModelSpec:
         # JSON gives lists where the fields are tuples.
         object.__setattr__(self, "depths", tuple(int(n) for n in self.depths))
         object.__setattr__(self, "heads", tuple(int(n) for n in self.heads))
-        for problem in self._problems():
+        if isinstance(self.reach, dict):
+            object.__setattr__(self, "reach", Reach(**self.reach))
+        for problem in self._problems() if self.reach is None else self._foreign_problems(self.reach):
             raise ModelError(f"Model {self.name!r} cannot be built: {problem}.")
 
     def _problems(self) -> list[str]:
         problems = []
         if self.architecture not in ARCHITECTURES:
-            problems.append(f"architecture {self.architecture!r} is not one of {', '.join(ARCHITECTURES)}")
+            problems.append(
+                f"architecture {self.architecture!r} is not one of {', '.join(ARCHITECTURES)}, and without `reach`"
+                " nobody knows how far it sees"
+            )
         if self.upsampler not in UPSAMPLERS:
             problems.append(f"upsampler {self.upsampler!r} is not one of {', '.join(map(repr, UPSAMPLERS))}")
         elif self.scale not in UPSAMPLERS[self.upsampler]:
@@ -114,9 +171,18 @@ class ModelSpec:
             problems.append(f"window {self.window} or channels {self.channels} is too small")
         return problems
 
+    def _foreign_problems(self, reach: Reach) -> list[str]:
+        problems = reach.problems(self.window) if self.window > 0 else [f"window {self.window} is too small"]
+        if self.architecture in ARCHITECTURES:
+            problems.append(f"architecture {self.architecture!r} knows its reach from its layers")
+        if self.channels not in (1, 3) or self.scale < 1:
+            problems.append(f"channels {self.channels} must be 1 or 3, and scale {self.scale} at least 1")
+        return problems
+
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON-ready values."""
-        return asdict(self)
+        """All fields that mean something for this model, as JSON-ready values."""
+        left_out = ("reach",) if self.reach is None else _SWIN_FIELDS
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelSpec:

@@ -8,7 +8,8 @@ from operator import index
 from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.devices import ITEMSIZE
 from swin2sr_ops.errors import PlanError
-from swin2sr_ops.plan import CELL_WINDOWS, Halo, Span, Tile, tile_bytes
+from swin2sr_ops.layers import cell_side
+from swin2sr_ops.plan import Halo, Span, Tile, tile_bytes, within
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.values import FILL_REACH
 
@@ -33,7 +34,7 @@ def tile_size(tile: int | Sequence[int]) -> tuple[int, int]:
 
 def fill_region(span: Span) -> tuple[int, int]:
     """Pixels of the real image to fetch: the network's, and those that holes are filled from."""
-    lo, hi = span.source
+    lo, hi = span.fetched
     return max(lo - FILL_REACH, 0), min(hi + FILL_REACH, span.size)
 
 
@@ -53,10 +54,11 @@ def fit_tile(
     memory: int,
     halo: Halo = "exact",
     precision: str = "auto",
+    ensemble: int = 1,
 ) -> tuple[int, int]:
     """Largest tile, in input pixels, whose working set fits a share of ``memory`` bytes.
 
-    Multiples of the engine's cell (four windows), at most `LARGEST_TILE`,
+    Multiples of the engine's cell, at most `LARGEST_TILE`,
     no larger than the image needs.
 
     Raises
@@ -64,7 +66,8 @@ def fit_tile(
     PlanError
         If not even the smallest tile fits.
     """
-    step = CELL_WINDOWS * spec.window
+    spec = within(spec, halo)
+    step = cell_side(spec)
     side = max(LARGEST_TILE // step, 1) * step
     budget = memory * MEMORY_SHARE
     while True:
@@ -74,13 +77,18 @@ def fit_tile(
             middle = min(max((n - t) // 2, 0), max(n - 1, 0))
             span = Span.of(middle, min(middle + t, n), n, spec, halo)
             read.append(span.read[1] - span.read[0])
-        need = tile_bytes(spec, read[0], read[1], ITEMSIZE[precision])
+        need = tile_bytes(spec, read[0], read[1], ITEMSIZE[precision], ensemble)
         if need <= budget:
             return tile[0], tile[1]
         if side <= step:
             raise PlanError(
                 f"A tile of {step} x {step} px of {spec.name} needs {need / 2**20:.0f} MiB, and only "
                 f"{budget / 2**20:.0f} MiB of {memory / 2**20:.0f} MiB free memory may be used. Free some, or give "
-                "halo=16 and a smaller model."
+                f"halo={_cheaper(spec)} and a smaller model."
             )
         side = max(side // 2 // step, 1) * step
+
+
+def _cheaper(spec: ModelSpec) -> int:
+    """A halo that costs less than the exact one."""
+    return -(-16 // spec.window) * spec.window

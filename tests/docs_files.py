@@ -213,3 +213,21 @@ def clusters(folder: Path) -> None:
     plate(folder / "plate.ome.zarr")
     for name in "ab":
         ngff(folder / f"{name}.ome.zarr", picture(24, 24), "YX")
+
+
+def evaluate(folder: Path) -> None:
+    """What ``docs/evaluate.md`` speaks of."""
+    import tifffile
+    from PIL import Image
+
+    from swin2sr_ops.evaluate import imresize
+
+    places = {"photos": "{}.png", "set/HR": "{}.png", "set/LR_bicubic/X2": "{}x2.png"}
+    for place, name in places.items():
+        (folder / place).mkdir(parents=True)
+        for i in range(2):
+            colours = picture(3, 48, 40, seed=i, top=255, dtype="uint8").transpose(1, 2, 0)
+            pixels = imresize(colours, (24, 20)) if "X2" in place else colours
+            Image.fromarray(np.ascontiguousarray(pixels)).save(folder / place / name.format(i))
+    (folder / "cells").mkdir()
+    tifffile.imwrite(folder / "cells" / "stack.tif", picture(2, 48, 40), metadata={"axes": "ZYX"})

@@ -16,16 +16,17 @@ PACKAGE = Path(swin2sr_ops.__file__).parent
 #: Imports go down only (or stay on a level). A name stands for the module and all below it.
 LEVELS = {
     "errors": 0,
-    "spec": 1, "layers": 1, "plan": 1, "catalogue": 1, "hookspecs": 1, "axes": 1,
+    "spec": 1, "layers": 1, "span": 1, "plan": 1, "catalogue": 1, "hookspecs": 1, "hosts": 1, "axes": 1,
     "values": 2, "statistics": 2, "nets": 2, "weights": 2, "io": 2, "devices": 2, "samples": 2,
-    "tiling": 3, "overlap": 3, "plugins": 3, "builtin": 3, "masks": 3, "planes": 3, "context": 3, "bands": 3,
-    "spectral": 3,
+    "tiling": 3, "overlap": 3, "plugin_manager": 3, "plugins": 3, "builtin": 3, "masks": 3, "planes": 3, "context": 3,
+    "bands": 3, "spectral": 3,
     "restorer": 4,
     "lazy": 5, "lazy_range": 5, "job": 5, "intensity": 5, "fingerprint": 5, "pipeline": 5, "report": 5, "run": 5,
     "models": 5,
     "cluster": 5, "cluster_worker": 5, "cluster_flight": 5, "cluster_start": 5, "training": 5,
+    "evaluate": 5, "ensemble": 2,
     "archive": 6, "batch": 6,
-    "cli": 7, "testing": 7, "": 7,
+    "cli": 7, "fractal_tasks": 7, "testing": 7, "": 7,
 }  # fmt: skip
 
 

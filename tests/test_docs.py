@@ -13,11 +13,17 @@ import pytest
 
 from swin2sr_ops.cli import main
 from swin2sr_ops.pipeline import Here
-from tests.docs_files import batch, clusters, microscopy, remote_sensing
+from tests.docs_files import batch, clusters, evaluate, microscopy, remote_sensing
 
 DOCS = Path(__file__).parents[1] / "docs"
-MAKERS = {"microscopy": microscopy, "remote-sensing": remote_sensing, "clusters": clusters, "batch": batch}
-NEEDS = {"microscopy": ("yaozarrs",), "remote-sensing": ("rasterio", "rio_cogeo"), "clusters": ("distributed",)}
+MAKERS = {
+    "microscopy": microscopy, "remote-sensing": remote_sensing, "clusters": clusters, "batch": batch,
+    "hosts": remote_sensing, "evaluate": evaluate,
+}  # fmt: skip
+NEEDS = {
+    "microscopy": ("yaozarrs",), "remote-sensing": ("rasterio", "rio_cogeo"), "clusters": ("distributed",),
+    "hosts": ("rasterio", "rioxarray"),
+}  # fmt: skip
 _LANGUAGES = {"bash", "python", "python not-run", "sh not-run", "text"}
 
 

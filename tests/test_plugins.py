@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 
 import swin2sr_ops
-from swin2sr_ops import plugins
+from swin2sr_ops import plugin_manager, plugins
+from swin2sr_ops.cli import main
 from swin2sr_ops.errors import FormatError, ModelError, RequestError
 from swin2sr_ops.hookspecs import hookimpl
 from swin2sr_ops.spec import ModelSpec
@@ -30,7 +32,7 @@ class FakeEntry:
         self.name, self.value, self.plugin = name, f"{name}_module", plugin
 
     def load(self) -> object:
-        if isinstance(self.plugin, Exception):
+        if isinstance(self.plugin, BaseException):
             raise self.plugin
         return self.plugin
 
@@ -49,7 +51,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
             assert group == "swin2sr_ops"
             return [FakeEntry(name, plugin) for name, plugin in found.items()]
 
-        monkeypatch.setattr(plugins, "entry_points", entry_points)
+        monkeypatch.setattr(plugin_manager, "entry_points", entry_points)
         plugins.manager.cache_clear()
         return plugins.manager()
 
@@ -117,7 +119,7 @@ class WrongArgument(Models):
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        (Misspelled, "hook that does not exist, swin2sr_ops_opensource; there are .*swin2sr_ops_open_source"),
+        (Misspelled, "hook that does not exist, swin2sr_ops_opensource; it may mean swin2sr_ops_open_source"),
         (Unmarked, "swin2sr_ops_open_source is not marked with hookimpl"),
         (WrongArgument, "url"),
     ],
@@ -175,6 +177,188 @@ def test_our_own_damage_is_no_plugins_fault(install: Install, monkeypatch: pytes
     monkeypatch.setattr("swin2sr_ops.catalogue.all_models", fail)
     with pytest.raises(ModelError, match="a shipped model is damaged"):
         swin2sr_ops.list_models()
+
+
+def test_a_plugin_that_ends_the_process(install: Install) -> None:
+    """`sys.exit` at import is no reason to end anybody else."""
+    with pytest.warns(UserWarning, match="'rude'.*left out: SystemExit: 3"):
+        assert names(install(rude=SystemExit(3))) == set()
+
+
+def test_two_of_one_name(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first stays."""
+    install()
+    twins = [FakeEntry("twin", Models(small_spec(name=name))) for name in ("first", "second")]
+    monkeypatch.setattr(plugin_manager, "entry_points", lambda group: twins)
+    plugins.manager.cache_clear()
+    with pytest.warns(UserWarning, match="another plugin is called 'twin' too"):
+        plugins.manager()
+    assert [info.status for info in plugins.loaded()[1:]] == ["loaded", "broken"]
+    assert listed()[0] == "first"
+
+
+def test_a_wrapper_is_refused(install: Install) -> None:
+    class Wrapper:
+        @hookimpl(wrapper=True)
+        def swin2sr_ops_model_specs(self) -> Iterator[Any]:
+            return (yield)
+
+    with pytest.warns(UserWarning, match="wrapper"):
+        assert names(install(wrapper=Wrapper())) == set()
+
+
+def test_a_misspelled_hook_is_told_what_it_may_mean(install: Install) -> None:
+    class Near:
+        @hookimpl
+        def open_source(self, uri: str) -> None: ...
+
+    with pytest.warns(UserWarning, match="does not exist, open_source; it may mean swin2sr_ops_open_source"):
+        install(near=Near())
+
+
+class Crash:
+    """Every hook of it fails, in a way of its own."""
+
+    @hookimpl
+    def swin2sr_ops_open_source(self, uri: str) -> None:
+        raise KeyError(uri)
+
+    @hookimpl
+    def swin2sr_ops_create_sink(self, uri: str) -> None:
+        raise SystemExit(1)
+
+    @hookimpl
+    def swin2sr_ops_resolve_model(self, model: str) -> None:
+        raise ZeroDivisionError
+
+    @hookimpl
+    def swin2sr_ops_build_network(self, spec: ModelSpec) -> None:
+        raise RuntimeError("no network")
+
+    @hookimpl
+    def swin2sr_ops_hosts(self) -> list[str]:
+        return ["napari"]
+
+    @hookimpl
+    def swin2sr_ops_progress(self, event: dict[str, Any]) -> None:
+        raise ValueError("not interested")
+
+
+def test_a_plugin_that_fails_when_it_is_asked(install: Install, gray_model: ModelSpec, tmp_path: Path) -> None:
+    """From end to end: each failure is named, the built-ins do the work, and the plugin is broken from then on."""
+    install(crash=Crash())
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    with pytest.warns(UserWarning, match="crash") as told:
+        report = swin2sr_ops.restore_image("sample:cells", tmp_path / "b.zarr", model=gray_model)
+    assert report.state == "done"
+    said = {str(warning.message) for warning in told}
+    assert "Plugin 'crash' failed in swin2sr_ops_open_source: KeyError: 'sample:cells'" in said
+    assert "Plugin 'crash' failed in swin2sr_ops_create_sink: SystemExit: 1" in said
+    assert "Plugin 'crash' failed in swin2sr_ops_build_network: RuntimeError: no network" in said
+    with pytest.warns(UserWarning, match="'crash'"), pytest.raises(FormatError, match="'crash' failed at it: KeyError"):
+        swin2sr_ops.open_source(tmp_path / "a.npy")
+    with (
+        pytest.warns(UserWarning, match="'crash'"),
+        pytest.raises(ModelError, match=r"no model .*'crash' failed at it"),
+    ):
+        plugins.resolve_model("of nobody")
+    with pytest.warns(UserWarning, match="'crash' cannot list its hosts: TypeError: 'napari' is no HostAdapter"):
+        assert plugins.hosts() == []
+    (info,) = [info for info in plugins.loaded() if info.name == "crash"]
+    assert (info.status, info.reason) == ("broken", "failed in swin2sr_ops_open_source: KeyError: 'sample:cells'")
+    assert "SWIN2SR_OPS_BLOCK=crash" in info.advice
+
+
+def test_a_plugins_own_refusal_is_an_answer(install: Install, tmp_path: Path) -> None:
+    """An error of this project is a sentence about the request: it is not passed over, and nobody is broken."""
+
+    class Knows:
+        @hookimpl
+        def swin2sr_ops_open_source(self, uri: str) -> None:
+            if uri.endswith(".own"):
+                raise FormatError(f"{uri} is truncated.")
+
+        @hookimpl
+        def swin2sr_ops_resolve_model(self, model: str) -> None:
+            raise ModelError("Such models are for faces.")
+
+    install(knows=Knows())
+    with pytest.raises(FormatError, match=r"a\.own is truncated"):
+        swin2sr_ops.open_source("a.own")
+    with pytest.raises(ModelError, match=r"^Such models are for faces\.$"):
+        plugins.resolve_model("face")
+    (tmp_path / "face.pth").write_bytes(b"?")
+    with pytest.raises(ModelError, match=r"face\.pth is a file of a kind .* Such models are for faces\."):
+        plugins.resolve_model(tmp_path / "face.pth")
+    assert plugins.loaded()[1].status == "loaded"
+
+
+def test_a_plugins_model_by_what_it_is_called(install: Install, gray_model: ModelSpec) -> None:
+    """Asked only where no list has the name; what was wanted is held against its answer."""
+    asked = []
+
+    class Resolver:
+        @hookimpl
+        def swin2sr_ops_resolve_model(self, model: str, wanted: dict[str, Any]) -> ModelSpec | None:
+            asked.append((model, wanted))
+            return replace(gray_model, name=model) if model.startswith("mine:") else None
+
+    install(resolver=Resolver())
+    assert plugins.resolve_model("mine:a", scale=2).name == "mine:a"
+    assert plugins.resolve_model("tiny-x2-gray").name == "tiny-x2-gray"
+    assert asked == [("mine:a", {"scale": 2})]
+    with pytest.raises(ModelError, match="scale=4 was asked for"):
+        plugins.resolve_model("mine:a", scale=4)
+    with pytest.raises(ModelError, match="no model called 'other'"):
+        plugins.resolve_model("other")
+
+
+# --- what the command line says of plugins ------------------------------------------------------------
+
+
+def test_the_list_of_plugins(
+    install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install()
+    assert main(["plugins"]) == 0
+    assert "builtin" in capsys.readouterr().out
+
+    monkeypatch.setenv("SWIN2SR_OPS_BLOCK", "blocked")
+    found: dict[str, Any] = {"blocked": ModuleType("b"), "broken": ImportError("no module named 'gone'")}
+    with pytest.warns(UserWarning, match="'broken'"):
+        install(**found, good=Models(small_spec(name="good")), empty=ModuleType("empty"), crash=Crash())
+    assert main(["plugins", "--json"]) == 1
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "builtin": "loaded", "blocked": "blocked", "broken": "broken", "good": "loaded", "empty": "loaded",
+        "crash": "broken",
+    }  # fmt: skip
+    assert rows["builtin"]["version"] == swin2sr_ops.__version__
+    assert rows["builtin"]["hooks"] == ["build_network", "create_sink", "model_specs", "open_source"]
+    assert rows["good"]["hooks"] == ["model_specs"]
+    assert rows["broken"]["reason"] == "ImportError: no module named 'gone'"
+    assert "SWIN2SR_OPS_BLOCK=broken" in rows["broken"]["advice"]
+    assert rows["blocked"]["reason"] == "named in SWIN2SR_OPS_BLOCK"
+    assert "implements no hook" in rows["empty"]["advice"]
+    assert rows["good"]["advice"] == rows["good"]["reason"] == ""
+    assert main(["plugins"]) == 1
+    told = capsys.readouterr().out
+    assert "Leave it out with SWIN2SR_OPS_BLOCK=broken" in told
+    assert "cannot list its hosts" in told
+
+
+def test_a_broken_plugin_in_a_list_for_programs(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json` writes JSON alone to standard output, whatever plugins print."""
+
+    class Loud:
+        @hookimpl
+        def swin2sr_ops_model_specs(self) -> list[ModelSpec]:
+            print("hello from a plugin")
+            raise OSError
+
+    install(loud=Loud())
+    assert main(["plugins", "--json"]) == 1
+    json.loads(capsys.readouterr().out)
 
 
 # --- the environment chooses ------------------------------------------------------------------------

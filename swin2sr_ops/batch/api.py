@@ -14,7 +14,7 @@ from swin2sr_ops.batch.runner import run_batch
 __all__ = ["restore_batch"]
 
 _SELECTION = ("axes", "level", "series", "array")
-_OUTPUT = ("ngff", "pyramid", "context", "labels", "allow_missing")
+_OUTPUT = ("ngff", "pyramid", "context", "spread", "labels", "allow_missing")
 
 
 def restore_batch(

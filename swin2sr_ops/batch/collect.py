@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from swin2sr_ops.batch.sources import ZARRS, Found, find, is_zarr, kind_of
 from swin2sr_ops.batch.tiff_series import TiffContent, tiff_content
-from swin2sr_ops.errors import OutputError, RequestError, Swin2SROpsError
+from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
 from swin2sr_ops.io.base import local_path
 
 __all__ = ["FORMATS", "Entry", "collect", "named"]
@@ -201,7 +202,7 @@ class _Folder:
         path = _file_of(source.uri)
         kind = "" if path is None else kind_of(path)
         content = tiff_content(path) if path is not None and kind == "tiff" else TiffContent()
-        ending = self._ending(kind, content)
+        ending = self._ending(kind, content, path or source.uri)
         if "series" in self.options or len(content.series) == 1:
             options = self.options if content.series[0] == 0 else {"series": content.series[0], **self.options}
             note = "" if "series" in self.options else _left_out(source.uri, content)
@@ -225,16 +226,30 @@ class _Folder:
             name = name if below in ("", ".") else f"{below}/{name}"
         return f"{self.dst.rstrip('/')}/{name}" if "://" in self.dst else os.path.join(self.dst, *name.split("/"))
 
-    def _ending(self, kind: str, content: TiffContent | None = None) -> str:
+    def _ending(self, kind: str, content: TiffContent | None = None, uri: str = "") -> str:
         if self.dst is None:
             return ""
         chosen = self.format
+        if content is not None and chosen in ("same", "tiff") and _is_raster(uri, content):
+            return ".tif"  # a COG, which keeps the place on Earth
         if chosen == "same":
             chosen = {"tiff": "tiff", "picture": "png"}.get(kind, "zarr")
         if chosen == "tiff":
-            plain = content is not None and (content.geo or content.dtype in _NOT_OME)
+            plain = content is not None and content.dtype in _NOT_OME
             return ".tif" if plain else ".ome.tif"
         return {"zarr": ".ome.zarr", "cog": ".tif", "png": ".png"}[chosen]
+
+
+def _is_raster(uri: str, content: TiffContent) -> bool:
+    """Whether the reader of rasters takes ``uri``: JPEG 2000, VRT, whatever has a place on Earth."""
+    if content.geo or find_spec("rasterio") is None:
+        return content.geo
+    from swin2sr_ops.io.geo_files import is_raster
+
+    try:
+        return is_raster(uri)
+    except FormatError:  # nothing is there, which is told when it is opened
+        return False
 
 
 def _left_out(uri: str, content: TiffContent) -> str:

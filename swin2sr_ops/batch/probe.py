@@ -18,6 +18,7 @@ __all__ = ["pixels_per_second"]
 
 _LONG_ENOUGH = 0.5  # seconds
 _MOST_CELLS = 16  # per side
+_FOREIGN_SIDE = 96  # pixels, about
 _known: dict[tuple[ModelSpec, str, str], float] = {}
 
 
@@ -40,6 +41,8 @@ def _measure(restorer: Restorer) -> float:
     on_cpu = choose_device(restorer.device).type == "cpu"
     cells = min(_MOST_CELLS, max(2, math.ceil(math.sqrt(2 * torch.get_num_threads())))) if on_cpu else _MOST_CELLS
     side = cells * restorer.plan(1, 1, 1).cell
+    if restorer.spec.reach is not None:  # what a plugin builds may be large, and its cells are
+        side = -(-_FOREIGN_SIDE // restorer.spec.window) * restorer.spec.window
     plan = restorer.plan(side, side, side)
     noise = np.random.default_rng(0).random((side, side), np.float32)
     order, tile = AxisOrder.of(noise.shape, "YX"), next(iter(plan))

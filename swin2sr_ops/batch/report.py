@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from swin2sr_ops.batch.collect import Entry
+from swin2sr_ops.batch.cost import counted
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import json_ready
 
@@ -41,6 +42,8 @@ class ImageResult:
         Which image of a TIFF with several.
     settings : dict
         As in `swin2sr_ops.run.RunReport`.
+    failed : dict
+        Of an archive: path and reason of each image that is not in the output.
     """
 
     source: str
@@ -54,6 +57,7 @@ class ImageResult:
     model: str = ""
     series: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -64,6 +68,7 @@ class ImageResult:
         """Take over what the run of an image, or the runs of an archive, told."""
         self.output, self.state = str(made.output), str(made.state)
         self.reason = str(getattr(made, "reason", ""))  # an archive may have failed in part
+        self.failed = dict(getattr(made, "failed", {}))
         self.pixels, self.tiles, self.resumed = int(made.pixels), int(made.tiles), int(made.resumed)
         self.model, self.settings = str(made.model), dict(made.settings)
 
@@ -104,12 +109,23 @@ class BatchReport:
     def __str__(self) -> str:
         failed = [image for image in self.images if image.state == "failed"]
         lines = [f"failed: {image.name}\n        {' '.join(image.reason.split())}" for image in failed]
+        gaps = [image for image in self.images if image.failed and image.state != "failed"]
+        lines += [
+            f"left out: {counted(len(i.failed), 'image')} of {i.name}\n        {' '.join(i.reason.split())}"
+            for i in gaps
+        ]
         pixels = sum(image.pixels for image in self.images if image.state == "done")
         told = ", ".join(f"{n} {_WORDS[state]}" for state, n in self.counts.items())
-        rate = f", {pixels / 1e6:.2f} megapixels ({pixels / 1e6 / self.seconds:.3f} Mpx/s)" if self.seconds else ""
+        tried = set(self.counts) - {"already", "not started"}
+        spent = f" in {self.seconds:.1f} s" if tried else ""
+        rate = (
+            f", {pixels / 1e6:.2f} megapixels ({pixels / 1e6 / self.seconds:.3f} Mpx/s)"
+            if pixels and self.seconds
+            else ""
+        )
         resumed = sum(image.resumed for image in self.images if image.state == "done")
         kept = f", {resumed} tiles were there already" if resumed else ""
-        return "\n".join([*lines, f"{len(self.images)} images: {told} in {self.seconds:.1f} s{rate}{kept}"])
+        return "\n".join([*lines, f"{counted(len(self.images), 'image')}: {told}{spent}{rate}{kept}"])
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write the report as JSON; whoever reads the file meanwhile sees the old or the new one, whole.
@@ -121,13 +137,13 @@ class BatchReport:
         """
         target = Path(os.path.abspath(Path(fspath(path)).expanduser()))
         try:
-            handle, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            part = target.with_name(f".{target.name}.{uuid4().hex}")
             try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                with part.open("x", encoding="utf-8") as file:  # mkstemp would let nobody else read it
                     json.dump(self.to_dict(), file, indent=1)
                 os.replace(part, target)
             except BaseException:
-                Path(part).unlink(missing_ok=True)
+                part.unlink(missing_ok=True)
                 raise
         except OSError as exc:
             raise OutputError(f"The report {fspath(path)!r} cannot be written: {exc.strerror or exc}.") from exc

@@ -1,4 +1,4 @@
-"""The command line: ``swin2sr-ops restore``, ``info``, ``plan`` and ``models``.
+"""The command line: ``swin2sr-ops restore``, ``info``, ``plan``, ``models``, ``plugins`` and ``hosts``.
 
 Only argparse is loaded until a command runs: ``--help`` costs nothing.
 """
@@ -24,6 +24,37 @@ examples:
   swin2sr-ops restore scans/ restored/                   all images of a folder
   swin2sr-ops plan stack.ome.tif --tile 512              what that would cost, before anything runs
   swin2sr-ops models --scale 4                           models that enlarge four times
+  swin2sr-ops hosts                                      which applications here know the operator
+"""
+
+_PLUGINS_EPILOG = """\
+examples:
+  swin2sr-ops plugins                                    what is installed, and what became of it
+  SWIN2SR_OPS_BLOCK=qgis swin2sr-ops plugins             the same without one
+  SWIN2SR_OPS_PLUGINS=0 swin2sr-ops plugins              the built-ins alone
+
+exit status:
+  0 all that is wanted is loaded; 1 a plugin is broken, and left out
+"""
+
+_HOSTS_EPILOG = """\
+examples:
+  swin2sr-ops hosts                                      a line for each application
+  swin2sr-ops hosts --json                               the same for programs
+  swin2sr-ops hosts install qgis                         put the operator into an application
+
+states:
+  working  it lists the operator, which can be loaded    present  it is here, without the operator
+  broken   it lists the operator, which cannot be        absent   it is not here
+  unknown  its adapter failed, or it took too long
+"""
+
+_EVALUATE_EPILOG = """\
+examples:
+  swin2sr-ops evaluate --model tiny-x2-rgb --data Set5/ --scale 2 --baseline
+  swin2sr-ops evaluate --model a.safetensors --model b.pth --data classic5/ --scale 1 --degrade jpeg:10
+  swin2sr-ops evaluate --model tiny-x2-gray --data cells/ --scale 2 --metrics psnr,si_psnr,frc
+  swin2sr-ops evaluate --model tiny-x2-rgb --data Set5/ --scale 2 --json set5.json --sheet set5.png
 """
 
 _RESTORE = """\
@@ -43,6 +74,11 @@ examples:
 
 exit status:
   0 all is restored, now or before; 1 some images failed; 2 the request was refused; 130 stopped
+  (Ctrl-C or SIGTERM: the tiles under way are finished and kept)
+
+--progress json:
+  an object a line, of these fields as far as they apply: kind (estimate, range, image, start, tile,
+  pyramid, part, part end, image end, end, note), image, done, total, level, seconds_left, text
 """
 
 
@@ -55,6 +91,8 @@ class _Parser(argparse.ArgumentParser):
     _mixing = False
 
     def error(self, message: str) -> NoReturn:
+        # argparse does not count SRC, in whose place --list may stand.
+        message = message.replace("are required: DST", "are required: SRC, DST")
         raise RequestError(f"{message}. `{self.prog} --help` says more.")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -81,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     _info(commands)
     _plan(commands)
     _models(commands)
+    _plugins(commands)
+    _hosts(commands)
+    _evaluate(commands)
     return parser
 
 
@@ -106,6 +147,9 @@ def _restore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     group.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster, such as tcp://host:8786")
     group.add_argument("--report", metavar="FILE", help="write what was done, and what failed and why, as JSON")
     group.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    group.add_argument(
+        "--progress", choices=("bar", "json"), help="json: events as lines of JSON on stderr (default: bar)"
+    )
     group.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -133,9 +177,16 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--shards", metavar="N", type=_whole, help="side of a Zarr shard, several chunks (default: none)"
     )
     group.add_argument("--no-pyramid", action="store_true", help="only the full resolution")
-    group.add_argument("--labels", choices=("leave", "carry"), help="labels of an OME-Zarr: enlarge them too, or not")
-    group.add_argument("--context", action="store_true", help="mark pixels whose surroundings had nodata in them")
-    group.add_argument("--allow-missing", action="store_true", help="restore an archive of which images are missing")
+    group.add_argument(
+        "--labels",
+        choices=("leave", "carry"),
+        help="of an OME-Zarr: carry enlarges its labels, leave (default) leaves them out",
+    )
+    group.add_argument("--context", action="store_true", help="mark pixels near nodata (OME-Zarr outputs only)")
+    group.add_argument("--spread", action="store_true", help="with --ensemble 8: how far its results differ, beside it")
+    group.add_argument(
+        "--allow-missing", action="store_true", help="finish an archive without images that cannot be restored"
+    )
 
 
 def _info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -174,6 +225,78 @@ def _models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
+def _plugins(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "plugins",
+        help="list plugins, and what is wrong with them",
+        description="List the plugins that are installed: model families, formats, hosts, observers of progress.\n"
+        "A broken plugin is named with its reason; everything else works without it.",
+        epilog=_PLUGINS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _hosts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "hosts",
+        help="which applications know the operator",
+        description="Ask each application that a plugin knows whether it is here, lists the operator, and can load it.",
+        epilog=_HOSTS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("action", nargs="?", choices=("install",), help="put the operator into an application")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the application, for install")
+    parser.add_argument("--timeout", type=_number, default=30.0, metavar="S", help="seconds to wait (default: 30)")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure models on images",
+        description="Measure models on a folder of images, by the protocol of the official scripts.",
+        epilog=_EVALUATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", metavar="M", action="append", help="a name from `models`, or a checkpoint; repeatable"
+    )
+    parser.add_argument(
+        "--data", metavar="FOLDER", required=True, help="clean images, or HR and LR_bicubic/X2, or pairs"
+    )
+    parser.add_argument("--scale", type=_whole, required=True, help="enlargement; 1 for denoising and JPEG")
+    parser.add_argument(
+        "--degrade", metavar="HOW", help="bicubic, jpeg:10, noise:25, poisson:30, bicubic+jpeg:10, gray-..."
+    )
+    parser.add_argument("--inputs", metavar="FOLDER", help="inputs, by the names of the clean images")
+    parser.add_argument("--no-truth", action="store_true", help="FOLDER holds inputs: only their fidelity is measured")
+    parser.add_argument("--gray", action="store_true", help="make gray of colour first")
+    parser.add_argument("--limit", metavar="N", type=_whole, help="only the first N images")
+    group = parser.add_argument_group("protocol")
+    group.add_argument("--padding", choices=("official", "model"), default="official", help="default: official")
+    group.add_argument(
+        "--border", metavar="N", type=_whole, help="pixels left out at each edge (default: the scale, or 0)"
+    )
+    group.add_argument("--data-range", metavar="LO,HI", help="values that are black and white, for more than 8 bits")
+    group.add_argument("--range", default="auto", metavar="R", help="of `restore`: what the network sees as 0 and 1")
+    group.add_argument("--halo", default="exact", type=_halo, help="exact (default), or pixels around a tile")
+    group.add_argument("--tile", type=_tile, help="input pixels per tile, N or ROWS,COLUMNS")
+    group.add_argument("--ensemble", type=_whole, metavar="8", help="average the results of all flips and rotations")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    group.add_argument("--precision", default="auto", help="auto (float32), float32, float64, bfloat16")
+    group = parser.add_argument_group("output")
+    group.add_argument("--baseline", action="store_true", help="also bicubic enlargement, or the input at scale 1")
+    group.add_argument(
+        "--metrics", metavar="A,B", help="figures of the tables, such as psnr_y,ssim_y,si_psnr,frc,fidelity"
+    )
+    group.add_argument("--json", metavar="FILE", nargs="?", const="-", help="print as JSON (- or nothing), or write it")
+    group.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    group.add_argument("--sheet", metavar="FILE", help="write a contact sheet of crops, a PNG")
+    group.add_argument("--fidelity", metavar="FOLDER", help="write maps of what results, degraded again, are off by")
+    group.add_argument("--quiet", action="store_true", help="no line for each image that is done")
+
+
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reading")
     group.add_argument("--axes", help="one letter per dimension where SRC does not say, such as TCZYX or YXS")
@@ -187,18 +310,24 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 def _add_request(parser: argparse.ArgumentParser) -> None:
     _add_reading(parser)
     group = parser.add_argument_group("model")
-    group.add_argument("--model", default="auto", help="a name from `models`, a checkpoint, or auto (default)")
+    group.add_argument(
+        "--model", default="auto", help="a name from `models`, a checkpoint, auto (default); of a raster also RGB,GRAY"
+    )
     group.add_argument("--scale", type=_whole, help="enlargement that the model must have")
     group.add_argument("--value-range", type=_number, help="for a checkpoint that does not say it: 1 or 255")
     group.add_argument("--window", type=_whole, help="for a checkpoint that does not say it: 8 or 7")
     group = parser.add_argument_group("values and cutting")
     group.add_argument(
-        "--range", default="auto", metavar="R", help="auto, dtype, LO,HI or percentiles such as p1,p99.8"
+        "--range",
+        default="auto",
+        metavar="R",
+        help="auto, dtype, LO,HI, percentiles p1,p99.8, or p1,p99.8:sample of a part",
     )
     group.add_argument(
         "--halo", default="exact", type=_halo, help="exact (default), or pixels around a tile, such as 16: faster"
     )
     group.add_argument("--tile", type=_tile, help="input pixels per tile, N or ROWS,COLUMNS (default: what fits)")
+    group.add_argument("--ensemble", type=_whole, metavar="8", help="average the results of all flips and rotations")
     group.add_argument("--nodata", type=float, help="stored value that means: no pixel here (NaN always does)")
     group.add_argument("--mask", help="an image that is not zero where SRC has pixels; the rest costs nothing")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from swin2sr_ops.cli.notes import warnings_as_notes
 from swin2sr_ops.errors import FormatError
 from swin2sr_ops.io.base import ImageInfo, json_ready
 from swin2sr_ops.plugins import open_source
@@ -15,6 +16,11 @@ __all__ = ["main"]
 
 def main(args: argparse.Namespace) -> int:
     """Print what an image is."""
+    with warnings_as_notes():
+        return _info(args)
+
+
+def _info(args: argparse.Namespace) -> int:
     archive = None if args.array else _archive(args.src)
     if archive is not None:
         return _tell(archive, args)
@@ -68,15 +74,57 @@ def _facts(uri: str, info: ImageInfo) -> dict[str, Any]:
         "units": info.units,
         "channels": list(info.channels),
         "nodata": info.nodata,
+        **_place(info),
     }
+
+
+def _place(info: ImageInfo) -> dict[str, Any]:
+    """Where a raster lies on Earth, and what its bands are."""
+    geo = info.extra.get("geo")
+    if geo is None:
+        return {}
+    return {
+        "crs": _crs(geo["crs"] or geo["gcp_crs"]),
+        "affine": geo["transform"],
+        "bounds": _bounds(geo["transform"], info),
+        "control_points": len(geo["gcps"]) or None,
+        "rpcs": "yes" if geo["rpcs"] else None,
+        "colours": geo["colorinterp"],
+    }
+
+
+def _crs(wkt: str | None) -> str | None:
+    """``EPSG:32632`` where it is one of those, else WKT."""
+    if wkt is None:
+        return None
+    from rasterio.crs import CRS
+
+    return str(CRS.from_wkt(wkt).to_string())
+
+
+def _bounds(affine: list[float] | None, info: ImageInfo) -> list[float] | None:
+    """Least x and y, largest x and y of the four corners, in units of the CRS."""
+    if affine is None:
+        return None
+    a, b, c, d, e, f = affine
+    corners = [(x, y) for x in (0, info.size("X")) for y in (0, info.size("Y"))]
+    xs, ys = [a * x + b * y + c for x, y in corners], [d * x + e * y + f for x, y in corners]
+    return [min(xs), min(ys), max(xs), max(ys)]
 
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items())
+        return ", ".join(f"{k} {_number(v) if isinstance(v, float) else v}" for k, v in value.items())
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return ", ".join(str(c.get("label", "?")) for c in value)
     if isinstance(value, list) and value and isinstance(value[0], str):
         shown = ", ".join(value[:8])
         return shown if len(value) <= 8 else f"{shown} and {len(value) - 8} more"
+    if isinstance(value, list) and value and isinstance(value[0], float):
+        return ", ".join(map(_number, value))
     return " x ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _number(value: float) -> str:
+    """Enough digits to find a pixel anywhere on Earth."""
+    return f"{value:.12g}"

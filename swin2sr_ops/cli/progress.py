@@ -13,6 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from swin2sr_ops.cli.progress_json import json_line
+
 __all__ = ["Progress", "two_interrupts"]
 
 
@@ -99,9 +101,8 @@ class Progress:
         if self.seen and event["state"] != "failed":
             return
         told = "failed" if event["state"] == "failed" else event["output"]
-        if event["state"] == "already":
-            told += " (finished before)"
-        self._say(f"[{event['index'] + 1}/{event['count']}] {event['source']}: {told}, {event['seconds']:.1f} s")
+        told += " (finished before)" if event["state"] == "already" else f", {event['seconds']:.1f} s"
+        self._say(f"[{event['index'] + 1}/{event['count']}] {event['source']}: {told}")
 
     def _part(self, event: dict[str, Any]) -> None:
         if self.whole is not None:
@@ -137,8 +138,8 @@ class Progress:
 
 
 @contextmanager
-def two_interrupts() -> Iterator[None]:
-    """Ctrl-C once: `KeyboardInterrupt`, which lets tiles under way end. Twice: the process ends at once.
+def two_interrupts(*, as_json: bool = False) -> Iterator[None]:
+    """Ctrl-C or SIGTERM once: `KeyboardInterrupt`, which lets tiles under way end. Twice: the process ends at once.
 
     What is finished is on the disk either way.
     """
@@ -147,17 +148,22 @@ def two_interrupts() -> Iterator[None]:
         return
     pressed = 0
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+    def tell(text: str) -> None:
+        os.write(2, (json_line("note", text=text) if as_json else f"\nswin2sr-ops: {text}\n").encode())
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
         nonlocal pressed
         pressed += 1
         if pressed > 1:
-            os.write(2, b"\nswin2sr-ops: stopped now; the same command goes on where it was\n")
+            tell("stopped now; the same command goes on where it was")
             os._exit(130)
-        os.write(2, b"\nswin2sr-ops: stopping when the tiles under way are finished; Ctrl-C again stops now\n")
+        what = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+        tell(f"stopping when the tiles under way are finished; {what} again stops now")
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -15,7 +15,8 @@ __all__ = ["entries_of", "output_options_of", "request_of"]
 def entries_of(args: argparse.Namespace) -> list[Entry]:
     """What is restored into what."""
     if not args.src and not args.list:
-        missing = "SRC, DST" if args.command == "restore" else "SRC"
+        # One word alone is taken for DST, but it is the first that people write that is there.
+        missing = "DST" if args.command == "restore" else "SRC"
         raise RequestError(
             f"the following arguments are required: {missing}. `swin2sr-ops {args.command} --help` says more."
         )
@@ -45,7 +46,7 @@ def request_of(args: argparse.Namespace) -> dict[str, Any]:
         "precision": args.precision,
         "nodata": args.nodata,
     }
-    more = {name: getattr(args, name, None) for name in ("mask", "chunks", "shards")}
+    more = {name: getattr(args, name, None) for name in ("mask", "chunks", "shards", "ensemble")}
     return request | {name: value for name, value in more.items() if value is not None}
 
 
@@ -55,6 +56,7 @@ def output_options_of(args: argparse.Namespace) -> dict[str, Any]:
         "ngff": args.ngff,
         "pyramid": False if args.no_pyramid else None,
         "context": args.context or None,
+        "spread": args.spread or None,
         "labels": args.labels,
         "allow_missing": args.allow_missing or None,
     }

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from swin2sr_ops.batch.collect import Entry
-from swin2sr_ops.batch.estimate import Estimate, check_disk, estimate
+from swin2sr_ops.batch.cost import Estimate, measured
+from swin2sr_ops.batch.disk import check_disk
+from swin2sr_ops.batch.estimate import estimate
 from swin2sr_ops.batch.report import BatchReport
 from swin2sr_ops.batch.runner import run_batch, run_entry
+from swin2sr_ops.cli.notes import say, warnings_as_notes
 from swin2sr_ops.cli.progress import Progress, two_interrupts
+from swin2sr_ops.cli.progress_json import JsonLines
 from swin2sr_ops.cli.request import entries_of, output_options_of, request_of
 
 __all__ = ["main"]
@@ -24,7 +28,8 @@ _BETWEEN_REPORTS = 5.0  # seconds
 
 def main(args: argparse.Namespace) -> int:
     """Plan, restore, show progress, print and write the report."""
-    with two_interrupts():
+    as_json = args.progress == "json"
+    with two_interrupts(as_json=as_json), warnings_as_notes(as_json=as_json):
         entries, request = entries_of(args), request_of(args)
         for entry in entries:
             if entry.note:
@@ -56,14 +61,13 @@ def _one(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any]
     (entry,), (result,) = entries, report.images
     pixels = 0
     if args.dry_run or entry.collection or not args.no_disk_check:
-        found = _planned(args, entries, request, probe=args.dry_run or (entry.collection and not args.quiet))
+        found = _planned(args, entries, request, tell=entry.collection)
         if args.dry_run:
-            return _show_plan(args, found)
+            return _status(args, found)
         if entry.collection:
             pixels = found.pixels_out
-            _say(args, found)
     began = time.monotonic()
-    progress = Progress(not args.quiet, pixels)
+    progress = _progress(args, entry.source, pixels)
     result.state = "stopped"
     try:
         with ExitStack() as stack:
@@ -84,11 +88,10 @@ def _one(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any]
 
 def _many(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], report: BatchReport) -> int:
     """A batch: what is wrong with an image is told at the end."""
-    found = _planned(args, entries, request, probe=args.dry_run or not args.quiet)
+    found = _planned(args, entries, request)
     if args.dry_run:
-        return _show_plan(args, found)
-    _say(args, found)
-    progress = Progress(not args.quiet, found.pixels_out)
+        return _status(args, found)
+    progress = _progress(args, pixels=found.pixels_out)
     try:
         with ExitStack() as stack:
             run_batch(
@@ -113,24 +116,53 @@ def _tell(args: argparse.Namespace, report: Any) -> None:
 
 
 def _say(args: argparse.Namespace, text: object) -> None:
-    """Tell a person something on the way."""
-    if not args.quiet:
-        print(text, file=sys.stderr)
+    """Tell a person, or a program that asked for it, something on the way."""
+    as_json = args.progress == "json"
+    if as_json or not args.quiet:
+        say(str(text), as_json=as_json)
 
 
-def _planned(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], *, probe: bool) -> Estimate:
-    progress = Progress(not args.quiet)
-    found = estimate(entries, request, probe=probe, pyramid=not args.no_pyramid, progress=progress)
-    if not args.no_disk_check:
-        warning = check_disk(found, overwrite=args.overwrite)
+def _progress(args: argparse.Namespace, image: str = "", pixels: int = 0) -> Progress | JsonLines:
+    return JsonLines(image, pixels) if args.progress == "json" else Progress(not args.quiet, pixels)
+
+
+def _planned(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], *, tell: bool = True) -> Estimate:
+    """What it would cost, of which all that is counted is told before anything is measured."""
+    say, before = _teller(args, tell), Estimate()
+
+    def counted(found: Estimate) -> None:
+        nonlocal before
+        before = found
+        if say is not None and (found.todo or found.bad or args.dry_run):  # of what is finished the report tells
+            say(found)
+        warning = "" if args.no_disk_check else check_disk(found, overwrite=args.overwrite)
         if warning:
             _say(args, f"swin2sr-ops: {warning}")
+
+    # What is finished is found out first: nothing of it is measured, and it needs no room.
+    options = None if args.restart else output_options_of(args)
+    probe = args.dry_run or (say is not None and args.progress != "json")
+    found = estimate(
+        entries, request, probe=probe, pyramid=not args.no_pyramid, progress=_progress(args),
+        output_options=options, counted=counted,
+    )  # fmt: skip
+    if args.dry_run and args.json:
+        print(json.dumps(found.to_dict()))
+    elif say is not None and probe:
+        for line in measured(found, before):
+            say(line)
     return found
 
 
-def _show_plan(args: argparse.Namespace, found: Estimate) -> int:
-    print(json.dumps(found.to_dict()) if args.json else found)
-    return 1 if found.bad else 0
+def _teller(args: argparse.Namespace, tell: bool) -> Callable[[object], None] | None:
+    """Where an estimate goes, if anywhere: a dry run's is the result."""
+    if args.dry_run:
+        return None if args.json else partial(print, flush=True)
+    return partial(_say, args) if tell and not args.quiet else None
+
+
+def _status(args: argparse.Namespace, found: Estimate) -> int:
+    return 1 if found.bad or (found.missing and not args.allow_missing) else 0
 
 
 def _executor(args: argparse.Namespace, stack: ExitStack) -> Any:

@@ -6,7 +6,6 @@ TIFFs are too, since GDAL would show their first page only.
 
 from __future__ import annotations
 
-import logging
 import struct
 import warnings
 from collections.abc import Iterator
@@ -66,10 +65,11 @@ def is_raster(uri: str) -> bool:
 
 
 def _gdal_has_a_place(uri: str) -> bool:
+    from rasterio.env import env_ctx_if_needed
     from rasterio.errors import RasterioError
 
     try:
-        with open_dataset(uri) as dataset:
+        with env_ctx_if_needed(), open_dataset(uri) as dataset:
             if dataset.driver in _PLAIN:
                 return is_georeferenced(dataset) or dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG"
             return bool(dataset.driver != "Zarr")
@@ -97,31 +97,21 @@ def _tiff_kind(path: Path) -> tuple[set[str], set[int]]:
     import tifffile
 
     try:
-        with _quiet(), tifffile.TiffFile(path) as tiff:
+        with tifffile.TiffFile(path) as tiff:
             return set(tiff.flags), {tag.code for tag in tiff.pages.first.tags}
     except _TIFFFILE_RAISES:  # the reader that takes the file will say what is wrong
         return set(), set()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """tifffile logs what it does not understand, such as the usual nodata value -3.4e+38; GDAL does."""
-    logger = logging.getLogger("tifffile")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
-@contextmanager
 def naming(uri: str) -> Iterator[None]:
-    """Turn what GDAL says of a damaged file into one `FormatError`."""
+    """Turn what GDAL says of a damaged file into one `FormatError`; else GDAL prints it, too."""
+    from rasterio.env import env_ctx_if_needed
     from rasterio.errors import RasterioError
 
     try:
-        yield
+        with env_ctx_if_needed():
+            yield
     except (RasterioError, OSError) as exc:
         reason = str(exc.__cause__ or exc).strip().rstrip(".")
         raise FormatError(
@@ -161,7 +151,7 @@ def check_tiff(uri: str) -> None:
     import tifffile
 
     try:
-        with _quiet(), tifffile.TiffFile(path) as tiff:
+        with tifffile.TiffFile(path) as tiff:
             for level in tiff.series[0].levels:
                 check_whole(uri, tiff, level)
     except _TIFFFILE_RAISES:  # GDAL has opened it, and knows kinds of TIFF that tifffile does not

@@ -12,9 +12,27 @@ from typing import Any
 
 from swin2sr_ops.errors import FormatError
 
-__all__ = ["check_whole"]
+__all__ = ["check_begun", "check_whole"]
 
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+
+
+def check_begun(uri: str, tiff: Any) -> None:
+    """Refuse a file in which a `tifffile.TiffFile` finds no page at all.
+
+    Raises
+    ------
+    FormatError
+        The first directory lies beyond the end of the file, or was never written.
+    """
+    if len(tiff.series) > 0:
+        return
+    big, handle = tiff.tiff.offsetsize == 8, tiff.filehandle
+    handle.seek(8 if big else 4)
+    (first,) = struct.unpack(tiff.byteorder + ("Q" if big else "I"), handle.read(tiff.tiff.offsetsize))
+    if first >= handle.size:
+        raise FormatError(f"{uri!r} is truncated: page 0 begins at byte {first} but the file has {handle.size}.")
+    raise FormatError(f"{uri!r} is damaged, or was never written to its end: it is a TIFF without any page.")
 
 
 def check_whole(uri: str, tiff: Any, series: Any) -> None:

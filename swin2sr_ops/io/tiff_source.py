@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import ImageInfo, Region, absolute_uri, check_axes, check_region, existing_path
-from swin2sr_ops.io.tiff_damage import check_whole
+from swin2sr_ops.io.tiff_damage import check_begun, check_whole
 from swin2sr_ops.io.tiff_metadata import channels_of, nodata_of, place_of
 from swin2sr_ops.io.tiff_ome import carried_ome
 from swin2sr_ops.io.tiff_raw import RawPlanes, raw_planes
@@ -211,6 +211,11 @@ def _naming(uri: str) -> Iterator[None]:
         yield
     except RequestError:  # a ValueError too, but ours
         raise
+    except MemoryError as exc:
+        raise FormatError(
+            f"{uri!r} cannot be read: it says that it is made of blocks which do not fit in memory. It is damaged, or"
+            " must be written anew in smaller tiles."
+        ) from exc
     except (TiffFileError, *_DAMAGE) as exc:
         reason = f"{type(exc).__name__}: {exc}".strip().rstrip(".:")
         raise FormatError(
@@ -219,6 +224,7 @@ def _naming(uri: str) -> Iterator[None]:
 
 
 def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int) -> TiffSource:
+    check_begun(uri, tiff)
     count = len(tiff.series)
     if not 0 <= series < count:
         raise RequestError(f"series={series} was asked for, but {uri!r} has {count}, numbered from 0.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,12 +19,14 @@ from swin2sr_ops.io.ngff import image_attributes, label_attributes, stored_axes
 from swin2sr_ops.io.pyramid import regions
 from swin2sr_ops.io.staging import Layout, Staging
 
-__all__ = ["CONTEXT", "ZarrSink", "create_sink"]
+__all__ = ["CONTEXT", "SPREAD", "ZarrSink", "create_sink"]
 
 _FORMATS = {"0.4": 2, "0.5": 3}
 _T = TypeVar("_T")
 #: Where the flags lie that say what nodata has touched: a label image.
 CONTEXT = "labels/nodata_context"
+#: Where the spread of an ensemble lies: an image of one level.
+SPREAD = "spread"
 
 
 def create_sink(
@@ -38,6 +40,7 @@ def create_sink(
     overwrite: bool = False,
     source: str | None = None,
     context: bool = False,
+    spread: bool = False,
     labels: tuple[str, str, int] | None = None,
     anywhere: bool = False,
     run: RunKey | None = None,
@@ -68,6 +71,8 @@ def create_sink(
         The input, which the output may not overlap.
     context : bool
         Whether flags are written beside the image that say where nodata was near.
+    spread : bool
+        Whether the spread of an ensemble is written beside the image, as float32.
     labels : (str, str, int), optional
         Store and path of an image group whose labels are carried, and how many times they are enlarged.
     anywhere : bool
@@ -94,7 +99,8 @@ def create_sink(
         raise RequestError("Shards were given, but OME-Zarr 0.4 (Zarr v2) has none: use 0.5, or leave them out.")
     destination = Destination.at(uri, overwrite=overwrite, remote=True)
     destination.check(source)
-    layout = _layout(info, chunks, shards, ngff, pyramid=pyramid, context=context)
+    sides = ({f"{CONTEXT}/0": "uint8"} if context else {}) | ({f"{SPREAD}/0": "float32"} if spread else {})
+    layout = _layout(info, chunks, shards, ngff, pyramid=pyramid, sides=sides)
     staging = Staging.begin(destination, layout, run)
     return ZarrSink(uri, info, ngff, shards or chunks, staging, labels=labels)
 
@@ -106,7 +112,7 @@ def _layout(
     ngff: str,
     *,
     pyramid: bool,
-    context: bool,
+    sides: dict[str, str],
 ) -> Layout:
     axes = stored_axes(info.axes)
     return Layout(
@@ -119,7 +125,7 @@ def _layout(
         nodata=info.nodata,
         zarr_format=_FORMATS[ngff],
         names=tuple(a.lower().replace("s", "c") for a in axes),
-        sides={f"{CONTEXT}/0": "uint8"} if context else {},
+        sides=sides,
     )
 
 
@@ -163,11 +169,18 @@ class ZarrSink:
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
         self.write(region, block)
 
-    def write(self, region: Region, block: NDArray[Any], context: NDArray[Any] | None = None) -> None:
-        """Write a region, with its flags where they were asked for."""
+    def write(
+        self,
+        region: Region,
+        block: NDArray[Any],
+        context: NDArray[Any] | None = None,
+        spread: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Write a region, with its flags and its spread where they were asked for."""
         region = check_block(region, block, self.info, self.write_unit)
         order = [self.info.axes.index(a) for a in stored_axes(self.info.axes)]
-        sides = {} if context is None else {f"{CONTEXT}/0": context.transpose(order)}
+        beside = {f"{CONTEXT}/0": context, f"{SPREAD}/0": spread}
+        sides = {path: side.transpose(order) for path, side in beside.items() if side is not None}
         self.staging.write(_stored(self.info, region), block.transpose(order), sides)
 
     def has(self, region: Region) -> bool:
@@ -186,8 +199,11 @@ class ZarrSink:
                 staging.fill(level, region)
         with disk_errors(staging.files.where):
             self._carry_labels()
-            if staging.layout.sides:
+            if f"{CONTEXT}/0" in staging.layout.sides:
                 self._write_context()
+            if f"{SPREAD}/0" in staging.layout.sides:
+                info = replace(self.info, dtype=np.dtype(np.float32), channels=())
+                self._group(SPREAD, image_attributes(info, version=self.version, levels=1, name=SPREAD, ranges=()))
             self._write_attributes(provenance)
         staging.destination.appear()
         staging.release()

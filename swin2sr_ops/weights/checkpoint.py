@@ -27,7 +27,7 @@ from swin2sr_ops.weights import huggingface
 from swin2sr_ops.weights.digest import file_sha256
 from swin2sr_ops.weights.sniff import DAMAGE, EXPECTED, check_torch_file
 
-__all__ = ["Checkpoint", "read_checkpoint", "read_state", "split_buffers"]
+__all__ = ["Checkpoint", "read_checkpoint", "read_state", "read_tensors", "split_buffers"]
 
 #: Where training programs put the parameters; averaged ones (EMA) are what the papers measure.
 _WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
@@ -85,10 +85,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if not path.exists():
         raise CheckpointError(f"There is no file {path}; {EXPECTED}.")
     if path.is_dir():
-        raw, facts, digest = huggingface.read_folder(path, _read_tensors)
+        raw, facts, digest = huggingface.read_folder(path, read_tensors)
         return _checkpoint(path, raw, facts, None, digest)
     spec = spec_of_header(read_header(path), path) if path.suffix == ".safetensors" else None
-    return _checkpoint(path, _read_tensors(path), {}, spec, file_sha256(path))
+    return _checkpoint(path, read_tensors(path), {}, spec, file_sha256(path))
 
 
 def _checkpoint(
@@ -104,7 +104,7 @@ def _checkpoint(
     return Checkpoint(path, parameters, facts, spec, digest)
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     """The flat dictionary of tensors in one file, wrappers and prefixes taken off."""
     if path.suffix == ".safetensors":
         read_header(path)  # says in a sentence what is wrong with a damaged file

@@ -17,6 +17,18 @@ def tif(path: str, **options: object) -> str:
     return path
 
 
+def raster(path: str, driver: str = "GTiff", bands: int = 1, **options: object) -> str:
+    """A raster with a place on Earth."""
+    import rasterio
+
+    pixels = np.tile(np.kron(PIXELS, np.ones((8, 8), "u2")), (bands, 1, 1))
+    profile = {"width": pixels.shape[2], "height": pixels.shape[1], "count": bands, "dtype": "uint16"}
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 399960, 0, -10, 5400000)}
+    with rasterio.open(path, "w", driver=driver, **profile, **place, **options) as dataset:
+        dataset.write(pixels)
+    return path
+
+
 def image_zarr(path: str) -> str:
     """An OME-Zarr image with one level."""
     group = zarr.create_group(path, zarr_format=2)

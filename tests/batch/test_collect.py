@@ -13,7 +13,7 @@ from swin2sr_ops.batch.collect import Entry, collect, named
 from swin2sr_ops.batch.sources import natural
 from swin2sr_ops.errors import OutputError, RequestError
 
-from .helpers import PIXELS, image_zarr, plate_zarr, tif
+from .helpers import PIXELS, image_zarr, plate_zarr, raster, tif
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +64,20 @@ def test_the_scale_is_in_the_name() -> None:
     assert named(entry, 4) == "out/a_x4.ome.tif"
     assert named(entry, 1) == "out/a_restored.ome.tif"
     assert named(Entry("a.tif", "b.tif"), 4) == "b.tif"
+
+
+@pytest.mark.parametrize("format", ["same", "tiff", "cog"])
+def test_what_has_a_place_on_earth_keeps_it(format: str) -> None:
+    """Whatever the reader of rasters takes becomes a COG: PNG and OME-TIFF would lose its place."""
+    pytest.importorskip("rasterio")
+    Path(tif("world.tif")).with_suffix(".tfw").write_text("10\n0\n0\n-10\n399965\n5399995\n")
+    raster("scene.jp2", "JP2OpenJPEG")
+    raster("model.img", "HFA")
+    sources = ("scene.jp2", "world.tif", "model.img", "https://host/far.jp2")
+    found = [out for _, out in pairs(*sources, format=format)]
+    assert found == ["out/scene_x2.tif", "out/world_x2.tif", "out/model_x2.tif", "out/far_x2.tif"]
+    assert pairs("scene.jp2", "world.tif", format="zarr")[0] == ("scene.jp2", "out/scene_x2.ome.zarr")
+    assert pairs(tif("plain.tif"), "missing.jp2")[0][1] == "out/plain_x2.ome.tif"
 
 
 def test_formats() -> None:

@@ -14,8 +14,11 @@ import tifffile
 
 from swin2sr_ops.batch import probe
 from swin2sr_ops.batch.collect import collect
-from swin2sr_ops.batch.estimate import check_disk, estimate, network_pixels, span_of_time
-from swin2sr_ops.errors import OutputError
+from swin2sr_ops.batch.cost import Estimate, measured, span_of_time
+from swin2sr_ops.batch.disk import check_disk
+from swin2sr_ops.batch.estimate import estimate, network_pixels
+from swin2sr_ops.batch.runner import run_batch
+from swin2sr_ops.errors import ModelError, OutputError
 from swin2sr_ops.job import prepare
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
@@ -90,6 +93,70 @@ def test_an_archive_counts_all_its_images(request_of: dict[str, Any]) -> None:
     found = estimate(collect(["p.zarr"], "q.zarr"), request_of, probe=False)
     (plate,) = found.images
     assert (plate.error, plate.pixels_in, plate.pixels_out) == ("", 2 * 48, 2 * 48 * 4)
+    assert (plate.kind, plate.count, plate.missing) == ("plate", 2, {})
+    assert "p.zarr (plate of 2 images, each YX 6 x 8 uint16) -> q.zarr: 2 tiles" in str(found)
+    assert "images      2\n" in str(found)
+    assert found.to_dict()["count"] == 2
+
+
+def test_what_an_archive_lacks_is_told(request_of: dict[str, Any]) -> None:
+    """A well that is listed but not there, and an image that cannot be restored."""
+    plate_zarr("p.zarr")
+    shutil.rmtree("p.zarr/A/1/1")
+    found = estimate(collect(["p.zarr"], "q.zarr"), request_of, probe=False)
+    assert (found.images[0].count, found.missing) == (1, 1)
+    assert "  missing: A/1/1: " in str(found)
+    assert "images      1, 1 more missing in archives" in str(found)
+    plate_zarr("r.zarr")
+    Path("r.zarr/A/1/0/0/.zarray").unlink()
+    assert set(estimate(collect(["r.zarr"], "q.zarr"), request_of, probe=False).images[0].missing) == {"A/1/0"}
+
+
+def test_what_is_finished_is_not_measured(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    plate_zarr("p.zarr")
+    entries = collect(["p.zarr", "in/a.tif", "in/b.tif"], "out")
+    run_batch(entries[:2], request_of)
+    monkeypatch.setattr(probe, "pixels_per_second", lambda _: 1.0)
+    found = estimate(entries, request_of, output_options={})
+    assert [image.finished for image in found.images] == [True, True, False]
+    assert found.seconds == found.images[2].seconds != 0
+    text = str(found)
+    assert "out/in/a_x2.ome.tif: finished already, with the same settings" in text
+    assert "images      4, 3 of them finished already" in text
+    assert "0.00 -> 0.01 megapixels, 12 tiles" in text  # of what is left to do
+    other = estimate(entries, {**request_of, "range": (0, 9)}, probe=False, output_options={})
+    assert not any(image.finished for image in other.images)
+
+
+def test_no_figures_where_nothing_is_left_to_do(request_of: dict[str, Any]) -> None:
+    entries = collect(["in/a.tif"], "out")
+    run_batch(entries, request_of)
+    found = estimate(entries, request_of, output_options={})
+    assert str(found).splitlines()[1:] == ["images      1, 1 of them finished already"]
+
+
+def test_all_is_counted_before_anything_is_measured(
+    request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    def measure(_: Restorer) -> float:
+        order.append("measured")
+        raise ModelError("its weights are gone.")
+
+    monkeypatch.setattr(probe, "pixels_per_second", measure)
+    before: list[Estimate] = []
+
+    def tell(found: Estimate) -> None:
+        order.append("counted")
+        before.append(found)
+
+    found = estimate(collect(["in"], "out"), request_of, counted=tell)
+    assert order == ["counted", "measured", "measured"]
+    assert (len(before[0].good), before[0].seconds) == (2, None)
+    assert "time" not in str(before[0])
+    told = list(measured(found, before[0]))
+    assert [line.split(":")[0] for line in told] == ["in/a.tif", "in/b.tif"]  # c.tif was told before
 
 
 def test_png_has_no_pyramid(request_of: dict[str, Any]) -> None:
@@ -133,23 +200,45 @@ def room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 
 def test_enough_room(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     room(monkeypatch, 5120)  # as much as the output takes
-    assert check_disk(estimate(collect(["in/a.tif"], "a.tif"), request_of, probe=False)) == ""
+    assert check_disk(estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False)) == ""
 
 
 def test_perhaps_enough_room(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     room(monkeypatch, 3000)
-    assert "may become full" in check_disk(estimate(collect(["in/a.tif"], "a.tif"), request_of, probe=False))
+    assert "may become full" in check_disk(estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False))
+
+
+def test_what_is_encoded_at_the_end_needs_twice_the_room(
+    request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then its pixels lie beside it; of several outputs, of one at a time."""
+    for free, says in ((10240, ""), (6000, "may become full"), (5000, "too little room")):
+        room(monkeypatch, free)
+        found = estimate(collect(["in/a.tif"], "a.tif"), request_of, probe=False)
+        assert found.images[0].staged_bytes == found.images[0].output_bytes == 5120
+        assert "0.0 MiB more until it is written" in str(found)
+        if free == 5000:
+            with pytest.raises(OutputError, match=rf"{says}.*until the largest is encoded"):
+                check_disk(found)
+        else:
+            assert says in check_disk(found)
+            assert bool(check_disk(found)) == bool(says)
+    png = estimate(collect(["in/a.tif"], "a.png"), request_of, probe=False)
+    assert png.images[0].staged_bytes == 1920 * 2
+    tifffile.imwrite("in/d.tif", np.zeros((20, 24), "u2"))
+    room(monkeypatch, int(3 * 5120 * 0.7))
+    assert check_disk(estimate(collect(["in/[ad].tif"], "out"), request_of, probe=False)) == ""
 
 
 def test_no_room(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     room(monkeypatch, 2000)
-    found = estimate(collect(["in/a.tif"], "a.tif"), request_of, probe=False)
+    found = estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False)
     with pytest.raises(OutputError, match=r"too little room: .* --no-disk-check"):
         check_disk(found)
-    Path("a.tif.partial/c").mkdir(parents=True)
-    Path("a.tif.partial/c/0").write_bytes(bytes(2500))  # of an earlier run, which goes on
+    Path("a.zarr.partial/c").mkdir(parents=True)
+    Path("a.zarr.partial/c/0").write_bytes(bytes(2500))  # of an earlier run, which goes on
     assert check_disk(found) == ""
-    Path("a.tif").write_bytes(b"finished")
+    Path("a.zarr").write_bytes(b"finished")
     assert check_disk(found) == ""
     with pytest.raises(OutputError, match="too little room"):
         check_disk(found, overwrite=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,6 +216,19 @@ def test_report_for_programs_and_people(request_of: dict[str, Any]) -> None:
     assert "2 images: 1 restored, 1 failed in " in text
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask")
+def test_a_report_is_for_whom_other_files_are(tmp_path: Path) -> None:
+    Path("other").touch()
+    before = os.umask(0o027)
+    try:
+        BatchReport([]).write("private.json")
+    finally:
+        os.umask(before)
+    BatchReport([]).write("report.json")
+    assert Path("report.json").stat().st_mode == Path("other").stat().st_mode
+    assert stat.S_IMODE(Path("private.json").stat().st_mode) == 0o640
+
+
 def test_states_are_counted_in_order() -> None:
     images = [ImageResult("s", "o", state) for state in (*reversed(STATES), "done")]
     assert BatchReport(images).counts == {"done": 2} | dict.fromkeys(STATES[1:], 1)
@@ -239,6 +255,22 @@ def test_a_tile_error_is_one_image(request_of: dict[str, Any], monkeypatch: pyte
 
 
 # --- archives ---------------------------------------------------------------------------------------
+
+
+def test_an_archive_that_lacks_an_image(request_of: dict[str, Any]) -> None:
+    """What is not finished is said, and what to do about it."""
+    plate_zarr("p.zarr")
+    Path("p.zarr/A/1/1/0/.zarray").unlink()
+    report = run_batch(collect(["p.zarr", "in/a.tif"], "out"), request_of)
+    assert states(report) == ["failed", "done"]
+    assert not Path("out/p_x2.ome.zarr").exists()
+    text = str(report)
+    assert "failed: p.zarr\n        A/1/1: " in text
+    assert "What was restored is kept (1 image): the same command tries the other again" in text
+    assert "--allow-missing finishes without it." in text
+    report = run_batch(collect(["p.zarr"], "out"), request_of, output_options={"allow_missing": True})
+    assert states(report) == ["done"]
+    assert "left out: 1 image of p.zarr\n        A/1/1: " in str(report)
 
 
 def test_a_plate_is_one_image_of_the_batch(request_of: dict[str, Any]) -> None:

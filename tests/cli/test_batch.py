@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,6 +94,15 @@ def test_output_options(model: list[str], capsys: pytest.CaptureFixture[str]) ->
     assert not Path("out/a_x2.ome.zarr/1").exists()
 
 
+def test_no_figures_where_nothing_was_done(model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    plate_zarr("p.zarr")
+    for words in (["in/[ab].tif", "out"], ["p.zarr", "q.zarr"]):
+        assert ran(capsys, "restore", *words, *model)[0] == 0
+        status, out, err = ran(capsys, "restore", *words, *model)
+        assert (status, re.findall(r"\d\.\d", out + err)) == (0, [])  # no seconds, megapixels, rates
+    assert "2 images: 2 finished before" in ran(capsys, "restore", "in/[ab].tif", "out", *model)[1]
+
+
 def test_quiet(model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert ran(capsys, "restore", "in/[ab].tif", "out", "--quiet", *model) == (0, "", "")
 
@@ -124,13 +134,21 @@ def test_a_plate(model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     plate_zarr("p.zarr")
     status, out, err = ran(capsys, "restore", "p.zarr", "q.zarr", *model)
     assert (status, "2 images" in out) == (0, True)
-    assert "images      1" in err
+    assert "images      2\n" in err
+    assert err.index("images      2") < err.index("time        about")
     assert "[2/2] A/1/1: done" in err
     assert json.loads(ran(capsys, "restore", "p.zarr", "q.zarr", "--json", *model)[1])["state"] == "already"
     Path("p.zarr/A/1/1/0/.zarray").unlink()
     status, out, _ = ran(capsys, "restore", "p.zarr", "r.zarr", *model)
     assert status == 1
-    assert "failed: A/1/1" in out
+    assert out.startswith("r.zarr is not finished: plate, 1 image, ")
+    assert "  failed: A/1/1: " in out
+    assert "What was restored is kept (1 image)" in out
+    assert "--allow-missing finishes without it." in out
+    assert ran(capsys, "plan", "p.zarr", *model)[0] == 1
+    status, out, err = ran(capsys, "restore", "p.zarr", "r.zarr", "--allow-missing", *model)
+    assert status == 0
+    assert "  left out: A/1/1: " in out
     status, _, err = ran(capsys, "restore", "p.zarr", "nowhere/r.zarr", *model)
     assert status == 2
     assert err.splitlines()[-1].startswith("swin2sr-ops: error: ")

@@ -230,7 +230,9 @@ def test_a_reader_that_goes_away(command: str) -> None:
         ("restore in.tif out.zarr --axes YXQ", "3 dimensions"),
         ("restore in.tif out.zarr --level 3", "level=3"),
         ("restore in.tif out.zarr --nothing", "--nothing. `swin2sr-ops --help` says more"),
-        ("restore in.tif", "DST. `swin2sr-ops restore --help` says more"),
+        ("restore", "are required: SRC, DST. `swin2sr-ops restore --help` says more"),
+        ("restore in.tif", "are required: DST. `swin2sr-ops restore --help` says more"),
+        ("restore --list files.txt", "are required: SRC, DST. `swin2sr-ops restore --help` says more"),
         ("plan", "SRC. `swin2sr-ops plan --help` says more"),
         ("restore plain plain2", "'plain' is no Zarr and holds no image"),
         ("restore nothing*.tif out", "No image matches 'nothing*.tif'"),
@@ -320,6 +322,18 @@ def test_help_is_printed(command: list[str], capsys: pytest.CaptureFixture[str])
         cli.main([*command, "--help"])
     assert left_with.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: {' '.join(['swin2sr-ops', *command])}")
+
+
+def test_help_says_what_is_easily_missed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["restore", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "p1,p99.8:sample", "RGB,GRAY", "near nodata (OME-Zarr outputs only)", "leave (default) leaves them out",
+        "finish an archive without images that cannot be restored", "events as lines of JSON on stderr",
+        "seconds_left",
+    ):  # fmt: skip
+        assert words in text
 
 
 def test_examples_are_valid(capsys: pytest.CaptureFixture[str]) -> None:

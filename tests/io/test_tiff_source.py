@@ -6,13 +6,14 @@ import gc
 import json
 import os
 import pickle
+import struct
 import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from swin2sr_ops.errors import FormatError, RequestError, Swin2SROpsError
@@ -291,6 +292,17 @@ def test_truncated_files(tmp_path, layout, keep):
         open_source(str(path))
 
 
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize(("first", "says"), [(5000, "page 0 begins at byte 5000 but the file has"), (0, "any page")])
+def test_a_file_without_its_directory(tmp_path, big, first, says):
+    """Writers of large files put the directory last: it goes first where a copy ends early."""
+    path = tmp_path / "cut.tif"
+    header = b"II+\0\x08\0\0\0" + struct.pack("<Q", first) if big else b"II*\0" + struct.pack("<I", first)
+    path.write_bytes(header + bytes(300))
+    with pytest.raises(FormatError, match=says):
+        open_source(str(path))
+
+
 def test_truncation_says_where(tmp_path):
     path = tmp_path / "a.tif"
     write(path, GRAY)
@@ -311,6 +323,7 @@ def test_a_file_that_shrinks_after_it_was_opened(tmp_path, layout):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, 1200), value=st.integers(0, 255), layout=st.sampled_from(sorted(LAYOUTS)))
+@example(position=165, value=48, layout="tiled")  # tiles of 800 million rows
 def test_damaged_headers_raise_our_errors_only(tmp_path, position, value, layout):
     path = tmp_path / "damaged.tif"
     write(path, GRAY, **LAYOUTS[layout])

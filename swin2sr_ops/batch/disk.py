@@ -1,0 +1,62 @@
+"""Whether outputs fit the disk, before anything runs."""
+
+from __future__ import annotations
+
+import os
+
+from swin2sr_ops.batch.cost import Estimate, ImagePlan, size_of
+from swin2sr_ops.errors import OutputError
+from swin2sr_ops.io.base import local_path
+
+__all__ = ["check_disk"]
+
+#: Share of the pixels' bytes that images of the kind take once compressed.
+_COMPRESSED = 0.7
+#: Below this share no image of the kind gets: it is refused, not warned about.
+_LEAST = 0.5
+
+
+def check_disk(found: Estimate, *, overwrite: bool = False) -> str:
+    """A warning where the outputs may not fit the disk, or nothing.
+
+    A TIFF or PNG is encoded from arrays that take as much room as it, until it is whole: counted
+    once, for the largest. What is there already, finished or half done, needs no room again.
+
+    Raises
+    ------
+    OutputError
+        Not even half of their bytes fit.
+    """
+    if found.free_bytes is None:
+        return ""
+    todo = [image for image in found.todo if overwrite or not _is_there(image)]
+    staged = max((image.staged_bytes for image in todo), default=0)
+    need = sum(image.output_bytes for image in todo) + staged
+    if need * _COMPRESSED > found.free_bytes and not overwrite:
+        need = max(need - sum(_written(image) for image in todo), 0)
+    if need * _COMPRESSED <= found.free_bytes:
+        return ""
+    beside = f" (of them {size_of(staged)} until the largest is encoded)" if staged else ""
+    told = f"the outputs take {size_of(need)}{beside} before compression, and {size_of(found.free_bytes)} are free"
+    if need * _LEAST > found.free_bytes:
+        raise OutputError(
+            f"There is too little room: {told} on the disk. Free some, choose another place, or give --no-disk-check"
+            " if you know that they compress well."
+        )
+    return f"{told} on the disk: it may become full."
+
+
+def _is_there(image: ImagePlan) -> bool:
+    path = local_path(image.output)
+    return path is not None and path.exists()
+
+
+def _written(image: ImagePlan) -> int:
+    """Bytes of a half-done output that need no room any more."""
+    path = local_path(image.output)
+    if path is None:
+        return 0
+    partial = path.with_name(path.name + ".partial")
+    files = (os.path.join(folder, name) for folder, _, names in os.walk(partial) for name in names)
+    # Compressed chunks stand for more bytes than they have.
+    return int(sum(os.path.getsize(name) for name in files) / _COMPRESSED)

@@ -1,0 +1,96 @@
+"""``swin2sr-ops evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from swin2sr_ops.errors import OutputError, RequestError
+from swin2sr_ops.evaluate import Evaluation, Measured, evaluate
+from swin2sr_ops.evaluate.maps import Maps
+from swin2sr_ops.evaluate.sheet import Sheet
+from swin2sr_ops.values import RangeRequest
+
+__all__ = ["main"]
+
+
+def main(args: argparse.Namespace) -> int:
+    """Measure, print tables, write what was asked for."""
+    sheet = Sheet(args.sheet) if args.sheet else None
+    observers: list[Callable[[Measured], None]] = [x for x in (sheet, args.fidelity and Maps(args.fidelity)) if x]
+    _check_json(args.json)
+    if not args.quiet:
+        observers.append(_Telling())
+
+    def on_image(measured: Measured) -> None:
+        for observer in observers:
+            observer(measured)
+
+    found = evaluate(args.model or ["auto"], args.data, on_image=on_image, **_request(args))
+    if sheet is not None:
+        sheet.save()
+    _tell(args, found)
+    return 0
+
+
+def _request(args: argparse.Namespace) -> dict[str, Any]:
+    given = {
+        "scale": args.scale,
+        "degrade": args.degrade,
+        "inputs": args.inputs,
+        "truth": not args.no_truth,
+        "gray": args.gray,
+        "baseline": args.baseline,
+        "metrics": None if args.metrics is None else [name.strip() for name in args.metrics.split(",")],
+        "border": args.border,
+        "data_range": _data_range(args.data_range),
+        "limit": args.limit,
+        "padding": args.padding,
+    }
+    names = ("range", "halo", "tile", "device", "precision")
+    more = {} if args.ensemble is None else {"ensemble": args.ensemble}
+    return given | {name: getattr(args, name) for name in names} | more
+
+
+def _data_range(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    found = RangeRequest.parse(text)
+    if found.kind != "fixed":
+        raise RequestError(f"--data-range {text} is not understood: give two rising numbers, such as 0,4095.")
+    return found.low, found.high
+
+
+def _check_json(path: str | None) -> None:
+    """Refuse before the work what would fail after it."""
+    if path not in (None, "-") and not Path(path).absolute().parent.is_dir():
+        raise OutputError(f"There is no folder for {path!r}, the file of --json.")
+
+
+def _tell(args: argparse.Namespace, found: Evaluation) -> None:
+    if args.json == "-":
+        print(json.dumps(found.to_dict()))
+        return
+    if args.json is not None:
+        try:
+            Path(args.json).write_text(json.dumps(found.to_dict(), indent=1) + "\n")
+        except OSError as exc:
+            raise OutputError(f"{args.json!r} cannot be written: {exc}.") from exc
+    print(found.markdown() if args.markdown else found)
+
+
+class _Telling:
+    """A line on stderr for each image that is done."""
+
+    def __init__(self) -> None:
+        self._began, self._done = time.monotonic(), 0
+
+    def __call__(self, measured: Measured) -> None:
+        self._done += 1
+        seconds = time.monotonic() - self._began
+        print(f"{self._done}: {measured.name} ({seconds:.0f} s)", file=sys.stderr, flush=True)

@@ -1,0 +1,63 @@
+"""What a run says on the way: one line each, or an event for a program that asked for those."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+from swin2sr_ops.cli.progress_json import json_line
+
+__all__ = ["say", "warnings_as_notes"]
+
+
+def say(text: str, *, as_json: bool = False) -> None:
+    """``text`` on standard error, above the bars where there are some."""
+    if as_json:
+        sys.stderr.write(json_line("note", text=text))
+        sys.stderr.flush()
+    elif sys.stderr.isatty():
+        tqdm.write(text, file=sys.stderr)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def warnings_as_notes(*, as_json: bool = False) -> Iterator[None]:
+    """Warnings and log records of this package: a line each, once, without the place in the source."""
+    told: set[str] = set()
+
+    def tell(text: str) -> None:
+        line = " ".join(text.split())
+        if line not in told:
+            told.add(line)
+            say(f"swin2sr-ops: warning: {line}", as_json=as_json)
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        tell(str(message))
+
+    logger, handler = logging.getLogger("swin2sr_ops"), _Notes(tell)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # for those who write programs, which the user did not
+        warnings.showwarning = show
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+
+class _Notes(logging.Handler):
+    """The message of a record, and the error it tells of, without the traceback."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self.tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        self.tell(record.getMessage() if error is None else f"{record.getMessage()}: {error!r}")

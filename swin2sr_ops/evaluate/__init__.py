@@ -1,0 +1,32 @@
+"""Models measured: the official protocol to the digit, figures for microscopy, and what cannot be trusted.
+
+``swin2sr-ops evaluate`` is the command for it; see ``docs/evaluate.md``.
+"""
+
+from __future__ import annotations
+
+from swin2sr_ops.evaluate.degrade import Degradation
+from swin2sr_ops.evaluate.fidelity import fidelity, fidelity_map
+from swin2sr_ops.evaluate.measure import Measured, evaluate
+from swin2sr_ops.evaluate.metrics import luma, psnr, psnr_b, ssim
+from swin2sr_ops.evaluate.microscopy import frc, frc_cutoff, si_psnr
+from swin2sr_ops.evaluate.report import Evaluation, Scores
+from swin2sr_ops.evaluate.resize import imresize
+
+__all__ = [
+    "Degradation",
+    "Evaluation",
+    "Measured",
+    "Scores",
+    "evaluate",
+    "fidelity",
+    "fidelity_map",
+    "frc",
+    "frc_cutoff",
+    "imresize",
+    "luma",
+    "psnr",
+    "psnr_b",
+    "si_psnr",
+    "ssim",
+]

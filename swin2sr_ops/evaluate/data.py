@@ -1,0 +1,157 @@
+"""Which images a folder offers to measure with: clean ones, or pairs of a clean and a poor one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.plugins import open_source
+from swin2sr_ops.spectral import spectrum_of
+
+__all__ = ["Case", "find_cases", "planes"]
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".jp2"}
+#: What people call the folders, or the ends of names, of clean images and of poor ones.
+_CLEAN = ("HR", "GT", "gt", "clean", "truth", "target")
+_POOR = ("LR", "LQ", "lr", "lq", "noisy", "input", "inputs")
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image to measure: its truth, and its input where there is one.
+
+    ``truth`` is None where only inputs are at hand; ``given`` is None where the input is made from the truth.
+    """
+
+    name: str
+    truth: Path | None
+    given: Path | None = None
+
+
+def find_cases(folder: Path, scale: int, *, inputs: Path | None = None, make: bool = False) -> list[Case]:
+    """The images of ``folder``, in the order of their names.
+
+    Parameters
+    ----------
+    folder : path
+        Clean images, or ``HR`` and ``LR_bicubic/X2`` beside each other, as the official sets are laid out,
+        or folders such as ``clean`` and ``noisy``, or names such as ``1_gt.png`` and ``1_noisy.png``.
+    scale : int
+        Which of ``X2``, ``X3``, ... to take; an input may be called ``NAMEx2``, or as its truth is.
+    inputs : path, optional
+        Inputs in another folder; then ``folder`` holds the clean images.
+    make : bool
+        Whether inputs will be made: those in the folder are left alone.
+
+    Raises
+    ------
+    RequestError
+        No image is there, or inputs for some of them are missing.
+    """
+    if not folder.is_dir():
+        raise RequestError(f"There is no folder {str(folder)!r} with images to measure.")
+    clean = _folder_of(folder, _CLEAN)
+    poor = inputs or (None if make else _poor_folder(folder, scale, clean))
+    found = _images(clean)
+    if not found:
+        raise RequestError(f"{str(folder)!r} holds no image: expected PNG, JPEG or TIFF files.")
+    if poor is not None:
+        by_name = {str(p.relative_to(poor).with_suffix("")): p for p in _images(poor)}
+        return [Case(n, p, _partner(n, by_name, scale, poor)) for n, p in _named(found, clean)]
+    truths = {n: p for n, p in _named(found, clean) if _ending(n) not in _POOR}
+    poors = {n: p for n, p in _named(found, clean) if _ending(n) in _POOR}
+    if make or not poors:
+        return [Case(n, p) for n, p in truths.items()]
+    return [Case(_stem(n), p, _twin(n, poors, folder)) for n, p in truths.items()]
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise RequestError(f"There is no folder {str(folder)!r} with images.")
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
+
+
+def _named(paths: list[Path], folder: Path) -> list[tuple[str, Path]]:
+    return [(str(p.relative_to(folder).with_suffix("")), p) for p in paths]
+
+
+def _folder_of(folder: Path, names: tuple[str, ...]) -> Path:
+    return next((folder / n for n in names if (folder / n).is_dir()), folder)
+
+
+def _poor_folder(folder: Path, scale: int, clean: Path) -> Path | None:
+    """Where the inputs of the clean images are, if they are anywhere."""
+    if clean == folder:
+        return None
+    for name in (f"LR_bicubic/X{scale}", f"LR/X{scale}", f"LRx{scale}", *_POOR):
+        if (folder / name).is_dir():
+            return folder / name
+    return None
+
+
+def _partner(name: str, poor: dict[str, Path], scale: int, folder: Path) -> Path:
+    for candidate in (f"{name}x{scale}", name):
+        if candidate in poor:
+            return poor[candidate]
+    raise RequestError(f"{str(folder)!r} has no input for {name!r}: expected {name}x{scale} or {name}, as PNG or TIFF.")
+
+
+def _ending(name: str) -> str:
+    return name.rpartition("_")[2] if "_" in name else ""
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("_")[0] if _ending(name) in _CLEAN else name
+
+
+def _twin(name: str, poors: dict[str, Path], folder: Path) -> Path:
+    stem = _stem(name)
+    found = [poors[f"{stem}_{ending}"] for ending in _POOR if f"{stem}_{ending}" in poors]
+    if not found:
+        raise RequestError(f"{str(folder)!r} has inputs for other images, but none for {name!r}, such as {stem}_noisy.")
+    return found[0]
+
+
+def planes(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The planes of an image, ``(H, W, 1)`` or ``(H, W, 3)``, each with what to add to its name; without opacity.
+
+    Bands of a raster that are its red, green and blue are one plane, as `swin2sr_ops.restore_image` has it.
+
+    Raises
+    ------
+    FormatError
+        It cannot be read, or holds values that are not finite.
+    """
+    source = open_source(path)
+    info = source.info
+    order = AxisOrder.of(info.shape, info.axes, last_c_is_colour=False)
+    pixels = source.read(tuple(slice(0, n) for n in info.shape))
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise FormatError(f"{str(path)!r} has pixels that are not finite: nothing can be measured there.")
+    spectrum = spectrum_of(info, order)
+    if spectrum is None or order.channel is None:
+        yield from _split(pixels, order)
+        return
+    for group in (*([spectrum.colour] if spectrum.colour else []), *spectrum.lone):
+        for told, plane in _split(pixels.take(group, order.channel), order.together(len(group))):
+            yield told + (f" c{group[0]}" if len(group) == 1 else ""), plane
+
+
+def _split(pixels: NDArray[Any], order: AxisOrder) -> Iterator[tuple[str, NDArray[Any]]]:
+    pixels = pixels.transpose(order.order)
+    pixels = pixels[..., None, :, :] if order.colour is None else pixels
+    kept = pixels.shape[:-3]
+    letters = [order.axes[i].lower() for i in order.planes]
+    for index in np.ndindex(kept):
+        plane = np.moveaxis(pixels[index], 0, -1)
+        plane = plane[..., : 3 if plane.shape[-1] > 2 else 1]
+        told = "".join(f" {a}{i}" for a, i, n in zip(letters, index, kept, strict=True) if n > 1)
+        yield told, np.ascontiguousarray(plane)

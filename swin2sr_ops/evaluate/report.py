@@ -1,0 +1,131 @@
+"""What an evaluation found, as text, Markdown and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from swin2sr_ops.io.base import json_ready
+
+__all__ = ["COLUMNS", "Evaluation", "Scores"]
+
+#: Figure -> its heading and decimals.
+COLUMNS: dict[str, tuple[str, int]] = {
+    "psnr": ("PSNR", 2),
+    "ssim": ("SSIM", 4),
+    "psnr_y": ("PSNR-Y", 2),
+    "ssim_y": ("SSIM-Y", 4),
+    "psnr_b": ("PSNR-B", 2),
+    "psnr_b_y": ("PSNR-B-Y", 2),
+    "si_psnr": ("SI-PSNR", 2),
+    "frc": ("FRC", 3),
+    "fidelity": ("fidelity", 2),
+}
+
+
+@dataclass
+class Scores:
+    """One model's figures for each image.
+
+    Attributes
+    ----------
+    model : str
+        Its name; ``bicubic`` or ``input`` for the baseline.
+    images : dict
+        Name of an image -> figure -> value.
+    """
+
+    model: str
+    images: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """The mean over images of each figure that all of them have."""
+        rows = list(self.images.values())
+        common = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+        return {name: float(np.mean([row[name] for row in rows])) for name in common}
+
+    def to_dict(self) -> dict[str, Any]:
+        """``model``, ``mean`` and ``images``, JSON-ready."""
+        images = [{"name": name, **row} for name, row in self.images.items()]
+        found: dict[str, Any] = json_ready({"model": self.model, "mean": self.mean, "images": images})
+        return found
+
+
+@dataclass
+class Evaluation:
+    """Models measured on one folder.
+
+    Attributes
+    ----------
+    protocol : dict
+        How it was measured: ``data``, ``scale``, ``degrade``, ``padding``, ``border``, ``data_range``, ...
+    models : list of Scores
+        One for each model, in the order in which they were given.
+    baseline : Scores or None
+        Bicubic enlargement, or the input itself at scale 1.
+    shown : tuple of str
+        The figures that tables show, keys of `COLUMNS`; JSON has all.
+    """
+
+    protocol: dict[str, Any]
+    models: list[Scores]
+    baseline: Scores | None = None
+    shown: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The protocol; of one model its ``mean`` and ``images`` beside it, of several a list ``models`` of these."""
+        found: dict[str, Any] = json_ready(self.protocol)
+        told = [scores.to_dict() for scores in self.models]
+        found |= told[0] if len(told) == 1 else {"models": told}
+        return found | ({} if self.baseline is None else {"baseline": self.baseline.to_dict()})
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([self._title(), "", *lines])
+
+    def markdown(self) -> str:
+        """A table of GitHub's Markdown, with the protocol as its caption."""
+        head, *rows = self._rows()
+        lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+        return "\n".join([self._title(), "", *("| " + " | ".join(line) + " |" for line in lines)])
+
+    def _title(self) -> str:
+        p = self.protocol
+        how = [f"x{p['scale']}", str(p["degrade"]), f"border {p['border']} px", f"padding {p['padding']}"]
+        how += [f"range {p['data_range']}"] if p["data_range"] != "0,255" else []
+        figures = " / ".join(COLUMNS[name][0] for name in self.shown)
+        count = len(self.models[0].images)
+        return f"{p['data']}: {count} image{'s' * (count != 1)}, {', '.join(how)}; {figures}"
+
+    def _rows(self) -> list[list[str]]:
+        methods = [*([self.baseline] if self.baseline else []), *self.models]
+        head = ["image", *(scores.model for scores in methods)]
+        body = [[name, *(self._cell(s.images[name]) for s in methods)] for name in self.models[0].images]
+        return [head, *body, ["mean", *(self._cell(s.mean) for s in methods)]]
+
+    def _cell(self, row: dict[str, float]) -> str:
+        return " / ".join(_number(row, name) for name in self.shown)
+
+
+def _number(row: dict[str, float], name: str) -> str:
+    return f"{row[name]:.{COLUMNS[name][1]}f}" if name in row else "-"
+
+
+def shown_by_default(*, scale: int, colour: bool, jpeg: bool, only_inputs: bool) -> tuple[str, ...]:
+    """What papers print: Y for super-resolution of colour, all channels for the rest, PSNR-B with JPEG."""
+    if only_inputs:
+        return ("fidelity",)
+    if scale > 1 and colour:
+        return ("psnr_y", "ssim_y")
+    return ("psnr", "ssim", "psnr_b") if jpeg else ("psnr", "ssim")
+
+
+def unknown(names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that are no figure."""
+    return [name for name in names if name not in COLUMNS]

@@ -1,0 +1,63 @@
+"""All figures of one result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.evaluate.fidelity import fidelity
+from swin2sr_ops.evaluate.metrics import crop, luma, psnr, psnr_b, ssim
+from swin2sr_ops.evaluate.microscopy import frc_cutoff, si_psnr
+
+if TYPE_CHECKING:
+    from swin2sr_ops.evaluate.measure import Measured
+
+__all__ = ["scores_of"]
+
+
+def scores_of(
+    measured: Measured,
+    output: NDArray[Any],
+    border: int,
+    jpeg: bool,
+    extra: Sequence[str],
+    asked_range: tuple[float, float] | None,
+) -> dict[str, float]:
+    """PSNR and SSIM of all channels and of Y, PSNR-B where there is JPEG, and what is asked for besides.
+
+    Values of another type than the truth's are of another unit: only figures that do not mind are given.
+    """
+    found: dict[str, float] = {}
+    truth, levels = measured.truth, measured.levels
+    if truth is not None:
+        a, b = (crop(x, border).astype(np.float64) - levels.lo for x in (output, truth))
+        if output.dtype == truth.dtype:
+            found |= _official(a, b, levels.peak, jpeg or "psnr_b" in extra or "psnr_b_y" in extra)
+        if "si_psnr" in extra:
+            found["si_psnr"] = si_psnr(a, b, peak=levels.peak if asked_range else None)
+        if "frc" in extra:
+            found["frc"] = frc_cutoff(_plane(a, levels.peak), _plane(b, levels.peak))
+    if "fidelity" in extra:
+        again = (output, measured.given, measured.scale, measured.degrade)
+        found["fidelity"] = fidelity(*again, peak=levels.peak)
+    return found
+
+
+def _official(a: NDArray[np.float64], b: NDArray[np.float64], peak: float, blocks: bool) -> dict[str, float]:
+    y = [_plane(x, peak) for x in (a, b)]
+    found = {
+        "psnr": psnr(a, b, peak=peak),
+        "ssim": ssim(a, b, peak=peak),
+        "psnr_y": psnr(*y, peak=peak),
+        "ssim_y": ssim(*y, peak=peak),
+    }
+    if blocks:
+        found |= {"psnr_b": psnr_b(a, b, peak=peak), "psnr_b_y": psnr_b(*y, peak=peak)}
+    return found
+
+
+def _plane(x: NDArray[np.float64], peak: float) -> NDArray[np.float64]:
+    return luma(x, peak) if x.shape[-1] == 3 else x[..., 0]

@@ -1,0 +1,173 @@
+"""One axis of a tile as integers: what to read so that the result is that of the whole image.
+
+A Swin network sees a bounded neighbourhood and a window grid fixed at the image's first pixel. So
+a tile equals the same pixels of a pass over the whole image if the plan walks its output back
+through the layers: a convolution adds its radius, a window layer snaps the interval outwards to
+its own grid, and nothing crosses the true borders of the padded image.
+
+A network that a plugin builds runs as a whole, in cells with a halo (`ModelSpec.reach`): what a span
+reads is those cells' surroundings.
+
+All positions are pixels of the *input* plane, counted from the first pixel of the whole image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from swin2sr_ops.layers import Interval, blocks, network_steps
+from swin2sr_ops.spec import ModelSpec
+
+__all__ = ["Halo", "Span", "pad_index", "padded_size", "receptive_halo", "sight", "within"]
+
+Halo = int | Literal["exact"]
+
+
+def padded_size(size: int, window: int) -> int:
+    """Smallest multiple of ``window`` that holds ``size`` pixels."""
+    return -(-size // window) * window
+
+
+def pad_index(start: int, stop: int, size: int) -> list[int]:
+    """Source pixel of each pixel in ``[start, stop)``, where pixels from ``size`` on are padding.
+
+    By reflection (the edge is not repeated), as the networks' ``check_image_size`` does; where the
+    image is too small to reflect that far, the value that reflection reached last is repeated.
+    """
+    return [i if i < size else max(2 * (size - 1) - i, 0) for i in range(start, stop)]
+
+
+@dataclass(frozen=True)
+class Span:
+    """One axis of one tile.
+
+    Attributes
+    ----------
+    start, stop : int
+        Pixels the tile owns; ``[start * scale, stop * scale)`` is what it writes.
+    read : (int, int)
+        What enters the network, in the padded image, a multiple of the window at both ends.
+    borders : (int, int)
+        Where the network's image ends: the padded image if exact, else the read interval.
+    needed : tuple of (int, int)
+        For each step, the interval of its output that later steps look at.
+    mirrored : Span or None
+        The span of the same pixels in the mirrored image, where an ensemble also restores that.
+    """
+
+    start: int
+    stop: int
+    size: int
+    scale: int
+    read: Interval
+    borders: Interval
+    needed: tuple[Interval, ...]
+    mirrored: Span | None = None
+
+    @classmethod
+    def of(cls, start: int, stop: int, size: int, spec: ModelSpec, halo: Halo, *, mirror: bool = False) -> Span:
+        """The span of pixels ``[start, stop)`` of an axis of ``size`` pixels, for either kind of halo."""
+        if mirror:
+            own, other = ((start, stop), (size - stop, size - start))
+            return replace(cls.of(*own, size, spec, halo), mirrored=cls.of(*other, size, spec, halo))
+        if halo == "exact" or spec.reach is not None:
+            return cls.exact(start, stop, size, within(spec, halo))
+        return cls.approximate(start, stop, size, spec, int(halo))
+
+    @classmethod
+    def exact(cls, start: int, stop: int, size: int, spec: ModelSpec) -> Span:
+        """The span whose result does not depend on the tile, and is that of the whole image where that is known."""
+        borders = (0, padded_size(size, spec.window if spec.reach is None else spec.reach.multiple))
+        first, needed = _walk_back((start, stop), borders, spec)
+        return cls(start, stop, size, spec.scale, _snap(first, borders, spec.window, 0), borders, needed)
+
+    @classmethod
+    def approximate(cls, start: int, stop: int, size: int, spec: ModelSpec, halo: int) -> Span:
+        """The span that sees ``halo`` pixels around (a multiple of the window) and no more."""
+        whole = (0, padded_size(size, spec.window))
+        read = _snap((start - halo, stop + halo), whole, spec.window, 0)
+        _, needed = _walk_back((start, stop), read, spec)
+        return cls(start, stop, size, spec.scale, read, read, needed)
+
+    @property
+    def source(self) -> Interval:
+        """Pixels of the real image that must be fetched to fill `read`."""
+        index = pad_index(*self.read, self.size)
+        return min(index), max(index) + 1
+
+    @property
+    def fetched(self) -> Interval:
+        """Pixels of the real image that must be fetched for all passes: `source`, and that of `mirrored`."""
+        lo, hi = self.source
+        if self.mirrored is not None:
+            first, last = self.mirrored.source
+            lo, hi = min(lo, self.size - last), max(hi, self.size - first)
+        return lo, hi
+
+    @property
+    def padding(self) -> list[int]:
+        """For each pixel of `read`, its place in `source`."""
+        first = self.source[0]
+        return [i - first for i in pad_index(*self.read, self.size)]
+
+    @property
+    def write(self) -> Interval:
+        """Output pixels this span owns."""
+        return self.start * self.scale, self.stop * self.scale
+
+    def split(self, spec: ModelSpec, halo: Halo) -> tuple[Span, Span]:
+        """Two spans for the two halves, cut at a multiple of the window."""
+        middle = padded_size((self.start + self.stop) // 2, spec.window)
+        middle = middle if self.start < middle < self.stop else (self.start + self.stop) // 2
+        first = Span.of(self.start, middle, self.size, spec, halo)
+        return first, Span.of(middle, self.stop, self.size, spec, halo)
+
+
+def _snap(interval: Interval, borders: Interval, window: int, shift: int) -> Interval:
+    lo = (interval[0] - shift) // window * window + shift
+    hi = -(-(interval[1] - shift) // window) * window + shift
+    return max(lo, borders[0]), min(hi, borders[1])
+
+
+def _walk_back(out: Interval, borders: Interval, spec: ModelSpec) -> tuple[Interval, tuple[Interval, ...]]:
+    """Interval of the input, and of each step's output, on which ``out`` depends."""
+    needed = []
+    for step in reversed(network_steps(spec)):
+        needed.append(out)
+        if step.kind == "window":
+            out = _snap(out, borders, spec.window, step.shift)
+        elif step.kind == "whole":
+            cells = blocks(out, borders, spec)
+            out = cells[0].lo, max(cell.hi for cell in cells)
+        else:
+            out = max(out[0] - step.reach, borders[0]), min(out[1] + step.reach, borders[1])
+    return out, tuple(reversed(needed))
+
+
+def receptive_halo(spec: ModelSpec) -> int:
+    """Pixels of context an exact tile needs on each side, as a multiple of the window."""
+    seen = sight(spec, "exact")
+    return padded_size(max(-seen[0][0], seen[-1][1] - spec.window), spec.window)
+
+
+def sight(spec: ModelSpec, halo: Halo) -> tuple[Interval, ...]:
+    """For each pixel of a window where no border is near, what is looked at, counted from the window's first pixel.
+
+    At a border the same is looked at and cut off there: walking back, cutting at every step or once at
+    the end is the same, since a step never moves an interval inwards.
+    """
+    if spec.reach is not None:
+        reach = spec.reach.halo if halo == "exact" else int(halo)
+        return tuple((i - reach, i + 1 + reach) for i in range(spec.window))
+    far = 64 * (sum(spec.depths) + 8) * spec.window  # a place that no border reaches
+    reads = [Span.of(far + i, far + i + 1, 2 * far, spec, halo).read for i in range(spec.window)]
+    return tuple((lo - far, hi - far) for lo, hi in reads)
+
+
+def within(spec: ModelSpec, halo: Halo) -> ModelSpec:
+    """``spec`` where ``halo`` is what a plugin's network gets to see; any other model as it is."""
+    if spec.reach is None or halo in ("exact", spec.reach.halo):
+        return spec
+    enough = spec.reach.exact and int(halo) >= spec.reach.halo
+    return replace(spec, reach=replace(spec.reach, halo=int(halo), exact=enough))
