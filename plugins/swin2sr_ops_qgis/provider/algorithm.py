@@ -1,0 +1,144 @@
+"""``swin2sr:restore``: our command line as an algorithm of QGIS's Processing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qgis.core import (
+    QgsProcessingAlgorithm,
+    QgsProcessingException,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterDestination,
+    QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterString,
+)
+
+from . import runner
+
+_HELP = """Restores a raster with a Swin2SR or SwinIR network: super-resolution, denoising, JPEG clean-up, \
+whatever the model does. Works tile by tile in bounded memory; the result does not depend on the tiles.
+
+CRS, affine, band names, nodata and masks are kept. Bands that are red, green and blue go together.
+
+Stopped with Cancel, run it again with the same output file: it goes on where it was."""
+_PRECISIONS = ["auto", "float32", "float64", "bfloat16"]
+
+
+class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has no types
+    """Restore raster."""
+
+    def name(self) -> str:
+        """For scripts."""
+        return "restore"
+
+    def displayName(self) -> str:
+        """For people."""
+        return "Restore raster"
+
+    def shortHelpString(self) -> str:
+        """Beside the parameters."""
+        return _HELP
+
+    def tags(self) -> list[str]:
+        """For the search box."""
+        return ["super-resolution", "upscale", "denoise", "sharpen", "swin2sr", "swinir"]
+
+    def createInstance(self) -> RestoreRaster:
+        """QGIS runs a copy."""
+        return RestoreRaster()
+
+    def initAlgorithm(self, _configuration: Any = None) -> None:
+        """The form."""
+        try:
+            models = runner.read_settings()["models"]
+        except RuntimeError:  # the folder was copied by hand; the run will say what to do
+            models = []
+        choices = QgsProcessingParameterEnum(
+            "MODEL", "Model", options=["auto", *models], defaultValue="auto", usesStaticStrings=True
+        )
+        self.addParameter(QgsProcessingParameterRasterLayer("INPUT", "Raster"))
+        self.addParameter(choices)
+        precision = QgsProcessingParameterEnum(
+            "PRECISION", "Precision", options=_PRECISIONS, defaultValue="auto", usesStaticStrings=True
+        )
+        whole = QgsProcessingParameterNumber.Integer
+        for parameter in (
+            QgsProcessingParameterFile("CHECKPOINT", "Checkpoint instead of a listed model", optional=True),
+            QgsProcessingParameterString("RANGE", "Intensity range: auto, dtype, LO,HI or p1,p99.8", "auto"),
+            QgsProcessingParameterString("HALO", "Halo: exact, or pixels around a tile such as 16", "exact"),
+            QgsProcessingParameterNumber(
+                "NODATA", "Nodata (the raster's own unless given)", QgsProcessingParameterNumber.Double, optional=True
+            ),
+            QgsProcessingParameterRasterLayer("MASK", "Mask: not zero where there are pixels", optional=True),
+            QgsProcessingParameterNumber(
+                "TILE", "Tile in pixels (what fits unless given)", whole, optional=True, minValue=1
+            ),
+            QgsProcessingParameterString("DEVICE", "Device: auto, cpu, cuda, cuda:1, mps", "auto"),
+            precision,
+        ):
+            parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.FlagAdvanced)
+            self.addParameter(parameter)
+        self.addParameter(QgsProcessingParameterRasterDestination("OUTPUT", "Restored"))
+
+    def processAlgorithm(self, parameters: Any, context: Any, feedback: Any) -> dict[str, Any]:
+        """Run the command, show how far it is, stop it on Cancel."""
+        src = _path(self.parameterAsRasterLayer(parameters, "INPUT", context))
+        dst = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
+        try:
+            words = runner.command(runner.read_settings()["python"], src, dst, self._options(parameters, context))
+            feedback.pushCommandInfo(" ".join(words[words.index("restore") :]))
+            runner.follow(words, _Teller(feedback), feedback.isCanceled)
+        except runner.Stopped:
+            feedback.pushInfo("Stopped. What was restored is kept: run again with the same output to go on.")
+            return {}
+        except RuntimeError as exc:
+            raise QgsProcessingException(str(exc)) from exc
+        return {"OUTPUT": dst}
+
+    def _options(self, parameters: Any, context: Any) -> dict[str, Any]:
+        """What the form says, as options of the command line."""
+        mask = self.parameterAsRasterLayer(parameters, "MASK", context)
+        given = {name: parameters.get(name) is not None for name in ("NODATA", "TILE")}
+        checkpoint = self.parameterAsFile(parameters, "CHECKPOINT", context)
+        return {
+            "model": checkpoint or self.parameterAsEnumString(parameters, "MODEL", context),
+            "range": self.parameterAsString(parameters, "RANGE", context),
+            "halo": self.parameterAsString(parameters, "HALO", context),
+            "nodata": repr(self.parameterAsDouble(parameters, "NODATA", context)) if given["NODATA"] else None,
+            "mask": None if mask is None else _path(mask),
+            "tile": self.parameterAsInt(parameters, "TILE", context) if given["TILE"] else None,
+            "device": self.parameterAsString(parameters, "DEVICE", context),
+            "precision": self.parameterAsEnumString(parameters, "PRECISION", context),
+        }
+
+
+class _Teller:
+    """Shows events in QGIS's way."""
+
+    def __init__(self, feedback: Any) -> None:
+        self.feedback = feedback
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        kind, done = event["kind"], runner.percent(event)
+        if done is not None:
+            self.feedback.setProgress(done)
+        if kind == "note":
+            self.feedback.pushInfo(event["text"])
+        elif kind == "range" and event["done"] == 1:
+            self.feedback.setProgressText("Looking for the intensity range")
+        elif kind == "start":
+            there = f", {event['done']} are there from before" if event["done"] else ""
+            self.feedback.setProgressText(f"Restoring {event['total']} tiles{there}")
+        elif kind == "pyramid" and event["done"] == 1:
+            self.feedback.setProgressText(f"Overview {event['level']}")
+
+
+def _path(layer: Any) -> str:
+    if layer is None or layer.providerType() != "gdal":
+        raise QgsProcessingException(
+            "Only rasters in files can be restored, not services or databases: export the layer as a GeoTIFF first."
+        )
+    return str(layer.source())

@@ -1,0 +1,148 @@
+"""Runs ``swin2sr-ops restore`` in its own Python and follows it. Knows nothing of QGIS, nor of what it runs.
+
+Works in any Python from 3.7 on: QGIS brings its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Stopped", "command", "environment", "follow", "percent", "read_settings"]
+
+_MAIN = "import sys; from swin2sr_ops.cli import main; sys.exit(main())"
+_OF_QGIS = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "GDAL_DATA", "GDAL_DRIVER_PATH", "PROJ_LIB", "PROJ_DATA")
+_PATIENCE = 10  # seconds that a process has to end
+_ERROR = "swin2sr-ops: error: "
+
+Event = Any
+
+
+class Stopped(Exception):
+    """Somebody pressed Cancel."""
+
+
+def read_settings() -> dict[str, Any]:
+    """What ``swin2sr-ops hosts install qgis`` wrote: the interpreter, and the names of models.
+
+    Raises
+    ------
+    RuntimeError
+        It did not, or somebody changed it.
+    """
+    try:
+        told = json.loads(Path(__file__).with_name("settings.json").read_text(encoding="utf-8"))
+        return {"python": str(told["python"]), "models": [str(name) for name in told["models"]]}
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise RuntimeError(
+            "This plugin does not know where swin2sr-ops is: run `swin2sr-ops hosts install qgis`."
+        ) from exc
+
+
+def command(python: str, src: str, dst: str, options: dict[str, Any]) -> list[str]:
+    """The words to run; options that are None or empty are left out."""
+    # -P: the folder that QGIS was started in must not hide our modules.
+    words = [python, "-P", "-c", _MAIN, "restore", "--progress", "json", "--overwrite"]
+    for name, value in options.items():
+        if value is not None and value != "":
+            words.append(f"--{name}={value}")
+    return [*words, "--", src, dst]
+
+
+def environment() -> dict[str, str]:
+    """QGIS's own variables name its Python and its GDAL: they would break another's."""
+    return {key: value for key, value in os.environ.items() if key not in _OF_QGIS}
+
+
+def follow(words: list[str], tell: Callable[[Event], None], cancelled: Callable[[], bool]) -> None:
+    """Run ``words`` to the end.
+
+    Parameters
+    ----------
+    words : list of str
+        From `command`.
+    tell : callable
+        Gets the events, and other lines as ``{"kind": "note", "text": line}``.
+    cancelled : callable
+        Asked ten times a second.
+
+    Raises
+    ------
+    Stopped
+        The process was ended, since ``cancelled`` said so; it keeps what is done.
+    RuntimeError
+        It failed: its own sentence.
+    """
+    process = _start(words)
+    lines: queue.Queue[str] = queue.Queue()
+    reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
+    reader.start()
+    last = ""
+    try:
+        while reader.is_alive() or not lines.empty():
+            if cancelled():
+                raise Stopped
+            try:
+                line = lines.get(timeout=0.1).strip()
+            except queue.Empty:
+                continue
+            last = line or last
+            if line and not line.startswith(_ERROR):
+                tell(_event(line))
+    finally:
+        _end(process, reader)
+    if process.wait() != 0:
+        raise RuntimeError(last[len(_ERROR) :] if last.startswith(_ERROR) else f"swin2sr-ops ended early: {last}")
+
+
+def percent(event: Event) -> float | None:
+    """How much is done after ``event``, of 100; None where it does not say."""
+    if event["kind"] in ("start", "tile") and event.get("total"):
+        return float(100.0 * event["done"] / event["total"])
+    return None
+
+
+def _start(words: list[str]) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(  # noqa: S603  # the words come from `command`
+            words, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            encoding="utf-8", errors="replace", creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )  # fmt: skip
+    except OSError as exc:
+        raise RuntimeError(
+            f"{words[0]!r} cannot be started ({exc}): run `swin2sr-ops hosts install qgis` again."
+        ) from exc
+
+
+def _read(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.put(line)
+
+
+def _event(line: str) -> Event:
+    try:
+        event = json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) and "kind" in event else {"kind": "note", "text": line}
+
+
+def _end(process: subprocess.Popen[str], reader: threading.Thread) -> None:
+    """Leave no process behind: asked first, then made to."""
+    if reader.is_alive():  # else its output has ended, and so does it
+        process.terminate()
+    try:
+        process.wait(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    reader.join()
+    if process.stdout is not None:
+        process.stdout.close()

@@ -1,0 +1,1 @@
+"""``rio restore``: restoration as a command of rasterio's command line."""

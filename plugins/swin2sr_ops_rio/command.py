@@ -1,0 +1,117 @@
+"""``rio restore``: the command line's options, and what it does, as a command of rasterio's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from swin2sr_ops import Swin2SROpsError, __version__, restore_image
+
+if find_spec("rasterio") is None:
+    raise ImportError("rasterio, which rio is a part of, is not installed: `pip install 'swin2sr-ops[geo]'` brings it.")
+
+import click
+
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
+
+__all__ = ["restore"]
+
+
+def _numbers(word: str | None, counts: tuple[int, ...], expected: str) -> Callable[..., Any]:
+    """Takes a word, or whole numbers with a comma."""
+
+    def convert(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+        if value is None or value == word:
+            return value
+        try:
+            numbers = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) not in counts:
+            raise click.BadParameter(f"{value!r} is not {expected}.")
+        return numbers[0] if len(numbers) == 1 else numbers
+
+    return convert
+
+
+_HALO = _numbers("exact", (1,), "exact or a number of pixels such as 16")
+_TILE = _numbers(None, (1, 2), "N or ROWS,COLUMNS, such as 512 or 256,1024")
+_WORKERS = _numbers("gpus", (1,), "gpus or a number of processes such as 4")
+
+
+@click.command("restore", short_help="Super-resolve, denoise or clean a raster.")
+@click.argument("src", metavar="INPUT")
+@click.argument("dst", metavar="OUTPUT")
+@click.option(
+    "--model", default="auto", show_default=True, help="Name, checkpoint, or two with a comma: colours,others."
+)
+@click.option("--scale", type=int, help="Enlargement that the model must have.")
+@click.option("--halo", callback=_HALO, metavar="N", default="exact", show_default=True, help="Pixels around a tile.")
+@click.option("--range", default="auto", metavar="R", show_default=True, help="auto, dtype, LO,HI or p1,p99.8.")
+@click.option("--nodata", type=float, help="Stored value that means: no pixel here (default: the raster's).")
+@click.option("--mask", help="An image that is not zero where INPUT has pixels; the rest costs nothing.")
+@click.option(
+    "--tile", callback=_TILE, metavar="N", help="Input pixels per tile, N or ROWS,COLUMNS (default: what fits)."
+)
+@click.option("--level", type=int, help="Overview to restore (default: the full raster).")
+@click.option("--series", type=int, help="Raster of a file with several (default: the first).")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@click.option("--precision", default="auto", show_default=True, help="auto (float32), float32, float64, bfloat16.")
+@click.option("--workers", callback=_WORKERS, metavar="N|gpus", help="Processes to share the work, or one per GPU.")
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@click.option("--restart", is_flag=True, help="Begin again, whatever an earlier run has left.")
+@click.option("--quiet", is_flag=True, help="No progress and no summary.")
+@click.version_option(__version__, message="rio restore of swin2sr-ops %(version)s")
+def restore(src: str, dst: str, quiet: bool, **options: Any) -> None:
+    """Restore a raster with Swin2SR or SwinIR, tile by tile, in bounded memory.
+
+    CRS, affine, band names, nodata and masks follow the pixels into OUTPUT: a Cloud Optimized
+    GeoTIFF where it ends with .tif and INPUT is georeferenced, or OME-Zarr (.ome.zarr), or PNG.
+    Stopped or killed, the same command goes on where it was.
+
+    \b
+      rio restore scene.tif scene_x2.tif
+      rio restore scene.tif scene_x2.tif --model tiny-x2-rgb,tiny-x2-gray --range p1,p99.8
+    """
+    try:
+        with _Progress(quiet) as progress:
+            report = restore_image(src, dst, progress=progress.show, **options)
+    except Swin2SROpsError as exc:
+        raise click.ClickException(" ".join(str(exc).split())) from exc
+    except KeyboardInterrupt:
+        click.echo("rio restore: stopped; the same command goes on where it was", err=True)
+        raise click.exceptions.Exit(130) from None
+    if not quiet:
+        click.echo(str(report))
+
+
+class _Progress:
+    """A bar of output pixels on standard error, where somebody looks."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.bar: ProgressBar[int] | None = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.render_finish()
+
+    def show(self, event: dict[str, Any]) -> None:
+        """One event of `swin2sr_ops.restore_image`."""
+        if self.quiet:
+            return
+        kind = event["kind"]
+        if kind == "start":
+            self.bar = click.progressbar(length=event["pixels"], label="restoring", file=sys.stderr)
+            self.bar.update(event["pixels"] * event["done"] // event["total"])
+        elif kind == "tile" and self.bar is not None:
+            self.bar.update(event["pixels"])
+        elif kind == "pyramid" and self.bar is not None:
+            self.bar.label = f"overview {event['level']}"
+            self.bar.render_progress()

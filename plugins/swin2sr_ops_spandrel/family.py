@@ -1,0 +1,66 @@
+"""The model family: what spandrel reads and this project does not know itself, as an operator.
+
+Asked for a file that is no Swin2SR or SwinIR, or for ``spandrel:`` and a file. Nothing heavy is
+imported until then.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swin2sr_ops import ModelError, ModelSpec, hookimpl
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PREFIX = "spandrel:"
+_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+#: What a user may say of such a model beside scale and task.
+_HINTS = ("name",)
+
+
+@hookimpl
+def swin2sr_ops_resolve_model(model: str, wanted: dict[str, Any]) -> ModelSpec | None:
+    """The checkpoint ``model`` names, described; None where it names none, or none that spandrel knows."""
+    asked = model.startswith(PREFIX)
+    path = Path(model.removeprefix(PREFIX)).expanduser()
+    if not asked and not (path.is_file() and path.suffix in _SUFFIXES):
+        return None
+    if not path.is_file():
+        raise ModelError(f"There is no file {str(path)!r}: `spandrel:` is followed by a checkpoint, such as photo.pth.")
+    _check_hints(path, wanted)
+    _check_installed(path)
+    from swin2sr_ops_spandrel.describe import describe
+
+    return describe(path.resolve(), asked, name=wanted.get("name"), task=wanted.get("task"))
+
+
+@hookimpl
+def swin2sr_ops_build_network(spec: ModelSpec) -> nn.Module | None:
+    """The network of a spec that `swin2sr_ops_resolve_model` gave."""
+    if not spec.architecture.startswith(PREFIX):
+        return None
+    path = Path(spec.weights)
+    _check_installed(path)
+    from swin2sr_ops_spandrel.network import Network, read
+
+    return Network(read(path, spec.sha256))
+
+
+def _check_hints(path: Path, wanted: dict[str, Any]) -> None:
+    given = {k: v for k, v in wanted.items() if k not in ("scale", "task", "channels", *_HINTS) and v is not None}
+    if given:
+        told = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        raise ModelError(f"{path.name} is read by spandrel, which finds everything itself: leave out {told}.")
+
+
+def _check_installed(path: Path) -> None:
+    try:
+        import spandrel  # noqa: F401
+    except (ImportError, RuntimeError) as exc:
+        todo = "which is not installed: `pip install 'swin2sr-ops[spandrel]'`"
+        if find_spec("spandrel") is not None:  # it imports torchvision, which fails beside a torch of another build
+            todo = f"which cannot be imported here ({exc}): it needs the torchvision that goes with this torch"
+        raise ModelError(f"If {path.name} is a network of another kind, spandrel may read it, {todo}.") from exc

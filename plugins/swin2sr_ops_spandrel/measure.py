@@ -1,0 +1,131 @@
+"""How far a network sees, where it cannot be proven: tried with the network itself, on the CPU.
+
+The middle of an image is restored from parts of the image, and compared with the same pixels of one
+pass over the whole. Parts that begin at odd places tell the grid that the network's own windows and
+strides lie on; more and more surroundings tell how far it sees. The images are noise of all scales,
+always the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swin2sr_ops_spandrel.network import Network
+
+__all__ = ["Measured", "measured", "pixel_bytes"]
+
+#: Differences that do not show: half a grey level of 8 bits.
+_UNSEEN = 0.5 / 255
+#: What is better by less than so much is not better.
+_GAIN = 0.8
+_MIDDLE = 32  # pixels, about
+_FARTHEST = 96  # pixels, about
+_COARSEST = 64  # pixels: windows of 8 after three strides of 2
+_IMAGES = 2
+#: What is found on some images is not the worst of all.
+_CAUTION = 2.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found.
+
+    Attributes
+    ----------
+    window : int
+        The grid at which reads have to start.
+    halo : int
+        The least with which nothing shows, or more does not help.
+    errors : dict
+        Twice the largest difference found, in fractions of full range, by halo.
+    """
+
+    window: int
+    halo: int
+    errors: dict[str, float] = field(default_factory=dict)
+
+
+def measured(network: Network, channels: int, window: int) -> Measured:
+    """Try ``network``, whose grid is a multiple of ``window``."""
+    images = _Images(network, channels)
+    with torch.inference_mode():
+        window = _grid(images, window)
+        halos = [n * window for n in (1, 2, 3, 4, 6, 8, 12) if n * window <= max(_FARTHEST, 2 * window)]
+        errors = {halo: max(images.errors(halo, window, halos[-1])) for halo in halos}
+    return Measured(window, _enough(errors), {str(h): _CAUTION * error for h, error in errors.items()})
+
+
+def _grid(images: _Images, window: int) -> int:
+    """The finest grid that costs nothing: parts begin at its places, and not at those of a coarser one."""
+    grids = [window * n for n in (1, 2, 4, 8) if n == 1 or window * n <= _COARSEST]
+    near = {grid: 2 * round((_COARSEST / grid - 1) / 2) * grid + grid for grid in grids}  # odd multiples
+    far = math.lcm(*grids) * -(-max(near.values()) // math.lcm(*grids))
+    return _enough({grid: images.errors(near[grid], grid, far)[0] for grid in grids}, _UNSEEN / 10)
+
+
+def _enough(errors: dict[int, float], unseen: float = _UNSEEN) -> int:
+    best = min(errors.values())
+    return next(n for n, error in errors.items() if error <= max(unseen, best / _GAIN))
+
+
+class _Images:
+    """Noise that is not white, and what the network makes of all of it."""
+
+    def __init__(self, network: Network, channels: int) -> None:
+        self.network, self.channels = network, channels
+        self._whole: dict[int, list[tuple[Tensor, Tensor]]] = {}
+
+    def errors(self, halo: int, window: int, far: int) -> list[float]:
+        """Largest difference in the middle of each image when only ``halo`` pixels around it are seen.
+
+        ``far`` pixels lie around it in the whole image.
+        """
+        s, side = self.network.scale, -(-_MIDDLE // window) * window
+        lo, hi = far - halo, far + side + halo
+        found = []
+        for image, whole in self._wholes(2 * far + side):
+            part = self.network(image[..., lo:hi, lo:hi])
+            inner, outer = (slice(first * s, (first + side) * s) for first in (halo, far))
+            found.append(float((part[..., inner, inner] - whole[..., outer, outer]).abs().max()))
+        return found
+
+    def _wholes(self, side: int) -> list[tuple[Tensor, Tensor]]:
+        if side not in self._whole:
+            self._whole = {side: [(image, self.network(image)) for image in _noise(self.channels, side)]}
+        return self._whole[side]
+
+
+def _noise(channels: int, side: int) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(_IMAGES):
+        image = torch.zeros(1, channels, side, side)
+        for octave in (1, 2, 4, 8, 16, 32):
+            noise = torch.randn(1, channels, -(-side // octave), -(-side // octave), generator=generator)
+            image += F.interpolate(noise, size=(side, side), mode="bicubic") * octave**0.5
+        low, high = image.min(), image.max()
+        yield (image - low) / (high - low)
+
+
+def pixel_bytes(network: Network, channels: int, side: int) -> int:
+    """Memory for each input pixel at the peak of a pass, about: four times the largest plane of any layer."""
+    largest = 0
+
+    def look(_layer: nn.Module, _given: object, result: object) -> None:
+        nonlocal largest
+        if isinstance(result, Tensor):
+            largest = max(largest, result.numel() * result.element_size())
+
+    handles = [layer.register_forward_hook(look) for layer in network.modules()]
+    try:
+        with torch.inference_mode():
+            network(torch.full((1, channels, side, side), 0.5))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return 4 * largest // side**2

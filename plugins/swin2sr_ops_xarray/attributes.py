@@ -1,0 +1,82 @@
+"""What an array says about its values: kept where it still holds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Hashable, Mapping
+from math import isnan
+from typing import Any
+
+import xarray as xr
+
+from swin2sr_ops import RequestError, __version__
+
+__all__ = ["check_brightness", "fresh_attributes", "fresh_encoding", "nodata_of"]
+
+_STALE = {"actual_range", "valid_max", "valid_min", "valid_range"}
+_STALE_STARTS = ("STATISTICS_", "TIFFTAG_MAXSAMPLEVALUE", "TIFFTAG_MINSAMPLEVALUE")
+_FILL = ("_FillValue", "missing_value")
+_PACKING = ("scale_factor", "add_offset", "dtype", "_Unsigned", *_FILL)
+_LASTING = ("grid_mapping", "coordinates")
+
+
+def check_brightness(array: xr.DataArray) -> None:
+    """Refuse classes: a mean of two of them means nothing.
+
+    Raises
+    ------
+    RequestError
+        The array has CF's ``flag_values`` or ``flag_masks``.
+    """
+    for key in ("flag_values", "flag_masks"):
+        if key in array.attrs:
+            raise RequestError(
+                f"{_called(array)} holds classes or flags ({key}), no brightness: enlarge it by nearest neighbour."
+            )
+
+
+def nodata_of(array: xr.DataArray) -> float | None:
+    """The stored value that means "no pixel here": rioxarray's nodata, ``_FillValue`` or ``missing_value``.
+
+    None where it was decoded to NaN, which never is a pixel.
+    """
+    value = array.attrs.get("_FillValue", array.attrs.get("missing_value"))
+    if "rioxarray" in sys.modules:  # it also knows what was set on the array alone
+        own = array.rio.nodata
+        value = own if own is not None else value
+    if value is None:
+        return None
+    number = float(value)
+    return None if isnan(number) else number
+
+
+def fresh_attributes(array: xr.DataArray, nodata: float | None, told: Mapping[str, object]) -> dict[Hashable, Any]:
+    """Attributes without what described the old pixels; ``swin2sr_ops`` says what was done.
+
+    ``nodata`` is what was given beside the array, which then knows it.
+    """
+    kept = {
+        key: value
+        for key, value in array.attrs.items()
+        if key not in _STALE and not str(key).upper().startswith(_STALE_STARTS)
+    }
+    if nodata is not None and not isnan(nodata) and not any(key in kept or key in array.encoding for key in _FILL):
+        kept["_FillValue"] = array.dtype.type(nodata)
+    settings = ", ".join(f"{key} {value}" for key, value in told.items())
+    return {**kept, "swin2sr_ops": f"restored with swin2sr-ops {__version__}: {settings}"}
+
+
+def fresh_encoding(array: xr.DataArray) -> dict[str, Any]:
+    """How the result is stored: chunks and compression are the writer's choice.
+
+    Packing goes where the values were decoded: restored values may lie beyond what the packed
+    integers hold, and would wrap around.
+    """
+    encoding = array.encoding
+    kept = {key: encoding[key] for key in _LASTING if key in encoding}
+    packed = encoding.get("dtype", array.dtype) != array.dtype or "scale_factor" in encoding or "add_offset" in encoding
+    return kept if packed else kept | {key: encoding[key] for key in _PACKING if key in encoding}
+
+
+def _called(array: xr.DataArray) -> str:
+    return "The array" if array.name is None else repr(array.name)

@@ -1,0 +1,91 @@
+"""Fractal task, the part per image: restore an image into its place in a new plate."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from swin2sr_ops.fractal_tasks import check_host
+
+check_host()
+
+from pydantic import validate_call  # noqa: E402  (said first that it is missing)
+
+__all__ = ["restore_plate"]
+
+
+@validate_call
+def restore_plate(
+    *,
+    zarr_url: str,
+    init_args: dict[str, str],
+    model: str = "auto",
+    scale: int | None = None,
+    range: str = "auto",
+    nodata: float | None = None,
+    halo: int | None = None,
+    tile: int | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
+    carry_labels: bool = False,
+    carry_tables: bool = True,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Restore an image into the new plate: super-resolution, denoising or JPEG clean-up.
+
+    A task that was killed goes on where it was when it is run again with the same parameters.
+
+    Parameters
+    ----------
+    zarr_url
+        Place of the new image. Fractal fills it in.
+    init_args
+        Where the image comes from. Fractal fills it in.
+    model
+        Name of a model (see `swin2sr-ops models`), path of a checkpoint, or "auto": the shipped
+        model that fits the image's channels.
+    scale
+        Enlargement along Y and X that the model must have; leave it empty for the model's own.
+    range
+        Stored values that the network sees as 0 and 1: "auto", "dtype", two numbers such as
+        "0,4095", or percentiles such as "p1,p99.8". Values outside are kept.
+    nodata
+        Stored value that means "no pixel here".
+    halo
+        Pixels seen around a tile, a multiple of the model's window: faster, with a small error.
+        Leave it empty for a result that does not depend on tiles.
+    tile
+        Pixels along Y and X that are restored together; leave it empty for what fits the memory.
+    device
+        Where to compute; "auto" takes a GPU if there is one.
+    precision
+        Numbers to compute with; "auto" is float32.
+    carry_labels
+        Whether the image's labels come along, enlarged by nearest neighbour.
+    carry_tables
+        Whether tables of regions (ROI tables) come along, which are in physical units.
+    overwrite
+        Whether an image that other parameters made in the new place is replaced.
+    """
+    import swin2sr_ops_fractal.plates
+
+    return swin2sr_ops_fractal.plates.restore_field(
+        zarr_url,
+        init_args["origin_url"],
+        model=model,
+        scale=scale,
+        range=range,
+        nodata=nodata,
+        halo=halo,
+        tile=tile,
+        device=device,
+        precision=precision,
+        labels=carry_labels,
+        tables=carry_tables,
+        overwrite=overwrite,
+    )
+
+
+if __name__ == "__main__":
+    from fractal_task_tools.task_wrapper import run_fractal_task
+
+    run_fractal_task(task_function=restore_plate)

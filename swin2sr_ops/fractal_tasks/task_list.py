@@ -1,0 +1,37 @@
+"""Which tasks there are. After a change: ``fractal-manifest create`` with this module's place (docs/fractal.md)."""
+
+from __future__ import annotations
+
+from swin2sr_ops.fractal_tasks import check_host
+
+check_host()
+
+from fractal_task_tools.task_models import CompoundTask, ParallelTask  # noqa: E402  (said first that it is missing)
+
+__all__ = ["AUTHORS", "TASK_LIST"]
+
+AUTHORS = "The swin2sr-ops developers"
+
+_TOLD = {"category": "Image Processing", "tags": ["Super-resolution", "Denoising", "Deep learning"]}
+# A restored image is not offered to be restored again: enlarged twice, it would have 16 times the pixels.
+_TYPES = {"input_types": {"restored": False}, "output_types": {"restored": True}}
+_NEEDS = {"cpus_per_task": 4, "mem": 16000, "needs_gpu": True}
+
+TASK_LIST = [
+    ParallelTask(
+        name="Restore Image",
+        executable="fractal_tasks/restore_image.py",
+        meta=_NEEDS,
+        **_TYPES,
+        **_TOLD,
+    ),
+    CompoundTask(
+        name="Restore Into New Plate",
+        executable_init="fractal_tasks/init_restore_plate.py",
+        meta_init={"cpus_per_task": 1, "mem": 2000},
+        executable="fractal_tasks/restore_plate.py",
+        meta=_NEEDS,
+        **_TYPES,
+        **_TOLD,
+    ),
+]
