@@ -14,7 +14,9 @@ SWIN2SR_OPS_BLOCK
 from __future__ import annotations
 
 import os
+import sys
 import warnings
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -104,7 +106,8 @@ class PluginManager(pluggy.PluginManager):
         try:
             if self.has_plugin(entry.name):
                 raise RequestError(f"another plugin is called {entry.name!r} too")
-            plugin = entry.load()
+            with redirect_stdout(sys.stderr):  # a program may read what this one prints
+                plugin = entry.load()
             _check_hooks(self, plugin)
             self.register(plugin, entry.name)
         except ANYTHING as exc:

@@ -40,7 +40,7 @@ def loaded() -> list[PluginInfo]:
 
     Their failures are in the result and are not warned of.
     """
-    with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # where a program reads the answer, plugins are quiet
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         model_specs()
         hosts()
@@ -56,8 +56,9 @@ def _all(hook: str, what: str, kind: type) -> Iterator[Any]:
     """What everybody lists; who fails at it, or lists something else, is named in a warning and left out."""
     for impl in _implementations(hook):
         try:
-            listed: Iterable[Any] | None = impl.function()
-            found = [] if listed is None else list(listed)
+            with redirect_stdout(sys.stderr):  # a program may read what this one prints
+                listed: Iterable[Any] | None = impl.function()
+                found = [] if listed is None else list(listed)
             strange = next((item for item in found if not isinstance(item, kind)), None)
             if strange is not None:
                 raise TypeError(f"{strange!r:.100} is no {kind.__name__}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import warnings
-from contextlib import redirect_stdout
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.hosts import HostStatus, statuses
@@ -34,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _ask(timeout: float) -> list[HostStatus]:
-    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+    with warnings.catch_warnings():
         # What applications and their plugins warn of when they are imported is not about this package.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)

@@ -12,6 +12,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
@@ -258,6 +259,26 @@ def test_a_file_from_end_to_end(family: Family, rng: np.random.Generator, tmp_pa
     assert key(spec, 20, 2) == key(spec, 40, 2)
     assert key(replace(spec, reach=replace(spec.reach, pixel_bytes=9)), 20) == key(spec, 20)
     assert len({key(spec, 20), key(spec, 20, 2), key(replace(spec, reach=replace(spec.reach, cell=10)), 20)}) == 3
+
+
+def test_a_batch_and_an_ensemble(family: Family, rng: np.random.Generator, tmp_path: Path) -> None:
+    """Many files, estimated and restored; and the eight orientations, by any tiles alike."""
+    spec, images = Family.specs[0], {name: rng.random((40, 30), "f4") for name in "ab"}
+    for name, image in images.items():
+        (tmp_path / "in").mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", image)
+    report = swin2sr_ops.restore_batch(tmp_path / "in", tmp_path / "out", model=spec.name, range=(0, 1))
+    assert report.ok
+    for name, image in images.items():
+        expected = swin2sr_ops.restore(image, model=spec.name, range=(0, 1)).compute()
+        (output,) = (tmp_path / "out").glob(f"{name}*.tif")
+        np.testing.assert_array_equal(tifffile.imread(output), expected)
+    eight = [
+        swin2sr_ops.restore(images["a"], model=spec.name, range=(0, 1), ensemble=8, tile=tile).compute()
+        for tile in (13, 40)
+    ]
+    np.testing.assert_array_equal(*eight)
+    assert np.abs(eight[0] - swin2sr_ops.restore(images["a"], model=spec.name, range=(0, 1)).compute()).max() > 0
 
 
 @settings(max_examples=20)
