@@ -1,0 +1,105 @@
+"""The models that a layer can be restored with, told in a line each; nothing is loaded for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from swin2sr_ops.models import list_models
+from swin2sr_ops.spec import ModelSpec
+
+__all__ = ["Choice", "advice", "choices", "fetch", "needs_download", "overlaps"]
+
+#: Tasks as people say them.
+_TASKS = {
+    "classical_sr": "enlarges",
+    "lightweight_sr": "enlarges, light",
+    "compressed_sr": "enlarges compressed images",
+    "real_sr": "enlarges photographs",
+    "denoise": "removes noise",
+    "jpeg": "removes JPEG traces",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A line of the list.
+
+    Attributes
+    ----------
+    name : str
+        As `swin2sr_ops.restore` takes it.
+    label : str
+        Name, scale and task.
+    fits : bool
+        Whether the model has as many channels as the layer has colours; others work channel by channel.
+    """
+
+    name: str
+    label: str
+    fits: bool
+    spec: ModelSpec
+
+
+def choices(colours: int) -> list[Choice]:
+    """All models that are known, those for ``colours`` (3 for RGB, else 1) first, shipped ones before released ones."""
+    found = [_choice(spec, colours) for spec in list_models()]
+    return sorted(found, key=lambda choice: not choice.fits)
+
+
+def _choice(spec: ModelSpec, colours: int) -> Choice:
+    task = _TASKS.get(spec.task, spec.task.replace("_", " "))
+    return Choice(spec.name, f"{spec.name}   x{spec.scale}, {task}", spec.channels == colours, spec)
+
+
+def advice(spec: ModelSpec, colours: int) -> str:
+    """Task, scale, licence, where the weights are, and when to use the model."""
+    kind = {1: "one channel", 3: "RGB"}.get(spec.channels, f"{spec.channels} channels")
+    weights = "comes with the package"
+    if _on_the_web(spec):
+        size = f" of {spec.size_bytes / 1e6:.0f} MB" if spec.size_bytes else ""
+        weights = f"download{size}, once"
+    elif not spec.weights.startswith("package:"):
+        weights = spec.weights
+    facts = [f"x{spec.scale}", kind, _TASKS.get(spec.task, spec.task), spec.licence, weights]
+    told = [", ".join(fact for fact in facts if fact) + "."]
+    if spec.advice:
+        told.append(spec.advice)
+    if spec.channels == 3 and colours == 1:
+        told.append("Made for RGB: it sees each channel three times, and its answers are averaged.")
+    if spec.channels == 1 and colours == 3:
+        told.append("Made for one channel: red, green and blue are restored apart.")
+    return " ".join(told)
+
+
+def needs_download(spec: ModelSpec) -> bool:
+    """Whether the weights are on the web, and not in the cache yet."""
+    from swin2sr_ops.weights.download import cache_folder
+
+    if not _on_the_web(spec):
+        return False
+    name = PurePosixPath(urlsplit(spec.weights).path).name  # one of another origin has a mark before its name
+    return not any(cache_folder().glob(f"*{name}"))
+
+
+def fetch(spec: ModelSpec) -> Path:
+    """Download the weights into the cache, checked."""
+    from swin2sr_ops.weights.download import fetch as download
+
+    return download(spec, progress=False)
+
+
+def _on_the_web(spec: ModelSpec) -> bool:
+    return spec.weights.startswith(("http://", "https://"))
+
+
+def overlaps(spec: ModelSpec) -> list[tuple[str, str]]:
+    """Overlaps that the model can have: what `halo` takes, and a line with the measured error."""
+    found = [("exact", "exact: no seams, independent of tiles")]
+    for windows in (2, 3, 4):
+        halo = windows * spec.window
+        known = {int(k): v for k, v in spec.halo_error.items() if int(k) <= halo}
+        error = f"error up to {known[max(known)]:.1g} of full range" if known else "error not measured"
+        found.append((str(halo), f"{halo} px: faster, {error}"))
+    return found

@@ -1,0 +1,118 @@
+"""The thread that restores what is visible: the newest wish counts, older ones are dropped. No Qt here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from swin2sr_ops.restorer import Restorer
+from swin2sr_ops_napari.layers import LayerImage
+from swin2sr_ops_napari.ranges import Maps, quick_maps
+from swin2sr_ops_napari.request import Request
+from swin2sr_ops_napari.view import Box, View, compute
+from swin2sr_ops_napari.warm import load_torch
+
+__all__ = ["Painted", "Painter", "Wish"]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be restored, in this order."""
+
+    number: int
+    view: View
+    boxes: tuple[Box, ...]
+    request: Request
+    restorer: Restorer
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A restored box of a wish, the last one (``box`` None), or what went wrong."""
+
+    wish: Wish
+    box: Box | None = None
+    pixels: NDArray[Any] | None = None
+    exact: bool = True
+    error: BaseException | None = None
+
+
+class Painter:
+    """Works on the newest wish, in a thread of its own, and tells what is done.
+
+    ``tell`` is called in that thread.
+    """
+
+    def __init__(self, tell: Callable[[Painted], None]) -> None:
+        self._tell = tell
+        self._wish: Wish | None = None
+        self._changed = threading.Condition()
+        self._closed = self._busy = False
+        self._maps: tuple[tuple[Any, ...], Maps] | None = None
+        self._thread: threading.Thread | None = None
+
+    def want(self, wish: Wish | None) -> None:
+        """Begin with ``wish`` as soon as the tile at work is done; None: rest."""
+        with self._changed:
+            self._wish = wish
+            self._changed.notify()
+            if self._thread is None and wish is not None:
+                self._thread = threading.Thread(target=self._work, name="swin2sr-preview", daemon=True)
+                self._thread.start()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """End the thread, after the tile at work."""
+        with self._changed:
+            self._closed, self._wish = True, None
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._wish is not None)
+                if self._closed:
+                    return
+                wish = self._wish
+            assert wish is not None
+            self._busy = True
+            try:
+                self._paint(wish)
+            # Whatever goes wrong is told in the window; the thread waits for the next wish.
+            except Exception as exc:  # noqa: BLE001
+                self._tell(Painted(wish, error=exc))
+            finally:
+                self._busy = False
+            with self._changed:
+                if self._wish is wish:
+                    self._wish = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a tile is at work."""
+        return self._busy
+
+    def _paint(self, wish: Wish) -> None:
+        load_torch()
+        maps = self._maps_of(wish)
+        for box in wish.boxes:
+            if self._wish is not wish:
+                return
+            pixels = compute(wish.view, box, wish.restorer, maps)
+            self._tell(Painted(wish, box, pixels, maps.exact))
+        self._tell(Painted(wish, exact=maps.exact))
+
+    def _maps_of(self, wish: Wish) -> Maps:
+        key = _key(wish.view.image, wish.request)
+        if self._maps is None or self._maps[0] != key:
+            self._maps = key, quick_maps(wish.view.image, wish.request)
+        return self._maps[1]
+
+
+def _key(image: LayerImage, request: Request) -> tuple[Any, ...]:
+    return tuple(id(level) for level in image.levels), image.axes, request.range

@@ -1,0 +1,72 @@
+"""What a person asked for in the widget, resolved for one image. No Qt, and no torch before it is needed."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import dataclass
+
+from swin2sr_ops.devices import choose_device, free_memory
+from swin2sr_ops.job import CHUNK
+from swin2sr_ops.plan import Halo
+from swin2sr_ops.plugins import resolve_model
+from swin2sr_ops.restorer import Restorer
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.tiling import MEMORY_SHARE
+from swin2sr_ops_napari.layers import LayerImage
+
+__all__ = ["Request"]
+
+#: Side of a tile on a CPU, in input pixels: small enough to see it come and to stop it, see `Request.tile`.
+_TILE = 256
+
+
+@dataclass(frozen=True)
+class Request:
+    """Model, overlap, intensity range, device: the same words as `swin2sr_ops.restore`.
+
+    ``memory_share`` is how much of the device's free memory tiles at work may take.
+    """
+
+    model: str = "auto"
+    halo: Halo = "exact"
+    range: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    memory_share: float = MEMORY_SHARE
+
+    def spec(self, image: LayerImage) -> ModelSpec:
+        """The model, without loading it."""
+        return resolve_model(self.model, channels=image.order().model_channels)
+
+    def restorer(self, image: LayerImage) -> Restorer:
+        """What restores single tiles."""
+        return Restorer(self.spec(image), halo=self.halo, device=self.device, precision=self.precision)
+
+    def memory(self) -> int:
+        """Bytes to plan tiles for, in the words of `swin2sr_ops.job.prepare`; loads torch."""
+        return int(free_memory(choose_device(self.device)) * self.memory_share / MEMORY_SHARE)
+
+    def tile(self, image: LayerImage) -> int | None:
+        """Input pixels along the side of a tile; None where the largest that fits is best.
+
+        A CPU works seconds on the largest tile: with small ones, results come and Cancel acts within a
+        moment. They become whole output chunks of the usual size, so the command line, with tiles of
+        its own, goes on with what was begun here.
+        """
+        if choose_device(self.device).type != "cpu":
+            return None
+        step = CHUNK // math.gcd(CHUNK, self.spec(image).scale)
+        return -(-_TILE // step) * step
+
+    def command(self, source: str, output: str, image: LayerImage) -> str:
+        """The command that does, or goes on with, the same on a file."""
+        words = ["swin2sr-ops", "restore", source, output, "--model", self.model]
+        for name, usual in (("halo", "exact"), ("range", "auto"), ("device", "auto"), ("precision", "auto")):
+            value = getattr(self, name)
+            if value != usual:
+                words += [f"--{name}", str(value)]
+        tile = self.tile(image)
+        if tile is not None:
+            words += ["--tile", str(tile)]  # larger ones would compute again what small ones have begun
+        return shlex.join(words)

@@ -1,0 +1,149 @@
+"""A whole layer, restored tile by tile into memory or onto disk. No Qt here: it runs in a worker thread.
+
+Both ways are `swin2sr_ops.run`: the same tiles, the same intensity map, the same pixels as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import psutil
+from numpy.typing import NDArray
+
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.io.base import Region
+from swin2sr_ops.job import Job, Piece, prepare
+from swin2sr_ops.pipeline import Computed, Here, TileWork
+from swin2sr_ops.report import RunReport
+from swin2sr_ops.run import run
+from swin2sr_ops_napari.bridge import ArraySource, Pyramid, offer, offer_sink
+from swin2sr_ops_napari.layers import LayerImage
+from swin2sr_ops_napari.request import Request
+
+__all__ = ["Seen", "Stop", "Stopped", "Tell", "check_memory", "provenance", "to_disk", "to_memory"]
+
+Tell = Callable[[dict[str, Any]], None]
+Stop = Callable[[], bool]
+Seen = Callable[[Region, NDArray[Any]], None]
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class Stopped(Exception):
+    """The run was cancelled; what is done is kept."""
+
+
+@dataclass(frozen=True)
+class _Watched(TileWork):
+    """Tiles that are looked at on their way, until somebody says stop."""
+
+    stop: Stop = bool
+    seen: Seen | None = None
+
+    def compute(self, piece: Piece, block: NDArray[Any]) -> Computed:
+        if self.stop():
+            raise Stopped
+        return super().compute(piece, block)
+
+    def _write(self, region: Region, block: NDArray[Any], sides: dict[str, NDArray[Any]]) -> None:
+        super()._write(region, block, sides)
+        if self.seen is not None:
+            self.seen(region, block)
+
+
+class _Watcher(Here):
+    """This process, watched."""
+
+    def __init__(self, stop: Stop, seen: Seen | None = None) -> None:
+        self.stop, self.seen = stop, seen
+
+    def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
+        given = {f.name: getattr(work, f.name) for f in fields(TileWork)}
+        super().tiles(_Watched(**given, stop=self.stop, seen=self.seen), pieces, done)
+
+    def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
+        def until_stopped(item: _T, result: _R) -> None:
+            if self.stop():
+                raise Stopped
+            done(item, result)
+
+        super().each(function, items, until_stopped)
+
+
+def to_memory(
+    image: LayerImage, request: Request, target: Pyramid, tell: Tell, stop: Stop = bool, seen: Seen | None = None
+) -> RunReport:
+    """Restore ``image`` into ``target``.
+
+    Raises
+    ------
+    Stopped
+        ``stop`` said so; ``target`` holds what was done.
+    Swin2SROpsError
+        With a sentence.
+    """
+    with offer(image) as source, offer_sink(target) as sink:
+        return run(_job(source, image, request), sink, progress=tell, executor=_Watcher(stop, seen))
+
+
+def to_disk(
+    image: LayerImage,
+    request: Request,
+    path: str,
+    tell: Tell,
+    stop: Stop = bool,
+    seen: Seen | None = None,
+    *,
+    file: str | None = None,
+    overwrite: bool = False,
+) -> RunReport:
+    """Restore ``image``, or the ``file`` that it is of, into the OME-Zarr ``path``.
+
+    From a file, it goes on where an earlier run with the same settings was stopped or killed, whether it was
+    begun here or by the command line; from a NumPy array, where an earlier run of the same pixels was.
+    """
+    if file is not None:
+        return run(_job(file, image, request), path, progress=tell, executor=_Watcher(stop, seen), overwrite=overwrite)
+    with offer(image) as source:
+        job = _job(source, image, request)
+        anew = not ArraySource(source, image).recognisable  # whether it is what an earlier run had, nobody can tell
+        return run(job, path, progress=tell, executor=_Watcher(stop, seen), overwrite=overwrite, restart=anew)
+
+
+def _job(source: str, image: LayerImage, request: Request) -> Job:
+    return prepare(
+        source,
+        model=request.model,
+        halo=request.halo,
+        range=request.range,
+        device=request.device,
+        precision=request.precision,
+        tile=request.tile(image),
+        memory=request.memory(),
+    )
+
+
+def check_memory(image: LayerImage, scale: int) -> None:
+    """Refuse a result that does not fit into memory.
+
+    Raises
+    ------
+    RequestError
+        The sentence says how much is needed and what to choose instead.
+    """
+    need = image.nbytes * scale**2 * 4 // 3
+    free = psutil.virtual_memory().available
+    if need > free * 0.8:
+        raise RequestError(
+            f"The result takes {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. Choose the output"
+            " 'OME-Zarr on disk', or 'lazy'."
+        )
+
+
+def provenance(report: RunReport, layer: Any) -> dict[str, Any]:
+    """What the result layer's metadata say about how it was made."""
+    from swin2sr_ops.report import provenance_of
+
+    return {"swin2sr_ops": provenance_of(report) | {"layer": layer.name}}
