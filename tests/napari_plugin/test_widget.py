@@ -46,7 +46,7 @@ def test_the_menu_previews(viewer: Any, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: found.preview.finished, timeout=60_000)
     assert viewer.layers[-1].name.startswith("Preview of")
     found.stop_preview()
-    assert len(viewer.layers) == 1
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=10_000)
 
 
 def test_a_whole_layer_in_memory(widget: Any, viewer: Any, qtbot: Any, gray_model: ModelSpec) -> None:
@@ -182,7 +182,7 @@ def test_tiles_appear_as_they_are_done(widget: Any, viewer: Any, qtbot: Any) -> 
     qtbot.waitUntil(lambda: "spots x2 (growing)" in viewer.layers, timeout=60_000)
     growing = viewer.layers["spots x2 (growing)"]
     assert np.isnan(growing.data).any()  # transparent where nothing is done yet
-    assert not np.isnan(growing.data[0, 0])
+    qtbot.waitUntil(lambda: not np.isnan(growing.data[0, 0]), timeout=60_000)
     np.testing.assert_allclose(growing.extent.world, viewer.layers["spots"].extent.world, atol=1.5)
     qtbot.waitUntil(lambda: "Mpx/s" in widget.status.text(), timeout=60_000)
     assert "left" in widget.status.text()
