@@ -61,7 +61,7 @@ class Stage:
         self.rest()
         return layer
 
-    def take(self, name: str, part: Any = None) -> None:
+    def take(self, name: str, part: Any = None, height: int | None = None) -> None:
         """A picture of the screen, or of one widget."""
         self.rest(0.3)
         shot = part.grab() if part is not None else self.app.primaryScreen().grabWindow(0, 0, 0, *SIZE)
@@ -70,7 +70,7 @@ class Stage:
         bits.setsize(image.sizeInBytes())
         rows = np.frombuffer(bits, np.uint8).reshape(image.height(), image.bytesPerLine())
         pixels = rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3)
-        save(OUT / f"napari_{name}.png", pixels)
+        save(OUT / f"napari_{name}.png", pixels[:height])
 
     def close(self) -> None:
         """The window goes."""
@@ -112,7 +112,7 @@ def menu(stage: Stage) -> None:
 def preview(stage: Stage, name: str) -> None:
     """In the middle of the work: restored in the centre, not yet around it."""
     stage.sample("large", 4.0)
-    stage.viewer.scene.camera.center = (0.0, 15_140.0, 15_190.0)
+    stage.viewer.scene.camera.center = (0.0, 15_215.0, 15_240.0)
     stage.rest()
     stage.widget.start_preview()
     found = stage.widget.preview
@@ -120,19 +120,32 @@ def preview(stage: Stage, name: str) -> None:
     stage.until(lambda: 0 < found._left <= 0.6 * found._boxes)
     stage.take(name)
     stage.widget.stop_preview()
-    stage.until(lambda: found.layer is None)
-    stage.viewer.layers.clear()
 
 
 def result(stage: Stage, name: str) -> None:
     """The whole layer, restored, over its source."""
-    layer = stage.sample("cells", 3.2)
-    layer.scale, layer.units = (0.656, 0.656), ("um", "um")
+    stage.sample("cells", 3.2)
     stage.viewer.reset_view()
     stage.viewer.scene.camera.zoom = 5.0
     stage.widget.restore()
     stage.until(lambda: stage.widget.running is None)
     stage.take(name)
+
+
+def widget(stage: Stage) -> None:
+    """The widget in the middle of a run onto disk."""
+    form = stage.widget.form
+    stage.sample("large", 0.5)
+    form.layer_box.setCurrentText("nuclei, 30,000 x 30,000")
+    form.output_box.setCurrentIndex(form.output_box.findData("disk"))
+    form.range_box.setCurrentText("100,4095")
+    form.path_edit.setText(str(Path(tempfile.mkdtemp()) / "nuclei_x2.ome.zarr"))
+    stage.widget.restore()
+    stage.until(lambda: stage.widget.bar.value() > 2)
+    height = stage.widget.status.geometry().bottom() + 12
+    stage.take("widget", stage.widget, height)
+    stage.widget.cancel()
+    stage.until(lambda: stage.widget.running is None)
 
 
 def main() -> None:
@@ -141,10 +154,12 @@ def main() -> None:
     for theme in ("dark", "light"):
         stage = Stage(theme)
         preview(stage, f"preview_{theme}")
+        stage.close()
+        stage = Stage(theme)
         result(stage, f"result_{theme}")
         if theme == "dark":
             menu(stage)
-            stage.take("widget", stage.widget)
+            widget(stage)
         stage.close()
 
 

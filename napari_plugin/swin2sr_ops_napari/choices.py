@@ -96,7 +96,7 @@ def _on_the_web(spec: ModelSpec) -> bool:
 
 def overlaps(spec: ModelSpec) -> list[tuple[str, str]]:
     """Overlaps that the model can have: what `halo` takes, and a line with the measured error."""
-    found = [("exact", "exact: no seams, independent of tiles")]
+    found = [("exact", "exact: no seams")]
     for windows in (2, 3, 4):
         halo = windows * spec.window
         known = {int(k): v for k, v in spec.halo_error.items() if int(k) <= halo}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -21,10 +22,14 @@ def load_torch() -> None:
     which no window moves. Called through `ctypes`, the loader does not hold it, and the import finds the library
     there. Only the part of torch that knows nothing of Python may be loaded so.
     """
-    if "torch" not in sys.modules:
-        with suppress(OSError, AttributeError, TypeError):
-            _load_library()
+    if "torch" in sys.modules:
+        return
+    with suppress(OSError, AttributeError, TypeError):
+        _load_library()
     import torch  # noqa: F401
+
+    # napari collects garbage whenever a layer is removed. Torch's objects, which stay, would be looked at each time.
+    gc.freeze()
 
 
 def _load_library() -> None:
