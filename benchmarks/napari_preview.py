@@ -200,9 +200,11 @@ def bare_pans(stage: Stage, count: int) -> None:
 
 
 def bare_layer(stage: Stage) -> None:
-    """What napari itself takes for a layer of the size of a preview."""
-    image = np.zeros((1800, 2400), "float32")
-    layer = stage.viewer.add_image(image, contrast_limits=(0, 1), multiscale=False, units=stage.layer.units)
+    """What napari itself takes for a layer like that of a preview: the same size, type and look."""
+    from swin2sr_ops_napari.layers import appearance
+
+    image = np.zeros((1800, 2400), "uint16")
+    layer = stage.viewer.add_image(image, multiscale=False, units=stage.layer.units, **appearance(stage.layer))
     stage.rest()
     stage.viewer.layers.remove(layer)
     stage.rest()
