@@ -92,6 +92,19 @@ def lines(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
+def difference(key: str, found: bytes | None, wanted: bytes | None) -> str:
+    """What differs in an object: its presence, its compressed bytes alone, or how many of a chunk's pixels."""
+    if found is None or wanted is None:
+        return f"{key}: {'missing' if found is None else 'left over'}"
+    if "/c/" not in key:
+        return f"{key}: {found!r} instead of {wanted!r}"
+    import numpy as np
+    from numcodecs.blosc import Blosc
+
+    a, b = (np.frombuffer(Blosc().decode(data), "u2").astype(int) for data in (found, wanted))
+    return f"{key}: {np.count_nonzero(a - b)} pixels, by {np.abs(a - b).max()} at most"
+
+
 class Trial:
     """A run, disturbed, and what became of it."""
 
@@ -134,7 +147,7 @@ class Trial:
         found = objects(self.s3, NAME)
         if found != self.wanted:
             names = sorted(key for key in {*found, *self.wanted} if found.get(key) != self.wanted.get(key))
-            self.told["different"].append((what, names))
+            self.told["different"].append((what, [difference(n, found.get(n), self.wanted.get(n)) for n in names]))
 
     def two(self) -> None:
         """One stands still in the middle: the other is refused, and the first ends as if nothing was."""
