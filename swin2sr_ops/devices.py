@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,13 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "ENGINES",
     "ITEMSIZE",
+    "check_engine",
     "check_precision",
     "choose_device",
     "choose_dtype",
+    "choose_engine",
     "free_memory",
     "free_memory_cpu",
     "is_out_of_memory",
@@ -32,6 +36,48 @@ def check_precision(precision: str) -> str:
             "the classical models overflow it and give black images."
         )
     return precision
+
+
+#: What runs a network's Swin blocks.
+ENGINES = ("auto", "torch", "openvino")
+
+
+def check_engine(engine: str, precision: str = "auto", *, foreign: bool = False) -> str:
+    """Refuse an unknown engine, or one that cannot run this, with a sentence; loads neither torch nor the engine.
+
+    ``auto`` is torch, for a result must not depend on what else is installed.
+    """
+    if engine not in ENGINES:
+        raise RequestError(f"engine={engine!r} is not one of {', '.join(ENGINES)}.")
+    if engine != "openvino":
+        return engine
+    if foreign:
+        raise RequestError(
+            "engine='openvino' compiles the blocks of Swin2SR and SwinIR, and this model is another network: "
+            "leave engine at 'auto'."
+        )
+    if precision not in ("auto", "float32"):
+        raise RequestError(f"engine='openvino' computes in float32, not {precision}: leave one of them at 'auto'.")
+    _openvino_version()
+    return engine
+
+
+def choose_engine(engine: str, device: torch.device) -> str:
+    """``torch``, or ``openvino`` with its version: what a run on ``device`` uses, as its report says."""
+    if engine != "openvino":
+        return "torch"
+    if device.type != "cpu":
+        raise RequestError(f"engine='openvino' runs on the CPU, not on {device}: give device='cpu', or another engine.")
+    return f"openvino {_openvino_version()}"
+
+
+def _openvino_version() -> str:
+    try:
+        return version("openvino")
+    except PackageNotFoundError:
+        raise RequestError(
+            "engine='openvino' needs OpenVINO, which is not installed: pip install 'swin2sr-ops[openvino]'."
+        ) from None
 
 
 def choose_device(device: str) -> torch.device:

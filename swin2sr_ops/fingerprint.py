@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from swin2sr_ops.devices import choose_device, choose_dtype
+from swin2sr_ops.devices import choose_device, choose_dtype, choose_engine
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.claim import RunKey
 from swin2sr_ops.io.identity import identity_of
@@ -61,6 +61,9 @@ def settings_of(job: Job) -> dict[str, Any]:
     foreign = [within(spec, job.plan.halo) for spec in models if spec.reach is not None]
     if foreign:
         found["cells"] = [_cells(spec) for spec in foreign]
+    engine = choose_engine(restorer.engine_name, choose_device(restorer.device))
+    if engine != "torch":
+        found["engine"] = engine
     if restorer.ensemble > 1:
         found["ensemble"] = restorer.ensemble
     if job.plan.halo != "exact" and len(foreign) < len(models):

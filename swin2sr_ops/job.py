@@ -161,6 +161,7 @@ def prepare(
     chunks: int | tuple[int, int] | None = None,
     shards: int | tuple[int, int] | None = None,
     ensemble: int = 1,
+    engine: str = "auto",
     memory: int | None = None,
 ) -> Job:
     """Resolve a request: open the source, choose the models, plan the tiles. See `restore_image`.
@@ -178,7 +179,8 @@ def prepare(
         check_mask(masking.info, order)
     chosen = _models(model, scale, info, order)
     cut = _Cut(None if chunks is None else tile_size(chunks), None if shards is None else tile_size(shards))
-    way: dict[str, Any] = {"halo": halo, "device": device, "precision": precision, "ensemble": ensemble}
+    way: dict[str, Any] = {"halo": halo, "device": device, "precision": precision}
+    way |= {"ensemble": ensemble, "engine": engine}
     restorers = [None if spec is None else Restorer(spec, **way) for spec, _ in chosen]
     parts, chunk = _parts(restorers, [groups for _, groups in chosen], order, tile, cut, memory)
     nodata = info.nodata if nodata is None else nodata

@@ -52,6 +52,7 @@ def restore(
     precision: str = "auto",
     nodata: float | None = None,
     ensemble: int = 1,
+    engine: str = "auto",
     spread: bool = False,
 ) -> da.Array:
     """Restore an array: super-resolution, denoising or JPEG clean-up, whatever the model does.
@@ -87,6 +88,9 @@ def restore(
     ensemble : int
         8: the image is also restored mirrored and rotated, and the eight results are averaged. A little
         better, at eight times the cost; it depends on chunks and tiles as little as one pass does.
+    engine : str
+        ``"auto"`` and ``"torch"``: torch. ``"openvino"``: Swin blocks compiled by OpenVINO (extra ``openvino``),
+        faster on the CPU; the same pixels but for the last bits, however the image is cut.
     spread : bool
         With ``ensemble=8``: also give the standard deviation of the eight results.
 
@@ -113,7 +117,7 @@ def restore(
     array, order = _as_dask(array, axes)
     spec = resolve_model(model, scale=scale, channels=order.model_channels)
     check_ensemble(ensemble, spread)
-    restorer = Restorer(spec, halo=halo, device=device, precision=precision, ensemble=ensemble)
+    restorer = Restorer(spec, halo=halo, device=device, precision=precision, ensemble=ensemble, engine=engine)
     plan = restorer.plan(order.shape[order.y], order.shape[order.x], _tile_size(array, order, restorer, tile))
     request = RangeRequest.parse(range)
     token = tokenize(array.name, restorer, order, plan.tile, request, nodata, spread)

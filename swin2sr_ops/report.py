@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from swin2sr_ops.devices import choose_device, choose_dtype
+from swin2sr_ops.devices import choose_device, choose_dtype, choose_engine
 from swin2sr_ops.io.claim import RunKey
 from swin2sr_ops.job import Job
 from swin2sr_ops.values import computed_in
@@ -23,7 +23,7 @@ class RunReport:
     state : {"done", "already"}
         ``already``: a run with the same settings had finished this output before.
     settings : dict
-        Halo, tile, precision, device, intensity range as used.
+        Halo, tile, precision, device, engine, intensity range as used.
     tiles, resumed : int
         Tiles times planes, and how many of them an earlier run had done.
     skipped : int
@@ -85,6 +85,7 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
         "tile": list(job.plan.tile),
         "precision": str(choose_dtype(restorer.precision)).removeprefix("torch."),
         "device": str(choose_device(restorer.device)),
+        "engine": choose_engine(restorer.engine_name, choose_device(restorer.device)),
         "scale": job.plan.spec.scale,
         "range": str(job.request),
         "nodata": job.nodata,

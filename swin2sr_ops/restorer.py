@@ -19,7 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.axes import AxisOrder, channel_groups
-from swin2sr_ops.devices import ITEMSIZE, check_precision, choose_device, choose_dtype, free_memory, is_out_of_memory
+from swin2sr_ops.devices import (
+    ITEMSIZE,
+    check_engine,
+    check_precision,
+    choose_device,
+    choose_dtype,
+    choose_engine,
+    free_memory,
+    is_out_of_memory,
+)
 from swin2sr_ops.ensemble import Average, check_ensemble, turns
 from swin2sr_ops.errors import RequestError, TileError
 from swin2sr_ops.layers import cell_side
@@ -61,6 +70,8 @@ class Restorer:
         8: the image is also restored mirrored and rotated, and the eight results averaged.
     device, precision : str
         ``"auto"`` or a torch device; ``"auto"`` (float32), ``"float32"``, ``"float64"`` or ``"bfloat16"``.
+    engine : str
+        ``"auto"`` and ``"torch"``: torch; ``"openvino"``: Swin blocks compiled by OpenVINO, faster on the CPU.
 
     Examples
     --------
@@ -77,6 +88,7 @@ class Restorer:
         device: str = "auto",
         precision: str = "auto",
         ensemble: int = 1,
+        engine: str = "auto",
     ) -> None:
         spec = resolve_model(model)
         check_halo(halo, spec)
@@ -85,15 +97,19 @@ class Restorer:
         self.device = device
         self.precision = check_precision(precision)
         self.ensemble = check_ensemble(ensemble)
+        self.engine_name = check_engine(engine, precision, foreign=spec.reach is not None)
         self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
         self._skipped = Tally()
 
     def __repr__(self) -> str:
         told = f"halo={self.halo!r}, device={self.device!r}, precision={self.precision!r}"
-        return f"Restorer({self.spec.name!r}, {told}{', ensemble=8' if self.ensemble > 1 else ''})"
+        told += ", ensemble=8" if self.ensemble > 1 else ""
+        told += ", engine='openvino'" if self.engine_name == "openvino" else ""
+        return f"Restorer({self.spec.name!r}, {told})"
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return (type(self).__name__, self.spec.to_dict(), self.halo, self.device, self.precision, self.ensemble)
+        way = self.halo, self.device, self.precision, self.ensemble, self.engine_name
+        return (type(self).__name__, self.spec.to_dict(), *way)
 
     def bare(self) -> Restorer:
         """The same restorer without the model's history and figures: what tasks need to carry."""
@@ -103,6 +119,7 @@ class Restorer:
             device=self.device,
             precision=self.precision,
             ensemble=self.ensemble,
+            engine=self.engine_name,
         )
 
     @property
@@ -331,18 +348,23 @@ class Restorer:
         """The loaded network, shared by everyone in this process who wants it on this device."""
         from swin2sr_ops.nets.foreign import engine_of
 
-        device, dtype = choose_device(self.device), choose_dtype(self.precision)
-        key = (_without_history(self.spec), str(device), dtype)
+        device, dtype, engine = self._place()
+        key = (_without_history(self.spec), str(device), dtype, engine)
         with _engines_lock:
             if key not in _engines:
-                _engines[key] = engine_of(build_network(self.spec).to(device=device, dtype=dtype), self.spec)
+                net = build_network(self.spec).to(device=device, dtype=dtype)
+                _engines[key] = engine_of(net, self.spec, compiled=engine != "torch")
             return _engines[key]
+
+    def _place(self) -> tuple[torch.device, torch.dtype, str]:
+        device = choose_device(self.device)
+        return device, choose_dtype(self.precision), choose_engine(self.engine_name, device)
 
     def release(self) -> None:
         """Let go of the network, in this process; it is loaded again when it is needed."""
-        device, dtype = choose_device(self.device), choose_dtype(self.precision)
+        device, dtype, engine = self._place()
         with _engines_lock:
-            _engines.pop((_without_history(self.spec), str(device), dtype), None)
+            _engines.pop((_without_history(self.spec), str(device), dtype, engine), None)
         if device.type == "cuda":
             import torch
 

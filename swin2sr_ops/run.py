@@ -55,6 +55,7 @@ def restore_image(
     chunks: int | tuple[int, int] | None = None,
     shards: int | tuple[int, int] | None = None,
     ensemble: int = 1,
+    engine: str = "auto",
     overwrite: bool = False,
     restart: bool = False,
     progress: Progress | None = None,
@@ -85,6 +86,8 @@ def restore_image(
         Of an OME-Zarr output, along Y and X: 512 and none unless given.
     ensemble : int
         8: flips and rotations are restored too, and averaged; see `swin2sr_ops.restore`.
+    engine : str
+        ``"openvino"``: faster on the CPU; see `swin2sr_ops.restore`.
     overwrite : bool
         Replace ``dst`` if it exists; the old one stays until the new one is finished.
     restart : bool
@@ -119,7 +122,7 @@ def restore_image(
     request: dict[str, Any] = dict(
         model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
         precision=precision, nodata=nodata, level=level, series=series, array=array, mask=mask,
-        chunks=chunks, shards=shards, ensemble=ensemble,
+        chunks=chunks, shards=shards, ensemble=ensemble, engine=engine,
     )  # fmt: skip
     options: dict[str, Any] = {"overwrite": overwrite, "restart": restart, "progress": progress, **output}
     if workers is None and scheduler is None:

@@ -19,16 +19,16 @@ __all__ = ["pixels_per_second"]
 _LONG_ENOUGH = 0.5  # seconds
 _MOST_CELLS = 16  # per side
 _FOREIGN_SIDE = 96  # pixels, about
-_known: dict[tuple[ModelSpec, str, str], float] = {}
+_known: dict[tuple[ModelSpec, str, str, str], float] = {}
 
 
 def pixels_per_second(restorer: Restorer) -> float:
     """Pixels that the network of ``restorer`` computes in a second, surroundings included.
 
-    Measured once per model, device and precision in a process.
+    Measured once per model, device, precision and engine in a process.
     """
     spec = replace(restorer.spec, provenance={}, quality={}, halo_error={}, advice="")
-    key = (spec, str(choose_device(restorer.device)), restorer.precision)
+    key = (spec, str(choose_device(restorer.device)), restorer.precision, restorer.engine_name)
     if key not in _known:
         _known[key] = _measure(restorer)
     return _known[key]

@@ -53,8 +53,9 @@ def _request(args: argparse.Namespace) -> dict[str, Any]:
         "padding": args.padding,
     }
     names = ("range", "halo", "tile", "device", "precision")
-    more = {} if args.ensemble is None else {"ensemble": args.ensemble}
-    return given | {name: getattr(args, name) for name in names} | more
+    more = {name: getattr(args, name) for name in ("ensemble", "engine")}
+    given |= {name: value for name, value in more.items() if value is not None}
+    return given | {name: getattr(args, name) for name in names}
 
 
 def _data_range(text: str | None) -> tuple[float, float] | None:

@@ -46,7 +46,7 @@ def request_of(args: argparse.Namespace) -> dict[str, Any]:
         "precision": args.precision,
         "nodata": args.nodata,
     }
-    more = {name: getattr(args, name, None) for name in ("mask", "chunks", "shards", "ensemble")}
+    more = {name: getattr(args, name, None) for name in ("mask", "chunks", "shards", "ensemble", "engine")}
     return request | {name: value for name, value in more.items() if value is not None}
 
 

@@ -17,19 +17,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin2sr_ops.layers import Step, network_steps
-from swin2sr_ops.nets.attention import AttentionConstants
 from swin2sr_ops.nets.blocks import SwinBlock
 from swin2sr_ops.nets.heads import Patch, PatchOps, before_upsample, reconstruct
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.nets.workers import for_each, single_thread_kernels
 from swin2sr_ops.plan import CELL_WINDOWS, Span, Tile
+
+if TYPE_CHECKING:
+    from swin2sr_ops.nets.compiled import CompiledBlocks
 
 __all__ = ["TileEngine"]
 
@@ -41,9 +43,11 @@ class TileEngine:
     ----------
     net : SwinNet
         In evaluation mode, on its device and in its dtype; it must not change afterwards.
+    compiled : bool
+        Let OpenVINO run the Swin blocks; of a float32 network on the CPU.
     """
 
-    def __init__(self, net: SwinNet) -> None:
+    def __init__(self, net: SwinNet, *, compiled: bool = False) -> None:
         self.net = net
         self.spec = net.spec
         self.cell = CELL_WINDOWS * net.spec.window
@@ -53,6 +57,11 @@ class TileEngine:
                 for step in network_steps(net.spec)
                 if step.kind == "window"
             }
+        self._compiled: CompiledBlocks | None = None
+        if compiled:
+            from swin2sr_ops.nets.compiled import CompiledBlocks
+
+            self._compiled = CompiledBlocks(net, self._constants)
         self._masks: dict[tuple[int, ...], Tensor] = {}
 
     @torch.inference_mode()
@@ -85,6 +94,16 @@ class TileEngine:
         for index, step in enumerate(network_steps(self.spec)):
             getattr(work, step.kind)(step, index)
         return work.results
+
+    def block(self, path: str, tokens: Tensor, cuts: tuple[int, int, int, int]) -> Tensor:
+        """The Swin block at ``path`` on a cell's windows ``(16, P, C)``, of which ``cuts`` pixels lie outside."""
+        constants = self._constants[path]
+        mask = self.key_mask(cuts, constants.bias) if any(cuts) else None
+        if self._compiled is not None:
+            return self._compiled.run(path, tokens, mask)
+        bias = constants.bias if mask is None else constants.bias + mask
+        block: SwinBlock = attrgetter(path)(self.net)
+        return block.tokens(tokens, constants, bias)
 
     def key_mask(self, cuts: tuple[int, int, int, int], like: Tensor) -> Tensor:
         """Mask for a cell of which ``cuts`` (top, bottom, left, right) pixels lie outside: ``(16, 1, 1, P)``."""
@@ -171,21 +190,16 @@ class _Work:
         if stage != self._stage:
             self.residual.copy_(self.plane)
             self._stage = stage
-        block: SwinBlock = attrgetter(step.path)(self.net)
-        constants = self.engine._constants[step.path]
-        self._each(partial(self._window_cell, block, constants), index, step.offset(self.spec.window))
+        self._each(partial(self._window_cell, step.path), index, step.offset(self.spec.window))
 
-    def _window_cell(self, block: SwinBlock, constants: AttentionConstants, y: int, x: int) -> None:
+    def _window_cell(self, path: str, y: int, x: int) -> None:
         w, n, side = self.spec.window, CELL_WINDOWS, self.engine.cell
         top, left = y - self.y.origin, x - self.x.origin
         cell = self.plane[top : top + side, left : left + side]
         tokens = cell.view(n, w, n, w, -1).transpose(1, 2).reshape(n * n, w * w, -1)
         cuts = self._cuts(y, x)
-        bias = constants.bias
-        if any(cuts):
-            bias = bias + self.engine.key_mask(cuts, bias)
-        tokens = block.tokens(tokens, constants, bias)
-        result = tokens.view(n, n, w, w, -1).transpose(1, 2)
+        result = self.engine.block(path, tokens, cuts)
+        result = result.view(n, n, w, w, -1).transpose(1, 2)
         if any(cuts):
             self._put(self.plane, y, x, result.reshape(side, side, -1))
         else:

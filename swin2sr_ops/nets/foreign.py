@@ -32,8 +32,8 @@ __all__ = ["CellEngine", "engine_of"]
 _MEMORY_SHARE = 0.5
 
 
-def engine_of(net: nn.Module, spec: ModelSpec) -> TileEngine | CellEngine:
-    """What runs ``net`` tile by tile; the network must not change afterwards.
+def engine_of(net: nn.Module, spec: ModelSpec, *, compiled: bool = False) -> TileEngine | CellEngine:
+    """What runs ``net`` tile by tile, its Swin blocks ``compiled`` or not; the network must not change afterwards.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def engine_of(net: nn.Module, spec: ModelSpec) -> TileEngine | CellEngine:
     if spec.reach is not None:
         return CellEngine(net, spec)
     if isinstance(net, SwinNet):
-        return TileEngine(net)
+        return TileEngine(net, compiled=compiled)
     raise ModelError(
         f"{spec.name!r} is described as {spec.architecture}, but its plugin built a {type(net).__name__}: give the spec"
         " an architecture of its own and its `reach`."
