@@ -231,3 +231,22 @@ def evaluate(folder: Path) -> None:
             Image.fromarray(np.ascontiguousarray(pixels)).save(folder / place / name.format(i))
     (folder / "cells").mkdir()
     tifffile.imwrite(folder / "cells" / "stack.tif", picture(2, 48, 40), metadata={"axes": "ZYX"})
+
+
+# --- training.md ----------------------------------------------------------------------------------
+
+
+def training(folder: Path) -> None:
+    """What ``docs/training.md`` speaks of."""
+    import tifffile
+
+    for place, count in {"fields": 3, "heldout": 2, "pairs/clean": 2}.items():
+        (folder / place).mkdir(parents=True)
+        for i in range(count):
+            tifffile.imwrite(folder / place / f"{i}.tif", picture(80, 90, seed=i + len(place)))
+    (folder / "pairs" / "noisy").mkdir()
+    for clean in (folder / "pairs" / "clean").iterdir():
+        light = np.random.default_rng(0).poisson(tifffile.imread(clean) / 100) * 100
+        tifffile.imwrite(folder / "pairs" / "noisy" / clean.name, light.astype("u2"))
+    head = '[model]\nname = "x1"\ntask = "denoise"\nscale = 1\nchannels = 1\nupsampler = ""\n'
+    (folder / "x1.toml").write_text(head + "dim = 8\ndepths = [2]\nheads = [2]\n")

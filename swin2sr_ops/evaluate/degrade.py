@@ -151,14 +151,14 @@ def _eight_bits(x: NDArray[Any]) -> NDArray[np.uint8]:
     return x
 
 
-def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """``(H, W, C)`` through a baseline JPEG with chroma halved both ways: the bytes of OpenCV's ``imencode``."""
+def jpeg(image: NDArray[np.uint8], quality: int, subsampling: str = "4:2:0") -> NDArray[np.uint8]:
+    """``(H, W, C)`` through a baseline JPEG, by default with chroma halved both ways: OpenCV's ``imencode``."""
     from PIL import Image
 
     alone = image.shape[2] == 1
     data = io.BytesIO()
     picture = Image.fromarray(image[..., 0] if alone else np.ascontiguousarray(image))
-    picture.save(data, "JPEG", quality=quality, **({} if alone else {"subsampling": "4:2:0"}))
+    picture.save(data, "JPEG", quality=quality, **({} if alone else {"subsampling": subsampling}))
     decoded = np.asarray(Image.open(data))
     return decoded[..., None] if alone else decoded
 

@@ -1,6 +1,24 @@
-"""Training of restoration models from a folder of clean images.
+"""Training and fine-tuning of Swin2SR and SwinIR; ``swin2sr-ops train`` on the command line.
 
-Run ``python -m swin2sr_ops.training RECIPE.toml --data FOLDER --out RUN`` to train, again to go on
-where it was, and ``--export MODEL.safetensors`` to write the model. The recipes of the shipped
-models are in ``recipes/``.
+A run is a `Recipe` (a small TOML file; those of the shipped models are in ``recipes/``), a folder of images
+and a folder for its state. Killed, the same call goes on.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from swin2sr_ops.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from swin2sr_ops.training.api import train
+
+__all__ = ["Recipe", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train":  # loads torch
+        from swin2sr_ops.training.api import train
+
+        return train
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

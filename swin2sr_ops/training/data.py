@@ -1,4 +1,4 @@
-"""Training patches: drawn from a folder of clean images, a function of seed and step alone.
+"""Training patches: drawn from folders of images, a function of seed and step alone.
 
 Because step n's batch depends on nothing but ``(seed, n)``, a run that was killed goes on with the
 very patches that it would have seen.
@@ -6,72 +6,47 @@ very patches that it would have seen.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
-from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.training.degrade import Degrade, bicubic_reduce
+from swin2sr_ops.training.images import Pair, find_images, load_images, load_pairs
 from swin2sr_ops.training.recipe import Recipe
 
-__all__ = ["PatchSampler", "bicubic_reduce", "find_images", "load_image"]
+__all__ = ["PatchSampler", "training_images"]
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 _MARGIN = 4  # input pixels around a patch while it is reduced: the kernel then sees real neighbours
+_WIDE_MARGIN = 8  # the same for blur, and for a JPEG grid that begins anywhere
+
+Kept = tuple[NDArray[np.float16] | None, NDArray[np.float16]]
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All images below ``folder``, in a stable order."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+def training_images(recipe: Recipe, folder: Path, side: int) -> list[Pair]:
+    """The images of a folder, or its pairs, whose target is at least ``side`` pixels high and wide.
 
-
-def load_image(path: Path, channels: int) -> NDArray[np.float32] | None:
-    """Read an image as ``(channels, H, W)`` in 0..1, or None if it has too few channels.
-
-    8-bit images keep their range; others are mapped from their smallest to their largest value,
-    as ``range="auto"`` does when a model is used. A colour image gives one channel by its luma.
+    Raises
+    ------
+    RequestError
+        If there is none.
     """
-    try:
-        pixels = _decode(path)
-    except (OSError, ValueError, SyntaxError, struct.error) as exc:  # what tifffile and Pillow raise on a damaged file
-        raise FormatError(f"{path} cannot be read as an image ({exc}): remove it from the training images.") from exc
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] not in (3, 4)):
-        raise FormatError(f"{path} has shape {pixels.shape}; training takes YX or YXC images of 1, 3 or 4 channels.")
-    lo, hi = (0.0, 255.0) if pixels.dtype == np.uint8 else (float(pixels.min()), float(pixels.max()))
-    x = (pixels.astype(np.float32) - lo) / max(hi - lo, 1e-6)
-    if channels == 1:
-        x = x[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32) if x.ndim == 3 else x
-        return x[None]
-    return None if x.ndim == 2 else np.ascontiguousarray(x[..., :3].transpose(2, 0, 1))
-
-
-def _decode(path: Path) -> NDArray[Any]:
-    if path.suffix.lower() in (".tif", ".tiff"):
-        import tifffile
-
-        return np.asarray(tifffile.imread(path))
-    with Image.open(path) as picture:
-        palette = picture.mode in ("P", "CMYK", "LA", "PA")
-        return np.asarray(picture.convert("RGB") if palette else picture)
-
-
-def bicubic_reduce(x: Tensor, scale: int) -> Tensor:
-    """Reduce ``(B, C, H, W)`` by ``scale``: bicubic with antialiasing (A = -0.5), as MATLAB's ``imresize``.
-
-    MATLAB mirrors the image at its border and torch renormalises the kernel there, so the outer
-    two pixels differ slightly; inside, the numbers agree.
-    """
-    if scale == 1:
-        return x
-    size = (x.shape[-2] // scale, x.shape[-1] // scale)
-    return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
+    spec = recipe.spec
+    found: list[Pair]
+    if recipe.paired:
+        found = load_pairs(folder, spec.channels, spec.scale)
+    else:
+        found = [(None, plane) for path in find_images(folder) for plane in load_images(path, spec.channels)]
+    found = [(a, b) for a, b in found if min(b.shape[1:]) >= side]
+    if not found:
+        raise RequestError(
+            f"{folder} holds no {'pair' if recipe.paired else 'image'} of at least {side} x {side} px with "
+            f"{spec.channels} channel(s) to train {spec.name!r} on."
+        )
+    return found
 
 
 class PatchSampler:
@@ -80,7 +55,7 @@ class PatchSampler:
     Parameters
     ----------
     recipe : Recipe
-        Folders, patch size, scale, seed.
+        Folders, patch size, scale, seed, degradations.
     data : path
         The folder that holds the recipe's folders.
 
@@ -93,23 +68,16 @@ class PatchSampler:
     def __init__(self, recipe: Recipe, data: Path) -> None:
         self.recipe = recipe
         self.spec = recipe.spec
-        self.side = (recipe.patch + 2 * _MARGIN) * self.spec.scale
-        self.images: list[list[NDArray[np.float16]]] = []
+        self.degrade = Degrade(recipe.degrade, self.spec.scale) if recipe.degrade else None
+        self.margin = 0 if recipe.paired else _MARGIN if self.degrade is None else _WIDE_MARGIN
+        self.side = (recipe.patch + 2 * self.margin) * self.spec.scale
+        self.images: list[list[Kept]] = []
         for name in recipe.folders:
-            found = self._load(find_images(data / name))
-            if not found:
-                raise RequestError(
-                    f"{data / name} holds no image of at least {self.side} x {self.side} px with "
-                    f"{self.spec.channels} channel(s) to train {self.spec.name!r} on."
-                )
-            self.images.append(found)
+            # float16 halves the memory; its step near 1 (2**-11) is below half an 8-bit level.
+            pairs = training_images(recipe, data / name, self.side)
+            self.images.append([(None if a is None else a.astype(np.float16), b.astype(np.float16)) for a, b in pairs])
         weights = np.array(list(recipe.folders.values()), dtype=float)
         self.weights = weights / weights.sum()
-
-    def _load(self, paths: Sequence[Path]) -> list[NDArray[np.float16]]:
-        # float16 halves the memory; its step near 1 (2**-11) is below half an 8-bit level.
-        loaded = (load_image(p, self.spec.channels) for p in paths)
-        return [x.astype(np.float16) for x in loaded if x is not None and min(x.shape[1:]) >= self.side]
 
     def __len__(self) -> int:
         return sum(map(len, self.images))
@@ -117,24 +85,57 @@ class PatchSampler:
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Input ``(B, C, p, p)`` and target ``(B, C, p scale, p scale)`` of one step, in 0..1."""
         rng = np.random.default_rng((self.recipe.seed, step))
-        target = torch.from_numpy(np.stack([self._patch(rng) for _ in range(self.recipe.batch)]))
-        source = bicubic_reduce(target, self.spec.scale)
+        patches = [self._patch(rng) for _ in range(self.recipe.batch)]
+        target = torch.from_numpy(np.stack([b for _, b in patches]))
+        if self.recipe.paired:
+            return torch.from_numpy(np.stack([a for a, _ in patches if a is not None])), target
+        return self._made(target, rng)
+
+    def held_out(self, pairs: list[Pair], patch: int) -> list[tuple[Tensor, Tensor]]:
+        """Input ``(1, C, p, p)`` and target of each image's middle, at most ``patch`` pixels wide; always the same."""
+        s, m, found = self.spec.scale, self.margin, []
+        for number, (given, target) in enumerate(pairs):
+            sides = [min(patch, n // s - 2 * m) for n in target.shape[1:]]
+            first = [(n // s - p) // 2 - m for n, p in zip(target.shape[1:], sides, strict=True)]
+            inner = [slice(a, a + p + 2 * m) for a, p in zip(first, sides, strict=True)]
+            outer = [slice(a.start * s, a.stop * s) for a in inner]
+            wanted = torch.from_numpy(np.ascontiguousarray(target[:, outer[0], outer[1]]))[None]
+            if given is not None:
+                found.append((torch.from_numpy(np.ascontiguousarray(given[:, inner[0], inner[1]]))[None], wanted))
+            else:
+                found.append(self._made(wanted, np.random.default_rng((self.recipe.seed, 2**40 + number))))
+        return found
+
+    def _made(self, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs made of clean patches, and both without their margin."""
+        if self.degrade is None:
+            source = bicubic_reduce(target, self.spec.scale)
+        else:
+            source = torch.from_numpy(np.stack([self.degrade.apply(patch, rng) for patch in target.numpy()]))
         if self.recipe.levels:
             top = self.recipe.levels - 1
             source = (source.clamp(0, 1) * top).round() / top
-        m = _MARGIN
+        m = self.margin
         outer = m * self.spec.scale
         return source[..., m:-m, m:-m], target[..., outer:-outer, outer:-outer]
 
-    def _patch(self, rng: np.random.Generator) -> NDArray[np.float32]:
+    def _patch(self, rng: np.random.Generator) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
+        """An input, where inputs are given, and a target: cut out, turned, and in another contrast."""
         folder = self.images[rng.choice(len(self.images), p=self.weights)]
-        image = folder[rng.integers(len(folder))]
-        y, x = (rng.integers(n - self.side + 1) for n in image.shape[1:])
-        patch = image[:, y : y + self.side, x : x + self.side].astype(np.float32)
-        patch = np.rot90(patch, int(rng.integers(4)), (1, 2))
-        patch = patch[:, ::-1] if rng.integers(2) else patch
+        given, target = folder[rng.integers(len(folder))]
+        s = 1 if given is None else self.spec.scale  # pairs are cut at whole pixels of the input
+        side = self.side // s
+        y, x = (int(rng.integers(n // s - side + 1)) for n in target.shape[1:])
+        cut = [target[:, y * s : (y + side) * s, x * s : (x + side) * s]]
+        if given is not None:
+            cut.append(given[:, y : y + side, x : x + side])
+        turns, mirrored = int(rng.integers(4)), rng.integers(2)
+        cut = [np.rot90(patch.astype(np.float32), turns, (1, 2)) for patch in cut]
+        cut = [patch[:, ::-1] for patch in cut] if mirrored else cut
         c = self.recipe.contrast
         if c and rng.random() < 0.5:
             gain = 1 - c * rng.random()
-            patch = patch * gain + (1 - gain) * rng.random()
-        return np.ascontiguousarray(patch, dtype=np.float32)
+            offset = (1 - gain) * rng.random()
+            cut = [patch * gain + offset for patch in cut]
+        whole = [np.ascontiguousarray(patch, dtype=np.float32) for patch in cut]
+        return (whole[1] if given is not None else None), whole[0]

@@ -1,4 +1,4 @@
-"""The training loop: L1 loss, Adam, cosine decay, moving average, exact resume."""
+"""The training loop: Adam, schedules, moving average, exact resume."""
 
 from __future__ import annotations
 
@@ -13,17 +13,36 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from swin2sr_ops.devices import choose_device
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training.data import PatchSampler
+from swin2sr_ops.training.losses import loss_of
 from swin2sr_ops.training.recipe import Recipe
+from swin2sr_ops.training.team import Team
+from swin2sr_ops.training.validate import Validation
 
-__all__ = ["Trainer"]
+__all__ = ["LOG_COLUMNS", "Trainer"]
+
+#: Of ``log.csv``: loss is the mean since the row before; PSNR is that of held-out images, where there are some.
+LOG_COLUMNS = ("step", "loss", "learning_rate", "seconds_per_step", "patches_per_second", "psnr")
+
+_BODY = ("layers.", "conv_first.", "patch_embed.", "norm.", "conv_after_body")  # all but the head
 
 Log = Callable[[str], None]
+
+#: What runs did before there was a setting for it.
+_EARLIER: dict[str, Any] = {
+    "degrade": {},
+    "loss": {"l1": 1.0},
+    "schedule": "cosine",
+    "milestones": [0.5, 0.8, 0.9, 0.95],
+    "amp": False,
+    "clip": 1.0,
+    "paired": False,
+    "init": {},
+}
 
 
 class Trainer:
@@ -34,25 +53,41 @@ class Trainer:
     recipe : Recipe
         What to train, and how.
     data, out : path
-        Folder of clean images; folder of the run (``state.pt``, ``log.csv``, ``recipe.json``).
+        Folder of images; folder of the run (``state.pt``, ``log.csv``, ``recipe.json``).
     device : str
-        Where to train.
+        Where to train; under ``torchrun`` each process takes a GPU of its own.
+    start : Module, optional
+        Weights to begin with. What the recipe's network has in another shape begins anew.
+    validate : path, optional
+        Folder of held-out images, measured whenever the state is saved (``validation.png``).
 
     Raises
     ------
     RequestError
-        If ``out`` holds a run of another recipe, or a state that cannot be read.
+        If ``out`` holds a run of another recipe, or a state that cannot be read; if ``start`` does not fit.
     """
 
-    def __init__(self, recipe: Recipe, data: Path, out: Path, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Path,
+        out: Path,
+        device: str = "cpu",
+        *,
+        start: nn.Module | None = None,
+        validate: Path | None = None,
+    ) -> None:
+        self.team, device = Team.join(device, recipe.batch)
         self.recipe, self.out, self.device = recipe, out, choose_device(device)
         torch.manual_seed(recipe.seed)
         self.net = SwinNet(recipe.spec)
         start_as_interpolation(self.net)
+        self.anew = [] if start is None else start_as(self.net, start)
         self.net.to(self.device).train()
         self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=recipe.lr, betas=(0.9, 0.99))
         self.sampler = PatchSampler(recipe, data)
+        self.validation = None if validate is None else Validation(validate, self.sampler)
         self.step = 0
         self.losses: list[float] = []  # since the last record
         self.state_file = out / "state.pt"
@@ -64,25 +99,34 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         if save_every < 1:
             raise RequestError(f"save_every={save_every} must be at least one step.")
-        self._keep_recipe()
+        if self.team.leads:
+            self._keep_recipe()
         last = self.recipe.steps if until is None else min(self.recipe.steps, until)
-        began, first = time.monotonic(), self.step
+        spent, first = 0.0, self.step
         while self.step < last:
+            began = time.monotonic()
             self.losses.append(self._train_step())
+            spent += time.monotonic() - began
             if self.step % save_every == 0 or self.step == last:
-                seconds = (time.monotonic() - began) / (self.step - first)
-                self._record(sum(self.losses) / len(self.losses), seconds, log, last)
+                if self.team.leads:
+                    self._record(spent / (self.step - first), log, last)
+                    self.save()
                 self.losses.clear()
-                self.save()
 
     def _train_step(self) -> float:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate(self.step)
-        source, target = (x.to(self.device) for x in self.sampler.batch(self.step))
-        loss = F.l1_loss(self.net(source), target)
+        source, target = (self.team.share(x).to(self.device) for x in self.sampler.batch(self.step))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.amp):
+            outputs = self.net.outputs(source)
+        # In float32: a loss of a few thousandths has no bits to spare.
+        outputs = {name: y.float() for name, y in outputs.items()}
+        loss = loss_of(outputs, target, self.recipe.loss, self.recipe.spec.scale)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        loss = self.team.average(self.net.parameters(), loss)
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
         self.optimiser.step()
         self.step += 1
         # A young average would remember the initial weights: let it grow old first.
@@ -93,18 +137,33 @@ class Trainer:
         return loss.item()
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine from ``lr`` to ``lr_min``."""
+        """Linear warm-up, then half a cosine from ``lr`` to ``lr_min``, or halves at the milestones."""
         r = self.recipe
         if step < r.warmup:
             return r.lr * (step + 1) / r.warmup
+        if r.schedule == "step":
+            return max(r.lr * 0.5 ** sum(step >= share * r.steps for share in r.milestones), r.lr_min)
         done = (step - r.warmup) / max(r.steps - r.warmup, 1)
         return r.lr_min + (r.lr - r.lr_min) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
-    def _record(self, loss: float, seconds: float, log: Log, last: int) -> None:
-        with (self.out / "log.csv").open("a") as file:
-            file.write(f"{self.step},{loss:.6f},{self.learning_rate(self.step - 1):.3e},{seconds:.3f}\n")
+    def _record(self, seconds: float, log: Log, last: int) -> None:
+        loss, rate = sum(self.losses) / len(self.losses), self.learning_rate(self.step - 1)
+        speed = self.recipe.batch / seconds
+        quality, told = "", ""
+        if self.validation is not None:
+            psnr = self.validation.measure(self._averaged(), self.device, self.out / "validation.png")
+            quality, told = f"{psnr:.4f}", f"  held out {psnr:.2f} dB (input {self.validation.baseline:.2f})"
+        file = self.out / "log.csv"
+        head = "" if file.exists() else ",".join(LOG_COLUMNS) + "\n"
+        with file.open("a") as stream:
+            stream.write(f"{head}{self.step},{loss:.6f},{rate:.3e},{seconds:.3f},{speed:.2f},{quality}\n")
         left = (last - self.step) * seconds / 60
-        log(f"step {self.step}/{last}  L1 {loss:.5f}  {seconds:.2f} s/step  {left:.0f} min left")
+        log(f"step {self.step}/{last}  loss {loss:.5f}{told}  {speed:.1f} patches/s  {left:.0f} min left")
+
+    def _averaged(self) -> SwinNet:
+        net = SwinNet(self.recipe.spec)
+        net.load_state_dict(self.average)
+        return net.to(self.device).eval()
 
     def save(self) -> None:
         """Write the run's state; a kill leaves the old one or the new one, never half of it."""
@@ -148,7 +207,7 @@ class Trainer:
         file = self.out / "recipe.json"
         if not file.exists():
             return
-        began, now = json.loads(file.read_text()), self._settings()
+        began, now = _EARLIER | json.loads(file.read_text()), self._settings()
         other = [f"{key}={began.get(key)!r}, not {now[key]!r}" for key in now if began.get(key) != now[key]]
         if other:
             raise RequestError(
@@ -161,18 +220,25 @@ class Trainer:
 
 
 def start_as_interpolation(net: SwinNet) -> None:
-    """Set a ``pixelshuffledirect`` network to bilinear enlargement, plus little random, and a body that is zero yet.
+    """Let a small network begin as what needs no network: its input, or its input enlarged bilinearly.
 
-    The first feature channels carry the image through `conv_first` and the skip connection; the
-    last convolution enlarges them, and adds a tenth of its random weights on the other features,
-    through which the body learns from the first step on. Training then starts from about 1 dB below bicubic instead of
-    from noise, which is worth thousands of steps to a small model on a CPU.
+    A network without enlargement adds what it finds to its input: a tenth of its last convolution's
+    random weights is left, so that it begins as its input and little else.
+
+    With ``pixelshuffledirect``, the first feature channels carry the image through `conv_first` and the skip
+    connection, and the body is zero yet; the last convolution enlarges them, and adds a tenth of its random
+    weights on the other features, through which the body learns from the first step on. Training then starts
+    from about 1 dB below bicubic instead of from noise, which is worth thousands of steps to a small model on
+    a CPU.
     """
     spec = net.spec
-    if spec.upsampler != "pixelshuffledirect":
-        return
     with torch.no_grad():
         weights = dict(net.named_parameters())
+        if spec.upsampler == "":
+            weights["conv_last.weight"].mul_(0.1)
+            weights["conv_last.bias"].zero_()
+        if spec.upsampler != "pixelshuffledirect":
+            return
         last = "conv_after_body" if spec.resi_connection == "1conv" else "conv_after_body.4"
         for name in (f"{last}.weight", f"{last}.bias", "upsample.0.bias"):
             weights[name].zero_()
@@ -186,6 +252,30 @@ def start_as_interpolation(net: SwinNet) -> None:
                 rows, columns = (_bilinear(p, spec.scale) for p in divmod(phase, spec.scale))
                 up[c * spec.scale**2 + phase, : spec.channels] = 0
                 up[c * spec.scale**2 + phase, c] = torch.outer(rows, columns)
+
+
+def start_as(net: SwinNet, other: nn.Module) -> list[str]:
+    """Let ``net`` begin with the weights of ``other``; gives the names of those that begin anew.
+
+    A head for another scale is another head; a body of another size is another network.
+
+    Raises
+    ------
+    RequestError
+        If more than the head begins anew.
+    """
+    theirs, own = other.state_dict(), net.state_dict()
+    anew = sorted(name for name, value in own.items() if name not in theirs or theirs[name].shape != value.shape)
+    body = [name for name in anew if name.startswith(_BODY)]
+    if body:
+        raise RequestError(
+            f"The weights to begin with belong to another network than {net.spec.name!r}: {len(body)} of its body's "
+            f"parameters, such as {body[0]}, have another shape there or none. Leave [model] out of the recipe, or "
+            "describe the same network in it."
+        )
+    kept = {name: value for name, value in theirs.items() if name in own and name not in anew}
+    net.load_state_dict(kept, strict=False)
+    return anew
 
 
 def _bilinear(phase: int, scale: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.training.degrade_table import degrade_problems
 
 __all__ = ["RECIPES", "Recipe"]
 
@@ -39,6 +40,22 @@ class Recipe:
         not the range of their type, as in microscopy.
     seed : int
         Of initial weights, patches and augmentations.
+    degrade : dict
+        How inputs are made of clean patches, see `swin2sr_ops.training.degrade`; empty: reduced bicubically.
+    loss : dict of str to float
+        Weights of ``l1``, ``charbonnier``, ``auxiliary`` and ``hf``, see `swin2sr_ops.training.losses`.
+    schedule, milestones : str, list of float
+        ``"cosine"``: from ``lr`` down to ``lr_min``; ``"step"``: halved at these shares of the steps, as the
+        papers do it.
+    amp : bool
+        Run the network in bfloat16 where that keeps the loss in float32 (autocast): faster on GPUs that
+        have it, and on CPUs with AMX or AVX512-BF16. Weights stay float32.
+    clip : float
+        Largest norm of a step's gradient; 0 for any.
+    paired : bool
+        The folders hold inputs and their targets, see `swin2sr_ops.evaluate.data.find_cases`; nothing is degraded.
+    init : dict
+        ``name`` and ``sha256`` of the model whose weights the run begins with; empty: random ones.
     """
 
     model: dict[str, Any]
@@ -53,6 +70,14 @@ class Recipe:
     levels: int = 256
     contrast: float = 0.0
     seed: int = 0
+    degrade: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, float] = field(default_factory=lambda: {"l1": 1.0})
+    schedule: str = "cosine"
+    milestones: list[float] = field(default_factory=lambda: [0.5, 0.8, 0.9, 0.95])
+    amp: bool = False
+    clip: float = 1.0
+    paired: bool = False
+    init: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for problem in self._problems():
@@ -60,7 +85,7 @@ class Recipe:
 
     def _problems(self) -> list[str]:
         whole = {"steps": 0, "batch": 1, "patch": 1, "warmup": 0, "levels": 0, "seed": 0}
-        real = {"lr": (0.0, 1.0), "lr_min": (0.0, 1.0), "ema": (0.0, 1.0), "contrast": (0.0, 1.0)}
+        real = {"lr": (0.0, 1.0), "lr_min": (0.0, 1.0), "ema": (0.0, 1.0), "contrast": (0.0, 1.0), "clip": (0.0, 1e9)}
         problems = []
         for name, least in whole.items():
             value = getattr(self, name)
@@ -77,6 +102,27 @@ class Recipe:
             problems.append(f"folders={self.folders!r} must be a table of names and shares, not all of them zero")
         if not isinstance(self.model, dict) or "name" not in self.model:
             problems.append("its [model] must be a table with a name, and fields of a ModelSpec")
+        return problems + self._loss_problems() + self._schedule_problems() + degrade_problems(self.degrade)
+
+    def _loss_problems(self) -> list[str]:
+        known = ("l1", "charbonnier", "auxiliary", "hf")
+        if isinstance(self.loss, dict) and set(self.loss) <= set(known):
+            weights = self.loss.values()
+            if all(isinstance(w, (int, float)) and w >= 0 for w in weights) and sum(weights) > 0:
+                return []
+        return [f"loss={self.loss!r} must be a table of weights of {', '.join(known)}, not all of them zero"]
+
+    def _schedule_problems(self) -> list[str]:
+        problems = []
+        if self.schedule not in ("cosine", "step"):
+            problems.append(f"schedule={self.schedule!r} must be 'cosine' or 'step'")
+        shares = self.milestones if isinstance(self.milestones, list) else [-1]
+        if not all(isinstance(m, (int, float)) and 0 < m <= 1 for m in shares) or list(shares) != sorted(shares):
+            problems.append(f"milestones={self.milestones!r} must be rising shares of the steps in 0..1")
+        switches = {"amp": self.amp, "paired": self.paired}
+        problems += [f"{k}={v!r} must be true or false" for k, v in switches.items() if not isinstance(v, bool)]
+        if self.paired and self.degrade:
+            problems.append("pairs bring their inputs along: leave [degrade] out, or paired")
         return problems
 
     @property
@@ -89,8 +135,11 @@ class Recipe:
         return asdict(self)
 
     @classmethod
-    def read(cls, path: str | Path, **changes: Any) -> Recipe:
-        """Read a TOML file, or a built-in recipe by name; ``changes`` override single fields."""
+    def read(cls, path: str | Path, *, model: dict[str, Any] | None = None, **changes: Any) -> Recipe:
+        """Read a TOML file, or a built-in recipe by name; ``changes`` override single fields.
+
+        ``model`` stands where the file has no ``[model]``: that of the weights to go on from.
+        """
         file = Path(path)
         if not file.exists() and (RECIPES / f"{path}.toml").exists():
             file = RECIPES / f"{path}.toml"
@@ -99,11 +148,12 @@ class Recipe:
             raise RequestError(f"There is no recipe {str(path)!r}: give a TOML file or one of {names}.")
         try:
             values = tomllib.loads(file.read_text()) | {k: v for k, v in changes.items() if v is not None}
+            values = ({} if model is None else {"model": model}) | values
         except tomllib.TOMLDecodeError as exc:
             raise RequestError(f"Recipe {str(file)!r} is not valid TOML: {exc}.") from exc
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown or "model" not in values:
-            problem = f"unknown entries {', '.join(unknown)}" if unknown else "no [model] table"
+            problem = f"unknown entries {', '.join(unknown)}" if unknown else "no [model] table, and there is no --init"
             known = ", ".join(f.name for f in fields(cls))
             raise RequestError(f"Recipe {str(file)!r} has {problem}; a recipe knows {known}.")
         recipe = cls(**values)

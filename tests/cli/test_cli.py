@@ -17,6 +17,7 @@ import zarr
 
 import swin2sr_ops
 from swin2sr_ops import cli
+from swin2sr_ops.cli.parsers import build_parser
 from swin2sr_ops.spec import ModelSpec
 
 SCRIPT = Path(sys.executable).parent / "swin2sr-ops"
@@ -296,7 +297,7 @@ def test_an_interrupt_keeps_what_is_restored(
 
 def parsers() -> Iterator[argparse.ArgumentParser]:
     """The parser and those of its commands."""
-    top = cli._parser()
+    top = build_parser()
     yield top
     for action in top._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -342,7 +343,7 @@ def test_examples_are_valid(capsys: pytest.CaptureFixture[str]) -> None:
         for line in (parser.epilog or "").splitlines():
             if line.startswith("  swin2sr-ops "):
                 words = line.strip().split("     ")[0].split("   ")[0].split()[1:]
-                assert cli._parser().parse_args(words).command == words[0]
+                assert build_parser().parse_args(words).command == words[0]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,353 @@
+"""Commands and their options, with the help texts. Only argparse is loaded: ``--help`` costs nothing."""
+
+from __future__ import annotations
+
+import argparse
+
+from swin2sr_ops import __version__
+from swin2sr_ops.cli.arguments import Parser, halo, number, tile, whole, workers
+
+__all__ = ["build_parser"]
+
+_EPILOG = """\
+examples:
+  swin2sr-ops restore sample:cells cells_x2.ome.zarr     a first try, on a sample of the package
+  swin2sr-ops restore stack.ome.tif stack_x2.ome.zarr    a large image, tile by tile
+  swin2sr-ops restore scans/ restored/                   all images of a folder
+  swin2sr-ops plan stack.ome.tif --tile 512              what that would cost, before anything runs
+  swin2sr-ops models --scale 4                           models that enlarge four times
+  swin2sr-ops hosts                                      which applications here know the operator
+"""
+
+_PLUGINS_EPILOG = """\
+examples:
+  swin2sr-ops plugins                                    what is installed, and what became of it
+  SWIN2SR_OPS_BLOCK=qgis swin2sr-ops plugins             the same without one
+  SWIN2SR_OPS_PLUGINS=0 swin2sr-ops plugins              the built-ins alone
+
+exit status:
+  0 all that is wanted is loaded; 1 a plugin is broken, and left out
+"""
+
+_HOSTS_EPILOG = """\
+examples:
+  swin2sr-ops hosts                                      a line for each application
+  swin2sr-ops hosts --json                               the same for programs
+  swin2sr-ops hosts install qgis                         put the operator into an application
+
+states:
+  working  it lists the operator, which can be loaded    present  it is here, without the operator
+  broken   it lists the operator, which cannot be        absent   it is not here
+  unknown  its adapter failed, or it took too long
+"""
+
+_EVALUATE_EPILOG = """\
+examples:
+  swin2sr-ops evaluate --model tiny-x2-rgb --data Set5/ --scale 2 --baseline
+  swin2sr-ops evaluate --model a.safetensors --model b.pth --data classic5/ --scale 1 --degrade jpeg:10
+  swin2sr-ops evaluate --model tiny-x2-gray --data cells/ --scale 2 --metrics psnr,si_psnr,frc
+  swin2sr-ops evaluate --model tiny-x2-rgb --data Set5/ --scale 2 --json set5.json --sheet set5.png
+"""
+
+_TRAIN = """\
+Train a model on images, or fine-tune one. The same command again goes on where it was.
+"""
+
+_TRAIN_EPILOG = """\
+examples:
+  swin2sr-ops train --init tiny-x2-gray --data fields/ --out run/ --export mine.safetensors
+  swin2sr-ops train tiny-x2-gray --data images/ --out runs/gray --validate heldout/ --export gray.safetensors
+  swin2sr-ops train my.toml --paired --data pairs/ --out runs/mine
+  swin2sr-ops train --recipe-of tiny-x2-gray            a recipe to begin with, printed
+  torchrun --nproc-per-node 4 --no-python swin2sr-ops train my.toml --data images/ --out runs/mine
+
+The first is all that fine-tuning needs: a folder with some dozen fields as TIFF, PNG or Zarr.
+"""
+
+_RESTORE = """\
+Restore each SRC, tile by tile, in bounded memory. With one image DST may be a file; else it is a
+folder, where outputs are called NAME_x2 and keep their place below the folder of all sources.
+Stopped or killed, the same command goes on where it was.
+"""
+
+_RESTORE_EPILOG = """\
+examples:
+  swin2sr-ops restore cells.tif cells_x2.ome.zarr
+  swin2sr-ops restore plate.zarr/A/1/0 a1_x2.ome.zarr --range p1,p99.8
+  swin2sr-ops restore photo.png photo_x2.png --model ./Swin2SR_ClassicalSR_X2_64.pth
+  swin2sr-ops restore scans/ restored/ --format zarr --report report.json
+  swin2sr-ops restore 'scans/**/*_DAPI.tif' restored/ --dry-run
+  swin2sr-ops restore --list files.txt restored/ --workers 4
+
+exit status:
+  0 all is restored, now or before; 1 some images failed; 2 the request was refused; 130 stopped
+  (Ctrl-C or SIGTERM: the tiles under way are finished and kept)
+
+--progress json:
+  an object a line, of these fields as far as they apply: kind (estimate, range, image, start, tile,
+  pyramid, part, part end, image end, end, note), image, done, total, level, seconds_left, text
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = Parser(
+        prog="swin2sr-ops",
+        description="Restore large images with Swin2SR and SwinIR: super-resolution, denoising, JPEG clean-up.\n"
+        "The result does not depend on how the image is cut into tiles.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"swin2sr-ops {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _restore(commands)
+    _info(commands)
+    _plan(commands)
+    _models(commands)
+    _plugins(commands)
+    _hosts(commands)
+    _evaluate(commands)
+    _train(commands)
+    return parser
+
+
+def _restore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "restore",
+        help="restore images into new ones",
+        description=_RESTORE,
+        epilog=_RESTORE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_sources(parser)
+    parser.add_argument("dst", metavar="DST", help="a folder; or .ome.zarr, .zarr, .tif, .ome.tif or .png of one image")
+    _add_request(parser)
+    _add_output(parser)
+    group = parser.add_argument_group("running")
+    group.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    group.add_argument("--restart", action="store_true", help="begin again, whatever an earlier run has left")
+    group.add_argument("--fail-fast", action="store_true", help="begin no image after one that failed")
+    group.add_argument("--dry-run", action="store_true", help="say what would be done and what it costs, do nothing")
+    group.add_argument("--no-disk-check", action="store_true", help="run also where the outputs may not fit the disk")
+    group.add_argument("--workers", metavar="N|gpus", type=workers, help="processes to share the work, or one per GPU")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster, such as tcp://host:8786")
+    group.add_argument("--report", metavar="FILE", help="write what was done, and what failed and why, as JSON")
+    group.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    group.add_argument(
+        "--progress", choices=("bar", "json"), help="json: events as lines of JSON on stderr (default: bar)"
+    )
+    group.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "src",
+        metavar="SRC",
+        nargs="*",
+        help="TIFF, OME-TIFF, GeoTIFF, Zarr, OME-Zarr, plate, PNG, JPEG, sample:cells; a folder of them, a quoted"
+        " pattern ('**' for any folders), a URL, or @FILE with one of these a line",
+    )
+    parser.add_argument("--list", metavar="FILE", action="append", help="the same as @FILE; lines with # do not count")
+    parser.add_argument(
+        "--format",
+        choices=("same", "zarr", "tiff", "cog", "png"),
+        help="of outputs in a folder (default: same as SRC, without loss)",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument("--ngff", choices=("0.4", "0.5"), help="version of OME-Zarr (default: 0.5, which is Zarr v3)")
+    group.add_argument("--chunks", metavar="N", type=whole, help="side of a Zarr chunk in pixels (default: 512)")
+    group.add_argument("--shards", metavar="N", type=whole, help="side of a Zarr shard, several chunks (default: none)")
+    group.add_argument("--no-pyramid", action="store_true", help="only the full resolution")
+    group.add_argument(
+        "--labels",
+        choices=("leave", "carry"),
+        help="of an OME-Zarr: carry enlarges its labels, leave (default) leaves them out",
+    )
+    group.add_argument("--context", action="store_true", help="mark pixels near nodata (OME-Zarr outputs only)")
+    group.add_argument("--spread", action="store_true", help="with --ensemble 8: how far its results differ, beside it")
+    group.add_argument(
+        "--allow-missing", action="store_true", help="finish an archive without images that cannot be restored"
+    )
+
+
+def _info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "info", help="what an image is", description="Say what SRC holds: axes, sizes, type, place, channels."
+    )
+    parser.add_argument("src", metavar="SRC", help="an image that could be restored")
+    _add_reading(parser)
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "plan",
+        help="what a restoration would cost",
+        description="Say what restoring each SRC would cost: tiles, memory, time, bytes; of one image also how it is"
+        " cut, and the expected error.",
+    )
+    _add_sources(parser)
+    parser.add_argument("--to", dest="dst", metavar="DST", help="where outputs would go, so that its disk is looked at")
+    _add_request(parser)
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "models",
+        help="list models, or fetch one",
+        description="List the models that are known by name: those that come with the package, and all released ones.",
+    )
+    parser.add_argument("name", nargs="?", help="show everything about one model")
+    parser.add_argument("--task", help="only this task, such as classical_sr, real_sr, denoise")
+    parser.add_argument("--scale", type=whole, help="only this enlargement")
+    parser.add_argument("--channels", type=whole, choices=(1, 3), help="only models for this many channels")
+    parser.add_argument("--download", metavar="NAME", help="fetch a model's weights into the cache")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _plugins(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "plugins",
+        help="list plugins, and what is wrong with them",
+        description="List the plugins that are installed: model families, formats, hosts, observers of progress.\n"
+        "A broken plugin is named with its reason; everything else works without it.",
+        epilog=_PLUGINS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _hosts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "hosts",
+        help="which applications know the operator",
+        description="Ask each application that a plugin knows whether it is here, lists the operator, and can load it.",
+        epilog=_HOSTS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("action", nargs="?", choices=("install",), help="put the operator into an application")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the application, for install")
+    parser.add_argument("--timeout", type=number, default=30.0, metavar="S", help="seconds to wait (default: 30)")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure models on images",
+        description="Measure models on a folder of images, by the protocol of the official scripts.",
+        epilog=_EVALUATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", metavar="M", action="append", help="a name from `models`, or a checkpoint; repeatable"
+    )
+    parser.add_argument(
+        "--data", metavar="FOLDER", required=True, help="clean images, or HR and LR_bicubic/X2, or pairs"
+    )
+    parser.add_argument("--scale", type=whole, required=True, help="enlargement; 1 for denoising and JPEG")
+    parser.add_argument(
+        "--degrade", metavar="HOW", help="bicubic, jpeg:10, noise:25, poisson:30, bicubic+jpeg:10, gray-..."
+    )
+    parser.add_argument("--inputs", metavar="FOLDER", help="inputs, by the names of the clean images")
+    parser.add_argument("--no-truth", action="store_true", help="FOLDER holds inputs: only their fidelity is measured")
+    parser.add_argument("--gray", action="store_true", help="make gray of colour first")
+    parser.add_argument("--limit", metavar="N", type=whole, help="only the first N images")
+    group = parser.add_argument_group("protocol")
+    group.add_argument("--padding", choices=("official", "model"), default="official", help="default: official")
+    group.add_argument(
+        "--border", metavar="N", type=whole, help="pixels left out at each edge (default: the scale, or 0)"
+    )
+    group.add_argument("--data-range", metavar="LO,HI", help="values that are black and white, for more than 8 bits")
+    group.add_argument("--range", default="auto", metavar="R", help="of `restore`: what the network sees as 0 and 1")
+    group.add_argument("--halo", default="exact", type=halo, help="exact (default), or pixels around a tile")
+    group.add_argument("--tile", type=tile, help="input pixels per tile, N or ROWS,COLUMNS")
+    group.add_argument("--ensemble", type=whole, metavar="8", help="average the results of all flips and rotations")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    group.add_argument("--precision", default="auto", help="auto (float32), float32, float64, bfloat16")
+    group.add_argument("--engine", help="auto (torch), torch, or openvino: faster on the CPU")
+    group = parser.add_argument_group("output")
+    group.add_argument("--baseline", action="store_true", help="also bicubic enlargement, or the input at scale 1")
+    group.add_argument(
+        "--metrics", metavar="A,B", help="figures of the tables, such as psnr_y,ssim_y,si_psnr,frc,fidelity"
+    )
+    group.add_argument("--json", metavar="FILE", nargs="?", const="-", help="print as JSON (- or nothing), or write it")
+    group.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    group.add_argument("--sheet", metavar="FILE", help="write a contact sheet of crops, a PNG")
+    group.add_argument("--fidelity", metavar="FOLDER", help="write maps of what results, degraded again, are off by")
+    group.add_argument("--quiet", action="store_true", help="no line for each image that is done")
+
+
+def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train or fine-tune a model",
+        description=_TRAIN,
+        epilog=_TRAIN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a TOML file, or a built-in recipe's name")
+    parser.add_argument("--data", metavar="FOLDER", help="images, TIFF stacks, Zarr; or the recipe's folders of them")
+    parser.add_argument("--out", metavar="RUN", help="folder of the run: its state, log.csv, validation.png")
+    parser.add_argument("--init", metavar="MODEL", help="begin with the weights of a model, and train it on")
+    parser.add_argument("--export", metavar="FILE", help="write the model here when done, as .safetensors")
+    parser.add_argument("--validate", metavar="FOLDER", help="held-out images: PSNR and a picture at every save")
+    parser.add_argument("--name", help="of the model (default: the recipe's, or that of --init with -tuned)")
+    parser.add_argument(
+        "--recipe-of", dest="show", nargs="?", const="", metavar="NAME", help="print a built-in recipe, or their names"
+    )
+    group = parser.add_argument_group("instead of the recipe's")
+    group.add_argument("--steps", type=whole, help="optimiser steps")
+    group.add_argument("--batch", type=whole, help="patches a step")
+    group.add_argument("--patch", type=whole, help="side of a patch, in input pixels")
+    group.add_argument("--lr", type=number, help="learning rate")
+    group.add_argument("--seed", type=whole, help="of weights, patches, degradations")
+    group.add_argument("--paired", action="store_true", help="FOLDER has inputs and targets: clean/ and noisy/, ...")
+    group.add_argument("--amp", action="store_true", help="bfloat16 where that is safe: faster on GPUs")
+    group = parser.add_argument_group("running")
+    group.add_argument("--until", type=whole, metavar="STEP", help="stop there for now")
+    group.add_argument("--save-every", type=whole, default=200, metavar="N", help="steps between saves (default: 200)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    group.add_argument("--threads", type=whole, help="CPU threads (default: torch's)")
+    group.add_argument("--quiet", action="store_true", help="no lines of progress")
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("reading")
+    group.add_argument("--axes", help="one letter per dimension where SRC does not say, such as TCZYX or YXS")
+    group.add_argument("--level", type=whole, help="resolution level of a pyramid (default: 0, the full one)")
+    group.add_argument(
+        "--series", type=whole, help="image of a TIFF with several (default: the first; into a folder, each)"
+    )
+    group.add_argument("--array", help="array inside a Zarr group")
+
+
+def _add_request(parser: argparse.ArgumentParser) -> None:
+    _add_reading(parser)
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model", default="auto", help="a name from `models`, a checkpoint, auto (default); of a raster also RGB,GRAY"
+    )
+    group.add_argument("--scale", type=whole, help="enlargement that the model must have")
+    group.add_argument("--value-range", type=number, help="for a checkpoint that does not say it: 1 or 255")
+    group.add_argument("--window", type=whole, help="for a checkpoint that does not say it: 8 or 7")
+    group = parser.add_argument_group("values and cutting")
+    group.add_argument(
+        "--range",
+        default="auto",
+        metavar="R",
+        help="auto, dtype, LO,HI, percentiles p1,p99.8, or p1,p99.8:sample of a part",
+    )
+    group.add_argument(
+        "--halo", default="exact", type=halo, help="exact (default), or pixels around a tile, such as 16: faster"
+    )
+    group.add_argument("--tile", type=tile, help="input pixels per tile, N or ROWS,COLUMNS (default: what fits)")
+    group.add_argument("--ensemble", type=whole, metavar="8", help="average the results of all flips and rotations")
+    group.add_argument("--nodata", type=float, help="stored value that means: no pixel here (NaN always does)")
+    group.add_argument("--mask", help="an image that is not zero where SRC has pixels; the rest costs nothing")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    group.add_argument("--precision", default="auto", help="auto (float32), float32, float64, bfloat16")
+    group.add_argument("--engine", help="auto (torch), torch, or openvino: faster on the CPU")

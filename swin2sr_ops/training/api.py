@@ -1,0 +1,154 @@
+"""Train, fine-tune, export: what ``swin2sr-ops train`` does, as one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from swin2sr_ops.errors import ModelError, RequestError
+from swin2sr_ops.nets.network import SwinNet
+from swin2sr_ops.plugins import build_network, resolve_model
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.training.loop import Trainer
+from swin2sr_ops.training.recipe import Recipe
+from swin2sr_ops.weights.save import save_model
+
+__all__ = ["export", "train"]
+
+#: What a tuned model does not inherit: figures and history of the model that it began with.
+_OF_THE_FILE = ("weights", "sha256", "size_bytes", "provenance", "quality", "halo_error", "reach")
+
+
+def train(
+    recipe: str | PathLike[str] | Recipe | None = None,
+    *,
+    data: str | PathLike[str],
+    out: str | PathLike[str],
+    init: str | PathLike[str] | ModelSpec | None = None,
+    name: str | None = None,
+    validate: str | PathLike[str] | None = None,
+    export_to: str | PathLike[str] | None = None,
+    device: str = "auto",
+    save_every: int = 200,
+    until: int | None = None,
+    log: Callable[[str], None] = print,
+    **changes: Any,
+) -> Trainer:
+    """Train a model on a folder of images, or go on with a run that was stopped or killed.
+
+    Called again in the same way it goes on from the last save, and ends with the same weights as if it had
+    never been stopped (on one kind of device).
+
+    Parameters
+    ----------
+    recipe : str, path or Recipe, optional
+        A TOML file, the name of a built-in recipe, or a `Recipe`; ``"finetune"`` where ``init`` is given.
+    data : path
+        The folder that holds the recipe's folders of images, TIFF stacks and Zarr archives, or of pairs.
+    out : path
+        Folder of the run: ``state.pt``, ``log.csv``, ``recipe.json``, ``validation.png``.
+    init : str, path or ModelSpec, optional
+        Model whose weights to begin with, as in `swin2sr_ops.restore`; a recipe without ``[model]`` trains that
+        model. A head for another scale begins anew.
+    name : str, optional
+        Of the trained model; else the recipe's, or that of ``init`` with ``-tuned`` behind it.
+    validate : path, optional
+        Folder of held-out images (or pairs): PSNR and a picture at every save.
+    export_to : path, optional
+        A ``.safetensors`` file for the model when the run is finished.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    save_every, until : int
+        Steps between two saves; the step at which to stop for now.
+    log : callable
+        Given a line at every save.
+    **changes
+        Fields of `Recipe` that stand instead of the recipe's, such as ``steps=2000``; None changes nothing.
+
+    Returns
+    -------
+    Trainer
+        With the weights (`Trainer.averaged_state`) and the step that was reached.
+
+    Raises
+    ------
+    RequestError, ModelError, FormatError
+        If recipe, images, weights and folder do not fit one another.
+
+    Examples
+    --------
+    >>> from swin2sr_ops.training import train
+    >>> train(init="tiny-x2-gray", data="fields/", out="run/", export_to="mine.safetensors")  # doctest: +SKIP
+    """
+    data, out = Path(data), Path(out)
+    path = None if export_to is None else Path(export_to)
+    _check(data, path, None if validate is None else Path(validate))
+    start = None if init is None else _weights(init)
+    chosen = _recipe(recipe, start, name, changes)
+    trainer = Trainer(chosen, data, out, device, start=start, validate=None if validate is None else Path(validate))
+    if trainer.anew and trainer.step == 0 and trainer.team.leads:
+        log(f"begins anew, for {chosen.spec.name} has it in another shape: {', '.join(trainer.anew)}")
+    trainer.run(save_every=save_every, until=until, log=log)
+    if path is not None and trainer.team.leads:
+        export(trainer, path)
+    return trainer
+
+
+def export(trainer: Trainer, path: Path) -> None:
+    """Write the averaged weights, as float16, with the whole history of the run as provenance."""
+    recipe = trainer.recipe
+    provenance: dict[str, Any] = {
+        "recipe": recipe.to_dict(),
+        "steps_done": trainer.step,
+        "images": len(trainer.sampler),
+        "torch": torch.__version__,
+        "loss": recipe.loss,
+    }
+    if recipe.init:
+        provenance["init"] = recipe.init
+    spec = replace(recipe.spec, provenance=recipe.spec.provenance | provenance)
+    save_model(path, trainer.averaged_state(), spec, dtype=torch.float16)
+
+
+def _weights(init: str | PathLike[str] | ModelSpec) -> SwinNet:
+    spec = resolve_model(init)
+    net: nn.Module = build_network(spec)
+    if not isinstance(net, SwinNet):
+        raise ModelError(f"{spec.name!r} is another network ({spec.architecture}): only Swin2SR and SwinIR learn here.")
+    return net
+
+
+def _recipe(
+    recipe: str | PathLike[str] | Recipe | None, start: SwinNet | None, name: str | None, changes: dict[str, Any]
+) -> Recipe:
+    if recipe is None and start is None:
+        raise RequestError("There is nothing to train: give a recipe (a TOML file or a name), or --init MODEL.")
+    model, init = None, {}
+    if start is not None:
+        model = {k: v for k, v in start.spec.to_dict().items() if k not in _OF_THE_FILE}
+        model["name"] = f"{start.spec.name}-tuned"
+        init = {"name": start.spec.name, "sha256": start.spec.sha256}
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.read("finetune" if recipe is None else fspath(recipe), model=model, **changes)
+    if name is not None:
+        recipe = replace(recipe, model=recipe.model | {"name": name})
+    return replace(recipe, init=init)
+
+
+def _check(data: Path, path: Path | None, validate: Path | None) -> None:
+    """Refuse before the training what would fail after it, or long into it."""
+    for folder, what in ((data, "training images"), (validate, "held-out images")):
+        if folder is not None and not folder.is_dir():
+            raise RequestError(f"There is no folder {str(folder)!r} to take {what} from.")
+    if path is None:
+        return
+    if path.suffix != ".safetensors":
+        raise RequestError(f"--export {str(path)!r} must end with .safetensors, by which a model is known.")
+    if not path.absolute().parent.is_dir():
+        raise RequestError(f"The folder {str(path.parent)!r} of --export does not exist: create it first.")

@@ -1,0 +1,132 @@
+"""What is done to a clean patch to make a model's input: blur, reduction, noise, JPEG, in order or shuffled.
+
+A recipe's ``[degrade]`` holds one table per step, in the order in which they are applied; each draws
+its strength anew for every patch, evenly between two ends:
+
+=============  ======================  ====================================================================
+step           strength                what it does
+=============  ======================  ====================================================================
+``blur``       ``sigma = [0.2, 2.0]``  Gaussian blur, in pixels of the image as it then is
+``bicubic``    none                    reduction by the model's scale, antialiased; first where it is not named
+``poisson``    ``photons = [5, 500]``  shot noise of so many photons at full range, drawn evenly in its logarithm
+``noise``      ``sigma = [0, 50]``     Gaussian noise, in 255ths of the range; after ``poisson``: a camera's noise
+``jpeg``       ``quality = [10, 95]``  JPEG, colour with or without halved chroma, the grid of blocks anywhere
+``quantise``   ``bits = [8, 8]``       clipped to 0..1 and rounded, as stored images are
+=============  ======================  ====================================================================
+
+``share = 0.5`` in a table: only half of the patches go through that step. ``shuffle = true`` in
+``[degrade]`` itself: the steps come in random order, as real images suffer them (after Zhang et al.,
+BSRGAN, ICCV 2021; ``quantise`` stays last).
+
+Every number comes from the generator it is given: a patch is a function of its seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from swin2sr_ops.evaluate.degrade import jpeg
+from swin2sr_ops.training.degrade_table import STRENGTHS
+
+__all__ = ["Degrade", "bicubic_reduce"]
+
+Patch = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Degrade:
+    """The steps of a recipe's ``[degrade]``, for a model of scale ``scale``.
+
+    Parameters
+    ----------
+    table : mapping
+        The recipe's ``degrade``, in which `degrade_table.degrade_problems` finds nothing wrong.
+    scale : int
+        Of the model: what ``bicubic`` reduces by.
+    """
+
+    table: Mapping[str, Any]
+    scale: int
+
+    def apply(self, patch: Patch, rng: np.random.Generator) -> Patch:
+        """``(C, H scale, W scale)`` in 0..1 -> ``(C, H, W)``; what noise makes of it may leave 0..1."""
+        for name, values in self._steps(rng):
+            # Drawn for skipped steps too: whether one is taken does not move the numbers of those after it.
+            taken, seed = rng.random() < values.get("share", 1.0), int(rng.integers(2**63))
+            if taken:
+                patch = self._step(name, values, patch, np.random.default_rng(seed))
+        return patch
+
+    def _steps(self, rng: np.random.Generator) -> list[tuple[str, Mapping[str, Any]]]:
+        steps = [(name, values) for name, values in self.table.items() if name != "shuffle"]
+        if self.scale > 1 and "bicubic" not in self.table:
+            steps.insert(0, ("bicubic", {}))
+        if self.table.get("shuffle"):
+            last = [step for step in steps if step[0] == "quantise"]
+            rest = [step for step in steps if step[0] != "quantise"]
+            steps = [rest[i] for i in rng.permutation(len(rest))] + last
+        return steps
+
+    def _step(self, name: str, values: Mapping[str, Any], patch: Patch, rng: np.random.Generator) -> Patch:
+        low, high = values.get(STRENGTHS[name][0], (0.0, 0.0))
+        if name == "bicubic":
+            return np.asarray(bicubic_reduce(torch.from_numpy(patch)[None], self.scale)[0].numpy())
+        if name == "poisson":
+            photons = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+            return (rng.poisson(patch.clip(0, None).astype(np.float64) * photons) / photons).astype(np.float32)
+        strength = rng.uniform(low, high)
+        if name == "noise":
+            return patch + rng.standard_normal(patch.shape, np.float32) * np.float32(strength / 255)
+        if name == "blur":
+            return _blur(patch, strength)
+        if name == "jpeg":
+            return _through_jpeg(patch, round(strength), rng)
+        top = np.float32(2 ** round(strength) - 1)
+        rounded: Patch = (patch.clip(0, 1) * top).round() / top
+        return rounded
+
+
+def bicubic_reduce(x: torch.Tensor, scale: int) -> torch.Tensor:
+    """Reduce ``(B, C, H, W)`` by ``scale``: bicubic with antialiasing (A = -0.5), as MATLAB's ``imresize``.
+
+    MATLAB mirrors the image at its border and torch renormalises the kernel there, so the outer
+    two pixels differ slightly; inside, the numbers agree.
+    """
+    if scale == 1:
+        return x
+    size = (x.shape[-2] // scale, x.shape[-1] // scale)
+    return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
+
+
+def _blur(patch: Patch, sigma: float) -> Patch:
+    """Gaussian blur to three sigma, the border mirrored."""
+    reach = min(int(np.ceil(3 * sigma)), min(patch.shape[1:]) - 1)
+    if reach < 1:
+        return patch
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    x = F.pad(torch.from_numpy(patch)[:, None], (reach,) * 4, mode="reflect")
+    x = F.conv2d(F.conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
+    return np.asarray(x[:, 0].numpy())
+
+
+def _through_jpeg(patch: Patch, quality: int, rng: np.random.Generator) -> Patch:
+    """JPEG whose grid of 8 x 8 blocks begins at one of the first eight rows and columns.
+
+    Half of the images begin with a whole block, as files do that nobody has cropped. Rows and
+    columns before the grid are left as they are: they belong to the margin that is cut off later.
+    """
+    cropped, halved = rng.integers(2, size=2)
+    y, x = rng.integers(8, size=2) * cropped
+    out = patch.copy()
+    stored = (patch[:, y:, x:].transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8)
+    decoded = jpeg(stored, quality, "4:2:0" if halved else "4:4:4")
+    out[:, y:, x:] = decoded.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    return out

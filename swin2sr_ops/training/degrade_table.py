@@ -1,0 +1,52 @@
+"""The ``[degrade]`` of a recipe as data: its steps, their strengths, and what may be wrong with it; without torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["STRENGTHS", "degrade_problems"]
+
+#: The name of each step's strength, and the ends it may have.
+STRENGTHS = {
+    "blur": ("sigma", 0.0, 8.0),
+    "bicubic": ("", 0.0, 0.0),
+    "poisson": ("photons", 0.1, 1e6),
+    "noise": ("sigma", 0.0, 255.0),
+    "jpeg": ("quality", 1.0, 100.0),
+    "quantise": ("bits", 2.0, 16.0),
+}
+
+
+def degrade_problems(table: Any) -> list[str]:
+    """What is wrong with a recipe's ``[degrade]``, one clause each."""
+    if not isinstance(table, dict):
+        return [f"degrade={table!r} must be a table of steps"]
+    problems = []
+    for name, values in table.items():
+        if name == "shuffle":
+            if not isinstance(values, bool):
+                problems.append(f"[degrade] shuffle={values!r} must be true or false")
+        elif name not in STRENGTHS:
+            problems.append(f"[degrade] knows no step {name!r}, only {', '.join(STRENGTHS)} and shuffle")
+        else:
+            problems += _step_problems(name, values)
+    return problems
+
+
+def _step_problems(name: str, values: Any) -> list[str]:
+    strength, least, most = STRENGTHS[name]
+    known = [strength, "share"] if strength else ["share"]
+    if not isinstance(values, dict) or not set(values) <= set(known) or (strength and strength not in values):
+        example = f"{strength} = [{least:g}, {most:g}]" if strength else "share = 1.0"
+        return [f"[degrade.{name}] = {values!r} must be a table such as {{ {example} }}"]
+    problems = []
+    share = values.get("share", 1.0)
+    if not isinstance(share, (int, float)) or not 0 <= share <= 1:
+        problems.append(f"[degrade.{name}] share={share!r} must lie between 0 and 1")
+    if name == "bicubic" and share != 1:
+        problems.append("[degrade.bicubic] cannot have a share: every input of a model has its size")
+    ends = values.get(strength, [0.0, 0.0])
+    numbers = isinstance(ends, (list, tuple)) and len(ends) == 2 and all(isinstance(e, (int, float)) for e in ends)
+    if strength and not (numbers and least <= ends[0] <= ends[1] <= most):
+        problems.append(f"[degrade.{name}] {strength}={ends!r} must be two rising numbers in {least:g}..{most:g}")
+    return problems

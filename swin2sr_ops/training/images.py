@@ -1,0 +1,171 @@
+"""Images to train on: pictures, TIFF stacks and Zarr archives as planes in 0..1, alone or in pairs."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.errors import FormatError, RequestError, Swin2SROpsError
+from swin2sr_ops.evaluate.data import find_cases
+from swin2sr_ops.plugins import open_source
+
+__all__ = ["Pair", "find_images", "load_images", "load_pairs"]
+
+Plane = NDArray[np.float32]
+#: An input, where it is not made of the target, and the target: ``(C, H, W)`` and ``(C, H scale, W scale)``.
+Pair = tuple[Plane | None, Plane]
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+#: Pixels that are kept of one file: of larger ones evenly spaced planes, or their middle.
+_MOST = 64 * 2**20
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All images below ``folder``, Zarr archives among them, in a stable order."""
+    return sorted(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and path.suffix.lower() != ".zarr":
+            yield from _walk(path)
+        elif path.is_dir() or path.suffix.lower() in _SUFFIXES:
+            yield path
+
+
+def load_images(path: Path, channels: int) -> list[Plane]:
+    """The planes of an image as ``(channels, H, W)`` in 0..1; none if it has too few channels.
+
+    8-bit images keep their range; others are mapped from their smallest to their largest value,
+    per channel, as ``range="auto"`` does when a model is used. Colour gives one channel by its luma.
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read, or has a shape that no model takes.
+    """
+    pixels = _picture(path)
+    if pixels is None:
+        return [plane for group in _stack(path, channels) for plane in _unit(group, _ends(group))]
+    x = _unit([pixels], _ends([pixels]))[0]
+    if channels == 1:
+        return [(x[..., :3] @ _LUMA if x.ndim == 3 else x)[None]]
+    return [] if x.ndim == 2 else [np.ascontiguousarray(x[..., :3].transpose(2, 0, 1))]
+
+
+def load_pairs(folder: Path, channels: int, scale: int) -> list[Pair]:
+    """Inputs and their targets, found as `swin2sr_ops.evaluate.data.find_cases` does; both in the input's range.
+
+    Raises
+    ------
+    RequestError
+        If a folder has no pairs, or the two of a pair do not fit.
+    """
+    pairs: list[Pair] = []
+    for case in find_cases(folder, scale):
+        if case.given is None or case.truth is None:
+            raise RequestError(
+                f"{str(folder)!r} has no pairs: expected folders such as clean/ and noisy/, or HR/ and LR/X{scale}/, "
+                "or names such as 1_gt.tif and 1_noisy.tif."
+            )
+        given, truth = (_stack(path, channels) for path in (case.given, case.truth))
+        inputs, targets = ([p for group in groups for p in group] for groups in (given, truth))
+        wanted = [(a.shape[-2] * scale, a.shape[-1] * scale) for a in inputs]
+        if wanted != [b.shape[-2:] for b in targets] or not wanted:
+            shapes = [" and ".join(sorted({str(p.shape) for p in planes})) for planes in (inputs, targets)]
+            raise RequestError(
+                f"The pair {case.name!r} does not fit a model that enlarges {scale} times: {len(inputs)} planes of "
+                f"{shapes[0]}, and {len(targets)} of {shapes[1]}."
+            )
+        for a, b in zip(given, truth, strict=True):
+            ends = _ends(a)  # when the model is used, only the input is there to tell a range
+            pairs += zip(_unit(a, ends), _unit(b, ends), strict=True)
+    return pairs
+
+
+def _picture(path: Path) -> NDArray[Any] | None:
+    """Pixels of an image with one plane, ``(H, W)`` or ``(H, W, 3 or 4)``; None of a stack or an archive."""
+    if path.is_dir():
+        return None
+    try:
+        pixels = _decode(path)
+    except (OSError, ValueError, SyntaxError, struct.error) as exc:  # what tifffile and Pillow raise on a damaged file
+        raise FormatError(f"{path} cannot be read as an image ({exc}): remove it from the training images.") from exc
+    return pixels
+
+
+def _decode(path: Path) -> NDArray[Any] | None:
+    if path.suffix.lower() in (".tif", ".tiff"):
+        import tifffile
+
+        with tifffile.TiffFile(path) as file:
+            shape = file.series[0].shape
+            flat = len(shape) == 2 or (len(shape) == 3 and shape[-1] in (3, 4))
+            return np.asarray(file.asarray()) if flat else None
+    with Image.open(path) as picture:
+        palette = picture.mode in ("P", "CMYK", "LA", "PA")
+        return np.asarray(picture.convert("RGB") if palette else picture)
+
+
+def _stack(path: Path, channels: int) -> list[list[NDArray[Any]]]:
+    """Stored planes ``(channels, H, W)``, those of each channel together."""
+    try:
+        source = open_source(path)
+        order = AxisOrder.of(source.info.shape, source.info.axes, last_c_is_colour=False)
+        if order.model_channels < channels:
+            return []
+        groups: dict[int, list[NDArray[Any]]] = {}
+        for index in _chosen(order):
+            region = _region(order, index)
+            pixels = source.read(region).transpose(order.order)
+            plane = pixels.reshape(-1, *pixels.shape[-2:])[: 3 if order.colours > 2 else 1]
+            plane = plane.astype(plane.dtype.newbyteorder("="), copy=False)
+            if channels == 1 and len(plane) == 3:
+                luma = np.tensordot(_LUMA, plane.astype(np.float32), 1)[None]
+                plane = luma.round().astype(plane.dtype) if plane.dtype.kind in "iu" else luma.astype(plane.dtype)
+            channel = 0 if order.channel is None else index[order.planes.index(order.channel)]
+            groups.setdefault(channel, []).append(plane)
+    except Swin2SROpsError as exc:
+        raise FormatError(f"{path} cannot be trained on ({exc}): remove it from the training images.") from exc
+    return list(groups.values())
+
+
+def _chosen(order: AxisOrder) -> list[tuple[int, ...]]:
+    """Indices of the planes that are kept: all, or as many evenly spaced ones as `_MOST` pixels allow."""
+    every = list(np.ndindex(*(order.shape[i] for i in order.planes)))
+    area = order.shape[order.y] * order.shape[order.x] * order.colours
+    most = max(1, _MOST // area)
+    return every if len(every) <= most else [every[i * len(every) // most] for i in range(most)]
+
+
+def _region(order: AxisOrder, index: tuple[int, ...]) -> tuple[slice, ...]:
+    """One plane; of a plane larger than `_MOST` its middle."""
+    region = [slice(0, n) for n in order.shape]
+    for position, i in zip(order.planes, index, strict=True):
+        region[position] = slice(i, i + 1)
+    side = math.isqrt(_MOST // order.colours)
+    if order.shape[order.y] * order.shape[order.x] * order.colours > _MOST:
+        for axis in (order.y, order.x):
+            first = max(0, (order.shape[axis] - side) // 2)
+            region[axis] = slice(first, min(order.shape[axis], first + side))
+    return tuple(region)
+
+
+def _ends(planes: list[NDArray[Any]]) -> tuple[float, float]:
+    if planes[0].dtype == np.uint8:
+        return 0.0, 255.0
+    return float(min(p.min() for p in planes)), float(max(p.max() for p in planes))
+
+
+def _unit(planes: list[NDArray[Any]], ends: tuple[float, float]) -> list[Plane]:
+    lo, hi = ends
+    return [(p.astype(np.float32) - lo) / max(hi - lo, 1e-6) for p in planes]

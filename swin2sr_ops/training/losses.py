@@ -1,0 +1,83 @@
+"""Losses of the Swin2SR paper (Conde et al., arXiv:2209.11345, section 3.2), weighted by a recipe's ``[loss]``.
+
+With y the clean patch and y' what the network makes of its input:
+
+================  =============================================================================
+``l1``            mean |y - y'|
+``charbonnier``   mean sqrt((y - y')^2 + 0.001^2) (Lai et al., CVPR 2017)
+``auxiliary``     mean |D(y) - D(y')|, D the bicubic reduction by the model's scale; and, where the
+                  network has the auxiliary head, mean |D(y) - aux| of that head's output
+``hf``            mean |HF(y) - HF(y')|, HF(z) = z - z * b, b a Gaussian of 5 x 5 pixels
+================  =============================================================================
+
+The paper gives neither weights nor the Gaussian's width; docs/training.md tells how these were chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swin2sr_ops.training.degrade import bicubic_reduce
+
+__all__ = ["auxiliary", "charbonnier", "high_frequency", "loss_of"]
+
+_HF_SIGMA = 1.0  # pixels; 5 x 5 cuts it at two sigma
+
+
+def loss_of(outputs: Mapping[str, Tensor], target: Tensor, weights: Mapping[str, float], scale: int) -> Tensor:
+    """The weighted sum of a recipe's losses.
+
+    Parameters
+    ----------
+    outputs : mapping of str to Tensor
+        What `SwinNet.outputs` gave: ``image`` ``(B, C, H scale, W scale)``, perhaps ``aux`` ``(B, C, H, W)``.
+    target : Tensor
+        Clean patches ``(B, C, H scale, W scale)`` in 0..1.
+    weights : mapping of str to float
+        ``l1``, ``charbonnier``, ``auxiliary``, ``hf``; those that are zero cost nothing.
+    scale : int
+        Of the model.
+    """
+    image = outputs["image"]
+    total = image.new_zeros(())
+    for name, weight in weights.items():
+        if not weight:
+            continue
+        if name == "l1":
+            total = total + weight * F.l1_loss(image, target)
+        elif name == "charbonnier":
+            total = total + weight * charbonnier(image, target)
+        elif name == "auxiliary":
+            total = total + weight * auxiliary(image, target, scale, outputs.get("aux"))
+        else:
+            total = total + weight * high_frequency(image, target)
+    return total
+
+
+def charbonnier(image: Tensor, target: Tensor, eps: float = 1e-3) -> Tensor:
+    """``mean sqrt((y - y')^2 + eps^2)``: L1 with a round bottom (Lai et al., CVPR 2017)."""
+    return ((image - target) ** 2 + eps**2).sqrt().mean()
+
+
+def auxiliary(image: Tensor, target: Tensor, scale: int, aux: Tensor | None = None) -> Tensor:
+    """``mean |D(y) - D(y')|``, D the bicubic reduction; plus ``mean |D(y) - aux|`` of the auxiliary head."""
+    small = bicubic_reduce(target, scale)
+    loss = F.l1_loss(bicubic_reduce(image, scale), small)
+    return loss if aux is None else loss + F.l1_loss(aux[..., : small.shape[-2], : small.shape[-1]], small)
+
+
+def high_frequency(image: Tensor, target: Tensor) -> Tensor:
+    """``mean |HF(y) - HF(y')|`` with ``HF(z) = z - z * b``, b a Gaussian of 5 x 5 pixels."""
+    # HF is linear: what it makes of the difference is the difference of what it makes of both.
+    return _details(image - target).abs().mean()
+
+
+def _details(z: Tensor) -> Tensor:
+    side = torch.exp(-0.5 * (torch.arange(-2.0, 3.0, device=z.device) / _HF_SIGMA) ** 2)
+    kernel = torch.outer(side, side).to(z.dtype)
+    kernel = (kernel / kernel.sum()).expand(z.shape[1], 1, 5, 5)
+    return z - F.conv2d(F.pad(z, (2,) * 4, mode="reflect"), kernel, groups=z.shape[1])

@@ -1,0 +1,85 @@
+"""A look at held-out images during training: PSNR, and a picture."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swin2sr_ops.training.data import PatchSampler, training_images
+
+__all__ = ["Validation"]
+
+_PATCH = 128  # input pixels: the middle of each image
+_MOST = 24  # images, evenly spaced: a look should cost less than the steps between two
+_ROWS = 8
+
+
+class Validation:
+    """Measures a network on the middle of held-out images, whose inputs are made as those of training are.
+
+    Parameters
+    ----------
+    folder : path
+        Images, or pairs where the recipe has them; none of them may be trained on.
+    sampler : PatchSampler
+        How inputs are made.
+    """
+
+    def __init__(self, folder: Path, sampler: PatchSampler) -> None:
+        spec = sampler.spec
+        pairs = training_images(sampler.recipe, folder, (spec.window + 2 * sampler.margin) * spec.scale)
+        step = max(1, math.ceil(len(pairs) / _MOST))
+        self._cases = sampler.held_out(pairs[::step], _PATCH)
+        self.scale = spec.scale
+        #: PSNR of the input, enlarged bicubically: what a model has to beat.
+        self.baseline = _mean([_psnr(_enlarged(x, self.scale), y) for x, y in self._cases])
+
+    def measure(self, net: nn.Module, device: torch.device, picture: Path) -> float:
+        """Mean PSNR in dB of all channels in 0..1; writes input, result and truth side by side."""
+        scores, rows = [], []
+        with torch.inference_mode():
+            for source, target in self._cases:
+                result = net(source.to(device)).float().cpu()
+                scores.append(_psnr(result, target))
+                rows.append([_enlarged(source, self.scale), result, target])
+        temporary = picture.with_suffix(".tmp.png")
+        _sheet(rows[:_ROWS]).save(temporary)
+        os.replace(temporary, picture)
+        return _mean(scores)
+
+
+def _enlarged(x: Tensor, scale: int) -> Tensor:
+    return x if scale == 1 else F.interpolate(x, scale_factor=scale, mode="bicubic", align_corners=False)
+
+
+def _psnr(result: Tensor, target: Tensor) -> float:
+    error = float(((result.clamp(0, 1) - target) ** 2).mean())
+    return -10 * math.log10(max(error, 1e-10))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _sheet(rows: list[list[Tensor]]) -> Image.Image:
+    side = max(t.shape[-2] for row in rows for t in row), max(t.shape[-1] for row in rows for t in row)
+    sheet = np.full((len(rows) * (side[0] + 4), 3 * (side[1] + 4), 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, tensor in enumerate(row):
+            pixels = _shown(tensor)
+            top, left = i * (side[0] + 4), j * (side[1] + 4)
+            sheet[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return Image.fromarray(sheet)
+
+
+def _shown(tensor: Tensor) -> NDArray[np.uint8]:
+    pixels = (tensor[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))

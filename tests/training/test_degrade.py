@@ -1,0 +1,156 @@
+"""Degradations: each does what its name says, and a patch is a function of its seed."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.training.data import PatchSampler
+from swin2sr_ops.training.degrade import Degrade
+from swin2sr_ops.training.recipe import Recipe
+
+
+def seeded(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def patch() -> np.ndarray:
+    y, x = np.mgrid[:64, :64] / 5
+    return np.stack([(np.sin(x + c) * np.cos(y) + 1) / 2 for c in range(3)]).astype("f4")
+
+
+def apply(table: dict[str, Any], patch: np.ndarray, scale: int = 1, seed: int = 0) -> np.ndarray:
+    return Degrade(table, scale).apply(patch, seeded(seed))
+
+
+ALL = {
+    "blur": {"sigma": [0.2, 1.5]},
+    "poisson": {"photons": [20, 50], "share": 0.5},
+    "noise": {"sigma": [1, 30]},
+    "jpeg": {"quality": [20, 60], "share": 0.5},
+    "quantise": {"bits": [8, 8]},
+}
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_a_function_of_the_seed(patch: np.ndarray, scale: int, shuffle: bool) -> None:
+    table = ALL | {"shuffle": shuffle}
+    results = [apply(table, patch, scale, seed) for seed in (1, 1, 2)]
+    assert results[0].shape == (3, 64 // scale, 64 // scale)
+    assert results[0].dtype == np.float32
+    np.testing.assert_array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
+    levels = results[0] * 255
+    np.testing.assert_allclose(levels, levels.round(), atol=1e-3)  # `quantise` is the last also when shuffled
+
+
+def test_noise_has_its_strength(patch: np.ndarray) -> None:
+    for sigma in (5, 25, 50):
+        found = apply({"noise": {"sigma": [sigma, sigma]}}, patch) - patch
+        assert found.std() * 255 == pytest.approx(sigma, rel=0.05)
+        assert abs(found.mean()) * 255 < sigma * 0.05
+    drawn = [(apply({"noise": {"sigma": [0, 50]}}, patch, seed=s) - patch).std() * 255 for s in range(60)]
+    assert min(drawn) < 8
+    assert max(drawn) > 42
+    assert np.mean(drawn) == pytest.approx(25, abs=5)
+
+
+def test_shot_noise_has_its_variance() -> None:
+    """The variance of n photons is n: a value v at p photons has v / p."""
+    for value in (0.1, 0.8):
+        flat = np.full((1, 200, 200), value, "f4")
+        found = apply({"poisson": {"photons": [40, 40]}}, flat)
+        assert found.mean() == pytest.approx(value, rel=0.02)
+        assert found.var() == pytest.approx(value / 40, rel=0.05)
+
+
+def test_blur_is_gaussian(patch: np.ndarray) -> None:
+    """SciPy's Gaussian, another implementation, away from the border."""
+    found = apply({"blur": {"sigma": [1.5, 1.5]}}, patch)
+    expected = gaussian_filter(patch, (0, 1.5, 1.5), mode="mirror", radius=5)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    np.testing.assert_array_equal(apply({"blur": {"sigma": [0, 0]}}, patch), patch)
+
+
+def test_jpeg_is_pillows(patch: np.ndarray) -> None:
+    """Some patches begin with a whole block: these are Pillow's own; the others are not, and nor are all the same."""
+    stored = (patch.transpose(1, 2, 0) * 255).round().astype("u1")
+    whole = set()
+    for kind in ("4:2:0", "4:4:4"):
+        data = io.BytesIO()
+        Image.fromarray(stored).save(data, "JPEG", quality=30, subsampling=kind)
+        whole.add((np.asarray(Image.open(data)).transpose(2, 0, 1) / np.float32(255)).astype("f4").tobytes())
+    found = [apply({"jpeg": {"quality": [30, 30]}}, patch, seed=s).tobytes() for s in range(40)]
+    assert whole <= set(found)
+    assert 10 < sum(f in whole for f in found) < 30
+    assert len(set(found)) > 10
+
+
+def test_shares(patch: np.ndarray) -> None:
+    same = [np.array_equal(apply({"noise": {"sigma": [9, 9], "share": 0.3}}, patch, seed=s), patch) for s in range(200)]
+    assert np.mean(same) == pytest.approx(0.7, abs=0.1)
+
+
+def test_order(patch: np.ndarray) -> None:
+    """As written: noise before a blur is blurred. Shuffled: both happen, over many patches."""
+    noisy_last = {"blur": {"sigma": [2, 2]}, "noise": {"sigma": [30, 30]}}
+    noisy_first = dict(reversed(noisy_last.items()))
+
+    def roughness(table: dict[str, Any], seed: int) -> float:
+        return float(np.diff(apply(table, patch, seed=seed), axis=-1).std())
+
+    assert roughness(noisy_last, 0) > 3 * roughness(noisy_first, 0)
+    found = [roughness(noisy_last | {"shuffle": True}, s) for s in range(30)]
+    assert min(found) < 1.2 * roughness(noisy_first, 0)
+    assert max(found) > 0.8 * roughness(noisy_last, 0)
+
+
+def test_reduction_comes_first_or_where_it_stands(patch: np.ndarray) -> None:
+    first = apply({"noise": {"sigma": [30, 30]}}, patch, 2)
+    after = apply({"noise": {"sigma": [30, 30]}, "bicubic": {}}, patch, 2)
+    clean = apply({"bicubic": {}}, patch, 2)
+    assert (first - clean).std() > 1.5 * (after - clean).std()
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ([], r"degrade=\[\] must be a table"),
+        ({"fog": {}}, "knows no step 'fog', only blur, bicubic, poisson, noise, jpeg, quantise and shuffle"),
+        ({"noise": {}}, r"\[degrade.noise\] = \{\} must be a table such as \{ sigma = \[0, 255\] \}"),
+        ({"noise": {"sigma": 5}}, r"sigma=5 must be two rising numbers in 0..255"),
+        ({"noise": {"sigma": [9, 5]}}, r"sigma=\[9, 5\] must be two rising numbers"),
+        ({"noise": {"sigma": [0, 5], "shares": 1}}, "must be a table such as"),
+        ({"jpeg": {"quality": [0, 5]}}, r"quality=\[0, 5\] must be two rising numbers in 1..100"),
+        ({"jpeg": {"quality": [5, 9], "share": 2}}, "share=2 must lie between 0 and 1"),
+        ({"bicubic": {"share": 0.5}}, "every input of a model has its size"),
+        ({"shuffle": 1}, "shuffle=1 must be true or false"),
+    ],
+)
+def test_what_is_wrong(recipe: Recipe, table: Any, says: str) -> None:
+    with pytest.raises(RequestError, match=says):
+        replace(recipe, degrade=table)
+
+
+def test_in_a_recipe(recipe: Recipe, data: Path) -> None:
+    """Batches of a run depend on seed and step alone, and targets stay clean."""
+    clean = PatchSampler(recipe, data)
+    sampler, again = (PatchSampler(replace(recipe, degrade=ALL), data) for _ in range(2))
+    batches = [sampler.batch(step) for step in range(3)]
+    for step in (2, 0, 1):
+        for a, b in zip(again.batch(step), batches[step], strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert batches[0][0].shape == clean.batch(0)[0].shape == (2, 1, 16, 16)
+    assert batches[0][1].shape == (2, 1, 32, 32)
+    assert batches[0][1].min() >= 0
+    assert batches[0][1].max() <= 1

@@ -1,0 +1,128 @@
+"""What can be trained on: stacks, archives, pairs; and what is said of those that do not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image
+
+import swin2sr_ops
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.training import images
+from swin2sr_ops.training.data import PatchSampler
+from swin2sr_ops.training.images import find_images, load_images, load_pairs
+from swin2sr_ops.training.recipe import Recipe
+
+
+@pytest.fixture
+def stack(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(100, 4000, (3, 2, 50, 60)).astype("u2")
+
+
+def test_a_tiff_stack_gives_its_planes(tmp_path: Path, stack: np.ndarray) -> None:
+    """All of them, each channel from its smallest to its largest value, as `restore` has it."""
+    stack[:, 1] //= 4
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata={"axes": "ZCYX"})
+    planes = load_images(tmp_path / "a.ome.tif", 1)
+    expected = [
+        (stack[z, c][None] - stack[:, c].min()) / np.float32(np.ptp(stack[:, c])) for c in range(2) for z in range(3)
+    ]
+    assert len(planes) == 6
+    for plane, wanted in zip(planes, expected, strict=True):
+        np.testing.assert_allclose(plane, wanted, atol=1e-6)
+    assert load_images(tmp_path / "a.ome.tif", 3) == []
+
+
+def test_zarr_archives_are_found_and_read(tmp_path: Path, stack: np.ndarray) -> None:
+    """An OME-Zarr that `restore_image` made, and a plain array; what is inside them is not taken for pictures."""
+    (tmp_path / "deep").mkdir()
+    tifffile.imwrite(tmp_path / "a.tif", stack[0, 0])
+    swin2sr_ops.restore_image(tmp_path / "a.tif", tmp_path / "deep" / "a.ome.zarr", model="tiny-x2-gray")
+    zarr.save_array(tmp_path / "b.zarr", stack[:, 0])
+    (tmp_path / "b.zarr" / "thumbnail.png").write_bytes(b"no picture")
+    found = find_images(tmp_path)
+    assert [p.name for p in found] == ["a.tif", "b.zarr", "a.ome.zarr"]
+    shapes = [[plane.shape for plane in load_images(path, 1)] for path in found]
+    assert shapes == [[(1, 50, 60)], [(1, 50, 60)] * 3, [(1, 100, 120)]]
+
+
+def test_colour_stacks(tmp_path: Path, rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 255, (2, 40, 45, 3), dtype="u1")
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", metadata={"axes": "ZYXS"})
+    colour, gray = load_images(tmp_path / "a.tif", 3), load_images(tmp_path / "a.tif", 1)
+    np.testing.assert_allclose(colour[1], pixels[1].transpose(2, 0, 1) / 255, atol=1e-6)
+    np.testing.assert_allclose(gray[1][0], pixels[1] @ [0.299, 0.587, 0.114] / 255, atol=3e-3)
+
+
+def test_of_large_files_a_part(tmp_path: Path, stack: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenly spaced planes; of a plane too large by itself, its middle."""
+    tifffile.imwrite(tmp_path / "a.tif", stack[:, 0], metadata={"axes": "ZYX"})
+    monkeypatch.setattr(images, "_MOST", 2 * 50 * 60)
+    assert len(load_images(tmp_path / "a.tif", 1)) == 2
+    monkeypatch.setattr(images, "_MOST", 30 * 30)
+    (middle,) = load_images(tmp_path / "a.tif", 1)
+    cut = stack[0, 0, 10:40, 15:45]
+    np.testing.assert_allclose(middle[0], (cut - cut.min()) / np.float32(np.ptp(cut)), atol=1e-6)
+
+
+def test_a_damaged_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.zarr").mkdir()
+    with pytest.raises(FormatError, match=r"a\.zarr cannot be trained on .*remove it from the training images\."):
+        load_images(tmp_path / "a.zarr", 1)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_pairs(tmp_path: Path, recipe: Recipe, rng: np.random.Generator, scale: int) -> None:
+    """A patch of the input is at its target's place, turned with it, and both are in the input's range."""
+    for name in ("clean", "noisy"):
+        (tmp_path / name).mkdir()
+    truth = rng.integers(1000, 3000, (60 * scale, 70 * scale)).astype("u2")
+    given = truth[::scale, ::scale] * 2 + 7
+    tifffile.imwrite(tmp_path / "clean" / "1.tif", truth)
+    tifffile.imwrite(tmp_path / "noisy" / "1.tif", given)
+    ((x, y),) = load_pairs(tmp_path, 1, scale)
+    lo, width = int(given.min()), np.ptp(given)
+    np.testing.assert_allclose(x, (given[None] - lo) / np.float32(width), atol=1e-6)
+    np.testing.assert_allclose(y, (truth[None].astype("f4") - lo) / width, atol=1e-6)
+
+    model = recipe.model | {"scale": scale, "upsampler": "" if scale == 1 else "pixelshuffledirect"}
+    recipe = replace(recipe, model=model, folders={".": 1.0}, paired=True, contrast=0.0, levels=0)
+    sampler = PatchSampler(recipe, tmp_path)
+    for step in range(6):
+        source, target = sampler.batch(step)
+        assert source.shape == (2, 1, 16, 16)
+        assert target.shape == (2, 1, 16 * scale, 16 * scale)
+        # given = 2 truth + 7 at every scale-th pixel; which one of them depends on how the patch is turned.
+        stored = target.numpy() * width + lo
+        wanted = [2 * stored[..., i::scale, j::scale] + 7 for i in range(scale) for j in range(scale)]
+        gap = [np.abs(source.numpy() * width + lo - w).reshape(2, -1).max(1) for w in wanted]
+        assert (np.min(gap, 0) < 8).all()  # float16 keeps 11 bits of them
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [((50, 60), "does not fit a model that enlarges 2 times"), ((2, 100, 120), "1 planes of .* and 2 of")],
+)
+def test_pairs_that_do_not_fit(tmp_path: Path, shape: tuple[int, ...], says: str) -> None:
+    for name in ("HR", "LR"):
+        (tmp_path / name).mkdir()
+    tifffile.imwrite(tmp_path / "HR" / "1.tif", np.zeros(shape, "u2"))
+    tifffile.imwrite(tmp_path / "LR" / "1.tif", np.zeros((50, 60), "u2"))
+    with pytest.raises(RequestError, match=says):
+        load_pairs(tmp_path, 1, 2)
+
+
+def test_pairs_are_not_degraded(recipe: Recipe) -> None:
+    with pytest.raises(RequestError, match=r"pairs bring their inputs along: leave \[degrade\] out"):
+        replace(recipe, paired=True, degrade={"noise": {"sigma": [0, 9]}})
+
+
+def test_a_small_picture_is_left_out(tmp_path: Path, recipe: Recipe) -> None:
+    Image.fromarray(np.zeros((90, 90), "u1")).save(tmp_path / "large.png")
+    Image.fromarray(np.zeros((30, 90), "u1")).save(tmp_path / "small.png")
+    assert len(PatchSampler(replace(recipe, folders={".": 1.0}), tmp_path)) == 1
