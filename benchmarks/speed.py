@@ -9,8 +9,12 @@ transformers on the whole image; around transformers' network the official loop 
 overlap 0.25, Gaussian).
 
 Each method runs in a process of its own, on one thread; rounds are interleaved. Reported: median CPU seconds, thousand
-input pixels per second of CPU time, ratio to transformers, share of the float32 matrix rate measured in the same run,
-what memory grew by at its peak, and the largest difference from transformers on the whole image.
+input pixels per second of CPU time, ratio to transformers, share of the matrix rate measured in the same run, what
+memory grew by at its peak, and the largest difference from transformers on the whole image, in float32 on the CPU.
+
+On a GPU, the clock's seconds between two synchronisations, and the device's memory:
+
+    python benchmarks/speed.py --device cuda --precision bfloat16 --sizes 1024,2048 --large-sizes 1024,2048
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +38,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Way:
+    """Where and how precisely everything runs."""
+
+    device: str = "cpu"
+    precision: str = "float32"
+
+    def clock(self) -> float:
+        """CPU seconds; on a GPU the clock's, when it has done what it was given."""
+        if self.device == "cpu":
+            return time.process_time()
+        import torch
+
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def peak_mib(self) -> float:
+        """The most memory so far: of the process, or of the device."""
+        if self.device == "cpu":
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
+
+
 KEPT: list[Any] = []  # operators live as long as their library
 METHODS = ("ours", "ours, OpenVINO", "ours, tiles of 128", "transformers", "official loop", "map_overlap", "MONAI")
 NETWORKS = {"lightweight x2, 60 channels": 2, "classical x4, 180 channels": 4}
@@ -80,28 +112,32 @@ def picture(side: int) -> Pixels:
     return image.astype(np.float32)
 
 
-def ours(folder: str, tile: int | None, engine: str) -> Callable[[Pixels], Pixels]:
+def ours(folder: str, tile: int | None, engine: str, way: Way) -> Callable[[Pixels], Pixels]:
     import dask
 
     import swin2sr_ops
 
     def run(image: Pixels) -> Pixels:
         size = tile or max(image.shape)
-        lazy = swin2sr_ops.restore(image, model=folder, axes="SYX", range=(0, 1), tile=size, engine=engine)
+        lazy = swin2sr_ops.restore(
+            image, model=folder, axes="SYX", range=(0, 1), tile=size, engine=engine, device=way.device,
+            precision=way.precision,
+        )  # fmt: skip
         with dask.config.set(scheduler="synchronous"):
             return np.asarray(lazy.compute())
 
     return run
 
 
-def theirs(folder: str) -> Callable[[Any], Any]:
+def theirs(folder: str, way: Way) -> Callable[[Any], Any]:
     import torch
 
-    net = theirs_module().Swin2SRForImageSuperResolution.from_pretrained(folder).eval()
+    kind = getattr(torch, way.precision)
+    net = theirs_module().Swin2SRForImageSuperResolution.from_pretrained(folder).eval().to(way.device, kind)
 
     @torch.inference_mode()
     def run(x: Any) -> Any:
-        return net(x).reconstruction
+        return net(x.to(way.device, kind)).reconstruction.float().cpu()
 
     return run
 
@@ -139,13 +175,13 @@ def naive_overlap(net: Callable[[Any], Any], x: Pixels, scale: int) -> Pixels:
         return np.asarray(da.overlap.trim_internal(done, wide, boundary="none").compute())
 
 
-def method(name: str, folder: str, scale: int) -> Callable[[Pixels], Pixels]:
+def method(name: str, folder: str, scale: int, way: Way) -> Callable[[Pixels], Pixels]:
     """The function that restores an image by ``name``."""
     import torch
 
     if name.startswith("ours"):
-        return ours(folder, 128 if "128" in name else None, "openvino" if "OpenVINO" in name else "torch")
-    net = theirs(folder)
+        return ours(folder, 128 if "128" in name else None, "openvino" if "OpenVINO" in name else "torch", way)
+    net = theirs(folder, way)
     if name == "map_overlap":
         return lambda image: naive_overlap(net, image, scale)
     if name == "official loop":
@@ -153,40 +189,44 @@ def method(name: str, folder: str, scale: int) -> Callable[[Pixels], Pixels]:
     if name == "MONAI":
         from monai.inferers import sliding_window_inference
 
-        return lambda image: sliding_window_inference(
-            torch.from_numpy(image)[None], (256, 256), 1, net, overlap=0.25, mode="gaussian"
-        )[0].numpy()
+        @torch.inference_mode()
+        def run(image: Pixels) -> Pixels:
+            x = torch.from_numpy(image)[None]
+            return sliding_window_inference(x, (256, 256), 1, net, overlap=0.25, mode="gaussian")[0].numpy()
+
+        return run
     return lambda image: net(torch.from_numpy(image)[None])[0].numpy()
 
 
-def child(name: str, folder: str, scale: int, side: int, out: str) -> None:
+def child(name: str, folder: str, scale: int, side: int, out: str, way: Way) -> None:
     """One measured run, after one on a small image; told as JSON."""
     import torch
 
     torch.set_num_threads(1)
-    run = method(name, folder, scale)
+    run = method(name, folder, scale, way)
     run(picture(64))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = way.peak_mib()
     image = picture(side)
-    began = time.process_time()
+    began = way.clock()
     result = run(image)
-    seconds = time.process_time() - began
+    seconds = way.clock() - began
     np.save(out, result)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    grown = way.peak_mib() - before
     print(json.dumps({"seconds": seconds, "memory_mib": grown}))
 
 
-def matrix_rate() -> float:
-    """GFLOP/s of float32 matrix products on one thread, the best of several."""
+def matrix_rate(way: Way) -> float:
+    """GFLOP/s of matrix products on one thread or the device, the best of several."""
     import torch
 
     torch.set_num_threads(1)
-    a = torch.rand(2048, 2048)
+    side = 2048 if way.device == "cpu" else 8192
+    a = torch.rand(side, side, device=way.device, dtype=getattr(torch, way.precision))
     best = 0.0
     for _ in range(6):
-        began = time.process_time()
+        began = way.clock()
         a @ a
-        best = max(best, 2 * 2048**3 / (time.process_time() - began) / 1e9)
+        best = max(best, 2 * side**3 / (way.clock() - began) / 1e9)
     return best
 
 
@@ -201,10 +241,11 @@ def flops(folder: str) -> float:
     return float(counter.get_total_flops()) / 64**2
 
 
-def measured(name: str, folder: str, scale: int, side: int, out: str) -> dict[str, float]:
+def measured(name: str, folder: str, scale: int, side: int, out: str, way: Way) -> dict[str, float]:
     """`child`, in a process of its own."""
     threads = {k: "1" for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     words = ["--child", name, "--folder", folder, "--scale", str(scale), "--sizes", str(side), "--out", out]
+    words += ["--device", way.device, "--precision", way.precision]
     done = subprocess.run(
         [sys.executable, __file__, *words], env=os.environ | threads, capture_output=True, text=True, check=True
     )
@@ -212,15 +253,17 @@ def measured(name: str, folder: str, scale: int, side: int, out: str) -> dict[st
     return found
 
 
-def compare(folder: str, scale: int, side: int, repeats: int, names: list[str]) -> list[dict[str, Any]]:
+def compare(folder: str, scale: int, side: int, repeats: int, names: list[str], way: Way) -> list[dict[str, Any]]:
     """A row for each method."""
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as kept:
         files = {name: f"{kept}/{i}.npy" for i, name in enumerate(names)}
         for _ in range(repeats):
             for name in names:
-                runs[name].append(measured(name, folder, scale, side, files[name]))
-        whole = np.load(files["transformers"])
+                runs[name].append(measured(name, folder, scale, side, files[name], way))
+        if way != Way():
+            measured("transformers", folder, scale, side, f"{kept}/whole.npy", Way())
+        whole = np.load(files["transformers"] if way == Way() else f"{kept}/whole.npy")
         errors = {name: float(np.abs(np.load(file) - whole).max()) for name, file in files.items()}
     seconds = {name: statistics.median(r["seconds"] for r in rows) for name, rows in runs.items()}
     return [
@@ -271,12 +314,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--methods", default=";".join(METHODS), help="separated by semicolons")
     parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
+    parser.add_argument("--precision", default="float32", help="float32 or bfloat16")
     for hidden in ("--child", "--folder", "--out"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--scale", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    way = Way(args.device, args.precision)
     if args.child:
-        child(args.child, args.folder, args.scale, int(args.sizes), args.out)
+        child(args.child, args.folder, args.scale, int(args.sizes), args.out, way)
         return
     from importlib.util import find_spec
 
@@ -291,8 +337,8 @@ def main() -> None:
                 make_weights(Path(folder), scale)
             per_pixel = flops(folder)
             for side in map(int, (args.sizes if scale == 2 else args.large_sizes).split(",")):
-                rate = matrix_rate()
-                rows = compare(folder, scale, side, args.repeats, names)
+                rate = matrix_rate(way)
+                rows = compare(folder, scale, side, args.repeats, names, way)
                 printed(f"{network}, {side} x {side} px", rows, per_pixel, rate)
                 found["tables"].append({"network": network, "side": side, "matrix_gflops": rate, "rows": rows})
     if args.json:

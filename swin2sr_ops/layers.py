@@ -7,10 +7,12 @@ from functools import lru_cache
 
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["CELL_WINDOWS", "Block", "Step", "blocks", "cell_side", "network_steps"]
+__all__ = ["CELL_WINDOWS", "GROUP_CELLS", "Block", "Step", "blocks", "cell_side", "network_steps"]
 
 #: Windows along the side of a cell, the fixed block in which the engine computes everything.
 CELL_WINDOWS = 4
+#: Cells that an accelerator is given at once: 32,768 pixels, enough to be busy with.
+GROUP_CELLS = 32
 #: Side of a plugin's network's cell in pixels, about, where it does not say.
 _FOREIGN_CELL = 256
 

@@ -234,18 +234,19 @@ def _cell_cover(interval: Interval, side: int, offset: int) -> int:
     return (hi - lo) * side
 
 
-def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int, ensemble: int = 1) -> int:
+def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int, ensemble: int = 1, cells: int = 1) -> int:
     """Bytes the engine holds for a read region of ``rows`` x ``columns`` pixels.
 
     Of a plugin's network one cell is at work, with its halo: what it takes is the model's to say. Else
     three feature planes (the stage's, its residual, the first features; a fourth of ``num_feat``
     for the high-frequency head), the network's input, the float output, and the working set of
-    one cell and one head cell. `tests/test_memory.py` holds it against measured peaks. An ensemble's mean,
-    its spread and two temporaries are in float64.
+    ``cells`` cells, or a fourth as many head cells (one and one on a CPU).
+    `tests/test_memory.py` holds it against measured peaks. An ensemble's mean, its spread and two
+    temporaries are in float64.
     """
     if ensemble > 1:
         averaged = 4 * 8 * spec.channels * spec.scale**2 * rows * columns
-        return averaged + tile_bytes(spec, rows, columns, itemsize)
+        return averaged + tile_bytes(spec, rows, columns, itemsize, cells=cells)
     if spec.reach is not None:
         planes = spec.channels * (1 + 2 * spec.scale**2) * rows * columns
         return itemsize * planes + cell_bytes(spec, itemsize, rows * columns)
@@ -258,7 +259,7 @@ def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int, ensemble
     # A head cell is two cells wide; a convolution's result and its shuffled copy are alive together.
     values = spec.num_feat * spec.scale**2 if spec.upsampler not in ("", "pixelshuffledirect") else spec.dim
     head = 2 * values * (2 * CELL_WINDOWS * spec.window + 12) ** 2
-    return itemsize * (pixels * planes + output + cell * width + head)
+    return itemsize * (pixels * planes + output + cells * cell * width + max(1, cells // 4) * head)
 
 
 def cell_bytes(spec: ModelSpec, itemsize: int, largest: int | None = None) -> int:

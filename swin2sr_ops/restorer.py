@@ -31,7 +31,7 @@ from swin2sr_ops.devices import (
 )
 from swin2sr_ops.ensemble import Average, check_ensemble, turns
 from swin2sr_ops.errors import RequestError, TileError
-from swin2sr_ops.layers import cell_side
+from swin2sr_ops.layers import GROUP_CELLS, cell_side
 from swin2sr_ops.masks import block_valid
 from swin2sr_ops.plan import Halo, Span, Tile, TilePlan, check_halo, within
 from swin2sr_ops.planes import Tally, channel_of_plane, enlarged, network_region, owned
@@ -134,8 +134,10 @@ class Restorer:
     ) -> TilePlan:
         """Cut a plane of ``height`` x ``width`` pixels, by default into tiles that fit ``memory``, or what is free."""
         if tile is None:
-            free = free_memory(choose_device(self.device)) if memory is None else memory
-            tile = fit_tile(self.spec, (height, width), free, self.halo, self.precision, self.ensemble)
+            device = choose_device(self.device)
+            free = free_memory(device) if memory is None else memory
+            cells = 1 if device.type == "cpu" else GROUP_CELLS
+            tile = fit_tile(self.spec, (height, width), free, self.halo, self.precision, self.ensemble, cells)
         sizes = height, width, tile_size(tile)
         return TilePlan(self.spec, *sizes, self.halo, ITEMSIZE[self.precision], self.ensemble)
 

@@ -55,11 +55,12 @@ def fit_tile(
     halo: Halo = "exact",
     precision: str = "auto",
     ensemble: int = 1,
+    cells: int = 1,
 ) -> tuple[int, int]:
     """Largest tile, in input pixels, whose working set fits a share of ``memory`` bytes.
 
-    Multiples of the engine's cell, at most `LARGEST_TILE`,
-    no larger than the image needs.
+    Multiples of the engine's cell, at most `LARGEST_TILE`, or twice that where a device computes many ``cells``
+    at once; no larger than the image needs.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def fit_tile(
     """
     spec = within(spec, halo)
     step = cell_side(spec)
-    side = max(LARGEST_TILE // step, 1) * step
+    side = max(LARGEST_TILE * (1 if cells == 1 else 2) // step, 1) * step
     budget = memory * MEMORY_SHARE
     while True:
         tile = tuple(min(side, -(-n // step) * step) for n in size)
@@ -77,7 +78,7 @@ def fit_tile(
             middle = min(max((n - t) // 2, 0), max(n - 1, 0))
             span = Span.of(middle, min(middle + t, n), n, spec, halo)
             read.append(span.read[1] - span.read[0])
-        need = tile_bytes(spec, read[0], read[1], ITEMSIZE[precision], ensemble)
+        need = tile_bytes(spec, read[0], read[1], ITEMSIZE[precision], ensemble, cells)
         if need <= budget:
             return tile[0], tile[1]
         if side <= step:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin2sr_ops.nets import fused
+
 __all__ = ["AttentionConstants", "CosineAttention", "DotAttention"]
 
 
@@ -46,27 +48,43 @@ def log_coordinates(window: int) -> Tensor:
     return torch.sign(grid) * torch.log2(grid.abs() + 1) / math.log2(8)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Softmax attention per window: q, k, v ``(n, h, P, d)`` -> ``(n, P, h d)``; q is scaled already."""
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-    return out.transpose(1, 2).flatten(2)
-
-
 class _WindowAttention(nn.Module):
+    cosine: bool
+    qkv: nn.Linear
+
     def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads = heads
         self.window = window
         self.proj = nn.Linear(dim, dim)
 
-    def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, tokens: Tensor, constants: AttentionConstants, mask: Tensor | None = None) -> Tensor:
+        """``(n, P, C)`` -> the same; ``mask``, ``(n, 1, P or 1, P)``, is added to the logits of all heads."""
+        qkv = F.linear(tokens, self.qkv.weight, constants.qkv_bias)
+        return self.proj(self._attend(qkv, constants, mask))  # type: ignore[no-any-return]
+
+    def constants(self) -> AttentionConstants:
+        """What follows from the weights alone."""
+        raise NotImplementedError
+
+    def _attend(self, qkv: Tensor, constants: AttentionConstants, mask: Tensor | None) -> Tensor:
+        """Softmax attention per window: ``(n, P, 3 C)`` -> ``(n, P, C)``."""
+        if fused.usable(qkv):
+            scale = constants.query_scale
+            return fused.window_attention(qkv, constants.bias, mask, scale, self.heads, cosine=self.cosine)
         n, pixels, width = qkv.shape
-        q, k, v = qkv.view(n, pixels, 3, self.heads, width // (3 * self.heads)).permute(2, 0, 3, 1, 4)
-        return q, k, v  # each (n, h, P, d)
+        q, k, v = qkv.view(n, pixels, 3, self.heads, width // (3 * self.heads)).permute(2, 0, 3, 1, 4)  # (n, h, P, d)
+        if self.cosine:
+            q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        bias = constants.bias if mask is None else constants.bias + mask
+        out = F.scaled_dot_product_attention(q * constants.query_scale, k, v, attn_mask=bias, scale=1.0)
+        return out.transpose(1, 2).flatten(2)
 
 
 class CosineAttention(_WindowAttention):
     """Swin V2 attention: cosine similarity, learned temperature, continuous position bias."""
+
+    cosine = True
 
     def __init__(self, dim: int, heads: int, window: int, qkv_bias: bool = True) -> None:
         super().__init__(dim, heads, window)
@@ -91,15 +109,11 @@ class CosineAttention(_WindowAttention):
         scale = self.logit_scale.clamp(max=math.log(100.0)).exp()
         return AttentionConstants(bias.unsqueeze(0).contiguous(), qkv_bias, scale)
 
-    def forward(self, tokens: Tensor, constants: AttentionConstants, bias: Tensor) -> Tensor:
-        q, k, v = self._split(F.linear(tokens, self.qkv.weight, constants.qkv_bias))
-        q = F.normalize(q, dim=-1) * constants.query_scale
-        k = F.normalize(k, dim=-1)
-        return self.proj(_attend(q, k, v, bias))  # type: ignore[no-any-return]
-
 
 class DotAttention(_WindowAttention):
     """Swin V1 attention: scaled dot product, a table of position biases."""
+
+    cosine = False
 
     def __init__(self, dim: int, heads: int, window: int, qkv_bias: bool = True) -> None:
         super().__init__(dim, heads, window)
@@ -113,7 +127,3 @@ class DotAttention(_WindowAttention):
         index = relative_index(self.window).flatten().to(self.qkv.weight.device)
         bias = self.relative_position_bias_table[index].view(pixels, pixels, self.heads).permute(2, 0, 1)
         return AttentionConstants(bias.unsqueeze(0).contiguous(), self.qkv.bias, self.query_scale)
-
-    def forward(self, tokens: Tensor, constants: AttentionConstants, bias: Tensor) -> Tensor:
-        q, k, v = self._split(F.linear(tokens, self.qkv.weight, constants.qkv_bias))
-        return self.proj(_attend(q * constants.query_scale, k, v, bias))  # type: ignore[no-any-return]

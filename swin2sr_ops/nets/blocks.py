@@ -47,12 +47,12 @@ class SwinBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, hidden)
 
-    def tokens(self, x: Tensor, constants: AttentionConstants, bias: Tensor) -> Tensor:
-        """The block on windows ``(n, P, C)``; ``bias`` is the position bias, with a border mask where needed."""
+    def tokens(self, x: Tensor, constants: AttentionConstants, mask: Tensor | None = None) -> Tensor:
+        """The block on windows ``(n, P, C)``; ``mask`` ``(n, 1, P or 1, P)`` says which pixels see each other."""
         if self.post_norm:
-            x = x + self.norm1(self.attn(x, constants, bias))
+            x = x + self.norm1(self.attn(x, constants, mask))
             return x + self.norm2(self.mlp(x))  # type: ignore[no-any-return]
-        x = x + self.attn(self.norm1(x), constants, bias)
+        x = x + self.attn(self.norm1(x), constants, mask)
         return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
 
     def forward(self, plane: Tensor) -> Tensor:
@@ -60,13 +60,12 @@ class SwinBlock(nn.Module):
         batch, height, width, dim = plane.shape
         w = self.window
         constants = self.attn.constants()
-        bias = constants.bias
+        mask = None
         if self.shift:
             plane = torch.roll(plane, (-self.shift, -self.shift), (1, 2))
-            mask = _wrap_mask(height, width, w, self.shift).to(bias)  # (nW, 1, P, P)
-            bias = (bias + mask).repeat(batch, 1, 1, 1)
+            mask = _wrap_mask(height, width, w, self.shift).to(constants.bias).repeat(batch, 1, 1, 1)
         x = plane.view(batch, height // w, w, width // w, w, dim).transpose(2, 3).reshape(-1, w * w, dim)
-        x = self.tokens(x, constants, bias)
+        x = self.tokens(x, constants, mask)
         x = x.view(batch, height // w, width // w, w, w, dim).transpose(2, 3).reshape(batch, height, width, dim)
         return torch.roll(x, (self.shift, self.shift), (1, 2)) if self.shift else x
 

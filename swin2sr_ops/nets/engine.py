@@ -7,15 +7,15 @@ libraries do depend on shape and place (measured, DESIGN.md); this way the resul
 
 A block touches only its own windows, so it updates the feature plane in place, cell by cell: no
 full-plane qkv, attention or MLP tensors. After each layer only the cells that later layers look
-at are computed (`Span.needed`), so the halo shrinks on the way.
+at are computed (`Span.needed`), so the halo shrinks on the way. On accelerators a kernel gets a group of
+cells, always as many (`swin2sr_ops.nets.cells`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swin2sr_ops.layers import Step, network_steps
+from swin2sr_ops.layers import GROUP_CELLS, Step, network_steps
 from swin2sr_ops.nets.blocks import SwinBlock
+from swin2sr_ops.nets.cells import Cells, Cuts, Grid, GroupGrid, grouped
 from swin2sr_ops.nets.heads import Patch, PatchOps, before_upsample, reconstruct
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.nets.workers import for_each, single_thread_kernels
@@ -45,9 +46,11 @@ class TileEngine:
         In evaluation mode, on its device and in its dtype; it must not change afterwards.
     compiled : bool
         Let OpenVINO run the Swin blocks; of a float32 network on the CPU.
+    group : int, optional
+        Cells that are computed together; 1 on CPUs, else `GROUP_CELLS`.
     """
 
-    def __init__(self, net: SwinNet, *, compiled: bool = False) -> None:
+    def __init__(self, net: SwinNet, *, compiled: bool = False, group: int | None = None) -> None:
         self.net = net
         self.spec = net.spec
         self.cell = CELL_WINDOWS * net.spec.window
@@ -57,6 +60,8 @@ class TileEngine:
                 for step in network_steps(net.spec)
                 if step.kind == "window"
             }
+        on_cpu = net.conv_first.weight.device.type == "cpu"
+        self.group = group or (1 if on_cpu else GROUP_CELLS)
         self._compiled: CompiledBlocks | None = None
         if compiled:
             from swin2sr_ops.nets.compiled import CompiledBlocks
@@ -81,7 +86,7 @@ class TileEngine:
             ``image`` ``(C, rows scale, columns scale)`` of the owned pixels, and what else the
             head gives, at its own scale.
         """
-        if self.net.conv_first.weight.device.type != "cpu":
+        if self.group > 1:
             return self._run(image, tile, None)
         with single_thread_kernels() as threads:
             if threads == 1:
@@ -95,17 +100,18 @@ class TileEngine:
             getattr(work, step.kind)(step, index)
         return work.results
 
-    def block(self, path: str, tokens: Tensor, cuts: tuple[int, int, int, int]) -> Tensor:
-        """The Swin block at ``path`` on a cell's windows ``(16, P, C)``, of which ``cuts`` pixels lie outside."""
+    def block(self, path: str, tokens: Tensor, cuts: Sequence[Cuts]) -> Tensor:
+        """The Swin block at ``path`` on cells' windows ``(16 n, P, C)``, of which ``cuts`` pixels lie outside."""
         constants = self._constants[path]
-        mask = self.key_mask(cuts, constants.bias) if any(cuts) else None
+        mask = None
+        if any(map(any, cuts)):
+            mask = torch.cat([self.key_mask(one, constants.bias) for one in cuts])
         if self._compiled is not None:
             return self._compiled.run(path, tokens, mask)
-        bias = constants.bias if mask is None else constants.bias + mask
         block: SwinBlock = attrgetter(path)(self.net)
-        return block.tokens(tokens, constants, bias)
+        return block.tokens(tokens, constants, mask)
 
-    def key_mask(self, cuts: tuple[int, int, int, int], like: Tensor) -> Tensor:
+    def key_mask(self, cuts: Cuts, like: Tensor) -> Tensor:
         """Mask for a cell of which ``cuts`` (top, bottom, left, right) pixels lie outside: ``(16, 1, 1, P)``."""
         if cuts not in self._masks:
             w, n = self.spec.window, CELL_WINDOWS
@@ -150,6 +156,9 @@ class _Work:
         self.engine, self.net, self.spec, self.tile = engine, engine.net, engine.spec, tile
         self.y, self.x = (_Axis.of(span, engine.cell, engine.spec.window) for span in (tile.y, tile.x))
         self.ops = PatchOps((tile.y.borders, tile.x.borders))
+        origin, window = (self.y.origin, self.x.origin), self.spec.window
+        device = self.net.conv_first.weight.device
+        self.grid = Grid(origin, window) if engine.group == 1 else GroupGrid(origin, window, self.x.length, device)
         self.like = self.net.conv_first.weight
         # Pixels, and results, are never kept in less than float32: bfloat16 has 8 bits, images have 16.
         self.pixels = torch.promote_types(self.like.dtype, torch.float32)
@@ -176,45 +185,37 @@ class _Work:
         conv = getattr(self.net, step.path)
         layers = conv if isinstance(conv, nn.Sequential) else [conv]
 
-        def cell(y: int, x: int) -> None:
-            patch = self._convolve(layers, self._patch(self.source, y, x, 1))
-            self._put(self.first, y, x, _last(patch))
-            self._put(self.plane, y, x, self.net.patch_embed(_last(patch)))
+        def work(cells: Cells) -> None:
+            first = _last(self._convolve(layers, self.grid.patch(self.source, cells, 1)))
+            self.grid.put(self.first, cells, first)
+            self.grid.put(self.plane, cells, self.net.patch_embed(first))
 
-        self._each(cell, index)
+        self._each(work, index)
         self._stage = ""
 
     def window(self, step: Step, index: int) -> None:
-        """A Swin block, in place, one cell of windows at a time."""
+        """A Swin block, in place, some windows at a time."""
         stage = step.path.rsplit(".residual_group", 1)[0]
         if stage != self._stage:
             self.residual.copy_(self.plane)
             self._stage = stage
-        self._each(partial(self._window_cell, step.path), index, step.offset(self.spec.window))
 
-    def _window_cell(self, path: str, y: int, x: int) -> None:
-        w, n, side = self.spec.window, CELL_WINDOWS, self.engine.cell
-        top, left = y - self.y.origin, x - self.x.origin
-        cell = self.plane[top : top + side, left : left + side]
-        tokens = cell.view(n, w, n, w, -1).transpose(1, 2).reshape(n * n, w * w, -1)
-        cuts = self._cuts(y, x)
-        result = self.engine.block(path, tokens, cuts)
-        result = result.view(n, n, w, w, -1).transpose(1, 2)
-        if any(cuts):
-            self._put(self.plane, y, x, result.reshape(side, side, -1))
-        else:
-            cell.view(n, w, n, w, -1).copy_(result)
+        def work(cells: Cells) -> None:
+            tokens = self.engine.block(step.path, self.grid.windows(self.plane, cells), cells.cuts)
+            self.grid.put_windows(self.plane, cells, tokens)
+
+        self._each(work, index, step.offset(self.spec.window))
 
     def merge(self, step: Step, index: int) -> None:
         """The end of a stage: its convolution, embedding, and its input added."""
         stage = attrgetter(step.path)(self.net)
         layers = stage.conv if isinstance(stage.conv, nn.Sequential) else [stage.conv]
 
-        def cell(y: int, x: int) -> None:
-            patch = self._convolve(layers, self._patch(self.plane, y, x, step.reach))
-            self._put(self.residual, y, x, stage.patch_embed(_last(patch)), add=True)
+        def work(cells: Cells) -> None:
+            patch = self._convolve(layers, self.grid.patch(self.plane, cells, step.reach))
+            self.grid.put(self.residual, cells, stage.patch_embed(_last(patch)), add=True)
 
-        self._each(cell, index)
+        self._each(work, index)
         self.plane, self.residual = self.residual, self.plane
         self._stage = ""
 
@@ -224,54 +225,51 @@ class _Work:
         layers = conv if isinstance(conv, nn.Sequential) else [conv]
         norm = self.net.norm
 
-        def cell(y: int, x: int) -> None:
-            patch = self._patch(self.plane, y, x, step.reach)
+        def work(cells: Cells) -> None:
+            patch = self.grid.patch(self.plane, cells, step.reach)
             normal = F.layer_norm(_last(patch), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-            patch = self.ops.blank(Patch(_channels(normal), patch.top, patch.left))
-            self._put(self.first, y, x, _last(self._convolve(layers, patch)), add=True)
+            patch = self.ops.blank(replace(patch, data=normal.permute(0, 3, 1, 2)))
+            self.grid.put(self.first, cells, _last(self._convolve(layers, patch)), add=True)
 
-        self._each(cell, index)
+        self._each(work, index)
 
     def before(self, step: Step, index: int) -> None:
         """The features from which both branches of the high-frequency head start."""
         plane = self.before_plane = self._plane(self.spec.num_feat)
 
-        def cell(y: int, x: int) -> None:
-            patch = before_upsample(self.net, self._patch(self.first, y, x, step.reach), self.ops)
-            self._put(plane, y, x, _last(patch))
+        def work(cells: Cells) -> None:
+            patch = before_upsample(self.net, self.grid.patch(self.first, cells, step.reach), self.ops)
+            self.grid.put(plane, cells, _last(patch))
 
-        self._each(cell, index)
+        self._each(work, index)
         self.source = plane
 
     def head(self, step: Step, index: int) -> None:
         """Reconstruction, in cells twice as wide: what it holds is at output resolution."""
-        side = 2 * self.engine.cell
 
-        def cell(y: int, x: int) -> None:
-            features = self._patch(self.first, y, x, step.reach, side)
-            image = self._patch(self.image, y, x, step.reach, side)
+        def work(cells: Cells) -> None:
+            features = self.grid.patch(self.first, cells, step.reach)
+            image = self.grid.patch(self.image, cells, step.reach)
             before = None
             if self.before_plane is not None:
-                before = self._patch(self.before_plane, y, x, step.reach, side)
+                before = self.grid.patch(self.before_plane, cells, step.reach)
             for name, patch in reconstruct(self.net, features, image, self.ops, before).items():
-                self._keep(name, patch, y, x, side)
+                self._keep(name, patch, cells)
 
-        self._each(cell, index, side=side)
+        self._each(work, index, side=2 * self.engine.cell)
+        for result in self.results.values():
+            result.div_(self.spec.value_range).add_(self.net.mean[0].to(result))
 
-    # --- fetching and storing ------------------------------------------------------------------
+    # --- cells ---------------------------------------------------------------------------------
 
-    def _each(self, function: Callable[[int, int], None], index: int, offset: int = 0, side: int = 0) -> None:
-        """Call ``function`` for all cells that later layers look at, on as many threads as there are."""
-        side = side or self.engine.cell
+    def _each(self, work: Callable[[Cells], None], index: int, offset: int = 0, side: int = 0) -> None:
+        """Call ``work`` for all cells that later layers look at, on as many threads as there are."""
+        wide, side = bool(side), side or self.engine.cell
         rows = self.y.cells(self.tile.y.needed[index], side, offset)
         columns = self.x.cells(self.tile.x.needed[index], side, offset)
-        for_each(function, [(y, x) for y in rows for x in columns], self.pool)
-
-    def _patch(self, plane: Tensor, y: int, x: int, reach: int, side: int = 0) -> Patch:
-        side = side or self.engine.cell
-        top, left = y - reach - self.y.origin, x - reach - self.x.origin
-        length = side + 2 * reach
-        return Patch(_channels(plane[top : top + length, left : left + length]), y - reach, x - reach)
+        # Cells of the head are four times as large, and much larger still at output resolution.
+        size = max(1, self.engine.group // 4) if wide else self.engine.group
+        for_each(work, grouped([(y, x) for y in rows for x in columns], side, self.ops.borders, size), self.pool)
 
     def _convolve(self, layers: Any, patch: Patch) -> Patch:
         for layer in layers:
@@ -279,45 +277,23 @@ class _Work:
             patch = self.ops.conv(layer, patch) if is_conv else self.ops.lrelu(patch, layer.negative_slope)
         return patch
 
-    def _cuts(self, y: int, x: int) -> tuple[int, int, int, int]:
-        """Pixels of the cell that lie outside the image: top, bottom, left, right."""
-        side = self.engine.cell
-        (top, bottom), (left, right) = self.ops.borders
-        return max(top - y, 0), max(y + side - bottom, 0), max(left - x, 0), max(x + side - right, 0)
-
-    def _put(self, plane: Tensor, y: int, x: int, cell: Tensor, add: bool = False) -> None:
-        """Store the part of a cell that lies inside the image; outside must stay zero."""
-        cut = self._cuts(y, x)
-        side = self.engine.cell
-        rows, columns = slice(cut[0], side - cut[1]), slice(cut[2], side - cut[3])
-        top, left = y - self.y.origin, x - self.x.origin
-        target = plane[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
-        if add:
-            target += cell[rows, columns]
-        else:
-            target.copy_(cell[rows, columns])
-
-    def _keep(self, name: str, patch: Patch, y: int, x: int, side: int) -> None:
-        """Crop a head cell to the pixels the tile owns and store it, denormalised."""
-        s = patch.resolution
+    def _keep(self, name: str, patch: Patch, cells: Cells) -> None:
+        """Crop head cells to the pixels the tile owns and store them."""
+        s, side = patch.resolution, cells.side
         owned_y, owned_x = self.tile.y, self.tile.x
-        y0, y1 = max(y, owned_y.start) * s, min(y + side, owned_y.stop) * s
-        x0, x1 = max(x, owned_x.start) * s, min(x + side, owned_x.stop) * s
         if name not in self.results:
             height, width = self.tile.shape
             # Several threads may come here at once: only the first one's tensor stays.
             self.results.setdefault(name, self.image.new_empty(self.spec.channels, height * s, width * s))
         top, left = owned_y.start * s, owned_x.start * s
-        target = self.results[name][:, y0 - top : y1 - top, x0 - left : x1 - left]
-        target.copy_(patch.data[0, :, y0 - patch.top : y1 - patch.top, x0 - patch.left : x1 - patch.left])
-        target.div_(self.spec.value_range).add_(self.net.mean[0].to(target))
-
-
-def _channels(plane: Tensor) -> Tensor:
-    """``(H, W, C)`` as ``(1, C, H, W)`` in channels-last memory, without a copy."""
-    return plane.permute(2, 0, 1).unsqueeze(0)
+        stored = zip(patch.data, patch.places, cells.places[: cells.kept], strict=False)
+        for data, (row, column), (y, x) in stored:
+            y0, y1 = max(y, owned_y.start) * s, min(y + side, owned_y.stop) * s
+            x0, x1 = max(x, owned_x.start) * s, min(x + side, owned_x.stop) * s
+            target = self.results[name][:, y0 - top : y1 - top, x0 - left : x1 - left]
+            target.copy_(data[:, y0 - row : y1 - row, x0 - column : x1 - column])
 
 
 def _last(patch: Patch) -> Tensor:
-    """A patch's pixels as ``(H, W, C)``."""
-    return patch.data[0].permute(1, 2, 0)
+    """Patches' pixels as ``(n, H, W, C)``."""
+    return patch.data.permute(0, 2, 3, 1)

@@ -78,8 +78,8 @@ class CellEngine:
         result = image.new_empty((channels, tile.shape[0] * s, tile.shape[1] * s), dtype=kept)
         rows, columns = (blocks((a.start, a.stop), a.borders, self.spec) for a in (tile.y, tile.x))
 
-        def cell(i: int, j: int) -> None:
-            self._cell(image, tile, (rows[i], columns[j]), result)
+        def cell(place: tuple[int, int]) -> None:
+            self._cell(image, tile, (rows[place[0]], columns[place[1]]), result)
 
         cells = [(i, j) for i in range(len(rows)) for j in range(len(columns))]
         with self._pool(len(cells)) as pool:

@@ -115,16 +115,24 @@ class PlaneOps:
 
 @dataclass(frozen=True)
 class Patch:
-    """A rectangle of a plane: its pixels, where it starts, and its resolution.
+    """Rectangles of a plane, all of one size: their pixels, where each starts, and their resolution.
 
-    ``top`` and ``left`` count pixels of this resolution from the first pixel of the image;
+    ``places`` counts rows and columns of this resolution from the first pixel of the image;
     ``resolution`` is pixels per input pixel.
     """
 
-    data: Tensor
-    top: int
-    left: int
+    data: Tensor  # (rectangles, C, H, W)
+    places: tuple[tuple[int, int], ...]
     resolution: int = 1
+
+    def inner(self, data: Tensor, border: int) -> Patch:
+        """``data``, which lacks ``border`` pixels on every side."""
+        return replace(self, data=data, places=tuple((top + border, left + border) for top, left in self.places))
+
+    def finer(self, data: Tensor, factor: int) -> Patch:
+        """``data``, which is ``factor`` times finer."""
+        places = tuple((top * factor, left * factor) for top, left in self.places)
+        return Patch(data, places, self.resolution * factor)
 
 
 @dataclass(frozen=True)
@@ -138,55 +146,55 @@ class PatchOps:
 
     def conv(self, module: nn.Module, x: Patch) -> Patch:
         weight = cast(Tensor, module.weight)
-        r = weight.shape[-1] // 2
         data = F.conv2d(x.data.to(weight.dtype), weight, cast(Tensor, module.bias))
-        return self.blank(replace(x, data=data, top=x.top + r, left=x.left + r))
+        return self.blank(x.inner(data, weight.shape[-1] // 2))
 
     def lrelu(self, x: Patch, slope: float) -> Patch:
         return replace(x, data=F.leaky_relu_(x.data, slope))  # 0 stays 0 outside the image
 
     def shuffle(self, x: Patch, factor: int) -> Patch:
-        return self._finer(x, F.pixel_shuffle(x.data, factor), factor)
+        return x.finer(F.pixel_shuffle(x.data, factor), factor)
 
     def nearest(self, x: Patch, factor: int) -> Patch:
-        return self._finer(x, F.interpolate(x.data, scale_factor=factor, mode="nearest"), factor)
+        return x.finer(F.interpolate(x.data, scale_factor=factor, mode="nearest"), factor)
 
     def bicubic(self, x: Patch, factor: int) -> Patch:
+        """Beyond the image its last pixel goes on."""
         (top, bottom), (left, right) = self.borders
         height, width = x.data.shape[-2:]
-        rows = torch.arange(height, device=x.data.device).clamp_(top - x.top, bottom - 1 - x.top)
-        columns = torch.arange(width, device=x.data.device).clamp_(left - x.left, right - 1 - x.left)
-        inner = replace(x, top=x.top + 2, left=x.left + 2)
-        data = x.data[..., rows.clamp_(0, height - 1), :][..., columns.clamp_(0, width - 1)]
-        return self.blank(self._finer(inner, _bicubic_valid(data, factor), factor))
+        parts = []
+        for data, (first_row, first_column) in zip(x.data, x.places, strict=True):
+            rows = torch.arange(height, device=data.device).clamp_(top - first_row, bottom - 1 - first_row)
+            columns = torch.arange(width, device=data.device).clamp_(left - first_column, right - 1 - first_column)
+            parts.append(data[:, rows.clamp_(0, height - 1)][..., columns.clamp_(0, width - 1)])
+        data = parts[0][None] if len(parts) == 1 else torch.stack(parts)
+        return self.blank(x.inner(data, 2).finer(_bicubic_valid(data, factor), factor))
 
     def add(self, a: Patch, b: Patch) -> Patch:
-        top, left = max(a.top, b.top), max(a.left, b.left)
-        bottom = min(a.top + a.data.shape[-2], b.top + b.data.shape[-2])
-        right = min(a.left + a.data.shape[-1], b.left + b.data.shape[-1])
-
-        def crop(p: Patch) -> Tensor:
-            return p.data[..., top - p.top : bottom - p.top, left - p.left : right - p.left]
-
-        return replace(a, data=crop(a) + crop(b), top=top, left=left)
+        # The two lie to each other as in every other rectangle.
+        (a_top, a_left), (b_top, b_left) = a.places[0], b.places[0]
+        top, left = max(a_top, b_top), max(a_left, b_left)
+        bottom = min(a_top + a.data.shape[-2], b_top + b.data.shape[-2])
+        right = min(a_left + a.data.shape[-1], b_left + b.data.shape[-1])
+        part_a = a.data[..., top - a_top : bottom - a_top, left - a_left : right - a_left]
+        part_b = b.data[..., top - b_top : bottom - b_top, left - b_left : right - b_left]
+        places = tuple((y + top - a_top, x + left - a_left) for y, x in a.places)
+        return replace(a, data=part_a + part_b, places=places)
 
     def blank(self, x: Patch) -> Patch:
         """Zero what lies outside the image, in place: the padding that the next convolution sees."""
         (top, bottom), (left, right) = ((lo * x.resolution, hi * x.resolution) for lo, hi in self.borders)
         height, width = x.data.shape[-2:]
-        if x.top < top:
-            x.data[..., : top - x.top, :] = 0
-        if x.top + height > bottom:
-            x.data[..., max(bottom - x.top, 0) :, :] = 0
-        if x.left < left:
-            x.data[..., : left - x.left] = 0
-        if x.left + width > right:
-            x.data[..., max(right - x.left, 0) :] = 0
+        for data, (first_row, first_column) in zip(x.data, x.places, strict=True):
+            if first_row < top:
+                data[:, : top - first_row] = 0
+            if first_row + height > bottom:
+                data[:, max(bottom - first_row, 0) :] = 0
+            if first_column < left:
+                data[..., : left - first_column] = 0
+            if first_column + width > right:
+                data[..., max(right - first_column, 0) :] = 0
         return x
-
-    @staticmethod
-    def _finer(x: Patch, data: Tensor, factor: int) -> Patch:
-        return Patch(data, x.top * factor, x.left * factor, x.resolution * factor)
 
 
 def _bicubic_valid(x: Tensor, factor: int) -> Tensor:

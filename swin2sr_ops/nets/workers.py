@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
 __all__ = ["for_each", "single_thread_kernels"]
 
-Cell = tuple[int, int]
+X = TypeVar("X")
 
 _lock = threading.Lock()
 _users = 0
@@ -45,11 +46,11 @@ def single_thread_kernels() -> Iterator[int]:
                 torch.set_num_threads(_threads)
 
 
-def for_each(function: Callable[[int, int], None], cells: Sequence[Cell], pool: ThreadPoolExecutor | None) -> None:
+def for_each(function: Callable[[X], None], cells: Sequence[X], pool: ThreadPoolExecutor | None) -> None:
     """Call ``function`` for every cell; cells must not touch one another's output."""
     if pool is None or len(cells) < 2:
-        for y, x in cells:
-            function(y, x)
+        for cell in cells:
+            function(cell)
         return
     workers: int = pool._max_workers
     parts = [cells[i::workers] for i in range(workers)]
@@ -58,7 +59,7 @@ def for_each(function: Callable[[int, int], None], cells: Sequence[Cell], pool: 
 
 
 @torch.inference_mode()  # a thread does not inherit it
-def _part(function: Callable[[int, int], None], cells: Sequence[Cell]) -> None:
+def _part(function: Callable[[X], None], cells: Sequence[X]) -> None:
     torch.set_num_threads(1)
-    for y, x in cells:
-        function(y, x)
+    for cell in cells:
+        function(cell)

@@ -65,6 +65,41 @@ def test_tiled_equals_whole(
     assert torch.equal(run(engine, image, (rows, columns)), whole)
 
 
+@settings(max_examples=40)
+@given(
+    head=sampled_from(HEADS),
+    window=sampled_from([7, 8]),
+    dtype=sampled_from([torch.float32, torch.float64]),
+    group=sampled_from([2, 3, 8]),
+    height=integers(1, 150),
+    width=integers(1, 150),
+    rows=integers(9, 90),
+    columns=integers(9, 90),
+)
+def test_groups_of_cells(
+    head: tuple[str, int], window: int, dtype: torch.dtype, group: int, height: int, width: int, rows: int, columns: int
+) -> None:
+    """What accelerators do, on a CPU: tiles equal the whole image to the last bit, and cells one by one nearly so."""
+    channels = 3 if head[0] == "pixelshuffle_aux" else 1
+    spec = small_spec(upsampler=head[0], scale=head[1], window=window, channels=channels, depths=(2,), heads=(2,))
+    single = engine_of(spec, dtype)
+    engine = TileEngine(single.net, group=group)
+    image = torch.rand(channels, height, width, dtype=dtype, generator=torch.Generator().manual_seed(height))
+    whole = run(engine, image, (height, width))
+    assert torch.equal(run(engine, image, (rows, columns)), whole)
+    near = {torch.float32: 2e-5, torch.float64: 1e-12}[dtype]
+    torch.testing.assert_close(whole, run(single, image, (height, width)), rtol=0, atol=near)
+
+
+def test_groups_of_cells_in_bfloat16() -> None:
+    spec = small_spec(upsampler="pixelshuffle_aux", scale=4, channels=3)
+    net = random_net(spec).to(torch.bfloat16)
+    image = torch.rand(3, 70, 90)
+    found = [run(TileEngine(net, group=n), image, (70, 90)) for n in (1, 4)]
+    assert found[1].dtype == torch.float32
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0.05)
+
+
 @pytest.mark.parametrize(("upsampler", "scale"), HEADS)
 @pytest.mark.parametrize("architecture", ["swin2sr", "swinir"])
 def test_engine_equals_plain_forward(architecture: str, upsampler: str, scale: int) -> None:
