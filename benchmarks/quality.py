@@ -19,7 +19,7 @@ from PIL import Image
 
 import swin2sr_ops
 from swin2sr_ops.errors import FormatError
-from swin2sr_ops.training.data import find_images, load_image
+from swin2sr_ops.training.images import find_images, load_images
 
 
 def resize(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -35,12 +35,12 @@ def psnr(a: np.ndarray, b: np.ndarray, border: int) -> float:
 
 def one(path: Path, spec: swin2sr_ops.ModelSpec, crop: int) -> tuple[float, float] | None:
     try:
-        image = load_image(path, spec.channels)
-        colour = load_image(path, 3) is not None
+        planes, colour = load_images(path, spec.channels), load_images(path, 3)
     except FormatError:
         return None
-    if image is None or (spec.channels == 1 and colour):
+    if not planes or (spec.channels == 1 and colour):
         return None
+    image = planes[0]
     s = spec.scale
     height, width = (min(n, crop) // s * s for n in image.shape[1:])
     truth = image[:, :height, :width]
