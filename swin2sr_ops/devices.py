@@ -24,8 +24,8 @@ __all__ = [
     "is_out_of_memory",
 ]
 
-#: Bytes per feature value.
-ITEMSIZE = {"auto": 4, "float32": 4, "float64": 8, "bfloat16": 2}
+#: Bytes per feature value. With bfloat16 two of three planes have 2, the third and the head 4.
+ITEMSIZE = {"auto": 4, "float32": 4, "float64": 8, "bfloat16": 3}
 
 
 def check_precision(precision: str) -> str:

@@ -354,8 +354,8 @@ class Restorer:
         key = (_without_history(self.spec), str(device), dtype, engine)
         with _engines_lock:
             if key not in _engines:
-                net = build_network(self.spec).to(device=device, dtype=dtype)
-                _engines[key] = engine_of(net, self.spec, compiled=engine != "torch")
+                net = build_network(self.spec).to(device)
+                _engines[key] = engine_of(net, self.spec, dtype=dtype, compiled=engine != "torch")
             return _engines[key]
 
     def _place(self) -> tuple[torch.device, torch.dtype, str]:

@@ -43,14 +43,17 @@ class TileEngine:
     Parameters
     ----------
     net : SwinNet
-        In evaluation mode, on its device and in its dtype; it must not change afterwards.
+        In evaluation mode, on its device, in float32 or float64; it belongs to the engine from then on.
+    half : bool
+        Run the stages in bfloat16. First and last convolutions, heads, and the features that bypass all stages
+        stay in float32: with these in 8 bits too, results lose 6 to 13 dB more (DESIGN.md).
     compiled : bool
         Let OpenVINO run the Swin blocks; of a float32 network on the CPU.
     group : int, optional
         Cells that are computed together; 1 on CPUs, else `GROUP_CELLS`.
     """
 
-    def __init__(self, net: SwinNet, *, compiled: bool = False, group: int | None = None) -> None:
+    def __init__(self, net: SwinNet, *, half: bool = False, compiled: bool = False, group: int | None = None) -> None:
         self.net = net
         self.spec = net.spec
         self.cell = CELL_WINDOWS * net.spec.window
@@ -60,6 +63,11 @@ class TileEngine:
                 for step in network_steps(net.spec)
                 if step.kind == "window"
             }
+        if half:
+            self._constants = {path: found.half() for path, found in self._constants.items()}
+            for stages in (net.layers, getattr(net, "layers_hf", None)):
+                if stages is not None:
+                    stages.to(torch.bfloat16)
         on_cpu = net.conv_first.weight.device.type == "cpu"
         self.group = group or (1 if on_cpu else GROUP_CELLS)
         self._compiled: CompiledBlocks | None = None
@@ -160,17 +168,15 @@ class _Work:
         device = self.net.conv_first.weight.device
         self.grid = Grid(origin, window) if engine.group == 1 else GroupGrid(origin, window, self.x.length, device)
         self.like = self.net.conv_first.weight
-        # Pixels, and results, are never kept in less than float32: bfloat16 has 8 bits, images have 16.
-        self.pixels = torch.promote_types(self.like.dtype, torch.float32)
-        self.image = self._plane(self.spec.channels).to(self.pixels)  # zero outside: the first convolution's padding
+        self.image = self._plane(self.spec.channels)  # zero outside: the first convolution's padding
         top, left = tile.y.read[0] - self.y.origin, tile.x.read[0] - self.x.origin
         normal = (image.to(self.image) - self.net.mean[0].to(self.image)) * self.spec.value_range
         rows, columns = image.shape[-2:]
         self.image[top : top + rows, left : left + columns] = normal.permute(1, 2, 0)
         self.source = self.image  # what the next `embed` reads
         self.first = self._plane(self.spec.dim)
-        self.plane = torch.zeros_like(self.first)
-        self.residual = torch.zeros_like(self.first)
+        self.plane = torch.zeros_like(self.first, dtype=next(self.net.layers.parameters()).dtype)
+        self.residual = torch.zeros_like(self.plane)
         self.before_plane: Tensor | None = None
         self.results: dict[str, Tensor] = {}
         self._stage = ""
@@ -227,7 +233,7 @@ class _Work:
 
         def work(cells: Cells) -> None:
             patch = self.grid.patch(self.plane, cells, step.reach)
-            normal = F.layer_norm(_last(patch), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+            normal = F.layer_norm(_last(patch).to(self.like), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
             patch = self.ops.blank(replace(patch, data=normal.permute(0, 3, 1, 2)))
             self.grid.put(self.first, cells, _last(self._convolve(layers, patch)), add=True)
 

@@ -32,8 +32,10 @@ __all__ = ["CellEngine", "engine_of"]
 _MEMORY_SHARE = 0.5
 
 
-def engine_of(net: nn.Module, spec: ModelSpec, *, compiled: bool = False) -> TileEngine | CellEngine:
-    """What runs ``net`` tile by tile, its Swin blocks ``compiled`` or not; the network must not change afterwards.
+def engine_of(
+    net: nn.Module, spec: ModelSpec, *, dtype: torch.dtype = torch.float32, compiled: bool = False
+) -> TileEngine | CellEngine:
+    """What runs ``net`` tile by tile, its Swin blocks ``compiled`` or not; the network belongs to it from then on.
 
     Raises
     ------
@@ -41,9 +43,10 @@ def engine_of(net: nn.Module, spec: ModelSpec, *, compiled: bool = False) -> Til
         If it is not one of this package's networks, and its spec does not say how far it sees.
     """
     if spec.reach is not None:
-        return CellEngine(net, spec)
+        return CellEngine(net.to(dtype), spec)
     if isinstance(net, SwinNet):
-        return TileEngine(net, compiled=compiled)
+        half = dtype == torch.bfloat16
+        return TileEngine(net if half else net.to(dtype), half=half, compiled=compiled)
     raise ModelError(
         f"{spec.name!r} is described as {spec.architecture}, but its plugin built a {type(net).__name__}: give the spec"
         " an architecture of its own and its `reach`."
