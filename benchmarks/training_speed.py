@@ -1,0 +1,76 @@
+"""How many patches a second does training get through, and what does glibc's memory setting do to it?
+
+    python benchmarks/training_speed.py [--recipe tiny-x2-gray] [--device cpu] [--steps 12]
+
+Trains on noise, each way in a process of its own, in turns: as it is; with ``MALLOC_MMAP_THRESHOLD_`` and
+``MALLOC_TRIM_THRESHOLD_`` so large that memory is kept between steps; with bfloat16 (``--amp``). Medians of three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+KEEPING = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "2000000000"}
+WAYS = {"as it is": ({}, False), "memory kept": (KEEPING, False), "memory kept, --amp": (KEEPING, True)}
+
+
+def child(recipe: str, data: Path, device: str, steps: int, amp: bool) -> None:
+    """Print patches per second, after some steps that do not count."""
+    import torch
+
+    from swin2sr_ops.training.loop import Trainer
+    from swin2sr_ops.training.recipe import Recipe
+
+    torch.set_num_threads(1)
+    one = replace(Recipe.read(recipe), folders={".": 1.0}, amp=amp)
+    trainer = Trainer(one, data, data / "run", device)
+    for _ in range(3):
+        trainer._train_step()
+    began = time.perf_counter() if device != "cpu" else time.process_time()
+    for _ in range(steps):
+        trainer._train_step()  # ends with the loss's number: a GPU has done its work then
+    seconds = (time.perf_counter() if device != "cpu" else time.process_time()) - began
+    print(steps * one.batch / seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="tiny-x2-gray")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--amp", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        child(args.recipe, Path(args.child), args.device, args.steps, args.amp)
+        return
+    found: dict[str, list[float]] = {name: [] for name in WAYS}
+    with tempfile.TemporaryDirectory() as folder:
+        noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), dtype="u1")
+        Image.fromarray(noise).save(Path(folder) / "noise.png")
+        words = ["--recipe", args.recipe, "--device", args.device, "--steps", str(args.steps), "--child", folder]
+        for _ in range(3):
+            for name, (settings, amp) in WAYS.items():
+                environment = os.environ | {"OMP_NUM_THREADS": "1"} | settings
+                command = [sys.executable, __file__, *words, *(["--amp"] if amp else [])]
+                done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+                found[name].append(float(done.stdout.splitlines()[-1]))
+    print(f"{args.recipe} on {args.device}, patches per second\n")
+    print("| | patches/s |\n|---|---|")
+    for name, speeds in found.items():
+        print(f"| {name} | {statistics.median(speeds):.2f} |")
+
+
+if __name__ == "__main__":
+    main()
