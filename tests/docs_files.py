@@ -250,3 +250,10 @@ def training(folder: Path) -> None:
         tifffile.imwrite(folder / "pairs" / "noisy" / clean.name, light.astype("u2"))
     head = '[model]\nname = "x1"\ntask = "denoise"\nscale = 1\nchannels = 1\nupsampler = ""\n'
     (folder / "x1.toml").write_text(head + "dim = 8\ndepths = [2]\nheads = [2]\n")
+
+
+# --- models.md ------------------------------------------------------------------------------------
+
+
+def nothing(folder: Path) -> None:
+    """Pages whose commands need no files."""
