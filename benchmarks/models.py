@@ -16,6 +16,7 @@ from pathlib import Path
 import swin2sr_ops
 from swin2sr_ops.errors import Swin2SROpsError
 from swin2sr_ops.evaluate import evaluate
+from swin2sr_ops.plugins import resolve_model
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,14 @@ def rows(root: Path) -> list[Row]:
     found = []
     for spec in swin2sr_ops.list_models():
         if not spec.weights.startswith("package:"):
+            continue
+        gray = spec.channels == 1
+        if spec.scale == 1:
+            jpeg, noise = (
+                ("academic/classic5", "academic/Set12") if gray else ("academic/McMaster", "academic/McMaster")
+            )
+            found += [Row(spec.name, jpeg, f"jpeg:{q}") for q in (10, 20, 30, 40)]
+            found += [Row(spec.name, noise, f"noise:{s}") for s in (15, 25, 50)]
             continue
         gray = spec.channels == 1
         if spec.scale == 1:
@@ -71,9 +80,9 @@ def main() -> None:
 def line(row: Row, args: argparse.Namespace) -> str:
     spec = next(m for m in swin2sr_ops.list_models() if m.name == row.model)
     models = [row.model]
-    if args.released and spec.scale == swin2sr_ops.load_model(args.released).spec.scale:
+    if args.released and spec.scale == resolve_model(args.released).scale:
         models.append(args.released)
-    how = f"{row.degrade or 'bicubic'}"
+    how = row.degrade or "bicubic"
     try:
         found = evaluate(
             models, args.data / row.data, scale=spec.scale, degrade=row.degrade, baseline=True, engine=args.engine

@@ -293,7 +293,9 @@ def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--data", metavar="FOLDER", help="images, TIFF stacks, Zarr; or the recipe's folders of them")
     parser.add_argument("--out", metavar="RUN", help="folder of the run: its state, log.csv, validation.png")
     parser.add_argument("--init", metavar="MODEL", help="begin with the weights of a model, and train it on")
-    parser.add_argument("--export", metavar="FILE", help="write the model here when done, as .safetensors")
+    parser.add_argument(
+        "--export", dest="export_to", metavar="FILE", help="write the model here when done, as .safetensors"
+    )
     parser.add_argument("--validate", metavar="FOLDER", help="held-out images: PSNR and a picture at every save")
     parser.add_argument("--name", help="of the model (default: the recipe's, or that of --init with -tuned)")
     parser.add_argument(
@@ -305,8 +307,10 @@ def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     group.add_argument("--patch", type=whole, help="side of a patch, in input pixels")
     group.add_argument("--lr", type=number, help="learning rate")
     group.add_argument("--seed", type=whole, help="of weights, patches, degradations")
-    group.add_argument("--paired", action="store_true", help="FOLDER has inputs and targets: clean/ and noisy/, ...")
-    group.add_argument("--amp", action="store_true", help="bfloat16 where that is safe: faster on GPUs")
+    group.add_argument(
+        "--paired", action="store_true", default=None, help="FOLDER has inputs and targets: clean/ and noisy/, ..."
+    )
+    group.add_argument("--amp", action="store_true", default=None, help="bfloat16 where that is safe, for GPUs")
     group = parser.add_argument_group("running")
     group.add_argument("--until", type=whole, metavar="STEP", help="stop there for now")
     group.add_argument("--save-every", type=whole, default=200, metavar="N", help="steps between saves (default: 200)")

@@ -31,28 +31,14 @@ def main(args: argparse.Namespace) -> int:
     except OSError as exc:  # a full disk, a folder that may not be written
         raise OutputError(f"The run in {args.out!r} cannot go on: {exc}.") from exc
     if not args.quiet and trainer.team.leads:
-        print(f"{trainer.step} steps done, in {args.out}" + (f"; model: {args.export}" if args.export else ""))
+        print(f"{trainer.step} steps done, in {args.out}" + (f"; model: {args.export_to}" if args.export_to else ""))
     return 0
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    given = {
-        "data": args.data,
-        "out": args.out,
-        "init": args.init,
-        "name": args.name,
-        "validate": args.validate,
-        "export_to": args.export,
-        "device": args.device,
-        "save_every": args.save_every,
-        "until": args.until,
-    }
-    changes = {"steps": args.steps, "batch": args.batch, "patch": args.patch, "lr": args.lr, "seed": args.seed}
-    if args.paired:
-        changes["paired"] = True
-    if args.amp:
-        changes["amp"] = True
-    return given | changes
+    names = ("data", "out", "init", "name", "validate", "export_to", "device", "save_every", "until")
+    changes = ("steps", "batch", "patch", "lr", "seed", "paired", "amp")  # None where they are not given
+    return {name: getattr(args, name) for name in names + changes}
 
 
 def _tell(line: str) -> None:

@@ -67,10 +67,6 @@ class _WindowAttention(nn.Module):
         qkv = F.linear(tokens, self.qkv.weight, constants.qkv_bias)
         return self.proj(self._attend(qkv, constants, mask))  # type: ignore[no-any-return]
 
-    def constants(self) -> AttentionConstants:
-        """What follows from the weights alone."""
-        raise NotImplementedError
-
     def _attend(self, qkv: Tensor, constants: AttentionConstants, mask: Tensor | None) -> Tensor:
         """Softmax attention per window: ``(n, P, 3 C)`` -> ``(n, P, C)``."""
         if fused.usable(qkv):

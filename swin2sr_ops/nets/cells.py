@@ -37,7 +37,7 @@ class Cells:
     kept: int
     borders: Borders
 
-    @property
+    @cached_property
     def cuts(self) -> list[Cuts]:
         """Pixels of each cell that lie outside the image: top, bottom, left, right."""
         (top, bottom), (left, right) = self.borders
@@ -129,6 +129,7 @@ class GroupGrid(Grid):
     def __init__(self, origin: Place, window: int, width: int, device: torch.device) -> None:
         super().__init__(origin, window)
         self.width, self.device = width, device
+        self._known: dict[tuple[Place, ...], Tensor] = {}  # layers share most of their groups
 
     def patch(self, plane: Tensor, cells: Cells, reach: int) -> Patch:
         length = cells.side + 2 * reach
@@ -168,9 +169,10 @@ class GroupGrid(Grid):
     def _first(self, cells: Cells, reach: int = 0) -> Tensor:
         """Index of the first pixel of each cell, ``(G,)``."""
         top, left = self.origin
-        return torch.tensor(
-            [(y - reach - top) * self.width + x - reach - left for y, x in cells.places], device=self.device
-        )
+        if cells.places not in self._known:  # a copy to the device each, for which it may have to wait
+            first = [(y - top) * self.width + x - left for y, x in cells.places]
+            self._known[cells.places] = torch.tensor(first, device=self.device)
+        return self._known[cells.places] - reach * (self.width + 1)
 
     def _square(self, side: int) -> Tensor:
         steps = torch.arange(side, device=self.device)

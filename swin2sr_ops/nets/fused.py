@@ -3,8 +3,9 @@
 A program takes one head of one window. It reads its rows of ``qkv`` where the linear layer left them,
 normalises q and k (Swin V2), adds the position bias and, for cells at the image's border, the key mask,
 and takes the softmax; products accumulate, and norms and softmax are taken, in float32. torch's own
-attention needs a head size that is a multiple of 8 for its fused kernels, which 10 and 30 are not, and
-else writes all logits to memory: 98,304 per window of the lightweight network.
+fused kernels want head sizes that are multiples of 8, which 10 and 30 are not; without them all logits
+go through memory, 98,304 bytes per window of the lightweight network in float32. What that costs on a GPU has
+not been measured.
 
 Used on CUDA (and ROCm) where Triton is installed; elsewhere, for float64 and in training, torch's.
 """

@@ -32,18 +32,6 @@ _BODY = ("layers.", "conv_first.", "patch_embed.", "norm.", "conv_after_body")  
 
 Log = Callable[[str], None]
 
-#: What runs did before there was a setting for it.
-_EARLIER: dict[str, Any] = {
-    "degrade": {},
-    "loss": {"l1": 1.0},
-    "schedule": "cosine",
-    "milestones": [0.5, 0.8, 0.9, 0.95],
-    "amp": False,
-    "clip": 1.0,
-    "paired": False,
-    "init": {},
-}
-
 
 class Trainer:
     """One run: build it, call `run`; build it again on the same folder and it goes on.
@@ -87,7 +75,7 @@ class Trainer:
         self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=recipe.lr, betas=(0.9, 0.99))
         self.sampler = PatchSampler(recipe, data)
-        self.validation = None if validate is None else Validation(validate, self.sampler)
+        self.validation = Validation(validate, self.sampler) if validate is not None and self.team.leads else None
         self.step = 0
         self.losses: list[float] = []  # since the last record
         self.state_file = out / "state.pt"
@@ -207,7 +195,9 @@ class Trainer:
         file = self.out / "recipe.json"
         if not file.exists():
             return
-        began, now = _EARLIER | json.loads(file.read_text()), self._settings()
+        # A run of an earlier version did what a setting it did not know does by default.
+        defaults = Recipe(model=self.recipe.model).to_dict()
+        began, now = defaults | json.loads(file.read_text()), self._settings()
         other = [f"{key}={began.get(key)!r}, not {now[key]!r}" for key in now if began.get(key) != now[key]]
         if other:
             raise RequestError(

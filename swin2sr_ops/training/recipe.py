@@ -48,8 +48,8 @@ class Recipe:
         ``"cosine"``: from ``lr`` down to ``lr_min``; ``"step"``: halved at these shares of the steps, as the
         papers do it.
     amp : bool
-        Run the network in bfloat16 where that keeps the loss in float32 (autocast): faster on GPUs that
-        have it, and on CPUs with AMX or AVX512-BF16. Weights stay float32.
+        Run the network in bfloat16 (autocast); weights and loss stay float32. For devices that have it: on a
+        CPU without it a step takes several times as long.
     clip : float
         Largest norm of a step's gradient; 0 for any.
     paired : bool

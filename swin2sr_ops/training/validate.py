@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin2sr_ops.evaluate.metrics import psnr
 from swin2sr_ops.training.data import PatchSampler, training_images
 
 __all__ = ["Validation"]
@@ -40,7 +42,7 @@ class Validation:
         self._cases = sampler.held_out(pairs[::step], _PATCH)
         self.scale = spec.scale
         #: PSNR of the input, enlarged bicubically: what a model has to beat.
-        self.baseline = _mean([_psnr(_enlarged(x, self.scale), y) for x, y in self._cases])
+        self.baseline = fmean([_psnr(_enlarged(x, self.scale), y) for x, y in self._cases])
 
     def measure(self, net: nn.Module, device: torch.device, picture: Path) -> float:
         """Mean PSNR in dB of all channels in 0..1; writes input, result and truth side by side."""
@@ -53,7 +55,7 @@ class Validation:
         temporary = picture.with_suffix(".tmp.png")
         _sheet(rows[:_ROWS]).save(temporary)
         os.replace(temporary, picture)
-        return _mean(scores)
+        return fmean(scores)
 
 
 def _enlarged(x: Tensor, scale: int) -> Tensor:
@@ -61,12 +63,7 @@ def _enlarged(x: Tensor, scale: int) -> Tensor:
 
 
 def _psnr(result: Tensor, target: Tensor) -> float:
-    error = float(((result.clamp(0, 1) - target) ** 2).mean())
-    return -10 * math.log10(max(error, 1e-10))
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    return psnr(result[0].clamp(0, 1).numpy(), target[0].numpy(), peak=1.0)
 
 
 def _sheet(rows: list[list[Tensor]]) -> Image.Image:
