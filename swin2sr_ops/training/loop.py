@@ -142,7 +142,7 @@ class Trainer:
             psnr = self.validation.measure(self._averaged(), self.device, self.out / "validation.png")
             quality, told = f"{psnr:.4f}", f"  held out {psnr:.2f} dB (input {self.validation.baseline:.2f})"
         file = self.out / "log.csv"
-        head = "" if file.exists() else ",".join(LOG_COLUMNS) + "\n"
+        head = "" if file.exists() and file.stat().st_size else ",".join(LOG_COLUMNS) + "\n"
         with file.open("a") as stream:
             stream.write(f"{head}{self.step},{loss:.6f},{rate:.3e},{seconds:.3f},{speed:.2f},{quality}\n")
         left = (last - self.step) * seconds / 60
@@ -177,6 +177,18 @@ class Trainer:
                 f"{self.state_file} is damaged or belongs to another model than {self.recipe.spec.name!r} "
                 f"({repr(exc).splitlines()[0]}): give another folder, or remove it to begin anew."
             ) from exc
+        if self.team.leads:
+            self._forget_rows()
+
+    def _forget_rows(self) -> None:
+        """Drop rows of ``log.csv`` of steps that were not saved before the run was killed: they come again."""
+        file = self.out / "log.csv"
+        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+        lines = [line for line in lines if line.endswith("\n")]  # the last one may have been cut short
+        known = [*lines[:1], *(row for row in lines[1:] if int(row.split(",")[0]) <= self.step)]
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text("".join(known))
+        os.replace(temporary, file)
 
     def _settings(self) -> dict[str, Any]:
         """What must stay the same when a run goes on: all but its length, and the model, whose weights tell it."""

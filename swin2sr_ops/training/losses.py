@@ -5,6 +5,8 @@ With y the clean patch and y' what the network makes of its input:
 ================  =============================================================================
 ``l1``            mean |y - y'|
 ``charbonnier``   mean sqrt((y - y')^2 + 0.001^2) (Lai et al., CVPR 2017)
+``psnr``          mean over patches of 10 log10(mean (y - y')^2 + 1e-5): a decibel counts as much in
+                  a clean patch as in a noisy one (Chen et al., HINet, CVPRW 2021; floor 1e-8)
 ``auxiliary``     mean |D(y) - D(y')|, D the bicubic reduction by the model's scale; and, where the
                   network has the auxiliary head, mean |D(y) - aux| of that head's output
 ``hf``            mean |HF(y) - HF(y')|, HF(z) = z - z * b, b a Gaussian of 5 x 5 pixels
@@ -23,7 +25,7 @@ from torch.nn import functional as F
 
 from swin2sr_ops.training.degrade import bicubic_reduce
 
-__all__ = ["auxiliary", "charbonnier", "high_frequency", "loss_of"]
+__all__ = ["auxiliary", "charbonnier", "high_frequency", "loss_of", "psnr"]
 
 _HF_SIGMA = 1.0  # pixels; 5 x 5 cuts it at two sigma
 
@@ -38,7 +40,7 @@ def loss_of(outputs: Mapping[str, Tensor], target: Tensor, weights: Mapping[str,
     target : Tensor
         Clean patches ``(B, C, H scale, W scale)`` in 0..1.
     weights : mapping of str to float
-        ``l1``, ``charbonnier``, ``auxiliary``, ``hf``; those that are zero cost nothing.
+        ``l1``, ``charbonnier``, ``psnr``, ``auxiliary``, ``hf``; those that are zero cost nothing.
     scale : int
         Of the model.
     """
@@ -51,6 +53,8 @@ def loss_of(outputs: Mapping[str, Tensor], target: Tensor, weights: Mapping[str,
             total = total + weight * F.l1_loss(image, target)
         elif name == "charbonnier":
             total = total + weight * charbonnier(image, target)
+        elif name == "psnr":
+            total = total + weight * psnr(image, target)
         elif name == "auxiliary":
             total = total + weight * auxiliary(image, target, scale, outputs.get("aux"))
         else:
@@ -61,6 +65,12 @@ def loss_of(outputs: Mapping[str, Tensor], target: Tensor, weights: Mapping[str,
 def charbonnier(image: Tensor, target: Tensor, eps: float = 1e-3) -> Tensor:
     """``mean sqrt((y - y')^2 + eps^2)``: L1 with a round bottom (Lai et al., CVPR 2017)."""
     return ((image - target) ** 2 + eps**2).sqrt().mean()
+
+
+def psnr(image: Tensor, target: Tensor, floor: float = 1e-5) -> Tensor:
+    """``10 log10(mean (y - y')^2 + floor)``, averaged over patches; patches above 50 dB ask for no more."""
+    errors = ((image - target) ** 2).mean((1, 2, 3))
+    return 10 * torch.log10(errors + floor).mean()
 
 
 def auxiliary(image: Tensor, target: Tensor, scale: int, aux: Tensor | None = None) -> Tensor:

@@ -43,7 +43,7 @@ class Recipe:
     degrade : dict
         How inputs are made of clean patches, see `swin2sr_ops.training.degrade`; empty: reduced bicubically.
     loss : dict of str to float
-        Weights of ``l1``, ``charbonnier``, ``auxiliary`` and ``hf``, see `swin2sr_ops.training.losses`.
+        Weights of ``l1``, ``charbonnier``, ``psnr``, ``auxiliary`` and ``hf``, see `swin2sr_ops.training.losses`.
     schedule, milestones : str, list of float
         ``"cosine"``: from ``lr`` down to ``lr_min``; ``"step"``: halved at these shares of the steps, as the
         papers do it.
@@ -105,7 +105,7 @@ class Recipe:
         return problems + self._loss_problems() + self._schedule_problems() + degrade_problems(self.degrade)
 
     def _loss_problems(self) -> list[str]:
-        known = ("l1", "charbonnier", "auxiliary", "hf")
+        known = ("l1", "charbonnier", "psnr", "auxiliary", "hf")
         if isinstance(self.loss, dict) and set(self.loss) <= set(known):
             weights = self.loss.values()
             if all(isinstance(w, (int, float)) and w >= 0 for w in weights) and sum(weights) > 0:

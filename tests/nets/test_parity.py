@@ -143,6 +143,28 @@ def test_equals_official_code(spec: ModelSpec) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")
+@pytest.mark.parametrize("spec", [SPECS[0], next(s for s in SPECS if s.architecture == "swinir")], ids=lambda s: s.name)
+def test_gradients_equal_those_of_official_code(spec: ModelSpec) -> None:
+    """Training takes a way of its own through attention: its result and every gradient, in float64."""
+    reference = spandrel_network(spec)
+    perturb(reference)
+    net = _ours(spec, {name: value.detach() for name, value in reference.named_parameters()}).double().train()
+    image = _image(spec, (3 * spec.window, 2 * spec.window)).double()
+    reference = reference.double().eval()  # without its stochastic depth
+    expected, found = reference(image), net(image)
+    assert (found - expected).abs().max().item() < 1e-6
+    weights = torch.randn(expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    (expected * weights).sum().backward()
+    (found * weights).sum().backward()
+    theirs = dict(reference.named_parameters())
+    for name, parameter in net.named_parameters():
+        ours, wanted = parameter.grad, theirs[name].grad
+        assert ours is not None
+        assert wanted is not None
+        assert (ours - wanted).abs().max() <= 1e-5 * wanted.abs().max() + 1e-9, name
+
+
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
 def test_auxiliary_head_keeps_pixels_in_place_off_the_window_grid() -> None:
     """What ours does instead: the image padded by the caller, cropped after, gives the same."""
     spec = next(spec for spec in SPECS if spec.upsampler == "pixelshuffle_aux")

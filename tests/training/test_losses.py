@@ -37,6 +37,16 @@ def test_pixel_losses(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     assert loss({"image": target}, target, charbonnier=1.0) == pytest.approx(1e-3, rel=1e-4)
 
 
+def test_psnr_loss(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Of each patch by itself: the mean of decibels, not the decibels of the mean."""
+    result, target = pair
+    result = torch.stack([result[0], target[1] + 0.01])  # a bad patch and a good one
+    errors = ((result - target).numpy().astype("f8") ** 2).mean((1, 2, 3))
+    expected = (10 * np.log10(errors + 1e-5)).mean()
+    assert loss({"image": result}, target, psnr=1.0) == pytest.approx(expected, rel=1e-4)
+    assert loss({"image": target}, target, psnr=1.0) == pytest.approx(-50)
+
+
 def test_auxiliary(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     """D by Pillow's bicubic reduction, inside the border; and the auxiliary head's own output."""
     result, target = pair
@@ -80,7 +90,7 @@ def test_weights_add_up(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
 
 @pytest.mark.parametrize("table", [{}, {"l2": 1.0}, {"l1": 0.0}, {"l1": -1.0}, "l1"])
 def test_what_is_wrong(recipe: Recipe, table: object) -> None:
-    with pytest.raises(RequestError, match="must be a table of weights of l1, charbonnier, auxiliary, hf"):
+    with pytest.raises(RequestError, match="must be a table of weights of l1, charbonnier, psnr, auxiliary, hf"):
         replace(recipe, loss=table)
 
 

@@ -355,6 +355,26 @@ def test_log_has_means(recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: 
     np.testing.assert_allclose(rows[:, 1], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("cut", [0, 7], ids=["between log and state", "within a row"])
+def test_rows_of_steps_that_were_not_saved_come_once(recipe: Recipe, data: Path, tmp_path: Path, cut: int) -> None:
+    """Killed after the row of step 4 was begun and before its state was saved."""
+    train(recipe, data, tmp_path, save_every=2, until=2)
+    state = (tmp_path / "state.pt").read_bytes()
+    train(recipe, data, tmp_path, save_every=2, until=4)
+    (tmp_path / "state.pt").write_bytes(state)
+    log = tmp_path / "log.csv"
+    log.write_text(log.read_text()[: -cut or None])
+    train(recipe, data, tmp_path, save_every=2)
+    assert read_log(tmp_path)[:, 0].tolist() == [2, 4, 6]
+
+
+def test_a_log_cut_within_its_heading(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    train(recipe, data, tmp_path, save_every=2, until=2)
+    (tmp_path / "log.csv").write_text("step,lo")
+    train(recipe, data, tmp_path, save_every=4)
+    assert read_log(tmp_path)[:, 0].tolist() == [4, 6]
+
+
 def test_stops_where_it_is_told(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     trainer = Trainer(recipe, data, tmp_path / "run")
