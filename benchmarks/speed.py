@@ -180,7 +180,8 @@ def method(name: str, folder: str, scale: int, way: Way) -> Callable[[Pixels], P
     import torch
 
     if name.startswith("ours"):
-        return ours(folder, 128 if "128" in name else None, "openvino" if "OpenVINO" in name else "torch", way)
+        engine = next((e for e in ("openvino", "native") if e in name.lower()), "torch")
+        return ours(folder, 128 if "128" in name else None, engine, way)
     net = theirs(folder, way)
     if name == "map_overlap":
         return lambda image: naive_overlap(net, image, scale)

@@ -39,7 +39,7 @@ def check_precision(precision: str) -> str:
 
 
 #: What runs a network's Swin blocks.
-ENGINES = ("auto", "torch", "openvino")
+ENGINES = ("auto", "torch", "native", "openvino")
 
 
 def check_engine(engine: str, precision: str = "auto", *, foreign: bool = False) -> str:
@@ -49,29 +49,33 @@ def check_engine(engine: str, precision: str = "auto", *, foreign: bool = False)
     """
     if engine not in ENGINES:
         raise RequestError(f"engine={engine!r} is not one of {', '.join(ENGINES)}.")
-    if engine != "openvino":
+    if engine in ("auto", "torch"):
         return engine
     if foreign:
         raise RequestError(
-            "engine='openvino' compiles the blocks of Swin2SR and SwinIR, and this model is another network: "
+            f"engine={engine!r} has kernels for the blocks of Swin2SR and SwinIR, and this model is another network: "
             "leave engine at 'auto'."
         )
     if precision not in ("auto", "float32"):
-        raise RequestError(f"engine='openvino' computes in float32, not {precision}: leave one of them at 'auto'.")
-    _openvino_version()
+        raise RequestError(f"engine={engine!r} computes in float32, not {precision}: leave one of them at 'auto'.")
+    _engine_version(engine)
     return engine
 
 
 def choose_engine(engine: str, device: torch.device) -> str:
-    """``torch``, or ``openvino`` with its version: what a run on ``device`` uses, as its report says."""
-    if engine != "openvino":
+    """``torch``, or another engine's name with its version: what a run on ``device`` uses, as its report says."""
+    if engine in ("auto", "torch"):
         return "torch"
     if device.type != "cpu":
-        raise RequestError(f"engine='openvino' runs on the CPU, not on {device}: give device='cpu', or another engine.")
-    return f"openvino {_openvino_version()}"
+        raise RequestError(f"engine={engine!r} runs on the CPU, not on {device}: give device='cpu', or another engine.")
+    return f"{engine} {_engine_version(engine)}"
 
 
-def _openvino_version() -> str:
+def _engine_version(engine: str) -> str:
+    if engine == "native":
+        from swin2sr_ops.nets.native.build import find_compiler
+
+        return f"({find_compiler()})"
     try:
         return version("openvino")
     except PackageNotFoundError:

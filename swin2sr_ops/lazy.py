@@ -89,8 +89,9 @@ def restore(
         8: the image is also restored mirrored and rotated, and the eight results are averaged. A little
         better, at eight times the cost; it depends on chunks and tiles as little as one pass does.
     engine : str
-        ``"auto"`` and ``"torch"``: torch. ``"openvino"``: Swin blocks compiled by OpenVINO (extra ``openvino``),
-        faster on the CPU; the same pixels but for the last bits, however the image is cut.
+        ``"auto"`` and ``"torch"``: torch. ``"native"``: kernels of this package that the machine's C compiler builds
+        for its processor when they are first wanted, the fastest on a CPU. ``"openvino"``: Swin blocks compiled by
+        OpenVINO (extra ``openvino``). The same pixels but for the last bits, however the image is cut.
     spread : bool
         With ``ensemble=8``: also give the standard deviation of the eight results.
 

@@ -71,7 +71,8 @@ class Restorer:
     device, precision : str
         ``"auto"`` or a torch device; ``"auto"`` (float32), ``"float32"``, ``"float64"`` or ``"bfloat16"``.
     engine : str
-        ``"auto"`` and ``"torch"``: torch; ``"openvino"``: Swin blocks compiled by OpenVINO, faster on the CPU.
+        ``"auto"`` and ``"torch"``: torch; faster on the CPU: ``"native"``, this package's kernels, built by the
+        machine's own C compiler, and ``"openvino"``.
 
     Examples
     --------
@@ -104,7 +105,7 @@ class Restorer:
     def __repr__(self) -> str:
         told = f"halo={self.halo!r}, device={self.device!r}, precision={self.precision!r}"
         told += ", ensemble=8" if self.ensemble > 1 else ""
-        told += ", engine='openvino'" if self.engine_name == "openvino" else ""
+        told += f", engine={self.engine_name!r}" if self.engine_name not in ("auto", "torch") else ""
         return f"Restorer({self.spec.name!r}, {told})"
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
@@ -355,7 +356,7 @@ class Restorer:
         with _engines_lock:
             if key not in _engines:
                 net = build_network(self.spec).to(device)
-                _engines[key] = engine_of(net, self.spec, dtype=dtype, compiled=engine != "torch")
+                _engines[key] = engine_of(net, self.spec, dtype=dtype, kernels=engine.split()[0])
             return _engines[key]
 
     def _place(self) -> tuple[torch.device, torch.dtype, str]:

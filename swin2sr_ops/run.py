@@ -87,7 +87,7 @@ def restore_image(
     ensemble : int
         8: flips and rotations are restored too, and averaged; see `swin2sr_ops.restore`.
     engine : str
-        ``"openvino"``: faster on the CPU; see `swin2sr_ops.restore`.
+        ``"native"``: fastest on a CPU, needs a C compiler; see `swin2sr_ops.restore`.
     overwrite : bool
         Replace ``dst`` if it exists; the old one stays until the new one is finished.
     restart : bool

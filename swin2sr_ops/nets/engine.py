@@ -15,21 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from swin2sr_ops.layers import GROUP_CELLS, Step, network_steps
+from swin2sr_ops.layers import GROUP_CELLS, network_steps
 from swin2sr_ops.nets.blocks import SwinBlock
-from swin2sr_ops.nets.cells import Cells, Cuts, Grid, GroupGrid, grouped
-from swin2sr_ops.nets.heads import Patch, PatchOps, before_upsample, reconstruct
+from swin2sr_ops.nets.cells import Cuts
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.nets.workers import for_each, single_thread_kernels
-from swin2sr_ops.plan import CELL_WINDOWS, Span, Tile
+from swin2sr_ops.nets.work import TileWork
+from swin2sr_ops.nets.workers import single_thread_kernels
+from swin2sr_ops.plan import CELL_WINDOWS, Tile
 
 if TYPE_CHECKING:
     from swin2sr_ops.nets.compiled import CompiledBlocks
@@ -47,13 +46,14 @@ class TileEngine:
     half : bool
         Run the stages in bfloat16. First and last convolutions, heads, and the features that bypass all stages
         stay in float32: with these in 8 bits too, results lose 6 to 13 dB more (DESIGN.md).
-    compiled : bool
-        Let OpenVINO run the Swin blocks; of a float32 network on the CPU.
+    kernels : str
+        What runs the Swin blocks: ``"torch"``; of a float32 network on the CPU also ``"openvino"``, or ``"native"``,
+        which runs the ends of stages too.
     group : int, optional
         Cells that are computed together; 1 on CPUs, else `GROUP_CELLS`.
     """
 
-    def __init__(self, net: SwinNet, *, half: bool = False, compiled: bool = False, group: int | None = None) -> None:
+    def __init__(self, net: SwinNet, *, half: bool = False, kernels: str = "torch", group: int | None = None) -> None:
         self.net = net
         self.spec = net.spec
         self.cell = CELL_WINDOWS * net.spec.window
@@ -71,10 +71,15 @@ class TileEngine:
         on_cpu = net.conv_first.weight.device.type == "cpu"
         self.group = group or (1 if on_cpu else GROUP_CELLS)
         self._compiled: CompiledBlocks | None = None
-        if compiled:
+        self._work: Callable[..., TileWork] = TileWork
+        if kernels == "openvino":
             from swin2sr_ops.nets.compiled import CompiledBlocks
 
             self._compiled = CompiledBlocks(net, self._constants)
+        elif kernels == "native":
+            from swin2sr_ops.nets.native.work import NativeSteps, NativeWork
+
+            self._work = partial(NativeWork, NativeSteps(net, self._constants))
         self._masks: dict[tuple[int, ...], Tensor] = {}
 
     @torch.inference_mode()
@@ -103,7 +108,7 @@ class TileEngine:
                 return self._run(image, tile, pool)
 
     def _run(self, image: Tensor, tile: Tile, pool: ThreadPoolExecutor | None) -> dict[str, Tensor]:
-        work = _Work(self, image, tile, pool)
+        work = self._work(self, image, tile, pool)
         for index, step in enumerate(network_steps(self.spec)):
             getattr(work, step.kind)(step, index)
         return work.results
@@ -132,174 +137,3 @@ class TileEngine:
             mask = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
             self._masks[cuts] = mask.to(like)[:, None, None, :]
         return self._masks[cuts]
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One axis of a tile's buffers: where they start, how long they are, where the image ends."""
-
-    span: Span
-    origin: int
-    length: int
-
-    @classmethod
-    def of(cls, span: Span, cell: int, window: int) -> _Axis:
-        # A window of margin in front (shifted cells, convolutions), head cells are two cells wide.
-        origin = span.read[0] // (2 * cell) * (2 * cell) - window
-        end = -(-span.read[1] // (2 * cell)) * (2 * cell) + window
-        shifted = -(-(span.read[1] + window) // cell) * cell + window
-        return cls(span, origin, max(end, shifted) - origin)
-
-    def cells(self, needed: tuple[int, int], side: int, offset: int) -> range:
-        """First pixel of each cell that covers ``needed``, on the grid that starts at ``-offset``."""
-        first = (needed[0] + offset) // side * side - offset
-        return range(first, needed[1], side)
-
-
-class _Work:
-    """The buffers of one tile while it runs; one method per kind of step."""
-
-    def __init__(self, engine: TileEngine, image: Tensor, tile: Tile, pool: ThreadPoolExecutor | None) -> None:
-        self.pool = pool
-        self.engine, self.net, self.spec, self.tile = engine, engine.net, engine.spec, tile
-        self.y, self.x = (_Axis.of(span, engine.cell, engine.spec.window) for span in (tile.y, tile.x))
-        self.ops = PatchOps((tile.y.borders, tile.x.borders))
-        origin, window = (self.y.origin, self.x.origin), self.spec.window
-        device = self.net.conv_first.weight.device
-        self.grid = Grid(origin, window) if engine.group == 1 else GroupGrid(origin, window, self.x.length, device)
-        self.like = self.net.conv_first.weight
-        self.image = self._plane(self.spec.channels)  # zero outside: the first convolution's padding
-        top, left = tile.y.read[0] - self.y.origin, tile.x.read[0] - self.x.origin
-        normal = (image.to(self.image) - self.net.mean[0].to(self.image)) * self.spec.value_range
-        rows, columns = image.shape[-2:]
-        self.image[top : top + rows, left : left + columns] = normal.permute(1, 2, 0)
-        self.source = self.image  # what the next `embed` reads
-        self.first = self._plane(self.spec.dim)
-        self.plane = torch.zeros_like(self.first, dtype=next(self.net.layers.parameters()).dtype)
-        self.residual = torch.zeros_like(self.plane)
-        self.before_plane: Tensor | None = None
-        self.results: dict[str, Tensor] = {}
-        self._stage = ""
-
-    def _plane(self, channels: int) -> Tensor:
-        return self.like.new_zeros(self.y.length, self.x.length, channels)
-
-    # --- steps -------------------------------------------------------------------------------
-
-    def embed(self, step: Step, index: int) -> None:
-        """First convolution and per-pixel embedding; starts a trunk."""
-        conv = getattr(self.net, step.path)
-        layers = conv if isinstance(conv, nn.Sequential) else [conv]
-
-        def work(cells: Cells) -> None:
-            first = _last(self._convolve(layers, self.grid.patch(self.source, cells, 1)))
-            self.grid.put(self.first, cells, first)
-            self.grid.put(self.plane, cells, self.net.patch_embed(first))
-
-        self._each(work, index)
-        self._stage = ""
-
-    def window(self, step: Step, index: int) -> None:
-        """A Swin block, in place, some windows at a time."""
-        stage = step.path.rsplit(".residual_group", 1)[0]
-        if stage != self._stage:
-            self.residual.copy_(self.plane)
-            self._stage = stage
-
-        def work(cells: Cells) -> None:
-            tokens = self.engine.block(step.path, self.grid.windows(self.plane, cells), cells.cuts)
-            self.grid.put_windows(self.plane, cells, tokens)
-
-        self._each(work, index, step.offset(self.spec.window))
-
-    def merge(self, step: Step, index: int) -> None:
-        """The end of a stage: its convolution, embedding, and its input added."""
-        stage = attrgetter(step.path)(self.net)
-        layers = stage.conv if isinstance(stage.conv, nn.Sequential) else [stage.conv]
-
-        def work(cells: Cells) -> None:
-            patch = self._convolve(layers, self.grid.patch(self.plane, cells, step.reach))
-            self.grid.put(self.residual, cells, stage.patch_embed(_last(patch)), add=True)
-
-        self._each(work, index)
-        self.plane, self.residual = self.residual, self.plane
-        self._stage = ""
-
-    def tail(self, step: Step, index: int) -> None:
-        """The end of a trunk: norm, convolution, and the first features added (to them, in place)."""
-        conv = getattr(self.net, step.path)
-        layers = conv if isinstance(conv, nn.Sequential) else [conv]
-        norm = self.net.norm
-
-        def work(cells: Cells) -> None:
-            patch = self.grid.patch(self.plane, cells, step.reach)
-            normal = F.layer_norm(_last(patch).to(self.like), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-            patch = self.ops.blank(replace(patch, data=normal.permute(0, 3, 1, 2)))
-            self.grid.put(self.first, cells, _last(self._convolve(layers, patch)), add=True)
-
-        self._each(work, index)
-
-    def before(self, step: Step, index: int) -> None:
-        """The features from which both branches of the high-frequency head start."""
-        plane = self.before_plane = self._plane(self.spec.num_feat)
-
-        def work(cells: Cells) -> None:
-            patch = before_upsample(self.net, self.grid.patch(self.first, cells, step.reach), self.ops)
-            self.grid.put(plane, cells, _last(patch))
-
-        self._each(work, index)
-        self.source = plane
-
-    def head(self, step: Step, index: int) -> None:
-        """Reconstruction, in cells twice as wide: what it holds is at output resolution."""
-
-        def work(cells: Cells) -> None:
-            features = self.grid.patch(self.first, cells, step.reach)
-            image = self.grid.patch(self.image, cells, step.reach)
-            before = None
-            if self.before_plane is not None:
-                before = self.grid.patch(self.before_plane, cells, step.reach)
-            for name, patch in reconstruct(self.net, features, image, self.ops, before).items():
-                self._keep(name, patch, cells)
-
-        self._each(work, index, side=2 * self.engine.cell)
-        for result in self.results.values():
-            result.div_(self.spec.value_range).add_(self.net.mean[0].to(result))
-
-    # --- cells ---------------------------------------------------------------------------------
-
-    def _each(self, work: Callable[[Cells], None], index: int, offset: int = 0, side: int = 0) -> None:
-        """Call ``work`` for all cells that later layers look at, on as many threads as there are."""
-        wide, side = bool(side), side or self.engine.cell
-        rows = self.y.cells(self.tile.y.needed[index], side, offset)
-        columns = self.x.cells(self.tile.x.needed[index], side, offset)
-        # Cells of the head are four times as large, and much larger still at output resolution.
-        size = max(1, self.engine.group // 4) if wide else self.engine.group
-        for_each(work, grouped([(y, x) for y in rows for x in columns], side, self.ops.borders, size), self.pool)
-
-    def _convolve(self, layers: Any, patch: Patch) -> Patch:
-        for layer in layers:
-            is_conv = isinstance(layer, nn.Conv2d)
-            patch = self.ops.conv(layer, patch) if is_conv else self.ops.lrelu(patch, layer.negative_slope)
-        return patch
-
-    def _keep(self, name: str, patch: Patch, cells: Cells) -> None:
-        """Crop head cells to the pixels the tile owns and store them."""
-        s, side = patch.resolution, cells.side
-        owned_y, owned_x = self.tile.y, self.tile.x
-        if name not in self.results:
-            height, width = self.tile.shape
-            # Several threads may come here at once: only the first one's tensor stays.
-            self.results.setdefault(name, self.image.new_empty(self.spec.channels, height * s, width * s))
-        top, left = owned_y.start * s, owned_x.start * s
-        stored = zip(patch.data, patch.places, cells.places[: cells.kept], strict=False)
-        for data, (row, column), (y, x) in stored:
-            y0, y1 = max(y, owned_y.start) * s, min(y + side, owned_y.stop) * s
-            x0, x1 = max(x, owned_x.start) * s, min(x + side, owned_x.stop) * s
-            target = self.results[name][:, y0 - top : y1 - top, x0 - left : x1 - left]
-            target.copy_(data[:, y0 - row : y1 - row, x0 - column : x1 - column])
-
-
-def _last(patch: Patch) -> Tensor:
-    """Patches' pixels as ``(n, H, W, C)``."""
-    return patch.data.permute(0, 2, 3, 1)

@@ -33,9 +33,9 @@ _MEMORY_SHARE = 0.5
 
 
 def engine_of(
-    net: nn.Module, spec: ModelSpec, *, dtype: torch.dtype = torch.float32, compiled: bool = False
+    net: nn.Module, spec: ModelSpec, *, dtype: torch.dtype = torch.float32, kernels: str = "torch"
 ) -> TileEngine | CellEngine:
-    """What runs ``net`` tile by tile, its Swin blocks ``compiled`` or not; the network belongs to it from then on.
+    """What runs ``net`` tile by tile, its Swin blocks by ``kernels``; the network belongs to it from then on.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def engine_of(
         return CellEngine(net.to(dtype), spec)
     if isinstance(net, SwinNet):
         half = dtype == torch.bfloat16
-        return TileEngine(net if half else net.to(dtype), half=half, compiled=compiled)
+        return TileEngine(net if half else net.to(dtype), half=half, kernels=kernels)
     raise ModelError(
         f"{spec.name!r} is described as {spec.architecture}, but its plugin built a {type(net).__name__}: give the spec"
         " an architecture of its own and its `reach`."

@@ -1,0 +1,153 @@
+"""Find the machine's C compiler, let it build the kernels for this very processor, and keep what it built.
+
+There is no compiler's output in the package: a library for every processor and system would be one for the oldest of
+them. Building takes about two seconds, once; the library is kept in the user's cache folder under a name that
+follows from sources, compiler, flags and the processor's features.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.weights.download import cache_folder
+
+__all__ = ["Compiler", "find_compiler", "library"]
+
+_log = logging.getLogger(__name__)
+
+_HERE = Path(__file__).parent
+_SOURCES = ("block.c", "stage.c")
+# No -ffast-math: sums keep their order, so every pixel gets the same bits wherever it lies.
+_FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+_PROCESSOR = ("-march=native", "-mcpu=native")  # clang knows only the second on ARM
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C compiler, and what it knows about this processor.
+
+    Parameters
+    ----------
+    command : tuple of str
+        With the flag for this processor.
+    name : str
+        Such as ``gcc 12.2.0``.
+    macros : str
+        All that it predefines, which tells the processor's features.
+    """
+
+    command: tuple[str, ...]
+    name: str
+    macros: str
+
+    @property
+    def lanes(self) -> int:
+        """Numbers in a vector, as ``products.h`` has it."""
+        return 16 if "__AVX512F__ " in self.macros else 8 if "__AVX__ " in self.macros else 4
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.lanes} lanes"
+
+
+@lru_cache(maxsize=1)
+def find_compiler() -> Compiler:
+    """``CC``, cc, gcc or clang, whichever is there and works; builds nothing.
+
+    Raises
+    ------
+    RequestError
+        If there is none.
+    """
+    named = shlex.split(os.environ.get("CC", ""))
+    for words in [named] if named else [["cc"], ["gcc"], ["clang"]]:
+        if shutil.which(words[0]) is None:
+            continue
+        for processor in _PROCESSOR:
+            command = (*words, processor)
+            done = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
+            if done.returncode == 0:
+                return Compiler(command, _name(done.stdout), done.stdout)
+    told = f"CC={os.environ['CC']!r} is none" if named else "no cc, gcc or clang that works was found"
+    raise RequestError(
+        f"engine='native' needs a C compiler (gcc or clang), and {told}: install one (Debian, Ubuntu: apt install gcc; "
+        "macOS: xcode-select --install), or leave engine at 'auto'."
+    )
+
+
+def _name(macros: str) -> str:
+    if "__clang__ " in macros:
+        numbers = [re.search(rf"__clang_{part}__ (\d+)", macros) for part in ("major", "minor", "patchlevel")]
+        return "clang " + ".".join(n[1] for n in numbers if n)
+    numbers = [re.search(rf"{part}__ (\d+)", macros) for part in ("__GNUC", "__GNUC_MINOR", "__GNUC_PATCHLEVEL")]
+    return "gcc " + ".".join(n[1] for n in numbers if n)
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL:
+    """The kernels, built if they never were.
+
+    Raises
+    ------
+    RequestError
+        If there is no compiler, or it fails.
+    """
+    compiler = find_compiler()
+    parts = [path.read_text() for path in sorted(_HERE.glob("*.[ch]"))]
+    known = "\n".join([*parts, *compiler.command, *_FLAGS, compiler.macros])
+    name = f"native-{hashlib.sha256(known.encode()).hexdigest()[:16]}.so"
+    for folder in (cache_folder() / "native", Path(tempfile.gettempdir()) / f"swin2sr-ops-{_user()}"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if folder.stat().st_uid != _user():  # who may write there could make us run what they like
+                continue
+            if not (folder / name).exists():
+                _build(compiler, folder / name)
+            return ctypes.CDLL(str(folder / name))
+        except OSError as exc:  # read-only, full, or mounted without the right to run
+            problem = exc
+    raise RequestError(
+        f"engine='native' has nowhere to keep its kernels ({problem}): set SWIN2SR_OPS_CACHE to a folder that can be "
+        "written and run from, or leave engine at 'auto'."
+    )
+
+
+def _build(compiler: Compiler, target: Path) -> None:
+    """Whole or not at all: several processes may want it at the same time."""
+    began = time.monotonic()
+    handle, temporary = tempfile.mkstemp(suffix=".so", dir=target.parent)
+    os.close(handle)
+    try:
+        done = _run([*compiler.command, *_FLAGS, *(str(_HERE / name) for name in _SOURCES), "-o", temporary])
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
+            raise RequestError(
+                f"engine='native': {' '.join(compiler.command)} could not build the kernels ({said}). Give another "
+                "compiler in CC, or leave engine at 'auto'."
+            )
+        os.replace(temporary, target)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    _log.warning(
+        "built kernels for this processor in %.1f s (%s), kept as %s", time.monotonic() - began, compiler, target
+    )
+
+
+def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  (CC is the user's)
+
+
+def _user() -> int:
+    return os.getuid() if hasattr(os, "getuid") else 0

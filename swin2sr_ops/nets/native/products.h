@@ -1,0 +1,186 @@
+/* Products of small matrices in registers, and a few functions, on whatever vectors the machine has. */
+
+#include <string.h>
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define ACROSS 4 /* vectors beside each other in registers: with 6 rows, 24 of 32 */
+#elif defined(__AVX__)
+#define LANES 8
+#define ACROSS 2 /* 12 of 16 */
+#else
+#define LANES 4
+#define ACROSS 4
+#endif
+#define ROWS 6
+#define STRIP (LANES * ACROSS)
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int ivec __attribute__((vector_size(4 * LANES)));
+
+INLINE vec load(const float *p) { return *(const vec *)p; }
+INLINE void store(float *p, vec v) { *(vec *)p = v; }
+INLINE vec spread(float f) { return f - (vec){0}; }
+#if defined(__AVX512F__)
+INLINE vec larger(vec a, vec b) { return _mm512_max_ps(a, b); }
+INLINE vec root(vec a) { return _mm512_sqrt_ps(a); }
+#elif defined(__AVX__)
+INLINE vec larger(vec a, vec b) { return _mm256_max_ps(a, b); }
+INLINE vec root(vec a) { return _mm256_sqrt_ps(a); }
+#else
+INLINE vec larger(vec a, vec b)
+{
+    ivec pick = a > b;
+    return (vec)(((ivec)a & pick) | ((ivec)b & ~pick));
+}
+INLINE vec root(vec a)
+{
+    for (int i = 0; i < LANES; i++) a[i] = __builtin_sqrtf(a[i]);
+    return a;
+}
+#endif
+
+/* e^x for x <= 0, within 3e-7 of it: 2^n by the exponent's bits, the rest by its series. */
+INLINE vec exponential(vec x)
+{
+    x = larger(x, spread(-87.0f));
+    vec n = x * 1.44269504088896341f + 12582912.0f; /* 1.5 * 2^23: the last bits are the nearest whole number */
+    ivec bits = (ivec)n << 23;
+    n -= 12582912.0f;
+    vec r = x - n * 0.693145751953125f - n * 1.42860682030941723e-6f; /* ln 2 in two parts */
+    vec s = 1.0f / 120 + r * (1.0f / 720);
+    s = 1.0f / 24 + r * s;
+    s = 1.0f / 6 + r * s;
+    s = 0.5f + r * s;
+    s = 1.0f + r * s;
+    s = 1.0f + r * s;
+    return (vec)((ivec)s + bits);
+}
+
+/* erf within 1.5e-7: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26. */
+INLINE vec error_function(vec x)
+{
+    ivec sign = (ivec)x & (ivec)spread(-0.0f);
+    vec z = (vec)((ivec)x ^ sign);
+    vec t = 1.0f / (1.0f + 0.3275911f * z);
+    vec s = -1.453152027f + t * 1.061405429f;
+    s = 1.421413741f + t * s;
+    s = -0.284496736f + t * s;
+    s = 0.254829592f + t * s;
+    vec y = 1.0f - t * s * exponential(-z * z);
+    return (vec)((ivec)y | sign);
+}
+
+#ifdef __has_builtin
+#if __has_builtin(__builtin_shufflevector)
+#define SHUFFLES 1
+#endif
+#endif
+
+typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
+
+/* to[c][r] = from[r][c] for r < rows <= 8 and c < columns <= 8; with 8 columns, to[c] gets zeros behind its rows. */
+INLINE void transpose(const float *from, long from_row, int rows, int columns, float *to, long to_row)
+{
+#ifdef SHUFFLES
+    if (columns == 8) {
+        eight a[8] = {{0}}, b[8];
+        for (int r = 0; r < rows; r++) a[r] = *(const eight *)(from + r * from_row);
+#pragma GCC unroll 4
+        for (int i = 0; i < 8; i += 2) {
+            b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+            b[i + 1] = __builtin_shufflevector(a[i], a[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+        }
+#pragma GCC unroll 2
+        for (int i = 0; i < 8; i += 4)
+#pragma GCC unroll 2
+            for (int j = 0; j < 2; j++) {
+                a[i + 2 * j] = __builtin_shufflevector(b[i + j], b[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+                a[i + 2 * j + 1] = __builtin_shufflevector(b[i + j], b[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+            }
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            *(eight *)(to + i * to_row) = __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+            *(eight *)(to + (i + 4) * to_row) = __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        }
+        return;
+    }
+#endif
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++) to[c * to_row + r] = from[r * from_row + c];
+}
+
+/* Rows and columns, from the first to behind the last. */
+typedef struct {
+    long top, bottom, left, right;
+} Box;
+
+/* A left factor: element (i, k) of a group of up to 6 rows lies at i * row + k * column. */
+typedef struct {
+    const float *data;
+    long row, column, group; /* group: from one group of 6 rows to the next */
+} Matrix;
+
+INLINE Matrix packed(const float *data, long columns) { return (Matrix){data, 1, ROWS, ROWS * columns}; }
+
+/* `rows` x `across` vectors of a product, summed over `taps` right factors; rows, across and taps are constants
+   where this is inlined. */
+INLINE void tile(const int rows, const int across, const int taps, const float *a, long row, long column, long depth,
+                 const float *const *b, long b_row, const float *start, long start_row, float *out, long out_row)
+{
+    vec sum[ROWS][ACROSS];
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < across; j++) {
+            if (!start) sum[i][j] = spread(0.0f);
+            else if (start_row) sum[i][j] = load(start + i * start_row + j * LANES);
+            else sum[i][j] = spread(start[i]);
+        }
+    for (int t = 0; t < taps; t++, a += depth * column) {
+        const float *from = b[t];
+        for (long k = 0; k < depth; k++) {
+            vec right[ACROSS];
+#pragma GCC unroll 4
+            for (int j = 0; j < across; j++) right[j] = load(from + k * b_row + j * LANES);
+#pragma GCC unroll 6
+            for (int i = 0; i < rows; i++) {
+                float left = a[i * row + k * column];
+#pragma GCC unroll 4
+                for (int j = 0; j < across; j++) sum[i][j] += left * right[j];
+            }
+        }
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < across; j++) store(out + i * out_row + j * LANES, sum[i][j]);
+}
+
+#define EACH_REST(rows, CASE) \
+    switch ((rows) < ROWS ? (rows) : ROWS) { \
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) \
+    }
+
+/* out (rows, px) = start + a (rows, depth) . b (depth, px). `start`: none, a number for each row
+   (start_row = 0), or a matrix. px is a multiple of STRIP. */
+INLINE void multiply(Matrix a, long rows, long depth, const float *b, long px, const float *start, long start_row,
+                     float *out)
+{
+    for (long p = 0; p < px; p += STRIP)
+        for (long r = 0; r < rows; r += ROWS) {
+            const float *left = a.data + r / ROWS * a.group, *right = b + p;
+            const float *from = !start ? 0 : start_row ? start + r * start_row + p : start + r;
+#define CASE(n) \
+    case n: \
+        tile(n, ACROSS, 1, left, a.row, a.column, depth, &right, px, from, start_row, out + r * px + p, px); \
+        break;
+            EACH_REST(rows - r, CASE)
+#undef CASE
+        }
+}
