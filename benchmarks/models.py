@@ -43,12 +43,6 @@ def rows(root: Path) -> list[Row]:
             found += [Row(spec.name, jpeg, f"jpeg:{q}") for q in (10, 20, 30, 40)]
             found += [Row(spec.name, noise, f"noise:{s}") for s in (15, 25, 50)]
             continue
-        gray = spec.channels == 1
-        if spec.scale == 1:
-            sets = ["academic/classic5", "academic/Set12"] if gray else ["academic/McMaster", "academic/Set5/HR"]
-            found += [Row(spec.name, sets[0], f"jpeg:{q}") for q in (10, 20, 30, 40)]
-            found += [Row(spec.name, sets[-1 if gray else 0], f"noise:{s}") for s in (15, 25, 50)]
-            continue
         academic = ["academic/Set12", "academic/classic5"] if gray else ["academic/Set5", "academic/Set14"]
         found += [Row(spec.name, name, None, "psnr_y") for name in academic]
         found += [Row(spec.name, str(p.relative_to(root)), "bicubic") for p in fields(root, gray)]

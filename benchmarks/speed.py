@@ -3,7 +3,8 @@
     python benchmarks/speed.py --weights ../shared/weights/swin2sr-lightweight-x2-64 --sizes 256,512 --repeats 3
 
 Networks: the lightweight x2 one (60 channels; ``--weights``, else random weights) and the classical x4 one (180
-channels, random weights). Methods: ours in one tile, the same with OpenVINO (compiled before), and in tiles of 128 px;
+channels, random weights). Methods: ours in one tile, the same with our kernels in C and with OpenVINO (both compiled
+before), and in tiles of 128 px;
 transformers on the whole image; around transformers' network the official loop (tile 256, overlap 32, averaged),
 ``dask.array.map_overlap`` (chunks of 128 px, depth 16) and, where it is installed, MONAI's sliding window (256 px,
 overlap 0.25, Gaussian).
@@ -24,6 +25,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -66,7 +68,16 @@ class Way:
 
 
 KEPT: list[Any] = []  # operators live as long as their library
-METHODS = ("ours", "ours, OpenVINO", "ours, tiles of 128", "transformers", "official loop", "map_overlap", "MONAI")
+METHODS = (
+    "ours",
+    "ours, native",
+    "ours, OpenVINO",
+    "ours, tiles of 128",
+    "transformers",
+    "official loop",
+    "map_overlap",
+    "MONAI",
+)
 NETWORKS = {"lightweight x2, 60 channels": 2, "classical x4, 180 channels": 4}
 
 
@@ -329,6 +340,8 @@ def main() -> None:
 
     needed = {"MONAI": "monai", "ours, OpenVINO": "openvino"}
     names = [n for n in args.methods.split(";") if n not in needed or find_spec(needed[n])]
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        names = [n for n in names if n != "ours, native"]
     found: dict[str, Any] = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "tables": []}
     print(json.dumps(found["machine"]))
     with tempfile.TemporaryDirectory() as kept:

@@ -89,7 +89,7 @@ class _WindowAttention(nn.Module):
         """The same for training, ``(n, h, P, d)`` each.
 
         torch's fused kernels take no bias that learns. What it falls back to looks for rows that are masked
-        whole, and divides strided memory: without that a step takes a quarter less time (docs/benchmarks.md).
+        whole, and divides strided memory: what that saves is in docs/benchmarks.md.
         """
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         if self.cosine:

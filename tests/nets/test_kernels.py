@@ -113,6 +113,15 @@ def test_other_windows(kernels: str, window: int) -> None:
 
 
 @each
+def test_what_is_no_number_stays_none(kernels: str) -> None:
+    """Damaged weights are seen in the result; a clamp that swallows NaN would hide them."""
+    net = random_net(small_spec(depths=(1,), heads=(2,)))
+    with torch.no_grad():
+        net.layers[0].residual_group.blocks[0].attn.qkv.weight[0] = float("nan")
+    assert run(TileEngine(net, kernels=kernels), torch.rand(1, 16, 16), (16, 16)).isnan().all()
+
+
+@each
 def test_threads_do_not_matter(kernels: str) -> None:
     _, compiled = engines(kernels)
     image = torch.rand(1, 90, 70)

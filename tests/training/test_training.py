@@ -67,7 +67,7 @@ def test_recipe_is_read(recipe: Recipe, file: Path) -> None:
     assert Recipe(**json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
-WITH_MODEL = sorted(path for path in RECIPES.glob("*.toml") if "[model]" in path.read_text())
+WITH_MODEL = sorted(path for path in RECIPES.glob("*.toml") if "\n[model]\n" in path.read_text())
 
 
 @pytest.mark.parametrize("path", WITH_MODEL, ids=lambda p: p.stem)

@@ -8,7 +8,7 @@
 
 #include "products.h"
 
-/* Exactly `native.blocks._Block`. Weights as (rows / 6, columns, 6); the rest as in the module. */
+/* Exactly `native.steps._Block`. Weights as (rows / 6, columns, 6); the rest as in the module. */
 typedef struct {
     long dim, heads, window, hidden, post_norm, cosine;
     float eps;
@@ -94,9 +94,9 @@ static void attend(const Block *b, float *qkv, const unsigned char *hidden, floa
         } else {
             for (long i = 0; i < size * px; i++) q[i] *= b->scale[h];
         }
-        multiply((Matrix){k, 1, px, ROWS}, keys, size, q, px, b->bias + h * keys * px, px, logits);
+        multiply(ACROSS, (Matrix){k, 1, px, ROWS}, keys, size, q, px, b->bias + h * keys * px, px, logits);
         softmax(logits, keys, px, hidden, inverse);
-        multiply((Matrix){v, px, 1, ROWS * px}, size, keys, logits, px, 0, 0, mine);
+        multiply(ACROSS, (Matrix){v, px, 1, ROWS * px}, size, keys, logits, px, 0, 0, mine);
         for (long d = 0; d < size; d++)
             for (long p = 0; p < px; p++) mine[d * px + p] *= inverse[p];
     }
@@ -104,7 +104,7 @@ static void attend(const Block *b, float *qkv, const unsigned char *hidden, floa
 
 static void linear(const float *weight, const float *bias, long rows, long columns, const float *x, long px, float *y)
 {
-    multiply(packed(weight, columns), rows, columns, x, px, bias, 0, y);
+    multiply(ACROSS, packed(weight, columns), rows, columns, x, px, bias, 0, y);
 }
 
 static void gelu(float *x, long count)

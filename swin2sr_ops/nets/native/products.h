@@ -26,6 +26,7 @@ typedef int ivec __attribute__((vector_size(4 * LANES)));
 INLINE vec load(const float *p) { return *(const vec *)p; }
 INLINE void store(float *p, vec v) { *(vec *)p = v; }
 INLINE vec spread(float f) { return f - (vec){0}; }
+/* Where one of both is NaN: b. */
 #if defined(__AVX512F__)
 INLINE vec larger(vec a, vec b) { return _mm512_max_ps(a, b); }
 INLINE vec root(vec a) { return _mm512_sqrt_ps(a); }
@@ -48,7 +49,7 @@ INLINE vec root(vec a)
 /* e^x for x <= 0, within 3e-7 of it: 2^n by the exponent's bits, the rest by its series. */
 INLINE vec exponential(vec x)
 {
-    x = larger(x, spread(-87.0f));
+    x = larger(spread(-87.0f), x);
     vec n = x * 1.44269504088896341f + 12582912.0f; /* 1.5 * 2^23: the last bits are the nearest whole number */
     ivec bits = (ivec)n << 23;
     n -= 12582912.0f;
@@ -168,17 +169,17 @@ INLINE void tile(const int rows, const int across, const int taps, const float *
     }
 
 /* out (rows, px) = start + a (rows, depth) . b (depth, px). `start`: none, a number for each row
-   (start_row = 0), or a matrix. px is a multiple of STRIP. */
-INLINE void multiply(Matrix a, long rows, long depth, const float *b, long px, const float *start, long start_row,
-                     float *out)
+   (start_row = 0), or a matrix. px is a multiple of `across` vectors. */
+INLINE void multiply(const int across, Matrix a, long rows, long depth, const float *b, long px, const float *start,
+                     long start_row, float *out)
 {
-    for (long p = 0; p < px; p += STRIP)
+    for (long p = 0; p < px; p += across * LANES)
         for (long r = 0; r < rows; r += ROWS) {
             const float *left = a.data + r / ROWS * a.group, *right = b + p;
             const float *from = !start ? 0 : start_row ? start + r * start_row + p : start + r;
 #define CASE(n) \
     case n: \
-        tile(n, ACROSS, 1, left, a.row, a.column, depth, &right, px, from, start_row, out + r * px + p, px); \
+        tile(n, across, 1, left, a.row, a.column, depth, &right, px, from, start_row, out + r * px + p, px); \
         break;
             EACH_REST(rows - r, CASE)
 #undef CASE

@@ -1,5 +1,5 @@
-/* The end of a stage, or of a trunk, for a part of a plane: target += embed(conv3x3(norm(source))); norm and embed where
-   there are some.
+/* The end of a stage, or of a trunk, for a part of a plane: target += embed(conv3x3(norm(source))); norm and embed
+   where there are some.
 
    Three rows of pixels at a time lie transposed, a row of numbers for each channel: a product's lanes are then
    neighbouring pixels, and a tap of the convolution is the same rows, read one pixel further. */
@@ -27,7 +27,8 @@ static void fetch(const Stage *s, const float *line, long from, long to, float *
     memset(x, 0, sizeof(float) * dim * WIDE);
     for (long j = from; j < to; j += 8)
         for (long c = 0; c < dim; c += 8)
-            transpose(line + j * dim + c, dim, to - j < 8 ? to - j : 8, dim - c < 8 ? dim - c : 8, x + c * WIDE + j, WIDE);
+            transpose(line + j * dim + c, dim, to - j < 8 ? to - j : 8, dim - c < 8 ? dim - c : 8,
+                      x + c * WIDE + j, WIDE);
     if (!s->norm) return;
     float mean[WIDE] = {0}, power[WIDE] = {0};
     for (long c = 0; c < dim; c++)
@@ -59,21 +60,6 @@ static void convolve(const Stage *s, float *const *lines, float *out)
         }
 }
 
-static void embed(const Stage *s, const float *x, float *out)
-{
-    long dim = s->dim;
-    for (long r = 0; r < dim; r += ROWS)
-        for (long p = 0; p < SIDE; p += STEP) {
-            const float *right = x + p, *left = s->embed + r * dim;
-#define CASE(n) \
-    case n: \
-        tile(n, BESIDE, 1, left, 1, ROWS, dim, &right, SIDE, s->embed_bias + r, 0, out + r * SIDE + p, SIDE); \
-        break;
-            EACH_REST(dim - r, CASE)
-#undef CASE
-        }
-}
-
 /* Numbers of scratch that `swin_stage` wants. */
 long swin_stage_scratch(const Stage *s) { return s->dim * (3 * WIDE + 2 * SIDE); }
 
@@ -96,7 +82,7 @@ void swin_stage(const Stage *s, const float *source, long source_stride, float *
                 const float *found = y;
                 convolve(s, lines, y);
                 if (s->embed) {
-                    embed(s, y, z);
+                    multiply(BESIDE, packed(s->embed, dim), dim, dim, y, SIDE, s->embed_bias, 0, z);
                     found = z;
                 }
                 float *line = target + (i - 1) * target_stride + q * dim;

@@ -1,6 +1,6 @@
 """A network's weights as the kernels want them, and the calls into the kernels.
 
-A call keeps no lock: threads compute different cells at the same time, each in scratch memory of its own.
+A call keeps no lock: threads compute different lines at the same time, each in scratch memory of its own.
 """
 
 from __future__ import annotations
