@@ -1,7 +1,7 @@
 """Find the machine's C compiler, let it build the kernels for this very processor, and keep what it built.
 
 There is no compiler's output in the package: a library for every processor and system would be one for the oldest of
-them. Building takes about two seconds, once; the library is kept in the user's cache folder under a name that
+them. Building takes some seconds, once; the library is kept in the user's cache folder under a name that
 follows from sources, compiler, flags and the processor's features.
 """
 
