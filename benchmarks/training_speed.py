@@ -1,9 +1,9 @@
-"""How many patches a second does training get through, and what does glibc's memory setting do to it?
+"""How many patches a second does training get through, and what do our own kernels do for it?
 
     python benchmarks/training_speed.py [--recipe tiny-x2-gray] [--device cpu] [--steps 12]
 
-Trains on noise, each way in a process of its own, in turns: as it is; with ``MALLOC_MMAP_THRESHOLD_`` and
-``MALLOC_TRIM_THRESHOLD_`` so large that memory is kept between steps; with bfloat16 (``--amp``). Medians of three.
+Trains on noise, one thread, each way in a process of its own, in turns: by our own kernels (on a CPU), by torch, by
+torch in bfloat16 (``--amp``). Medians of three.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-KEEPING = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "2000000000"}
-WAYS = {"as it is": ({}, False), "memory kept": (KEEPING, False), "memory kept, --amp": (KEEPING, True)}
+WAYS = {"native": ["native"], "torch": ["torch"], "torch, --amp": ["torch", "--amp"]}
 
 
-def child(recipe: str, data: Path, device: str, steps: int, amp: bool) -> None:
+def child(recipe: str, data: Path, device: str, steps: int, engine: str, amp: bool) -> None:
     """Print patches per second, after some steps that do not count."""
     import torch
 
@@ -34,7 +33,7 @@ def child(recipe: str, data: Path, device: str, steps: int, amp: bool) -> None:
 
     torch.set_num_threads(1)
     one = replace(Recipe.read(recipe), folders={".": 1.0}, amp=amp)
-    trainer = Trainer(one, data, data / "run", device)
+    trainer = Trainer(one, data, data / "run", device, engine=engine)
     for _ in range(3):
         trainer._train_step()
     began = time.perf_counter() if device != "cpu" else time.process_time()
@@ -50,20 +49,22 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--engine", help=argparse.SUPPRESS)
     parser.add_argument("--amp", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        child(args.recipe, Path(args.child), args.device, args.steps, args.amp)
+        child(args.recipe, Path(args.child), args.device, args.steps, args.engine, args.amp)
         return
-    found: dict[str, list[float]] = {name: [] for name in WAYS}
+    ways = {name: options for name, options in WAYS.items() if name != "native" or args.device == "cpu"}
+    found: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
         noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), dtype="u1")
         Image.fromarray(noise).save(Path(folder) / "noise.png")
         words = ["--recipe", args.recipe, "--device", args.device, "--steps", str(args.steps), "--child", folder]
         for _ in range(3):
-            for name, (settings, amp) in WAYS.items():
-                environment = os.environ | {"OMP_NUM_THREADS": "1"} | settings
-                command = [sys.executable, __file__, *words, *(["--amp"] if amp else [])]
+            for name, options in ways.items():
+                environment = os.environ | {"OMP_NUM_THREADS": "1"}
+                command = [sys.executable, __file__, *words, "--engine", *options]
                 done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
                 found[name].append(float(done.stdout.splitlines()[-1]))
     print(f"{args.recipe} on {args.device}, patches per second\n")

@@ -315,6 +315,9 @@ def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     group.add_argument("--until", type=whole, metavar="STEP", help="stop there for now")
     group.add_argument("--save-every", type=whole, default=200, metavar="N", help="steps between saves (default: 200)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    group.add_argument(
+        "--engine", default="auto", help="auto: native (our own kernels) on a CPU with a C compiler, else torch"
+    )
     group.add_argument("--threads", type=whole, help="CPU threads (default: torch's)")
     group.add_argument("--quiet", action="store_true", help="no lines of progress")
 

@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("data", "out", "init", "name", "validate", "export_to", "device", "save_every", "until")
+    names = ("data", "out", "init", "name", "validate", "export_to", "device", "engine", "save_every", "until")
     changes = ("steps", "batch", "patch", "lr", "seed", "paired", "amp")  # None where they are not given
     return {name: getattr(args, name) for name in names + changes}
 

@@ -7,6 +7,7 @@ too: training and inference share the arithmetic and differ only in how windows 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from swin2sr_ops.nets.attention import AttentionConstants, CosineAttention, DotAttention
 
-__all__ = ["Mlp", "ResidualStage", "SwinBlock", "residual_conv"]
+__all__ = ["Mlp", "ResidualStage", "SwinBlock", "residual_conv", "wrap_mask"]
 
 
 class Mlp(nn.Module):
@@ -46,6 +47,8 @@ class SwinBlock(nn.Module):
         self.attn = attention(dim, heads, window, qkv_bias)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, hidden)
+        #: What computes `forward` in training, where torch does not.
+        self.in_training: Callable[[SwinBlock, Tensor, AttentionConstants], Tensor] | None = None
 
     def tokens(self, x: Tensor, constants: AttentionConstants, mask: Tensor | None = None) -> Tensor:
         """The block on windows ``(n, P, C)``; ``mask`` ``(n, 1, P or 1, P)`` says which pixels see each other."""
@@ -60,10 +63,12 @@ class SwinBlock(nn.Module):
         batch, height, width, dim = plane.shape
         w = self.window
         constants = self.attn.constants()
+        if self.in_training is not None and torch.is_grad_enabled():
+            return self.in_training(self, plane, constants)
         mask = None
         if self.shift:
             plane = torch.roll(plane, (-self.shift, -self.shift), (1, 2))
-            mask = _wrap_mask(height, width, w, self.shift).to(constants.bias).repeat(batch, 1, 1, 1)
+            mask = wrap_mask(height, width, w, self.shift).to(constants.bias).repeat(batch, 1, 1, 1)
         x = plane.view(batch, height // w, w, width // w, w, dim).transpose(2, 3).reshape(-1, w * w, dim)
         x = self.tokens(x, constants, mask)
         x = x.view(batch, height // w, width // w, w, w, dim).transpose(2, 3).reshape(batch, height, width, dim)
@@ -71,7 +76,7 @@ class SwinBlock(nn.Module):
 
 
 @lru_cache(maxsize=2)  # training uses one size; a mask of a whole photograph is large
-def _wrap_mask(height: int, width: int, window: int, shift: int) -> Tensor:
+def wrap_mask(height: int, width: int, window: int, shift: int) -> Tensor:
     """Which pixels of a rolled window really were neighbours: 0 or -inf, ``(nW, 1, P, P)``.
 
     The official code adds -100, which a temperature of 100 can outweigh: pixels of opposite image

@@ -35,6 +35,7 @@ def train(
     validate: str | PathLike[str] | None = None,
     export_to: str | PathLike[str] | None = None,
     device: str = "auto",
+    engine: str = "auto",
     save_every: int = 200,
     until: int | None = None,
     log: Callable[[str], None] = print,
@@ -64,6 +65,9 @@ def train(
         A ``.safetensors`` file for the model when the run is finished.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    engine : str
+        ``"torch"``; ``"native"``, our own kernels, on a CPU with a C compiler; or ``"auto"``, these where they can
+        be had.
     save_every, until : int
         Steps between two saves; the step at which to stop for now.
     log : callable
@@ -91,7 +95,8 @@ def train(
     _check(data, path, None if validate is None else Path(validate))
     start = None if init is None else _weights(init)
     chosen = _recipe(recipe, start, name, changes)
-    trainer = Trainer(chosen, data, out, device, start=start, validate=None if validate is None else Path(validate))
+    held_out = None if validate is None else Path(validate)
+    trainer = Trainer(chosen, data, out, device, start=start, validate=held_out, engine=engine)
     if trainer.anew and trainer.step == 0 and trainer.team.leads:
         log(f"begins anew, for {chosen.spec.name} has it in another shape: {', '.join(trainer.anew)}")
     trainer.run(save_every=save_every, until=until, log=log)

@@ -18,6 +18,7 @@ from swin2sr_ops.devices import choose_device
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training.data import PatchSampler
+from swin2sr_ops.training.kernels import use_engine
 from swin2sr_ops.training.losses import loss_of
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.team import Team
@@ -48,6 +49,9 @@ class Trainer:
         Weights to begin with. What the recipe's network has in another shape begins anew.
     validate : path, optional
         Folder of held-out images, measured whenever the state is saved (``validation.png``).
+    engine : str
+        Who computes the Swin blocks: ``"torch"``; ``"native"``, kernels that a C compiler builds for this CPU; or
+        ``"auto"``, these where they can be had.
 
     Raises
     ------
@@ -64,6 +68,7 @@ class Trainer:
         *,
         start: nn.Module | None = None,
         validate: Path | None = None,
+        engine: str = "auto",
     ) -> None:
         self.team, device = Team.join(device, recipe.batch)
         self.recipe, self.out, self.device = recipe, out, choose_device(device)
@@ -72,6 +77,7 @@ class Trainer:
         start_as_interpolation(self.net)
         self.anew = [] if start is None else start_as(self.net, start)
         self.net.to(self.device).train()
+        self.engine = use_engine(self.net, engine, self.device, amp=recipe.amp)
         self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=recipe.lr, betas=(0.9, 0.99))
         self.sampler = PatchSampler(recipe, data)
@@ -89,6 +95,7 @@ class Trainer:
             raise RequestError(f"save_every={save_every} must be at least one step.")
         if self.team.leads:
             self._keep_recipe()
+            log(self.engine)
         last = self.recipe.steps if until is None else min(self.recipe.steps, until)
         spent, first = 0.0, self.step
         while self.step < last:

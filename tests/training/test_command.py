@@ -194,9 +194,10 @@ def test_validation(
     """Each save tells the PSNR of held-out images; the picture has input, result and truth side by side."""
     assert main(command("run", "--validate", str(data / "blobs"), "--save-every", "3")) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "held out" in lines[0]
-    assert "patches/s" in lines[0]
-    assert "min left" in lines[0]
+    assert lines[0].startswith("trained by ")
+    assert "held out" in lines[1]
+    assert "patches/s" in lines[1]
+    assert "min left" in lines[1]
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert [row["step"] for row in rows] == ["3", "6"]
     assert all(10 < float(row["psnr"]) < 60 for row in rows)

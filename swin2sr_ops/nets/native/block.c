@@ -6,22 +6,7 @@
 
    Every window is computed alike, wherever it lies: the result does not depend on how the image is cut. */
 
-#include "products.h"
-
-/* Exactly `native.steps._Block`. Weights as (rows / 6, columns, 6); the rest as in the module. */
-typedef struct {
-    long dim, heads, window, hidden, post_norm, cosine;
-    float eps;
-    const float *qkv, *qkv_bias, *scale, *bias; /* bias: (heads, P, PX), by key, then query */
-    const float *proj, *proj_bias, *norm1, *norm1_bias;
-    const float *fc1, *fc1_bias, *fc2, *fc2_bias, *norm2, *norm2_bias;
-} Block;
-
-/* Pixels of a window. */
-static long pixels_of(const Block *b) { return b->window * b->window; }
-
-/* And of a row in scratch: whole strips of lanes, zero behind the last pixel, where lines are written by eights. */
-static long row_of(const Block *b) { return (pixels_of(b) + (b->window % 8 ? 8 : 0) + STRIP - 1) / STRIP * STRIP; }
+#include "window.h"
 
 /* x += y, or norm(y) */
 static void add(const Block *b, float *x, const float *y, const float *gain, const float *offset)
@@ -53,34 +38,6 @@ static void norm(const Block *b, float *y, const float *x, const float *gain, co
     add(b, y, x, gain, offset);
 }
 
-/* Vectors of length `scale`, down the rows of a head. */
-static void unit(float *x, long size, long px, float scale)
-{
-    for (long p = 0; p < px; p += LANES) {
-        vec power = {0};
-        for (long d = 0; d < size; d++) power += load(x + d * px + p) * load(x + d * px + p);
-        vec factor = scale / larger(root(power), spread(1e-12f));
-        for (long d = 0; d < size; d++) store(x + d * px + p, load(x + d * px + p) * factor);
-    }
-}
-
-/* Softmax over the keys (rows) for each query (lane); `hidden` keys are seen by none. Gives 1 / sum. */
-static void softmax(float *logits, long keys, long px, const unsigned char *hidden, float *inverse)
-{
-    for (long p = 0; p < px; p += LANES) {
-        vec top = spread(-3e38f), sum = {0};
-        for (long k = 0; k < keys; k++)
-            if (!hidden || !hidden[k]) top = larger(top, load(logits + k * px + p));
-        for (long k = 0; k < keys; k++) {
-            vec weight = {0};
-            if (!hidden || !hidden[k]) weight = exponential(load(logits + k * px + p) - top);
-            store(logits + k * px + p, weight);
-            sum += weight;
-        }
-        store(inverse + p, 1.0f / sum);
-    }
-}
-
 /* qkv (3 dim, PX) -> out (dim, PX), head by head. */
 static void attend(const Block *b, float *qkv, const unsigned char *hidden, float *logits, float *out)
 {
@@ -89,8 +46,8 @@ static void attend(const Block *b, float *qkv, const unsigned char *hidden, floa
     for (long h = 0; h < b->heads; h++) {
         float *q = qkv + h * size * px, *k = q + b->dim * px, *v = k + b->dim * px, *mine = out + h * size * px;
         if (b->cosine) {
-            unit(q, size, px, b->scale[h]);
-            unit(k, size, px, 1.0f);
+            unit(q, size, px, b->scale[h], 0);
+            unit(k, size, px, 1.0f, 0);
         } else {
             for (long i = 0; i < size * px; i++) q[i] *= b->scale[h];
         }

@@ -29,7 +29,7 @@ __all__ = ["Compiler", "find_compiler", "library"]
 _log = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
-_SOURCES = ("block.c", "stage.c")
+_SOURCES = ("block.c", "learn.c", "stage.c")
 # No -ffast-math: sums keep their order, so every pixel gets the same bits wherever it lies.
 _FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 _PROCESSOR = ("-march=native", "-mcpu=native")  # clang knows only the second on ARM

@@ -5,16 +5,18 @@
 #include <immintrin.h>
 #endif
 
+/* Numbers in a vector: as many as the machine has room for, unless the compiler is told. */
+#if !defined(LANES)
 #if defined(__AVX512F__)
 #define LANES 16
-#define ACROSS 4 /* vectors beside each other in registers: with 6 rows, 24 of 32 */
 #elif defined(__AVX__)
 #define LANES 8
-#define ACROSS 2 /* 12 of 16 */
 #else
 #define LANES 4
-#define ACROSS 4
 #endif
+#endif
+/* Vectors beside each other in registers: with 6 rows 12 of 16 of AVX, 24 of 32 elsewhere. */
+#define ACROSS (LANES == 8 ? 2 : 4)
 #define ROWS 6
 #define STRIP (LANES * ACROSS)
 
@@ -27,10 +29,10 @@ INLINE vec load(const float *p) { return *(const vec *)p; }
 INLINE void store(float *p, vec v) { *(vec *)p = v; }
 INLINE vec spread(float f) { return f - (vec){0}; }
 /* Where one of both is NaN: b. */
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && LANES == 16
 INLINE vec larger(vec a, vec b) { return _mm512_max_ps(a, b); }
 INLINE vec root(vec a) { return _mm512_sqrt_ps(a); }
-#elif defined(__AVX__)
+#elif defined(__AVX__) && LANES == 8
 INLINE vec larger(vec a, vec b) { return _mm256_max_ps(a, b); }
 INLINE vec root(vec a) { return _mm256_sqrt_ps(a); }
 #else

@@ -23,24 +23,25 @@ if TYPE_CHECKING:
     from swin2sr_ops.nets.blocks import SwinBlock
     from swin2sr_ops.nets.network import SwinNet
 
-__all__ = ["Box", "NativeSteps"]
+__all__ = ["NUMBERS", "Block", "Box", "NativeSteps", "fields"]
 
 _ROWS = 6  # as in products.h
-_NUMBERS = ctypes.POINTER(ctypes.c_float)
+NUMBERS = ctypes.POINTER(ctypes.c_float)
 
 
-def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
+def fields(kind: Any, names: str) -> list[tuple[str, Any]]:
+    """Of a structure: ``names`` of one kind, one after another."""
     return [(name, kind) for name in names.split()]
 
 
-class _Block(ctypes.Structure):
-    """``Block`` of block.c."""
+class Block(ctypes.Structure):
+    """``Block`` of window.h."""
 
     _fields_ = [
-        *_fields(ctypes.c_long, "dim heads window hidden post_norm cosine"),
+        *fields(ctypes.c_long, "dim heads window hidden post_norm cosine"),
         ("eps", ctypes.c_float),
-        *_fields(_NUMBERS, "qkv qkv_bias scale bias proj proj_bias norm1 norm1_bias"),
-        *_fields(_NUMBERS, "fc1 fc1_bias fc2 fc2_bias norm2 norm2_bias"),
+        *fields(NUMBERS, "qkv qkv_bias scale bias proj proj_bias norm1 norm1_bias"),
+        *fields(NUMBERS, "fc1 fc1_bias fc2 fc2_bias norm2 norm2_bias"),
     ]
 
 
@@ -48,16 +49,16 @@ class _Stage(ctypes.Structure):
     """``Stage`` of stage.c."""
 
     _fields_ = [
-        *_fields(ctypes.c_long, "dim"),
+        *fields(ctypes.c_long, "dim"),
         ("eps", ctypes.c_float),
-        *_fields(_NUMBERS, "conv conv_bias embed embed_bias norm norm_bias"),
+        *fields(NUMBERS, "conv conv_bias embed embed_bias norm norm_bias"),
     ]
 
 
 class Box(ctypes.Structure):
     """Rows and columns, from the first to behind the last."""
 
-    _fields_ = _fields(ctypes.c_long, "top bottom left right")
+    _fields_ = fields(ctypes.c_long, "top bottom left right")
 
 
 class NativeSteps:
@@ -76,7 +77,7 @@ class NativeSteps:
         for name in ("swin_scratch", "swin_row", "swin_stage_scratch"):
             getattr(self._library, name).restype = ctypes.c_long
         self._weights: list[Tensor] = []  # the kernels have their addresses
-        self._blocks: dict[str, _Block] = {}
+        self._blocks: dict[str, Block] = {}
         self._stages: dict[str, _Stage] = {}
         scratch = 0
         with torch.inference_mode():
@@ -143,12 +144,12 @@ class NativeSteps:
         finally:
             self._scratch.put(scratch)
 
-    def _block(self, block: SwinBlock, constants: AttentionConstants) -> _Block:
+    def _block(self, block: SwinBlock, constants: AttentionConstants) -> Block:
         attn, mlp, pixels = block.attn, block.mlp, block.window**2
         scale = constants.query_scale
         if not isinstance(scale, Tensor):
             scale = torch.full((attn.heads,), scale)
-        found = _Block(
+        found = Block(
             dim=attn.proj.in_features, heads=attn.heads, window=block.window, hidden=mlp.fc1.out_features,
             post_norm=block.post_norm, cosine=attn.cosine, eps=block.norm1.eps,
             qkv=self._packed(attn.qkv.weight), qkv_bias=self._kept(constants.qkv_bias), scale=self._kept(scale),
@@ -193,7 +194,7 @@ class NativeSteps:
             return None
         values = values.detach().float().contiguous()
         self._weights.append(values)
-        return ctypes.cast(values.data_ptr(), _NUMBERS)
+        return ctypes.cast(values.data_ptr(), NUMBERS)
 
 
 def _address(values: Tensor) -> ctypes.c_void_p:
