@@ -1,4 +1,4 @@
-"""What a person chooses: layer, model, overlap, intensity range, device, output."""
+"""What a person chooses: layer, model, overlap, intensity range, device, engine, output."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from swin2sr_ops.devices import ENGINES
 from swin2sr_ops.errors import RequestError, Swin2SROpsError
 from swin2sr_ops.plan import Halo
 from swin2sr_ops.plugins import resolve_model
@@ -53,7 +54,8 @@ class Form(QWidget):
         super().__init__()
         self._viewer, self._quiet, self._all, self._files = viewer, False, False, list[str]()
         self.layer_box, self.model_box, self.overlap_box = _combo(), _combo(), _combo()
-        self.device_box, self.range_box, self.output_box = _combo(*_DEVICES), _combo(*_RANGES), _combo()
+        self.device_box, self.engine_box = _combo(*_DEVICES), _combo(*ENGINES)
+        self.range_box, self.output_box = _combo(*_RANGES), _combo()
         self.range_box.setEditable(True)
         self.device_box.setEditable(True)
         self.axes_edit, self.advice = QLineEdit(), QLabel()
@@ -90,6 +92,7 @@ class Form(QWidget):
             halo=halo,
             range=self._range(),
             device=self.device_box.currentText().strip() or "auto",
+            engine=self.engine_box.currentText(),
             memory_share=self.preferences.memory_share,
         )
 
@@ -284,7 +287,7 @@ class Form(QWidget):
         for label, part in (
             ("layer", self.layer_box), ("axes", self.axes_edit), ("model", self.model_box), ("", self.advice),
             ("overlap", self.overlap_box), ("range", self.range_box), ("device", self.device_box),
-            ("output", self.output_box), ("", self._path_row), ("", self.replace),
+            ("engine", self.engine_box), ("output", self.output_box), ("", self._path_row), ("", self.replace),
         ):  # fmt: skip
             rows.addRow(label, part)
         self._path_row.hide()
@@ -298,6 +301,7 @@ class Form(QWidget):
             (self.overlap_box, "What a tile reads around itself. 'exact': as if the image were restored in one piece."),
             (self.range_box, "Stored values that the network sees as 0 and 1: auto, dtype, LOW,HIGH or percentiles."),
             (self.device_box, "Where the network runs; 'auto' takes a GPU if there is one. Also cuda:1 and the like."),
+            (self.engine_box, "Who computes: on a CPU, 'native' is the fastest (needs a C compiler), then 'openvino'."),
             (self.output_box, "Whatever does not fit into memory goes to disk, or is computed where you look."),
             (self.path_edit, "A folder ending in .ome.zarr. A run that was stopped there is gone on with."),
             (self.replace, "Replace another image of this name, once the new one is finished."),
@@ -313,7 +317,7 @@ class Form(QWidget):
         self.model_box.activated.connect(lambda _: self._model_activated())
         self.axes_edit.editingFinished.connect(self._axes_given)
         self.overlap_box.activated.connect(self._tell)
-        for part in (self.range_box, self.device_box):
+        for part in (self.range_box, self.device_box, self.engine_box):
             part.currentTextChanged.connect(self._tell)
         self.output_box.currentIndexChanged.connect(lambda _: self._output_chosen())
         self.browse.clicked.connect(self._browse)

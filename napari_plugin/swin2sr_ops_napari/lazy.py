@@ -59,7 +59,7 @@ def _restored(array: da.Array, image: LayerImage, request: Request, maps: Maps) 
     order = image.order()
     options: dict[str, Any] = {
         "model": request.spec(image), "axes": image.axes, "halo": request.halo, "device": request.device,
-        "precision": request.precision, "tile": _TILE,
+        "precision": request.precision, "engine": request.engine, "tile": _TILE,
     }  # fmt: skip
     if order.channel is None or len(maps.maps) == 1:
         return restore(array, range=_pair(maps, 0), **options)

@@ -23,7 +23,7 @@ _TILE = 256
 
 @dataclass(frozen=True)
 class Request:
-    """Model, overlap, intensity range, device: the same words as `swin2sr_ops.restore`.
+    """Model, overlap, intensity range, device, engine: the same words as `swin2sr_ops.restore`.
 
     ``memory_share`` is how much of the device's free memory tiles at work may take.
     """
@@ -33,6 +33,7 @@ class Request:
     range: str = "auto"
     device: str = "auto"
     precision: str = "auto"
+    engine: str = "auto"
     memory_share: float = MEMORY_SHARE
 
     def spec(self, image: LayerImage) -> ModelSpec:
@@ -41,7 +42,9 @@ class Request:
 
     def restorer(self, image: LayerImage) -> Restorer:
         """What restores single tiles."""
-        return Restorer(self.spec(image), halo=self.halo, device=self.device, precision=self.precision)
+        return Restorer(
+            self.spec(image), halo=self.halo, device=self.device, precision=self.precision, engine=self.engine
+        )
 
     def memory(self) -> int:
         """Bytes to plan tiles for, in the words of `swin2sr_ops.job.prepare`; loads torch."""
@@ -62,9 +65,9 @@ class Request:
     def command(self, source: str, output: str, image: LayerImage) -> str:
         """The command that does, or goes on with, the same on a file."""
         words = ["swin2sr-ops", "restore", source, output, "--model", self.model]
-        for name, usual in (("halo", "exact"), ("range", "auto"), ("device", "auto"), ("precision", "auto")):
+        for name in ("halo", "range", "device", "precision", "engine"):
             value = getattr(self, name)
-            if value != usual:
+            if value != getattr(Request, name):
                 words += [f"--{name}", str(value)]
         tile = self.tile(image)
         if tile is not None:

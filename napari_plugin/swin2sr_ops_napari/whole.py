@@ -120,6 +120,7 @@ def _job(source: str, image: LayerImage, request: Request) -> Job:
         range=request.range,
         device=request.device,
         precision=request.precision,
+        engine=request.engine,
         tile=request.tile(image),
         memory=request.memory(),
     )

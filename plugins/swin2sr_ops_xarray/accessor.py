@@ -50,13 +50,14 @@ class RestoreArray:
         range: str | Sequence[float] = "auto",
         device: str = "auto",
         precision: str = "auto",
+        engine: str = "auto",
         nodata: Nodata = "auto",
     ) -> xr.DataArray:
         """Restore the array lazily; the same pixels as `swin2sr_ops.restore`.
 
         Parameters
         ----------
-        model, scale, halo, tile, range, device, precision
+        model, scale, halo, tile, range, device, precision, engine
             As in `swin2sr_ops.restore`.
         axes : str or mapping, optional
             A letter for each dimension, such as ``"TYX"``, or for some, such as ``{"scan": "Z"}``.
@@ -89,7 +90,8 @@ class RestoreArray:
         ((80, 100), array([10.0625,  9.9375]))
         """
         request = dict(
-            model=model, scale=scale, halo=halo, tile=tile, range=range, device=device, precision=precision
+            model=model, scale=scale, halo=halo, tile=tile, range=range, device=device, precision=precision,
+            engine=engine,
         )  # fmt: skip
         return _restored(self._array, request, letters_of(self._array, axes, rgb), rgb, nodata)
 

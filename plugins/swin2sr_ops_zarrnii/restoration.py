@@ -42,7 +42,7 @@ class Restoration:
         As in `swin2sr_ops.restore`, with the same pixels; or ``"lowres"``: smallest and largest
         value, per channel, of ZarrNii's low-resolution pass, so that the image is read once and
         not twice. Values outside are kept.
-    halo, tile, device, precision, nodata
+    halo, tile, device, precision, engine, nodata
         As in `swin2sr_ops.restore`.
 
     Examples

@@ -26,6 +26,7 @@ def restore_image(
     tile: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
+    engine: Literal["auto", "torch", "native", "openvino"] = "auto",
     carry_labels: bool = False,
     carry_tables: bool = True,
     overwrite: bool = False,
@@ -60,6 +61,9 @@ def restore_image(
         Where to compute; "auto" takes a GPU if there is one.
     precision
         Numbers to compute with; "auto" is float32.
+    engine
+        Who computes: "auto" is torch; "native" is faster on a CPU with a C compiler, and "openvino" where it
+        is installed.
     carry_labels
         Whether the image's labels come along, enlarged by nearest neighbour.
     carry_tables
@@ -80,6 +84,7 @@ def restore_image(
         tile=tile,
         device=device,
         precision=precision,
+        engine=engine,
         labels=carry_labels,
         tables=carry_tables,
         overwrite=overwrite,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import swin2sr_ops
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.spec import ModelSpec
 from tests.napari_plugin.conftest import finish, prepare, spots
 
@@ -237,6 +238,21 @@ def test_a_device_that_is_not_there(widget: Any, viewer: Any, qtbot: Any, monkey
     widget.form.device_box.setCurrentText("toaster")
     finish(widget, qtbot)
     assert "device='toaster' cannot be used here" in told[0]
+
+
+def test_the_engine_is_used(widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The choice reaches the run; where there is no compiler, that is told."""
+
+    def none() -> None:
+        raise RequestError("engine='native' needs a C compiler")
+
+    monkeypatch.setattr("swin2sr_ops.nets.native.build.find_compiler", none)
+    told = sentences(monkeypatch)
+    viewer.add_image(spots(20, 20))
+    widget.form.engine_box.setCurrentText("native")
+    finish(widget, qtbot)
+    assert "needs a C compiler" in told[0]
+    assert "--engine native" in widget.form.request().command("a.tif", "b.ome.zarr", widget.form.image())
 
 
 def test_a_device_without_memory(widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:

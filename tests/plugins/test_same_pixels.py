@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,8 +20,11 @@ import swin2sr_ops
 
 MODEL = "tiny-x2-gray"
 SHAPE = (75, 101)  # no multiple of anything
-#: Numbers, and percentiles that every host has to find by itself.
-RANGES = ["200,3000", "p1,p99.8"]
+COMPILED = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler")
+#: Range and engine: numbers, percentiles that every host has to find by itself, and other kernels than torch's.
+CASES = [
+    ("200,3000", "auto"), ("p1,p99.8", "auto"), pytest.param(("200,3000", "native"), marks=COMPILED),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,16 @@ class Case:
     """One request, and the same image in memory and in files."""
 
     range: str
+    engine: str
     pixels: np.ndarray
     folder: Path
     restored: np.ndarray
 
     @property
     def request(self) -> dict[str, str]:
-        return {"model": MODEL, "range": self.range, "device": "cpu", "precision": "float32"}
+        return {
+            "model": MODEL, "range": self.range, "device": "cpu", "precision": "float32", "engine": self.engine
+        }  # fmt: skip
 
     @property
     def words(self) -> list[str]:
@@ -61,14 +68,15 @@ def draw() -> np.ndarray:
     return image.clip(0, 65535).astype("u2")
 
 
-@pytest.fixture(scope="module", params=RANGES)
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder, pixels = tmp_path_factory.mktemp("same"), draw()
     write_files(folder, pixels)
+    range_, engine = request.param
     restored = swin2sr_ops.restore(
-        pixels, model=MODEL, range=request.param, device="cpu", precision="float32", halo="exact"
+        pixels, model=MODEL, range=range_, device="cpu", precision="float32", halo="exact", engine=engine
     )
-    return Case(request.param, pixels, folder, restored.compute())
+    return Case(range_, engine, pixels, folder, restored.compute())
 
 
 def write_files(folder: Path, pixels: np.ndarray) -> None:
@@ -168,6 +176,9 @@ def test_there_is_something_to_compare(case: Case) -> None:
     assert case.restored.dtype == np.uint16
     other = swin2sr_ops.restore(case.pixels, model=MODEL, range="dtype", device="cpu").compute()
     assert (case.restored != other).mean() > 0.5  # the range matters, so that a host that lost it is found out
+    if case.engine != "auto":  # and so does the engine: a few values lie that near to the middle of two
+        torchs = swin2sr_ops.restore(case.pixels, model=MODEL, range=case.range, device="cpu").compute()
+        assert 0 < (case.restored != torchs).sum() < 200
 
 
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.__name__)

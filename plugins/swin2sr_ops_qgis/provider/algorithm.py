@@ -25,6 +25,7 @@ CRS, affine, band names, nodata and masks are kept. Bands that are red, green an
 
 Stopped with Cancel, run it again with the same output file: it goes on where it was."""
 _PRECISIONS = ["auto", "float32", "float64", "bfloat16"]
+_ENGINES = ["auto", "torch", "native", "openvino"]
 
 
 class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has no types
@@ -64,6 +65,13 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
         precision = QgsProcessingParameterEnum(
             "PRECISION", "Precision", options=_PRECISIONS, defaultValue="auto", usesStaticStrings=True
         )
+        engine = QgsProcessingParameterEnum(
+            "ENGINE",
+            "Engine: native is the fastest on a CPU",
+            options=_ENGINES,
+            defaultValue="auto",
+            usesStaticStrings=True,
+        )
         whole = QgsProcessingParameterNumber.Integer
         for parameter in (
             QgsProcessingParameterFile("CHECKPOINT", "Checkpoint instead of a listed model", optional=True),
@@ -78,6 +86,7 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
             ),
             QgsProcessingParameterString("DEVICE", "Device: auto, cpu, cuda, cuda:1, mps", "auto"),
             precision,
+            engine,
         ):
             parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.FlagAdvanced)
             self.addParameter(parameter)
@@ -112,6 +121,7 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
             "tile": self.parameterAsInt(parameters, "TILE", context) if given["TILE"] else None,
             "device": self.parameterAsString(parameters, "DEVICE", context),
             "precision": self.parameterAsEnumString(parameters, "PRECISION", context),
+            "engine": self.parameterAsEnumString(parameters, "ENGINE", context),
         }
 
 
