@@ -64,8 +64,11 @@ class _WindowAttention(nn.Module):
 
     def forward(self, tokens: Tensor, constants: AttentionConstants, mask: Tensor | None = None) -> Tensor:
         """``(n, P, C)`` -> the same; ``mask``, ``(n, 1, P or 1, P)``, is added to the logits of all heads."""
-        qkv = F.linear(tokens, self.qkv.weight, constants.qkv_bias)
-        return self.proj(self._attend(qkv, constants, mask))  # type: ignore[no-any-return]
+        return self.proj(self.heads_of(tokens, constants, mask))  # type: ignore[no-any-return]
+
+    def heads_of(self, tokens: Tensor, constants: AttentionConstants, mask: Tensor | None = None) -> Tensor:
+        """What the heads give, beside each other, before they are projected: ``(n, P, C)`` -> the same."""
+        return self._attend(F.linear(tokens, self.qkv.weight, constants.qkv_bias), constants, mask)
 
     def _attend(self, qkv: Tensor, constants: AttentionConstants, mask: Tensor | None) -> Tensor:
         """Softmax attention per window: ``(n, P, 3 C)`` -> ``(n, P, C)``."""

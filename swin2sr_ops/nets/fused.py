@@ -22,6 +22,10 @@ from torch import Tensor
 __all__ = ["usable", "window_attention"]
 
 
+#: Of a program, in float32 and in half precision: with four, float32 would keep 6 kB a thread in memory.
+WARPS = {False: 8, True: 4}
+
+
 def usable(qkv: Tensor) -> bool:
     """Whether the kernel can take this: on a GPU, no gradient wanted, float32 or half precision, and Triton is here."""
     fits = qkv.is_cuda and qkv.dtype in (torch.float32, torch.bfloat16) and not torch.is_grad_enabled()
@@ -68,7 +72,7 @@ def window_attention(
     _kernel()[(windows, heads)](
         qkv.contiguous(), bias.contiguous(), keys, scales.float().contiguous(), out, pixels, size, heads,
         WITH_MASK=mask is not None, COSINE=cosine, HALF=_halves(qkv), PIXELS=triton.next_power_of_2(max(pixels, 16)),
-        SIZE=triton.next_power_of_2(max(size, 16)),
+        SIZE=triton.next_power_of_2(max(size, 16)), num_warps=WARPS[qkv.dtype == torch.bfloat16],
     )  # fmt: skip
     return out
 

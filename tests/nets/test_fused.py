@@ -1,16 +1,19 @@
-"""The Triton kernel against torch's attention, without a GPU: in Triton's interpreter, in a process of its own."""
+"""The Triton kernels against torch, without a GPU: in Triton's interpreter, in processes; and compiled for one."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from swin2sr_ops.nets import fused
+from swin2sr_ops.nets import fused, fused_mlp
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -47,31 +50,63 @@ for case in range(40):
 print("same")
 """
 
+BLOCK_END = """
+import torch
+from swin2sr_ops.nets.fused_mlp import block_end
+from tests.conftest import random_net, small_spec
+
+draw = torch.Generator().manual_seed(0)
+for case in range(12):
+    def one_of(*values):
+        return values[torch.randint(len(values), (1,), generator=draw).item()]
+    dim, ratio, architecture = one_of(4, 12, 36, 60, 180), one_of(1.0, 1.5, 2.0), one_of("swin2sr", "swinir")
+    pixels, dtype = one_of((1,), (7,), (64,), (3, 49), (2, 64)), one_of(torch.float32, torch.float32, torch.bfloat16)
+    spec = small_spec(architecture=architecture, dim=dim, heads=(2,), depths=(1,), mlp_ratio=ratio)
+    block = random_net(spec, case).to(dtype).layers[0].residual_group.blocks[0]
+    x, attended = (torch.randn(*pixels, dim, generator=draw).to(dtype) for _ in range(2))
+    with torch.inference_mode():
+        found = block_end(block, x, attended)
+        block.double()
+        u, projected = x.double(), block.attn.proj(attended.double())
+        if architecture == "swin2sr":
+            u = u + block.norm1(projected)
+            expected = u + block.norm2(block.mlp(u))
+        else:
+            u = u + projected
+            expected = u + block.mlp(block.norm2(u))
+    assert found.dtype == dtype and found.shape == x.shape
+    gap = (found.double() - expected).abs().max().item()
+    assert gap < (1e-5 if dtype == torch.float32 else 5e-2), (case, dim, ratio, architecture, pixels, dtype, gap)
+print("same")
+"""
+
 ENGINE = """
 import torch
-from swin2sr_ops.nets import fused
+from swin2sr_ops.nets import blocks, fused
 from swin2sr_ops.nets.engine import TileEngine
 from tests.conftest import random_net, small_spec
 from tests.nets.test_engine import run
 
 calls = []
 kernel = fused.window_attention
-fused.window_attention = lambda *a, **k: calls.append(1) or kernel(*a, **k)
+fused.window_attention = lambda *a, **k: calls.append("attention") or kernel(*a, **k)
+end = blocks.block_end
+blocks.block_end = lambda *a: calls.append("end") or end(*a)
 for architecture, window in (("swin2sr", 8), ("swinir", 7)):
     spec = small_spec(architecture=architecture, window=window, depths=(2,), heads=(2,))
-    net, image = random_net(spec), torch.rand(1, 40, 34, generator=torch.Generator().manual_seed(1))
+    net, image = random_net(spec), torch.rand(1, 24, 20, generator=torch.Generator().manual_seed(1))
     fused.usable = lambda qkv: False
-    expected = run(TileEngine(net), image, (40, 34))
+    expected = run(TileEngine(net), image, (24, 20))
     fused.usable = lambda qkv: not torch.is_grad_enabled()
-    whole = run(TileEngine(net, group=2), image, (40, 34))
+    whole = run(TileEngine(net, group=2), image, (24, 20))
     torch.testing.assert_close(whole, expected, rtol=0, atol=2e-5)
-    assert torch.equal(run(TileEngine(net, group=2), image, (24, 34)), whole)
-assert calls
+    assert torch.equal(run(TileEngine(net, group=2), image, (16, 20)), whole)
+assert set(calls) == {"attention", "end"}
 print("same")
 """
 
 
-@pytest.mark.parametrize("program", [KERNEL, ENGINE], ids=["kernel", "engine"])
+@pytest.mark.parametrize("program", [KERNEL, BLOCK_END, ENGINE], ids=["attention", "block end", "engine"])
 def test_the_same_as_torch(program: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -80,6 +115,51 @@ def test_the_same_as_torch(program: str) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == "same\n"
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["bfloat16", "float32"])
+@pytest.mark.parametrize("dim", [60, 180])
+def test_compiled_for_a_gpu(dim: int, half: bool) -> None:
+    """What a GPU of compute capability 9.0 would run, by Triton's own compiler: it fits, registers too."""
+    from swin2sr_ops.nets.fused_mlp_kernel import block_end_kernel
+
+    size = {60: 10, 180: 30}[dim]
+    attention = {"WITH_MASK": True, "COSINE": True, "HALF": half, "PIXELS": 64, "SIZE": 16 if size == 10 else 32}
+    assert_fits(fused._kernel(), attention, half, warps=fused.WARPS[half])
+    widths = {"DIM": 64 if dim == 60 else 256, "PIXELS": fused_mlp.PIXELS[half], "PART": fused_mlp.PART}
+    assert_fits(block_end_kernel, {"POST": True, "HALF": half, **widths}, half, warps=8)
+
+
+WHOLE = ("pixels", "size", "heads", "dim", "hidden")
+
+
+def assert_fits(kernel: Any, constants: dict[str, object], half: bool, warps: int) -> None:
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    numbers = "*bf16" if half else "*fp32"
+    kinds = dict.fromkeys(constants, "constexpr") | dict.fromkeys(WHOLE, "i32") | {"eps": "fp32"}
+    kinds |= {"bias": "*fp32", "mask": "*fp32", "scales": "*fp32"}
+    source = ASTSource(kernel, {name: kinds.get(name, numbers) for name in kernel.arg_names}, constexprs=constants)
+    found = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
+    assert found.metadata.shared <= 227 * 1024
+    assert spilled(found.asm["cubin"]) <= (0 if half else 320)
+
+
+def spilled(cubin: bytes) -> int:
+    """Bytes of registers that a thread keeps in memory, as NVIDIA's tool reads them."""
+    import triton
+
+    tools = list(Path(triton.__file__).parent.rglob("cuobjdump"))
+    if not tools:
+        pytest.skip("this Triton comes without cuobjdump")
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        done = subprocess.run([tools[0], "-res-usage", file.name], capture_output=True, text=True, check=True)
+    frames = re.findall(r"STACK:(\d+)", done.stdout)
+    assert frames
+    return max(map(int, frames))
 
 
 def test_where_it_is_used() -> None:
