@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.plugins import open_source
 from swin2sr_ops.spectral import spectrum_of
 
-__all__ = ["Case", "find_cases", "planes"]
+__all__ = ["Case", "find_cases", "planes", "walk"]
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".jp2"}
 #: What people call the folders, or the ends of names, of clean images and of poor ones.
@@ -61,9 +61,9 @@ def find_cases(folder: Path, scale: int, *, inputs: Path | None = None, make: bo
     poor = inputs or (None if make else _poor_folder(folder, scale, clean))
     found = _images(clean)
     if not found:
-        raise RequestError(f"{str(folder)!r} holds no image: expected PNG, JPEG or TIFF files.")
+        raise RequestError(f"{str(folder)!r} holds no image: expected PNG, JPEG or TIFF files, or Zarr.")
     if poor is not None:
-        by_name = {str(p.relative_to(poor).with_suffix("")): p for p in _images(poor)}
+        by_name = dict(_named(_images(poor), poor))
         return [Case(n, p, _partner(n, by_name, scale, poor)) for n, p in _named(found, clean)]
     truths = {n: p for n, p in _named(found, clean) if _ending(n) not in _POOR}
     poors = {n: p for n, p in _named(found, clean) if _ending(n) in _POOR}
@@ -72,14 +72,25 @@ def find_cases(folder: Path, scale: int, *, inputs: Path | None = None, make: bo
     return [Case(_stem(n), p, _twin(n, poors, folder)) for n, p in truths.items()]
 
 
+def walk(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
+    """Images below ``folder``: files with one of the suffixes, and Zarr archives, which are not searched themselves."""
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and path.suffix.lower() != ".zarr":
+            yield from walk(path, suffixes)
+        elif path.is_dir() or path.suffix.lower() in suffixes:
+            yield path
+
+
 def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise RequestError(f"There is no folder {str(folder)!r} with images.")
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
+    return sorted(walk(folder, _SUFFIXES))
 
 
 def _named(paths: list[Path], folder: Path) -> list[tuple[str, Path]]:
-    return [(str(p.relative_to(folder).with_suffix("")), p) for p in paths]
+    return [(str(p.relative_to(folder).with_suffix("")).removesuffix(".ome"), p) for p in paths]
 
 
 def _folder_of(folder: Path, names: tuple[str, ...]) -> Path:
@@ -100,7 +111,9 @@ def _partner(name: str, poor: dict[str, Path], scale: int, folder: Path) -> Path
     for candidate in (f"{name}x{scale}", name):
         if candidate in poor:
             return poor[candidate]
-    raise RequestError(f"{str(folder)!r} has no input for {name!r}: expected {name}x{scale} or {name}, as PNG or TIFF.")
+    raise RequestError(
+        f"{str(folder)!r} has no input for {name!r}: expected {name}x{scale} or {name}, as PNG, TIFF or Zarr."
+    )
 
 
 def _ending(name: str) -> str:

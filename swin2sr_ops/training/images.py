@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from PIL import Image
 
 from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import FormatError, RequestError, Swin2SROpsError
-from swin2sr_ops.evaluate.data import find_cases
+from swin2sr_ops.evaluate.data import find_cases, walk
 from swin2sr_ops.plugins import open_source
 
 __all__ = ["Pair", "find_images", "load_images", "load_pairs"]
@@ -31,15 +30,7 @@ _MOST = 64 * 2**20
 
 def find_images(folder: Path) -> list[Path]:
     """All images below ``folder``, Zarr archives among them, in a stable order."""
-    return sorted(_walk(folder))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_dir() and path.suffix.lower() != ".zarr":
-            yield from _walk(path)
-        elif path.is_dir() or path.suffix.lower() in _SUFFIXES:
-            yield path
+    return sorted(walk(folder, _SUFFIXES)) if folder.is_dir() else []
 
 
 def load_images(path: Path, channels: int) -> list[Plane]:

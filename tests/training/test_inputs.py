@@ -104,6 +104,24 @@ def test_pairs(tmp_path: Path, recipe: Recipe, rng: np.random.Generator, scale: 
         assert (np.min(gap, 0) < 8).all()  # float16 keeps 11 bits of them
 
 
+def test_pairs_in_zarr(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Archives are images: stacks of planes, in folders of that name or beside each other, and not looked into."""
+    noisy = rng.integers(0, 4000, (3, 40, 48)).astype("u2")
+    names = {"folders": ("clean/a.zarr", "noisy/a.zarr"), "ends": ("a_gt.ome.zarr", "a_noisy.ome.zarr")}
+    for layout, (truth, given) in names.items():
+        for name, pixels in ((truth, noisy // 2), (given, noisy)):
+            (tmp_path / layout / name).parent.mkdir(parents=True, exist_ok=True)
+            zarr.save_array(tmp_path / layout / name, pixels)
+            (tmp_path / layout / name / "thumbnail.png").write_bytes(b"no picture")
+        pairs = load_pairs(tmp_path / layout, 1, 1)
+        assert len(pairs) == 3
+        lo, width = int(noisy.min()), np.float32(np.ptp(noisy))
+        for plane, (x, y) in zip(noisy, pairs, strict=True):
+            assert x is not None
+            np.testing.assert_allclose(x[0], (plane - np.float32(lo)) / width, atol=1e-6)
+            np.testing.assert_allclose(y[0], (plane // 2 - np.float32(lo)) / width, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("shape", "says"),
     [((50, 60), "does not fit a model that enlarges 2 times"), ((2, 100, 120), "1 planes of .* and 2 of")],
