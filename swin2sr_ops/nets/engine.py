@@ -25,6 +25,7 @@ from torch import Tensor
 from swin2sr_ops.layers import GROUP_CELLS, network_steps
 from swin2sr_ops.nets.blocks import SwinBlock
 from swin2sr_ops.nets.cells import Cuts
+from swin2sr_ops.nets.float32 import full_float32
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.nets.work import TileWork
 from swin2sr_ops.nets.workers import single_thread_kernels
@@ -100,7 +101,8 @@ class TileEngine:
             head gives, at its own scale.
         """
         if self.group > 1:
-            return self._run(image, tile, None)
+            with full_float32():
+                return self._run(image, tile, None)
         with single_thread_kernels() as threads:
             if threads == 1:
                 return self._run(image, tile, None)

@@ -21,6 +21,7 @@ from swin2sr_ops.devices import free_memory_cpu
 from swin2sr_ops.errors import ModelError, TileError
 from swin2sr_ops.layers import Block, blocks
 from swin2sr_ops.nets.engine import TileEngine
+from swin2sr_ops.nets.float32 import full_float32
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.nets.workers import for_each, single_thread_kernels
 from swin2sr_ops.plan import Tile, cell_bytes
@@ -134,7 +135,8 @@ class CellEngine:
     def _pool(self, cells: int) -> Iterator[ThreadPoolExecutor | None]:
         """Threads for cells on a CPU, no more than there is memory for."""
         if self.device.type != "cpu":
-            yield None
+            with full_float32():
+                yield None
             return
         with single_thread_kernels() as threads:
             fitting = int(_MEMORY_SHARE * free_memory_cpu() // max(cell_bytes(self.spec, self.dtype.itemsize), 1))

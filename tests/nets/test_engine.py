@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis.strategies import integers, sampled_from
 from torch import Tensor
 
 from swin2sr_ops.nets.engine import TileEngine
+from swin2sr_ops.nets.float32 import full_float32
 from swin2sr_ops.plan import TilePlan
 from swin2sr_ops.spec import UPSAMPLERS, ModelSpec
 from tests.conftest import random_net, small_spec
@@ -172,3 +175,26 @@ def test_opposite_borders_do_not_see_each_other() -> None:
         difference = (net(image) - net(changed)).abs().amax((0, 1, 3))
     assert difference[:32].max() == 0
     assert difference[-8:].max() > 0
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 says it in another way")
+def test_float32_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a tile is computed in groups, as on accelerators, torch may not fall back to 10 bits; then as before."""
+    conv: Any = torch.backends.cudnn.conv
+    matmul: Any = torch.backends.cuda.matmul
+    before = conv.fp32_precision, matmul.fp32_precision
+    seen: list[tuple[str, str]] = []
+    engine = TileEngine(random_net(small_spec(depths=(2,), heads=(2,))), group=2)
+    block = engine.block
+
+    def watched(*given: Any) -> torch.Tensor:
+        seen.append((conv.fp32_precision, matmul.fp32_precision))
+        return block(*given)
+
+    monkeypatch.setattr(engine, "block", watched)
+    with full_float32():  # somebody else's tile, which is done first
+        run(engine, torch.rand(1, 20, 20), (20, 20))
+        assert (conv.fp32_precision, matmul.fp32_precision) == ("ieee", "ieee")
+    assert set(seen) == {("ieee", "ieee")}
+    assert (conv.fp32_precision, matmul.fp32_precision) == before
+    assert torch.backends.cudnn.allow_tf32 in (True, False)  # torch refuses to tell where the two ways to say it differ
