@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from swin2sr_ops.nets.blocks import SwinBlock, wrap_mask
@@ -92,6 +93,7 @@ class _Windows(torch.autograd.Function):
         return _Call(block, plane, weights).run(None, [])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         plane, *weights = ctx.saved_tensors
         call = _Call(ctx.block, plane, weights)
