@@ -14,7 +14,6 @@ import os
 import threading
 from dataclasses import dataclass
 from operator import attrgetter
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from swin2sr_ops.layers import network_steps
 from swin2sr_ops.nets.blocks import SwinBlock
+from swin2sr_ops.nets.workers import Spares
 from swin2sr_ops.plan import CELL_WINDOWS
 
 if TYPE_CHECKING:
@@ -100,21 +100,15 @@ class _Graph:
     """A compiled graph, and its inference requests that nobody uses at the moment."""
 
     def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled
-        self._idle: SimpleQueue[_Request] = SimpleQueue()
+        self._requests = Spares(lambda: _Request.of(compiled))
 
     def run(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        try:
-            request = self._idle.get_nowait()
-        except Empty:
-            request = _Request.of(self._compiled)
-        request.tokens.copy_(tokens)
-        if mask is not None:
-            request.mask.copy_(mask)
-        request.request.infer()
-        result = request.result.clone()  # another thread may run this request next
-        self._idle.put(request)
-        return result
+        with self._requests.borrowed() as request:
+            request.tokens.copy_(tokens)
+            if mask is not None:
+                request.mask.copy_(mask)
+            request.request.infer()
+            return request.result.clone()  # another thread may run this request next
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import copy
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from swin2sr_ops.layers import Block, blocks
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.float32 import full_float32
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.nets.workers import for_each, single_thread_kernels
+from swin2sr_ops.nets.workers import Spares, for_each, single_thread_kernels
 from swin2sr_ops.plan import Tile, cell_bytes
 from swin2sr_ops.spec import ModelSpec
 
@@ -70,8 +69,7 @@ class CellEngine:
         like = next(iter([*net.parameters(), *net.buffers()]), torch.empty(0))
         self.device, self.dtype = like.device, like.dtype
         # Modules of others may keep things between calls: every thread has its own, with the same weights.
-        self._twins: SimpleQueue[nn.Module] = SimpleQueue()
-        self._twins.put(self.net)
+        self._twins = Spares(lambda: _twin_of(self.net), self.net)
         self._alone = not _has_twins(self.net)
 
     @torch.inference_mode()
@@ -93,7 +91,7 @@ class CellEngine:
     def _cell(self, image: Tensor, tile: Tile, place: tuple[Block, Block], result: Tensor) -> None:
         s, spans = self.spec.scale, (tile.y, tile.x)
         part = image[:, *(slice(b.lo - a.read[0], b.hi - a.read[0]) for b, a in zip(place, spans, strict=True))]
-        with self._twin() as net:
+        with self._twins.borrowed() as net:
             found = self._call(net, part)
         kept = [(max(b.start, a.start), min(b.stop, a.stop)) for b, a in zip(place, spans, strict=True)]
         source = [slice((lo - b.lo) * s, (hi - b.lo) * s) for (lo, hi), b in zip(kept, place, strict=True)]
@@ -118,18 +116,6 @@ class CellEngine:
             )
         result: Tensor = found
         return result
-
-    @contextmanager
-    def _twin(self) -> Iterator[nn.Module]:
-        """The network, or a twin that no other thread has at the moment."""
-        try:
-            net = self._twins.get_nowait()
-        except Empty:
-            net = _twin_of(self.net)
-        try:
-            yield net
-        finally:
-            self._twins.put(net)
 
     @contextmanager
     def _pool(self, cells: int) -> Iterator[ThreadPoolExecutor | None]:

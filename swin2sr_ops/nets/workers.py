@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
 import torch
 
-__all__ = ["for_each", "single_thread_kernels"]
+__all__ = ["Spares", "for_each", "single_thread_kernels"]
 
 X = TypeVar("X")
 
@@ -44,6 +45,36 @@ def single_thread_kernels() -> Iterator[int]:
             _users -= 1
             if _users == 0:
                 torch.set_num_threads(_threads)
+
+
+class Spares(Generic[X]):
+    """Things of which each thread borrows one at a time; another is made where none is idle.
+
+    Parameters
+    ----------
+    make : callable
+        Gives another.
+    *first
+        Those that are there already.
+    """
+
+    def __init__(self, make: Callable[[], X], *first: X) -> None:
+        self._make = make
+        self._idle: SimpleQueue[X] = SimpleQueue()
+        for one in first:
+            self._idle.put(one)
+
+    @contextmanager
+    def borrowed(self) -> Iterator[X]:
+        """One that no other thread has meanwhile."""
+        try:
+            one = self._idle.get_nowait()
+        except Empty:
+            one = self._make()
+        try:
+            yield one
+        finally:
+            self._idle.put(one)
 
 
 def for_each(function: Callable[[X], None], cells: Sequence[X], pool: ThreadPoolExecutor | None) -> None:

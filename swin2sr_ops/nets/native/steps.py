@@ -6,10 +6,7 @@ A call keeps no lock: threads compute different lines at the same time, each in 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
 from operator import attrgetter
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 
 from swin2sr_ops.layers import network_steps
 from swin2sr_ops.nets.native.build import library
+from swin2sr_ops.nets.workers import Spares
 
 if TYPE_CHECKING:
     from swin2sr_ops.nets.attention import AttentionConstants
@@ -91,8 +89,7 @@ class NativeSteps:
                     if stage is not None:
                         self._stages[step.path] = stage
                         scratch = max(scratch, self._library.swin_stage_scratch(ctypes.byref(stage)))
-        self._scratch_size = scratch
-        self._scratch: SimpleQueue[Tensor] = SimpleQueue()
+        self._scratch = Spares(lambda: torch.empty(scratch))
 
     def windows(self, path: str, plane: Tensor, down: int, across: int, inside: Box) -> None:
         """The Swin block at ``path`` on ``down`` x ``across`` windows, in place.
@@ -109,7 +106,7 @@ class NativeSteps:
             The image's rows and columns, counted from there: no pixel looks at one outside, and those stay.
         """
         block = self._blocks[path]
-        with self._borrowed() as scratch:
+        with self._scratch.borrowed() as scratch:
             self._library.swin_block(
                 ctypes.byref(block), _address(plane), ctypes.c_long(plane.stride(0)), ctypes.c_long(down),
                 ctypes.c_long(across), ctypes.byref(inside), _address(scratch),
@@ -126,23 +123,12 @@ class NativeSteps:
         image's rows and columns, counted from there.
         """
         stage = self._stages[path]
-        with self._borrowed() as scratch:
+        with self._scratch.borrowed() as scratch:
             self._library.swin_stage(
                 ctypes.byref(stage), _address(source), ctypes.c_long(source.stride(0)), _address(target),
                 ctypes.c_long(target.stride(0)), ctypes.c_long(rows), ctypes.c_long(columns), ctypes.byref(inside),
                 _address(scratch),
             )  # fmt: skip
-
-    @contextmanager
-    def _borrowed(self) -> Iterator[Tensor]:
-        try:
-            scratch = self._scratch.get_nowait()
-        except Empty:
-            scratch = torch.empty(self._scratch_size)
-        try:
-            yield scratch
-        finally:
-            self._scratch.put(scratch)
 
     def _block(self, block: SwinBlock, constants: AttentionConstants) -> Block:
         attn, mlp, pixels = block.attn, block.mlp, block.window**2
