@@ -1,6 +1,6 @@
 """Which weights for the losses of the Swin2SR paper, and how wide a Gaussian? The paper tells neither.
 
-    python benchmarks/loss_study.py --data ../shared/data --out runs/losses --steps 500 --seeds 2
+    python benchmarks/loss_study.py --data ../shared/data --out runs/losses --steps 400 --seeds 2
 
 Trains one small network, x2, one channel, from its start as an interpolation: same patches, batches and schedule,
 another loss each time, one run per seed. Killed, the same command goes on where it was. Measured on Set5's luma and on
@@ -38,7 +38,8 @@ WAYS: dict[str, tuple[dict[str, float], float]] = {
     "l1 + 1 hf, sigma 0.5": ({"l1": 1.0, "hf": 1.0}, 0.5),
     "l1 + 1 hf, sigma 1": ({"l1": 1.0, "hf": 1.0}, 1.0),
     "l1 + 1 hf, sigma 2": ({"l1": 1.0, "hf": 1.0}, 2.0),
-    "l1 + 0.5 auxiliary + 0.1 hf": ({"l1": 1.0, "auxiliary": 0.5, "hf": 0.1}, 1.0),
+    "l1 + 0.5 auxiliary + 0.1 hf, sigma 1": ({"l1": 1.0, "auxiliary": 0.5, "hf": 0.1}, 1.0),
+    "l1 + 0.1 auxiliary + 1 hf, sigma 2": ({"l1": 1.0, "auxiliary": 0.1, "hf": 1.0}, 2.0),
 }
 
 
@@ -77,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and eval/")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -95,10 +96,9 @@ def main() -> None:
             with patch.object(losses, "_HF_SIGMA", sigma):
                 trainer = Trainer(recipe(loss, seed, args.steps), args.data / "train", folder)
                 trainer.run(save_every=100, log=lambda _: None)
-            plain = losses._HF_SIGMA
-            assert plain == 1.0  # details are measured with one Gaussian, whatever was learned with
-            for of, cases in sets.items():
-                found[of].append(measured(trainer, cases))
+            with patch.object(losses, "_HF_SIGMA", 1.0):  # details are measured with one, whatever was learned with
+                for of, cases in sets.items():
+                    found[of].append(measured(trainer, cases))
         means = [f"{statistics.fmean(column):.3f}" for of in sets for column in zip(*found[of], strict=True)]
         first = [row[0] for row in found["Set5"]]
         print(f"| {name} | {' | '.join(means)} | {max(first) - min(first):.3f} |", flush=True)

@@ -12,7 +12,7 @@ With y the clean patch and y' what the network makes of its input:
 ``hf``            mean |HF(y) - HF(y')|, HF(z) = z - z * b, b a Gaussian of 5 x 5 pixels
 ================  =============================================================================
 
-The paper gives neither weights nor the Gaussian's width; docs/training.md tells how these were chosen.
+The paper gives neither weights nor the Gaussian's width; docs/loss-study.md measures some.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from swin2sr_ops.training.degrade import bicubic_reduce
 
 __all__ = ["auxiliary", "charbonnier", "high_frequency", "loss_of", "psnr"]
 
-_HF_SIGMA = 1.0  # pixels; 5 x 5 cuts it at two sigma
+_HF_SIGMA = 2.0  # pixels: of 0.5, 1 and 2 the best (docs/loss-study.md)
 
 
 def loss_of(outputs: Mapping[str, Tensor], target: Tensor, weights: Mapping[str, float], scale: int) -> Tensor:

@@ -66,7 +66,7 @@ def test_auxiliary(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
 def test_high_frequency(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     """HF(z) = z - z * b, on each image by itself, by SciPy's convolution."""
     result, target = pair
-    side = np.exp(-0.5 * np.arange(-2, 3) ** 2.0)
+    side = np.exp(-0.5 * (np.arange(-2, 3) / 2.0) ** 2)
     kernel = np.outer(side, side) / side.sum() ** 2
 
     def high(x: torch.Tensor) -> np.ndarray:
