@@ -1,6 +1,6 @@
 """Make the pictures of docs/models.md: the package's samples made poor and cleaned, and curves of training.
 
-    python docs/model_pictures.py [--log NAME=log.csv ...]
+    python docs/model_pictures.py [--log NAME=log.csv ... --curves x1_training.svg]
 
 Without logs only the pictures are made. A curve is the mean loss over steps, on a logarithmic scale.
 """
@@ -60,7 +60,7 @@ def curves(logs: dict[str, Path]) -> str:
         '<svg xmlns="http://www.w3.org/2000/svg" width="720" height="330" font-family="sans-serif" font-size="13">'
     ]
     lines.append('<rect width="720" height="330" fill="white"/>')
-    for loss in (0.012, 0.016, 0.02, 0.03, 0.04):
+    for loss in (0.01, 0.011, 0.012, 0.013, 0.014, 0.016, 0.02, 0.03, 0.04):
         if low <= np.log10(loss) <= high:
             y = 280 - 250 * (np.log10(loss) - low) / (high - low)
             lines.append(f'<path d="M70,{y:.1f}H690" stroke="#ddd"/><text x="20" y="{y + 4:.1f}">{loss:g}</text>')
@@ -68,7 +68,7 @@ def curves(logs: dict[str, Path]) -> str:
         path = " ".join(f"{70 + 620 * s / last:.1f},{280 - 250 * (v - low) / (high - low):.1f}" for s, v in curve)
         lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}"/>')
         y = 50 + 20 * COLOURS.index(colour)
-        lines.append(f'<text x="560" y="{y}" fill="{colour}">{name}</text>')
+        lines.append(f'<text x="520" y="{y}" fill="{colour}">{name}</text>')
     lines.append(f'<text x="250" y="315">mean loss over steps, to step {last}</text></svg>')
     return "\n".join(lines) + "\n"
 
@@ -76,6 +76,7 @@ def curves(logs: dict[str, Path]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--log", action="append", default=[], metavar="NAME=FILE")
+    parser.add_argument("--curves", default="x1_training.svg", metavar="NAME.svg", help="picture of the logs' losses")
     args = parser.parse_args()
     gray = [row("cells", "tiny-x1-gray", "poisson:30"), row("cells", "tiny-x1-gray", "noise:25")]
     colour = [row("photo", "tiny-x1-rgb", "noise:25"), row("photo", "tiny-x1-rgb", "jpeg:10")]
@@ -84,7 +85,7 @@ def main() -> None:
         Image.fromarray(np.concatenate([rows[0], gap, rows[1]])).save(OUT / f"{name}.png", optimize=True)
     if args.log:
         logs = dict(text.split("=", 1) for text in args.log)
-        (OUT / "x1_training.svg").write_text(curves({name: Path(path) for name, path in logs.items()}))
+        (OUT / args.curves).write_text(curves({name: Path(path) for name, path in logs.items()}))
 
 
 if __name__ == "__main__":
