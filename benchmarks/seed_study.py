@@ -112,7 +112,8 @@ def drawn(curves: dict[tuple[str, float, int], Curve]) -> str:
         lines.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[architecture]}"{dash}/>')
     for i, architecture in enumerate(ARCHITECTURES):
         lines.append(f'<text x="560" y="{300 + 20 * i}" fill="{COLOURS[architecture]}">{architecture}</text>')
-    lines.append(f'<text x="300" y="395">steps, to {last}; dashed: the larger learning rate</text></svg>')
+    told = "; dashed: the larger learning rate" if len({rate for _, rate, _ in curves}) > 1 else ""
+    lines.append(f'<text x="300" y="395">steps, to {last}{told}</text></svg>')
     return "\n".join(lines) + "\n"
 
 
