@@ -72,7 +72,7 @@ class _WindowAttention(nn.Module):
 
     def _attend(self, qkv: Tensor, constants: AttentionConstants, mask: Tensor | None) -> Tensor:
         """Softmax attention per window: ``(n, P, 3 C)`` -> ``(n, P, C)``."""
-        if fused.usable(qkv):
+        if fused.usable(qkv, mask):
             scale = constants.query_scale
             return fused.window_attention(qkv, constants.bias, mask, scale, self.heads, cosine=self.cosine)
         n, pixels, width = qkv.shape

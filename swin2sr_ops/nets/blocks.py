@@ -54,7 +54,7 @@ class SwinBlock(nn.Module):
 
     def tokens(self, x: Tensor, constants: AttentionConstants, mask: Tensor | None = None) -> Tensor:
         """The block on windows ``(n, P, C)``; ``mask`` ``(n, 1, P or 1, P)`` says which pixels see each other."""
-        if fused.usable(x) and x.shape[-1] <= WIDEST:
+        if fused.usable(x, mask) and x.shape[-1] <= WIDEST:
             attended = self.attn.heads_of(x if self.post_norm else self.norm1(x), constants, mask)
             return block_end(self, x, attended)
         if self.post_norm:

@@ -26,10 +26,19 @@ __all__ = ["usable", "window_attention"]
 WARPS = {False: 8, True: 4}
 
 
-def usable(qkv: Tensor) -> bool:
-    """Whether the kernel can take this: on a GPU, no gradient wanted, float32 or half precision, and Triton is here."""
-    fits = qkv.is_cuda and qkv.dtype in (torch.float32, torch.bfloat16) and not torch.is_grad_enabled()
-    return fits and _installed()
+def usable(qkv: Tensor, mask: Tensor | None = None) -> bool:
+    """Whether the kernel can take this: on a GPU, no gradient wanted, float32 or half precision, and Triton is here.
+
+    Its masks hide keys from all queries, as the tile engine's do; a mask of pairs, of whole planes, is torch's.
+    """
+    of_keys = mask is None or mask.shape[-2] == 1
+    fits = on_gpu(qkv) and qkv.dtype in (torch.float32, torch.bfloat16) and not torch.is_grad_enabled()
+    return of_keys and fits and _installed()
+
+
+def on_gpu(qkv: Tensor) -> bool:
+    """Whether Triton compiles for where this lies."""
+    return qkv.is_cuda
 
 
 @lru_cache(maxsize=1)

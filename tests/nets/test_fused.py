@@ -95,9 +95,9 @@ blocks.block_end = lambda *a: calls.append("end") or end(*a)
 for architecture, window in (("swin2sr", 8), ("swinir", 7)):
     spec = small_spec(architecture=architecture, window=window, depths=(2,), heads=(2,))
     net, image = random_net(spec), torch.rand(1, 24, 20, generator=torch.Generator().manual_seed(1))
-    fused.usable = lambda qkv: False
+    fused.usable = lambda *_: False
     expected = run(TileEngine(net), image, (24, 20))
-    fused.usable = lambda qkv: not torch.is_grad_enabled()
+    fused.usable = lambda *_: not torch.is_grad_enabled()
     whole = run(TileEngine(net, group=2), image, (24, 20))
     torch.testing.assert_close(whole, expected, rtol=0, atol=2e-5)
     assert torch.equal(run(TileEngine(net, group=2), image, (16, 20)), whole)
@@ -160,6 +160,17 @@ def spilled(cubin: bytes) -> int:
     frames = re.findall(r"STACK:(\d+)", done.stdout)
     assert frames
     return max(map(int, frames))
+
+
+def test_masks_of_pairs_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole planes that are rolled have such: what the kernel would read of them belongs to other windows."""
+    monkeypatch.setattr(fused, "on_gpu", lambda qkv: True)
+    qkv = torch.zeros(4, 64, 30)
+    with torch.inference_mode():
+        assert fused.usable(qkv)
+        assert fused.usable(qkv, torch.zeros(4, 1, 1, 64))
+        assert not fused.usable(qkv, torch.zeros(4, 1, 64, 64))
+    assert not fused.usable(qkv)
 
 
 def test_where_it_is_used() -> None:
