@@ -237,4 +237,4 @@ def test_the_recipe_of_the_documentation(tmp_path: Path) -> None:
     (tmp_path / "shown.toml").write_text(text[1])
     recipe = Recipe.read(tmp_path / "shown.toml")
     assert list(recipe.degrade) == ["poisson", "noise", "quantise", "jpeg"]
-    assert recipe.loss == {"charbonnier": 1.0, "auxiliary": 0.5, "hf": 0.1}
+    assert recipe.loss == {"charbonnier": 1.0, "auxiliary": 0.1, "hf": 1.0}
