@@ -44,7 +44,7 @@ WAYS: dict[str, tuple[dict[str, float], float]] = {
 
 
 def recipe(loss: dict[str, float], seed: int, steps: int) -> Recipe:
-    """A tenth of the shipped models' size."""
+    """Small: some minutes for all runs of one loss."""
     model = {
         "name": "study", "architecture": "swin2sr", "task": "classical_sr", "scale": 2, "channels": 1, "dim": 24,
         "depths": [2, 2], "heads": [2, 2], "window": 8, "upsampler": "pixelshuffledirect",

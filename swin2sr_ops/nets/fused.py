@@ -32,13 +32,8 @@ def usable(qkv: Tensor, mask: Tensor | None = None) -> bool:
     Its masks hide keys from all queries, as the tile engine's do; a mask of pairs, of whole planes, is torch's.
     """
     of_keys = mask is None or mask.shape[-2] == 1
-    fits = on_gpu(qkv) and qkv.dtype in (torch.float32, torch.bfloat16) and not torch.is_grad_enabled()
+    fits = qkv.is_cuda and qkv.dtype in (torch.float32, torch.bfloat16) and not torch.is_grad_enabled()
     return of_keys and fits and _installed()
-
-
-def on_gpu(qkv: Tensor) -> bool:
-    """Whether Triton compiles for where this lies."""
-    return qkv.is_cuda
 
 
 @lru_cache(maxsize=1)

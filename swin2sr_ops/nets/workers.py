@@ -17,34 +17,46 @@ from typing import Generic, TypeVar
 
 import torch
 
-__all__ = ["Spares", "for_each", "single_thread_kernels"]
+__all__ = ["Held", "Spares", "for_each", "single_thread_kernels"]
 
 X = TypeVar("X")
 
-_lock = threading.Lock()
-_users = 0
-_threads = 1
 
+class Held(Generic[X]):
+    """A setting of torch's, which is the process's: changed while anybody relies on it, put back when the last leaves.
 
-@contextmanager
-def single_thread_kernels() -> Iterator[int]:
-    """Let torch run each CPU kernel on one thread; yields how many threads it had, for `for_each`.
-
-    The setting is the process's. It is put back when the last user leaves.
+    Parameters
+    ----------
+    read, write : callable
+        Give and change the setting.
+    wanted : object
+        What it is meanwhile.
     """
-    global _users, _threads  # noqa: PLW0603  (torch's own setting is global; this counts who relies on it)
-    with _lock:
-        if _users == 0:
-            _threads = torch.get_num_threads()
-        _users += 1
-        torch.set_num_threads(1)  # also for a caller in a thread of its own: each thread has its copy
-    try:
-        yield _threads
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                torch.set_num_threads(_threads)
+
+    def __init__(self, read: Callable[[], X], write: Callable[[X], None], wanted: X) -> None:
+        self._read, self._write, self._wanted = read, write, wanted
+        self._lock, self._users = threading.Lock(), 0
+        self._before = wanted
+
+    @contextmanager
+    def __call__(self) -> Iterator[X]:
+        """Hold it; yields what it was before anybody did."""
+        with self._lock:
+            if self._users == 0:
+                self._before = self._read()
+            self._users += 1
+            self._write(self._wanted)  # also where others hold it: of some settings each thread has its copy
+        try:
+            yield self._before
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._write(self._before)
+
+
+#: Let torch run each CPU kernel on one thread; yields how many threads it had, for `for_each`.
+single_thread_kernels = Held(torch.get_num_threads, torch.set_num_threads, 1)
 
 
 class Spares(Generic[X]):

@@ -44,5 +44,5 @@ def _obstacle(engine: str, device: torch.device, amp: bool) -> str:
         try:
             find_compiler()
         except RequestError:
-            return "no C compiler was found, with which our own kernels take half the time"
+            return "no C compiler was found, for our own kernels, which are faster"
     return ""

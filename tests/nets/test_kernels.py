@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,12 +21,11 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import UPSAMPLERS, ModelSpec, Reach
-from tests.conftest import random_net, small_spec, write_model
+from tests.conftest import NATIVE, random_net, small_spec, write_model
 from tests.nets.test_engine import run
 
 HEADS = [(u, s) for u, scales in UPSAMPLERS.items() for s in scales]
 OPENVINO = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
-NATIVE = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler")
 
 each = pytest.mark.parametrize(
     "kernels", [pytest.param("openvino", marks=OPENVINO), pytest.param("native", marks=NATIVE)]

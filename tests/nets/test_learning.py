@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,24 +16,10 @@ from swin2sr_ops.nets.native.learning import learn_natively
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training import kernels
 from swin2sr_ops.training.kernels import use_engine
-from tests.conftest import random_net, small_spec
+from tests.conftest import NATIVE, random_net, small_spec
 from tests.nets.test_engine import run
 
 CPU = torch.device("cpu")
-compiled = pytest.mark.skipif(
-    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler"
-)  # fmt: skip
-
-
-@pytest.fixture
-def kernels_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Kernels are built for this test alone."""
-    monkeypatch.setenv("SWIN2SR_OPS_CACHE", str(tmp_path / "cache"))
-    for found in (build.find_compiler, build.library):
-        found.cache_clear()
-    yield
-    for found in (build.find_compiler, build.library):
-        found.cache_clear()
 
 
 def random_trained(**changes: object) -> SwinNet:
@@ -68,7 +51,7 @@ def assert_like_float64(net: SwinNet, x: torch.Tensor) -> None:
     assert any(not torch.equal(found[name], plain[name]) for name in found), "torch computed both"
 
 
-@compiled
+@NATIVE
 @settings(max_examples=40)
 @given(
     architecture=sampled_from(["swin2sr", "swinir"]),
@@ -97,9 +80,10 @@ def test_gradients(
         torch.set_num_threads(before)
 
 
-@compiled
+@NATIVE
 @pytest.mark.parametrize("lanes", [4, 16])
-def test_vectors_of_other_processors(lanes: int, kernels_anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("kernels_anew")
+def test_vectors_of_other_processors(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With vectors as long as other processors have them, put together here of shorter ones or left half empty."""
     monkeypatch.setattr(build, "_FLAGS", (*build._FLAGS, f"-DLANES={lanes}"))
     for window, dim in ((8, 24), (7, 20)):
@@ -112,7 +96,7 @@ def test_vectors_of_other_processors(lanes: int, kernels_anew: None, monkeypatch
             torch.testing.assert_close(found, plain, atol=1e-5, rtol=0)
 
 
-@compiled
+@NATIVE
 def test_same_again() -> None:
     """To the last bit, with as many threads: a run that is resumed ends as if it had not been stopped."""
     net = random_trained()
@@ -123,7 +107,7 @@ def test_same_again() -> None:
         assert torch.equal(first[name], second[name]), name
 
 
-@compiled
+@NATIVE
 def test_evaluation_is_torchs() -> None:
     net = random_trained()
     plain = copy.deepcopy(net)
@@ -133,7 +117,7 @@ def test_evaluation_is_torchs() -> None:
         assert torch.equal(net(x), plain(x))
 
 
-@compiled
+@NATIVE
 def test_engine_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     net = random_trained()
     assert use_engine(net, "auto", CPU, amp=False).startswith("trained by our own kernels (")

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +16,10 @@ import swin2sr_ops
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.native import build
-from tests.conftest import random_net, small_spec
+from tests.conftest import NATIVE, random_net, small_spec
 from tests.nets.test_engine import run
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler")
-
-
-@pytest.fixture(autouse=True)
-def forget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test looks for its own compiler, and keeps what it builds to itself."""
-    monkeypatch.setenv("SWIN2SR_OPS_CACHE", str(tmp_path / "cache"))
-    for found in (build.find_compiler, build.library):
-        found.cache_clear()
-    yield
-    for found in (build.find_compiler, build.library):
-        found.cache_clear()
+pytestmark = [NATIVE, pytest.mark.usefixtures("kernels_anew")]
 
 
 def test_built_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,13 +16,13 @@ import pytest
 import zarr
 
 import swin2sr_ops
+from tests.conftest import NATIVE
 
 MODEL = "tiny-x2-gray"
 SHAPE = (75, 101)  # no multiple of anything
-COMPILED = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler")
 #: Range and engine: numbers, percentiles that every host has to find by itself, and other kernels than torch's.
 CASES = [
-    ("200,3000", "auto"), ("p1,p99.8", "auto"), pytest.param(("200,3000", "native"), marks=COMPILED),
+    ("200,3000", "auto"), ("p1,p99.8", "auto"), pytest.param(("200,3000", "native"), marks=NATIVE),
 ]  # fmt: skip
 
 

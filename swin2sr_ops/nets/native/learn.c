@@ -1,7 +1,7 @@
 /* A Swin block in training: what SwinBlock.forward does with a batch of planes, and its gradients, in float32.
 
    Lanes are a window's pixels, as in block.c. Nothing is kept between the two directions but the block's input: a window is
-   computed once more on the way back, in scratch that fits the second-level cache. Products with gradients are the same
+   computed once more on the way back, in scratch that the caches hold. Products with gradients are the same
    products; those that sum over pixels, for weights, keys and values, take one factor transposed.
 
    Letters: x input, q queries with keys and values behind them, a attention, o what it gives, p projected, u the first
