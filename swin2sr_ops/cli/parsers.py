@@ -58,6 +58,7 @@ examples:
   swin2sr-ops train --init tiny-x2-gray --data fields/ --out run/ --export mine.safetensors
   swin2sr-ops train tiny-x2-gray --data images/ --out runs/gray --validate heldout/ --export gray.safetensors
   swin2sr-ops train my.toml --paired --data pairs/ --out runs/mine
+  swin2sr-ops train --init swin2sr-lightweight-x2 --channels 1 --data fields/ --out run/
   swin2sr-ops train --recipe-of tiny-x2-gray            a recipe to begin with, printed
   torchrun --nproc-per-node 4 --no-python swin2sr-ops train my.toml --data images/ --out runs/mine
 
@@ -302,6 +303,7 @@ def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--recipe-of", dest="show", nargs="?", const="", metavar="NAME", help="print a built-in recipe, or their names"
     )
     group = parser.add_argument_group("instead of the recipe's")
+    group.add_argument("--channels", type=whole, help="of the images: 1 makes a gray model of an RGB one's weights")
     group.add_argument("--steps", type=whole, help="optimiser steps")
     group.add_argument("--batch", type=whole, help="patches a step")
     group.add_argument("--patch", type=whole, help="side of a patch, in input pixels")

@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     names = ("data", "out", "init", "name", "validate", "export_to", "device", "engine", "save_every", "until")
-    changes = ("steps", "batch", "patch", "lr", "seed", "paired", "amp")  # None where they are not given
+    changes = ("channels", "steps", "batch", "patch", "lr", "seed", "paired", "amp")  # None where they are not given
     return {name: getattr(args, name) for name in names + changes}
 
 

@@ -32,6 +32,7 @@ def train(
     out: str | PathLike[str],
     init: str | PathLike[str] | ModelSpec | None = None,
     name: str | None = None,
+    channels: int | None = None,
     validate: str | PathLike[str] | None = None,
     export_to: str | PathLike[str] | None = None,
     device: str = "auto",
@@ -56,9 +57,11 @@ def train(
         Folder of the run: ``state.pt``, ``log.csv``, ``recipe.json``, ``validation.png``.
     init : str, path or ModelSpec, optional
         Model whose weights to begin with, as in `swin2sr_ops.restore`; a recipe without ``[model]`` trains that
-        model. A head for another scale begins anew.
+        model. A head for another scale begins anew; channels that it has not are carried over (`with_channels`).
     name : str, optional
         Of the trained model; else the recipe's, or that of ``init`` with ``-tuned`` behind it.
+    channels : int, optional
+        Of the images that the trained model is for; else the recipe's, or those of ``init``.
     validate : path, optional
         Folder of held-out images (or pairs): PSNR and a picture at every save.
     export_to : path, optional
@@ -94,10 +97,13 @@ def train(
     path = None if export_to is None else Path(export_to)
     _check(data, path, None if validate is None else Path(validate))
     start = None if init is None else _weights(init)
-    chosen = _recipe(recipe, start, name, changes)
+    chosen = _recipe(recipe, start, name, channels, changes)
     held_out = None if validate is None else Path(validate)
     trainer = Trainer(chosen, data, out, device, start=start, validate=held_out, engine=engine)
-    if trainer.anew and trainer.step == 0 and trainer.team.leads:
+    begins = trainer.step == 0 and trainer.team.leads
+    if begins and start is not None and start.spec.channels != chosen.spec.channels:
+        log(f"carried over from {start.spec.channels} channel(s) to {chosen.spec.channels}")
+    if begins and trainer.anew:
         log(f"begins anew, for {chosen.spec.name} has it in another shape: {', '.join(trainer.anew)}")
     trainer.run(save_every=save_every, until=until, log=log)
     if path is not None and trainer.team.leads:
@@ -130,7 +136,11 @@ def _weights(init: str | PathLike[str] | ModelSpec) -> SwinNet:
 
 
 def _recipe(
-    recipe: str | PathLike[str] | Recipe | None, start: SwinNet | None, name: str | None, changes: dict[str, Any]
+    recipe: str | PathLike[str] | Recipe | None,
+    start: SwinNet | None,
+    name: str | None,
+    channels: int | None,
+    changes: dict[str, Any],
 ) -> Recipe:
     if recipe is None and start is None:
         raise RequestError("There is nothing to train: give a recipe (a TOML file or a name), or --init MODEL.")
@@ -141,8 +151,8 @@ def _recipe(
         init = {"name": start.spec.name, "sha256": start.spec.sha256}
     if not isinstance(recipe, Recipe):
         recipe = Recipe.read("finetune" if recipe is None else fspath(recipe), model=model, **changes)
-    if name is not None:
-        recipe = replace(recipe, model=recipe.model | {"name": name})
+    given = {"name": name, "channels": channels}
+    recipe = replace(recipe, model=recipe.model | {k: v for k, v in given.items() if v is not None})
     return replace(recipe, init=init)
 
 

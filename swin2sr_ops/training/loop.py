@@ -21,6 +21,7 @@ from swin2sr_ops.training.data import PatchSampler
 from swin2sr_ops.training.kernels import use_engine
 from swin2sr_ops.training.losses import loss_of
 from swin2sr_ops.training.recipe import Recipe
+from swin2sr_ops.training.start import start_as, start_as_interpolation
 from swin2sr_ops.training.team import Team
 from swin2sr_ops.training.validate import Validation
 
@@ -28,8 +29,6 @@ __all__ = ["LOG_COLUMNS", "Trainer"]
 
 #: Of ``log.csv``: loss is the mean since the row before; PSNR is that of held-out images, where there are some.
 LOG_COLUMNS = ("step", "loss", "learning_rate", "seconds_per_step", "patches_per_second", "psnr")
-
-_BODY = ("layers.", "conv_first.", "patch_embed.", "norm.", "conv_after_body")  # all but the head
 
 Log = Callable[[str], None]
 
@@ -45,8 +44,9 @@ class Trainer:
         Folder of images; folder of the run (``state.pt``, ``log.csv``, ``recipe.json``).
     device : str
         Where to train; under ``torchrun`` each process takes a GPU of its own.
-    start : Module, optional
-        Weights to begin with. What the recipe's network has in another shape begins anew.
+    start : SwinNet, optional
+        Weights to begin with, of as many channels or others. What the recipe's network has in another shape begins
+        anew.
     validate : path, optional
         Folder of held-out images, measured whenever the state is saved (``validation.png``).
     engine : str
@@ -66,7 +66,7 @@ class Trainer:
         out: Path,
         device: str = "cpu",
         *,
-        start: nn.Module | None = None,
+        start: SwinNet | None = None,
         validate: Path | None = None,
         engine: str = "auto",
     ) -> None:
@@ -226,68 +226,3 @@ class Trainer:
     def averaged_state(self) -> dict[str, Tensor]:
         """The weights to export: the moving average, on the CPU."""
         return {k: v.detach().cpu().clone() for k, v in self.average.items()}
-
-
-def start_as_interpolation(net: SwinNet) -> None:
-    """Let a small network begin as what needs no network: its input, or its input enlarged bilinearly.
-
-    A network without enlargement adds what it finds to its input: a tenth of its last convolution's
-    random weights is left, so that it begins as its input and little else.
-
-    With ``pixelshuffledirect``, the first feature channels carry the image through `conv_first` and the skip
-    connection, and the body is zero yet; the last convolution enlarges them, and adds a tenth of its random
-    weights on the other features, through which the body learns from the first step on. Training then starts
-    from about 1 dB below bicubic instead of from noise, which is worth thousands of steps to a small model on
-    a CPU.
-    """
-    spec = net.spec
-    with torch.no_grad():
-        weights = dict(net.named_parameters())
-        if spec.upsampler == "":
-            weights["conv_last.weight"].mul_(0.1)
-            weights["conv_last.bias"].zero_()
-        if spec.upsampler != "pixelshuffledirect":
-            return
-        last = "conv_after_body" if spec.resi_connection == "1conv" else "conv_after_body.4"
-        for name in (f"{last}.weight", f"{last}.bias", "upsample.0.bias"):
-            weights[name].zero_()
-        up, first = weights["upsample.0.weight"], weights["conv_first.weight"]
-        up.mul_(0.1)
-        for c in range(spec.channels):
-            first[c] = 0
-            weights["conv_first.bias"][c] = 0
-            first[c, c, 1, 1] = 1
-            for phase in range(spec.scale**2):
-                rows, columns = (_bilinear(p, spec.scale) for p in divmod(phase, spec.scale))
-                up[c * spec.scale**2 + phase, : spec.channels] = 0
-                up[c * spec.scale**2 + phase, c] = torch.outer(rows, columns)
-
-
-def start_as(net: SwinNet, other: nn.Module) -> list[str]:
-    """Let ``net`` begin with the weights of ``other``; gives the names of those that begin anew.
-
-    A head for another scale is another head; a body of another size is another network.
-
-    Raises
-    ------
-    RequestError
-        If more than the head begins anew.
-    """
-    theirs, own = other.state_dict(), net.state_dict()
-    anew = sorted(name for name, value in own.items() if name not in theirs or theirs[name].shape != value.shape)
-    body = [name for name in anew if name.startswith(_BODY)]
-    if body:
-        raise RequestError(
-            f"The weights to begin with belong to another network than {net.spec.name!r}: {len(body)} of its body's "
-            f"parameters, such as {body[0]}, have another shape there or none. Leave [model] out of the recipe, or "
-            "describe the same network in it."
-        )
-    kept = {name: value for name, value in theirs.items() if name in own and name not in anew}
-    net.load_state_dict(kept, strict=False)
-    return anew
-
-
-def _bilinear(phase: int, scale: int) -> Tensor:
-    """Weights of the left, same and right neighbour for one output phase."""
-    offset = (phase + 0.5) / scale - 0.5
-    return torch.tensor([max(-offset, 0.0), 1 - abs(offset), max(offset, 0.0)])

@@ -20,8 +20,9 @@ from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training.data import PatchSampler
 from swin2sr_ops.training.degrade import bicubic_reduce
 from swin2sr_ops.training.images import load_images
-from swin2sr_ops.training.loop import Trainer, start_as_interpolation
+from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.recipe import RECIPES, Recipe
+from swin2sr_ops.training.start import start_as_interpolation
 from tests.training.conftest import RECIPE
 
 

@@ -1,0 +1,80 @@
+"""What a network begins with: its input, enlarged; or the weights of another model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.nets.network import SwinNet
+from swin2sr_ops.training.channels import with_channels
+
+__all__ = ["start_as", "start_as_interpolation"]
+
+_BODY = ("layers.", "conv_first.", "patch_embed.", "norm.", "conv_after_body")  # all but the head
+
+
+def start_as_interpolation(net: SwinNet) -> None:
+    """Let a small network begin as what needs no network: its input, or its input enlarged bilinearly.
+
+    A network without enlargement adds what it finds to its input: a tenth of its last convolution's
+    random weights is left, so that it begins as its input and little else.
+
+    With ``pixelshuffledirect``, the first feature channels carry the image through `conv_first` and the skip
+    connection, and the body is zero yet; the last convolution enlarges them, and adds a tenth of its random
+    weights on the other features, through which the body learns from the first step on. Training then starts
+    from about 1 dB below bicubic instead of from noise, which is worth thousands of steps to a small model on
+    a CPU.
+    """
+    spec = net.spec
+    with torch.no_grad():
+        weights = dict(net.named_parameters())
+        if spec.upsampler == "":
+            weights["conv_last.weight"].mul_(0.1)
+            weights["conv_last.bias"].zero_()
+        if spec.upsampler != "pixelshuffledirect":
+            return
+        last = "conv_after_body" if spec.resi_connection == "1conv" else "conv_after_body.4"
+        for name in (f"{last}.weight", f"{last}.bias", "upsample.0.bias"):
+            weights[name].zero_()
+        up, first = weights["upsample.0.weight"], weights["conv_first.weight"]
+        up.mul_(0.1)
+        for c in range(spec.channels):
+            first[c] = 0
+            weights["conv_first.bias"][c] = 0
+            first[c, c, 1, 1] = 1
+            for phase in range(spec.scale**2):
+                rows, columns = (_bilinear(p, spec.scale) for p in divmod(phase, spec.scale))
+                up[c * spec.scale**2 + phase, : spec.channels] = 0
+                up[c * spec.scale**2 + phase, c] = torch.outer(rows, columns)
+
+
+def start_as(net: SwinNet, other: SwinNet) -> list[str]:
+    """Let ``net`` begin with the weights of ``other``; gives the names of those that begin anew.
+
+    A head for another scale is another head; a body of another size is another network; other channels are the same
+    network (`with_channels`).
+
+    Raises
+    ------
+    RequestError
+        If more than the head begins anew.
+    """
+    theirs, own = with_channels(other, net.spec.channels), net.state_dict()
+    anew = sorted(name for name, value in own.items() if name not in theirs or theirs[name].shape != value.shape)
+    body = [name for name in anew if name.startswith(_BODY)]
+    if body:
+        raise RequestError(
+            f"The weights to begin with belong to another network than {net.spec.name!r}: {len(body)} of its body's "
+            f"parameters, such as {body[0]}, have another shape there or none. Leave [model] out of the recipe, or "
+            "describe the same network in it."
+        )
+    kept = {name: value for name, value in theirs.items() if name in own and name not in anew}
+    net.load_state_dict(kept, strict=False)
+    return anew
+
+
+def _bilinear(phase: int, scale: int) -> Tensor:
+    """Weights of the left, same and right neighbour for one output phase."""
+    offset = (phase + 0.5) / scale - 0.5
+    return torch.tensor([max(-offset, 0.0), 1 - abs(offset), max(offset, 0.0)])
