@@ -191,7 +191,7 @@ def method(name: str, folder: str, scale: int, way: Way) -> Callable[[Pixels], P
     import torch
 
     if name.startswith("ours"):
-        engine = next((e for e in ("openvino", "native") if e in name.lower()), "torch")
+        engine = next((e for e in ("openvino", "native") if e in name.lower()), "auto")  # on a GPU Triton
         return ours(folder, 128 if "128" in name else None, engine, way)
     net = theirs(folder, way)
     if name == "map_overlap":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,10 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "ENGINES",
     "ITEMSIZE",
-    "check_engine",
     "check_precision",
     "choose_device",
     "choose_dtype",
-    "choose_engine",
     "free_memory",
     "free_memory_cpu",
     "is_out_of_memory",
@@ -36,52 +32,6 @@ def check_precision(precision: str) -> str:
             "the classical models overflow it and give black images."
         )
     return precision
-
-
-#: What runs a network's Swin blocks.
-ENGINES = ("auto", "torch", "native", "openvino")
-
-
-def check_engine(engine: str, precision: str = "auto", *, foreign: bool = False) -> str:
-    """Refuse an unknown engine, or one that cannot run this, with a sentence; loads neither torch nor the engine.
-
-    ``auto`` is torch, for a result must not depend on what else is installed.
-    """
-    if engine not in ENGINES:
-        raise RequestError(f"engine={engine!r} is not one of {', '.join(ENGINES)}.")
-    if engine in ("auto", "torch"):
-        return engine
-    if foreign:
-        raise RequestError(
-            f"engine={engine!r} has kernels for the blocks of Swin2SR and SwinIR, and this model is another network: "
-            "leave engine at 'auto'."
-        )
-    if precision not in ("auto", "float32"):
-        raise RequestError(f"engine={engine!r} computes in float32, not {precision}: leave one of them at 'auto'.")
-    _engine_version(engine)
-    return engine
-
-
-def choose_engine(engine: str, device: torch.device) -> str:
-    """``torch``, or another engine's name with its version: what a run on ``device`` uses, as its report says."""
-    if engine in ("auto", "torch"):
-        return "torch"
-    if device.type != "cpu":
-        raise RequestError(f"engine={engine!r} runs on the CPU, not on {device}: give device='cpu', or another engine.")
-    return f"{engine} {_engine_version(engine)}"
-
-
-def _engine_version(engine: str) -> str:
-    if engine == "native":
-        from swin2sr_ops.nets.native.build import find_compiler
-
-        return f"({find_compiler()})"
-    try:
-        return version("openvino")
-    except PackageNotFoundError:
-        raise RequestError(
-            "engine='openvino' needs OpenVINO, which is not installed: pip install 'swin2sr-ops[openvino]'."
-        ) from None
 
 
 def choose_device(device: str) -> torch.device:

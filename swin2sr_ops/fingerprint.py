@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from swin2sr_ops.devices import choose_device, choose_dtype, choose_engine
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.claim import RunKey
 from swin2sr_ops.io.identity import identity_of
@@ -40,6 +39,7 @@ def settings_of(job: Job) -> dict[str, Any]:
     import torch
 
     info, restorer = job.source.info, job.restorer
+    device, dtype, engine = restorer.place()
     models = [part.restorer.spec for part in job.parts if part.restorer is not None]
     found: dict[str, Any] = {
         "result version": _RESULT_VERSION,
@@ -48,8 +48,8 @@ def settings_of(job: Job) -> dict[str, Any]:
         "weights": ",".join(spec.sha256 for spec in models),
         "scale": job.plan.spec.scale,
         "halo": job.plan.halo,
-        "precision": str(choose_dtype(restorer.precision)).removeprefix("torch."),
-        "device": choose_device(restorer.device).type,
+        "precision": str(dtype).removeprefix("torch."),
+        "device": device.type,
         "range": str(job.request),
         "nodata": job.nodata,
         "axes": info.axes,
@@ -61,7 +61,6 @@ def settings_of(job: Job) -> dict[str, Any]:
     foreign = [within(spec, job.plan.halo) for spec in models if spec.reach is not None]
     if foreign:
         found["cells"] = [_cells(spec) for spec in foreign]
-    engine = choose_engine(restorer.engine_name, choose_device(restorer.device))
     if engine != "torch":
         found["engine"] = engine
     if restorer.ensemble > 1:

@@ -89,9 +89,10 @@ def restore(
         8: the image is also restored mirrored and rotated, and the eight results are averaged. A little
         better, at eight times the cost; it depends on chunks and tiles as little as one pass does.
     engine : str
-        ``"auto"`` and ``"torch"``: torch. ``"native"``: kernels of this package that the machine's C compiler builds
-        for its processor when they are first wanted, the fastest on a CPU. ``"openvino"``: Swin blocks compiled by
-        OpenVINO (extra ``openvino``). The same pixels but for the last bits, however the image is cut.
+        ``"torch"``. ``"native"``: kernels of this package that the machine's C compiler builds for its processor when
+        they are first wanted, the fastest on a CPU. ``"openvino"``: Swin blocks compiled by OpenVINO (extra
+        ``openvino``). ``"triton"``: kernels of this package for CUDA GPUs. ``"auto"`` is torch, on a CUDA GPU Triton.
+        The same pixels but for the last bits, however the image is cut.
     spread : bool
         With ``ensemble=8``: also give the standard deviation of the eight results.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from swin2sr_ops.devices import choose_device, choose_dtype, choose_engine
 from swin2sr_ops.io.claim import RunKey
 from swin2sr_ops.job import Job
 from swin2sr_ops.values import computed_in
@@ -78,14 +77,15 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
     from swin2sr_ops import __version__
 
     restorer = job.restorer
+    device, dtype, engine = restorer.place()
     settings = {
         "version": __version__,
         "torch": key.settings["torch"],
         "halo": job.plan.halo,
         "tile": list(job.plan.tile),
-        "precision": str(choose_dtype(restorer.precision)).removeprefix("torch."),
-        "device": str(choose_device(restorer.device)),
-        "engine": choose_engine(restorer.engine_name, choose_device(restorer.device)),
+        "precision": str(dtype).removeprefix("torch."),
+        "device": str(device),
+        "engine": engine,
         "scale": job.plan.spec.scale,
         "range": str(job.request),
         "nodata": job.nodata,

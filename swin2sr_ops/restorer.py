@@ -21,14 +21,13 @@ from numpy.typing import NDArray
 from swin2sr_ops.axes import AxisOrder, channel_groups
 from swin2sr_ops.devices import (
     ITEMSIZE,
-    check_engine,
     check_precision,
     choose_device,
     choose_dtype,
-    choose_engine,
     free_memory,
     is_out_of_memory,
 )
+from swin2sr_ops.engines import check_engine, choose_engine
 from swin2sr_ops.ensemble import Average, check_ensemble, turns
 from swin2sr_ops.errors import RequestError, TileError
 from swin2sr_ops.layers import GROUP_CELLS, cell_side
@@ -71,8 +70,8 @@ class Restorer:
     device, precision : str
         ``"auto"`` or a torch device; ``"auto"`` (float32), ``"float32"``, ``"float64"`` or ``"bfloat16"``.
     engine : str
-        ``"auto"`` and ``"torch"``: torch; faster on the CPU: ``"native"``, this package's kernels, built by the
-        machine's own C compiler, and ``"openvino"``.
+        ``"torch"``; faster on a CPU: ``"native"``, this package's kernels, built by the machine's own C compiler, and
+        ``"openvino"``; on a CUDA GPU ``"triton"``. ``"auto"`` is torch, on a CUDA GPU Triton.
 
     Examples
     --------
@@ -351,7 +350,7 @@ class Restorer:
         """The loaded network, shared by everyone in this process who wants it on this device."""
         from swin2sr_ops.nets.foreign import engine_of
 
-        device, dtype, engine = self._place()
+        device, dtype, engine = self.place()
         key = (_without_history(self.spec), str(device), dtype, engine)
         with _engines_lock:
             if key not in _engines:
@@ -359,13 +358,14 @@ class Restorer:
                 _engines[key] = engine_of(net, self.spec, dtype=dtype, kernels=engine.split()[0])
             return _engines[key]
 
-    def _place(self) -> tuple[torch.device, torch.dtype, str]:
-        device = choose_device(self.device)
-        return device, choose_dtype(self.precision), choose_engine(self.engine_name, device)
+    def place(self) -> tuple[torch.device, torch.dtype, str]:
+        """Device, precision and engine that this process computes with."""
+        device, dtype = choose_device(self.device), choose_dtype(self.precision)
+        return device, dtype, choose_engine(self.engine_name, device, dtype, self.spec)
 
     def release(self) -> None:
         """Let go of the network, in this process; it is loaded again when it is needed."""
-        device, dtype, engine = self._place()
+        device, dtype, engine = self.place()
         with _engines_lock:
             _engines.pop((_without_history(self.spec), str(device), dtype, engine), None)
         if device.type == "cuda":

@@ -269,7 +269,9 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     group.add_argument("--ensemble", type=whole, metavar="8", help="average the results of all flips and rotations")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument("--precision", default="auto", help="auto (float32), float32, float64, bfloat16")
-    group.add_argument("--engine", help="auto (torch), torch; faster on the CPU: native (needs a C compiler), openvino")
+    group.add_argument(
+        "--engine", help="auto, torch; faster on a CPU: native (needs a C compiler), openvino; on a GPU: triton"
+    )
     group = parser.add_argument_group("output")
     group.add_argument("--baseline", action="store_true", help="also bicubic enlargement, or the input at scale 1")
     group.add_argument(
@@ -359,4 +361,6 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mask", help="an image that is not zero where SRC has pixels; the rest costs nothing")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument("--precision", default="auto", help="auto (float32), float32, float64, bfloat16")
-    group.add_argument("--engine", help="auto (torch), torch; faster on the CPU: native (needs a C compiler), openvino")
+    group.add_argument(
+        "--engine", help="auto, torch; faster on a CPU: native (needs a C compiler), openvino; on a GPU: triton"
+    )

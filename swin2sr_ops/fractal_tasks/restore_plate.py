@@ -26,7 +26,7 @@ def restore_plate(
     tile: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
-    engine: Literal["auto", "torch", "native", "openvino"] = "auto",
+    engine: Literal["auto", "torch", "native", "openvino", "triton"] = "auto",
     carry_labels: bool = False,
     carry_tables: bool = True,
     overwrite: bool = False,
@@ -61,8 +61,8 @@ def restore_plate(
     precision
         Numbers to compute with; "auto" is float32.
     engine
-        Who computes: "auto" is torch; "native" is faster on a CPU with a C compiler, and "openvino" where it
-        is installed.
+        Who computes: "auto" is torch, on a CUDA GPU Triton; "native" is faster on a CPU with a C compiler, and
+        "openvino" where it is installed.
     carry_labels
         Whether the image's labels come along, enlarged by nearest neighbour.
     carry_tables

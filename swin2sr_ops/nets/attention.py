@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swin2sr_ops.nets import fused
-
 __all__ = ["AttentionConstants", "CosineAttention", "DotAttention"]
 
 
@@ -64,17 +62,11 @@ class _WindowAttention(nn.Module):
 
     def forward(self, tokens: Tensor, constants: AttentionConstants, mask: Tensor | None = None) -> Tensor:
         """``(n, P, C)`` -> the same; ``mask``, ``(n, 1, P or 1, P)``, is added to the logits of all heads."""
-        return self.proj(self.heads_of(tokens, constants, mask))  # type: ignore[no-any-return]
-
-    def heads_of(self, tokens: Tensor, constants: AttentionConstants, mask: Tensor | None = None) -> Tensor:
-        """What the heads give, beside each other, before they are projected: ``(n, P, C)`` -> the same."""
-        return self._attend(F.linear(tokens, self.qkv.weight, constants.qkv_bias), constants, mask)
+        qkv = F.linear(tokens, self.qkv.weight, constants.qkv_bias)
+        return self.proj(self._attend(qkv, constants, mask))  # type: ignore[no-any-return]
 
     def _attend(self, qkv: Tensor, constants: AttentionConstants, mask: Tensor | None) -> Tensor:
         """Softmax attention per window: ``(n, P, 3 C)`` -> ``(n, P, C)``."""
-        if fused.usable(qkv, mask):
-            scale = constants.query_scale
-            return fused.window_attention(qkv, constants.bias, mask, scale, self.heads, cosine=self.cosine)
         n, pixels, width = qkv.shape
         q, k, v = qkv.view(n, pixels, 3, self.heads, width // (3 * self.heads)).permute(2, 0, 3, 1, 4)  # (n, h, P, d)
         if qkv.requires_grad:

@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swin2sr_ops.nets import fused
 from swin2sr_ops.nets.attention import AttentionConstants, CosineAttention, DotAttention
-from swin2sr_ops.nets.fused_mlp import WIDEST, block_end
 
 __all__ = ["Mlp", "ResidualStage", "SwinBlock", "residual_conv", "wrap_mask"]
 
@@ -54,9 +52,6 @@ class SwinBlock(nn.Module):
 
     def tokens(self, x: Tensor, constants: AttentionConstants, mask: Tensor | None = None) -> Tensor:
         """The block on windows ``(n, P, C)``; ``mask`` ``(n, 1, P or 1, P)`` says which pixels see each other."""
-        if fused.usable(x, mask) and x.shape[-1] <= WIDEST:
-            attended = self.attn.heads_of(x if self.post_norm else self.norm1(x), constants, mask)
-            return block_end(self, x, attended)
         if self.post_norm:
             x = x + self.norm1(self.attn(x, constants, mask))
             return x + self.norm2(self.mlp(x))  # type: ignore[no-any-return]

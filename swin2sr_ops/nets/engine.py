@@ -25,6 +25,7 @@ from torch import Tensor
 from swin2sr_ops.layers import GROUP_CELLS, network_steps
 from swin2sr_ops.nets.blocks import SwinBlock
 from swin2sr_ops.nets.cells import Cuts
+from swin2sr_ops.nets.direct import DirectWork
 from swin2sr_ops.nets.float32 import full_float32
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.nets.work import TileWork
@@ -48,8 +49,8 @@ class TileEngine:
         Run the stages in bfloat16. First and last convolutions, heads, and the features that bypass all stages
         stay in float32: with these in 8 bits too, results lose 6 to 13 dB more (DESIGN.md).
     kernels : str
-        What runs the Swin blocks: ``"torch"``; of a float32 network on the CPU also ``"openvino"``, or ``"native"``,
-        which runs the ends of stages too.
+        What runs the Swin blocks: ``"torch"``; ``"triton"`` on a GPU, of up to `fused.WIDEST` channels; of a float32
+        network on the CPU ``"openvino"``, or ``"native"``, which runs the ends of stages too.
     group : int, optional
         Cells that are computed together; 1 on CPUs, else `GROUP_CELLS`.
     """
@@ -78,9 +79,13 @@ class TileEngine:
 
             self._compiled = CompiledBlocks(net, self._constants)
         elif kernels == "native":
-            from swin2sr_ops.nets.native.work import NativeSteps, NativeWork
+            from swin2sr_ops.nets.native.steps import NativeSteps
 
-            self._work = partial(NativeWork, NativeSteps(net, self._constants))
+            self._work = partial(DirectWork, NativeSteps(net, self._constants))
+        elif kernels == "triton":
+            from swin2sr_ops.nets.fused import FusedSteps
+
+            self._work = partial(DirectWork, FusedSteps(net, self._constants))
         self._masks: dict[tuple[int, ...], Tensor] = {}
 
     @torch.inference_mode()

@@ -16,7 +16,7 @@ from hypothesis.strategies import integers, sampled_from
 
 import swin2sr_ops
 from swin2sr_ops.cli import main
-from swin2sr_ops.devices import choose_engine
+from swin2sr_ops.engines import choose_engine
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.restorer import Restorer
@@ -145,7 +145,7 @@ def test_files_and_arrays(kernels: str, gray_model: ModelSpec, tmp_path: Path, r
     np.testing.assert_array_equal(tifffile.imread(out), lazy.compute())
     torchs = swin2sr_ops.restore(pixels, model=gray_model).compute()
     assert np.abs(torchs.astype(int) - lazy.compute().astype(int)).max() <= 1
-    assert report.settings["engine"] == choose_engine(kernels, torch.device("cpu"))
+    assert report.settings["engine"] == choose_engine(kernels, torch.device("cpu"), torch.float32, gray_model)
     assert report.settings["engine"].startswith(f"{kernels} ")
     again = swin2sr_ops.restore_image(tmp_path / "a.tif", tmp_path / "b.tif", model=gray_model)
     assert again.settings["engine"] == "torch"
@@ -163,12 +163,12 @@ def test_the_command_line(
     assert main([*words, "--engine", kernels, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["settings"]["engine"].startswith(f"{kernels} ")
     assert main([*words, "--engine", "tensorrt"]) == 2
-    assert "is not one of auto, torch, native, openvino." in capsys.readouterr().err
+    assert "is not one of auto, torch, native, openvino, triton." in capsys.readouterr().err
 
 
 @each
 def test_what_does_not_fit_is_refused(kernels: str, gray_model: ModelSpec) -> None:
-    with pytest.raises(RequestError, match=r"engine='tensorrt' is not one of auto, torch, native, openvino\."):
+    with pytest.raises(RequestError, match=r"engine='tensorrt' is not one of auto, torch, native, openvino, triton\."):
         Restorer(gray_model, engine="tensorrt")
     with pytest.raises(RequestError, match="computes in float32, not bfloat16"):
         Restorer(gray_model, engine=kernels, precision="bfloat16")
@@ -176,11 +176,11 @@ def test_what_does_not_fit_is_refused(kernels: str, gray_model: ModelSpec) -> No
     with pytest.raises(RequestError, match="this model is another network"):
         Restorer(foreign, engine=kernels)
     with pytest.raises(RequestError, match="runs on the CPU, not on cuda:0: give device='cpu'"):
-        choose_engine(kernels, torch.device("cuda:0"))
+        choose_engine(kernels, torch.device("cuda:0"), torch.float32, gray_model)
 
 
 def test_openvino_is_not_there(gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swin2sr_ops.devices.version", _not_installed)
+    monkeypatch.setattr("swin2sr_ops.engines.version", _not_installed)
     with pytest.raises(RequestError, match=r"not installed: pip install 'swin2sr-ops\[openvino\]'"):
         swin2sr_ops.restore(np.zeros((20, 20)), model=gray_model, engine="openvino")
 

@@ -25,7 +25,7 @@ CRS, affine, band names, nodata and masks are kept. Bands that are red, green an
 
 Stopped with Cancel, run it again with the same output file: it goes on where it was."""
 _PRECISIONS = ["auto", "float32", "float64", "bfloat16"]
-_ENGINES = ["auto", "torch", "native", "openvino"]
+_ENGINES = ["auto", "torch", "native", "openvino", "triton"]
 
 
 class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has no types

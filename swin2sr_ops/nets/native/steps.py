@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from swin2sr_ops.layers import network_steps
+from swin2sr_ops.nets.direct import Box, Steps
 from swin2sr_ops.nets.native.build import library
 from swin2sr_ops.nets.workers import Spares
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.nets.blocks import SwinBlock
     from swin2sr_ops.nets.network import SwinNet
 
-__all__ = ["NUMBERS", "Block", "Box", "NativeSteps", "fields"]
+__all__ = ["NUMBERS", "Block", "NativeSteps", "fields"]
 
 _ROWS = 6  # as in products.h
 NUMBERS = ctypes.POINTER(ctypes.c_float)
@@ -53,14 +54,8 @@ class _Stage(ctypes.Structure):
     ]
 
 
-class Box(ctypes.Structure):
-    """Rows and columns, from the first to behind the last."""
-
-    _fields_ = fields(ctypes.c_long, "top bottom left right")
-
-
-class NativeSteps:
-    """The steps of a network that run in the kernels: Swin blocks, and the ends of stages and trunks.
+class NativeSteps(Steps):
+    """The steps of a network that run in the kernels, for `DirectWork`: Swin blocks, ends of stages and trunks.
 
     Parameters
     ----------
@@ -92,19 +87,6 @@ class NativeSteps:
         self._scratch = Spares(lambda: torch.empty(scratch))
 
     def windows(self, path: str, plane: Tensor, down: int, across: int, inside: Box) -> None:
-        """The Swin block at ``path`` on ``down`` x ``across`` windows, in place.
-
-        Parameters
-        ----------
-        path : str
-            Of the block in the network.
-        plane : Tensor
-            ``(rows, columns, C)``, a view whose first pixel is that of the first window.
-        down, across : int
-            Windows along Y and X, each with at least one pixel of the image.
-        inside : Box
-            The image's rows and columns, counted from there: no pixel looks at one outside, and those stay.
-        """
         block = self._blocks[path]
         with self._scratch.borrowed() as scratch:
             self._library.swin_block(
@@ -113,15 +95,9 @@ class NativeSteps:
             )  # fmt: skip
 
     def ends(self, path: str) -> bool:
-        """Whether the end of the stage or trunk at ``path`` is one convolution, which `end` computes."""
-        return path in self._stages
+        return path in self._stages  # the bottlenecks of the largest models are torch's
 
     def end(self, path: str, source: Tensor, target: Tensor, rows: int, columns: int, inside: Box) -> None:
-        """Add what a stage makes of ``source`` to ``rows`` x ``columns`` pixels of ``target``.
-
-        Both are views that begin at the first of these pixels; one more around them is read. ``inside`` are the
-        image's rows and columns, counted from there.
-        """
         stage = self._stages[path]
         with self._scratch.borrowed() as scratch:
             self._library.swin_stage(
@@ -154,7 +130,7 @@ class NativeSteps:
         module = attrgetter(path)(net)
         conv = module.conv if kind == "merge" else module
         if not isinstance(conv, nn.Conv2d):
-            return None  # the bottleneck of the largest models: torch's
+            return None
         found = _Stage(dim=conv.in_channels, conv=self._packed(conv.weight), conv_bias=self._kept(conv.bias))
         if kind == "merge" and module.patch_embed.proj is not None:
             found.embed = self._packed(module.patch_embed.proj.weight)

@@ -1,4 +1,4 @@
-"""A tile whose Swin blocks and ends of stages run in the kernels, on the feature plane itself.
+"""A tile whose Swin blocks, and perhaps ends of stages, run in own kernels, on the feature plane itself.
 
 A window is computed alike wherever it lies, and so is a pixel of a convolution: no cells are needed for the result
 not to depend on the tiles, and only what later steps look at is computed. Cores work on different lines.
@@ -6,16 +6,17 @@ not to depend on the tiles, and only what later steps look at is computed. Cores
 
 from __future__ import annotations
 
+import ctypes
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor
 
 from swin2sr_ops.layers import Step
-from swin2sr_ops.nets.native.steps import Box, NativeSteps
 from swin2sr_ops.nets.work import TileWork
 from swin2sr_ops.nets.workers import for_each
 
-__all__ = ["NativeSteps", "NativeWork"]
+__all__ = ["Box", "DirectWork", "Steps"]
 
 Range = tuple[int, int]
 
@@ -23,23 +24,71 @@ Range = tuple[int, int]
 _LINES = 16
 
 
-class NativeWork(TileWork):
-    """Like `TileWork`; of its steps, those that `NativeSteps` has run there."""
+class Box(ctypes.Structure):
+    """Rows and columns, from the first to behind the last; C's kernels take it as it is."""
 
-    def __init__(self, steps: NativeSteps, *args: Any) -> None:
+    _fields_ = [(name, ctypes.c_long) for name in ("top", "bottom", "left", "right")]
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Steps(ABC):
+    """Kernels, with a network's weights."""
+
+    def rows(self, across: int) -> int:
+        """Rows of ``across`` windows each for one call of `windows`."""
+        return 1
+
+    @abstractmethod
+    def windows(self, path: str, plane: Tensor, down: int, across: int, inside: Box) -> None:
+        """The Swin block at ``path`` on ``down`` x ``across`` windows, in place.
+
+        Parameters
+        ----------
+        path : str
+            Of the block in the network.
+        plane : Tensor
+            ``(rows, columns, C)``, a view whose first pixel is that of the first window.
+        down, across : int
+            Windows along Y and X, each with at least one pixel of the image.
+        inside : Box
+            The image's rows and columns, counted from there: no pixel looks at one outside, and those stay.
+        """
+
+    def ends(self, path: str) -> bool:
+        """Whether `end` computes the end of the stage or trunk at ``path``; else torch does."""
+        return False
+
+    def end(self, path: str, source: Tensor, target: Tensor, rows: int, columns: int, inside: Box) -> None:
+        """Add what a stage makes of ``source`` to ``rows`` x ``columns`` pixels of ``target``.
+
+        Both are views that begin at the first of these pixels; one more around them is read. ``inside`` are the
+        image's rows and columns, counted from there.
+        """
+        raise NotImplementedError(path)
+
+
+class DirectWork(TileWork):
+    """Like `TileWork`; of its steps, those that ``steps`` has run there."""
+
+    def __init__(self, steps: Steps, *args: Any) -> None:
         super().__init__(*args)
         self.steps = steps
 
     def window(self, step: Step, index: int) -> None:
         self.keep(step)
         w, offset = self.spec.window, step.offset(self.spec.window)
-        rows, columns = (_windows(part, w, offset) for part in self._wanted(index))
+        rows, (x, behind) = (_windows(part, w, offset) for part in self._wanted(index))
+        across = (behind - x) // w
+        high = self.steps.rows(across) * w
 
         def work(y: int) -> None:
-            x = columns[0]
-            self.steps.windows(step.path, self._from(self.plane, y, x), 1, (columns[1] - x) // w, self._image(y, x))
+            down = min(high, rows[1] - y) // w
+            self.steps.windows(step.path, self._from(self.plane, y, x), down, across, self._image(y, x))
 
-        for_each(work, range(*rows, w), self.pool)
+        for_each(work, range(*rows, high), self.pool)
 
     def merge(self, step: Step, index: int) -> None:
         if not self.steps.ends(step.path):

@@ -1,0 +1,93 @@
+"""Engines: who computes the Swin blocks of a network."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from swin2sr_ops.errors import RequestError
+
+if TYPE_CHECKING:
+    import torch
+
+    from swin2sr_ops.spec import ModelSpec
+
+__all__ = ["ENGINES", "check_engine", "choose_engine"]
+
+#: ``auto`` and ``torch`` run everywhere, the others are made for one kind of device.
+ENGINES = ("auto", "torch", "native", "openvino", "triton")
+
+_PRECISIONS = {"native": ("float32",), "openvino": ("float32",), "triton": ("float32", "bfloat16")}
+_DEVICES = {"native": "cpu", "openvino": "cpu", "triton": "cuda"}
+
+
+def check_engine(engine: str, precision: str = "auto", *, foreign: bool = False) -> str:
+    """Refuse an unknown engine, or one that cannot run this, with a sentence; loads neither torch nor the engine."""
+    if engine not in ENGINES:
+        raise RequestError(f"engine={engine!r} is not one of {', '.join(ENGINES)}.")
+    if engine in ("auto", "torch"):
+        return engine
+    if foreign:
+        raise RequestError(
+            f"engine={engine!r} has kernels for the blocks of Swin2SR and SwinIR, and this model is another network: "
+            "leave engine at 'auto'."
+        )
+    if precision not in ("auto", *_PRECISIONS[engine]):
+        computes = " or ".join(_PRECISIONS[engine])
+        raise RequestError(f"engine={engine!r} computes in {computes}, not {precision}: leave one of them at 'auto'.")
+    _version(engine)
+    return engine
+
+
+def choose_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
+    """``torch``, or another engine's name with its version: what a run uses, as its report says.
+
+    ``auto`` is torch, for a result must not depend on what else is installed; on NVIDIA's and AMD's GPUs it is the
+    Triton that comes with torch there, if the network is not too wide for it.
+    """
+    if engine == "auto":
+        ours = (
+            spec.reach is None and device.type == "cuda" and str(dtype).removeprefix("torch.") in _PRECISIONS["triton"]
+        )
+        if not (ours and _is_installed("triton") and _too_wide(spec) is None):
+            return "torch"
+        engine = "triton"
+    if engine == "torch":
+        return engine
+    if device.type != _DEVICES[engine]:
+        kind = _DEVICES[engine]
+        raise RequestError(
+            f"engine={engine!r} runs on {'the CPU' if kind == 'cpu' else 'a CUDA GPU'}, not on {device}: "
+            f"give device={kind!r}, or another engine."
+        )
+    if engine == "triton" and (told := _too_wide(spec)) is not None:
+        raise RequestError(told)
+    return f"{engine} {_version(engine)}"
+
+
+def _too_wide(spec: ModelSpec) -> str | None:
+    from swin2sr_ops.nets.fused import WIDEST
+
+    if spec.dim <= WIDEST:
+        return None
+    return f"engine='triton' is for at most {WIDEST} feature channels, and {spec.name!r} has {spec.dim}: give 'torch'."
+
+
+def _version(engine: str) -> str:
+    if engine == "native":
+        from swin2sr_ops.nets.native.build import find_compiler
+
+        return f"({find_compiler()})"
+    if _is_installed(engine):
+        return version(engine)
+    if engine == "triton":
+        raise RequestError("engine='triton' needs Triton, which comes with torch for CUDA: it is not installed here.")
+    raise RequestError("engine='openvino' needs OpenVINO, which is not installed: pip install 'swin2sr-ops[openvino]'.")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
