@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ITEMSIZE",
+    "auto_precision",
     "check_precision",
     "choose_device",
     "choose_dtype",
@@ -60,12 +61,28 @@ def choose_device(device: str) -> torch.device:
     return found
 
 
-def choose_dtype(precision: str) -> torch.dtype:
-    """``auto`` is float32: the only precision whose result is the reference on every device."""
+def auto_precision(device: str, *, foreign: bool = False) -> str:
+    """What ``precision="auto"`` is on ``device``: bfloat16 on CUDA GPUs that are made for it, else float32.
+
+    A network of a plugin is computed in float32: whether it bears less, only its author knows. So is whatever
+    runs on a device that is not here but on a worker.
+    """
     import torch
 
-    name = "float32" if check_precision(precision) == "auto" else precision
-    dtype: torch.dtype = getattr(torch, name)
+    try:
+        found = choose_device(device)
+    except RequestError:
+        return "float32"
+    # Before compute capability 8.0 (Ampere) bfloat16 is emulated; AMD's GPUs of that number have it.
+    able = found.type == "cuda" and not foreign and torch.cuda.get_device_capability(found) >= (8, 0)
+    return "bfloat16" if able else "float32"
+
+
+def choose_dtype(precision: str) -> torch.dtype:
+    """Of a precision that is not ``auto`` any more."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, check_precision(precision))
     return dtype
 
 

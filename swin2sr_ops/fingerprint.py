@@ -39,8 +39,9 @@ def settings_of(job: Job) -> dict[str, Any]:
     import torch
 
     info, restorer = job.source.info, job.restorer
-    device, dtype, engine = restorer.place()
-    models = [part.restorer.spec for part in job.parts if part.restorer is not None]
+    device, _, engine = restorer.place()
+    restorers = [part.restorer for part in job.parts if part.restorer is not None]
+    models = [one.spec for one in restorers]
     found: dict[str, Any] = {
         "result version": _RESULT_VERSION,
         "torch": torch.__version__,
@@ -48,7 +49,7 @@ def settings_of(job: Job) -> dict[str, Any]:
         "weights": ",".join(spec.sha256 for spec in models),
         "scale": job.plan.spec.scale,
         "halo": job.plan.halo,
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": ",".join(sorted({one.precision for one in restorers})),
         "device": device.type,
         "range": str(job.request),
         "nodata": job.nodata,

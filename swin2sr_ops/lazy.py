@@ -82,7 +82,8 @@ def restore(
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; where the tasks run.
     precision : str
-        ``"auto"`` (float32), ``"float32"``, ``"float64"``, ``"bfloat16"``.
+        ``"float32"``, ``"float64"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on a CUDA GPU that is made for it, else
+        float32; where workers are of both kinds, give one of them.
     nodata : float, optional
         Stored value that means "no pixel here"; NaN always does.
     ensemble : int
@@ -177,7 +178,7 @@ def _tile_size(
     if tile is not None:
         return tile_size(tile)
     size = order.shape[order.y], order.shape[order.x]
-    fit = fit_tile(restorer.spec, size, LAZY_MEMORY, restorer.halo, restorer.precision, restorer.ensemble)
+    fit = fit_tile(restorer.spec, size, LAZY_MEMORY, restorer.halo, restorer.asked_precision, restorer.ensemble)
     chunk = max(array.chunks[order.y]), max(array.chunks[order.x])
     rows, columns = (t // c * c if 32 <= c <= t else t for t, c in zip(fit, chunk, strict=True))
     return rows, columns

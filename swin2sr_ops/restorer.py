@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.axes import AxisOrder, channel_groups
 from swin2sr_ops.devices import (
     ITEMSIZE,
+    auto_precision,
     check_precision,
     choose_device,
     choose_dtype,
@@ -68,7 +69,9 @@ class Restorer:
     ensemble : int
         8: the image is also restored mirrored and rotated, and the eight results averaged.
     device, precision : str
-        ``"auto"`` or a torch device; ``"auto"`` (float32), ``"float32"``, ``"float64"`` or ``"bfloat16"``.
+        ``"auto"`` or a torch device; ``"float32"``, ``"float64"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on CUDA GPUs
+        that are made for it, else float32; decided where it first computes, or where a run of files begins, for
+        all of its workers.
     engine : str
         ``"torch"``; faster on a CPU: ``"native"``, this package's kernels, built by the machine's own C compiler, and
         ``"openvino"``; on a CUDA GPU ``"triton"``. ``"auto"`` is torch, on a CUDA GPU Triton.
@@ -95,21 +98,28 @@ class Restorer:
         self.spec = within(spec, halo)
         self.halo = halo
         self.device = device
-        self.precision = check_precision(precision)
+        self.asked_precision = self._settled = check_precision(precision)
         self.ensemble = check_ensemble(ensemble)
         self.engine_name = check_engine(engine, precision, foreign=spec.reach is not None)
         self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
         self._skipped = Tally()
 
     def __repr__(self) -> str:
-        told = f"halo={self.halo!r}, device={self.device!r}, precision={self.precision!r}"
+        told = f"halo={self.halo!r}, device={self.device!r}, precision={self.asked_precision!r}"
         told += ", ensemble=8" if self.ensemble > 1 else ""
         told += f", engine={self.engine_name!r}" if self.engine_name not in ("auto", "torch") else ""
         return f"Restorer({self.spec.name!r}, {told})"
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        way = self.halo, self.device, self.precision, self.ensemble, self.engine_name
+        way = self.halo, self.device, self.asked_precision, self.ensemble, self.engine_name
         return (type(self).__name__, self.spec.to_dict(), *way)
+
+    @property
+    def precision(self) -> str:
+        """What it computes in; of ``"auto"``, what that was where it was first asked."""
+        if self._settled == "auto":
+            self._settled = auto_precision(self.device, foreign=self.spec.reach is not None)
+        return self._settled
 
     def bare(self) -> Restorer:
         """The same restorer without the model's history and figures: what tasks need to carry."""
@@ -117,7 +127,7 @@ class Restorer:
             _without_history(self.spec),
             halo=self.halo,
             device=self.device,
-            precision=self.precision,
+            precision=self.asked_precision,
             ensemble=self.ensemble,
             engine=self.engine_name,
         )
@@ -139,7 +149,7 @@ class Restorer:
             cells = 1 if device.type == "cpu" else GROUP_CELLS
             tile = fit_tile(self.spec, (height, width), free, self.halo, self.precision, self.ensemble, cells)
         sizes = height, width, tile_size(tile)
-        return TilePlan(self.spec, *sizes, self.halo, ITEMSIZE[self.precision], self.ensemble)
+        return TilePlan(self.spec, *sizes, self.halo, ITEMSIZE[self.asked_precision], self.ensemble)
 
     # --- computing --------------------------------------------------------------------------
 

@@ -119,7 +119,8 @@ def evaluate(
     on_image : callable, optional
         Called with each `Measured`.
     **options
-        ``range``, ``halo``, ``tile``, ``device``, ``precision``, ... of `swin2sr_ops.restore`.
+        ``range``, ``halo``, ``tile``, ``device``, ``precision``, ... of `swin2sr_ops.restore`; the precision is
+        float32 unless another is given.
 
     Examples
     --------
@@ -128,6 +129,7 @@ def evaluate(
     36.4
     """
     given = [models] if isinstance(models, (str, PathLike, ModelSpec)) else list(models)
+    options = {"precision": "float32"} | options  # figures that are published are those of float32
     runs = [Restoring.of(model, scale, padding, options) for model in given]
     check_request(runs, scale, metrics, border, limit)
     cases, steps = cases_of(Path(data), scale, degrade, inputs, truth)

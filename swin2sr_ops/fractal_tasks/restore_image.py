@@ -60,7 +60,7 @@ def restore_image(
     device
         Where to compute; "auto" takes a GPU if there is one.
     precision
-        Numbers to compute with; "auto" is float32.
+        Numbers to compute with; "auto" is bfloat16 on CUDA GPUs made for it, else float32.
     engine
         Who computes: "auto" is torch, on a CUDA GPU Triton; "native" is faster on a CPU with a C compiler, and
         "openvino" where it is installed.
