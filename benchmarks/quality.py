@@ -33,7 +33,7 @@ def psnr(a: np.ndarray, b: np.ndarray, border: int) -> float:
     return float(-10 * np.log10(np.mean((np.clip(a, 0, 1)[inner] - b[inner]) ** 2)))
 
 
-def one(path: Path, spec: swin2sr_ops.ModelSpec, crop: int) -> tuple[float, float] | None:
+def one(path: Path, spec: swin2sr_ops.ModelSpec, crop: int, engine: str) -> tuple[float, float] | None:
     try:
         planes, colour = load_images(path, spec.channels), load_images(path, 3)
     except FormatError:
@@ -47,7 +47,7 @@ def one(path: Path, spec: swin2sr_ops.ModelSpec, crop: int) -> tuple[float, floa
     low = resize(truth, (height // s, width // s))
     low = np.round(np.clip(low, 0, 1) * 255) / 255 if path.suffix.lower() not in (".tif", ".tiff") else low
     low = low.astype("f4")
-    restored = swin2sr_ops.restore(low, model=spec, axes="SYX", range=(0, 1)).compute()
+    restored = swin2sr_ops.restore(low, model=spec, axes="SYX", range=(0, 1), engine=engine).compute()
     return psnr(resize(low, (height, width)), truth, s), psnr(restored, truth, s)
 
 
@@ -56,13 +56,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", default="tiny-x2-rgb,tiny-x2-gray")
     parser.add_argument("--crop", type=int, default=512, help="at most so many pixels of each side")
+    parser.add_argument("--engine", default="auto")
     args = parser.parse_args()
     folders = sorted({p.parent for p in find_images(args.data) if "LR_bicubic" not in p.parts})
     print("| model | images | n | bicubic dB | model dB | gain dB |\n|---|---|---|---|---|---|")
     for name in args.models.split(","):
         spec = next(m for m in swin2sr_ops.list_models() if m.name == name)
         for folder in folders:
-            found = [r for p in sorted(folder.iterdir()) if p in find_images(folder) and (r := one(p, spec, args.crop))]
+            found = [
+                r
+                for p in sorted(folder.iterdir())
+                if p in find_images(folder) and (r := one(p, spec, args.crop, args.engine))
+            ]
             if found:
                 base, ours = np.mean(found, axis=0)
                 shown = folder.relative_to(args.data)

@@ -2,7 +2,8 @@
 
     python docs/model_pictures.py [--log NAME=log.csv ... --curves x1_training.svg]
 
-Without logs only the pictures are made. A curve is the mean loss over steps, on a logarithmic scale.
+Without logs only the pictures are made. A curve is the mean loss over steps, on a logarithmic scale; of the loss `psnr`
+the root mean square error.
 """
 
 from __future__ import annotations
@@ -48,12 +49,17 @@ def row(name: str, model: str, degrade: str) -> NDArray[np.uint8]:
     return (found.clip(0, 1) * 255).round().astype("u1")
 
 
+def log_of(loss: float) -> float:
+    """Its decimal logarithm; of the loss `psnr` (weight 0.01), which is negative, that of the error it stands for."""
+    return float(np.log10(loss)) if loss > 0 else 5 * loss  # 0.01 * 10 log10(error**2)
+
+
 def curves(logs: dict[str, Path]) -> str:
     """An SVG of the loss over steps."""
     read = {}
     for name, path in logs.items():
         rows = [line.split(",")[:2] for line in path.read_text().splitlines() if line[:1].isdigit()]
-        read[name] = [(int(step), float(np.log10(float(loss)))) for step, loss in rows]
+        read[name] = [(int(step), log_of(float(loss))) for step, loss in rows]
     points = [p for curve in read.values() for p in curve]
     last, low, high = max(p[0] for p in points), min(p[1] for p in points), max(p[1] for p in points)
     lines = [
