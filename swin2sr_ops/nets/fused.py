@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swin2sr_ops.devices import is_out_of_memory
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.layers import network_steps
 from swin2sr_ops.nets.direct import Box, Steps
 
@@ -72,11 +74,22 @@ class FusedSteps(Steps):
         return max(WINDOWS // across, 1)
 
     def windows(self, path: str, plane: Tensor, down: int, across: int, inside: Box) -> None:
+        with torch.cuda.device(plane.device if plane.is_cuda else -1):  # Triton launches on the current one
+            try:
+                self._launch(self._blocks[path], plane, down, across, inside)
+            except Exception as exc:
+                if is_out_of_memory(exc):
+                    raise
+                told = next(iter(str(exc).splitlines()), repr(exc))
+                raise RequestError(
+                    f"engine='triton' cannot run on {plane.device} here ({told}): give engine='torch'."
+                ) from exc
+
+    def _launch(self, found: _Block, plane: Tensor, down: int, across: int, inside: Box) -> None:
         import triton
 
         from swin2sr_ops.nets.fused_kernels import attention_kernel, block_end_kernel
 
-        found = self._blocks[path]
         block, attn, mlp = found.block, found.block.attn, found.block.mlp
         dim, window = plane.shape[-1], block.window
         half = plane.dtype == torch.bfloat16
@@ -86,17 +99,16 @@ class FusedSteps(Steps):
         place = (plane.stride(0), across, inside.top, inside.bottom, inside.left, inside.right)
         rows, width = (triton.next_power_of_2(n) for n in (max(window**2, PIXELS[half]), max(dim, 16)))
         kind = {"V2": block.post_norm, "HALF": dots, "WINDOW": window, "PART": PART, "ROWS": rows, "DIM": width}
-        with torch.cuda.device(plane.device if plane.is_cuda else -1):  # Triton launches on the current one
-            attention_kernel[(windows, attn.heads)](
-                plane, attended, attn.qkv.weight, found.qkv_bias, found.bias, found.scales,
-                block.norm1.weight, block.norm1.bias, *place, dim, attn.heads, block.norm1.eps,
-                SIZE=triton.next_power_of_2(max(dim // attn.heads, 16)), num_warps=WARPS[half], **kind,
-            )  # fmt: skip
-            block_end_kernel[(windows * rows // PIXELS[half],)](
-                plane, plane, attended, attn.proj.weight, attn.proj.bias, mlp.fc1.weight, mlp.fc1.bias, mlp.fc2.weight,
-                mlp.fc2.bias, block.norm1.weight, block.norm1.bias, block.norm2.weight, block.norm2.bias,
-                *place, dim, mlp.fc1.out_features, block.norm1.eps, PIXELS=PIXELS[half], num_warps=8, **kind,
-            )  # fmt: skip
+        attention_kernel[(windows, attn.heads)](
+            plane, attended, attn.qkv.weight, found.qkv_bias, found.bias, found.scales,
+            block.norm1.weight, block.norm1.bias, *place, dim, attn.heads, block.norm1.eps,
+            SIZE=triton.next_power_of_2(max(dim // attn.heads, 16)), num_warps=WARPS[half], **kind,
+        )  # fmt: skip
+        block_end_kernel[(windows * rows // PIXELS[half],)](
+            plane, plane, attended, attn.proj.weight, attn.proj.bias, mlp.fc1.weight, mlp.fc1.bias, mlp.fc2.weight,
+            mlp.fc2.bias, block.norm1.weight, block.norm1.bias, block.norm2.weight, block.norm2.bias,
+            *place, dim, mlp.fc1.out_features, block.norm1.eps, PIXELS=PIXELS[half], num_warps=8, **kind,
+        )  # fmt: skip
 
 
 def _prepared(block: SwinBlock, constants: AttentionConstants) -> _Block:

@@ -18,8 +18,10 @@ from swin2sr_ops import Restorer
 from swin2sr_ops.engines import choose_engine
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets import fused
+from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.spec import ModelSpec, Reach
-from tests.conftest import small_spec
+from tests.conftest import random_net, small_spec
+from tests.nets.test_engine import run
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -27,6 +29,7 @@ BLOCK = """
 import torch
 from swin2sr_ops.layers import network_steps
 from swin2sr_ops.nets import fused
+from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.direct import Box
 from swin2sr_ops.nets.engine import TileEngine
 from tests.conftest import random_net, small_spec
@@ -75,6 +78,7 @@ print("same")
 ENGINE = """
 import torch
 from swin2sr_ops.nets import fused
+from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.engine import TileEngine
 from tests.conftest import random_net, small_spec
 from tests.nets.test_engine import run
@@ -184,3 +188,10 @@ def test_what_is_refused(gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch)
     assert choose_engine("auto", GPU, torch.float32, gray_model) == "torch"
     with pytest.raises(RequestError, match="Triton, which comes with torch for CUDA: it is not installed here"):
         Restorer(gray_model, engine="triton")
+
+
+def test_a_device_that_triton_does_not_know() -> None:
+    """No compiler, an old GPU, or as here no GPU at all: a sentence, not Triton's traceback."""
+    engine = TileEngine(random_net(small_spec()), kernels="triton")
+    with pytest.raises(RequestError, match=r"engine='triton' cannot run on cpu here \(.+\): give engine='torch'"):
+        run(engine, torch.rand(1, 16, 16), (16, 16))
