@@ -151,7 +151,9 @@ def _recipe(
         init = {"name": start.spec.name, "sha256": start.spec.sha256}
     if not isinstance(recipe, Recipe):
         recipe = Recipe.read("finetune" if recipe is None else fspath(recipe), model=model, **changes)
-    given = {"name": name, "channels": channels}
+    given: dict[str, Any] = {"name": name, "channels": channels}
+    if channels is not None and start is not None and channels != start.spec.channels:
+        given["advice"] = ""  # what the other model was for
     recipe = replace(recipe, model=recipe.model | {k: v for k, v in given.items() if v is not None})
     return replace(recipe, init=init)
 

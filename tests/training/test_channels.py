@@ -75,7 +75,7 @@ def test_a_shipped_model(tmp_path: Path, data: Path) -> None:
     )  # fmt: skip
     assert told[0] == "carried over from 3 channel(s) to 1"
     spec = resolve_model(out)
-    assert (spec.name, spec.channels) == ("mine", 1)
+    assert (spec.name, spec.channels, spec.advice) == ("mine", 1, "")
     assert spec.provenance["init"]["name"] == "tiny-x2-rgb"
     x = torch.nn.functional.interpolate(torch.rand(1, 1, 24, 24), scale_factor=4, mode="bicubic").clamp_(0, 1)
     colour = build_network(resolve_model("tiny-x2-rgb")).eval()(x.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
