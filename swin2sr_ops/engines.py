@@ -42,8 +42,8 @@ def check_engine(engine: str, precision: str = "auto", *, foreign: bool = False)
 def choose_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
     """``torch``, or another engine's name with its version: what a run uses, as its report says.
 
-    ``auto`` is torch, for a result must not depend on what else is installed; on NVIDIA's and AMD's GPUs it is the
-    Triton that comes with torch there, if the network is not too wide for it.
+    ``auto`` is torch on every device but CUDA's, whatever else is installed. There it is Triton, which comes with
+    torch, if it is installed and the network is not too wide for it.
     """
     if engine == "auto":
         ours = (
