@@ -3,11 +3,10 @@
     python benchmarks/speed.py --weights ../shared/weights/swin2sr-lightweight-x2-64 --sizes 256,512 --repeats 3
 
 Networks: the lightweight x2 one (60 channels; ``--weights``, else random weights) and the classical x4 one (180
-channels, random weights). Methods: ours in one tile, the same with our kernels in C and with OpenVINO (both compiled
-before), and in tiles of 128 px;
-transformers on the whole image; around transformers' network the official loop (tile 256, overlap 32, averaged),
-``dask.array.map_overlap`` (chunks of 128 px, depth 16) and, where it is installed, MONAI's sliding window (256 px,
-overlap 0.25, Gaussian).
+channels, random weights). Methods: ours in one tile (on a CPU our kernels in C, compiled before; on a GPU Triton's),
+the same with torch's kernels and with OpenVINO's, and in tiles of 128 px; transformers on the whole image; around
+transformers' network the official loop (tile 256, overlap 32, averaged), ``dask.array.map_overlap`` (chunks of 128 px,
+depth 16) and, where it is installed, MONAI's sliding window (256 px, overlap 0.25, Gaussian).
 
 Each method runs in a process of its own, on one thread; rounds are interleaved. Reported: median CPU seconds, thousand
 input pixels per second of CPU time, ratio to transformers, share of the matrix rate measured in the same run, what
@@ -25,7 +24,6 @@ import json
 import os
 import platform
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -70,7 +68,7 @@ class Way:
 KEPT: list[Any] = []  # operators live as long as their library
 METHODS = (
     "ours",
-    "ours, native",
+    "ours, torch",
     "ours, OpenVINO",
     "ours, tiles of 128",
     "transformers",
@@ -191,7 +189,7 @@ def method(name: str, folder: str, scale: int, way: Way) -> Callable[[Pixels], P
     import torch
 
     if name.startswith("ours"):
-        engine = next((e for e in ("openvino", "native") if e in name.lower()), "auto")  # on a GPU Triton
+        engine = next((e for e in ("openvino", "torch") if e in name.lower()), "auto")
         return ours(folder, 128 if "128" in name else None, engine, way)
     net = theirs(folder, way)
     if name == "map_overlap":
@@ -340,8 +338,8 @@ def main() -> None:
 
     needed = {"MONAI": "monai", "ours, OpenVINO": "openvino"}
     names = [n for n in args.methods.split(";") if n not in needed or find_spec(needed[n])]
-    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
-        names = [n for n in names if n != "ours, native"]
+    if way.device != "cpu":
+        names = [n for n in names if n != "ours, OpenVINO"]
     found: dict[str, Any] = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "tables": []}
     print(json.dumps(found["machine"]))
     with tempfile.TemporaryDirectory() as kept:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["ENGINES", "check_engine", "choose_engine"]
+__all__ = ["ENGINES", "check_engine", "choose_engine", "why_engine"]
 
 #: ``auto`` and ``torch`` run everywhere, the others are made for one kind of device.
 ENGINES = ("auto", "torch", "native", "openvino", "triton")
@@ -40,18 +40,9 @@ def check_engine(engine: str, precision: str = "auto", *, foreign: bool = False)
 
 
 def choose_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
-    """``torch``, or another engine's name with its version: what a run uses, as its report says.
-
-    ``auto`` is torch on every device but CUDA's, whatever else is installed. There it is Triton, which comes with
-    torch, if it is installed and the network is not too wide for it.
-    """
+    """``torch``, or another engine's name with its version: what a run uses, as its report says."""
     if engine == "auto":
-        ours = (
-            spec.reach is None and device.type == "cuda" and str(dtype).removeprefix("torch.") in _PRECISIONS["triton"]
-        )
-        if not (ours and _is_installed("triton") and _too_wide(spec) is None):
-            return "torch"
-        engine = "triton"
+        engine, _ = _fastest(device, dtype, spec)
     if engine == "torch":
         return engine
     if device.type != _DEVICES[engine]:
@@ -63,6 +54,37 @@ def choose_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: M
     if engine == "triton" and (told := _too_wide(spec)) is not None:
         raise RequestError(told)
     return f"{engine} {_version(engine)}"
+
+
+def why_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
+    """Why `choose_engine` gives what it does, for a report."""
+    return _fastest(device, dtype, spec)[1] if engine == "auto" else "asked for"
+
+
+def _fastest(device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> tuple[str, str]:
+    """Which engine ``auto`` is, and why: this package's kernels where they run, else torch; never another package's.
+
+    What else is installed must not decide a result; Triton comes with torch for CUDA, and of the C compiler a report
+    tells.
+    """
+    if spec.reach is not None:
+        return "torch", "a network of a plugin"
+    if device.type == "cuda":
+        if not _is_installed("triton"):
+            return "torch", "Triton is not installed"
+        obstacle = "the network is too wide for our kernels" if _too_wide(spec) else ""
+        engine = "triton"
+    elif device.type == "cpu":
+        from swin2sr_ops.nets.native.check import obstacle as of_native
+
+        obstacle = of_native() if dtype.itemsize == 4 else ""
+        engine = "native"
+    else:
+        return "torch", f"our own kernels do not run on {device.type}"
+    precision = str(dtype).removeprefix("torch.")
+    if precision not in _PRECISIONS[engine]:
+        obstacle = f"our own kernels do not compute in {precision}"
+    return ("torch", obstacle) if obstacle else (engine, f"the fastest on {device.type}")
 
 
 def _too_wide(spec: ModelSpec) -> str | None:

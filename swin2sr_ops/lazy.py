@@ -90,9 +90,10 @@ def restore(
         8: the image is also restored mirrored and rotated, and the eight results are averaged. A little
         better, at eight times the cost; it depends on chunks and tiles as little as one pass does.
     engine : str
-        ``"torch"``. ``"native"``: kernels of this package that the machine's C compiler builds for its processor when
-        they are first wanted, the fastest on a CPU. ``"openvino"``: Swin blocks compiled by OpenVINO (extra
-        ``openvino``). ``"triton"``: kernels of this package for CUDA GPUs. ``"auto"`` is torch, on a CUDA GPU Triton.
+        ``"native"``: kernels of this package for the CPU, two to three times as fast as torch's, that the machine's C
+        compiler builds for its processor once, in two or three seconds. ``"triton"``: kernels of this package for CUDA
+        GPUs. ``"openvino"``: Swin blocks compiled by OpenVINO (extra ``openvino``). ``"torch"`` runs everywhere.
+        ``"auto"`` is native on a CPU with a compiler, Triton on a CUDA GPU, else torch: decided where tasks run.
         The same pixels but for the last bits, however the image is cut.
     spread : bool
         With ``ensemble=8``: also give the standard deviation of the eight results.

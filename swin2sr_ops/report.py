@@ -68,7 +68,7 @@ class RunReport:
         return (
             f"{self.output}: {self.pixels / 1e6:.2f} megapixels in {self.seconds:.1f} s "
             f"({self.pixels_per_second / 1e6:.3f} Mpx/s), {self.tiles} tile{'' if self.tiles == 1 else 's'}{told}, "
-            f"model {self.model}, peak memory {self.peak_bytes / 2**20:.0f} MiB"
+            f"model {self.model}, engine {self.settings['engine']}, peak memory {self.peak_bytes / 2**20:.0f} MiB"
         )
 
 
@@ -86,6 +86,7 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
         "precision": str(dtype).removeprefix("torch."),
         "device": str(device),
         "engine": engine,
+        "engine_why": restorer.why(),
         "scale": job.plan.spec.scale,
         "range": str(job.request),
         "nodata": job.nodata,

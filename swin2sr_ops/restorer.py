@@ -28,7 +28,7 @@ from swin2sr_ops.devices import (
     free_memory,
     is_out_of_memory,
 )
-from swin2sr_ops.engines import check_engine, choose_engine
+from swin2sr_ops.engines import check_engine, choose_engine, why_engine
 from swin2sr_ops.ensemble import Average, check_ensemble, turns
 from swin2sr_ops.errors import RequestError, TileError
 from swin2sr_ops.layers import GROUP_CELLS, cell_side
@@ -73,8 +73,8 @@ class Restorer:
         that are made for it, else float32; decided where it first computes, or where a run of files begins, for
         all of its workers.
     engine : str
-        ``"torch"``; faster on a CPU: ``"native"``, this package's kernels, built by the machine's own C compiler, and
-        ``"openvino"``; on a CUDA GPU ``"triton"``. ``"auto"`` is torch, on a CUDA GPU Triton.
+        See `swin2sr_ops.restore`. ``"auto"`` is decided where it first computes, or where a run of files begins, for
+        all of its workers that have a device of that kind.
 
     Examples
     --------
@@ -101,6 +101,7 @@ class Restorer:
         self.asked_precision = self._settled = check_precision(precision)
         self.ensemble = check_ensemble(ensemble)
         self.engine_name = check_engine(engine, precision, foreign=spec.reach is not None)
+        self._engines: dict[str, str] = {}  # chosen for a kind of device
         self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
         self._skipped = Tally()
 
@@ -369,9 +370,20 @@ class Restorer:
             return _engines[key]
 
     def place(self) -> tuple[torch.device, torch.dtype, str]:
-        """Device, precision and engine that this process computes with."""
+        """Device, precision and engine that this process computes with.
+
+        An engine that was chosen once stays, also for the workers to which this is sent, on devices of that kind.
+        """
         device, dtype = choose_device(self.device), choose_dtype(self.precision)
-        return device, dtype, choose_engine(self.engine_name, device, dtype, self.spec)
+        asked = self._engines.get(device.type, self.engine_name)
+        engine = choose_engine(asked, device, dtype, self.spec)
+        self._engines[device.type] = engine.split()[0]
+        return device, dtype, engine
+
+    def why(self) -> str:
+        """Why it is computed by that engine."""
+        device, dtype = choose_device(self.device), choose_dtype(self.precision)
+        return why_engine(self.engine_name, device, dtype, self.spec)
 
     def release(self) -> None:
         """Let go of the network, in this process; it is loaded again when it is needed."""

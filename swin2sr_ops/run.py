@@ -87,7 +87,7 @@ def restore_image(
     ensemble : int
         8: flips and rotations are restored too, and averaged; see `swin2sr_ops.restore`.
     engine : str
-        ``"native"``: fastest on a CPU, needs a C compiler; see `swin2sr_ops.restore`.
+        ``"auto"``: the fastest of this package's on this machine, as the report says; see `swin2sr_ops.restore`.
     overwrite : bool
         Replace ``dst`` if it exists; the old one stays until the new one is finished.
     restart : bool

@@ -36,6 +36,20 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def kernels_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test looks for its own compiler, and keeps what it builds to itself."""
+    from swin2sr_ops.nets.native import build, check
+
+    caches = build.find_compiler, build.library, check.obstacle
+    monkeypatch.setenv("SWIN2SR_OPS_CACHE", str(tmp_path / "cache"))
+    for found in caches:
+        found.cache_clear()
+    yield
+    for found in caches:
+        found.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real images, weights and goldens that lies beside the project on some machines."""

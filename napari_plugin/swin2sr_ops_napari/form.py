@@ -301,7 +301,10 @@ class Form(QWidget):
             (self.overlap_box, "What a tile reads around itself. 'exact': as if the image were restored in one piece."),
             (self.range_box, "Stored values that the network sees as 0 and 1: auto, dtype, LOW,HIGH or percentiles."),
             (self.device_box, "Where the network runs; 'auto' takes a GPU if there is one. Also cuda:1 and the like."),
-            (self.engine_box, "Who computes: on a CPU, 'native' is the fastest (needs a C compiler), then 'openvino'."),
+            (
+                self.engine_box,
+                "Who computes: 'auto' is native on a CPU with a C compiler, triton on a CUDA GPU, else torch.",
+            ),
             (self.output_box, "Whatever does not fit into memory goes to disk, or is computed where you look."),
             (self.path_edit, "A folder ending in .ome.zarr. A run that was stopped there is gone on with."),
             (self.replace, "Replace another image of this name, once the new one is finished."),

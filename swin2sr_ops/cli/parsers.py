@@ -270,7 +270,7 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument("--precision", default="float32", help="float32 (default), float64, bfloat16")
     group.add_argument(
-        "--engine", help="auto, torch; faster on a CPU: native (needs a C compiler), openvino; on a GPU: triton"
+        "--engine", help="auto: native on a CPU with a C compiler, triton on a CUDA GPU, else torch; or openvino"
     )
     group = parser.add_argument_group("output")
     group.add_argument("--baseline", action="store_true", help="also bicubic enlargement, or the input at scale 1")
@@ -364,5 +364,5 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         "--precision", default="auto", help="float32, float64, bfloat16; auto: on CUDA bfloat16, else float32"
     )
     group.add_argument(
-        "--engine", help="auto, torch; faster on a CPU: native (needs a C compiler), openvino; on a GPU: triton"
+        "--engine", help="auto: native on a CPU with a C compiler, triton on a CUDA GPU, else torch; or openvino"
     )

@@ -62,8 +62,8 @@ def restore_image(
     precision
         Numbers to compute with; "auto" is bfloat16 on CUDA GPUs made for it, else float32.
     engine
-        Who computes: "auto" is torch, on a CUDA GPU Triton; "native" is faster on a CPU with a C compiler, and
-        "openvino" where it is installed.
+        Who computes: "auto" is native on a CPU with a C compiler, triton on a CUDA GPU, else torch; or "openvino"
+        where it is installed.
     carry_labels
         Whether the image's labels come along, enlarged by nearest neighbour.
     carry_tables

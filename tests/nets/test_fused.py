@@ -161,7 +161,7 @@ def test_where_it_is_used() -> None:
     assert choose_engine("auto", GPU, torch.float32, spec) == choose_engine("triton", GPU, torch.bfloat16, spec) == name
     assert choose_engine("torch", GPU, torch.float32, spec) == "torch"
     for device, dtype, other in (
-        (CPU, torch.float32, spec),
+        (CPU, torch.float64, spec),
         (torch.device("mps"), torch.float32, spec),
         (GPU, torch.float64, spec),
         (GPU, torch.float32, foreign),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import torch
 import swin2sr_ops
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.engine import TileEngine
-from swin2sr_ops.nets.native import build
+from swin2sr_ops.nets.native import build, check
 from tests.conftest import NATIVE, random_net, small_spec
 from tests.nets.test_engine import run
 
@@ -39,7 +40,7 @@ def test_all_lanes() -> None:
     compiler = build.find_compiler().command[0]
     for flags in (["-mno-avx"], ["-mavx512f"]) if os.uname().machine == "x86_64" else ([],):
         words = [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", *flags, "-c", "-o", os.devnull]
-        for name in build._SOURCES:
+        for name in itertools.chain(*build._SOURCES.values()):
             done = subprocess.run(
                 [*words, str(Path(build.__file__).with_name(name))], capture_output=True, text=True, check=False
             )
@@ -63,6 +64,22 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         swin2sr_ops.restore(np.zeros((20, 20)), model="tiny-x2-gray", engine="native")
 
 
+def test_a_mac_without_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There ``cc`` is a program that opens a window; it is not called."""
+    asked: list[list[str]] = []
+
+    def none(words: list[str]) -> subprocess.CompletedProcess[str]:
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 2, "", "no developer tools")
+
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(build.sys, "platform", "darwin")
+    monkeypatch.setattr(build, "_run", none)
+    with pytest.raises(RequestError, match="and Apple's command line tools are not installed: install one"):
+        build.find_compiler()
+    assert asked == [["xcode-select", "-p"]]
+
+
 def test_a_compiler_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", f"{sys.executable} -S")
     with pytest.raises(RequestError, match=r"and CC='.*' is none: install one"):
@@ -79,6 +96,7 @@ def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(RequestError, match=r"could not build the kernels \(no space\)\. Give another compiler in CC"):
         build.library()
     assert not list((tmp_path / "cache" / "native").iterdir())
+    assert "no C compiler that works" in check.obstacle()
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +104,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "cache").write_text("a file")
     monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "tmp"))
     build.library()
-    assert list((tmp_path / "tmp").rglob("native-*.so"))
+    assert list((tmp_path / "tmp").rglob("tiles-*.so"))
     build.library.cache_clear()
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "file"))

@@ -24,16 +24,19 @@ from tests.plugins.fractal_plates import expected, level0, listed, plate_of, tre
 PACKAGE = Path(swin2sr_ops.__file__).parent
 TASKS = PACKAGE / "fractal_tasks"
 KILLED_AT_THIRD_TILE = """
-import os, runpy, signal, sys
+import os, runpy, signal, sys, threading
 from swin2sr_ops import pipeline
-compute, count = pipeline.TileWork.compute, 0
+compute, write, count, written = pipeline.TileWork.compute, pipeline.TileWork.write, 0, threading.Event()
 def counted(*args):
     global count
     count += 1
-    if count == 3:
+    if count == 3 and written.wait(60):
         os.kill(os.getpid(), signal.SIGKILL)
     return compute(*args)
-pipeline.TileWork.compute = counted
+def told(*args):
+    write(*args)
+    written.set()
+pipeline.TileWork.compute, pipeline.TileWork.write = counted, told
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -15,8 +15,11 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,10 +32,15 @@ __all__ = ["Compiler", "find_compiler", "library"]
 _log = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
-_SOURCES = ("block.c", "learn.c", "stage.c")
+#: What is built together: all that a tile needs, and what training needs, which takes longer and few want.
+_SOURCES = {"tiles": ("block.c", "stage.c"), "training": ("learn.c",)}
 # No -ffast-math: sums keep their order, so every pixel gets the same bits wherever it lies.
-_FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+_FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 _PROCESSOR = ("-march=native", "-mcpu=native")  # clang knows only the second on ARM
+_NO_COMPILER = (
+    "engine='native' needs a C compiler (gcc or clang), and {}: install one (Debian, Ubuntu: apt install gcc; "
+    "macOS: xcode-select --install), or give engine='torch'."
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,9 @@ def find_compiler() -> Compiler:
         If there is none.
     """
     named = shlex.split(os.environ.get("CC", ""))
+    if not named and sys.platform == "darwin" and _run(["xcode-select", "-p"]).returncode:
+        # Without Apple's tools, cc is a program that opens a window in which to install them.
+        raise RequestError(_NO_COMPILER.format("Apple's command line tools are not installed"))
     for words in [named] if named else [["cc"], ["gcc"], ["clang"]]:
         if shutil.which(words[0]) is None:
             continue
@@ -81,10 +92,7 @@ def find_compiler() -> Compiler:
             if done.returncode == 0:
                 return Compiler(command, _name(done.stdout), done.stdout)
     told = f"CC={os.environ['CC']!r} is none" if named else "no cc, gcc or clang that works was found"
-    raise RequestError(
-        f"engine='native' needs a C compiler (gcc or clang), and {told}: install one (Debian, Ubuntu: apt install gcc; "
-        "macOS: xcode-select --install), or leave engine at 'auto'."
-    )
+    raise RequestError(_NO_COMPILER.format(told))
 
 
 def _name(macros: str) -> str:
@@ -95,9 +103,14 @@ def _name(macros: str) -> str:
     return "gcc " + ".".join(n[1] for n in numbers if n)
 
 
-@lru_cache(maxsize=1)
-def library() -> ctypes.CDLL:
+@lru_cache(maxsize=2)
+def library(part: str = "tiles") -> ctypes.CDLL:
     """The kernels, built if they never were.
+
+    Parameters
+    ----------
+    part : str
+        ``"tiles"`` or ``"training"``.
 
     Raises
     ------
@@ -105,41 +118,47 @@ def library() -> ctypes.CDLL:
         If there is no compiler, or it fails.
     """
     compiler = find_compiler()
-    parts = [path.read_text() for path in sorted(_HERE.glob("*.[ch]"))]
-    known = "\n".join([*parts, *compiler.command, *_FLAGS, compiler.macros])
-    name = f"native-{hashlib.sha256(known.encode()).hexdigest()[:16]}.so"
+    sources = [_HERE / name for name in _SOURCES[part]]
+    texts = [path.read_text() for path in (*sources, *sorted(_HERE.glob("*.h")))]
+    known = "\n".join([*texts, *compiler.command, *_FLAGS, compiler.macros])
+    name = f"{part}-{hashlib.sha256(known.encode()).hexdigest()[:16]}.so"
     for folder in (cache_folder() / "native", Path(tempfile.gettempdir()) / f"swin2sr-ops-{_user()}"):
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if folder.stat().st_uid != _user():  # who may write there could make us run what they like
                 continue
             if not (folder / name).exists():
-                _build(compiler, folder / name)
+                _build(compiler, sources, folder / name)
             return ctypes.CDLL(str(folder / name))
         except OSError as exc:  # read-only, full, or mounted without the right to run
             problem = exc
     raise RequestError(
         f"engine='native' has nowhere to keep its kernels ({problem}): set SWIN2SR_OPS_CACHE to a folder that can be "
-        "written and run from, or leave engine at 'auto'."
+        "written and run from, or give engine='torch'."
     )
 
 
-def _build(compiler: Compiler, target: Path) -> None:
+def _build(compiler: Compiler, sources: Sequence[Path], target: Path) -> None:
     """Whole or not at all: several processes may want it at the same time."""
     began = time.monotonic()
-    handle, temporary = tempfile.mkstemp(suffix=".so", dir=target.parent)
-    os.close(handle)
-    try:
-        done = _run([*compiler.command, *_FLAGS, *(str(_HERE / name) for name in _SOURCES), "-o", temporary])
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        objects = [str(Path(folder, source.stem + ".o")) for source in sources]
+        steps = [
+            [*compiler.command, *_FLAGS, "-c", str(source), "-o", made]
+            for source, made in zip(sources, objects, strict=True)
+        ]
+        with ThreadPoolExecutor() as pool:  # a source for each core
+            done = list(pool.map(_run, steps))
+        whole = str(Path(folder, target.name))
+        done.append(_run([*compiler.command, "-shared", *objects, "-o", whole]))
+        failed = next((one for one in done if one.returncode), None)
+        if failed is not None:
+            said = (failed.stderr.strip().splitlines() or ["it said nothing"])[0]
             raise RequestError(
                 f"engine='native': {' '.join(compiler.command)} could not build the kernels ({said}). Give another "
-                "compiler in CC, or leave engine at 'auto'."
+                "compiler in CC, or engine='torch'."
             )
-        os.replace(temporary, target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        os.replace(whole, target)
     _log.warning(
         "built kernels for this processor in %.1f s (%s), kept as %s", time.monotonic() - began, compiler, target
     )

@@ -54,6 +54,7 @@ long swin_learn_scratch(const Block *b) { return lay_out(b, 0).end - (float *)0;
 
 /* Numbers in a row of a weight's gradient, and in one of the others'. */
 long swin_learn_row(long columns) { return wide(columns); }
+long swin_learn_bias_row(const Block *b) { return row_of(b); }
 long swin_learn_lanes(void) { return LANES; }
 
 /* to (columns, to_row) = from (rows, from_row), transposed; zeros up to the next eighth column. */

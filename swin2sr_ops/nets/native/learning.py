@@ -59,8 +59,8 @@ def learn_natively(net: SwinNet) -> str:
     RequestError
         If the kernels cannot be built.
     """
-    built = library()
-    for name in ("swin_row", "swin_learn_scratch", "swin_learn_row", "swin_learn_lanes"):
+    built = library("training")
+    for name in ("swin_learn_bias_row", "swin_learn_scratch", "swin_learn_row", "swin_learn_lanes"):
         getattr(built, name).restype = ctypes.c_long
     for module in net.modules():
         if isinstance(module, SwinBlock):
@@ -115,8 +115,8 @@ class _Call:
             dim=plane.shape[-1], heads=attn.heads, window=block.window, hidden=block.mlp.fc1.out_features,
             post_norm=block.post_norm, cosine=attn.cosine, eps=block.norm1.eps,
         )  # fmt: skip
-        self.library = library()
-        self.row = self.library.swin_row(ctypes.byref(self.spec))
+        self.library = library("training")
+        self.row = self.library.swin_learn_bias_row(ctypes.byref(self.spec))
         self._read = {name: self._as_read(name, v) for name, v in self.weights.items() if v is not None}
         for name, values in self._read.items():
             setattr(self.spec, name, ctypes.cast(values.data_ptr(), NUMBERS))
