@@ -40,7 +40,7 @@ def rows(root: Path) -> list[Row]:
             jpeg, noise = (
                 ("academic/classic5", "academic/Set12") if gray else ("academic/McMaster", "academic/McMaster")
             )
-            found += [Row(spec.name, jpeg, f"jpeg:{q}") for q in (10, 20, 30, 40)]
+            found += [Row(spec.name, jpeg, f"jpeg:{q}") for q in (10, 20, 30, 40, 60, 80)]
             found += [Row(spec.name, noise, f"noise:{s}") for s in (15, 25, 50)]
             continue
         academic = ["academic/Set12", "academic/classic5"] if gray else ["academic/Set5", "academic/Set14"]

@@ -14,9 +14,12 @@ from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.plan import TilePlan
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["obstacle"]
+__all__ = ["CHECK", "obstacle"]
 
 _log = logging.getLogger(__name__)
+
+#: The small network's name.
+CHECK = "check"
 
 _SIDE = 20  # windows that are whole, and windows that the border cuts
 _MOST = 2e-5  # kernels that sum in another order differ by about 1e-6
@@ -34,7 +37,7 @@ def obstacle() -> str:
     except RequestError as exc:
         _log.info("%s", exc)
         return "no C compiler that works was found"
-    spec = ModelSpec(name="check", dim=28, depths=(2,), heads=(2,), upsampler="", scale=1, channels=1)
+    spec = ModelSpec(name=CHECK, dim=28, depths=(2,), heads=(2,), upsampler="", scale=1, channels=1)
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
         net = SwinNet(spec).eval()
