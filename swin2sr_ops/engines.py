@@ -69,22 +69,24 @@ def _fastest(device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> tuple
     """
     if spec.reach is not None:
         return "torch", "a network of a plugin"
-    if device.type == "cuda":
-        if not _is_installed("triton"):
-            return "torch", "Triton is not installed"
-        obstacle = "the network is too wide for our kernels" if _too_wide(spec) else ""
-        engine = "triton"
-    elif device.type == "cpu":
-        from swin2sr_ops.nets.native.check import obstacle as of_native
-
-        obstacle = of_native() if dtype.itemsize == 4 else ""
-        engine = "native"
-    else:
+    engine = {"cpu": "native", "cuda": "triton"}.get(device.type)
+    if engine is None:
         return "torch", f"our own kernels do not run on {device.type}"
     precision = str(dtype).removeprefix("torch.")
     if precision not in _PRECISIONS[engine]:
-        obstacle = f"our own kernels do not compute in {precision}"
-    return ("torch", obstacle) if obstacle else (engine, f"the fastest on {device.type}")
+        return "torch", f"our own kernels do not compute in {precision}"
+    told = _no_triton(spec) if engine == "triton" else _no_native()
+    return ("torch", told) if told else (engine, f"the fastest on {device.type}")
+
+
+def _no_triton(spec: ModelSpec) -> str | None:
+    return _too_wide(spec) if _is_installed("triton") else "Triton is not installed"
+
+
+def _no_native() -> str:
+    from swin2sr_ops.nets.native.check import obstacle
+
+    return obstacle()
 
 
 def _too_wide(spec: ModelSpec) -> str | None:

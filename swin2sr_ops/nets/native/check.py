@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
+from threading import Lock
 
 import torch
 
@@ -25,9 +26,12 @@ _SIDE = 20  # windows that are whole, and windows that the border cuts
 _MOST = 2e-5  # kernels that sum in another order differ by about 1e-6
 
 
+_lock = Lock()  # random numbers are the process's
+
+
 @lru_cache(maxsize=1)
 def obstacle() -> str:
-    """Why the kernels are of no use here, in some words; empty where they are.
+    """Why the kernels are of no use here; empty where they are.
 
     They are built, and give for a small network what torch gives. That is for a compiler which nobody has tried:
     wrong numbers are found before they are anybody's pixels.
@@ -35,15 +39,13 @@ def obstacle() -> str:
     try:
         library()
     except RequestError as exc:
-        _log.info("%s", exc)
-        return "no C compiler that works was found"
+        return str(exc)
     spec = ModelSpec(name=CHECK, dim=28, depths=(2,), heads=(2,), upsampler="", scale=1, channels=1)
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+    with _lock, torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
         net = SwinNet(spec).eval()
         image = torch.rand(1, _SIDE, _SIDE)
-    plan = TilePlan(spec, _SIDE, _SIDE, (_SIDE, _SIDE))
-    tile = next(iter(plan))
+    tile = next(iter(TilePlan(spec, _SIDE, _SIDE, (_SIDE, _SIDE))))
     padded = image[:, tile.y.padding][:, :, tile.x.padding]
     ours, theirs = (TileEngine(net, kernels=kernels).run(padded, tile)["image"] for kernels in ("native", "torch"))
     apart = float((ours - theirs).abs().max())
