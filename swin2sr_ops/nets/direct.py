@@ -20,9 +20,6 @@ __all__ = ["Box", "DirectWork", "Steps"]
 
 Range = tuple[int, int]
 
-#: Lines of pixels that a core convolves in one go.
-_LINES = 16
-
 
 class Box(ctypes.Structure):
     """Rows and columns, from the first to behind the last; C's kernels take it as it is."""
@@ -36,6 +33,9 @@ class Box(ctypes.Structure):
 
 class Steps(ABC):
     """Kernels, with a network's weights."""
+
+    #: Lines of pixels for one call of `end`.
+    lines = 16
 
     def rows(self, across: int) -> int:
         """Rows of ``across`` windows each for one call of `windows`."""
@@ -105,12 +105,13 @@ class DirectWork(TileWork):
 
     def _end(self, step: Step, index: int, target: Tensor) -> None:
         rows, (x, behind) = self._wanted(index)
+        lines = self.steps.lines
 
         def work(y: int) -> None:
             source, result = self._from(self.plane, y, x), self._from(target, y, x)
-            self.steps.end(step.path, source, result, min(_LINES, rows[1] - y), behind - x, self._image(y, x))
+            self.steps.end(step.path, source, result, min(lines, rows[1] - y), behind - x, self._image(y, x))
 
-        for_each(work, range(*rows, _LINES), self.pool)
+        for_each(work, range(*rows, lines), self.pool)
 
     def _wanted(self, index: int) -> tuple[Range, Range]:
         """Rows and columns of the image that later steps look at."""

@@ -1,9 +1,9 @@
-"""The two kernels of `fused`. Importing Triton takes a second: only what runs them imports this."""
+"""The kernels of `fused`. Importing Triton takes a second: only what runs them imports this."""
 
 import triton
 import triton.language as tl
 
-__all__ = ["attention_kernel", "block_end_kernel"]
+__all__ = ["attention_kernel", "block_end_kernel", "stage_end_kernel"]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -149,3 +149,46 @@ def block_end_kernel(  # type: ignore[no-untyped-def]
     # Outside planes are zero, and stay so.
     kept = there & within(window, pixel, across, top, bottom, left, right, WINDOW)
     tl.store(plane + place, (u + m).to(plane.dtype.element_ty), mask=kept[:, None] & real[None, :])
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def stage_end_kernel(  # type: ignore[no-untyped-def]
+    source, target, conv, conv_bias, embed, embed_bias,
+    stride, across, above, before, rows, columns, dim,
+    EMBED: tl.constexpr, HALF: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, DIM: tl.constexpr,
+    PART: tl.constexpr,
+):  # fmt: skip
+    """``target += embed(conv3x3(source))`` for one rectangle of `HIGH` x `WIDE` pixels, on a grid of the image's.
+
+    The first of ``across`` rectangles beside each other begins ``above`` rows over and ``before`` columns before the
+    first pixel. ``conv`` is ``(3, 3, C, C)``, by the tap, then by the channel that comes out.
+    """
+    block, pixel = tl.program_id(0).to(tl.int64), tl.arange(0, HIGH * WIDE)
+    y, x = block // across * HIGH + pixel // WIDE - above, block % across * WIDE + pixel % WIDE - before
+    there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+    column, part = tl.arange(0, DIM), tl.arange(0, PART)
+    real = column < dim
+    place = y * stride + x * dim
+    u = tl.zeros((HIGH * WIDE, DIM), tl.float32)
+    for tap in range(9):
+        shifted = source + place + (tap // 3 - 1) * stride + (tap % 3 - 1) * dim
+        for first in range(0, dim, PART):
+            some = first + part < dim
+            a = tl.load(shifted[:, None] + (first + part)[None, :], mask=there[:, None] & some[None, :], other=0.0)
+            w = conv + (tap * dim + column)[:, None] * dim + (first + part)[None, :]
+            w = tl.load(w, mask=real[:, None] & some[None, :], other=0.0)
+            u += product(a.to(tl.float32), w.to(tl.float32), HALF)
+    u += numbers(conv_bias, column, real)[None, :]
+    if EMBED:
+        for first in range(0, dim, PART):
+            some = first + part < dim
+            w = embed + (first + part)[:, None] * dim + column[None, :]
+            w = tl.load(w, mask=some[:, None] & real[None, :], other=0.0)
+            e = product(u, w.to(tl.float32), HALF) + numbers(embed_bias, first + part, some)[None, :]
+            to, kept = target + place[:, None] + (first + part)[None, :], there[:, None] & some[None, :]
+            e += tl.load(to, mask=kept, other=0.0).to(tl.float32)
+            tl.store(to, e.to(target.dtype.element_ty), mask=kept)
+    else:
+        to, kept = target + place[:, None] + column[None, :], there[:, None] & real[None, :]
+        u += tl.load(to, mask=kept, other=0.0).to(tl.float32)
+        tl.store(to, u.to(target.dtype.element_ty), mask=kept)

@@ -75,6 +75,41 @@ for case in range(14):
 print("same")
 """
 
+END = """
+import torch
+from torch.nn import functional as F
+from swin2sr_ops.nets import fused
+from swin2sr_ops.nets.direct import Box
+from swin2sr_ops.nets.engine import TileEngine
+from tests.conftest import random_net, small_spec
+
+draw = torch.Generator().manual_seed(0)
+for case in range(12):
+    def one_of(*values):
+        return values[torch.randint(len(values), (1,), generator=draw).item()]
+    (dim, heads), half = one_of((4, 1), (12, 2), (30, 3), (60, 6), (180, 6)), one_of(False, False, True)
+    net = random_net(small_spec(architecture=one_of("swin2sr", "swinir"), dim=dim, heads=(heads,), depths=(1,)), case)
+    engine = TileEngine(net, half=half, kernels="triton")
+    rows, columns = one_of(1, 5, 16), one_of(1, 7, 17)
+    source, given = (torch.randn(rows + 4, columns + 3, dim, generator=draw) for _ in range(2))
+    source, given = (t.bfloat16() if half else t for t in (source, given))
+    found, steps = given.clone(), fused.FusedSteps(net, engine._constants)
+    inside = Box(-one_of(0, 3, 12), rows, -one_of(0, 5), columns)
+    with torch.inference_mode():
+        steps.end("layers.0", source[1:, 1:], found[1:, 1:], rows, columns, inside)
+        stage = net.double().layers[0]
+        x = F.conv2d(source.double().permute(2, 0, 1)[None, :, : rows + 2, : columns + 2], stage.conv.weight)
+        x = (x[0] + stage.conv.bias[:, None, None]).permute(1, 2, 0)
+        expected = given.double()
+        expected[1 : rows + 1, 1 : columns + 1] += stage.patch_embed(x)
+    rest = given.clone()
+    rest[1 : rows + 1, 1 : columns + 1] = found[1 : rows + 1, 1 : columns + 1]
+    assert torch.equal(rest, found), "only these pixels are written"
+    gap, size = (found.double() - expected).abs().max().item(), expected.abs().max().item()
+    assert gap < (2e-5 if not half else 0.02) * max(size, 1), (case, dim, half, gap, size)
+print("same")
+"""
+
 ENGINE = """
 import torch
 from swin2sr_ops.nets import fused
@@ -97,7 +132,7 @@ print("same")
 """
 
 
-@pytest.mark.parametrize("program", [BLOCK, ENGINE], ids=["block", "engine"])
+@pytest.mark.parametrize("program", [BLOCK, END, ENGINE], ids=["block", "end", "engine"])
 def test_the_same_as_torch(program: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -113,15 +148,20 @@ def test_the_same_as_torch(program: str) -> None:
 @pytest.mark.parametrize("v2", [True, False], ids=["swin2sr", "swinir"])
 def test_compiled_for_a_gpu(dim: int, half: bool, v2: bool) -> None:
     """What a GPU of compute capability 9.0 would run, by Triton's own compiler: it fits, registers too."""
-    from swin2sr_ops.nets.fused_kernels import attention_kernel, block_end_kernel
+    from swin2sr_ops.nets.fused_kernels import attention_kernel, block_end_kernel, stage_end_kernel
 
     size = {60: 16, 180: 32}[dim]
     both = {"V2": v2, "HALF": half, "WINDOW": 8, "ROWS": 64, "PART": fused.PART, "DIM": 64 if dim == 60 else 256}
     assert_fits(attention_kernel, both | {"SIZE": size}, half, warps=fused.WARPS[half])
     assert_fits(block_end_kernel, both | {"PIXELS": fused.PIXELS[half]}, half, warps=8)
+    end = {name: both[name] for name in ("HALF", "PART", "DIM")} | {"EMBED": v2, "HIGH": fused.HIGH[half], "WIDE": 8}
+    assert_fits(stage_end_kernel, end, half, warps=8)
 
 
-WHOLE = ("stride", "across", "top", "bottom", "left", "right", "pixels", "heads", "dim", "hidden")
+WHOLE = (
+    "stride", "across", "top", "bottom", "left", "right", "heads", "dim", "hidden",
+    "above", "before", "rows", "columns",
+)  # fmt: skip
 
 
 def assert_fits(kernel: Any, constants: dict[str, object], half: bool, warps: int) -> None:
