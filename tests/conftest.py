@@ -50,6 +50,14 @@ def kernels_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         found.cache_clear()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _kernels_are_built() -> None:
+    """The first process that wants them tells that it built them; tests look at what programs say."""
+    from swin2sr_ops.nets.native.check import obstacle
+
+    obstacle()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real images, weights and goldens that lies beside the project on some machines."""

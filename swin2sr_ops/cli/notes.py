@@ -28,14 +28,14 @@ def say(text: str, *, as_json: bool = False) -> None:
 
 @contextmanager
 def warnings_as_notes(*, as_json: bool = False) -> Iterator[None]:
-    """Warnings and log records of this package: a line each, once, without the place in the source."""
+    """Warnings, and log records of this package: a line each, once, without the place in the source."""
     told: set[str] = set()
 
-    def tell(text: str) -> None:
+    def tell(text: str, kind: str = "warning") -> None:
         line = " ".join(text.split())
         if line not in told:
             told.add(line)
-            say(f"swin2sr-ops: warning: {line}", as_json=as_json)
+            say(f"swin2sr-ops: {kind}: {line}", as_json=as_json)
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         tell(str(message))
@@ -44,20 +44,24 @@ def warnings_as_notes(*, as_json: bool = False) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # for those who write programs, which the user did not
         warnings.showwarning = show
+        level = logger.level
         logger.addHandler(handler)
+        logger.setLevel(handler.level)
         try:
             yield
         finally:
+            logger.setLevel(level)
             logger.removeHandler(handler)
 
 
 class _Notes(logging.Handler):
     """The message of a record, and the error it tells of, without the traceback."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        super().__init__(logging.WARNING)
+    def __init__(self, tell: Callable[[str, str], None]) -> None:
+        super().__init__(logging.INFO)
         self.tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        self.tell(record.getMessage() if error is None else f"{record.getMessage()}: {error!r}")
+        text = record.getMessage() if error is None else f"{record.getMessage()}: {error!r}"
+        self.tell(text, "warning" if record.levelno >= logging.WARNING else "note")

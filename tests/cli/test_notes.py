@@ -17,6 +17,7 @@ import pytest
 import tifffile
 
 from swin2sr_ops.cli.notes import warnings_as_notes
+from tests.conftest import NATIVE
 
 SCRIPT = Path(sys.executable).parent / "swin2sr-ops"
 
@@ -54,6 +55,16 @@ def test_gdal_does_not_talk() -> None:
     )
     (line,) = told("restore", "mosaic.vrt", "out.tif").splitlines()
     assert line.startswith("swin2sr-ops: error: 'mosaic.vrt' cannot be read (gone.tif")
+
+
+@NATIVE
+def test_building_kernels_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A note, not a warning: on a new machine nothing is wrong."""
+    monkeypatch.setenv("SWIN2SR_OPS_CACHE", str(Path("cache").resolve()))
+    tifffile.imwrite("a.tif", np.zeros((16, 16), "u1"))
+    first, again = (told("restore", "a.tif", f"{i}.tif", "--model", "tiny-x2-gray", "--device", "cpu") for i in (1, 2))
+    assert first.startswith("swin2sr-ops: note: built kernels for this processor in ")
+    assert again == ""
 
 
 def test_a_warning_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,9 +159,7 @@ def _build(compiler: Compiler, sources: Sequence[Path], target: Path) -> None:
                 "compiler in CC, or engine='torch'."
             )
         os.replace(whole, target)
-    _log.warning(
-        "built kernels for this processor in %.1f s (%s), kept as %s", time.monotonic() - began, compiler, target
-    )
+    _log.info("built kernels for this processor in %.1f s (%s), kept as %s", time.monotonic() - began, compiler, target)
 
 
 def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
