@@ -226,7 +226,7 @@ def _with_hints(spec: ModelSpec, hints: Mapping[str, Any]) -> ModelSpec:
 
 
 def _choose(task: str | None, scale: int | None, channels: int | None) -> ModelSpec:
-    """The best shipped model for a request; without scale and task, one that enlarges twice."""
+    """The best shipped model for a request; without a scale, one that enlarges twice before one that enlarges more."""
     wanted: dict[str, str | int | None] = {"task": task, "scale": scale, "channels": channels}
     if task is None and scale is None:
         wanted["scale"] = 2
@@ -242,6 +242,6 @@ def _choose(task: str | None, scale: int | None, channels: int | None) -> ModelS
     )
 
 
-def _merit(spec: ModelSpec) -> tuple[int, float]:
-    """Larger is better: networks of one task improve with their size; equal ones are told apart by PSNR."""
-    return spec.dim * sum(spec.depths), float(spec.quality.get("psnr", 0))
+def _merit(spec: ModelSpec) -> tuple[int, int, float]:
+    """Larger is better: less is invented at x2; networks of one task improve with their size; then PSNR tells."""
+    return -spec.scale, spec.dim * sum(spec.depths), float(spec.quality.get("psnr", 0))

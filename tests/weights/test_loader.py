@@ -88,8 +88,8 @@ def test_auto_takes_the_largest_that_fits(request_: dict[str, object], name: str
 
 @pytest.mark.usefixtures("shipped")
 def test_auto_says_what_there_is() -> None:
-    with pytest.raises(ModelError, match=r"has scale=4, channels=3; shipped are: .*denoise x1 with 1 channel"):
-        resolve_spec("auto", scale=4, channels=3)
+    with pytest.raises(ModelError, match=r"has scale=8, channels=3; shipped are: .*denoise x1 with 1 channel"):
+        resolve_spec("auto", scale=8, channels=3)
 
 
 # --- files ----------------------------------------------------------------------------------------
