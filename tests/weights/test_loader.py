@@ -86,6 +86,21 @@ def test_auto_takes_the_largest_that_fits(request_: dict[str, object], name: str
     load_network(spec)
 
 
+@pytest.mark.parametrize(
+    ("request_", "name"),
+    [
+        ({"channels": 1}, "tiny-x2-gray"),
+        ({"task": "classical_sr", "channels": 3}, "tiny-x2-rgb"),
+        ({"scale": 4, "channels": 1}, "tiny-x4-gray"),
+        ({"scale": 4, "channels": 3}, "tiny-x4-rgb"),
+        ({"scale": 1, "channels": 3}, "tiny-x1-rgb"),
+    ],
+)
+def test_auto_of_this_package(request_: dict[str, object], name: str) -> None:
+    """Nobody gets four times who did not ask for it."""
+    assert resolve_spec("auto", **request_).name == name
+
+
 @pytest.mark.usefixtures("shipped")
 def test_auto_says_what_there_is() -> None:
     with pytest.raises(ModelError, match=r"has scale=8, channels=3; shipped are: .*denoise x1 with 1 channel"):
