@@ -132,9 +132,9 @@ def test_the_real_command(scene: Path, gray_model: ModelSpec, tmp_path: Path) ->
 def test_stopped_and_gone_on_with(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
     """Ctrl-C after the first tiles; the same command goes on where it was."""
     scene, out = tmp_path / "wide.tif", tmp_path / "out.tif"
-    profile: dict[str, Any] = {"width": 320, "height": 256, "count": 1, "dtype": "uint16", "crs": "EPSG:32633"}
+    profile: dict[str, Any] = {"width": 640, "height": 320, "count": 1, "dtype": "uint16", "crs": "EPSG:32633"}
     with rasterio.open(scene, "w", driver="GTiff", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6), **profile) as to:
-        to.write(rng.integers(1, 3000, (1, 256, 320)).astype("u2"))
+        to.write(rng.integers(1, 3000, (1, 320, 640)).astype("u2"))
     words = [script(), "restore", scene, out, "--model", gray_model.weights, "--tile", "16", "--range", "0,3000"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
