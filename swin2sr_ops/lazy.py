@@ -91,7 +91,7 @@ def restore(
         better, at eight times the cost; it depends on chunks and tiles as little as one pass does.
     engine : str
         ``"native"``: kernels of this package for the CPU, two to three times as fast as torch's, that the machine's C
-        compiler builds for its processor once, in two or three seconds. ``"triton"``: kernels of this package for CUDA
+        compiler builds for its processor once, in a few seconds. ``"triton"``: kernels of this package for CUDA
         GPUs. ``"openvino"``: Swin blocks compiled by OpenVINO (extra ``openvino``). ``"torch"`` runs everywhere.
         ``"auto"`` is native on a CPU with a compiler, Triton on a CUDA GPU, else torch: decided where tasks run.
         The same pixels but for the last bits, however the image is cut.
