@@ -103,7 +103,10 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
 
 def provenance_of(report: RunReport) -> dict[str, Any]:
     """What is written into the output: nothing in it depends on when, or how fast, or in which tiles it was made."""
-    settings = {k: v for k, v in report.settings.items() if k != "tile" or report.settings["halo"] != "exact"}
+    # Why it was that engine is a matter of how one asked; a run may go on by another way of asking.
+    settings = {k: v for k, v in report.settings.items() if k != "engine_why"}
+    if settings["halo"] == "exact":
+        del settings["tile"]
     return {
         "model": report.model,
         "weights_sha256": report.weights_sha256,

@@ -19,6 +19,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.fingerprint import settings_of
 from swin2sr_ops.job import prepare
 from swin2sr_ops.nets.native import build, check, steps
+from swin2sr_ops.report import provenance_of
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec, Reach
 from tests.conftest import NATIVE, small_spec, write_model
@@ -58,6 +59,7 @@ def test_without_a_compiler(gray_model: ModelSpec, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
     report = swin2sr_ops.restore_image(tmp_path / "a.tif", tmp_path / "b.tif", model=gray_model, device="cpu")
     assert report.settings["engine"] == "torch"
+    assert "engine_why" not in provenance_of(report)["settings"]  # the output is the same, however one asked
     assert "no cc, gcc or clang that works was found: install one" in report.settings["engine_why"]
 
 
@@ -66,7 +68,7 @@ def test_without_a_compiler(gray_model: ModelSpec, tmp_path: Path) -> None:
 def test_kernels_that_compute_something_else(
     gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A compiler's fault is found before it is in anybody's pixels; asked for by name, they are not looked at."""
+    """A compiler's fault is found before it is in anybody's pixels."""
     block = steps.NativeSteps.windows
 
     def wrong(self: Any, path: str, plane: torch.Tensor, *args: Any) -> None:

@@ -31,7 +31,6 @@ from swin2sr_ops.layers import network_steps
 from swin2sr_ops.nets import fused
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.direct import Box
-from swin2sr_ops.nets.engine import TileEngine
 from tests.conftest import random_net, small_spec
 
 draw = torch.Generator().manual_seed(0)
@@ -113,7 +112,6 @@ print("same")
 ENGINE = """
 import torch
 from swin2sr_ops.nets import fused
-from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.engine import TileEngine
 from tests.conftest import random_net, small_spec
 from tests.nets.test_engine import run

@@ -24,8 +24,6 @@ CHECK = "check"
 
 _SIDE = 20  # windows that are whole, and windows that the border cuts
 _MOST = 2e-5  # kernels that sum in another order differ by about 1e-6
-
-
 _lock = Lock()  # random numbers are the process's
 
 
