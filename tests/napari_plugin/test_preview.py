@@ -81,11 +81,11 @@ def test_a_pan_cancels_what_is_under_way(widget: Any, viewer: Any, qtbot: Any, m
 
     viewer.add_image(spots(3000, 3000, dtype="uint8"))
     viewer.scene.camera.zoom, viewer.scene.camera.center = 1.0, (0, 700, 700)
-    computed: list[Any] = []
+    computed: list[tuple[Any, Any]] = []  # view and box of each tile, in the order of their beginning
     real = painter.compute
 
     def slow(*given: Any) -> Any:
-        computed.append(given[1])
+        computed.append(given[:2])
         time.sleep(0.05)
         return real(*given)
 
@@ -93,15 +93,19 @@ def test_a_pan_cancels_what_is_under_way(widget: Any, viewer: Any, qtbot: Any, m
     prepare(widget)
     widget.start_preview()
     qtbot.waitUntil(lambda: len(computed) >= 2, timeout=60_000)
-    first = widget.preview._wish
+    before = computed[-1][0]
     viewer.scene.camera.center = (0, 2300, 2300)
-    qtbot.waitUntil(lambda: widget.preview._wish not in (None, first), timeout=20_000)
-    at = len(computed)
-    centre = widget.preview._wish.view.centre
-    qtbot.waitUntil(lambda: len(computed) >= at + 2, timeout=60_000)
-    # The tile at work ended; the next one is the centre of the new view.
-    assert any(box.holds(centre) for box in computed[at : at + 2])
-    assert at < len(first.boxes)
+
+    def after() -> list[tuple[Any, Any]]:
+        return [tile for tile in list(computed) if tile[0].centre[0] > before.centre[0] + 1000]
+
+    qtbot.waitUntil(lambda: len(after()) >= 2, timeout=60_000)
+    # The tile at work ended; the next one was the centre of the new view, and none of the old view came later.
+    view, first = after()[0]
+    assert first.holds(view.centre)
+    old = [i for i, tile in enumerate(computed) if tile[0] is before]
+    assert max(old) < computed.index(after()[0])
+    assert len(old) < len(boxes(before, window=8))
 
 
 def test_time_and_channels_are_followed(widget: Any, viewer: Any, qtbot: Any, gray_model: ModelSpec) -> None:
