@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -12,6 +15,7 @@ from swin2sr_ops.training.channels import with_channels
 __all__ = ["start_as", "start_as_interpolation"]
 
 _BODY = ("layers.", "conv_first.", "patch_embed.", "norm.", "conv_after_body")  # all but the head
+_LAST_OF_STAGE = {"conv.weight", "conv.bias", "conv.4.weight", "conv.4.bias", "patch_embed.proj.bias"}
 
 
 def start_as_interpolation(net: SwinNet) -> None:
@@ -52,8 +56,10 @@ def start_as_interpolation(net: SwinNet) -> None:
 def start_as(net: SwinNet, other: SwinNet) -> list[str]:
     """Let ``net`` begin with the weights of ``other``; gives the names of those that begin anew.
 
-    A head for another scale is another head; a body of another size is another network; other channels are the same
-    network (`with_channels`).
+    A head for another scale is another head; a body of another width is another network; other channels are the same
+    network (`with_channels`). A body of more stages begins as the same function: each further stage has the weights of
+    one of theirs, and adds nothing yet, since its last layer is zero (after Chen et al., Net2Net, ICLR 2016, and the
+    stacking of Gong et al., ICML 2019).
 
     Raises
     ------
@@ -61,17 +67,30 @@ def start_as(net: SwinNet, other: SwinNet) -> list[str]:
         If more than the head begins anew.
     """
     theirs, own = with_channels(other, net.spec.channels), net.state_dict()
+    theirs.update(dict(_further_stages(theirs, len(other.spec.depths), len(net.spec.depths))))
     anew = sorted(name for name, value in own.items() if name not in theirs or theirs[name].shape != value.shape)
-    body = [name for name in anew if name.startswith(_BODY)]
+    body = [name for name in {*anew, *(theirs.keys() - own.keys())} if name.startswith(_BODY)]
     if body:
         raise RequestError(
-            f"The weights to begin with belong to another network than {net.spec.name!r}: {len(body)} of its body's "
-            f"parameters, such as {body[0]}, have another shape there or none. Leave [model] out of the recipe, or "
-            "describe the same network in it."
+            f"The weights to begin with belong to another network than {net.spec.name!r}: {len(body)} of the body's "
+            f"parameters, such as {min(body)}, are not in both or have another shape. Leave [model] out of the recipe, "
+            "or describe the same network in it, of as many stages or more."
         )
     kept = {name: value for name, value in theirs.items() if name in own and name not in anew}
     net.load_state_dict(kept, strict=False)
     return anew
+
+
+def _further_stages(state: dict[str, Tensor], stages: int, wanted: int) -> Iterator[tuple[str, Tensor]]:
+    """Stages ``stages`` to ``wanted`` of a state of ``stages`` stages: copies of these, whose last layer is zero."""
+    for name, value in state.items():
+        found = re.fullmatch(r"(layers(?:_hf)?)\.(\d+)\.(.+)", name)
+        if found is None:
+            continue
+        trunk, stage, rest = found.groups()
+        silent = rest in _LAST_OF_STAGE
+        for i in range(stages + int(stage), wanted, stages):
+            yield f"{trunk}.{i}.{rest}", torch.zeros_like(value) if silent else value.clone()
 
 
 def _bilinear(phase: int, scale: int) -> Tensor:

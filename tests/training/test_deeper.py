@@ -1,0 +1,54 @@
+"""A deeper network begins as the shallower one it was given."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.nets.network import SwinNet
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.training.start import start_as
+
+KINDS = [("swin2sr", "1conv"), ("swin2sr", "3conv"), ("swinir", "1conv"), ("swinir", "3conv")]
+
+
+def network(depths: tuple[int, ...], seed: int = 0, **others: object) -> SwinNet:
+    torch.manual_seed(seed)
+    spec = ModelSpec(**{"name": "net", "dim": 8, "depths": depths, "heads": (2,) * len(depths), "channels": 1} | others)
+    net = SwinNet(spec).eval()
+    with torch.no_grad():  # biases that are zero would hide what is forgotten
+        for value in net.parameters():
+            value.add_(0.05 * torch.randn_like(value))
+    return net
+
+
+@pytest.mark.parametrize(("architecture", "closing"), KINDS)
+@pytest.mark.parametrize("depths", [(2, 2, 2), (2, 2, 2, 2), (2, 2, 2, 2, 2)])
+def test_it_begins_as_the_same_function(architecture: str, closing: str, depths: tuple[int, ...]) -> None:
+    others = {"architecture": architecture, "resi_connection": closing, "scale": 2, "upsampler": "pixelshuffledirect"}
+    shallow, deep = network((2, 2), 1, **others), network(depths, 2, **others)
+    assert start_as(deep, shallow) == []
+    x = torch.rand(2, 1, 16, 24)
+    torch.testing.assert_close(deep(x), shallow(x), rtol=0, atol=0)
+
+
+def test_the_new_stages_learn_from_the_first_step() -> None:
+    """A stage that adds nothing must not be one through which nothing is learned."""
+    shallow, deep = network((2,), 1), network((2, 2), 2)
+    start_as(deep, shallow)
+    optimiser = torch.optim.Adam(deep.parameters(), lr=1e-3)
+    block = deep.layers[1].residual_group.blocks[0].mlp.fc1.weight
+    before = block.detach().clone()
+    for _ in range(2):  # the first opens the stage's last layer, the second reaches its blocks
+        optimiser.zero_grad()
+        deep(torch.rand(1, 1, 16, 16)).square().mean().backward()
+        optimiser.step()
+    assert not torch.equal(block, before)
+
+
+@pytest.mark.parametrize("depths", [(2,), (4, 4), (1, 1)])
+def test_fewer_stages_or_other_depths_are_refused(depths: tuple[int, ...]) -> None:
+    """Nothing of a given network is left out silently."""
+    with pytest.raises(RequestError, match=r"another network than 'net': \d+ of the body's.*stages or more"):
+        start_as(network(depths), network((2, 2)))
