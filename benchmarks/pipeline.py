@@ -23,8 +23,8 @@ import numpy as np
 import tifffile
 
 import swin2sr_ops
+from swin2sr_ops.nets.check import CHECK
 from swin2sr_ops.nets.engine import TileEngine
-from swin2sr_ops.nets.native.check import CHECK
 
 
 def peak(*, anew: bool = False) -> int:

@@ -75,18 +75,22 @@ def _fastest(device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> tuple
     precision = str(dtype).removeprefix("torch.")
     if precision not in _PRECISIONS[engine]:
         return "torch", f"our own kernels do not compute in {precision}"
-    told = _no_triton(spec) if engine == "triton" else _no_native()
+    told = _no_triton(device, dtype, spec) if engine == "triton" else _no_native()
     return ("torch", told) if told else (engine, f"the fastest on {device.type}")
 
 
-def _no_triton(spec: ModelSpec) -> str | None:
-    return _too_wide(spec) if _is_installed("triton") else "Triton is not installed"
+def _no_triton(device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
+    from swin2sr_ops.nets.check import triton_obstacle
+
+    if not _is_installed("triton"):
+        return "Triton is not installed"
+    return _too_wide(spec) or triton_obstacle(spec, device, dtype)
 
 
 def _no_native() -> str:
-    from swin2sr_ops.nets.native.check import obstacle
+    from swin2sr_ops.nets.check import native_obstacle
 
-    return obstacle()
+    return native_obstacle()
 
 
 def _too_wide(spec: ModelSpec) -> str | None:

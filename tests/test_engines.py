@@ -18,7 +18,8 @@ from swin2sr_ops.engines import choose_engine, why_engine
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.fingerprint import settings_of
 from swin2sr_ops.job import prepare
-from swin2sr_ops.nets.native import build, check, steps
+from swin2sr_ops.nets import check
+from swin2sr_ops.nets.native import build, steps
 from swin2sr_ops.report import provenance_of
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec, Reach
@@ -78,7 +79,7 @@ def test_kernels_that_compute_something_else(
     monkeypatch.setattr(steps.NativeSteps, "windows", wrong)
     assert Restorer(gray_model, device="cpu").place()[2] == "torch"
     assert "left unused" in caplog.text
-    assert check.obstacle() == "what the C compiler built differs from torch"
+    assert check.native_obstacle() == "what the C compiler built differs from torch"
 
 
 @NATIVE
@@ -87,7 +88,7 @@ def test_the_check_leaves_random_numbers_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    assert check.obstacle() == ""
+    assert check.native_obstacle() == ""
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -120,7 +121,7 @@ def test_without_one_no_worker_takes_it(
     assert "engine" not in settings_of(job)
     sent = pickle.dumps(job.restorer)
     monkeypatch.undo()
-    for found in (build.find_compiler, check.obstacle):
+    for found in (build.find_compiler, check.native_obstacle):
         found.cache_clear()
     assert pickle.loads(sent).place()[2] == "torch"
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from swin2sr_ops import Restorer
-from swin2sr_ops.engines import choose_engine
+from swin2sr_ops.engines import choose_engine, why_engine
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.nets import fused
+from swin2sr_ops.nets import check, fused
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.spec import ModelSpec, Reach
 from tests.conftest import random_net, small_spec
@@ -129,8 +129,35 @@ for architecture, window in (("swin2sr", 8), ("swinir", 7)):
 print("same")
 """
 
+CHECK = """
+import torch
+from swin2sr_ops.nets import fused
+from swin2sr_ops.nets.check import triton_obstacle
+from tests.conftest import small_spec
 
-@pytest.mark.parametrize("program", [BLOCK, END, ENGINE], ids=["block", "end", "engine"])
+CPU = torch.device("cpu")
+kinds = [
+    (small_spec(dim=48, heads=(3, 3)), torch.float32),
+    (small_spec(dim=60, heads=(6, 6), resi_connection="3conv"), torch.bfloat16),
+    (small_spec(architecture="swinir", window=7, qkv_bias=False), torch.float32),
+]
+for spec, dtype in kinds:
+    assert triton_obstacle(spec, CPU, dtype) == ""
+block = fused.FusedSteps.windows
+
+def wrong(self, path, plane, *args):
+    block(self, path, plane, *args)
+    plane[:1, :1] += 3
+
+fused.FusedSteps.windows = wrong
+for dtype in (torch.float32, torch.bfloat16):
+    told = triton_obstacle(small_spec(dim=24), CPU, dtype)
+    assert told == "what Triton compiled differs from torch", told
+print("same")
+"""
+
+
+@pytest.mark.parametrize("program", [BLOCK, END, ENGINE, CHECK], ids=["block", "end", "engine", "check"])
 def test_the_same_as_torch(program: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -192,8 +219,10 @@ def spilled(cubin: bytes) -> int:
 GPU, CPU = torch.device("cuda:0"), torch.device("cpu")
 
 
-def test_where_it_is_used() -> None:
-    """On a CUDA GPU where it fits; elsewhere never, whatever is installed; choosing loads no Triton."""
+def test_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CUDA GPU where it fits and works; elsewhere never, whatever is installed; choosing loads no Triton."""
+    told = [""]
+    monkeypatch.setattr(check, "triton_obstacle", lambda *_: told[0])
     spec, foreign = small_spec(), ModelSpec(name="theirs", architecture="dncnn", scale=1, reach=Reach(halo=16))
     name = f"triton {importlib.metadata.version('triton')}"
     assert choose_engine("auto", GPU, torch.float32, spec) == choose_engine("triton", GPU, torch.bfloat16, spec) == name
@@ -206,6 +235,9 @@ def test_where_it_is_used() -> None:
         (GPU, torch.float32, small_spec(dim=264, heads=(2, 2))),
     ):
         assert choose_engine("auto", device, dtype, other) == "torch"
+    told[0] = "out of resource: shared memory"
+    assert choose_engine("auto", GPU, torch.float32, spec) == "torch"
+    assert why_engine("auto", GPU, torch.float32, spec) == "out of resource: shared memory"
     code = "import sys, swin2sr_ops.nets.engine, swin2sr_ops.nets.fused; print('triton' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
@@ -233,3 +265,6 @@ def test_a_device_that_triton_does_not_know() -> None:
     engine = TileEngine(random_net(small_spec()), kernels="triton")
     with pytest.raises(RequestError, match=r"engine='triton' cannot run on cpu here \(.+\): give engine='torch'"):
         run(engine, torch.rand(1, 16, 16), (16, 16))
+    assert "cannot run on cpu here" in check.triton_obstacle(small_spec(), CPU, torch.float32)
+    if not torch.cuda.is_available():
+        assert check.triton_obstacle(small_spec(), GPU, torch.float32)

@@ -15,8 +15,9 @@ import torch
 
 import swin2sr_ops
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.nets import check
 from swin2sr_ops.nets.engine import TileEngine
-from swin2sr_ops.nets.native import build, check
+from swin2sr_ops.nets.native import build
 from tests.conftest import NATIVE, random_net, small_spec
 from tests.nets.test_engine import run
 
@@ -97,7 +98,7 @@ def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(RequestError, match=r"could not build the kernels \(no space\)\. Give another compiler in CC"):
         build.library()
     assert not list((tmp_path / "cache" / "native").iterdir())
-    assert "could not build the kernels (no space)" in check.obstacle()
+    assert "could not build the kernels (no space)" in check.native_obstacle()
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
