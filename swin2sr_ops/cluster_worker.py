@@ -190,14 +190,14 @@ async def warm(name: str, dask_worker: Any) -> None:
 async def release(restorers: bytes) -> None:
     """Free the networks of these restorers."""
     for restorer in await asyncio.to_thread(pickle.loads, restorers):
-        restorer.release()
+        restorer.network.release()
     gc.collect()
 
 
 def _load_networks(work: TileWork) -> None:
     for part in work.parts:
         if part.restorer is not None:
-            part.restorer.engine()
+            part.restorer.network.engine()
 
 
 @contextmanager

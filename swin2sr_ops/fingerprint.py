@@ -39,7 +39,7 @@ def settings_of(job: Job) -> dict[str, Any]:
     import torch
 
     info, restorer = job.source.info, job.restorer
-    device, _, engine = restorer.place()
+    device, _, engine = restorer.network.place()
     restorers = [part.restorer for part in job.parts if part.restorer is not None]
     models = [one.spec for one in restorers]
     found: dict[str, Any] = {

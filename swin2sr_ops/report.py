@@ -77,7 +77,7 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
     from swin2sr_ops import __version__
 
     restorer = job.restorer
-    device, dtype, engine = restorer.place()
+    device, dtype, engine = restorer.network.place()
     settings = {
         "version": __version__,
         "torch": key.settings["torch"],
@@ -86,7 +86,7 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
         "precision": str(dtype).removeprefix("torch."),
         "device": str(device),
         "engine": engine,
-        "engine_why": restorer.why(),
+        "engine_why": restorer.network.why(),
         "scale": job.plan.spec.scale,
         "range": str(job.request),
         "nodata": job.nodata,

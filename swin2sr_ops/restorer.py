@@ -6,12 +6,7 @@ storage type. Copies to the device are made in storage type, everything else hap
 
 from __future__ import annotations
 
-import gc
-import logging
-import sys
-import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -19,23 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.axes import AxisOrder, channel_groups
-from swin2sr_ops.devices import (
-    ITEMSIZE,
-    auto_precision,
-    check_precision,
-    choose_device,
-    choose_dtype,
-    free_memory,
-    is_out_of_memory,
-)
-from swin2sr_ops.engines import check_engine, choose_engine, why_engine
+from swin2sr_ops.devices import ITEMSIZE, choose_device, choose_dtype, free_memory
 from swin2sr_ops.ensemble import Average, check_ensemble, turns
-from swin2sr_ops.errors import RequestError, TileError
-from swin2sr_ops.layers import GROUP_CELLS, cell_side
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.layers import GROUP_CELLS
 from swin2sr_ops.masks import block_valid
+from swin2sr_ops.network import Network, without_history
 from swin2sr_ops.plan import Halo, Span, Tile, TilePlan, check_halo, within
 from swin2sr_ops.planes import Tally, channel_of_plane, enlarged, network_region, owned
-from swin2sr_ops.plugins import build_network, resolve_model
+from swin2sr_ops.plugins import resolve_model
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.tiling import fill_region, fit_tile, tile_size
 from swin2sr_ops.values import IntensityMap, fill_invalid, invalid_pixels, range_limits, stored_nodata
@@ -43,16 +30,9 @@ from swin2sr_ops.values import IntensityMap, fill_invalid, invalid_pixels, range
 if TYPE_CHECKING:
     import torch
 
-    from swin2sr_ops.nets.engine import TileEngine
-    from swin2sr_ops.nets.foreign import CellEngine
     from swin2sr_ops.overlap import BlockGrid
 
 __all__ = ["Restorer"]
-
-_log = logging.getLogger(__name__)
-_engines: dict[tuple[Any, ...], TileEngine | CellEngine] = {}
-_engines_lock = threading.Lock()
-_device_locks: dict[str, threading.Lock] = {}
 
 
 class Restorer:
@@ -98,11 +78,9 @@ class Restorer:
         self.spec = within(spec, halo)
         self.halo = halo
         self.device = device
-        self.asked_precision = self._settled = check_precision(precision)
+        self.asked_precision = precision
         self.ensemble = check_ensemble(ensemble)
-        self.engine_name = check_engine(engine, precision, foreign=spec.reach is not None)
-        self._engines: dict[str, str] = {}  # chosen for a kind of device
-        self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
+        self.network = Network(self.spec, halo, device, precision, engine)
         self._skipped = Tally()
 
     def __repr__(self) -> str:
@@ -118,14 +96,17 @@ class Restorer:
     @property
     def precision(self) -> str:
         """What it computes in; of ``"auto"``, what that was where it was first asked."""
-        if self._settled == "auto":
-            self._settled = auto_precision(self.device, foreign=self.spec.reach is not None)
-        return self._settled
+        return self.network.precision
+
+    @property
+    def engine_name(self) -> str:
+        """The engine that was asked for."""
+        return self.network.asked_engine
 
     def bare(self) -> Restorer:
         """The same restorer without the model's history and figures: what tasks need to carry."""
         return Restorer(
-            _without_history(self.spec),
+            without_history(self.spec),
             halo=self.halo,
             device=self.device,
             precision=self.asked_precision,
@@ -297,103 +278,12 @@ class Restorer:
             # Stored types cross the bus, where the device knows them; Apple's knows no double.
             x = stored.to(wide) if device.type == "mps" else stored.to(device).to(wide)
             x = (x - ends.lo) / (ends.width or 1.0)
-            y = self._pass(x.to(torch.promote_types(dtype, torch.float32)).to(device), turned, device)
+            y = self.network.run(x.to(torch.promote_types(dtype, torch.float32)).to(device), turned)
             average.add(turn.back(y), len(passes))
         y, apart = average.mean, average.spread
         y = y.cpu() if device.type == "mps" else y
         told = None if apart is None else (apart.cpu().double() * ends.width).float().numpy()
         return _store(y.to(wide) * ends.width + ends.lo, pixels.dtype, nodata), told
-
-    def _pass(self, x: torch.Tensor, tile: Tile, device: torch.device) -> torch.Tensor:
-        """``(1 or C, rows, columns)`` of the network's region -> as many channels of the tile."""
-        import torch
-
-        with _device_lock(device):
-            y = self._run(x.expand(self.spec.channels, -1, -1), tile)
-        if not torch.isfinite(y).all():
-            raise TileError(
-                f"{self.spec.name} gave values that are not finite at {tile} in {self.precision} precision; "
-                "use precision='float32'."
-            )
-        return y.mean(0, keepdim=True) if len(x) < self.spec.channels else y
-
-    def _run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
-        """The engine on one tile; where the device has no memory for it, on its two halves.
-
-        What did not fit once is not tried again by this restorer.
-        """
-        area = (tile.y.read[1] - tile.y.read[0]) * (tile.x.read[1] - tile.x.read[0])
-        smallest = max(tile.shape) < (2 * self.spec.window if self.spec.reach is None else 2 * cell_side(self.spec))
-        if area < self._too_large or smallest:
-            try:
-                return self.engine().run(x, tile)["image"]
-            except (RuntimeError, MemoryError) as exc:
-                if not is_out_of_memory(exc):
-                    raise TileError(f"{self.spec.name} failed at {tile}, block {tuple(x.shape)}: {exc}") from exc
-                if smallest:
-                    raise TileError(
-                        f"Not even a tile of {tile.shape[0]} x {tile.shape[1]} px of {self.spec.name} fits the memory "
-                        f"of device {self.device!r} ({exc}). Free some, or use device='cpu'."
-                    ) from exc
-            # Out of the `except`: the error holds the failed attempt's tensors as long as it lives.
-            _log.warning("no memory for a tile of %d x %d px of %s: going on in halves", *tile.shape, self.spec.name)
-            self._too_large = area
-            gc.collect()
-            if x.device.type == "cuda":
-                import torch
-
-                torch.cuda.empty_cache()
-        return self._run_halves(x, tile)
-
-    def _run_halves(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
-        import torch
-
-        rows = tile.shape[0] >= tile.shape[1]
-        longer = tile.y if rows else tile.x
-        parts = []
-        for span in longer.split(self.spec, self.halo):
-            lo, hi = (edge - longer.read[0] for edge in span.read)
-            part = x[:, lo:hi] if rows else x[:, :, lo:hi]
-            parts.append(self._run(part, Tile(span, tile.x) if rows else Tile(tile.y, span)))
-        return torch.cat(parts, 1 if rows else 2)
-
-    def engine(self) -> TileEngine | CellEngine:
-        """The loaded network, shared by everyone in this process who wants it on this device."""
-        from swin2sr_ops.nets.foreign import engine_of
-
-        device, dtype, engine = self.place()
-        key = (_without_history(self.spec), str(device), dtype, engine)
-        with _engines_lock:
-            if key not in _engines:
-                net = build_network(self.spec).to(device)
-                _engines[key] = engine_of(net, self.spec, dtype=dtype, kernels=engine.split()[0])
-            return _engines[key]
-
-    def place(self) -> tuple[torch.device, torch.dtype, str]:
-        """Device, precision and engine that this process computes with.
-
-        An engine that was chosen once stays, also for the workers to which this is sent, on devices of that kind.
-        """
-        device, dtype = choose_device(self.device), choose_dtype(self.precision)
-        asked = self._engines.get(device.type, self.engine_name)
-        engine = choose_engine(asked, device, dtype, self.spec)
-        self._engines[device.type] = engine.split()[0]
-        return device, dtype, engine
-
-    def why(self) -> str:
-        """Why it is computed by that engine."""
-        device, dtype = choose_device(self.device), choose_dtype(self.precision)
-        return why_engine(self.engine_name, device, dtype, self.spec)
-
-    def release(self) -> None:
-        """Let go of the network, in this process; it is loaded again when it is needed."""
-        device, dtype, engine = self.place()
-        with _engines_lock:
-            _engines.pop((_without_history(self.spec), str(device), dtype, engine), None)
-        if device.type == "cuda":
-            import torch
-
-            torch.cuda.empty_cache()
 
     # --- dask.array.map_overlap ---------------------------------------------------------------
 
@@ -452,11 +342,6 @@ class Restorer:
         return self.restore_tile(block[tuple(region)], order, Tile(*spans), grid.maps)
 
 
-def _without_history(spec: ModelSpec) -> ModelSpec:
-    """What decides the result, and nothing that is long."""
-    return replace(spec, provenance={}, quality={}, halo_error={}, advice="")
-
-
 def _store(y: torch.Tensor, dtype: np.dtype[Any], nodata: float | None) -> NDArray[Any]:
     """Round and clip to the storage type; a valid pixel becomes neither nodata nor infinite."""
     import torch
@@ -473,9 +358,3 @@ def _store(y: torch.Tensor, dtype: np.dtype[Any], nodata: float | None) -> NDArr
         near = np.nextafter(hole, beyond) if dtype.kind == "f" else (hole + 1 if up else hole - 1)
         result[result == hole] = near
     return result
-
-
-def _device_lock(device: torch.device) -> threading.Lock:
-    """One network at a time per device: kernels use all of it, and memory is planned for one tile."""
-    with _engines_lock:
-        return _device_locks.setdefault(str(device), threading.Lock())

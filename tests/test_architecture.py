@@ -20,7 +20,7 @@ LEVELS = {
     "values": 2, "statistics": 2, "nets": 2, "weights": 2, "io": 2, "devices": 2, "engines": 2, "samples": 2,
     "tiling": 3, "overlap": 3, "plugin_manager": 3, "plugins": 3, "builtin": 3, "masks": 3, "planes": 3, "context": 3,
     "bands": 3, "spectral": 3,
-    "restorer": 4,
+    "network": 4, "restorer": 4,
     "lazy": 5, "lazy_range": 5, "job": 5, "intensity": 5, "fingerprint": 5, "pipeline": 5, "report": 5, "run": 5,
     "models": 5,
     "cluster": 5, "cluster_worker": 5, "cluster_flight": 5, "cluster_start": 5, "training": 5,

@@ -77,7 +77,7 @@ def test_kernels_that_compute_something_else(
         plane[:1, :1] += 0.01
 
     monkeypatch.setattr(steps.NativeSteps, "windows", wrong)
-    assert Restorer(gray_model, device="cpu").place()[2] == "torch"
+    assert Restorer(gray_model, device="cpu").network.place()[2] == "torch"
     assert "left unused" in caplog.text
     assert check.native_obstacle() == "what the C compiler built differs from torch"
 
@@ -107,7 +107,7 @@ def test_a_run_computes_alike_everywhere(
     try:
         monkeypatch.setattr(build.shutil, "which", lambda _: None)
         with pytest.raises(RequestError, match=r"needs a C compiler .* or give engine='torch'"):
-            pickle.loads(sent).place()
+            pickle.loads(sent).network.place()
     finally:
         monkeypatch.undo()
         build.find_compiler.cache_clear()
@@ -123,13 +123,13 @@ def test_without_one_no_worker_takes_it(
     monkeypatch.undo()
     for found in (build.find_compiler, check.native_obstacle):
         found.cache_clear()
-    assert pickle.loads(sent).place()[2] == "torch"
+    assert pickle.loads(sent).network.place()[2] == "torch"
 
 
 @NATIVE
 def test_a_graph_leaves_it_to_its_tasks(gray_model: ModelSpec) -> None:
     restorer = Restorer(gray_model, device="cpu")
-    restorer.place()
+    restorer.network.place()
     assert restorer.bare().engine_name == restorer.engine_name == "auto"
     assert restorer.__dask_tokenize__() == Restorer(gray_model, device="cpu").__dask_tokenize__()
 

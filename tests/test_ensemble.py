@@ -127,7 +127,7 @@ def test_halo_map_overlap_and_other_cuts(models: dict[str, ModelSpec], rng: np.r
     near = swin2sr_ops.restore(image, model=models["near"], range=(0, 1), ensemble=8, halo=8, tile=50).compute()
     gap = np.abs(near - expected)
     assert 0 < gap.max() < 0.3
-    restorer._too_large = 1  # every tile is one that there was no memory for: halves of halves
+    restorer.network._too_large = 1  # every tile is one that there was no memory for: halves of halves
     order = swin2sr_ops.restorer.AxisOrder.of(image.shape, "YX")
     (tile,) = restorer.plan(*image.shape, 200)
     halves = restorer.restore_tile(image, order, tile, [swin2sr_ops.values.IntensityMap(0.0, 1.0)])

@@ -50,7 +50,7 @@ def test_a_run_computes_alike_everywhere(gpu: pytest.MonkeyPatch, gray_model: Mo
     """The run's settings decide it, before its restorers go to workers, which may have no GPU."""
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
     job = prepare(tmp_path / "a.tif", model=gray_model, tile=16)
-    gpu.setattr("swin2sr_ops.restorer.choose_device", lambda device: torch.device("cuda", 0))
+    gpu.setattr("swin2sr_ops.network.choose_device", lambda device: torch.device("cuda", 0))
     assert settings_of(job)["precision"] == "bfloat16"
     sent = pickle.dumps(job.restorer)
     gpu.undo()

@@ -123,7 +123,7 @@ def test_planes_channels_and_colours_have_their_own_masks(
 def count_runs(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> list[Tile]:
     """The tiles that enter the network."""
     runs: list[Tile] = []
-    engine = restorer.engine()
+    engine = restorer.network.engine()
     run = engine.run
 
     def noted(x: Any, tile: Tile) -> Any:

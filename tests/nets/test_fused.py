@@ -247,7 +247,7 @@ def test_what_is_refused(gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(RequestError, match="computes in float32 or bfloat16, not float64"):
         Restorer(gray_model, engine="triton", precision="float64")
     with pytest.raises(RequestError, match="runs on a CUDA GPU, not on cpu: give device='cuda', or another engine"):
-        Restorer(gray_model, engine="triton", device="cpu").place()
+        Restorer(gray_model, engine="triton", device="cpu").network.place()
     with pytest.raises(RequestError, match="for at most 256 feature channels, and 'small' has 264: give 'torch'"):
         choose_engine("triton", GPU, torch.float32, small_spec(name="small", dim=264, heads=(2, 2)))
 

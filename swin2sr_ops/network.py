@@ -1,0 +1,178 @@
+"""A model on a device: loaded once in a process, asked for one tile at a time, cut in halves where memory is short."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from swin2sr_ops.devices import auto_precision, check_precision, choose_device, choose_dtype, is_out_of_memory
+from swin2sr_ops.engines import check_engine, choose_engine, why_engine
+from swin2sr_ops.errors import TileError
+from swin2sr_ops.layers import cell_side
+from swin2sr_ops.plan import Halo, Tile
+from swin2sr_ops.plugins import build_network
+from swin2sr_ops.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from swin2sr_ops.nets.engine import TileEngine
+    from swin2sr_ops.nets.foreign import CellEngine
+
+__all__ = ["Network", "without_history"]
+
+_log = logging.getLogger(__name__)
+_engines: dict[tuple[Any, ...], TileEngine | CellEngine] = {}
+_engines_lock = threading.Lock()
+_device_locks: dict[str, threading.Lock] = {}
+
+
+class Network:
+    """What runs the tiles of a `Restorer`; it pickles as its settings.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        With the reach that ``halo`` leaves it.
+    halo : "exact" or int
+    device, precision, engine : str
+        See `Restorer`. What ``"auto"`` was decided to be goes along to the workers to which this is sent.
+    """
+
+    def __init__(self, spec: ModelSpec, halo: Halo, device: str, precision: str, engine: str) -> None:
+        self.spec, self.halo, self.device = spec, halo, device
+        self._precision = check_precision(precision)
+        self.asked_engine = check_engine(engine, precision, foreign=spec.reach is not None)
+        self._chosen: dict[str, str] = {}  # engine for a kind of device
+        self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
+
+    @property
+    def precision(self) -> str:
+        """What it computes in; of ``"auto"``, what that was where it was first asked."""
+        if self._precision == "auto":
+            self._precision = auto_precision(self.device, foreign=self.spec.reach is not None)
+        return self._precision
+
+    def place(self) -> tuple[torch.device, torch.dtype, str]:
+        """Device, precision and engine that this process computes with."""
+        device, dtype = choose_device(self.device), choose_dtype(self.precision)
+        asked = self._chosen.get(device.type, self.asked_engine)
+        engine = choose_engine(asked, device, dtype, self.spec)
+        self._chosen[device.type] = engine.split()[0]
+        return device, dtype, engine
+
+    def why(self) -> str:
+        """Why it is computed by that engine."""
+        device, dtype = choose_device(self.device), choose_dtype(self.precision)
+        return why_engine(self.asked_engine, device, dtype, self.spec)
+
+    def engine(self) -> TileEngine | CellEngine:
+        """The loaded network, shared by everyone in this process who wants it on this device."""
+        from swin2sr_ops.nets.foreign import engine_of
+
+        device, dtype, engine = self.place()
+        key = self._key(device, dtype, engine)
+        with _engines_lock:
+            if key not in _engines:
+                net = build_network(self.spec).to(device)
+                _engines[key] = engine_of(net, self.spec, dtype=dtype, kernels=engine.split()[0])
+            return _engines[key]
+
+    def release(self) -> None:
+        """Let go of the network, in this process; it is loaded again when it is needed."""
+        device, dtype, engine = self.place()
+        with _engines_lock:
+            _engines.pop(self._key(device, dtype, engine), None)
+        _empty_cache(device)
+
+    def _key(self, device: torch.device, dtype: torch.dtype, engine: str) -> tuple[Any, ...]:
+        return without_history(self.spec), str(device), dtype, engine
+
+    def run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
+        """The image of one tile.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(1 or C, rows, columns)`` of the network's region, in 0..1, on the device; one channel is shown as all.
+        tile : Tile
+
+        Returns
+        -------
+        Tensor
+            As many channels, ``rows scale`` x ``columns scale`` pixels of the tile.
+
+        Raises
+        ------
+        TileError
+            If values are not finite, or if memory is too small for the smallest tile.
+        """
+        import torch
+
+        with _device_lock(x.device):
+            y = self._run(x.expand(self.spec.channels, -1, -1), tile)
+        if not torch.isfinite(y).all():
+            raise TileError(
+                f"{self.spec.name} gave values that are not finite at {tile} in {self.precision} precision; "
+                "use precision='float32'."
+            )
+        return y.mean(0, keepdim=True) if len(x) < self.spec.channels else y
+
+    def _run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
+        """The engine on one tile; where the device has no memory for it, on its two halves.
+
+        What did not fit once is not tried again.
+        """
+        area = (tile.y.read[1] - tile.y.read[0]) * (tile.x.read[1] - tile.x.read[0])
+        smallest = max(tile.shape) < (2 * self.spec.window if self.spec.reach is None else 2 * cell_side(self.spec))
+        if area < self._too_large or smallest:
+            try:
+                return self.engine().run(x, tile)["image"]
+            except (RuntimeError, MemoryError) as exc:
+                if not is_out_of_memory(exc):
+                    raise TileError(f"{self.spec.name} failed at {tile}, block {tuple(x.shape)}: {exc}") from exc
+                if smallest:
+                    raise TileError(
+                        f"Not even a tile of {tile.shape[0]} x {tile.shape[1]} px of {self.spec.name} fits the memory "
+                        f"of device {self.device!r} ({exc}). Free some, or use device='cpu'."
+                    ) from exc
+            # Out of the `except`: the error holds the failed attempt's tensors as long as it lives.
+            _log.warning("no memory for a tile of %d x %d px of %s: going on in halves", *tile.shape, self.spec.name)
+            self._too_large = area
+            gc.collect()
+            _empty_cache(x.device)
+        return self._run_halves(x, tile)
+
+    def _run_halves(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
+        import torch
+
+        rows = tile.shape[0] >= tile.shape[1]
+        longer = tile.y if rows else tile.x
+        parts = []
+        for span in longer.split(self.spec, self.halo):
+            lo, hi = (edge - longer.read[0] for edge in span.read)
+            part = x[:, lo:hi] if rows else x[:, :, lo:hi]
+            parts.append(self._run(part, Tile(span, tile.x) if rows else Tile(tile.y, span)))
+        return torch.cat(parts, 1 if rows else 2)
+
+
+def without_history(spec: ModelSpec) -> ModelSpec:
+    """What decides the result, and nothing that is long."""
+    return replace(spec, provenance={}, quality={}, halo_error={}, advice="")
+
+
+def _empty_cache(device: torch.device) -> None:
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+
+
+def _device_lock(device: torch.device) -> threading.Lock:
+    """One network at a time per device: kernels use all of it, and memory is planned for one tile."""
+    with _engines_lock:
+        return _device_locks.setdefault(str(device), threading.Lock())
