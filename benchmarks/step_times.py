@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -19,30 +21,45 @@ import torch
 from speed import Way, matrix_rate
 from torch.utils.flop_counter import FlopCounterMode
 
-from swin2sr_ops.layers import network_steps
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.plan import Tile, TilePlan
 from swin2sr_ops.plugins import build_network, resolve_model
 from swin2sr_ops.spec import ModelSpec
 
 
-def passed(engine: TileEngine, image: torch.Tensor, tile: Tile, kinds: Counter[str], clock: Any) -> None:
-    """Run one tile, and add to ``kinds`` what ``clock`` gains in each kind of step."""
-    at = clock()
-    work = engine._work(engine, image, tile, None)
-    for index, (kind, step) in enumerate([("setup", None), *((s.kind, s) for s in network_steps(engine.spec))]):
-        if step is not None:
-            getattr(work, step.kind)(step, index - 1)
-        now = clock()
-        kinds[kind] += now - at
-        at = now
+class Clocked:
+    """A tile's work that adds to ``kinds`` what ``clock`` gains in each kind of step."""
+
+    def __init__(self, work: Any, kinds: Counter[str], clock: Callable[[], float]) -> None:
+        self._work, self._kinds, self._clock = work, kinds, clock
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._work, name)
+        return partial(self._timed, name, found) if callable(found) else found
+
+    def _timed(self, kind: str, function: Callable[..., Any], *args: Any) -> Any:
+        at = self._clock()
+        result = function(*args)
+        self._kinds[kind] += self._clock() - at
+        return result
+
+
+def passed(engine: TileEngine, image: torch.Tensor, tile: Tile, clock: Callable[[], float]) -> Counter[str]:
+    """Run one tile: what ``clock`` gained in each kind of step."""
+    kinds, begin = Counter[str](), engine._work
+    clocked = Clocked(None, kinds, clock)
+    engine._work = lambda *args: Clocked(clocked._timed("setup", begin, *args), kinds, clock)
+    try:
+        engine.run(image, tile)
+    finally:
+        engine._work = begin
+    return kinds
 
 
 def flops(engine: TileEngine, image: torch.Tensor, tile: Tile) -> Counter[str]:
     """Of each kind of step; of Swin blocks by their formula, since attention is not counted."""
-    found: Counter[str] = Counter()
     with FlopCounterMode(display=False) as counter:
-        passed(engine, image, tile, found, counter.get_total_flops)
+        found = passed(engine, image, tile, counter.get_total_flops)
     spec, pixels = engine.spec, image.shape[-2] * image.shape[-1]
     block = 8 * spec.dim**2 + 4 * spec.window**2 * spec.dim + 4 * spec.dim * int(spec.dim * spec.mlp_ratio)
     found["window"] = block * sum(spec.depths) * pixels
@@ -56,10 +73,7 @@ def measure(spec: ModelSpec, side: int, kernels: str, repeats: int) -> tuple[Cou
     with torch.inference_mode():
         counts = flops(TileEngine(build_network(spec).eval()), image, tile)
         engine = TileEngine(build_network(spec).eval(), kernels=kernels)
-        runs = []
-        for _ in range(repeats + 1):
-            runs.append(Counter[str]())
-            passed(engine, image, tile, runs[-1], time.process_time)
+        runs = [passed(engine, image, tile, time.process_time) for _ in range(repeats + 1)]
     return Counter({kind: median(run[kind] for run in runs[1:]) for kind in runs[0]}), counts
 
 
