@@ -1,11 +1,12 @@
 """How busy is the network while an image goes from Zarr to Zarr, or TIFF to TIFF?
 
-    python benchmarks/pipeline.py [--sides 1024,2048] [--model tiny-x2-gray] [--device auto] [--engine auto]
+    python benchmarks/pipeline.py [--sides 1024,2048] [--model tiny-x2-gray | thin] [--device auto] [--engine auto]
 
 Restores uint16 images with `swin2sr_ops.restore_image` (default compression and pyramid), each in a process of its own,
 and notes when the network runs. Printed: seconds from the first tile's start to the last one's end, the share of it in
 which the network was at work, what comes before (libraries and the model are loaded there) and after, input pixels per
-second end to end, and the resident memory it grew by.
+second end to end, and the resident memory it grew by. The model `thin` is hardly one: with it sizes can be had in
+minutes that take a real one hours.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import argparse
 import resource
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,11 @@ import tifffile
 import swin2sr_ops
 from swin2sr_ops.nets.check import CHECK
 from swin2sr_ops.nets.engine import TileEngine
+from swin2sr_ops.nets.network import SwinNet
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.save import save_model
+
+FORMATS = {"zarr": (".zarr", "b.ome.zarr"), "tiff": (".tif", "b.ome.tif")}
 
 
 def peak(*, anew: bool = False) -> int:
@@ -75,21 +83,49 @@ def measured(source: Path, target: Path, pixels: int, options: dict[str, Any]) -
     return "| " + " | ".join(cells) + " |"
 
 
-def write(folder: Path, side: int) -> None:
-    """Squares and shot noise, ``side`` x ``side`` px, as Zarr and as TIFF."""
+def bands(side: int, rows: int = 512) -> Iterator[np.ndarray]:
+    """Squares and shot noise, ``side`` x ``side`` px, some rows at a time."""
+    rng = np.random.default_rng(0)
+    for first in range(0, side, rows):
+        high = min(rows, side - first)
+        coarse = np.repeat(np.repeat(rng.integers(200, 3000, (high // 8, side // 8)), 8, 0), 8, 1)
+        yield (coarse + rng.poisson(100, coarse.shape)).astype("u2")
+
+
+def tiles(side: int, length: int = 512) -> Iterator[np.ndarray]:
+    """The bands in squares, those at the border filled up."""
+    for band in bands(side, length):
+        for x in range(0, side, length):
+            part = band[:, x : x + length]
+            yield np.pad(part, [(0, length - n) for n in part.shape])
+
+
+def write(folder: Path, side: int, suffix: str) -> Path:
+    """The image as Zarr or TIFF, never in memory."""
     import zarr
 
-    rng = np.random.default_rng(0)
-    coarse = np.repeat(np.repeat(rng.integers(200, 3000, (side // 8, side // 8)), 8, 0), 8, 1)
-    image = (coarse + rng.poisson(100, coarse.shape)).astype("u2")
-    tifffile.imwrite(folder / f"{side}.tif", image, tile=(512, 512), compression="zlib")
-    array = zarr.create_array(folder / f"{side}.zarr", shape=image.shape, dtype="u2", chunks=(512, 512))
-    array[:] = image
+    file = folder / f"{side}{suffix}"
+    if suffix == ".tif":
+        how: dict[str, Any] = {"tile": (512, 512), "compression": "zlib"}
+        tifffile.imwrite(file, tiles(side), shape=(side, side), dtype="u2", **how)
+        return file
+    array = zarr.create_array(file, shape=(side, side), dtype="u2", chunks=(512, 512))
+    for i, band in enumerate(bands(side)):
+        array[i * 512 : i * 512 + len(band)] = band
+    return file
+
+
+def thin(folder: Path) -> str:
+    """A network of one block of 12 channels, with random weights: nearly all is left to the pipeline."""
+    spec = ModelSpec(name="thin", dim=12, depths=(1,), heads=(2,), scale=2, channels=1, upsampler="pixelshuffledirect")
+    save_model(folder / "thin.safetensors", SwinNet(spec).state_dict(), spec)
+    return str(folder / "thin.safetensors")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", default="2048", help="pixels, separated by commas; multiples of 8")
+    parser.add_argument("--formats", default="zarr,tiff")
     parser.add_argument("--tile", type=int, default=512)
     parser.add_argument("--model", default="tiny-x2-gray")
     parser.add_argument("--device", default="auto")
@@ -99,14 +135,15 @@ def main() -> None:
     options = {name: getattr(args, name) for name in ("model", "device", "engine", "precision", "tile")}
     print("| side, px | | tiles | before, s | tiles, s | network at work | after, s | kpx/s | memory, MiB |")
     print("|---" * 9 + "|")
-    for side in map(int, args.sides.split(",")):
-        with tempfile.TemporaryDirectory() as kept:
+    for side, kind in product(map(int, args.sides.split(",")), args.formats.split(",")):
+        suffix, result = FORMATS[kind]
+        with tempfile.TemporaryDirectory() as kept, ProcessPoolExecutor(1, get_context("spawn")) as alone:
             folder = Path(kept)
-            write(folder, side)
-            for source, target in ((f"{side}.zarr", "b.ome.zarr"), (f"{side}.tif", "b.ome.tif")):
-                with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-                    line = alone.submit(measured, folder / source, folder / target, side**2, options).result()
-                print(f"| {side} {line}", flush=True)
+            source = write(folder, side, suffix)
+            if args.model == "thin":
+                options["model"] = thin(folder)
+            line = alone.submit(measured, source, folder / result, side**2, options).result()
+        print(f"| {side} {line}", flush=True)
 
 
 if __name__ == "__main__":
