@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import OutputError, RequestError
-from swin2sr_ops.io.base import ImageInfo, Region, ValidPixels, check_block, chunk_grid
+from swin2sr_ops.io.base import ImageInfo, Region, ValidPixels, chunk_grid
 from swin2sr_ops.io.claim import RunKey
-from swin2sr_ops.io.destination import Destination, disk_errors
+from swin2sr_ops.io.destination import Destination
+from swin2sr_ops.io.staged_file import StagedFile
 from swin2sr_ops.io.staging import Layout, Staging
 
 __all__ = ["CogSink", "create_sink"]
@@ -75,8 +77,8 @@ def create_sink(
 
 
 @dataclass
-class CogSink:
-    """A Cloud Optimized GeoTIFF that is being written; pickles as its settings.
+class CogSink(StagedFile):
+    """A Cloud Optimized GeoTIFF that is being written.
 
     Attributes
     ----------
@@ -84,51 +86,21 @@ class CogSink:
         Where the image has pixels, besides nodata: becomes the file's mask band.
     """
 
-    uri: str
-    info: ImageInfo
-    write_unit: tuple[int, ...]
-    staging: Staging
     valid: ValidPixels | None = None
-    parallel: bool = True
 
-    def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
-        self.staging.write(check_block(region, block, self.info, self.write_unit), block)
-
-    def has(self, region: Region) -> bool:
-        """Whether an earlier run finished ``region``."""
-        return self.staging.has(region)
-
-    def noted(self, region: Region) -> bool:
-        """Whether anybody finished this very region meanwhile."""
-        return self.staging.noted(region)
-
-    def finish(self, provenance: dict[str, Any]) -> None:
-        """Make what is missing of the overviews, stream everything into one file, and give it its final name."""
+    def _encode(self, finished: Path, provenance: dict[str, Any]) -> None:
         from swin2sr_ops.io.cog import write_cog
 
-        staging = self.staging
-        levels = range(len(staging.layout.shapes))
-        for level in levels[1:]:
-            for region in staging.to_fill(level):
-                staging.fill(level, region)
-        finished = staging.destination.partial / "image.tif"
-        with disk_errors(finished):
-            write_cog(
-                finished,
-                [staging.level(k) for k in levels],
-                axes=self.info.axes,
-                dtype=self.info.dtype,
-                geo=self.info.extra["geo"],
-                nodata=self.info.nodata,
-                provenance=provenance,
-                mask_levels=self._masks(),
-            )
-        staging.destination.appear(finished)
-        staging.release()
-
-    def abort(self) -> None:
-        """Remove what was written."""
-        self.staging.discard()
+        write_cog(
+            finished,
+            [self.staging.level(k) for k in range(len(self.staging.layout.shapes))],
+            axes=self.info.axes,
+            dtype=self.info.dtype,
+            geo=self.info.extra["geo"],
+            nodata=self.info.nodata,
+            provenance=provenance,
+            mask_levels=self._masks(),
+        )
 
     def _masks(self) -> list[_MaskLevel] | None:
         if self.valid is None:

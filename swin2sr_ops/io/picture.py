@@ -19,14 +19,14 @@ from swin2sr_ops.io.base import (
     Region,
     absolute_uri,
     check_axes,
-    check_block,
     check_region,
     chunk_grid,
     existing_path,
     json_ready,
 )
 from swin2sr_ops.io.claim import RunKey
-from swin2sr_ops.io.destination import Destination, disk_errors
+from swin2sr_ops.io.destination import Destination
+from swin2sr_ops.io.staged_file import StagedFile
 from swin2sr_ops.io.staging import Layout, Staging
 
 if TYPE_CHECKING:
@@ -235,40 +235,14 @@ def create_sink(
 
 
 @dataclass
-class PngSink:
-    """A PNG that is being written: pixels gather in a Zarr array, and are encoded at the end."""
+class PngSink(StagedFile):
+    """A PNG that is being written; ``provenance`` goes into a text chunk."""
 
-    uri: str
-    info: ImageInfo
-    write_unit: tuple[int, ...]
-    staging: Staging
-    parallel: bool = True
-
-    def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
-        self.staging.write(check_block(region, block, self.info, self.write_unit), block)
-
-    def has(self, region: Region) -> bool:
-        """Whether an earlier run finished ``region``."""
-        return self.staging.has(region)
-
-    def noted(self, region: Region) -> bool:
-        """Whether anybody finished this very region meanwhile."""
-        return self.staging.noted(region)
-
-    def finish(self, provenance: dict[str, Any]) -> None:
-        """Encode, with ``provenance`` in a text chunk, and give the picture its final name."""
+    def _encode(self, finished: Path, provenance: dict[str, Any]) -> None:
         import imagecodecs
 
-        finished = self.staging.destination.partial / "picture.png"
-        with disk_errors(finished):
-            encoded = bytes(imagecodecs.png_encode(np.ascontiguousarray(self.staging.level(0)[:])))
-            finished.write_bytes(_with_text(encoded, provenance))
-        self.staging.destination.appear(finished)
-        self.staging.release()
-
-    def abort(self) -> None:
-        """Remove what was written."""
-        self.staging.discard()
+        encoded = bytes(imagecodecs.png_encode(np.ascontiguousarray(self.staging.level(0)[:])))
+        finished.write_bytes(_with_text(encoded, provenance))
 
 
 def _with_text(png: bytes, provenance: dict[str, Any]) -> bytes:

@@ -8,16 +8,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.io.base import ImageInfo, Region, check_block, chunk_grid, json_ready
+from swin2sr_ops.io.base import ImageInfo, chunk_grid, json_ready
 from swin2sr_ops.io.claim import RunKey
-from swin2sr_ops.io.destination import Destination, disk_errors
+from swin2sr_ops.io.destination import Destination
 from swin2sr_ops.io.pyramid import regions
+from swin2sr_ops.io.staged_file import StagedFile
 from swin2sr_ops.io.staging import Layout, Staging
 from swin2sr_ops.io.tiff_ome import OME_DTYPES, ome_xml
 
@@ -109,51 +111,21 @@ def _ome_knows(info: ImageInfo) -> bool:
 
 
 @dataclass
-class TiffSink:
-    """A TIFF that is being written; pickles as its settings.
+class TiffSink(StagedFile):
+    """A TIFF that is being written.
 
     The file has colour samples last and other axes first, tiles of 512 x 512 pixels, and deflate
     with horizontal differences for integers, which every TIFF reader knows.
     """
 
-    uri: str
-    info: ImageInfo
-    write_unit: tuple[int, ...]
-    staging: Staging
-    parallel: bool = True
-
-    def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
-        self.staging.write(check_block(region, block, self.info, self.write_unit), block)
-
-    def has(self, region: Region) -> bool:
-        """Whether an earlier run finished ``region``."""
-        return self.staging.has(region)
-
-    def noted(self, region: Region) -> bool:
-        """Whether anybody finished this very region meanwhile."""
-        return self.staging.noted(region)
-
-    def finish(self, provenance: dict[str, Any]) -> None:
-        """Make what is missing of the pyramid, stream everything into one file, and give it its final name."""
+    def _encode(self, finished: Path, provenance: dict[str, Any]) -> None:
         import tifffile
 
-        staging = self.staging
-        finished = staging.destination.partial / "image.tif"
-        shapes = staging.layout.shapes
-        for level in range(1, len(shapes)):
-            for region in staging.to_fill(level):
-                staging.fill(level, region)
-        with disk_errors(finished):
-            size = sum(prod(shape) for shape in shapes) * self.info.dtype.itemsize
-            with tifffile.TiffWriter(finished, bigtiff=size > _CLASSIC, ome=False) as tiff:
-                for level in range(len(shapes)):
-                    self._write_level(tiff, level, len(shapes) - 1, provenance)
-        staging.destination.appear(finished)
-        staging.release()
-
-    def abort(self) -> None:
-        """Remove what was written."""
-        self.staging.discard()
+        shapes = self.staging.layout.shapes
+        size = sum(prod(shape) for shape in shapes) * self.info.dtype.itemsize
+        with tifffile.TiffWriter(finished, bigtiff=size > _CLASSIC, ome=False) as tiff:
+            for level in range(len(shapes)):
+                self._write_level(tiff, level, len(shapes) - 1, provenance)
 
     @property
     def _axes(self) -> str:
