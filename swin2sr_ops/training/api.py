@@ -57,7 +57,8 @@ def train(
         Folder of the run: ``state.pt``, ``log.csv``, ``recipe.json``, ``validation.png``.
     init : str, path or ModelSpec, optional
         Model whose weights to begin with, as in `swin2sr_ops.restore`; a recipe without ``[model]`` trains that
-        model. A head for another scale begins anew; channels that it has not are carried over (`with_channels`).
+        model. A head for another scale begins anew; channels that it has not are carried over (`with_channels`);
+        stages that it has not begin as copies of its own that add nothing yet.
     name : str, optional
         Of the trained model; else the recipe's, or that of ``init`` with ``-tuned`` behind it.
     channels : int, optional
@@ -103,6 +104,11 @@ def train(
     begins = trainer.step == 0 and trainer.team.leads
     if begins and start is not None and start.spec.channels != chosen.spec.channels:
         log(f"carried over from {start.spec.channels} channel(s) to {chosen.spec.channels}")
+    if begins and start is not None and len(start.spec.depths) < len(chosen.spec.depths):
+        log(
+            f"of {len(chosen.spec.depths)} stages, the first {len(start.spec.depths)} are those of {start.spec.name}, "
+            "the others copies of them that add nothing yet"
+        )
     if begins and trainer.anew:
         log(f"begins anew, for {chosen.spec.name} has it in another shape: {', '.join(trainer.anew)}")
     trainer.run(save_every=save_every, until=until, log=log)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.training import Recipe, train
 from swin2sr_ops.training.start import start_as
+from tests.conftest import write_model
 
 KINDS = [("swin2sr", "1conv"), ("swin2sr", "3conv"), ("swinir", "1conv"), ("swinir", "3conv")]
 
@@ -45,6 +49,16 @@ def test_the_new_stages_learn_from_the_first_step() -> None:
         deep(torch.rand(1, 1, 16, 16)).square().mean().backward()
         optimiser.step()
     assert not torch.equal(block, before)
+
+
+def test_it_is_told(tmp_path: Path, data: Path) -> None:
+    spec = write_model(tmp_path / "two.safetensors")
+    model = {k: v for k, v in spec.to_dict().items() if k not in ("weights", "sha256", "size_bytes", "reach")}
+    deeper = model | {"name": "deep", "depths": (2, 2, 2), "heads": (2, 2, 2)}
+    recipe = Recipe(model=deeper, folders={"blobs": 1.0}, patch=16)
+    told: list[str] = []
+    train(recipe, init=tmp_path / "two.safetensors", data=data, out=tmp_path / "run", until=0, log=told.append)
+    assert told[0] == ("of 3 stages, the first 2 are those of small, the others copies of them that add nothing yet")
 
 
 @pytest.mark.parametrize("depths", [(2,), (4, 4), (1, 1)])
