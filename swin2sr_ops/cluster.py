@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
     from swin2sr_ops.job import Piece
+    from swin2sr_ops.network import Placed
     from swin2sr_ops.pipeline import TileWork
+    from swin2sr_ops.restorer import Restorer
 
 __all__ = ["ClusterExecutor", "open_cluster"]
 
@@ -103,6 +105,7 @@ class ClusterExecutor:
         self._resources = resources
         self._threads = threads
         self._restorers: dict[bytes, Any] = {}  # whose networks the workers hold
+        self._placed: dict[bytes, tuple[Placed, int]] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> ClusterExecutor:
@@ -119,6 +122,24 @@ class ClusterExecutor:
         """Bytes of the worker that may take least, None if none has a limit: what tiles must fit."""
         limits = [worker.get("memory_limit") for worker in workers_of(self.client).values()]
         return min((limit for limit in limits if limit), default=None)
+
+    def settle(self, restorers: Sequence[Restorer]) -> int | None:
+        """Let what is "auto" for ``restorers`` be what it is for the workers, of which one is asked.
+
+        Returns
+        -------
+        int or None
+            Bytes that a tile's planes may take on the smallest of them; None if no worker has a limit.
+        """
+        keys = [pickle.dumps(restorer.bare()) for restorer in restorers]
+        unknown = [key for key in keys if key not in self._placed]
+        if unknown:
+            with asked(self.client):
+                self._insist(lambda: self._ask_one(unknown))
+        for restorer, key in zip(restorers, keys, strict=True):
+            restorer.network.settle(self._placed[key][0])
+        on_gpu = [free for placed, free in map(self._placed.__getitem__, keys) if placed.kind != "cpu"]
+        return min(on_gpu) if on_gpu else self.worker_memory
 
     def close(self) -> None:
         """Free the networks on the workers, leave the cluster; end the processes that were started for it."""
@@ -196,6 +217,14 @@ class ClusterExecutor:
             self._insist(lambda: self.client.register_plugin(plugin))
             gpu = gpu_workers(workers_of(self.client))
             self._insist(lambda: self.client.run(warm, name, workers=list(gpu) or None))
+
+    def _ask_one(self, restorers: list[bytes]) -> None:
+        from swin2sr_ops.cluster_worker import place
+
+        workers = workers_of(self.client)
+        one = next(iter(gpu_workers(workers) or workers))
+        found = self.client.run(place, restorers, workers=[one])[one]
+        self._placed.update(zip(restorers, found, strict=True))
 
     def _insist(self, call: Callable[[], Any]) -> None:
         """Ask all workers once more if one is lost while it is asked: that is not the scheduler's end."""

@@ -24,15 +24,18 @@ from distributed.core import Status
 
 from swin2sr_ops.cluster_flight import LANES
 from swin2sr_ops.cluster_start import environment
+from swin2sr_ops.devices import choose_device, free_memory
 from swin2sr_ops.errors import ClusterError, Swin2SROpsError
 
 if TYPE_CHECKING:
     from distributed import Worker
 
     from swin2sr_ops.job import Piece
+    from swin2sr_ops.network import Placed
     from swin2sr_ops.pipeline import TileWork
+    from swin2sr_ops.restorer import Restorer
 
-__all__ = ["IgnoreInterrupts", "RunPlugin", "call_each", "release", "restore_tiles", "warm"]
+__all__ = ["IgnoreInterrupts", "RunPlugin", "call_each", "place", "release", "restore_tiles", "warm"]
 
 #: Seconds that a stopped run waits for the tiles that are being computed.
 GRACE = 10.0
@@ -183,6 +186,19 @@ async def warm(name: str, dask_worker: Any) -> None:
         return
     try:
         await asyncio.to_thread(lambda: _load_networks(run.work))
+    except Swin2SROpsError as exc:
+        raise type(exc)(f"{exc} (on worker {dask_worker.address})") from exc
+
+
+async def place(restorers: list[bytes], dask_worker: Any) -> list[tuple[Placed, int]]:
+    """Where and how this worker would compute for each of them, and the bytes that are free there."""
+
+    def found() -> list[tuple[Placed, int]]:
+        loaded: list[Restorer] = [pickle.loads(one) for one in restorers]  # noqa: S301  (from our own client)
+        return [(one.network.placed(), free_memory(choose_device(one.device))) for one in loaded]
+
+    try:
+        return await asyncio.to_thread(found)
     except Swin2SROpsError as exc:
         raise type(exc)(f"{exc} (on worker {dask_worker.address})") from exc
 

@@ -39,7 +39,7 @@ def settings_of(job: Job) -> dict[str, Any]:
     import torch
 
     info, restorer = job.source.info, job.restorer
-    device, _, engine = restorer.network.place()
+    placed = restorer.network.placed()
     restorers = [part.restorer for part in job.parts if part.restorer is not None]
     models = [one.spec for one in restorers]
     found: dict[str, Any] = {
@@ -50,7 +50,7 @@ def settings_of(job: Job) -> dict[str, Any]:
         "scale": job.plan.spec.scale,
         "halo": job.plan.halo,
         "precision": ",".join(sorted({one.precision for one in restorers})),
-        "device": device.type,
+        "device": placed.kind,
         "range": str(job.request),
         "nodata": job.nodata,
         "axes": info.axes,
@@ -62,8 +62,8 @@ def settings_of(job: Job) -> dict[str, Any]:
     foreign = [within(spec, job.plan.halo) for spec in models if spec.reach is not None]
     if foreign:
         found["cells"] = [_cells(spec) for spec in foreign]
-    if engine != "torch":
-        found["engine"] = engine
+    if placed.engine != "torch":
+        found["engine"] = placed.engine
     if restorer.ensemble > 1:
         found["ensemble"] = restorer.ensemble
     if job.plan.halo != "exact" and len(foreign) < len(models):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from os import PathLike
-from typing import Any
+from typing import Any, Protocol
 
 from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import ModelError, PlanError
@@ -142,6 +142,14 @@ class Job:
         raise AssertionError("every band is in a group")
 
 
+class Workers(Protocol):
+    """Processes that restore instead of this one."""
+
+    def settle(self, restorers: Sequence[Restorer]) -> int | None:
+        """Decide what is "auto" for ``restorers`` as they do; bytes that one of them has for tiles, None if unknown."""
+        ...
+
+
 def prepare(
     src: str | PathLike[str],
     *,
@@ -163,11 +171,13 @@ def prepare(
     ensemble: int = 1,
     engine: str = "auto",
     memory: int | None = None,
+    workers: Workers | None = None,
 ) -> Job:
     """Resolve a request: open the source, choose the models, plan the tiles. See `restore_image`.
 
-    ``chunks`` and ``shards`` are those of the output, along Y and X. ``memory`` is what a process
-    has, in bytes, where it is not this one that restores: a worker of a cluster.
+    ``chunks`` and ``shards`` are those of the output, along Y and X. ``memory`` is what tiles may take, in bytes.
+    ``workers`` are those of a cluster that is to restore: what is "auto" is then decided as they do, and tiles are
+    sized for what one of them has.
     """
     source = open_source(src, axes=axes, level=level, series=series, array=array)
     info = source.info
@@ -182,6 +192,9 @@ def prepare(
     way: dict[str, Any] = {"halo": halo, "device": device, "precision": precision}
     way |= {"ensemble": ensemble, "engine": engine}
     restorers = [None if spec is None else Restorer(spec, **way) for spec, _ in chosen]
+    if workers is not None:
+        room = workers.settle([r for r in restorers if r is not None])
+        memory = room if memory is None else memory
     parts, chunk = _parts(restorers, [groups for _, groups in chosen], order, tile, cut, memory)
     nodata = info.nodata if nodata is None else nodata
     return Job(source, order, parts, request, nodata, chunk, cut.shards, masking)

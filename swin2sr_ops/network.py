@@ -6,7 +6,7 @@ import gc
 import logging
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.devices import auto_precision, check_precision, choose_device, choose_dtype, is_out_of_memory
@@ -23,12 +23,27 @@ if TYPE_CHECKING:
     from swin2sr_ops.nets.engine import TileEngine
     from swin2sr_ops.nets.foreign import CellEngine
 
-__all__ = ["Network", "without_history"]
+__all__ = ["Network", "Placed", "without_history"]
 
 _log = logging.getLogger(__name__)
 _engines: dict[tuple[Any, ...], TileEngine | CellEngine] = {}
 _engines_lock = threading.Lock()
 _device_locks: dict[str, threading.Lock] = {}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where and how a network computes, for fingerprints and reports."""
+
+    device: str  # such as "cuda:0"
+    precision: str
+    engine: str
+    why: str  # it is that engine
+
+    @property
+    def kind(self) -> str:
+        """Of device."""
+        return self.device.partition(":")[0]
 
 
 class Network:
@@ -48,6 +63,7 @@ class Network:
         self._precision = check_precision(precision)
         self.asked_engine = check_engine(engine, precision, foreign=spec.reach is not None)
         self._chosen: dict[str, str] = {}  # engine for a kind of device
+        self._elsewhere: Placed | None = None
         self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
 
     @property
@@ -65,10 +81,24 @@ class Network:
         self._chosen[device.type] = engine.split()[0]
         return device, dtype, engine
 
-    def why(self) -> str:
-        """Why it is computed by that engine."""
-        device, dtype = choose_device(self.device), choose_dtype(self.precision)
-        return why_engine(self.asked_engine, device, dtype, self.spec)
+    def placed(self) -> Placed:
+        """`place` in words, and why it is that engine; on the workers, where these are to compute."""
+        if self._elsewhere is not None:
+            return self._elsewhere
+        device, dtype, engine = self.place()
+        why = why_engine(self.asked_engine, device, dtype, self.spec)
+        return Placed(str(device), self.precision, engine, why)
+
+    def settle(self, placed: Placed) -> None:
+        """Workers compute: what is "auto" is what it is for one of them."""
+        self._elsewhere = placed
+        self._precision = placed.precision
+        self._chosen[placed.kind] = placed.engine.split()[0]
+
+    @property
+    def kind(self) -> str:
+        """Of the device that computes."""
+        return choose_device(self.device).type if self._elsewhere is None else self._elsewhere.kind
 
     def engine(self) -> TileEngine | CellEngine:
         """The loaded network, shared by everyone in this process who wants it on this device."""

@@ -19,6 +19,7 @@ from swin2sr_ops.io.base import ImageSink, ImageSource, Region
 from swin2sr_ops.job import Part, Piece
 from swin2sr_ops.masks import valid_pixels
 from swin2sr_ops.plan import Tile
+from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.tiling import fill_region
 from swin2sr_ops.values import IntensityMap
 
@@ -34,6 +35,10 @@ IO_THREADS = 2
 
 class Executor(AbstractContextManager["Executor"], Protocol):
     """Where a run's work is done: in this process, or on the processes of a cluster."""
+
+    def settle(self, restorers: Sequence[Restorer]) -> int | None:
+        """Decide what is "auto" for ``restorers`` as it is there; bytes that tiles may take, None if unknown."""
+        ...
 
     def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
         """Restore and write ``pieces``; ``done`` is called here for each, in any order."""
@@ -143,6 +148,9 @@ class Here:
 
     def __exit__(self, *_: object) -> None:
         """Nothing is held."""
+
+    def settle(self, restorers: Sequence[Restorer]) -> None:
+        """Nothing: a restorer knows this process."""
 
     def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
         """One tile at a time computes; those around it are read and written meanwhile."""

@@ -77,16 +77,16 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
     from swin2sr_ops import __version__
 
     restorer = job.restorer
-    device, dtype, engine = restorer.network.place()
+    placed = restorer.network.placed()
     settings = {
         "version": __version__,
         "torch": key.settings["torch"],
         "halo": job.plan.halo,
         "tile": list(job.plan.tile),
-        "precision": str(dtype).removeprefix("torch."),
-        "device": str(device),
-        "engine": engine,
-        "engine_why": restorer.network.why(),
+        "precision": placed.precision,
+        "device": placed.device,
+        "engine": placed.engine,
+        "engine_why": placed.why,
         "scale": job.plan.spec.scale,
         "range": str(job.request),
         "nodata": job.nodata,

@@ -126,9 +126,8 @@ class Restorer:
     ) -> TilePlan:
         """Cut a plane of ``height`` x ``width`` pixels, by default into tiles that fit ``memory``, or what is free."""
         if tile is None:
-            device = choose_device(self.device)
-            free = free_memory(device) if memory is None else memory
-            cells = 1 if device.type == "cpu" else GROUP_CELLS
+            free = free_memory(choose_device(self.device)) if memory is None else memory
+            cells = 1 if self.network.kind == "cpu" else GROUP_CELLS
             tile = fit_tile(self.spec, (height, width), free, self.halo, self.precision, self.ensemble, cells)
         sizes = height, width, tile_size(tile)
         return TilePlan(self.spec, *sizes, self.halo, ITEMSIZE[self.asked_precision], self.ensemble)

@@ -130,7 +130,7 @@ def restore_image(
     from swin2sr_ops.cluster import open_cluster
 
     with open_cluster(workers=workers, scheduler=scheduler, device=device) as executor:
-        return run(prepare(src, memory=executor.worker_memory, **request), dst, executor=executor, **options)
+        return run(prepare(src, workers=executor, **request), dst, executor=executor, **options)
 
 
 def run(

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import tifffile
 import zarr
 
 from swin2sr_ops import errors
@@ -29,6 +30,7 @@ from swin2sr_ops.job import prepare
 from swin2sr_ops.run import run
 from swin2sr_ops.spec import ModelSpec
 from tests.cluster_fakes import FakeWork, fake_stream, no_stream, note
+from tests.conftest import NATIVE
 
 distributed = pytest.importorskip("distributed")
 
@@ -89,6 +91,27 @@ class Background:
 
 def begun(folder: Path) -> list[int]:
     return [int(path.name) for path in (folder / "begun").iterdir()] if (folder / "begun").exists() else []
+
+
+# --- what is "auto" -----------------------------------------------------------------------------
+
+
+@NATIVE
+def test_engines_are_what_workers_have(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Here a C compiler, there none: the run computes with torch, and says so."""
+    tifffile.imwrite(tmp_path / "a.tif", rng.integers(0, 255, (70, 60)).astype("u1"))
+    request = {"model": gray_model, "device": "cpu"}
+    with existing(env={"CC": "none-at-all"}) as cluster, open_cluster(scheduler=cluster.scheduler_address) as executor:
+        job = prepare(tmp_path / "a.tif", workers=executor, **request)
+        report = run(job, tmp_path / "b.tif", executor=executor)
+        with pytest.raises(RequestError, match=r"none-at-all.*give engine='torch'\. \(on worker tcp://"):
+            prepare(tmp_path / "a.tif", workers=executor, engine="native", **request)
+        limit = executor.worker_memory
+    assert report.settings["engine"] == "torch"
+    assert "CC='none-at-all' is none" in report.settings["engine_why"]
+    plain = prepare(tmp_path / "a.tif", memory=limit, engine="torch", **request)
+    assert job.plan.tile == plain.plan.tile
+    assert run(plain, tmp_path / "b.tif").state == "already"
 
 
 # --- what a run is ------------------------------------------------------------------------------
@@ -354,6 +377,7 @@ from swin2sr_ops.cluster import open_cluster
 from swin2sr_ops.job import prepare
 from swin2sr_ops.run import run
 from swin2sr_ops.spec import ModelSpec
+from tests.conftest import NATIVE
 from tests.cluster_fakes import FakeWork, fake_stream
 if __name__ == "__main__":
     try:

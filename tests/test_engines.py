@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ import swin2sr_ops
 from swin2sr_ops.cli import main
 from swin2sr_ops.engines import choose_engine, why_engine
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.fingerprint import settings_of
+from swin2sr_ops.fingerprint import run_key, settings_of
 from swin2sr_ops.job import prepare
 from swin2sr_ops.nets import check
 from swin2sr_ops.nets.native import build, steps
-from swin2sr_ops.report import provenance_of
+from swin2sr_ops.network import Placed
+from swin2sr_ops.report import new_report, provenance_of
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec, Reach
 from tests.conftest import NATIVE, small_spec, write_model
@@ -111,6 +113,27 @@ def test_a_run_computes_alike_everywhere(
     finally:
         monkeypatch.undo()
         build.find_compiler.cache_clear()
+
+
+def test_workers_decide_where_they_compute(gray_model: ModelSpec, tmp_path: Path) -> None:
+    """A client without a GPU, say a login node, plans and names what its workers will do."""
+
+    class Workers:
+        def settle(self, restorers: Sequence[Restorer]) -> int:
+            for one in restorers:
+                one.network.settle(Placed("cuda:0", "bfloat16", "triton 3.6.0", "the fastest on cuda"))
+            return 64 << 30
+
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2400, 2400), "u1"))
+    job = prepare(tmp_path / "a.tif", model=gray_model, workers=Workers(), chunks=512)
+    settings = settings_of(job)
+    assert [settings[name] for name in ("device", "precision", "engine")] == ["cuda", "bfloat16", "triton 3.6.0"]
+    assert job.plan.tile == (2048, 2048)
+    assert prepare(tmp_path / "a.tif", model=gray_model, memory=64 << 30, chunks=512).plan.tile == (1024, 1024)
+    report = new_report(job, "b.tif", run_key(job, {}))
+    assert {"device": "cuda:0", "engine_why": "the fastest on cuda"}.items() <= report.settings.items()
+    sent = pickle.loads(pickle.dumps(job.restorer))
+    assert (sent.precision, sent.network._chosen) == ("bfloat16", {"cuda": "triton"})
 
 
 def test_without_one_no_worker_takes_it(

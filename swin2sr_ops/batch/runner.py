@@ -38,7 +38,9 @@ class _Way:
     @classmethod
     def of(cls, request: Mapping[str, Any], progress: Progress | None, executor: Any, given: Mapping[str, Any]) -> _Way:
         options = {key: value for key, value in given.items() if value is not None}
-        return cls(request, progress, options if executor is None else options | {"executor": executor})
+        if executor is None:
+            return cls(request, progress, options)
+        return cls({**request, "workers": executor}, progress, options | {"executor": executor})
 
 
 def run_entry(
