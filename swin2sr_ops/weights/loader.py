@@ -44,7 +44,7 @@ def resolve_spec(
     ----------
     model : str, path-like or ModelSpec
         A catalogue name; a checkpoint file or a Hugging Face folder; a description; or ``"auto"``:
-        the best shipped model for ``task``, ``scale`` and ``channels``.
+        the fastest shipped model for ``task``, ``scale`` and ``channels``.
     task, scale : str, int, optional
         What is wanted; a model for something else is an error.
     channels : int, optional
@@ -226,7 +226,7 @@ def _with_hints(spec: ModelSpec, hints: Mapping[str, Any]) -> ModelSpec:
 
 
 def _choose(task: str | None, scale: int | None, channels: int | None) -> ModelSpec:
-    """The best shipped model for a request; without a scale, one that enlarges twice before one that enlarges more."""
+    """The shipped model for a request; without a scale, one that enlarges twice before one that enlarges more."""
     wanted: dict[str, str | int | None] = {"task": task, "scale": scale, "channels": channels}
     if task is None and scale is None:
         wanted["scale"] = 2
@@ -243,5 +243,5 @@ def _choose(task: str | None, scale: int | None, channels: int | None) -> ModelS
 
 
 def _merit(spec: ModelSpec) -> tuple[int, int, float]:
-    """Larger is better: less is invented at x2; networks of one task improve with their size; then PSNR tells."""
-    return -spec.scale, spec.dim * sum(spec.depths), float(spec.quality.get("psnr", 0))
+    """Larger is better: less is invented at x2; who wants a slower one names it; then PSNR tells."""
+    return -spec.scale, -spec.dim * sum(spec.depths), float(spec.quality.get("psnr", 0))
