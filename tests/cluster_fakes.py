@@ -18,6 +18,10 @@ class FakeRestorer:
     folder: Path
     error: str = ""
 
+    @property
+    def network(self) -> FakeRestorer:
+        return self
+
     def engine(self) -> None:
         if self.error:
             raise RequestError(self.error)

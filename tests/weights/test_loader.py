@@ -245,4 +245,4 @@ def test_our_own_files_are_described_without_torch(shipped: Path) -> None:
         "sys.exit('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout.split()) == (0, ["gray", "big"]), result.stderr
+    assert (result.returncode, result.stdout.split()) == (0, ["gray", "tiny"]), result.stderr
