@@ -377,7 +377,6 @@ from swin2sr_ops.cluster import open_cluster
 from swin2sr_ops.job import prepare
 from swin2sr_ops.run import run
 from swin2sr_ops.spec import ModelSpec
-from tests.conftest import NATIVE
 from tests.cluster_fakes import FakeWork, fake_stream
 if __name__ == "__main__":
     try:
