@@ -129,7 +129,8 @@ class ClusterExecutor:
         Returns
         -------
         int or None
-            Bytes that a tile's planes may take on the smallest of them; None if no worker has a limit.
+            Bytes that tiles may take: what is free on the GPU of the worker that was asked; without a GPU the smallest
+            limit of any worker, None if there is none.
         """
         keys = [pickle.dumps(restorer.bare()) for restorer in restorers]
         unknown = [key for key in keys if key not in self._placed]

@@ -22,7 +22,7 @@ from swin2sr_ops.spectral import Group, check_scales, spectrum_of
 from swin2sr_ops.tiling import tile_region, tile_size
 from swin2sr_ops.values import RangeRequest, check_dtype
 
-__all__ = ["Job", "Part", "Piece", "prepare"]
+__all__ = ["Job", "Part", "Piece", "Workers", "prepare"]
 
 #: Side of an output chunk in pixels, where the tile allows it.
 CHUNK = 512
@@ -143,7 +143,7 @@ class Job:
 
 
 class Workers(Protocol):
-    """Processes that restore instead of this one."""
+    """Who restores: processes of a cluster, or this one."""
 
     def settle(self, restorers: Sequence[Restorer]) -> int | None:
         """Decide what is "auto" for ``restorers`` as they do; bytes that one of them has for tiles, None if unknown."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import TileError
 from swin2sr_ops.io.base import ImageSink, ImageSource, Region
-from swin2sr_ops.job import Part, Piece
+from swin2sr_ops.job import Part, Piece, Workers
 from swin2sr_ops.masks import valid_pixels
 from swin2sr_ops.plan import Tile
 from swin2sr_ops.restorer import Restorer
@@ -33,12 +33,8 @@ Computed = tuple[NDArray[Any], dict[str, NDArray[Any]]]
 IO_THREADS = 2
 
 
-class Executor(AbstractContextManager["Executor"], Protocol):
+class Executor(Workers, AbstractContextManager["Executor"], Protocol):
     """Where a run's work is done: in this process, or on the processes of a cluster."""
-
-    def settle(self, restorers: Sequence[Restorer]) -> int | None:
-        """Decide what is "auto" for ``restorers`` as it is there; bytes that tiles may take, None if unknown."""
-        ...
 
     def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
         """Restore and write ``pieces``; ``done`` is called here for each, in any order."""
