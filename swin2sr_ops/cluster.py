@@ -123,6 +123,11 @@ class ClusterExecutor:
         limits = [worker.get("memory_limit") for worker in workers_of(self.client).values()]
         return min((limit for limit in limits if limit), default=None)
 
+    def computing(self) -> dict[str, Any]:
+        """What the scheduler knows of the workers that get tiles, by address."""
+        workers = workers_of(self.client)
+        return gpu_workers(workers) or workers
+
     def settle(self, restorers: Sequence[Restorer]) -> int | None:
         """Let what is "auto" for ``restorers`` be what it is for the workers, of which one is asked.
 
@@ -132,15 +137,41 @@ class ClusterExecutor:
             Bytes that tiles may take: what is free on the GPU of the worker that was asked; without a GPU the smallest
             limit of any worker, None if there is none.
         """
-        keys = [pickle.dumps(restorer.bare()) for restorer in restorers]
-        unknown = [key for key in keys if key not in self._placed]
+        from swin2sr_ops.cluster_worker import place
+
+        bare = [restorer.bare() for restorer in restorers]
+        keys = [pickle.dumps(one) for one in bare]
+        unknown = {key: one for key, one in zip(keys, bare, strict=True) if key not in self._placed}
         if unknown:
-            with asked(self.client):
-                self._insist(lambda: self._ask_one(unknown))
+            self._placed.update(zip(unknown, self.ask(place, list(unknown.values())), strict=True))
         for restorer, key in zip(restorers, keys, strict=True):
             restorer.network.settle(self._placed[key][0])
         on_gpu = [free for placed, free in map(self._placed.__getitem__, keys) if placed.kind != "cpu"]
         return min(on_gpu) if on_gpu else self.worker_memory
+
+    def ask(self, function: Callable[[_T], _R], item: _T) -> _R:
+        """What ``function`` says of ``item`` on one of the workers that compute, with its network's share of cores.
+
+        Raises
+        ------
+        Swin2SROpsError
+            The function's own, with the worker's address; `ClusterError` if the scheduler is gone.
+        """
+        import cloudpickle
+
+        from swin2sr_ops.cluster_worker import answer
+
+        call = cloudpickle.dumps((function, item))
+        found: dict[str, _R] = {}
+
+        def ask_one() -> None:
+            one = next(iter(self.computing()))
+            found.update(self.client.run(answer, call, self._threads, workers=[one]))
+
+        with asked(self.client):
+            self._insist(ask_one)
+        (result,) = found.values()
+        return result
 
     def close(self) -> None:
         """Free the networks on the workers, leave the cluster; end the processes that were started for it."""
@@ -218,14 +249,6 @@ class ClusterExecutor:
             self._insist(lambda: self.client.register_plugin(plugin))
             gpu = gpu_workers(workers_of(self.client))
             self._insist(lambda: self.client.run(warm, name, workers=list(gpu) or None))
-
-    def _ask_one(self, restorers: list[bytes]) -> None:
-        from swin2sr_ops.cluster_worker import place
-
-        workers = workers_of(self.client)
-        one = next(iter(gpu_workers(workers) or workers))
-        found = self.client.run(place, restorers, workers=[one])[one]
-        self._placed.update(zip(restorers, found, strict=True))
 
     def _insist(self, call: Callable[[], Any]) -> None:
         """Ask all workers once more if one is lost while it is asked: that is not the scheduler's end."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.pipeline import TileWork
     from swin2sr_ops.restorer import Restorer
 
-__all__ = ["IgnoreInterrupts", "RunPlugin", "call_each", "place", "release", "restore_tiles", "warm"]
+__all__ = ["IgnoreInterrupts", "RunPlugin", "answer", "call_each", "place", "release", "restore_tiles", "warm"]
 
 #: Seconds that a stopped run waits for the tiles that are being computed.
 GRACE = 10.0
@@ -190,17 +190,23 @@ async def warm(name: str, dask_worker: Any) -> None:
         raise type(exc)(f"{exc} (on worker {dask_worker.address})") from exc
 
 
-async def place(restorers: list[bytes], dask_worker: Any) -> list[tuple[Placed, int]]:
-    """Where and how this worker would compute for each of them, and the bytes that are free there."""
+async def answer(call: bytes, threads: int | None, dask_worker: Any) -> Any:
+    """What a function says of an item here, beside the worker's event loop, where ``threads`` cores may be used."""
 
-    def found() -> list[tuple[Placed, int]]:
-        loaded: list[Restorer] = [pickle.loads(one) for one in restorers]  # noqa: S301  (from our own client)
-        return [(one.network.placed(), free_memory(choose_device(one.device))) for one in loaded]
+    def found() -> Any:
+        function, item = pickle.loads(call)  # noqa: S301  (from our own client)
+        with _cores(threads or dask_worker.state.nthreads):
+            return function(item)
 
     try:
         return await asyncio.to_thread(found)
     except Swin2SROpsError as exc:
         raise type(exc)(f"{exc} (on worker {dask_worker.address})") from exc
+
+
+def place(restorers: Sequence[Restorer]) -> list[tuple[Placed, int]]:
+    """Where and how this process would compute for each of them, and the bytes that are free there."""
+    return [(one.network.placed(), free_memory(choose_device(one.device))) for one in restorers]
 
 
 async def release(restorers: bytes) -> None:

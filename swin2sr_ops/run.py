@@ -146,6 +146,8 @@ def run(
     """Do what `prepare` resolved."""
     began = time.monotonic()
     check_ensemble(job.restorer.ensemble, bool(output.get("spread")))
+    if executor is not None:  # also of a job that was prepared without them
+        executor.settle([part.restorer for part in job.parts if part.restorer is not None])
     key = run_key(job, output, restart=restart)
     report = new_report(job, fspath(dst), key)
     tell = _teller(progress)

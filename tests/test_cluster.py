@@ -23,6 +23,7 @@ import tifffile
 import zarr
 
 from swin2sr_ops import errors
+from swin2sr_ops.cli import main
 from swin2sr_ops.cluster import ClusterExecutor, open_cluster, restore_here
 from swin2sr_ops.cluster_flight import Feed
 from swin2sr_ops.errors import ClusterError, OutputError, RequestError, Swin2SROpsError, TileError
@@ -112,6 +113,28 @@ def test_engines_are_what_workers_have(gray_model: ModelSpec, tmp_path: Path, rn
     plain = prepare(tmp_path / "a.tif", memory=limit, engine="torch", **request)
     assert job.plan.tile == plain.plan.tile
     assert run(plain, tmp_path / "b.tif").state == "already"
+
+
+@NATIVE
+def test_a_plan_is_the_workers(
+    gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was made by workers of another kind is finished for a plan that asks them, and for no other."""
+    tifffile.imwrite(tmp_path / "a.tif", rng.integers(0, 255, (70, 60)).astype("u1"))
+    source, model = str(tmp_path / "a.tif"), str(gray_model.weights)
+    plan = ["restore", source, str(tmp_path / "b.tif"), "--model", model, "--device", "cpu", "--dry-run"]
+    with existing(env={"CC": "none-at-all"}) as cluster:
+        there = ["--scheduler", cluster.scheduler_address]
+        assert main([*plan, *there]) == 0
+        assert "from a probe of one of the cluster's workers" in capsys.readouterr().out
+        with open_cluster(scheduler=cluster.scheduler_address) as executor:
+            # Prepared as if for this process: the run asks the workers itself.
+            job = prepare(source, model=gray_model, device="cpu")
+            assert run(job, tmp_path / "b.tif", executor=executor).settings["engine"] == "torch"
+        assert main([*plan, *there]) == 0
+        assert "finished already" in capsys.readouterr().out
+    assert main(plan) == 0
+    assert "finished already" not in capsys.readouterr().out
 
 
 # --- what a run is ------------------------------------------------------------------------------

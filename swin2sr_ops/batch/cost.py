@@ -95,10 +95,13 @@ class Estimate:
     images : list of ImagePlan
     free_bytes : int or None
         Free disk where the outputs go; None where that is not known, as on object stores.
+    probed : str
+        Who is asked how fast the networks are.
     """
 
     images: list[ImagePlan] = field(default_factory=list)
     free_bytes: int | None = None
+    probed: str = "this device"
 
     @property
     def good(self) -> list[ImagePlan]:
@@ -196,7 +199,7 @@ def measured(found: Estimate, before: Estimate) -> Iterator[str]:
 def _time(found: Estimate) -> Iterator[str]:
     """The line about time, where it is known and something is left to do."""
     if found.seconds is not None and found.todo:
-        yield f"time        about {span_of_time(found.seconds)}, from a probe of this device"
+        yield f"time        about {span_of_time(found.seconds)}, from a probe of {found.probed}"
 
 
 def counted(n: int, noun: str) -> str:

@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.archive import archive_key
 from swin2sr_ops.axes import channel_groups
+from swin2sr_ops.batch import probe as this_process
 from swin2sr_ops.batch.collect import Entry, named
 from swin2sr_ops.batch.cost import Estimate, ImagePlan
 from swin2sr_ops.errors import FormatError, Swin2SROpsError
@@ -20,10 +21,15 @@ from swin2sr_ops.io.provenance import read_provenance
 from swin2sr_ops.job import Job, prepare
 from swin2sr_ops.restorer import Restorer
 
+if TYPE_CHECKING:
+    from swin2sr_ops.cluster import ClusterExecutor
+
 __all__ = ["estimate", "network_pixels", "seconds_of"]
 
 #: Per model at work, how many pixels its network computes.
 Work = list[tuple[Restorer, float]]
+#: Pixels that a model's network computes in a second.
+Rate = Callable[[Restorer], float]
 
 _PYRAMID = 4 / 3  # all levels of half the size, together
 
@@ -37,6 +43,7 @@ def estimate(
     progress: Callable[[dict[str, Any]], None] | None = None,
     output_options: Mapping[str, Any] | None = None,
     counted: Callable[[Estimate], None] | None = None,
+    executor: ClusterExecutor | None = None,
 ) -> Estimate:
     """Open every image once and add up what restoring it would cost.
 
@@ -57,12 +64,16 @@ def estimate(
         are not probed for.
     counted : callable, optional
         Gets the estimate as it is before anything is measured: everything but the time.
+    executor : ClusterExecutor, optional
+        Whose workers would restore: what is "auto" is what it is there, and the probe is theirs.
 
     Returns
     -------
     Estimate
         An image that cannot be restored is in it with the reason.
     """
+    if executor is not None:
+        request = {**request, "workers": executor}
     images, works = [], []
     for done, entry in enumerate(entries, 1):
         image, work = _plan_of(entry, request, pyramid, output_options)
@@ -70,12 +81,13 @@ def estimate(
         works.append(work)
         if progress is not None:
             progress({"kind": "estimate", "done": done, "total": len(entries)})
-    found = Estimate(images, _free(entries))
+    found = Estimate(images, _free(entries), "this device" if executor is None else "one of the cluster's workers")
     if counted is not None:
         counted(found)
     if not probe:
         return found
-    return replace(found, images=[_timed(image, work) for image, work in zip(images, works, strict=True)])
+    rate = this_process.pixels_per_second if executor is None else _rate_on(executor)
+    return replace(found, images=[_timed(image, work, rate) for image, work in zip(images, works, strict=True)])
 
 
 def _plan_of(
@@ -93,12 +105,12 @@ def _plan_of(
     return replace(found, kind=kind, missing=missing, finished=finished), work
 
 
-def _timed(image: ImagePlan, work: Work) -> ImagePlan:
+def _timed(image: ImagePlan, work: Work, rate: Rate) -> ImagePlan:
     """``image`` with its time; where the model cannot be loaded, with the reason."""
     if image.error:
         return image
     try:
-        return replace(image, seconds=seconds_of(work))
+        return replace(image, seconds=seconds_of(work, rate))
     except Swin2SROpsError as exc:
         return ImagePlan(image.source, image.output, error=str(exc), note=image.note)
 
@@ -163,11 +175,15 @@ def _add_up(entry: Entry, output: str, jobs: Sequence[Job], pyramid: bool) -> Im
     )
 
 
-def seconds_of(work: Iterable[tuple[Restorer, float]]) -> float:
-    """Time of the networks of `network_pixels`, from a probe of this device."""
-    from swin2sr_ops.batch.probe import pixels_per_second
+def seconds_of(work: Iterable[tuple[Restorer, float]], rate: Rate | None = None) -> float:
+    """Time of the networks of `network_pixels`, from a probe of this device unless ``rate`` is another's."""
+    rate = this_process.pixels_per_second if rate is None else rate
+    return sum(pixels / rate(restorer) for restorer, pixels in work)
 
-    return sum(pixels / pixels_per_second(restorer) for restorer, pixels in work)
+
+def _rate_on(executor: ClusterExecutor) -> Rate:
+    """The rate of all workers, of which one is asked for its own."""
+    return lambda restorer: executor.ask(this_process.pixels_per_second, restorer) * len(executor.computing())
 
 
 def network_pixels(job: Job) -> Iterator[tuple[Restorer, float]]:

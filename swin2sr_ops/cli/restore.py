@@ -37,7 +37,8 @@ def main(args: argparse.Namespace) -> int:
         report = BatchReport.of(entries, request)
         with _written(report, None if args.dry_run else args.report):
             act = _one if len(entries) == 1 else _many
-            return act(args, entries, request, report)
+            with ExitStack() as stack:
+                return act(args, entries, request, report, _executor(args, stack))
 
 
 @contextmanager
@@ -56,12 +57,14 @@ def _written(report: BatchReport, path: str | None) -> Iterator[None]:
         report.write(path)
 
 
-def _one(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], report: BatchReport) -> int:
+def _one(
+    args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], report: BatchReport, executor: Any
+) -> int:
     """A single image or archive: what is wrong is an error of the command."""
     (entry,), (result,) = entries, report.images
     pixels = 0
     if args.dry_run or entry.collection or not args.no_disk_check:
-        found = _planned(args, entries, request, tell=entry.collection)
+        found = _planned(args, entries, request, executor, tell=entry.collection)
         if args.dry_run:
             return _status(args, found)
         if entry.collection:
@@ -70,11 +73,10 @@ def _one(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any]
     progress = _progress(args, entry.source, pixels)
     result.state = "stopped"
     try:
-        with ExitStack() as stack:
-            made = run_entry(
-                entry, request, executor=_executor(args, stack), progress=progress,
-                overwrite=args.overwrite, restart=args.restart, output_options=output_options_of(args),
-            )  # fmt: skip
+        made = run_entry(
+            entry, request, executor=executor, progress=progress,
+            overwrite=args.overwrite, restart=args.restart, output_options=output_options_of(args),
+        )  # fmt: skip
         result.take(made)
     except Exception as exc:
         result.state, result.reason = "failed", str(exc)
@@ -86,19 +88,20 @@ def _one(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any]
     return 1 if result.state == "failed" else 0
 
 
-def _many(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], report: BatchReport) -> int:
+def _many(
+    args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], report: BatchReport, executor: Any
+) -> int:
     """A batch: what is wrong with an image is told at the end."""
-    found = _planned(args, entries, request)
+    found = _planned(args, entries, request, executor)
     if args.dry_run:
         return _status(args, found)
     progress = _progress(args, pixels=found.pixels_out)
     try:
-        with ExitStack() as stack:
-            run_batch(
-                entries, request, executor=_executor(args, stack), progress=progress, overwrite=args.overwrite,
-                restart=args.restart, fail_fast=args.fail_fast, output_options=output_options_of(args),
-                report=report, after_each=_now_and_then(args.report),
-            )  # fmt: skip
+        run_batch(
+            entries, request, executor=executor, progress=progress, overwrite=args.overwrite,
+            restart=args.restart, fail_fast=args.fail_fast, output_options=output_options_of(args),
+            report=report, after_each=_now_and_then(args.report),
+        )  # fmt: skip
     finally:
         progress.close()
     _tell(args, report)
@@ -126,7 +129,9 @@ def _progress(args: argparse.Namespace, image: str = "", pixels: int = 0) -> Pro
     return JsonLines(image, pixels) if args.progress == "json" else Progress(not args.quiet, pixels)
 
 
-def _planned(args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], *, tell: bool = True) -> Estimate:
+def _planned(
+    args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], executor: Any, *, tell: bool = True
+) -> Estimate:
     """What it would cost, of which all that is counted is told before anything is measured."""
     say, before = _teller(args, tell), Estimate()
 
@@ -144,7 +149,7 @@ def _planned(args: argparse.Namespace, entries: list[Entry], request: dict[str, 
     probe = args.dry_run or (say is not None and args.progress != "json")
     found = estimate(
         entries, request, probe=probe, pyramid=not args.no_pyramid, progress=_progress(args),
-        output_options=options, counted=counted,
+        output_options=options, counted=counted, executor=executor,
     )  # fmt: skip
     if args.dry_run and args.json:
         print(json.dumps(found.to_dict()))
@@ -166,8 +171,8 @@ def _status(args: argparse.Namespace, found: Estimate) -> int:
 
 
 def _executor(args: argparse.Namespace, stack: ExitStack) -> Any:
-    """Where the work is done, unless in this process."""
-    if args.workers is None and args.scheduler is None:
+    """Where the work is done, unless in this process; no process is started for a plan."""
+    if args.scheduler is None and (args.workers is None or args.dry_run):
         return None
     from swin2sr_ops.cluster import open_cluster
 
