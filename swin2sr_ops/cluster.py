@@ -165,7 +165,9 @@ class ClusterExecutor:
         found: dict[str, _R] = {}
 
         def ask_one() -> None:
-            one = next(iter(self.computing()))
+            one = next(iter(self.computing()), None)
+            if one is None:
+                raise ClusterError("The cluster has no worker now. Start one; the same command goes on.")
             found.update(self.client.run(answer, call, self._threads, workers=[one]))
 
         with asked(self.client):

@@ -90,6 +90,13 @@ class Background:
         assert not self._thread.is_alive(), "the run hangs"
 
 
+def networks() -> int:
+    """How many are loaded in this process."""
+    from swin2sr_ops.network import _engines
+
+    return len(_engines)
+
+
 def begun(folder: Path) -> list[int]:
     return [int(path.name) for path in (folder / "begun").iterdir()] if (folder / "begun").exists() else []
 
@@ -126,8 +133,9 @@ def test_a_plan_is_the_workers(
     with existing(env={"CC": "none-at-all"}) as cluster:
         there = ["--scheduler", cluster.scheduler_address]
         assert main([*plan, *there]) == 0
-        assert "from a probe of one of the cluster's workers" in capsys.readouterr().out
+        assert "from a probe of one of the workers" in capsys.readouterr().out
         with open_cluster(scheduler=cluster.scheduler_address) as executor:
+            assert list(executor.client.run(networks).values()) == [0]
             # Prepared as if for this process: the run asks the workers itself.
             job = prepare(source, model=gray_model, device="cpu")
             assert run(job, tmp_path / "b.tif", executor=executor).settings["engine"] == "torch"

@@ -81,7 +81,7 @@ def estimate(
         works.append(work)
         if progress is not None:
             progress({"kind": "estimate", "done": done, "total": len(entries)})
-    found = Estimate(images, _free(entries), "this device" if executor is None else "one of the cluster's workers")
+    found = Estimate(images, _free(entries), "this device" if executor is None else "one of the workers")
     if counted is not None:
         counted(found)
     if not probe:
@@ -183,7 +183,15 @@ def seconds_of(work: Iterable[tuple[Restorer, float]], rate: Rate | None = None)
 
 def _rate_on(executor: ClusterExecutor) -> Rate:
     """The rate of all workers, of which one is asked for its own."""
-    return lambda restorer: executor.ask(this_process.pixels_per_second, restorer) * len(executor.computing())
+    return lambda restorer: executor.ask(_probe, restorer) * len(executor.computing())
+
+
+def _probe(restorer: Restorer) -> float:
+    """A worker's rate; nothing stays in its memory, since no run may follow."""
+    try:
+        return this_process.pixels_per_second(restorer)
+    finally:
+        restorer.network.release()
 
 
 def network_pixels(job: Job) -> Iterator[tuple[Restorer, float]]:
