@@ -309,6 +309,7 @@ def test_ctrl_c_twice_stops_now(model: list[str]) -> None:
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=30)
     assert run.returncode == 130
-    assert "stopped now" in err
+    # On a loaded machine the second may come when nothing but the interpreter waits for the thread any more.
+    assert "stopped now" in err or "stopped; the same command goes on" in err
     assert time.monotonic() - began < 30
     assert not Path("a.zarr").exists()
