@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -182,8 +183,16 @@ def seconds_of(work: Iterable[tuple[Restorer, float]], rate: Rate | None = None)
 
 
 def _rate_on(executor: ClusterExecutor) -> Rate:
-    """The rate of all workers, of which one is asked for its own."""
-    return lambda restorer: executor.ask(_probe, restorer) * len(executor.computing())
+    """The rate of all workers, of which one is asked for its own, once per model."""
+    known: dict[bytes, float] = {}
+
+    def rate(restorer: Restorer) -> float:
+        key = pickle.dumps(restorer.bare())
+        if key not in known:
+            known[key] = executor.ask(_probe, restorer) * len(executor.computing())
+        return known[key]
+
+    return rate
 
 
 def _probe(restorer: Restorer) -> float:
