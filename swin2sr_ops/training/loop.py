@@ -1,4 +1,4 @@
-"""The training loop: Adam, schedules, moving average, exact resume."""
+"""The training loop: schedules, moving average, exact resume."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training.data import PatchSampler
 from swin2sr_ops.training.kernels import use_engine
 from swin2sr_ops.training.losses import loss_of
+from swin2sr_ops.training.optimisers import Optimisers
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.start import start_as, start_as_interpolation
 from swin2sr_ops.training.team import Team
@@ -79,7 +80,7 @@ class Trainer:
         self.net.to(self.device).train()
         self.engine = use_engine(self.net, engine, self.device, amp=recipe.amp)
         self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=recipe.lr, betas=(0.9, 0.99))
+        self.optimisers = Optimisers(self.net.named_parameters(), recipe.optimiser)
         self.sampler = PatchSampler(recipe, data)
         self.validation = Validation(validate, self.sampler) if validate is not None and self.team.leads else None
         self.step = 0
@@ -109,20 +110,18 @@ class Trainer:
                 self.losses.clear()
 
     def _train_step(self) -> float:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate(self.step)
         source, target = (self.team.share(x).to(self.device) for x in self.sampler.batch(self.step))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.amp):
             outputs = self.net.outputs(source)
         # In float32: a loss of a few thousandths has no bits to spare.
         outputs = {name: y.float() for name, y in outputs.items()}
         loss = loss_of(outputs, target, self.recipe.loss, self.recipe.spec.scale)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimisers.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         loss = self.team.average(self.net.parameters(), loss)
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
-        self.optimiser.step()
+        self.optimisers.step(self.learning_rate(self.step))
         self.step += 1
         # A young average would remember the initial weights: let it grow old first.
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
@@ -166,7 +165,7 @@ class Trainer:
             "step": self.step,
             "net": self.net.state_dict(),
             "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimisers.state_dict(),
         }
         temporary = self.state_file.with_suffix(".tmp")
         torch.save(state, temporary)
@@ -177,7 +176,7 @@ class Trainer:
         try:
             state: dict[str, Any] = torch.load(self.state_file, map_location=self.device, weights_only=True)
             self.net.load_state_dict(state["net"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            self.optimisers.load_state_dict(state["optimiser"])
             self.average, self.step = state["average"], state["step"]
         except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as exc:
             raise RequestError(

@@ -30,7 +30,10 @@ class Recipe:
     steps, batch, patch : int
         Optimiser steps; patches per step; side of a patch in input pixels.
     lr, lr_min, warmup : float, float, int
-        Adam's learning rate, the end of its cosine decay, steps of linear warm-up.
+        The learning rate, the end of its cosine decay, steps of linear warm-up.
+    optimiser : str
+        ``"adam"``; ``"muon"``: that for the matrices of the Swin blocks, Adam for the rest, see
+        `swin2sr_ops.training.optimisers`.
     ema : float
         Decay of the exponential moving average of the weights, which is what is exported.
     levels : int
@@ -66,6 +69,7 @@ class Recipe:
     lr: float = 5e-4
     lr_min: float = 1e-6
     warmup: int = 100
+    optimiser: str = "adam"
     ema: float = 0.999
     levels: int = 256
     contrast: float = 0.0
@@ -116,6 +120,8 @@ class Recipe:
         problems = []
         if self.schedule not in ("cosine", "step"):
             problems.append(f"schedule={self.schedule!r} must be 'cosine' or 'step'")
+        if self.optimiser not in ("adam", "muon"):
+            problems.append(f"optimiser={self.optimiser!r} must be 'adam' or 'muon'")
         shares = self.milestones if isinstance(self.milestones, list) else [-1]
         if not all(isinstance(m, (int, float)) and 0 < m <= 1 for m in shares) or list(shares) != sorted(shares):
             problems.append(f"milestones={self.milestones!r} must be rising shares of the steps in 0..1")
