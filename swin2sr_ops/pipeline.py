@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from threading import Barrier
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -155,7 +156,7 @@ class Here:
     def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
         """A few at a time, in order."""
         rest = iter(items)
-        with ThreadPoolExecutor(2 * IO_THREADS, "each") as pool:
+        with _threads(2 * IO_THREADS, "each") as pool:
             ahead: deque[tuple[_T, Future[_R]]] = deque()
             try:
                 while True:
@@ -177,7 +178,7 @@ def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None
     nothing more is begun, and what is being written ends.
     """
     rest = iter(pieces)
-    with ThreadPoolExecutor(IO_THREADS, "read") as reader, ThreadPoolExecutor(IO_THREADS, "write") as writer:
+    with _threads(IO_THREADS, "read") as reader, _threads(IO_THREADS, "write") as writer:
         ahead: deque[tuple[Piece, Future[NDArray[Any]]]] = deque()
         behind: deque[tuple[Piece, Future[None]]] = deque()
         try:
@@ -197,6 +198,23 @@ def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None
             # What is being written ends when the pools close; it is in the journal, though nobody is told.
             for _, block in ahead:
                 block.cancel()
+
+
+@contextmanager
+def _threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """A pool whose threads run before there is work for them.
+
+    A thread that is started by the work itself is not waited for if Ctrl-C comes before the pool has noted it: its tile
+    would still be written when the lock on the output is gone.
+    """
+    with ThreadPoolExecutor(count, name) as pool:
+        together = Barrier(count)
+        try:
+            for waiting in [pool.submit(together.wait) for _ in range(count)]:
+                waiting.result()
+        finally:
+            together.abort()
+        yield pool
 
 
 def _finish(behind: deque[tuple[Piece, Future[None]]], done: Callable[[Piece], None]) -> None:
