@@ -310,6 +310,7 @@ def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     group.add_argument("--batch", type=whole, help="patches a step")
     group.add_argument("--patch", type=whole, help="side of a patch, in input pixels")
     group.add_argument("--lr", type=number, help="learning rate")
+    group.add_argument("--optimiser", metavar="{adam,muon}", help="muon: for the blocks' matrices (torch 2.9 on)")
     group.add_argument("--seed", type=whole, help="of weights, patches, degradations")
     group.add_argument(
         "--paired", action="store_true", default=None, help="FOLDER has inputs and targets: clean/ and noisy/, ..."

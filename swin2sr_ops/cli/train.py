@@ -37,8 +37,8 @@ def main(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     names = ("data", "out", "init", "name", "validate", "export_to", "device", "engine", "save_every", "until")
-    changes = ("channels", "steps", "batch", "patch", "lr", "seed", "paired", "amp")  # None where they are not given
-    return {name: getattr(args, name) for name in names + changes}
+    changes = ("channels", "steps", "batch", "patch", "lr", "optimiser", "seed", "paired", "amp")
+    return {name: getattr(args, name) for name in names + changes}  # None where they are not given
 
 
 def _tell(line: str) -> None:

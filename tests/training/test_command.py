@@ -66,6 +66,13 @@ def test_export_can_be_run(
     np.testing.assert_array_equal(result, swin2sr_ops.restore(image, model=path).compute())
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
+def test_the_optimiser_is_the_commands(command: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert main(command("run", "--optimiser", "muon")) == 0
+    made = swin2sr_ops.Restorer(tmp_path / "run.safetensors").spec.provenance
+    assert made["recipe"]["optimiser"] == "muon"
+
+
 PROGRAM = [sys.executable, "-c", "from swin2sr_ops.cli import main; raise SystemExit(main())"]
 
 
@@ -132,6 +139,7 @@ def test_an_interrupt_says_how_to_go_on(
         (8, "--save-every 0", "save_every=0"),
         (8, "--steps -3", "steps=-3"),
         (8, "--lr much", "argument --lr: 'much' is not a number"),
+        (8, "--optimiser sgd", "optimiser='sgd' must be 'adam' or 'muon'"),
         (8, "--init nothing-x2", "nothing-x2"),
         (8, "--init tiny-x2-gray", "belong to another network than 'test-x2'"),
         (8, "--validate nowhere", "no folder 'nowhere' to take held-out images from"),
