@@ -116,7 +116,7 @@ class Trainer:
         # In float32: a loss of a few thousandths has no bits to spare.
         outputs = {name: y.float() for name, y in outputs.items()}
         loss = loss_of(outputs, target, self.recipe.loss, self.recipe.spec.scale)
-        self.optimisers.zero_grad()
+        self.net.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         loss = self.team.average(self.net.parameters(), loss)
         if self.recipe.clip:

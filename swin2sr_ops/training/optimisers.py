@@ -14,6 +14,7 @@ from swin2sr_ops.errors import RequestError
 __all__ = ["Optimisers"]
 
 #: Linear layers of attention and MLP in every Swin block; not the small network that makes Swin2SR's position bias.
+#: A convolution of that name, which is no matrix, stays Adam's.
 _MATRICES = tuple(f".{layer}.weight" for layer in ("qkv", "proj", "fc1", "fc2"))
 
 
@@ -37,7 +38,7 @@ class Optimisers:
         If torch is older than its Muon.
     """
 
-    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], kind: str = "adam") -> None:
+    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], kind: str) -> None:
         if kind == "muon" and not hasattr(torch.optim, "Muon"):
             raise RequestError(f"optimiser='muon' needs torch 2.9 or newer, this is {torch.__version__}: say 'adam'.")
         matrices: list[nn.Parameter] = []
@@ -55,11 +56,6 @@ class Optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = lr
             optimiser.step()
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for optimiser in self.each:
-            optimiser.zero_grad(set_to_none=True)
 
     def state_dict(self) -> list[dict[str, Any]]:
         """All that going on needs."""

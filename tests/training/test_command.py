@@ -26,6 +26,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.team import Team
+from tests.training.conftest import MUON
 from tests.training.test_training import assert_same
 
 
@@ -66,7 +67,7 @@ def test_export_can_be_run(
     np.testing.assert_array_equal(result, swin2sr_ops.restore(image, model=path).compute())
 
 
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
+@MUON
 def test_the_optimiser_is_the_commands(command: Callable[..., list[str]], tmp_path: Path) -> None:
     assert main(command("run", "--optimiser", "muon")) == 0
     made = swin2sr_ops.Restorer(tmp_path / "run.safetensors").spec.provenance

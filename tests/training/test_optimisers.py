@@ -1,8 +1,7 @@
-"""Muon for the matrices of the blocks, Adam for the rest; both resume exactly, and old runs of Adam's go on."""
+"""Muon for the matrices of the blocks, Adam for the rest; runs that know Adam alone go on."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,10 @@ import torch
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.optimisers import Optimisers
 from swin2sr_ops.training.recipe import Recipe
-
-muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
-
-
-def quiet(_: str) -> None:
-    """A log that nobody reads."""
+from tests.training.conftest import MUON
+from tests.training.test_training import assert_same, train
 
 
 def network(architecture: str) -> SwinNet:
@@ -27,7 +21,7 @@ def network(architecture: str) -> SwinNet:
     return SwinNet(ModelSpec(name="t", architecture=architecture, channels=1, dim=12, depths=(2, 1), heads=(2, 2)))
 
 
-@muon
+@MUON
 @pytest.mark.parametrize("architecture", ["swin2sr", "swinir"])
 def test_muon_has_the_blocks_matrices(architecture: str) -> None:
     """Four for each of three blocks; every parameter is stepped by exactly one of the two."""
@@ -40,7 +34,7 @@ def test_muon_has_the_blocks_matrices(architecture: str) -> None:
     assert sorted(taken[0] + taken[1]) == sorted(names.values())
 
 
-@muon
+@MUON
 def test_a_step_is_orthogonal_and_as_large_as_adams() -> None:
     """From zero momentum: the singular values of a step are near each other, its mean square near (0.2 lr)^2."""
     net = network("swin2sr")
@@ -57,46 +51,18 @@ def test_a_step_is_orthogonal_and_as_large_as_adams() -> None:
     assert 0.1 < change.square().mean().sqrt() / 0.01 < 0.3
 
 
-@muon
-def test_going_on_is_as_never_stopped(recipe: Recipe, data: Path, tmp_path: Path) -> None:
-    recipe = replace(recipe, optimiser="muon")
-    whole = Trainer(recipe, data, tmp_path / "whole")
-    whole.run(log=quiet)
-    Trainer(recipe, data, tmp_path / "parts").run(until=3, log=quiet)
-    parts = Trainer(recipe, data, tmp_path / "parts")
-    parts.run(log=quiet)
-    assert parts.step == whole.step == 6
-    for name, value in whole.net.state_dict().items():
-        assert torch.equal(value, parts.net.state_dict()[name]), name
-
-
 def test_runs_of_earlier_versions_go_on(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     """Their state held Adam's alone, and their recipe named no optimiser."""
-    whole = Trainer(recipe, data, tmp_path / "whole")
-    whole.run(log=quiet)
-    Trainer(recipe, data, tmp_path / "parts").run(until=3, log=quiet)
+    whole = train(recipe, data, tmp_path / "whole")
+    train(recipe, data, tmp_path / "parts", until=3)
     file = tmp_path / "parts" / "state.pt"
     state = torch.load(file, weights_only=True)
     torch.save(state | {"optimiser": state["optimiser"][0]}, file)
     kept = tmp_path / "parts" / "recipe.json"
     kept.write_text(kept.read_text().replace(' "optimiser": "adam",\n', ""))
     assert "optimiser" not in kept.read_text()
-    parts = Trainer(recipe, data, tmp_path / "parts")
-    parts.run(log=quiet)
-    for name, value in whole.net.state_dict().items():
-        assert torch.equal(value, parts.net.state_dict()[name]), name
-
-
-@muon
-def test_another_optimiser_is_another_run(recipe: Recipe, data: Path, tmp_path: Path) -> None:
-    Trainer(recipe, data, tmp_path / "run").run(until=2, log=quiet)
-    with pytest.raises(RequestError, match="began with optimiser='adam', not 'muon'"):
-        Trainer(replace(recipe, optimiser="muon"), data, tmp_path / "run")
-
-
-def test_what_is_no_optimiser(recipe: Recipe) -> None:
-    with pytest.raises(RequestError, match="optimiser='sgd' must be 'adam' or 'muon'"):
-        replace(recipe, optimiser="sgd")
+    parts = train(recipe, data, tmp_path / "parts")
+    assert_same(dict(parts.net.state_dict()), dict(whole.net.state_dict()))
 
 
 def test_torch_without_muon(monkeypatch: pytest.MonkeyPatch) -> None:

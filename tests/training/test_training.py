@@ -23,7 +23,7 @@ from swin2sr_ops.training.images import load_images
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.recipe import RECIPES, Recipe
 from swin2sr_ops.training.start import start_as_interpolation
-from tests.training.conftest import RECIPE
+from tests.training.conftest import MUON, RECIPE
 
 
 def read_log(out: Path) -> np.ndarray:
@@ -322,8 +322,10 @@ def test_training_lowers_the_loss(recipe: Recipe, data: Path, tmp_path: Path) ->
         assert F.l1_loss(net(source), target) < F.l1_loss(untrained(source), target)
 
 
-def test_going_on_is_as_never_stopped(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimiser", ["adam", pytest.param("muon", marks=MUON)])
+def test_going_on_is_as_never_stopped(recipe: Recipe, data: Path, tmp_path: Path, optimiser: str) -> None:
     """Six steps at once, or three, a new process's worth of objects, and three: the same to the last bit."""
+    recipe = replace(recipe, optimiser=optimiser)
     whole = train(recipe, data, tmp_path / "whole", save_every=6)
     train(recipe, data, tmp_path / "parts", save_every=2, until=3)
     torch.manual_seed(123)  # a new process has other random numbers
