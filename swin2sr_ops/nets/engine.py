@@ -26,7 +26,7 @@ from swin2sr_ops.layers import GROUP_CELLS, network_steps
 from swin2sr_ops.nets.blocks import SwinBlock
 from swin2sr_ops.nets.cells import Cuts
 from swin2sr_ops.nets.direct import DirectWork
-from swin2sr_ops.nets.float32 import full_float32
+from swin2sr_ops.nets.float32 import full_float32, short_float32
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.nets.work import TileWork
 from swin2sr_ops.nets.workers import single_thread_kernels
@@ -47,7 +47,8 @@ class TileEngine:
         In evaluation mode, on its device, in float32 or float64; it belongs to the engine from then on.
     half : bool
         Run the stages in bfloat16. First and last convolutions, heads, and the features that bypass all stages
-        stay in float32: with these in 8 bits too, results lose 6 to 13 dB more (DESIGN.md).
+        stay in float32: with these in 8 bits too, results lose 6 to 13 dB more (DESIGN.md). NVIDIA's GPUs may
+        compute their products in TF32.
     kernels : str
         What runs the Swin blocks: ``"torch"``; ``"triton"`` on a GPU, of up to `fused.WIDEST` channels; of a float32
         network on the CPU ``"openvino"``, or ``"native"``, which runs the ends of stages too.
@@ -65,6 +66,7 @@ class TileEngine:
                 for step in network_steps(net.spec)
                 if step.kind == "window"
             }
+        self._float32 = short_float32 if half else full_float32
         if half:
             self._constants = {path: found.half() for path, found in self._constants.items()}
             for stages in (net.layers, getattr(net, "layers_hf", None)):
@@ -106,7 +108,7 @@ class TileEngine:
             head gives, at its own scale.
         """
         if self.group > 1:
-            with full_float32():
+            with self._float32():
                 return self._run(image, tile, None)
         with single_thread_kernels() as threads:
             if threads == 1:

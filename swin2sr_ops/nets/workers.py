@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -29,34 +30,34 @@ class Held(Generic[X]):
     ----------
     read, write : callable
         Give and change the setting.
-    wanted : object
-        What it is meanwhile.
     """
 
-    def __init__(self, read: Callable[[], X], write: Callable[[X], None], wanted: X) -> None:
-        self._read, self._write, self._wanted = read, write, wanted
-        self._lock, self._users = threading.Lock(), 0
-        self._before = wanted
+    def __init__(self, read: Callable[[], X], write: Callable[[X], None]) -> None:
+        self._read, self._write = read, write
+        self._changed, self._users = threading.Condition(), 0
+        self._before = self._now = read()
 
     @contextmanager
-    def __call__(self) -> Iterator[X]:
-        """Hold it; yields what it was before anybody did."""
-        with self._lock:
+    def __call__(self, wanted: X) -> Iterator[X]:
+        """Hold it at ``wanted``, when nobody wants it otherwise any more; yields what it was before anybody did."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._users == 0 or self._now == wanted)
             if self._users == 0:
-                self._before = self._read()
+                self._before, self._now = self._read(), wanted
             self._users += 1
-            self._write(self._wanted)  # also where others hold it: of some settings each thread has its copy
+            self._write(wanted)  # also where others hold it: of some settings each thread has its copy
         try:
             yield self._before
         finally:
-            with self._lock:
+            with self._changed:
                 self._users -= 1
                 if self._users == 0:
                     self._write(self._before)
+                    self._changed.notify_all()
 
 
 #: Let torch run each CPU kernel on one thread; yields how many threads it had, for `for_each`.
-single_thread_kernels = Held(torch.get_num_threads, torch.set_num_threads, 1)
+single_thread_kernels = partial(Held(torch.get_num_threads, torch.set_num_threads), 1)
 
 
 class Spares(Generic[X]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis.strategies import integers, sampled_from
 from torch import Tensor
 
 from swin2sr_ops.nets.engine import TileEngine
-from swin2sr_ops.nets.float32 import full_float32
+from swin2sr_ops.nets.float32 import full_float32, short_float32
 from swin2sr_ops.plan import TilePlan
 from swin2sr_ops.spec import UPSAMPLERS, ModelSpec
 from tests.conftest import random_net, small_spec
@@ -178,13 +180,15 @@ def test_opposite_borders_do_not_see_each_other() -> None:
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 says it in another way")
-def test_float32_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a tile is computed in groups, as on accelerators, torch may not fall back to 10 bits; then as before."""
+@pytest.mark.parametrize(("half", "told"), [(False, "ieee"), (True, "tf32")])
+def test_what_float32_is(half: bool, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a tile is computed in groups, as on accelerators, float32 is itself, or, around bfloat16, TF32; then as
+    before. Somebody else's tile that wants it otherwise is done first."""
     conv: Any = torch.backends.cudnn.conv
     matmul: Any = torch.backends.cuda.matmul
     before = conv.fp32_precision, matmul.fp32_precision
     seen: list[tuple[str, str]] = []
-    engine = TileEngine(random_net(small_spec(depths=(2,), heads=(2,))), group=2)
+    engine = TileEngine(random_net(small_spec(depths=(2,), heads=(2,))), half=half, group=2)
     block = engine.block
 
     def watched(*given: Any) -> torch.Tensor:
@@ -192,9 +196,18 @@ def test_float32_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
         return block(*given)
 
     monkeypatch.setattr(engine, "block", watched)
-    with full_float32():  # somebody else's tile, which is done first
+    alike, other = (short_float32, full_float32) if half else (full_float32, short_float32)
+    with alike():
         run(engine, torch.rand(1, 20, 20), (20, 20))
-        assert (conv.fp32_precision, matmul.fp32_precision) == ("ieee", "ieee")
-    assert set(seen) == {("ieee", "ieee")}
+        assert (conv.fp32_precision, matmul.fp32_precision) == (told, told)
+    blocks = len(seen)
+    with ThreadPoolExecutor(1) as pool:
+        with other():
+            waiting = pool.submit(run, engine, torch.rand(1, 20, 20), (20, 20))
+            time.sleep(0.3)
+            assert len(seen) == blocks
+        waiting.result(60)
+    assert len(seen) == 2 * blocks
+    assert set(seen) == {(told, told)}
     assert (conv.fp32_precision, matmul.fp32_precision) == before
     assert torch.backends.cudnn.allow_tf32 in (True, False)  # torch refuses to tell where the two ways to say it differ
