@@ -6,6 +6,7 @@ import gc
 import logging
 import sys
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from swin2sr_ops.nets.engine import TileEngine
     from swin2sr_ops.nets.foreign import CellEngine
 
-__all__ = ["Network", "Placed", "without_history"]
+__all__ = ["Network", "Placed", "whole_turn", "without_history"]
 
 _log = logging.getLogger(__name__)
 _engines: dict[tuple[Any, ...], TileEngine | CellEngine] = {}
 _engines_lock = threading.Lock()
-_device_locks: dict[str, threading.Lock] = {}
+_device_locks: dict[str, threading.RLock] = {}
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,12 @@ def _empty_cache(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _device_lock(device: torch.device) -> threading.Lock:
+def whole_turn(device: torch.device) -> AbstractContextManager[object]:
+    """No other tile's network meanwhile, on a GPU: what turns features into values would wait behind its kernels."""
+    return _device_lock(device) if device.type == "cuda" else nullcontext()
+
+
+def _device_lock(device: torch.device) -> threading.RLock:
     """One network at a time per device: kernels use all of it, and memory is planned for one tile."""
     with _engines_lock:
-        return _device_locks.setdefault(str(device), threading.Lock())
+        return _device_locks.setdefault(str(device), threading.RLock())

@@ -32,6 +32,8 @@ _R = TypeVar("_R")
 Computed = tuple[NDArray[Any], dict[str, NDArray[Any]]]
 #: Threads that decode, and as many that encode; how many tiles may wait on either side.
 IO_THREADS = 2
+#: Tiles in hand where a GPU computes.
+GPU_LANES = 2
 
 
 class Executor(Workers, AbstractContextManager["Executor"], Protocol):
@@ -59,6 +61,12 @@ class TileWork:
     mask: ImageSource | None = None
     context: bool = False
     spread: bool = False
+
+    @property
+    def lanes(self) -> int:
+        """Tiles in hand at once: while a GPU computes one, the next is made ready and the last is copied back."""
+        kinds = {part.restorer.network.kind for part in self.parts if part.restorer is not None}
+        return GPU_LANES if "cuda" in kinds else 1
 
     def read(self, piece: Piece) -> NDArray[Any]:
         """The pixels that ``piece`` looks at, all its bands."""
@@ -177,19 +185,28 @@ def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None
     At most a few tiles wait on either side, so memory does not grow with the image. After an error
     nothing more is begun, and what is being written ends.
     """
-    rest = iter(pieces)
-    with _threads(IO_THREADS, "read") as reader, _threads(IO_THREADS, "write") as writer:
+    rest, lanes = iter(pieces), work.lanes
+    with (
+        _threads(IO_THREADS, "read") as reader,
+        _computing(lanes) as compute,
+        _threads(IO_THREADS, "write") as writer,
+    ):
         ahead: deque[tuple[Piece, Future[NDArray[Any]]]] = deque()
+        in_hand: deque[tuple[Piece, Future[Computed]]] = deque()
         behind: deque[tuple[Piece, Future[None]]] = deque()
         try:
             while True:
                 wanted: Sequence[Piece] = list(islice(rest, IO_THREADS + 1 - len(ahead)))
                 ahead.extend((piece, reader.submit(work.read, piece)) for piece in wanted)
-                if not ahead:
+                if ahead:
+                    piece, block = ahead.popleft()
+                    in_hand.append((piece, compute(work.compute, piece, block.result())))
+                elif not in_hand:
                     break
-                piece, block = ahead.popleft()
-                result = work.compute(piece, block.result())
-                behind.append((piece, writer.submit(work.write, piece, result)))
+                if ahead and len(in_hand) < lanes:
+                    continue
+                piece, result = in_hand.popleft()
+                behind.append((piece, writer.submit(work.write, piece, result.result())))
                 while len(behind) > IO_THREADS:
                     _finish(behind, done)
             while behind:
@@ -198,6 +215,24 @@ def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None
             # What is being written ends when the pools close; it is in the journal, though nobody is told.
             for _, block in ahead:
                 block.cancel()
+            for _, result in in_hand:
+                result.cancel()
+
+
+@contextmanager
+def _computing(lanes: int) -> Iterator[Callable[..., Future[Computed]]]:
+    """What begins to compute a tile: in a thread of its own where several are in hand, else here, and at once."""
+    if lanes > 1:
+        with _threads(lanes, "compute") as pool:
+            yield pool.submit
+        return
+
+    def now(function: Callable[..., Computed], *given: Any) -> Future[Computed]:
+        result: Future[Computed] = Future()
+        result.set_result(function(*given))
+        return result
+
+    yield now
 
 
 @contextmanager

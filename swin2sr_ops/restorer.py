@@ -7,6 +7,7 @@ storage type. Copies to the device are made in storage type, everything else hap
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,13 @@ from swin2sr_ops.ensemble import Average, check_ensemble, turns
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.layers import GROUP_CELLS
 from swin2sr_ops.masks import block_valid
-from swin2sr_ops.network import Network, without_history
+from swin2sr_ops.network import Network, whole_turn, without_history
 from swin2sr_ops.plan import Halo, Span, Tile, TilePlan, check_halo, within
 from swin2sr_ops.planes import Tally, channel_of_plane, enlarged, network_region, owned
 from swin2sr_ops.plugins import resolve_model
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.tiling import fill_region, fit_tile, tile_size
+from swin2sr_ops.transfers import fetch, to_device
 from swin2sr_ops.values import IntensityMap, fill_invalid, invalid_pixels, range_limits, stored_nodata
 
 if TYPE_CHECKING:
@@ -268,21 +270,30 @@ class Restorer:
         """Channels that enter the network together, filled -> restored, in storage type; and the passes' spread."""
         import torch
 
-        device, dtype = choose_device(self.device), choose_dtype(self.precision)
+        device = choose_device(self.device)
         wide = torch.float64 if "float64" in (pixels.dtype.name, self.precision) else torch.float32
         passes, average = turns(self.ensemble), Average(spread)
-        for turn in passes:
-            region, turned = network_region(pixels, tile, turn), turn.tile(tile)
-            stored = torch.from_numpy(np.ascontiguousarray(region, region.dtype.newbyteorder("=")))
-            # Stored types cross the bus, where the device knows them; Apple's knows no double.
-            x = stored.to(wide) if device.type == "mps" else stored.to(device).to(wide)
-            x = (x - ends.lo) / (ends.width or 1.0)
-            y = self.network.run(x.to(torch.promote_types(dtype, torch.float32)).to(device), turned)
-            average.add(turn.back(y), len(passes))
-        y, apart = average.mean, average.spread
-        y = y.cpu() if device.type == "mps" else y
-        told = None if apart is None else (apart.cpu().double() * ends.width).float().numpy()
-        return _store(y.to(wide) * ends.width + ends.lo, pixels.dtype, nodata), told
+        inputs = (self._input(network_region(pixels, tile, turn), ends, device, wide) for turn in passes)
+        first = next(inputs)  # made ready while another tile's network runs
+        with whole_turn(device):
+            for turn, x in zip(passes, chain([first], inputs), strict=True):
+                average.add(turn.back(self.network.run(x, turn.tile(tile))), len(passes))
+            y, apart = average.mean, average.spread
+            y = y.cpu() if device.type == "mps" else y
+            stored = fetch(_stored(y.to(wide) * ends.width + ends.lo, pixels.dtype))
+            told = None if apart is None else fetch(apart)
+        result = _kept(stored().numpy().astype(pixels.dtype, copy=False), nodata)
+        return result, None if told is None else (told().double() * ends.width).float().numpy()
+
+    def _input(self, region: NDArray[Any], ends: IntensityMap, device: torch.device, wide: torch.dtype) -> torch.Tensor:
+        """What the network is given: 0..1, on its device."""
+        import torch
+
+        stored = torch.from_numpy(np.ascontiguousarray(region, region.dtype.newbyteorder("=")))
+        # Stored types cross the bus, where the device knows them; Apple's knows no double.
+        x = stored.to(wide) if device.type == "mps" else to_device(stored, device).to(wide)
+        x = (x - ends.lo) / (ends.width or 1.0)
+        return x.to(torch.promote_types(choose_dtype(self.precision), torch.float32)).to(device)
 
     # --- dask.array.map_overlap ---------------------------------------------------------------
 
@@ -341,19 +352,28 @@ class Restorer:
         return self.restore_tile(block[tuple(region)], order, Tile(*spans), grid.maps)
 
 
-def _store(y: torch.Tensor, dtype: np.dtype[Any], nodata: float | None) -> NDArray[Any]:
-    """Round and clip to the storage type; a valid pixel becomes neither nodata nor infinite."""
+def _stored(y: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:
+    """Round and clip to the storage type (float16, which some devices do not know, as float32)."""
     import torch
 
-    limits = (float(np.finfo(dtype).min), float(np.finfo(dtype).max)) if dtype.kind == "f" else range_limits(dtype)
-    y = y.clamp(*limits) if dtype.kind == "f" else y.round().clamp(*limits)
-    name = "float32" if dtype.name == "float16" else dtype.name
-    kind: torch.dtype = getattr(torch, name)
-    result: NDArray[Any] = y.to(kind).cpu().numpy().astype(dtype, copy=False)
+    y = y.clamp(*_limits(dtype)) if dtype.kind == "f" else y.round().clamp(*_limits(dtype))
+    kind: torch.dtype = getattr(torch, "float32" if dtype.name == "float16" else dtype.name)
+    return y.to(kind)
+
+
+def _kept(result: NDArray[Any], nodata: float | None) -> NDArray[Any]:
+    """A valid pixel does not become nodata."""
+    dtype = result.dtype
     hole = stored_nodata(nodata, dtype)
     if hole is not None:
-        up = bool(hole < limits[1])
-        beyond = np.array(limits[1] if up else limits[0], dtype)
+        lowest, highest = _limits(dtype)
+        up = bool(hole < highest)
+        beyond = np.array(highest if up else lowest, dtype)
         near = np.nextafter(hole, beyond) if dtype.kind == "f" else (hole + 1 if up else hole - 1)
         result[result == hole] = near
     return result
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Smallest and largest number of a storage type: a pixel does not become infinite."""
+    return (float(np.finfo(dtype).min), float(np.finfo(dtype).max)) if dtype.kind == "f" else range_limits(dtype)

@@ -17,7 +17,8 @@ PACKAGE = Path(swin2sr_ops.__file__).parent
 LEVELS = {
     "errors": 0,
     "spec": 1, "layers": 1, "span": 1, "plan": 1, "catalogue": 1, "hookspecs": 1, "hosts": 1, "axes": 1,
-    "values": 2, "statistics": 2, "nets": 2, "weights": 2, "io": 2, "devices": 2, "engines": 2, "samples": 2,
+    "values": 2, "statistics": 2, "nets": 2, "weights": 2, "io": 2, "devices": 2, "transfers": 2, "engines": 2,
+    "samples": 2,
     "tiling": 3, "overlap": 3, "plugin_manager": 3, "plugins": 3, "builtin": 3, "masks": 3, "planes": 3, "context": 3,
     "bands": 3, "spectral": 3,
     "network": 4, "restorer": 4,

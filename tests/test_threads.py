@@ -5,19 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 
-from swin2sr_ops.pipeline import Here, stream
+from swin2sr_ops import ModelSpec, restore_image
+from swin2sr_ops.pipeline import IO_THREADS, Here, TileWork, stream
 
 
 class Slow:
     """Work whose writing takes a while, and that knows whether it is under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int = 1) -> None:
         self.begun = self.ended = 0
+        self.lanes = lanes
 
     def read(self, piece: int) -> int:
         return piece
@@ -47,9 +52,9 @@ def interrupt_after_start(monkeypatch: pytest.MonkeyPatch, name: str) -> list[st
     return seen
 
 
-@pytest.mark.parametrize("thread", ["read_0", "read_1", "write_0", "write_1"])
+@pytest.mark.parametrize("thread", ["read_0", "read_1", "compute_0", "compute_1", "write_0", "write_1"])
 def test_interrupted_while_threads_start(thread: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    work: Any = Slow()
+    work: Any = Slow(lanes=2)
     seen = interrupt_after_start(monkeypatch, thread)
     with pytest.raises(KeyboardInterrupt):
         stream(work, iter(range(8)), lambda piece: None)  # type: ignore[arg-type]
@@ -71,6 +76,18 @@ def test_each_interrupted_while_threads_start(monkeypatch: pytest.MonkeyPatch) -
     assert work.begun == work.ended
 
 
+def test_a_real_image_in_lanes(gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU's tiles are computed, on the CPU: the same file."""
+    image = np.random.default_rng(0).integers(0, 255, (70, 90), "u1")
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    found = []
+    for lanes in (1, 3):
+        monkeypatch.setattr(TileWork, "lanes", lanes)
+        restore_image(tmp_path / "a.tif", tmp_path / f"{lanes}.tif", model=gray_model, tile=16)
+        found.append((tmp_path / f"{lanes}.tif").read_bytes())
+    assert found[0] == found[1]
+
+
 def test_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     work: Any = Slow()
     before = set(threading.enumerate())
@@ -82,3 +99,62 @@ def test_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         stream(work, iter(range(5)), done.append)  # type: ignore[arg-type]
     time.sleep(0.2)
     assert set(threading.enumerate()) == before
+
+
+class Counted:
+    """Work of which is known how many tiles are in hand, and how many are held in memory."""
+
+    def __init__(self, lanes: int, together: int = 1, fails: int | None = None) -> None:
+        self.lanes, self.fails = lanes, fails
+        self.together = threading.Barrier(together, timeout=60)
+        self.lock = threading.Lock()
+        self.held = self.most_held = self.in_hand = self.most_in_hand = 0
+        self.computed: list[int] = []
+        self.written: list[int] = []
+
+    def count(self, held: int, in_hand: int = 0) -> None:
+        with self.lock:
+            self.held, self.in_hand = self.held + held, self.in_hand + in_hand
+            self.most_held, self.most_in_hand = max(self.most_held, self.held), max(self.most_in_hand, self.in_hand)
+
+    def read(self, piece: int) -> int:
+        self.count(1)
+        return piece
+
+    def compute(self, piece: int, block: int) -> int:
+        self.count(0, 1)
+        self.computed.append(piece)
+        if piece < self.together.parties:
+            self.together.wait()
+        time.sleep(0.01 * (piece % 3))  # the next may be done before
+        self.count(0, -1)
+        if piece == self.fails:
+            raise ValueError(piece)
+        return -block
+
+    def write(self, piece: int, result: int) -> None:
+        assert result == -piece
+        self.written.append(piece)
+        self.count(-1)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+@pytest.mark.parametrize("pieces", [0, 1, 2, 3, 40])
+def test_lanes(lanes: int, pieces: int) -> None:
+    """Every tile once, in order; as many at once as there are lanes, and no more in memory however many there are."""
+    work: Any = Counted(lanes, together=max(min(lanes, pieces), 1))
+    done: list[Any] = []
+    stream(work, iter(range(pieces)), done.append)  # type: ignore[arg-type]
+    assert done == sorted(work.written) == list(range(pieces))
+    assert work.most_in_hand == min(lanes, pieces)
+    assert work.most_held <= 2 * IO_THREADS + 1 + lanes
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_an_error_in_a_lane(lanes: int) -> None:
+    """What was computed before is written; nothing is begun after."""
+    work: Any = Counted(lanes, fails=10)
+    with pytest.raises(ValueError, match="10"):
+        stream(work, iter(range(40)), lambda piece: None)  # type: ignore[arg-type]
+    assert sorted(work.written) == list(range(10))
+    assert max(work.computed) < 10 + lanes
