@@ -116,15 +116,15 @@ def write(folder: Path, side: int, suffix: str) -> Path:
 
 
 #: One block of 12 channels, which leaves nearly all to the pipeline, and the size of the released classical networks.
-RANDOM = {
-    "thin": ModelSpec("thin", dim=12, depths=(1,), heads=(2,), scale=2, channels=1, upsampler="pixelshuffledirect"),
-    "classical": ModelSpec("classical", dim=180, depths=(6,) * 6, heads=(6,) * 6, scale=4, upsampler="pixelshuffle"),
+RANDOM: dict[str, dict[str, Any]] = {
+    "thin": {"dim": 12, "depths": (1,), "heads": (2,), "scale": 2, "channels": 1, "upsampler": "pixelshuffledirect"},
+    "classical": {"dim": 180, "depths": (6,) * 6, "heads": (6,) * 6, "scale": 4, "upsampler": "pixelshuffle"},
 }
 
 
 def random_model(folder: Path, name: str) -> str:
     """A checkpoint of random weights."""
-    spec = RANDOM[name]
+    spec = ModelSpec(name=name, **RANDOM[name])
     save_model(folder / f"{name}.safetensors", SwinNet(spec).state_dict(), spec)
     return str(folder / f"{name}.safetensors")
 
