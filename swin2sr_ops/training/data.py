@@ -18,7 +18,7 @@ from swin2sr_ops.training.degrade import Degrade, bicubic_reduce
 from swin2sr_ops.training.images import Pair, find_images, load_images, load_pairs
 from swin2sr_ops.training.recipe import Recipe
 
-__all__ = ["PatchSampler", "training_images"]
+__all__ = ["PatchSampler", "detail", "training_images"]
 
 _MARGIN = 4  # input pixels around a patch while it is reduced: the kernel then sees real neighbours
 _WIDE_MARGIN = 8  # the same for blur, and for a JPEG grid that begins anywhere
@@ -122,13 +122,7 @@ class PatchSampler:
     def _patch(self, rng: np.random.Generator) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
         """An input, where inputs are given, and a target: cut out, turned, and in another contrast."""
         folder = self.images[rng.choice(len(self.images), p=self.weights)]
-        given, target = folder[rng.integers(len(folder))]
-        s = 1 if given is None else self.spec.scale  # pairs are cut at whole pixels of the input
-        side = self.side // s
-        y, x = (int(rng.integers(n // s - side + 1)) for n in target.shape[1:])
-        cut = [target[:, y * s : (y + side) * s, x * s : (x + side) * s]]
-        if given is not None:
-            cut.append(given[:, y : y + side, x : x + side])
+        cut = max((self._cut(folder, rng) for _ in range(self.recipe.detail)), key=lambda found: detail(found[0]))
         turns, mirrored = int(rng.integers(4)), rng.integers(2)
         cut = [np.rot90(patch.astype(np.float32), turns, (1, 2)) for patch in cut]
         cut = [patch[:, ::-1] for patch in cut] if mirrored else cut
@@ -138,4 +132,25 @@ class PatchSampler:
             offset = (1 - gain) * rng.random()
             cut = [patch * gain + offset for patch in cut]
         whole = [np.ascontiguousarray(patch, dtype=np.float32) for patch in cut]
-        return (whole[1] if given is not None else None), whole[0]
+        return (whole[1] if len(whole) > 1 else None), whole[0]
+
+    def _cut(self, folder: list[Kept], rng: np.random.Generator) -> list[NDArray[np.float16]]:
+        """Of one image a target, and its input, where inputs are given."""
+        given, target = folder[rng.integers(len(folder))]
+        s = 1 if given is None else self.spec.scale  # pairs are cut at whole pixels of the input
+        side = self.side // s
+        y, x = (int(rng.integers(n // s - side + 1)) for n in target.shape[1:])
+        cut = [target[:, y * s : (y + side) * s, x * s : (x + side) * s]]
+        if given is not None:
+            cut.append(given[:, y : y + side, x : x + side])
+        return cut
+
+
+def detail(patch: NDArray[np.float16]) -> float:
+    """Mean square of what a patch ``(C, H, W)`` loses where each 2 x 2 pixels become their mean.
+
+    Half of a photograph is sky, or out of focus: nothing is to be learned there about what is fine.
+    """
+    c, h, w = (patch.shape[0], *(n // 2 for n in patch.shape[1:]))
+    pixels = patch[:, : 2 * h, : 2 * w].astype(np.float32).reshape(c, h, 2, w, 2)
+    return float(((pixels - pixels.mean((2, 4), keepdims=True)) ** 2).mean())

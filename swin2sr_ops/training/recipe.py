@@ -38,6 +38,8 @@ class Recipe:
         Decay of the exponential moving average of the weights, which is what is exported.
     levels : int
         Input patches are rounded to this many levels, as stored images are; 0 for none.
+    detail : int
+        Of so many patches cut out at random the one with most detail is taken, see `swin2sr_ops.training.data`.
     contrast : float
         Strength of random brightness and contrast changes, 0 to 1: for images whose range is
         not the range of their type, as in microscopy.
@@ -72,6 +74,7 @@ class Recipe:
     optimiser: str = "adam"
     ema: float = 0.999
     levels: int = 256
+    detail: int = 1
     contrast: float = 0.0
     seed: int = 0
     degrade: dict[str, Any] = field(default_factory=dict)
@@ -88,7 +91,7 @@ class Recipe:
             raise RequestError(f"This recipe cannot be trained: {problem}.")
 
     def _problems(self) -> list[str]:
-        whole = {"steps": 0, "batch": 1, "patch": 1, "warmup": 0, "levels": 0, "seed": 0}
+        whole = {"steps": 0, "batch": 1, "patch": 1, "warmup": 0, "levels": 0, "detail": 1, "seed": 0}
         real = {"lr": (0.0, 1.0), "lr_min": (0.0, 1.0), "ema": (0.0, 1.0), "contrast": (0.0, 1.0), "clip": (0.0, 1e9)}
         problems = []
         for name, least in whole.items():

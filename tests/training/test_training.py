@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import swin2sr_ops
 from swin2sr_ops.errors import FormatError, ModelError, RequestError
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.training.data import PatchSampler
+from swin2sr_ops.training.data import PatchSampler, detail
 from swin2sr_ops.training.degrade import bicubic_reduce
 from swin2sr_ops.training.images import load_images
 from swin2sr_ops.training.loop import Trainer
@@ -98,6 +98,7 @@ def test_built_in_recipes(path: Path) -> None:
         ("seed = 4", "seed = -4", RequestError, "seed=-4"),
         ("lr = 5e-3", "lr = -1.0", RequestError, "lr=-1.0 must lie between 0 and 1"),
         ("contrast = 0.5", "contrast = 5", RequestError, "contrast=5"),
+        ("contrast = 0.5", "detail = 0", RequestError, "detail=0 must be a whole number of at least 1"),
         ("seed = 4", "levels = 1", RequestError, "levels=1"),
         ("blobs = 0.75\nnoise = 0.25", "blobs = 0", RequestError, "not all of them zero"),
         ("blobs = 0.75", 'blobs = "often"', RequestError, "names and shares"),
@@ -179,6 +180,29 @@ def test_every_patch_lies_in_an_image(recipe: Recipe, tmp_path: Path) -> None:
     turned = [np.rot90(side, k).tobytes() for side in (inner, inner[::-1]) for k in range(4)]
     seen = {patch[0].numpy().tobytes() for step in range(30) for patch in sampler.batch(step)[1]}
     assert seen == set(turned)
+
+
+def test_most_detail(recipe: Recipe, tmp_path: Path) -> None:
+    """A flat image is hardly drawn from where another has detail; what is drawn is a function of seed and step."""
+    (tmp_path / "two").mkdir()
+    rng = np.random.default_rng(0)
+    for name, height in {"flat": 2, "noisy": 200}.items():
+        pixels = 20 + rng.integers(0, height, (64, 64))
+        Image.fromarray(pixels.astype("u1")).save(tmp_path / "two" / f"{name}.png")
+    recipe = replace(recipe, folders={"two": 1}, contrast=0.0, batch=1)
+    samplers = {n: PatchSampler(replace(recipe, detail=n), tmp_path) for n in (1, 4)}
+    drawn = {n: [sampler.batch(step)[1] for step in range(60)] for n, sampler in samplers.items()}
+    flat = {n: sum(float(patch.std()) < 0.01 for patch in patches) for n, patches in drawn.items()}
+    assert 15 < flat[1] < 45  # of 60: a half
+    assert flat[4] < 15  # a sixteenth
+    assert torch.equal(samplers[4].batch(7)[1], drawn[4][7])
+
+
+def test_what_detail_is() -> None:
+    assert detail(np.full((1, 5, 6), 0.5, "f2")) == 0
+    assert detail(np.tile(np.array([[0, 1], [1, 0]], "f2"), (3, 2, 4))) == pytest.approx(0.25)
+    steps = np.repeat(np.repeat(np.arange(4), 2)[None, :, None], 8, 2).astype("f2")
+    assert detail(steps) == 0  # as coarse as two pixels
 
 
 def test_images_as_values(tmp_path: Path) -> None:
