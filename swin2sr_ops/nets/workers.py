@@ -35,7 +35,8 @@ class Held(Generic[X]):
     def __init__(self, read: Callable[[], X], write: Callable[[X], None]) -> None:
         self._read, self._write = read, write
         self._changed, self._users = threading.Condition(), 0
-        self._before = self._now = read()
+        self._before: X  # known while there are users: not every torch knows every setting
+        self._now: X
 
     @contextmanager
     def __call__(self, wanted: X) -> Iterator[X]:
