@@ -1,7 +1,7 @@
 """What float32 is on NVIDIA's GPUs: torch lets convolutions compute with 10 bits of it (TF32), unless told.
 
 Where float32 was asked for, it is float32. Around stages that compute in bfloat16, with 7 bits, TF32 is precise enough
-(DESIGN.md), and several times as fast.
+(DESIGN.md), and tensor cores take it.
 """
 
 from __future__ import annotations

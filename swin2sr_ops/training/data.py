@@ -149,7 +149,7 @@ class PatchSampler:
 def detail(patch: NDArray[np.float16]) -> float:
     """Mean square of what a patch ``(C, H, W)`` loses where each 2 x 2 pixels become their mean.
 
-    Half of a photograph is sky, or out of focus: nothing is to be learned there about what is fine.
+    Sky, or what is out of focus, has none: nothing is to be learned there about what is fine.
     """
     c, h, w = (patch.shape[0], *(n // 2 for n in patch.shape[1:]))
     pixels = patch[:, : 2 * h, : 2 * w].astype(np.float32).reshape(c, h, 2, w, 2)
