@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.training.degrade import Degrade, bicubic_reduce
+from swin2sr_ops.training.degrade import Degrade, bicubic_reduce, bicubic_resize
 from swin2sr_ops.training.images import Pair, find_images, load_images, load_pairs
 from swin2sr_ops.training.recipe import Recipe
 
@@ -122,7 +122,10 @@ class PatchSampler:
     def _patch(self, rng: np.random.Generator) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
         """An input, where inputs are given, and a target: cut out, turned, and in another contrast."""
         folder = self.images[rng.choice(len(self.images), p=self.weights)]
-        cut = max((self._cut(folder, rng) for _ in range(self.recipe.detail)), key=lambda found: detail(found[0]))
+        smaller = self.recipe.shrink > 1 and rng.random() < 0.5
+        factor = rng.uniform(1, self.recipe.shrink) if smaller else 1.0
+        cuts = (self._cut(folder, rng, factor) for _ in range(self.recipe.detail))
+        cut = max(cuts, key=lambda found: detail(found[0]))
         turns, mirrored = int(rng.integers(4)), rng.integers(2)
         cut = [np.rot90(patch.astype(np.float32), turns, (1, 2)) for patch in cut]
         cut = [patch[:, ::-1] for patch in cut] if mirrored else cut
@@ -134,9 +137,11 @@ class PatchSampler:
         whole = [np.ascontiguousarray(patch, dtype=np.float32) for patch in cut]
         return (whole[1] if len(whole) > 1 else None), whole[0]
 
-    def _cut(self, folder: list[Kept], rng: np.random.Generator) -> list[NDArray[np.float16]]:
-        """Of one image a target, and its input, where inputs are given."""
+    def _cut(self, folder: list[Kept], rng: np.random.Generator, factor: float) -> list[NDArray[np.float16]]:
+        """Of one image a target, ``factor`` times smaller than there, and its input, where inputs are given."""
         given, target = folder[rng.integers(len(folder))]
+        if factor > 1:
+            return [self._shrunk(target, rng, factor)]
         s = 1 if given is None else self.spec.scale  # pairs are cut at whole pixels of the input
         side = self.side // s
         y, x = (int(rng.integers(n // s - side + 1)) for n in target.shape[1:])
@@ -144,6 +149,16 @@ class PatchSampler:
         if given is not None:
             cut.append(given[:, y : y + side, x : x + side])
         return cut
+
+    def _shrunk(self, target: NDArray[np.float16], rng: np.random.Generator, factor: float) -> NDArray[np.float16]:
+        """A target of the image as it would be ``factor`` times smaller, or as much as leaves room for a target.
+
+        Clipped to 0..1 as stored images are: bicubic kernels go beyond at edges.
+        """
+        wide = min(int(self.side * factor), *target.shape[1:])
+        y, x = (int(rng.integers(n - wide + 1)) for n in target.shape[1:])
+        part = torch.from_numpy(target[None, :, y : y + wide, x : x + wide].astype(np.float32))
+        return bicubic_resize(part, (self.side, self.side))[0].clamp(0, 1).numpy().astype(np.float16)
 
 
 def detail(patch: NDArray[np.float16]) -> float:

@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from swin2sr_ops.evaluate.degrade import jpeg
 from swin2sr_ops.training.degrade_table import STRENGTHS
 
-__all__ = ["Degrade", "bicubic_reduce"]
+__all__ = ["Degrade", "bicubic_reduce", "bicubic_resize"]
 
 Patch = NDArray[np.float32]
 
@@ -101,7 +101,11 @@ def bicubic_reduce(x: torch.Tensor, scale: int) -> torch.Tensor:
     """
     if scale == 1:
         return x
-    size = (x.shape[-2] // scale, x.shape[-1] // scale)
+    return bicubic_resize(x, (x.shape[-2] // scale, x.shape[-1] // scale))
+
+
+def bicubic_resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Bring ``(B, C, H, W)`` to another height and width, as `bicubic_reduce` does."""
     return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 

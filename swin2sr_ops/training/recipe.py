@@ -40,6 +40,9 @@ class Recipe:
         Input patches are rounded to this many levels, as stored images are; 0 for none.
     detail : int
         Of so many patches cut out at random the one with most detail is taken, see `swin2sr_ops.training.data`.
+    shrink : float
+        Half of the patches come from images made smaller, by a factor between 1 and this; 1 for none. Photographs,
+        as cameras take them, are soft; what is to be enlarged often is not.
     contrast : float
         Strength of random brightness and contrast changes, 0 to 1: for images whose range is
         not the range of their type, as in microscopy.
@@ -75,6 +78,7 @@ class Recipe:
     ema: float = 0.999
     levels: int = 256
     detail: int = 1
+    shrink: float = 1.0
     contrast: float = 0.0
     seed: int = 0
     degrade: dict[str, Any] = field(default_factory=dict)
@@ -93,6 +97,7 @@ class Recipe:
     def _problems(self) -> list[str]:
         whole = {"steps": 0, "batch": 1, "patch": 1, "warmup": 0, "levels": 0, "detail": 1, "seed": 0}
         real = {"lr": (0.0, 1.0), "lr_min": (0.0, 1.0), "ema": (0.0, 1.0), "contrast": (0.0, 1.0), "clip": (0.0, 1e9)}
+        real |= {"shrink": (1.0, 16.0)}
         problems = []
         for name, least in whole.items():
             value = getattr(self, name)
@@ -132,6 +137,8 @@ class Recipe:
         problems += [f"{k}={v!r} must be true or false" for k, v in switches.items() if not isinstance(v, bool)]
         if self.paired and self.degrade:
             problems.append("pairs bring their inputs along: leave [degrade] out, or paired")
+        if self.paired and self.shrink != 1:
+            problems.append("pairs cannot be made smaller: leave shrink out, or paired")
         return problems
 
     @property

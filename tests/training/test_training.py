@@ -99,6 +99,8 @@ def test_built_in_recipes(path: Path) -> None:
         ("lr = 5e-3", "lr = -1.0", RequestError, "lr=-1.0 must lie between 0 and 1"),
         ("contrast = 0.5", "contrast = 5", RequestError, "contrast=5"),
         ("contrast = 0.5", "detail = 0", RequestError, "detail=0 must be a whole number of at least 1"),
+        ("contrast = 0.5", "shrink = 0.5", RequestError, "shrink=0.5 must lie between 1 and 16"),
+        ("contrast = 0.5", "shrink = 2\npaired = true", RequestError, "pairs cannot be made smaller"),
         ("seed = 4", "levels = 1", RequestError, "levels=1"),
         ("blobs = 0.75\nnoise = 0.25", "blobs = 0", RequestError, "not all of them zero"),
         ("blobs = 0.75", 'blobs = "often"', RequestError, "names and shares"),
@@ -196,6 +198,31 @@ def test_most_detail(recipe: Recipe, tmp_path: Path) -> None:
     assert 15 < flat[1] < 45  # of 60: a half
     assert flat[4] < 15  # a sixteenth
     assert torch.equal(samplers[4].batch(7)[1], drawn[4][7])
+
+
+def test_images_made_smaller(recipe: Recipe, tmp_path: Path) -> None:
+    """Of a soft image half of the patches are sharper than any that is cut from it, at most as much as asked for."""
+    (tmp_path / "soft").mkdir()
+    y, x = np.mgrid[:400, :500]
+    wave = 127.5 + 127 * np.sin(2 * np.pi * (x + 2 * y) / 48)
+    Image.fromarray(wave.astype("u1")).save(tmp_path / "soft" / "wave.png")
+    recipe = replace(recipe, folders={"soft": 1}, contrast=0.0, batch=1)
+    samplers = {n: PatchSampler(replace(recipe, shrink=n), tmp_path) for n in (1, 2, 4)}
+    drawn = {n: [sampler.batch(step)[1][0] for step in range(60)] for n, sampler in samplers.items()}
+    found = {n: np.array([detail(patch.numpy()) for patch in patches]) for n, patches in drawn.items()}
+    soft = found[1].max() * 1.1
+    for n in (2, 4):  # detail grows as the square of the frequency
+        assert 15 < (found[n] > soft).sum() < 45  # of 60
+        assert soft * n**2 / 3 < found[n].max() < soft * n**2
+        assert all(patch.shape == drawn[1][0].shape and 0 <= patch.min() < patch.max() <= 1 for patch in drawn[n])
+    assert torch.equal(samplers[4].batch(7)[1][0], drawn[4][7])
+
+
+def test_as_small_as_a_patch_allows(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    Image.fromarray(np.arange(50 * 70, dtype="u1").reshape(50, 70)).save(tmp_path / "one" / "small.png")
+    sampler = PatchSampler(replace(recipe, folders={"one": 1}, shrink=16), tmp_path)
+    assert all(sampler.batch(step)[1].shape == (2, 1, 32, 32) for step in range(5))
 
 
 def test_what_detail_is() -> None:
