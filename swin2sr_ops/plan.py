@@ -240,7 +240,8 @@ def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int, ensemble
     Of a plugin's network one cell is at work, with its halo: what it takes is the model's to say. Else
     three feature planes (the stage's, its residual, the first features; a fourth of ``num_feat``
     for the high-frequency head), the network's input, the float output, and the working set of
-    ``cells`` cells, or a fourth as many head cells (one and one on a CPU).
+    ``cells`` cells, or a fourth as many head cells (one and one on a CPU; where there are more, on
+    a GPU, another tile's pixels wait beside).
     `tests/test_memory.py` holds it against measured peaks. An ensemble's mean, its spread and two
     temporaries are in float64.
     """
@@ -254,12 +255,13 @@ def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int, ensemble
     pixels = (rows + margin) * (columns + margin)
     planes = 3 * spec.dim + spec.channels + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
     output = 2 * spec.channels * spec.scale**2 * rows * columns
+    waiting = spec.channels * (1 + spec.scale**2) * rows * columns if cells > 1 else 0
     cell = (CELL_WINDOWS * spec.window) ** 2
     width = max(spec.heads) * spec.window**2 + int((8 + 2 * spec.mlp_ratio) * spec.dim)
     # A head cell is two cells wide; a convolution's result and its shuffled copy are alive together.
     values = spec.num_feat * spec.scale**2 if spec.upsampler not in ("", "pixelshuffledirect") else spec.dim
     head = 2 * values * (2 * CELL_WINDOWS * spec.window + 12) ** 2
-    return itemsize * (pixels * planes + output + cells * cell * width + max(1, cells // 4) * head)
+    return itemsize * (pixels * planes + output + waiting + cells * cell * width + max(1, cells // 4) * head)
 
 
 def cell_bytes(spec: ModelSpec, itemsize: int, largest: int | None = None) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis.strategies import integers, sampled_from
 
 from swin2sr_ops.errors import PlanError
-from swin2sr_ops.plan import Span, TilePlan, pad_index, receptive_halo
+from swin2sr_ops.plan import Span, TilePlan, pad_index, receptive_halo, tile_bytes
 from swin2sr_ops.spec import UPSAMPLERS, ModelSpec
 from tests.conftest import random_net, small_spec
 
@@ -86,3 +86,12 @@ def test_empty_plane_and_tile_are_refused() -> None:
         TilePlan(small_spec(), 0, 64, (32, 32))
     with pytest.raises(PlanError, match="at least one"):
         TilePlan(small_spec(), 64, 64, (0, 32))
+
+
+def test_a_gpu_has_room_for_the_pixels_of_two_tiles() -> None:
+    """While one computes, the next is uploaded already, or the last not yet fetched."""
+    spec = small_spec(channels=3, scale=2)
+    for rows in (64, 512):
+        alone, beside = (tile_bytes(spec, rows, 64, 2, cells=cells) for cells in (1, 2))
+        cell = tile_bytes(spec, rows, 64, 2, cells=3) - beside
+        assert beside - alone == cell + 2 * 3 * (1 + 4) * rows * 64
