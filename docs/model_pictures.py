@@ -1,4 +1,4 @@
-"""Make the pictures of docs/models.md: the package's samples made poor and cleaned, and curves of training.
+"""Make the pictures of docs/models.md: the package's samples made poor and restored, and curves of training.
 
     python docs/model_pictures.py [--log NAME=log.csv ... --curves x1_training.svg]
 
@@ -17,6 +17,7 @@ from PIL import Image
 
 import swin2sr_ops
 from swin2sr_ops.evaluate.degrade import Degradation, Levels
+from swin2sr_ops.evaluate.resize import imresize
 
 OUT = Path(__file__).parent / "images"
 COLOURS = ("#1f6fb4", "#d1571f", "#3a8f3a", "#8a4fb0")
@@ -43,10 +44,28 @@ def row(name: str, model: str, degrade: str) -> NDArray[np.uint8]:
     result = swin2sr_ops.restore(
         poor if axes == "YXS" else poor[..., 0], model=model, axes=axes, range=(0, 1)
     ).compute()
-    panels = [np.broadcast_to(p.reshape(*clean.shape), (*clean.shape[:2], 3)) for p in (poor, result, clean / 255)]
-    gap = np.ones((clean.shape[0], 6, 3))
-    found = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], 1)
-    return (found.clip(0, 1) * 255).round().astype("u1")
+    return beside([poor, result, clean / 255])
+
+
+def enlarged(name: str, kind: str) -> NDArray[np.uint8]:
+    """Made half as large and enlarged: bicubically, by the tiny and by the small model; and as it was."""
+    clean = sample(name, 192)
+    half = imresize(clean, (96, 96))
+    given, axes = (half, "YXS") if kind == "rgb" else (half[..., 0], "YX")
+    models = [
+        swin2sr_ops.restore(given / np.float32(255), model=f"{size}-x2-{kind}", axes=axes, range=(0, 1)).compute()
+        for size in ("tiny", "small")
+    ]
+    return beside([imresize(half, (192, 192)) / 255, *models, clean / 255])
+
+
+def beside(panels: list[NDArray[np.floating]]) -> NDArray[np.uint8]:
+    """Panels of values in 0..1, gray or colour, as one row of 8 bits."""
+    found: list[NDArray[np.floating]] = []
+    for panel in panels:
+        height, width = panel.shape[:2]
+        found += [np.broadcast_to(panel.reshape(height, width, -1), (height, width, 3)), np.ones((height, 6, 3))]
+    return (np.concatenate(found[:-1], 1).clip(0, 1) * 255).round().astype("u1")
 
 
 def log_of(loss: float) -> float:
@@ -86,7 +105,8 @@ def main() -> None:
     args = parser.parse_args()
     gray = [row("cells", "tiny-x1-gray", "poisson:30"), row("cells", "tiny-x1-gray", "noise:25")]
     colour = [row("photo", "tiny-x1-rgb", "noise:25"), row("photo", "tiny-x1-rgb", "jpeg:10")]
-    for name, rows in {"x1_gray": gray, "x1_rgb": colour}.items():
+    twice = [enlarged("cells", "gray"), enlarged("photo", "rgb")]
+    for name, rows in {"x1_gray": gray, "x1_rgb": colour, "x2": twice}.items():
         gap = np.full((6, rows[0].shape[1], 3), 255, "u1")
         Image.fromarray(np.concatenate([rows[0], gap, rows[1]])).save(OUT / f"{name}.png", optimize=True)
     if args.log:
