@@ -96,8 +96,8 @@ class Recipe:
 
     def _problems(self) -> list[str]:
         whole = {"steps": 0, "batch": 1, "patch": 1, "warmup": 0, "levels": 0, "detail": 1, "seed": 0}
-        real = {"lr": (0.0, 1.0), "lr_min": (0.0, 1.0), "ema": (0.0, 1.0), "contrast": (0.0, 1.0), "clip": (0.0, 1e9)}
-        real |= {"shrink": (1.0, 16.0)}
+        real = dict.fromkeys(("lr", "lr_min", "ema", "contrast"), (0.0, 1.0))
+        real |= {"clip": (0.0, 1e9), "shrink": (1.0, 16.0)}
         problems = []
         for name, least in whole.items():
             value = getattr(self, name)
