@@ -41,8 +41,8 @@ class Recipe:
     detail : int
         Of so many patches cut out at random the one with most detail is taken, see `swin2sr_ops.training.data`.
     shrink : float
-        Half of the patches come from images made smaller, by a factor between 1 and this; 1 for none. Photographs,
-        as cameras take them, are soft; what is to be enlarged often is not.
+        Half of the patches come from images made smaller, by a factor between 1 and this; 1 for none. What is
+        smaller has more detail to a pixel; how little that brought is in docs/models.md.
     contrast : float
         Strength of random brightness and contrast changes, 0 to 1: for images whose range is
         not the range of their type, as in microscopy.
