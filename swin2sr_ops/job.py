@@ -6,11 +6,12 @@ import math
 from builtins import range as range_of  # `range` is a keyword of the public functions
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from os import PathLike
 from typing import Any, Protocol
 
-from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.axes import AxisOrder, channel_groups
 from swin2sr_ops.errors import ModelError, PlanError
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
 from swin2sr_ops.masks import check_mask
@@ -19,13 +20,10 @@ from swin2sr_ops.plugins import open_source, resolve_model
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.spectral import Group, check_scales, spectrum_of
-from swin2sr_ops.tiling import tile_region, tile_size
+from swin2sr_ops.tiling import CHUNK, tile_region, tile_size
 from swin2sr_ops.values import RangeRequest, check_dtype
 
 __all__ = ["Job", "Part", "Piece", "Workers", "prepare"]
-
-#: Side of an output chunk in pixels, where the tile allows it.
-CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,7 @@ def prepare(
     if workers is not None:
         room = workers.settle([r for r in restorers if r is not None])
         memory = room if memory is None else memory
-    parts, chunk = _parts(restorers, [groups for _, groups in chosen], order, tile, cut, memory)
+    parts, chunk = _parts(restorers, [groups for _, groups in chosen], order, tile, cut, memory, workers is None)
     nodata = info.nodata if nodata is None else nodata
     return Job(source, order, parts, request, nodata, chunk, cut.shards, masking)
 
@@ -253,18 +251,28 @@ def _parts(
     tile: int | tuple[int, int] | None,
     cut: _Cut,
     memory: int | None,
+    in_order: bool,
 ) -> tuple[tuple[Part, ...], tuple[int, int]]:
     """Parts with plans of one tile grid, the smallest that any of the models asks for; and the output's chunks."""
     height, width = order.shape[order.y], order.shape[order.x]
-    plans = [r.plan(height, width, tile, memory) for r in restorers if r is not None]
+    cuts = [
+        None if r is None else partial(r.plan, height, width, in_order=in_order and _at_once(r.spec, order, group))
+        for r, group in zip(restorers, groups, strict=True)
+    ]
+    plans = [cut_in(tile, memory) for cut_in in cuts if cut_in is not None]
     scale = plans[0].spec.scale
     sides = [
         _align(min(p.tile[i] for p in plans), (height, width)[i], scale, cut.unit and cut.unit[i], tile) for i in (0, 1)
     ]
-    fitted = [None if r is None else r.plan(height, width, (sides[0][0], sides[1][0])) for r in restorers]
+    fitted = [None if cut_in is None else cut_in((sides[0][0], sides[1][0])) for cut_in in cuts]
     lead = next(p for p in fitted if p is not None)
     parts = tuple(Part(p or lead, r, g) for p, r, g in zip(fitted, restorers, groups, strict=True))
     return parts, cut.chunks or (sides[0][1], sides[1][1])
+
+
+def _at_once(spec: ModelSpec, order: AxisOrder, groups: tuple[Group, ...] | None) -> bool:
+    """Whether a network runs once for a piece: of several channels that go alone each would push the last one out."""
+    return all(len(channel_groups(n, spec.channels)) == 1 for n in (map(len, groups) if groups else [order.colours]))
 
 
 def _align(tile: int, size: int, scale: int, unit: int | None, given: object) -> tuple[int, int]:

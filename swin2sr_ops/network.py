@@ -6,7 +6,8 @@ import gc
 import logging
 import sys
 import threading
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from swin2sr_ops.spec import ModelSpec
 if TYPE_CHECKING:
     import torch
 
+    from swin2sr_ops.nets.carry import Carry
     from swin2sr_ops.nets.engine import TileEngine
     from swin2sr_ops.nets.foreign import CellEngine
 
@@ -66,6 +68,7 @@ class Network:
         self._chosen: dict[str, str] = {}  # engine for a kind of device
         self._elsewhere: Placed | None = None
         self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
+        self._carry: Carry | None = None
 
     @property
     def precision(self) -> str:
@@ -100,6 +103,22 @@ class Network:
     def kind(self) -> str:
         """Of the device that computes."""
         return choose_device(self.device).type if self._elsewhere is None else self._elsewhere.kind
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether `streaming` gains anything: of two tiles that a GPU has in hand, none waits for the other."""
+        return self.halo == "exact" and self.spec.reach is None and self.kind == "cpu"
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """While tiles come column by column, downwards: what one has computed, the next does not compute again."""
+        from swin2sr_ops.nets.carry import Carry
+
+        self._carry = Carry()
+        try:
+            yield
+        finally:
+            self._carry = None
 
     def engine(self) -> TileEngine | CellEngine:
         """The loaded network, shared by everyone in this process who wants it on this device."""
@@ -162,7 +181,8 @@ class Network:
         smallest = max(tile.shape) < (2 * self.spec.window if self.spec.reach is None else 2 * cell_side(self.spec))
         if area < self._too_large or smallest:
             try:
-                return self.engine().run(x, tile)["image"]
+                carry: dict[str, Any] = {} if self._carry is None else {"carry": self._carry}
+                return self.engine().run(x, tile, **carry)["image"]
             except (RuntimeError, MemoryError) as exc:
                 if not is_out_of_memory(exc):
                     raise TileError(f"{self.spec.name} failed at {tile}, block {tuple(x.shape)}: {exc}") from exc

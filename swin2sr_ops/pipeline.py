@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from threading import Barrier
@@ -159,7 +159,8 @@ class Here:
 
     def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
         """One tile at a time computes; those around it are read and written meanwhile."""
-        stream(work, pieces, done)
+        with _streaming(work.parts):
+            stream(work, pieces, done)
 
     def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
         """A few at a time, in order."""
@@ -217,6 +218,16 @@ def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None
                 block.cancel()
             for _, result in in_hand:
                 result.cancel()
+
+
+@contextmanager
+def _streaming(parts: Iterable[Part]) -> Iterator[None]:
+    """Networks of which the plan says so keep what the next tile of a column can use."""
+    with ExitStack() as stack:
+        for part in parts:
+            if part.restorer is not None and part.plan.streamed:
+                stack.enter_context(part.restorer.network.streaming())
+        yield
 
 
 @contextmanager

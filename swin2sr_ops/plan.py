@@ -70,6 +70,8 @@ class TilePlan:
         Bytes per feature value while computing (4 for float32).
     ensemble : int
         8 where flips and rotations of the image are restored too, and averaged; else 1.
+    streamed : bool
+        Whether one process goes down each column of tiles, and computes nothing twice along Y.
 
     Raises
     ------
@@ -84,6 +86,7 @@ class TilePlan:
     halo: Halo = "exact"
     itemsize: int = 4
     ensemble: int = 1
+    streamed: bool = False
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -116,7 +119,8 @@ class TilePlan:
         return len(self.rows) * len(self.columns)
 
     def __iter__(self) -> Any:
-        return (Tile(y, x) for y in self.rows for x in self.columns)
+        """All tiles, column by column, each downwards."""
+        return (Tile(y, x) for x in self.columns for y in self.rows)
 
     @property
     def over_read(self) -> float:
@@ -136,7 +140,10 @@ class TilePlan:
         total = 0
         for i, step in enumerate(steps):
             offset, side = step.offset(self.spec.window), self.cell
-            rows = sum(_cell_cover(s.needed[i], side, offset) for s in self.rows)
+            needed = [s.needed[i] for s in self.rows]
+            if self.streamed:  # but for the cells in which two tiles meet, and native has no cells
+                needed = [(needed[0][0], needed[-1][1])]
+            rows = sum(_cell_cover(interval, side, offset) for interval in needed)
             total += rows * sum(_cell_cover(s.needed[i], side, offset) for s in self.columns)
         return self.ensemble * total / (len(steps) * self.height * self.width)
 
@@ -150,7 +157,8 @@ class TilePlan:
         """Memory the largest tile takes while it is computed, in bytes (the model's weights not counted)."""
         rows = max(s.read[1] - s.read[0] for s in self.rows)
         columns = max(s.read[1] - s.read[0] for s in self.columns)
-        return tile_bytes(within(self.spec, self.halo), rows, columns, self.itemsize, self.ensemble)
+        spec = within(self.spec, self.halo)
+        return tile_bytes(spec, rows, columns, self.itemsize, self.ensemble, streamed=self.streamed)
 
     @property
     def exact(self) -> bool:
@@ -234,7 +242,15 @@ def _cell_cover(interval: Interval, side: int, offset: int) -> int:
     return (hi - lo) * side
 
 
-def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int, ensemble: int = 1, cells: int = 1) -> int:
+def tile_bytes(
+    spec: ModelSpec,
+    rows: int,
+    columns: int,
+    itemsize: int,
+    ensemble: int = 1,
+    cells: int = 1,
+    streamed: bool = False,
+) -> int:
     """Bytes the engine holds for a read region of ``rows`` x ``columns`` pixels.
 
     Of a plugin's network one cell is at work, with its halo: what it takes is the model's to say. Else
@@ -242,6 +258,7 @@ def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int, ensemble
     for the high-frequency head), the network's input, the float output, and the working set of
     ``cells`` cells, or a fourth as many head cells (one and one on a CPU; where there are more, on
     a GPU, another tile's pixels wait beside).
+    Where tiles are ``streamed``, of each plane about a halo's rows are kept for the next tile.
     `tests/test_memory.py` holds it against measured peaks. An ensemble's mean, its spread and two
     temporaries are in float64.
     """
@@ -252,7 +269,7 @@ def tile_bytes(spec: ModelSpec, rows: int, columns: int, itemsize: int, ensemble
         planes = spec.channels * (1 + 2 * spec.scale**2) * rows * columns
         return itemsize * planes + cell_bytes(spec, itemsize, rows * columns)
     margin = 3 * CELL_WINDOWS * spec.window
-    pixels = (rows + margin) * (columns + margin)
+    pixels = (rows + margin + (receptive_halo(spec) if streamed else 0)) * (columns + margin)
     planes = 3 * spec.dim + spec.channels + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
     output = 2 * spec.channels * spec.scale**2 * rows * columns
     waiting = spec.channels * (1 + spec.scale**2) * rows * columns if cells > 1 else 0

@@ -124,15 +124,27 @@ class Restorer:
     # --- planning ---------------------------------------------------------------------------
 
     def plan(
-        self, height: int, width: int, tile: int | tuple[int, int] | None = None, memory: int | None = None
+        self,
+        height: int,
+        width: int,
+        tile: int | tuple[int, int] | None = None,
+        memory: int | None = None,
+        *,
+        in_order: bool = False,
     ) -> TilePlan:
-        """Cut a plane of ``height`` x ``width`` pixels, by default into tiles that fit ``memory``, or what is free."""
+        """Cut a plane of ``height`` x ``width`` pixels, by default into tiles that fit ``memory``, or what is free.
+
+        ``in_order`` says that this process will restore all tiles, in the plan's order, one channel group each: on a
+        CPU nothing is then computed twice along Y.
+        """
+        streamed = in_order and self.network.can_stream and self.ensemble == 1
         if tile is None:
             free = free_memory(choose_device(self.device)) if memory is None else memory
             cells = 1 if self.network.kind == "cpu" else GROUP_CELLS
-            tile = fit_tile(self.spec, (height, width), free, self.halo, self.precision, self.ensemble, cells)
+            way = self.halo, self.precision, self.ensemble, cells, streamed
+            tile = fit_tile(self.spec, (height, width), free, *way)
         sizes = height, width, tile_size(tile)
-        return TilePlan(self.spec, *sizes, self.halo, ITEMSIZE[self.asked_precision], self.ensemble)
+        return TilePlan(self.spec, *sizes, self.halo, ITEMSIZE[self.asked_precision], self.ensemble, streamed)
 
     # --- computing --------------------------------------------------------------------------
 

@@ -13,12 +13,14 @@ from swin2sr_ops.plan import Halo, Span, Tile, tile_bytes, within
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.values import FILL_REACH
 
-__all__ = ["LARGEST_TILE", "MEMORY_SHARE", "fill_region", "fit_tile", "tile_region", "tile_size"]
+__all__ = ["CHUNK", "LARGEST_TILE", "MEMORY_SHARE", "fill_region", "fit_tile", "tile_region", "tile_size"]
 
 #: Share of the free memory that tiles may take.
 MEMORY_SHARE = 0.5
 #: Largest side of an automatic tile, in input pixels: beyond, the halo is cheap already.
 LARGEST_TILE = 1024
+#: Side of an output chunk in pixels, where the tile allows it.
+CHUNK = 512
 
 
 def tile_size(tile: int | Sequence[int]) -> tuple[int, int]:
@@ -56,11 +58,13 @@ def fit_tile(
     precision: str = "auto",
     ensemble: int = 1,
     cells: int = 1,
+    streamed: bool = False,
 ) -> tuple[int, int]:
     """Largest tile, in input pixels, whose working set fits a share of ``memory`` bytes.
 
     Multiples of the engine's cell, at most `LARGEST_TILE`, or twice that where a device computes many ``cells``
-    at once; no larger than the image needs.
+    at once; no larger than the image needs. Where columns of tiles are ``streamed``, only what is computed twice
+    along X costs, and tiles are up to twice as wide and half as high.
 
     Raises
     ------
@@ -73,12 +77,15 @@ def fit_tile(
     budget = memory * MEMORY_SHARE
     while True:
         tile = tuple(min(side, -(-n // step) * step) for n in size)
+        if streamed:  # as many pixels, wider; but an output's chunks stay as high as they were
+            wide = min(side * side // max(side // 2, min(side, CHUNK)) // step * step, -(-size[1] // step) * step)
+            tile = min(side * side // wide // step * step, -(-size[0] // step) * step), wide
         read = []
         for n, t in zip(size, tile, strict=True):
             middle = min(max((n - t) // 2, 0), max(n - 1, 0))
             span = Span.of(middle, min(middle + t, n), n, spec, halo)
             read.append(span.read[1] - span.read[0])
-        need = tile_bytes(spec, read[0], read[1], ITEMSIZE[precision], ensemble, cells)
+        need = tile_bytes(spec, read[0], read[1], ITEMSIZE[precision], ensemble, cells, streamed)
         if need <= budget:
             return tile[0], tile[1]
         if side <= step:

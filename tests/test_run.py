@@ -156,11 +156,11 @@ def test_a_failure_leaves_nothing(
 
     run, calls, allowed = TileEngine.run, [], [0]
 
-    def fail(self: TileEngine, *args: object) -> object:
+    def fail(self: TileEngine, *args: object, **more: object) -> object:
         calls.append(1)
         if len(calls) > allowed[0]:
             raise RuntimeError("a kernel failed")
-        return run(self, *args)  # type: ignore[arg-type]
+        return run(self, *args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TileEngine, "run", fail)
     before = left(tmp_path)

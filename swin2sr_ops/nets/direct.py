@@ -89,19 +89,21 @@ class DirectWork(TileWork):
             self.steps.windows(step.path, self._from(self.plane, y, x), down, across, self._image(y, x))
 
         for_each(work, range(*rows, high), self.pool)
+        self._made["plane"] = index
 
     def merge(self, step: Step, index: int) -> None:
         if not self.steps.ends(step.path):
             super().merge(step, index)
             return
         self._end(step, index, self.residual)
-        self.merged()
+        self.merged(index)
 
     def tail(self, step: Step, index: int) -> None:
         if not self.steps.ends(step.path):
             super().tail(step, index)
             return
         self._end(step, index, self.first)
+        self._made["first"] = index
 
     def _end(self, step: Step, index: int, target: Tensor) -> None:
         rows, (x, behind) = self._wanted(index)
@@ -115,7 +117,7 @@ class DirectWork(TileWork):
 
     def _wanted(self, index: int) -> tuple[Range, Range]:
         """Rows and columns of the image that later steps look at."""
-        y, x = (span.needed[index] for span in (self.tile.y, self.tile.x))
+        y, x = self.rows(index), self.tile.x.needed[index]
         rows, columns = self.ops.borders
         return (max(y[0], rows[0]), min(y[1], rows[1])), (max(x[0], columns[0]), min(x[1], columns[1]))
 
@@ -131,6 +133,8 @@ class DirectWork(TileWork):
 
 def _windows(part: Range, window: int, offset: int) -> Range:
     """Whole windows, on the grid that begins at ``-offset``, over some rows or columns."""
+    if part[0] == part[1]:
+        return part
     first = (part[0] + offset) // window * window - offset
     count = -((first - part[1]) // window)
     return first, first + count * window

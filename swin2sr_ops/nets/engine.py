@@ -24,6 +24,7 @@ from torch import Tensor
 
 from swin2sr_ops.layers import GROUP_CELLS, network_steps
 from swin2sr_ops.nets.blocks import SwinBlock
+from swin2sr_ops.nets.carry import Carry, Kept
 from swin2sr_ops.nets.cells import Cuts
 from swin2sr_ops.nets.direct import DirectWork
 from swin2sr_ops.nets.float32 import full_float32, short_float32
@@ -91,7 +92,7 @@ class TileEngine:
         self._masks: dict[tuple[int, ...], Tensor] = {}
 
     @torch.inference_mode()
-    def run(self, image: Tensor, tile: Tile) -> dict[str, Tensor]:
+    def run(self, image: Tensor, tile: Tile, carry: Carry | None = None) -> dict[str, Tensor]:
         """Restore one tile.
 
         Parameters
@@ -100,6 +101,9 @@ class TileEngine:
             ``(C, rows, columns)``, the tile's read region in 0..1, padded already (`Span.read`).
         tile : Tile
             The spans along Y and X.
+        carry : Carry, optional
+            Of a run that goes down a column of tiles: what the tile above has computed is not computed again, and
+            what the one below needs is kept. The result is the same.
 
         Returns
         -------
@@ -109,17 +113,27 @@ class TileEngine:
         """
         if self.group > 1:
             with self._float32():
-                return self._run(image, tile, None)
+                return self._run(image, tile, carry, None)
         with single_thread_kernels() as threads:
             if threads == 1:
-                return self._run(image, tile, None)
+                return self._run(image, tile, carry, None)
             with ThreadPoolExecutor(threads, "cells") as pool:
-                return self._run(image, tile, pool)
+                return self._run(image, tile, carry, pool)
 
-    def _run(self, image: Tensor, tile: Tile, pool: ThreadPoolExecutor | None) -> dict[str, Tensor]:
-        work = self._work(self, image, tile, pool)
+    def _run(
+        self, image: Tensor, tile: Tile, carry: Carry | None, pool: ThreadPoolExecutor | None
+    ) -> dict[str, Tensor]:
+        above = below = None
+        if carry is not None:
+            above = carry.take(image, tile)
+            below = Kept.of(image, tile, self.spec) if tile.y.stop < tile.y.size else None
+        work = self._work(self, image, tile, pool, above, below)
         for index, step in enumerate(network_steps(self.spec)):
+            if carry is not None:
+                work.join(step, index)
             getattr(work, step.kind)(step, index)
+        if carry is not None:
+            carry.last = below
         return work.results
 
     def block(self, path: str, tokens: Tensor, cuts: Sequence[Cuts]) -> Tensor:

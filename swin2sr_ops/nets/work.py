@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin2sr_ops.layers import Step
+from swin2sr_ops.nets.carry import Kept
 from swin2sr_ops.nets.cells import Cells, Grid, GroupGrid, grouped
 from swin2sr_ops.nets.heads import Patch, PatchOps, before_upsample, reconstruct
 from swin2sr_ops.nets.workers import for_each
@@ -33,9 +34,9 @@ class _Axis:
     length: int
 
     @classmethod
-    def of(cls, span: Span, cell: int, window: int) -> _Axis:
+    def of(cls, span: Span, cell: int, window: int, first: int) -> _Axis:
         # A window of margin in front (shifted cells, convolutions), head cells are two cells wide.
-        origin = span.read[0] // (2 * cell) * (2 * cell) - window
+        origin = first // (2 * cell) * (2 * cell) - window
         end = -(-span.read[1] // (2 * cell)) * (2 * cell) + window
         shifted = -(-(span.read[1] + window) // cell) * cell + window
         return cls(span, origin, max(end, shifted) - origin)
@@ -47,19 +48,35 @@ class _Axis:
 
 
 class TileWork:
-    """The buffers of one tile while it runs; one method per kind of step."""
+    """The buffers of one tile while it runs; one method per kind of step.
 
-    def __init__(self, engine: TileEngine, image: Tensor, tile: Tile, pool: ThreadPoolExecutor | None) -> None:
-        self.pool = pool
+    ``above`` is what the tile above has left, ``below`` what this one leaves.
+    """
+
+    def __init__(
+        self,
+        engine: TileEngine,
+        image: Tensor,
+        tile: Tile,
+        pool: ThreadPoolExecutor | None,
+        above: Kept | None = None,
+        below: Kept | None = None,
+    ) -> None:
+        self.pool, self.above, self.below = pool, above, below
         self.engine, self.net, self.spec, self.tile = engine, engine.net, engine.spec, tile
-        self.y, self.x = (_Axis.of(span, engine.cell, engine.spec.window) for span in (tile.y, tile.x))
+        firsts = tile.y.read[0] if above is None else max(above.lowest(self.spec), tile.y.read[0]), tile.x.read[0]
+        self.y, self.x = (
+            _Axis.of(span, engine.cell, engine.spec.window, first)
+            for span, first in zip((tile.y, tile.x), firsts, strict=True)
+        )
+        image = image[:, firsts[0] - tile.y.read[0] :]
         self.ops = PatchOps((tile.y.borders, tile.x.borders))
         origin, window = (self.y.origin, self.x.origin), self.spec.window
         device = self.net.conv_first.weight.device
         self.grid = Grid(origin, window) if engine.group == 1 else GroupGrid(origin, window, self.x.length, device)
         self.like = self.net.conv_first.weight
         self.image = self._plane(self.spec.channels)  # zero outside: the first convolution's padding
-        top, left = tile.y.read[0] - self.y.origin, tile.x.read[0] - self.x.origin
+        top, left = firsts[0] - self.y.origin, firsts[1] - self.x.origin
         normal = (image.to(self.image) - self.net.mean[0].to(self.image)) * self.spec.value_range
         rows, columns = image.shape[-2:]
         self.image[top : top + rows, left : left + columns] = normal.permute(1, 2, 0)
@@ -70,9 +87,32 @@ class TileWork:
         self.before_plane: Tensor | None = None
         self.results: dict[str, Tensor] = {}
         self._stage = ""
+        self._made: dict[str, int] = {}  # the step whose result a plane holds
 
     def _plane(self, channels: int) -> Tensor:
         return self.like.new_zeros(self.y.length, self.x.length, channels)
+
+    # --- the tiles above and below -------------------------------------------------------------
+
+    def join(self, step: Step, index: int) -> None:
+        """Before a step: put what the tile above has left over what it reads; keep what the one below will read."""
+        for name in Kept.reads(step):
+            if name not in self._made:
+                continue
+            plane: Tensor = getattr(self, name)
+            if self.above is not None:
+                rows = self.above.rows.pop((index, name))
+                first = self.above.ends[index] - step.reach - self.y.origin
+                plane[first : first + len(rows)] = rows
+            if self.below is not None:
+                first, last = self.below.ends[index] - step.reach, self.below.ends[self._made[name]]
+                kept = plane[first - self.y.origin : last - self.y.origin].clone()
+                self.below.rows[index, name] = kept
+
+    def rows(self, index: int) -> tuple[int, int]:
+        """Rows of a step's result that later steps look at and that no tile above has computed."""
+        first, last = self.tile.y.needed[index]
+        return first if self.above is None else min(self.above.ends[index], last), last
 
     # --- steps -------------------------------------------------------------------------------
 
@@ -88,6 +128,7 @@ class TileWork:
 
         self._each(work, index)
         self._stage = ""
+        self._made |= {"first": index, "plane": index}
 
     def window(self, step: Step, index: int) -> None:
         """A Swin block, in place, some windows at a time."""
@@ -98,6 +139,7 @@ class TileWork:
             self.grid.put_windows(self.plane, cells, tokens)
 
         self._each(work, index, step.offset(self.spec.window))
+        self._made["plane"] = index
 
     def keep(self, step: Step) -> None:
         """What a stage begins with is added at its end."""
@@ -105,6 +147,7 @@ class TileWork:
         if stage != self._stage:
             self.residual.copy_(self.plane)
             self._stage = stage
+            self._made["residual"] = self._made["plane"]
 
     def merge(self, step: Step, index: int) -> None:
         """The end of a stage: its convolution, embedding, and its input added."""
@@ -116,12 +159,13 @@ class TileWork:
             self.grid.put(self.residual, cells, stage.patch_embed(_last(patch)), add=True)
 
         self._each(work, index)
-        self.merged()
+        self.merged(index)
 
-    def merged(self) -> None:
+    def merged(self, index: int) -> None:
         """A stage's result lies where its beginning was kept."""
         self.plane, self.residual = self.residual, self.plane
         self._stage = ""
+        self._made["plane"] = index
 
     def tail(self, step: Step, index: int) -> None:
         """The end of a trunk: norm, convolution, and the first features added (to them, in place)."""
@@ -136,6 +180,7 @@ class TileWork:
             self.grid.put(self.first, cells, _last(self._convolve(layers, patch)), add=True)
 
         self._each(work, index)
+        self._made["first"] = index
 
     def before(self, step: Step, index: int) -> None:
         """The features from which both branches of the high-frequency head start."""
@@ -147,6 +192,7 @@ class TileWork:
 
         self._each(work, index)
         self.source = plane
+        self._made["before_plane"] = index
 
     def head(self, step: Step, index: int) -> None:
         """Reconstruction, in cells twice as wide: what it holds is at output resolution."""
@@ -169,7 +215,7 @@ class TileWork:
     def _each(self, work: Callable[[Cells], None], index: int, offset: int = 0, side: int = 0) -> None:
         """Call ``work`` for all cells that later layers look at, on as many threads as there are."""
         wide, side = bool(side), side or self.engine.cell
-        rows = self.y.cells(self.tile.y.needed[index], side, offset)
+        rows = self.y.cells(self.rows(index), side, offset)
         columns = self.x.cells(self.tile.x.needed[index], side, offset)
         # Cells of the head are four times as large, and much larger still at output resolution.
         size = max(1, self.engine.group // 4) if wide else self.engine.group

@@ -270,11 +270,11 @@ def test_an_interrupt_keeps_what_is_restored(
 
     run, calls = TileEngine.run, []
 
-    def interrupt(self: TileEngine, *args: object) -> object:
+    def interrupt(self: TileEngine, *args: object, **more: object) -> object:
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return run(self, *args)  # type: ignore[arg-type]
+        return run(self, *args, **more)  # type: ignore[arg-type]
 
     before = left(folder)
     for out in ("out.zarr", "out.tif"):

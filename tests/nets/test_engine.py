@@ -9,26 +9,34 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis.strategies import integers, sampled_from
+from hypothesis.strategies import booleans, integers, sampled_from
 from torch import Tensor
 
+from swin2sr_ops.nets.carry import Carry
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.float32 import full_float32, short_float32
-from swin2sr_ops.plan import TilePlan
+from swin2sr_ops.plan import Tile, TilePlan
 from swin2sr_ops.spec import UPSAMPLERS, ModelSpec
 from tests.conftest import random_net, small_spec
 
 HEADS = [(u, s) for u, scales in UPSAMPLERS.items() for s in scales]
 
 
-def run(engine: TileEngine, image: Tensor, tile: tuple[int, int], halo: object = "exact") -> Tensor:
+def run(
+    engine: TileEngine, image: Tensor, tile: tuple[int, int], halo: object = "exact", *, streamed: bool = False
+) -> Tensor:
     channels, height, width = image.shape
+    carry = Carry() if streamed else None
     s = engine.spec.scale
     out = torch.full((channels, height * s, width * s), float("nan"), dtype=image.dtype)
     for t in TilePlan(engine.spec, height, width, tile, halo):  # type: ignore[arg-type]
-        region = image[:, slice(*t.y.source), slice(*t.x.source)][:, t.y.padding][:, :, t.x.padding]
-        out[:, slice(*t.y.write), slice(*t.x.write)] = engine.run(region, t)["image"]
+        out[:, slice(*t.y.write), slice(*t.x.write)] = engine.run(region(image, t), t, carry)["image"]
     return out
+
+
+def region(image: Tensor, tile: Tile) -> Tensor:
+    """What a tile reads."""
+    return image[:, slice(*tile.y.source), slice(*tile.x.source)][:, tile.y.padding][:, :, tile.x.padding]
 
 
 def engine_of(spec: ModelSpec, dtype: torch.dtype = torch.float32, cache: dict = {}) -> TileEngine:  # noqa: B006
@@ -50,10 +58,11 @@ def engine_of(spec: ModelSpec, dtype: torch.dtype = torch.float32, cache: dict =
     width=integers(1, 90),
     rows=integers(9, 64),
     columns=integers(9, 64),
+    streamed=booleans(),
 )
 def test_tiled_equals_whole(
     head: tuple[str, int], architecture: str, window: int, channels: int, resi: str, dtype: torch.dtype,
-    height: int, width: int, rows: int, columns: int,
+    height: int, width: int, rows: int, columns: int, streamed: bool,
 ) -> None:  # fmt: skip
     upsampler, scale = head
     if upsampler in ("pixelshuffle_aux", "pixelshuffle_hf"):
@@ -67,7 +76,7 @@ def test_tiled_equals_whole(
     engine = engine_of(spec, dtype)
     image = torch.rand(channels, height, width, dtype=dtype, generator=torch.Generator().manual_seed(height))
     whole = run(engine, image, (height, width))
-    assert torch.equal(run(engine, image, (rows, columns)), whole)
+    assert torch.equal(run(engine, image, (rows, columns), streamed=streamed), whole)
 
 
 @settings(max_examples=20)
@@ -80,10 +89,12 @@ def test_tiled_equals_whole(
     width=integers(1, 120),
     rows=integers(9, 90),
     columns=integers(9, 90),
+    streamed=booleans(),
 )
 def test_groups_of_cells(
-    head: tuple[str, int], window: int, dtype: torch.dtype, group: int, height: int, width: int, rows: int, columns: int
-) -> None:
+    head: tuple[str, int], window: int, dtype: torch.dtype, group: int, height: int, width: int, rows: int,
+    columns: int, streamed: bool,
+) -> None:  # fmt: skip
     """What accelerators do, on a CPU: tiles equal the whole image to the last bit, and cells one by one nearly so."""
     channels = 3 if head[0] == "pixelshuffle_aux" else 1
     spec = small_spec(upsampler=head[0], scale=head[1], window=window, channels=channels, depths=(2,), heads=(2,))
@@ -91,7 +102,7 @@ def test_groups_of_cells(
     engine = TileEngine(single.net, group=group)
     image = torch.rand(channels, height, width, dtype=dtype, generator=torch.Generator().manual_seed(height))
     whole = run(engine, image, (height, width))
-    assert torch.equal(run(engine, image, (rows, columns)), whole)
+    assert torch.equal(run(engine, image, (rows, columns), streamed=streamed), whole)
     near = {torch.float32: 2e-5, torch.float64: 1e-12}[dtype]
     torch.testing.assert_close(whole, run(single, image, (height, width)), rtol=0, atol=near)
 

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 import torch
 from hypothesis import given, settings
-from hypothesis.strategies import integers, sampled_from
+from hypothesis.strategies import booleans, integers, sampled_from
 
 import swin2sr_ops
 from swin2sr_ops.cli import main
@@ -51,6 +51,7 @@ def engines(kernels: str, cache: dict = {}, **changes: object) -> tuple[TileEngi
     width=integers(1, 90),
     rows=integers(9, 64),
     columns=integers(9, 64),
+    streamed=booleans(),
 )
 def test_tiled_equals_whole_equals_torch(
     kernels: str,
@@ -61,11 +62,12 @@ def test_tiled_equals_whole_equals_torch(
     width: int,
     rows: int,
     columns: int,
+    streamed: bool,
 ) -> None:
     plain, compiled = engines(kernels, architecture=architecture, window=window, upsampler=head[0], scale=head[1])
     image = torch.rand(1, height, width, generator=torch.Generator().manual_seed(height))
     whole = run(compiled, image, (height, width))
-    assert torch.equal(run(compiled, image, (rows, columns)), whole)
+    assert torch.equal(run(compiled, image, (rows, columns), streamed=streamed), whole)
     torch.testing.assert_close(whole, run(plain, image, (height, width)), rtol=0, atol=2e-5)
 
 

@@ -1,0 +1,91 @@
+"""Nothing twice along Y: what a tile leaves for the one below it.
+
+A tile reads a halo above itself only to compute once more what the tile there has computed. Kept instead is, of what
+every step reads, the few rows that the same step of the next tile looks at and that are computed already: about as
+many, all steps together, as the halo has. The next tile then begins each layer where the last one ended it.
+
+That kept rows fit is not believed but looked at. They follow from pixels that the next tile reads as well, so they
+are what it would compute itself if these pixels are the same, and network, columns and borders are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from swin2sr_ops.layers import Step, network_steps
+from swin2sr_ops.plan import Tile, receptive_halo
+from swin2sr_ops.spec import ModelSpec
+
+__all__ = ["Carry", "Kept"]
+
+#: The planes of `TileWork` that a step reads, as far as its reach goes, or adds to.
+_READS = {
+    "embed": ("before_plane",),  # where that starts the second trunk; the first one's image is read again
+    "window": ("plane",),
+    "merge": ("plane", "residual"),
+    "tail": ("plane", "first"),
+    "before": ("first",),
+    "head": ("first", "before_plane"),
+}
+
+
+@dataclass
+class Kept:
+    """What one tile leaves, or will have left when it is done.
+
+    Attributes
+    ----------
+    image : Tensor
+        ``(C, rows, columns)``, the last rows of what the tile read: those that the next one may read too.
+    ends : tuple of int
+        For each step, the row of the image behind the last one that it has computed.
+    rows : dict
+        For each step and plane that it reads, ``(rows, columns, C)``.
+    """
+
+    tile: Tile
+    image: Tensor
+    ends: tuple[int, ...]
+    rows: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, image: Tensor, tile: Tile, spec: ModelSpec) -> Kept:
+        """Nothing yet of ``tile``, which has read ``image``."""
+        steps, needed = network_steps(spec), tile.y.needed
+        # Windows are computed whole: their rows are those that the step before has to give.
+        ends = tuple(needed[i - 1 if step.kind == "window" else i][1] for i, step in enumerate(steps))
+        first = max(tile.y.stop - receptive_halo(spec) - spec.window, tile.y.read[0])
+        return cls(tile, image[:, first - tile.y.read[0] :].clone(), ends)
+
+    def fits(self, image: Tensor, tile: Tile) -> bool:
+        """Whether ``tile``, which has read ``image``, is the one below, of the same image as far as both look."""
+        above, below = self.tile.y, tile.y
+        if (above.stop, above.size, above.borders, self.tile.x) != (below.start, below.size, below.borders, tile.x):
+            return False
+        first, last = below.read[0], above.read[1]
+        mine, theirs = self.image[:, first - last :], image[:, : last - first]
+        return mine.shape == theirs.shape and mine.dtype == theirs.dtype and torch.equal(mine, theirs)
+
+    def lowest(self, spec: ModelSpec) -> int:
+        """The first row that a step of the next tile reads."""
+        return min(end - step.reach for step, end in zip(network_steps(spec), self.ends, strict=True))
+
+    @staticmethod
+    def reads(step: Step) -> tuple[str, ...]:
+        """The planes of which ``step`` needs rows that a step before it has made."""
+        return _READS[step.kind]
+
+
+@dataclass
+class Carry:
+    """From tile to tile of a run that goes down the columns of its plan; the last tile's rows, or none."""
+
+    last: Kept | None = None
+
+    def take(self, image: Tensor, tile: Tile) -> Kept | None:
+        """What the tile above has left for ``tile``; nobody else gets it."""
+        last, self.last = self.last, None
+        return last if last is not None and last.fits(image, tile) else None
