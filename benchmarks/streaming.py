@@ -1,0 +1,104 @@
+"""What is gained where tiles go on from the ones above: CPU time and memory of one plane, on one thread.
+
+    python benchmarks/streaming.py [--model tiny-x2-gray | FILE | 180] [--side 2048] [--largest 512]
+
+The same random plane three times, a process each: in square tiles that each compute their own surroundings, in the same
+tiles where each goes on where the one above ended, and in tiles twice as wide and half as high, as a run cuts them.
+``--largest`` is the side of the square tiles (a run's are 1024 at most). 180 is the classical x4 network with random
+weights. Results are compared to the last bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from swin2sr_ops.nets.carry import Carry
+from swin2sr_ops.nets.engine import TileEngine
+from swin2sr_ops.nets.network import SwinNet
+from swin2sr_ops.plan import TilePlan
+from swin2sr_ops.plugins import build_network, resolve_model
+
+WAYS = ("square", "streamed", "wide")
+
+
+def network(model: str) -> SwinNet:
+    if model != "180":
+        return build_network(resolve_model(model))  # type: ignore[return-value]
+    torch.manual_seed(0)
+    return SwinNet(replace(resolve_model("swin2sr-classical-x4"), weights="")).eval().requires_grad_(False)
+
+
+def measured(model: str, side: int, largest: int, way: str, engine_name: str) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    engine = TileEngine(network(model), kernels=engine_name)
+    spec = engine.spec
+    tile = (largest // 2, 2 * largest) if way == "wide" else (largest, largest)
+    plan = TilePlan(spec, side, side, tile, streamed=way != "square")
+    image = torch.rand(spec.channels, side, side, generator=torch.Generator().manual_seed(0))
+    warm = next(iter(TilePlan(spec, 64, 64, (64, 64))))
+    engine.run(image[:, :64, :64], warm)
+    found = torch.empty(spec.channels, side * spec.scale, side * spec.scale)
+    carry = Carry() if plan.streamed else None
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    resting = _memory("VmRSS")
+    began = time.process_time()
+    for one in plan:
+        given = image[:, slice(*one.y.source), slice(*one.x.source)][:, one.y.padding][:, :, one.x.padding]
+        found[:, slice(*one.y.write), slice(*one.x.write)] = engine.run(given, one, carry)["image"]
+    seconds = time.process_time() - began
+    return {
+        "model": spec.name,
+        "way": way,
+        "tile": tile,
+        "over_compute": plan.over_compute,
+        "seconds": seconds,
+        "memory": _memory("VmHWM") - resting,
+        "pixels": hashlib.sha256(found.numpy().tobytes()).hexdigest(),
+    }
+
+
+def _memory(key: str) -> int:
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(key))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny-x2-gray")
+    parser.add_argument("--side", type=int, default=2048)
+    parser.add_argument("--largest", type=int, default=512)
+    parser.add_argument("--engine", default="native", choices=("native", "torch"))
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    given = args.model, args.side, args.largest
+    if args.way:
+        print(json.dumps(measured(*given, args.way, args.engine)))
+        return
+    print(f"{args.model}, {args.side} x {args.side} px, {args.engine}\n")
+    print("| tiles | px | pixels computed per pixel | CPU s | time | memory, MiB |\n|---|---|---|---|---|---|")
+    rows = []
+    for way in WAYS:
+        words = [sys.executable, __file__, *sys.argv[1:], "--way", way]
+        rows.append(json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
+        row, first = rows[-1], rows[0]
+        print(
+            f"| {way} | {row['tile'][0]} x {row['tile'][1]} | {row['over_compute']:.2f} | {row['seconds']:.1f} "
+            f"| {row['seconds'] / first['seconds']:.2f} | {row['memory'] / 2**20:.0f} |",
+            flush=True,
+        )
+    if len({row["pixels"] for row in rows}) > 1:
+        raise SystemExit("The results differ.")
+
+
+if __name__ == "__main__":
+    main()
