@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["check_parameters", "empty_network", "load_network", "resolve_spec", "weights_path"]
 
 _PACKAGE = "package:"
+#: What models for previews are called: nobody gets one who did not ask for it.
+_PREVIEWS = "nano-"
 _SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 
 
@@ -44,7 +46,7 @@ def resolve_spec(
     ----------
     model : str, path-like or ModelSpec
         A catalogue name; a checkpoint file or a Hugging Face folder; a description; or ``"auto"``:
-        the fastest shipped model for ``task``, ``scale`` and ``channels``.
+        the fastest shipped model for ``task``, ``scale`` and ``channels`` that is not for previews (``nano``).
     task, scale : str, int, optional
         What is wanted; a model for something else is an error.
     channels : int, optional
@@ -230,7 +232,7 @@ def _choose(task: str | None, scale: int | None, channels: int | None) -> ModelS
     wanted: dict[str, str | int | None] = {"task": task, "scale": scale, "channels": channels}
     if task is None and scale is None:
         wanted["scale"] = 2
-    models = shipped()
+    models = [m for m in shipped() if not m.name.startswith(_PREVIEWS)]
     fitting = [m for m in models if all(value in (None, getattr(m, key)) for key, value in wanted.items())]
     if fitting:
         return max(fitting, key=_merit)

@@ -23,13 +23,14 @@ from tests.weights.helpers import TINY, TINY_IR, parameters, random_network, wit
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package with three shipped models."""
+    """A package with four shipped models, one of them for previews."""
     folder = tmp_path / "package"
     folder.mkdir()
     monkeypatch.setattr(catalogue, "MODELS_FOLDER", folder)
     big = replace(TINY, name="big", depths=(2, 2, 2), heads=(2, 2, 2))
     gray = replace(TINY_IR, name="gray", channels=1, scale=1, upsampler="", task="denoise")
-    for spec in (TINY, big, gray):
+    preview = replace(TINY, name="nano-x2", depths=(1,), heads=(2,))
+    for spec in (TINY, big, gray, preview):
         save_model(folder / f"{spec.name}.safetensors", random_network(spec), spec)
     return folder
 
