@@ -12,7 +12,8 @@ Each method runs in a process of its own, on one thread; rounds are interleaved.
 input pixels per second of CPU time, ratio to transformers, share of the matrix rate measured in the same run, what
 memory grew by at its peak, and the largest difference from transformers on the whole image, in float32 on the CPU.
 
-On a GPU, the clock's seconds between two synchronisations, and the device's memory:
+On a GPU, the clock's seconds between two synchronisations, the device's memory, and the share of its bandwidth (of the
+same run) that moving what must be moved takes (`moved_bytes`):
 
     python benchmarks/speed.py --device cuda --precision bfloat16 --sizes 1024,2048 --large-sizes 1024,2048
 """
@@ -251,6 +252,41 @@ def flops(folder: str) -> float:
     return float(counter.get_total_flops()) / 64**2
 
 
+def moved_bytes(folder: str, way: Way) -> int:
+    """Per input pixel, what goes through memory at least.
+
+    Every step of ours reads its plane of features and writes it once; a stage's beginning is copied, and added at its
+    end. Planes are as precise as the stages, but for the first features, which bypass them in float32.
+    """
+    from swin2sr_ops.layers import network_steps
+    from swin2sr_ops.plugins import resolve_model
+
+    spec = resolve_model(folder)
+    first, plane = 4 * spec.dim, (2 if way.precision == "bfloat16" else 4) * spec.dim
+    kinds = {
+        "embed": first + plane,
+        "window": 2 * plane,
+        "merge": 5 * plane,
+        "tail": plane + 2 * first,
+        "head": first,
+    }
+    return 4 * spec.channels * (1 + spec.scale**2) + sum(kinds[step.kind] for step in network_steps(spec))
+
+
+def bandwidth(way: Way) -> float:
+    """GB/s of a large copy, read and written, the best of several."""
+    import torch
+
+    a = torch.rand(2**28, device=way.device)
+    b = torch.empty_like(a)
+    best = 0.0
+    for _ in range(6):
+        began = way.clock()
+        b.copy_(a)
+        best = max(best, 2 * a.nbytes / (way.clock() - began) / 1e9)
+    return best
+
+
 def measured(name: str, folder: str, scale: int, side: int, out: str, way: Way) -> dict[str, float]:
     """`child`, in a process of its own."""
     threads = {k: "1" for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -297,6 +333,16 @@ def printed(title: str, rows: list[dict[str, Any]], per_pixel: float, rate: floa
             f"| {row['memory_mib']:.0f} | {row['error']:.1e} |",
             flush=True,
         )
+
+
+def print_moved(rows: list[dict[str, Any]], per_pixel: int, rate: float) -> None:
+    """What ours takes of the bandwidth."""
+    print(f"\n{per_pixel} bytes per input pixel must be moved; bandwidth {rate:.0f} GB/s\n")
+    print("| method | of the bandwidth |\n|---|---|")
+    for row in rows:
+        if row["method"].startswith("ours"):
+            row["bandwidth_share"] = row["kpx_s"] * 1e3 * per_pixel / (rate * 1e9)
+            print(f"| {row['method']} | {row['bandwidth_share']:.0%} |", flush=True)
 
 
 def machine() -> dict[str, Any]:
@@ -352,6 +398,8 @@ def main() -> None:
                 rate = matrix_rate(way)
                 rows = compare(folder, scale, side, args.repeats, names, way)
                 printed(f"{network}, {side} x {side} px", rows, per_pixel, rate)
+                if way.device != "cpu":
+                    print_moved(rows, moved_bytes(folder, way), bandwidth(way))
                 found["tables"].append({"network": network, "side": side, "matrix_gflops": rate, "rows": rows})
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
