@@ -48,13 +48,13 @@ def row(name: str, model: str, degrade: str) -> NDArray[np.uint8]:
 
 
 def enlarged(name: str, kind: str) -> NDArray[np.uint8]:
-    """Made half as large and enlarged: bicubically, by the tiny and by the small model; and as it was."""
+    """Made half as large and enlarged: bicubically, by the nano, tiny and small models; and as it was."""
     clean = sample(name, 192)
     half = imresize(clean, (96, 96))
     given, axes = (half, "YXS") if kind == "rgb" else (half[..., 0], "YX")
     models = [
         swin2sr_ops.restore(given / np.float32(255), model=f"{size}-x2-{kind}", axes=axes, range=(0, 1)).compute()
-        for size in ("tiny", "small")
+        for size in ("nano", "tiny", "small")
     ]
     return beside([imresize(half, (192, 192)) / 255, *models, clean / 255])
 

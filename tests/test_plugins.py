@@ -400,7 +400,7 @@ def test_what_is_blocked_is_not_even_imported(install: Install, monkeypatch: pyt
 def test_a_plugins_model_by_name(install: Install, gray_model: ModelSpec, rng: np.random.Generator) -> None:
     """It is listed first and restores by its name, as the same model does from its file."""
     install(mine=Models(replace(gray_model, name="mine-x2")))
-    assert listed()[:4] == ["mine-x2", "small-x1-gray", "small-x1-rgb", "small-x2-gray"]
+    assert listed()[:4] == ["mine-x2", "nano-x2-gray", "nano-x2-rgb", "small-x1-gray"]
     image = rng.integers(0, 999, (20, 31)).astype("u2")
     result = swin2sr_ops.restore(image, model="mine-x2").compute()
     np.testing.assert_array_equal(result, swin2sr_ops.restore(image, model=gray_model.weights).compute())
