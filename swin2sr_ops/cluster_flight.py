@@ -179,7 +179,10 @@ def workers_of(client: Client) -> dict[str, Any]:
     # Without being told, some versions of distributed name the first five only.
     everything = {"n_workers": -1} if "n_workers" in signature(client.scheduler_info).parameters else {}
     with asked(client):
-        workers: dict[str, Any] = dict(client.scheduler_info(**everything)["workers"])
+        if client.scheduler is None:
+            raise lost()
+        # Not what scheduler_info() returns: the client renews that now and then by itself, and then without workers.
+        workers: dict[str, Any] = dict(client.sync(client.scheduler.identity, **everything)["workers"])
     return workers
 
 

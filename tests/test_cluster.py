@@ -25,7 +25,7 @@ import zarr
 from swin2sr_ops import errors
 from swin2sr_ops.cli import main
 from swin2sr_ops.cluster import ClusterExecutor, open_cluster, restore_here
-from swin2sr_ops.cluster_flight import Feed
+from swin2sr_ops.cluster_flight import Feed, workers_of
 from swin2sr_ops.errors import ClusterError, OutputError, RequestError, Swin2SROpsError, TileError
 from swin2sr_ops.job import prepare
 from swin2sr_ops.run import run
@@ -143,6 +143,16 @@ def test_a_plan_is_the_workers(
         assert "finished already" in capsys.readouterr().out
     assert main(plan) == 0
     assert "finished already" not in capsys.readouterr().out
+
+
+def test_workers_are_not_forgotten(two: ClusterExecutor, pids: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client renews what it knows of the scheduler now and then, without workers: whenever that comes between."""
+
+    async def renewed(self: distributed.Client, **_: int) -> None:
+        self._scheduler_identity = await self.scheduler.identity(n_workers=0)
+
+    monkeypatch.setattr(distributed.Client, "_update_scheduler_info", renewed)
+    assert len(workers_of(two.client)) == len(pids)
 
 
 # --- what a run is ------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def test_workers_decide_where_they_compute(gray_model: ModelSpec, tmp_path: Path
     settings = settings_of(job)
     assert [settings[name] for name in ("device", "precision", "engine")] == ["cuda", "bfloat16", "triton 3.6.0"]
     assert job.plan.tile == (2048, 2048)
-    assert prepare(tmp_path / "a.tif", model=gray_model, memory=64 << 30, chunks=512).plan.tile == (1024, 1024)
+    assert prepare(tmp_path / "a.tif", model=gray_model, memory=64 << 30, chunks=512).plan.tile == (512, 2048)
     report = new_report(job, "b.tif", run_key(job, {}))
     assert {"device": "cuda:0", "engine_why": "the fastest on cuda"}.items() <= report.settings.items()
     sent = pickle.loads(pickle.dumps(job.restorer))
