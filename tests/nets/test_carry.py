@@ -132,7 +132,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 def test_runs_go_down_their_columns(
     gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator, taken: list[bool]
 ) -> None:
-    """All planes; what is gone on with after a kill begins anew once; lone tiles and ensembles do without."""
+    """Every column of every plane begins once and goes on; arrays, ensembles and smaller halos do without."""
     pixels = rng.integers(0, 4000, (2, 100, 90), dtype="u2")
     tifffile.imwrite(tmp_path / "in.tif", pixels, metadata={"axes": "CYX"}, ome=True)
     expected = swin2sr_ops.restore(pixels, model=gray_model, axes="CYX").compute()
