@@ -50,9 +50,9 @@ def measured(source: Path, target: Path, pixels: int, options: dict[str, Any]) -
     spans: list[tuple[float, float]] = []
     plain = TileEngine.run
 
-    def timed(self: TileEngine, *args: Any) -> Any:
+    def timed(self: TileEngine, *args: Any, **more: Any) -> Any:
         began = time.perf_counter()
-        result = plain(self, *args)
+        result = plain(self, *args, **more)
         if self.net.conv_first.weight.is_cuda:
             import torch
 
@@ -133,13 +133,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", default="2048", help="pixels, separated by commas; multiples of 8")
     parser.add_argument("--formats", default="zarr,tiff")
-    parser.add_argument("--tile", type=int, default=512)
+    parser.add_argument("--tile", type=int, default=512, help="side in pixels; 0: what a run takes by itself")
     parser.add_argument("--model", default="tiny-x2-gray")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="auto")
     args = parser.parse_args()
-    options = {name: getattr(args, name) for name in ("model", "device", "engine", "precision", "tile")}
+    options = {name: getattr(args, name) for name in ("model", "device", "engine", "precision")}
+    options["tile"] = args.tile or None
     print("| side, px | | tiles | before, s | tiles, s | network at work | after, s | kpx/s | memory, MiB |")
     print("|---" * 9 + "|")
     for side, kind in product(map(int, args.sides.split(",")), args.formats.split(",")):
