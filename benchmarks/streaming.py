@@ -4,8 +4,8 @@
 
 The same random plane three times, a process each: in square tiles that each compute their own surroundings, in the same
 tiles where each goes on where the one above ended, and in tiles twice as wide and half as high, as a run cuts them.
-``--largest`` is the side of the square tiles (a run's are 1024 at most). 180 is the classical x4 network with random
-weights. Results are compared to the last bit.
+``--largest`` is the side of the square tiles (1024 makes the wide ones what a run takes). 180 is the classical x4
+network with random weights. Results are compared to the last bit.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from pipeline import peak
 
 from swin2sr_ops.nets.carry import Carry
 from swin2sr_ops.nets.engine import TileEngine
@@ -48,9 +49,7 @@ def measured(model: str, side: int, largest: int, way: str, engine_name: str) ->
     engine.run(image[:, :64, :64], warm)
     found = torch.empty(spec.channels, side * spec.scale, side * spec.scale)
     carry = Carry() if plan.streamed else None
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-    resting = _memory("VmRSS")
+    resting = peak(anew=True)
     began = time.process_time()
     for one in plan:
         given = image[:, slice(*one.y.source), slice(*one.x.source)][:, one.y.padding][:, :, one.x.padding]
@@ -62,14 +61,9 @@ def measured(model: str, side: int, largest: int, way: str, engine_name: str) ->
         "tile": tile,
         "over_compute": plan.over_compute,
         "seconds": seconds,
-        "memory": _memory("VmHWM") - resting,
+        "memory": peak() - resting,
         "pixels": hashlib.sha256(found.numpy().tobytes()).hexdigest(),
     }
-
-
-def _memory(key: str) -> int:
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(key))
 
 
 def main() -> None:
@@ -93,7 +87,7 @@ def main() -> None:
         row, first = rows[-1], rows[0]
         print(
             f"| {way} | {row['tile'][0]} x {row['tile'][1]} | {row['over_compute']:.2f} | {row['seconds']:.1f} "
-            f"| {row['seconds'] / first['seconds']:.2f} | {row['memory'] / 2**20:.0f} |",
+            f"| {row['seconds'] / first['seconds']:.2f} | {row['memory'] / 2**10:.0f} |",
             flush=True,
         )
     if len({row["pixels"] for row in rows}) > 1:

@@ -74,7 +74,6 @@ def test_the_estimate_is_the_peak(changes: dict, size: int, tiles: int) -> None:
     """Tiles are sized by the estimate: too low would end in swap, too high waste the machine."""
     spec = ModelSpec(name="m", **changes)
     peak, estimate = measure(ENGINE, json.dumps(spec.to_dict()), str(size), str(tiles))
-    print(peak / estimate)
     assert 0.5 * estimate < peak < 1.1 * estimate, f"peak {peak / 2**20:.0f} MiB, estimate {estimate / 2**20:.0f} MiB"
 
 

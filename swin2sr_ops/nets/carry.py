@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from swin2sr_ops.layers import Step, network_steps
+from swin2sr_ops.layers import Interval, network_steps
 from swin2sr_ops.plan import Tile, receptive_halo
 from swin2sr_ops.spec import ModelSpec
 
@@ -30,6 +30,15 @@ _READS = {
     "before": ("first",),
     "head": ("first", "before_plane"),
 }
+#: Those that hold its result then.
+_WRITES = {
+    "embed": ("first", "plane"),
+    "window": ("plane",),
+    "merge": ("plane",),
+    "tail": ("first",),
+    "before": ("before_plane",),
+    "head": (),
+}
 
 
 @dataclass
@@ -42,13 +51,16 @@ class Kept:
         ``(C, rows, columns)``, the last rows of what the tile read: those that the next one may read too.
     ends : tuple of int
         For each step, the row of the image behind the last one that it has computed.
+    parts : list of dict
+        For each step and plane that it reads, which rows of the image the next tile needs of this one.
     rows : dict
-        For each step and plane that it reads, ``(rows, columns, C)``.
+        These, by step and plane: ``(rows, columns, C)``.
     """
 
     tile: Tile
     image: Tensor
     ends: tuple[int, ...]
+    parts: list[dict[str, Interval]]
     rows: dict[tuple[int, str], Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -58,7 +70,7 @@ class Kept:
         # Windows are computed whole: their rows are those that the step before has to give.
         ends = tuple(needed[i - 1 if step.kind == "window" else i][1] for i, step in enumerate(steps))
         first = max(tile.y.stop - receptive_halo(spec) - spec.window, tile.y.read[0])
-        return cls(tile, image[:, first - tile.y.read[0] :].clone(), ends)
+        return cls(tile, image[:, first - tile.y.read[0] :].clone(), ends, _parts(spec, ends))
 
     def fits(self, image: Tensor, tile: Tile) -> bool:
         """Whether ``tile``, which has read ``image``, is the one below, of the same image as far as both look."""
@@ -73,11 +85,6 @@ class Kept:
         """The first row that a step of the next tile reads."""
         return min(end - step.reach for step, end in zip(network_steps(spec), self.ends, strict=True))
 
-    @staticmethod
-    def reads(step: Step) -> tuple[str, ...]:
-        """The planes of which ``step`` needs rows that a step before it has made."""
-        return _READS[step.kind]
-
 
 @dataclass
 class Carry:
@@ -89,3 +96,18 @@ class Carry:
         """What the tile above has left for ``tile``; nobody else gets it."""
         last, self.last = self.last, None
         return last if last is not None and last.fits(image, tile) else None
+
+
+def _parts(spec: ModelSpec, ends: tuple[int, ...]) -> list[dict[str, Interval]]:
+    """Rows that each step of the next tile reads and that are computed already, by plane."""
+    made: dict[str, int] = {}  # the step whose result a plane holds
+    parts: list[dict[str, Interval]] = []
+    before = ""
+    for index, step in enumerate(network_steps(spec)):
+        if step.kind == "window" and before != "window":  # a stage begins
+            made["residual"] = made["plane"]
+        read = [name for name in _READS[step.kind] if name in made]
+        parts.append({name: (ends[index] - step.reach, ends[made[name]]) for name in read})
+        made |= dict.fromkeys(_WRITES[step.kind], index)
+        before = step.kind
+    return parts

@@ -89,21 +89,19 @@ class DirectWork(TileWork):
             self.steps.windows(step.path, self._from(self.plane, y, x), down, across, self._image(y, x))
 
         for_each(work, range(*rows, high), self.pool)
-        self._made["plane"] = index
 
     def merge(self, step: Step, index: int) -> None:
         if not self.steps.ends(step.path):
             super().merge(step, index)
             return
         self._end(step, index, self.residual)
-        self.merged(index)
+        self.merged()
 
     def tail(self, step: Step, index: int) -> None:
         if not self.steps.ends(step.path):
             super().tail(step, index)
             return
         self._end(step, index, self.first)
-        self._made["first"] = index
 
     def _end(self, step: Step, index: int, target: Tensor) -> None:
         rows, (x, behind) = self._wanted(index)

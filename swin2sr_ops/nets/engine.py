@@ -130,7 +130,7 @@ class TileEngine:
         work = self._work(self, image, tile, pool, above, below)
         for index, step in enumerate(network_steps(self.spec)):
             if carry is not None:
-                work.join(step, index)
+                work.join(index)
             getattr(work, step.kind)(step, index)
         if carry is not None:
             carry.last = below

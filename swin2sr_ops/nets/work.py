@@ -87,27 +87,24 @@ class TileWork:
         self.before_plane: Tensor | None = None
         self.results: dict[str, Tensor] = {}
         self._stage = ""
-        self._made: dict[str, int] = {}  # the step whose result a plane holds
 
     def _plane(self, channels: int) -> Tensor:
         return self.like.new_zeros(self.y.length, self.x.length, channels)
 
     # --- the tiles above and below -------------------------------------------------------------
 
-    def join(self, step: Step, index: int) -> None:
+    def join(self, index: int) -> None:
         """Before a step: put what the tile above has left over what it reads; keep what the one below will read."""
-        for name in Kept.reads(step):
-            if name not in self._made:
-                continue
-            plane: Tensor = getattr(self, name)
-            if self.above is not None:
-                rows = self.above.rows.pop((index, name))
-                first = self.above.ends[index] - step.reach - self.y.origin
-                plane[first : first + len(rows)] = rows
-            if self.below is not None:
-                first, last = self.below.ends[index] - step.reach, self.below.ends[self._made[name]]
-                kept = plane[first - self.y.origin : last - self.y.origin].clone()
-                self.below.rows[index, name] = kept
+        if self.above is not None:
+            for name, part in self.above.parts[index].items():
+                self._rows_of(name, part).copy_(self.above.rows.pop((index, name)))
+        if self.below is not None:
+            for name, part in self.below.parts[index].items():
+                self.below.rows[index, name] = self._rows_of(name, part).clone()
+
+    def _rows_of(self, name: str, part: tuple[int, int]) -> Tensor:
+        plane: Tensor = getattr(self, name)
+        return plane[part[0] - self.y.origin : part[1] - self.y.origin]
 
     def rows(self, index: int) -> tuple[int, int]:
         """Rows of a step's result that later steps look at and that no tile above has computed."""
@@ -128,7 +125,6 @@ class TileWork:
 
         self._each(work, index)
         self._stage = ""
-        self._made |= {"first": index, "plane": index}
 
     def window(self, step: Step, index: int) -> None:
         """A Swin block, in place, some windows at a time."""
@@ -139,7 +135,6 @@ class TileWork:
             self.grid.put_windows(self.plane, cells, tokens)
 
         self._each(work, index, step.offset(self.spec.window))
-        self._made["plane"] = index
 
     def keep(self, step: Step) -> None:
         """What a stage begins with is added at its end."""
@@ -147,7 +142,6 @@ class TileWork:
         if stage != self._stage:
             self.residual.copy_(self.plane)
             self._stage = stage
-            self._made["residual"] = self._made["plane"]
 
     def merge(self, step: Step, index: int) -> None:
         """The end of a stage: its convolution, embedding, and its input added."""
@@ -159,13 +153,12 @@ class TileWork:
             self.grid.put(self.residual, cells, stage.patch_embed(_last(patch)), add=True)
 
         self._each(work, index)
-        self.merged(index)
+        self.merged()
 
-    def merged(self, index: int) -> None:
+    def merged(self) -> None:
         """A stage's result lies where its beginning was kept."""
         self.plane, self.residual = self.residual, self.plane
         self._stage = ""
-        self._made["plane"] = index
 
     def tail(self, step: Step, index: int) -> None:
         """The end of a trunk: norm, convolution, and the first features added (to them, in place)."""
@@ -180,7 +173,6 @@ class TileWork:
             self.grid.put(self.first, cells, _last(self._convolve(layers, patch)), add=True)
 
         self._each(work, index)
-        self._made["first"] = index
 
     def before(self, step: Step, index: int) -> None:
         """The features from which both branches of the high-frequency head start."""
@@ -192,7 +184,6 @@ class TileWork:
 
         self._each(work, index)
         self.source = plane
-        self._made["before_plane"] = index
 
     def head(self, step: Step, index: int) -> None:
         """Reconstruction, in cells twice as wide: what it holds is at output resolution."""
