@@ -50,11 +50,15 @@ def native_obstacle() -> str:
 def triton_obstacle(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> str:
     """Why the Triton kernels are of no use for a network on a GPU; empty where they are.
 
-    They are compiled for two blocks and the end of a stage of the network's own size: what a GPU has no room for
-    depends on it.
+    They are compiled for a network with one stage of two blocks and the network's own sizes: what a GPU has no room
+    for depends on them. Of heads, that is for those that the kernels compute.
     """
+    direct = spec.upsampler == "pixelshuffledirect"
     small = replace(
         _SMALL,
+        channels=spec.channels,
+        upsampler="pixelshuffledirect" if direct else "",
+        scale=spec.scale if direct else 1,
         architecture=spec.architecture,
         dim=spec.dim,
         heads=spec.heads[:1],
@@ -81,7 +85,7 @@ def _differs(kernels: str, small: ModelSpec, device: str, *, half: bool) -> bool
     """Whether ``kernels`` give other numbers than torch for a small network with random weights."""
     with _lock, torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.default_generator.manual_seed(0)
-        net, image = SwinNet(small).eval(), torch.rand(1, _SIDE, _SIDE)
+        net, image = SwinNet(small).eval(), torch.rand(small.channels, _SIDE, _SIDE)
         tile = next(iter(TilePlan(small, _SIDE, _SIDE, (_SIDE, _SIDE))))
         padded = image[:, tile.y.padding][:, :, tile.x.padding].to(device)
         ours, theirs = (

@@ -1,4 +1,4 @@
-"""A tile whose Swin blocks, and perhaps ends of stages, run in own kernels, on the feature plane itself.
+"""A tile whose Swin blocks, and perhaps convolutions, run in own kernels, on the feature plane itself.
 
 A window is computed alike wherever it lies, and so is a pixel of a convolution: no cells are needed for the result
 not to depend on the tiles, and only what later steps look at is computed. Cores work on different lines.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from swin2sr_ops.layers import Step
 from swin2sr_ops.nets.work import TileWork
 from swin2sr_ops.nets.workers import for_each
 
-__all__ = ["Box", "DirectWork", "Steps"]
+__all__ = ["Box", "DirectWork", "Place", "Steps"]
 
 Range = tuple[int, int]
 
@@ -31,10 +33,26 @@ class Box(ctypes.Structure):
     right: int
 
 
+class Place(NamedTuple):
+    """Where a kernel works.
+
+    Attributes
+    ----------
+    rows, columns : int
+        How many it computes.
+    inside : Box
+        The image's, counted from the first of them.
+    """
+
+    rows: int
+    columns: int
+    inside: Box
+
+
 class Steps(ABC):
     """Kernels, with a network's weights."""
 
-    #: Lines of pixels for one call of `end`.
+    #: Lines of pixels for one call of what is not `windows`.
     lines = 16
 
     def rows(self, across: int) -> int:
@@ -57,16 +75,24 @@ class Steps(ABC):
             The image's rows and columns, counted from there: no pixel looks at one outside, and those stay.
         """
 
-    def ends(self, path: str) -> bool:
-        """Whether `end` computes the end of the stage or trunk at ``path``; else torch does."""
+    def has(self, path: str) -> bool:
+        """Whether the step at ``path``, which is no block, is computed here; else torch does."""
         return False
 
-    def end(self, path: str, source: Tensor, target: Tensor, rows: int, columns: int, inside: Box) -> None:
-        """Add what a stage makes of ``source`` to ``rows`` x ``columns`` pixels of ``target``.
+    def begin(self, path: str, place: Place, source: Tensor, first: Tensor, plane: Tensor) -> None:
+        """A trunk's first convolution, and in ``plane`` its embedding.
 
-        Both are views that begin at the first of these pixels; one more around them is read. ``inside`` are the
-        image's rows and columns, counted from there.
+        The planes are views ``(rows, columns, C)`` that begin at the first pixel of ``place``; one more around it is
+        read.
         """
+        raise NotImplementedError(path)
+
+    def end(self, path: str, place: Place, source: Tensor, target: Tensor) -> None:
+        """Add what a stage, or a trunk, makes of ``source`` to ``target``: views as those of `begin`."""
+        raise NotImplementedError(path)
+
+    def head(self, path: str, place: Place, source: Tensor, image: Tensor, target: Tensor) -> None:
+        """From features and the network's input, views as those of `begin`, its result ``(C, rows s, columns s)``."""
         raise NotImplementedError(path)
 
 
@@ -90,26 +116,43 @@ class DirectWork(TileWork):
 
         for_each(work, range(*rows, high), self.pool)
 
+    def embed(self, step: Step, index: int) -> None:
+        if not self.steps.has(step.path):
+            super().embed(step, index)
+            return
+        self._lines(index, partial(self.steps.begin, step.path), self.source, self.first, self.plane)
+        self._stage = ""
+
     def merge(self, step: Step, index: int) -> None:
-        if not self.steps.ends(step.path):
+        if not self.steps.has(step.path):
             super().merge(step, index)
             return
-        self._end(step, index, self.residual)
+        self._lines(index, partial(self.steps.end, step.path), self.plane, self.residual)
         self.merged()
 
     def tail(self, step: Step, index: int) -> None:
-        if not self.steps.ends(step.path):
+        if not self.steps.has(step.path):
             super().tail(step, index)
             return
-        self._end(step, index, self.first)
+        self._lines(index, partial(self.steps.end, step.path), self.plane, self.first)
 
-    def _end(self, step: Step, index: int, target: Tensor) -> None:
+    def reconstruct(self, step: Step, index: int) -> None:
+        if not self.steps.has(step.path):
+            super().reconstruct(step, index)
+            return
+        (y, x), (rows, columns), scale = (self.tile.y.start, self.tile.x.start), self.tile.shape, self.spec.scale
+        result = self.results["image"] = self.image.new_empty(self.spec.channels, rows * scale, columns * scale)
+        features, image = (self._from(plane, y, x) for plane in (self.first, self.image))
+        self.steps.head(step.path, Place(rows, columns, self._image(y, x)), features, image, result)
+
+    def _lines(self, index: int, kernel: Callable[..., None], *planes: Tensor) -> None:
+        """Call ``kernel`` for all pixels that later layers look at, some lines at a time."""
         rows, (x, behind) = self._wanted(index)
         lines = self.steps.lines
 
         def work(y: int) -> None:
-            source, result = self._from(self.plane, y, x), self._from(target, y, x)
-            self.steps.end(step.path, source, result, min(lines, rows[1] - y), behind - x, self._image(y, x))
+            place = Place(min(lines, rows[1] - y), behind - x, self._image(y, x))
+            kernel(place, *(self._from(plane, y, x) for plane in planes))
 
         for_each(work, range(*rows, lines), self.pool)
 

@@ -1,12 +1,13 @@
-"""Swin blocks as two Triton kernels that work on the feature plane itself, and a third for the ends of stages.
+"""Swin blocks as two Triton kernels that work on the feature plane itself, and three for convolutions.
 
 The first takes a head of a window: it reads the window's pixels where they lie, shifted or not, makes q, k and v,
 normalises q and k (Swin V2), adds the position bias, hides pixels outside the image, takes the softmax. The second
 takes some pixels of a window: projection, norms, MLP and both residuals, written back in place. No window is copied,
 and of q, k, v, logits and hidden features nothing goes through memory: a pixel's features are read by each head and
 once more, what attention gave is written and read once, the result is written once. Products accumulate, and norms,
-softmax, GELU and residuals are taken, in float32. The third convolves some pixels, embeds them and adds them to what
-the stage began with. How fast that is on a GPU has not been measured.
+softmax, GELU and residuals are taken, in float32. The others convolve some pixels: the entrance of a trunk, embedded;
+the end of a stage, embedded and added to what it began with, or of a trunk, whose input they normalise; heads that are
+one convolution. How fast that is on a GPU has not been measured.
 
 A program's arithmetic is the same wherever its window lies and however many run, and a pixel has one place in its
 program: no cells are needed for the result not to depend on the tiles.
@@ -20,19 +21,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from swin2sr_ops.devices import is_out_of_memory
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.layers import network_steps
-from swin2sr_ops.nets.direct import Box, Steps
+from swin2sr_ops.layers import Step, network_steps
+from swin2sr_ops.nets.direct import Box, Place, Steps
 
 if TYPE_CHECKING:
     from swin2sr_ops.nets.attention import AttentionConstants
-    from swin2sr_ops.nets.blocks import PatchEmbed, SwinBlock
+    from swin2sr_ops.nets.blocks import SwinBlock
     from swin2sr_ops.nets.network import SwinNet
 
 __all__ = ["WIDEST", "FusedSteps"]
@@ -42,7 +43,7 @@ WIDEST = 256
 # Pixels of a program of the second kernel and warps of the first, in float32 and in half precision; channels of a part:
 # of 180 channels the most pixels of which few registers spill on an H100 (tests/nets/test_fused.py compiles for one).
 PIXELS, WARPS, PART = {False: 32, True: 64}, {False: 8, True: 4}, 16
-#: Rows and columns of a program of the third.
+#: Rows, of features in float32 and in half precision, and columns of a program that convolves.
 HIGH, WIDE = {False: 4, True: 8}, 8
 #: Windows of one launch: what attention gives for them is all that is kept beside the planes.
 WINDOWS = 2048
@@ -59,16 +60,19 @@ class _Block:
 
 
 @dataclass(frozen=True)
-class _Stage:
-    """The end of a stage; each pixel of an embedding is embedded alone."""
+class _Convolution:
+    """A convolution, and what comes with it; each pixel of an embedding is embedded alone."""
 
-    conv: Tensor  # (3, 3, C, C): by the tap, then by the channel that comes out
-    conv_bias: Tensor
-    embed: nn.Conv2d | None
+    weight: Tensor  # (3, 3, outputs, inputs): by the tap, then by the channel that comes out
+    bias: Tensor
+    embed: Tensor | None = None  # (C, C)
+    embed_bias: Tensor | None = None
+    norm: nn.LayerNorm | None = None  # of what an entrance has embedded, of what comes into the end of a trunk
+    slope: float = 1.0  # of a leaky ReLU between convolution and embedding
 
 
 class FusedSteps(Steps):
-    """The Swin blocks and the ends of stages of a network, for `DirectWork`.
+    """The steps of a network that run in the kernels, for `DirectWork`: all but heads of several convolutions.
 
     Parameters
     ----------
@@ -82,14 +86,16 @@ class FusedSteps(Steps):
 
     def __init__(self, net: SwinNet, constants: dict[str, AttentionConstants]) -> None:
         self._blocks: dict[str, _Block] = {}
-        self._stages: dict[str, _Stage] = {}
+        self._convolutions: dict[str, _Convolution] = {}
+        self._scale = net.spec.scale
+        self._half = next(net.layers.parameters()).dtype == torch.bfloat16
         for step in network_steps(net.spec):
             if step.kind == "window":
                 self._blocks[step.path] = _prepared(attrgetter(step.path)(net), constants[step.path])
-            elif step.kind == "merge":
-                stage = attrgetter(step.path)(net)
-                if isinstance(stage.conv, nn.Conv2d):  # the bottlenecks of the largest models are torch's
-                    self._stages[step.path] = _end(stage.conv, stage.patch_embed)
+                continue
+            found = _convolution(net, step)
+            if found is not None:
+                self._convolutions[step.path] = found
 
     def rows(self, across: int) -> int:
         return max(WINDOWS // across, 1)
@@ -98,47 +104,63 @@ class FusedSteps(Steps):
         with _launching(plane.device):
             self._block(self._blocks[path], plane, down, across, inside)
 
-    def ends(self, path: str) -> bool:
-        return path in self._stages
+    def has(self, path: str) -> bool:
+        return path in self._convolutions  # the bottlenecks of the largest models and longer heads are torch's
 
-    def end(self, path: str, source: Tensor, target: Tensor, rows: int, columns: int, inside: Box) -> None:
-        with _launching(source.device):
-            self._end(self._stages[path], source, target, rows, columns, inside)
+    def begin(self, path: str, place: Place, source: Tensor, first: Tensor, plane: Tensor) -> None:
+        from swin2sr_ops.nets.fused_kernels import entrance_kernel
 
-    def _end(self, stage: _Stage, source: Tensor, target: Tensor, rows: int, columns: int, inside: Box) -> None:
-        import triton
-
-        from swin2sr_ops.nets.fused_kernels import stage_end_kernel
-
-        dim, half = source.shape[-1], source.dtype == torch.bfloat16
-        above, before = -inside.top % HIGH[half], -inside.left % WIDE
-        down, across = triton.cdiv(above + rows, HIGH[half]), triton.cdiv(before + columns, WIDE)
-        embed = stage.embed
-        weight, bias = (stage.conv, stage.conv_bias) if embed is None else (embed.weight, embed.bias)
-        stage_end_kernel[(down * across,)](
-            source, target, stage.conv, stage.conv_bias, weight, bias, source.stride(0), across, above, before, rows,
-            columns, dim, EMBED=embed is not None, HALF=half and source.is_cuda, HIGH=HIGH[half], WIDE=WIDE,
-            DIM=triton.next_power_of_2(max(dim, 16)), PART=PART, num_warps=8,
+        found, dim = self._convolutions[path], first.shape[-1]
+        self._convolve(
+            entrance_kernel, found, place, source=source, features=first, target=plane, inputs=source.shape[-1],
+            dim=dim, slope=found.slope, DIM=_power(dim), **_beside(found),
         )  # fmt: skip
 
-    def _block(self, found: _Block, plane: Tensor, down: int, across: int, inside: Box) -> None:
-        import triton
+    def end(self, path: str, place: Place, source: Tensor, target: Tensor) -> None:
+        from swin2sr_ops.nets.fused_kernels import stage_end_kernel
 
+        found, dim, inside = self._convolutions[path], source.shape[-1], place.inside
+        self._convolve(
+            stage_end_kernel, found, place, source=source, target=target, top=inside.top, bottom=inside.bottom,
+            left=inside.left, right=inside.right, dim=dim, DIM=_power(dim), **_beside(found),
+        )  # fmt: skip
+
+    def head(self, path: str, place: Place, source: Tensor, image: Tensor, target: Tensor) -> None:
+        from swin2sr_ops.nets.fused_kernels import head_kernel
+
+        found = self._convolutions[path]
+        self._convolve(
+            head_kernel, found, place, source=source, image=image, target=target, dim=source.shape[-1],
+            channels=len(target), scale=self._scale, ADD=not path, OUT=_power(len(found.bias)),
+        )  # fmt: skip
+
+    def _convolve(self, kernel: Any, found: _Convolution, place: Place, source: Tensor, **given: Any) -> None:
+        high = HIGH[found.weight.dtype == torch.bfloat16]
+        above, before = -place.inside.top % high, -place.inside.left % WIDE
+        down, across = -(-(above + place.rows) // high), -(-(before + place.columns) // WIDE)
+        with _launching(source.device):
+            kernel[(down * across,)](
+                source=source, conv=found.weight, conv_bias=found.bias, width=source.stride(0) // source.shape[-1],
+                across=across, above=above, before=before, rows=place.rows, columns=place.columns,
+                PRECISION=_precision(found.weight, self._half), HIGH=high, WIDE=WIDE, PART=PART, num_warps=8, **given,
+            )  # fmt: skip
+
+    def _block(self, found: _Block, plane: Tensor, down: int, across: int, inside: Box) -> None:
         from swin2sr_ops.nets.fused_kernels import attention_kernel, block_end_kernel
 
         block, attn, mlp = found.block, found.block.attn, found.block.mlp
         dim, window = plane.shape[-1], block.window
         half = plane.dtype == torch.bfloat16
-        dots = half and plane.is_cuda  # Triton's interpreter multiplies bfloat16's bits as if they were whole numbers
         windows = down * across
         attended = plane.new_empty(windows, window**2, dim)
         place = (plane.stride(0), across, inside.top, inside.bottom, inside.left, inside.right)
-        rows, width = (triton.next_power_of_2(n) for n in (max(window**2, PIXELS[half]), max(dim, 16)))
-        kind = {"V2": block.post_norm, "HALF": dots, "WINDOW": window, "PART": PART, "ROWS": rows, "DIM": width}
+        rows, precision = _power(max(window**2, PIXELS[half])), _precision(plane, half)
+        kind = {"V2": block.post_norm, "PRECISION": precision, "WINDOW": window, "PART": PART}
+        kind |= {"ROWS": rows, "DIM": _power(dim)}
         attention_kernel[(windows, attn.heads)](
             plane, attended, attn.qkv.weight, found.qkv_bias, found.bias, found.scales,
             block.norm1.weight, block.norm1.bias, *place, dim, attn.heads, block.norm1.eps,
-            SIZE=triton.next_power_of_2(max(dim // attn.heads, 16)), num_warps=WARPS[half], **kind,
+            SIZE=_power(dim // attn.heads), num_warps=WARPS[half], **kind,
         )  # fmt: skip
         block_end_kernel[(windows * rows // PIXELS[half],)](
             plane, plane, attended, attn.proj.weight, attn.proj.bias, mlp.fc1.weight, mlp.fc1.bias, mlp.fc2.weight,
@@ -160,9 +182,66 @@ def _launching(device: torch.device) -> Iterator[None]:
             raise RequestError(f"engine='triton' cannot run on {device} here ({told}): give engine='torch'.") from exc
 
 
-def _end(conv: nn.Conv2d, embed: PatchEmbed) -> _Stage:
-    assert conv.bias is not None
-    return _Stage(conv.weight.permute(2, 3, 0, 1).contiguous(), conv.bias, embed.proj)
+def _power(count: int) -> int:
+    """Of a program's numbers there are a power of two, and no product of fewer than 16."""
+    return max(1 << (count - 1).bit_length(), 16)
+
+
+def _precision(weight: Tensor, half: bool) -> str:
+    """Of products with ``weight``: around stages in half precision, 10 bits do where there are kernels for them."""
+    if not weight.is_cuda:  # Triton's interpreter multiplies bfloat16's bits as if they were whole numbers
+        return "ieee"
+    if weight.dtype == torch.bfloat16:
+        return "bf16"
+    return "tf32" if half and torch.version.hip is None else "ieee"
+
+
+def _convolution(net: SwinNet, step: Step) -> _Convolution | None:
+    """What `FusedSteps` needs for a step that is no block, if that is one convolution."""
+    if step.kind == "head":
+        path = {"": "conv_last", "pixelshuffledirect": "upsample.0"}.get(step.path)
+        return None if path is None else _prepared_convolution(attrgetter(path)(net))
+    module = attrgetter(step.path)(net)
+    if step.kind == "merge":
+        return _prepared_convolution(module.conv, module.patch_embed.proj)
+    if step.kind == "tail":
+        return _prepared_convolution(module, norm=net.norm)
+    if step.kind == "embed":
+        return _prepared_convolution(module, net.patch_embed.proj, net.patch_embed.norm)
+    return None
+
+
+def _prepared_convolution(
+    module: Any, proj: nn.Conv2d | None = None, norm: nn.LayerNorm | None = None
+) -> _Convolution | None:
+    slope = 1.0
+    if isinstance(module, nn.Sequential) and len(module) == 2:  # with a leaky ReLU
+        module, slope = module[0], module[1].negative_slope
+    if not isinstance(module, nn.Conv2d):
+        return None
+    assert module.bias is not None
+    weight = module.weight.permute(2, 3, 0, 1).contiguous()
+    if proj is None:
+        return _Convolution(weight, module.bias, norm=norm, slope=slope)
+    assert proj.bias is not None
+    embed, embed_bias = proj.weight.flatten(1), proj.bias
+    if norm is not None:  # which takes the mean away: it need not come
+        embed, embed_bias = embed - embed.mean(0), embed_bias - embed_bias.mean()
+    return _Convolution(weight, module.bias, embed, embed_bias, norm, slope)
+
+
+def _beside(found: _Convolution) -> dict[str, Any]:
+    """Arguments of a kernel that does more than convolve; what it does not look at is anything."""
+    embeds, norm = found.embed is not None, found.norm
+    return {
+        "embed": found.embed if embeds else found.weight,
+        "embed_bias": found.embed_bias if embeds else found.bias,
+        "gain": found.bias if norm is None else norm.weight,
+        "offset": found.bias if norm is None else norm.bias,
+        "eps": 0.0 if norm is None else norm.eps,
+        "NORM": norm is not None,
+        "EMBED": embeds,
+    }
 
 
 def _prepared(block: SwinBlock, constants: AttentionConstants) -> _Block:

@@ -3,16 +3,16 @@
 import triton
 import triton.language as tl
 
-__all__ = ["attention_kernel", "block_end_kernel", "stage_end_kernel"]
+__all__ = ["attention_kernel", "block_end_kernel", "entrance_kernel", "head_kernel", "stage_end_kernel"]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def product(a, b, HALF: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Of ``(m, k)`` and ``(n, k)``, accumulated in float32."""
-    if HALF:
+def product(a, b, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Of ``(m, k)`` and ``(n, k)`` in ``bf16``, ``tf32`` or ``ieee`` (all of float32), accumulated in float32."""
+    if PRECISION == "bf16":
         found = tl.dot(a.to(tl.bfloat16), tl.trans(b.to(tl.bfloat16)))
     else:
-        found = tl.dot(a, tl.trans(b), input_precision="ieee")
+        found = tl.dot(a, tl.trans(b), input_precision=PRECISION)
     return found
 
 
@@ -48,7 +48,7 @@ def within(window, pixel, across, top, bottom, left, right, WINDOW: tl.constexpr
 def attention_kernel(  # type: ignore[no-untyped-def]
     plane, out, qkv, qkv_bias, bias, scales, gain, offset,
     stride, across, top, bottom, left, right, dim, heads, eps,
-    V2: tl.constexpr, HALF: tl.constexpr, WINDOW: tl.constexpr, ROWS: tl.constexpr, SIZE: tl.constexpr,
+    V2: tl.constexpr, PRECISION: tl.constexpr, WINDOW: tl.constexpr, ROWS: tl.constexpr, SIZE: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     """One head of one window, from the plane: ``(windows, P, C)`` before the projection."""
@@ -77,16 +77,16 @@ def attention_kernel(  # type: ignore[no-untyped-def]
             a = (a - mean[:, None]) * factor[:, None] * numbers(gain, at, some)[None, :]
             a += numbers(offset, at, some)[None, :]
         weight, known = qkv + first_row + at[None, :], real[:, None] & some[None, :]
-        q += product(a, tl.load(weight, mask=known, other=0.0).to(tl.float32), HALF)
-        k += product(a, tl.load(weight + dim * dim, mask=known, other=0.0).to(tl.float32), HALF)
-        v += product(a, tl.load(weight + 2 * dim * dim, mask=known, other=0.0).to(tl.float32), HALF)
+        q += product(a, tl.load(weight, mask=known, other=0.0).to(tl.float32), PRECISION)
+        k += product(a, tl.load(weight + dim * dim, mask=known, other=0.0).to(tl.float32), PRECISION)
+        v += product(a, tl.load(weight + 2 * dim * dim, mask=known, other=0.0).to(tl.float32), PRECISION)
     q += numbers(qkv_bias, head * size + column, real)[None, :]
     k += numbers(qkv_bias, dim + head * size + column, real)[None, :]
     v += numbers(qkv_bias, 2 * dim + head * size + column, real)[None, :]
     if V2:
         q = q / tl.maximum(tl.sqrt(tl.sum(q * q, 1)), 1e-12)[:, None]
         k = k / tl.maximum(tl.sqrt(tl.sum(k * k, 1)), 1e-12)[:, None]
-    logits = product(q * tl.load(scales + head), k, HALF)
+    logits = product(q * tl.load(scales + head), k, PRECISION)
     pairs = there[:, None] & there[None, :]
     logits += numbers(bias, (head * WINDOW * WINDOW + row[:, None]) * WINDOW * WINDOW + row[None, :], pairs)
     # No pixel looks at one outside the image.
@@ -94,7 +94,7 @@ def attention_kernel(  # type: ignore[no-untyped-def]
     logits = tl.where(seen[None, :], logits, float("-inf"))
     weights = tl.exp(logits - tl.max(logits, 1)[:, None])
     weights = weights / tl.sum(weights, 1)[:, None]
-    result = product(weights, tl.trans(v), HALF)
+    result = product(weights, tl.trans(v), PRECISION)
     target = (window * WINDOW * WINDOW + row)[:, None] * dim + (head * size + column)[None, :]
     tl.store(out + target, result.to(out.dtype.element_ty), mask=there[:, None] & real[None, :])
 
@@ -103,7 +103,7 @@ def attention_kernel(  # type: ignore[no-untyped-def]
 def block_end_kernel(  # type: ignore[no-untyped-def]
     plane, source, attended, proj, proj_bias, fc1, fc1_bias, fc2, fc2_bias, gain1, offset1, gain2, offset2,
     stride, across, top, bottom, left, right, dim, hidden, eps,
-    V2: tl.constexpr, HALF: tl.constexpr, WINDOW: tl.constexpr, ROWS: tl.constexpr, PIXELS: tl.constexpr,
+    V2: tl.constexpr, PRECISION: tl.constexpr, WINDOW: tl.constexpr, ROWS: tl.constexpr, PIXELS: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     """What follows attention, for some pixels of a window: projection, norms, MLP, both residuals.
@@ -124,7 +124,7 @@ def block_end_kernel(  # type: ignore[no-untyped-def]
         some = first + part < dim
         a = tl.load(attended + row[:, None] * dim + (first + part)[None, :], mask=there[:, None] & some, other=0.0)
         w = tl.load(proj + column[:, None] * dim + (first + part)[None, :], mask=real[:, None] & some, other=0.0)
-        u += product(a.to(tl.float32), w.to(tl.float32), HALF)
+        u += product(a.to(tl.float32), w.to(tl.float32), PRECISION)
     u += numbers(proj_bias, column, real)[None, :]
     gain, offset = numbers(gain2, column, real), numbers(offset2, column, real)
     if V2:
@@ -138,11 +138,11 @@ def block_end_kernel(  # type: ignore[no-untyped-def]
     for first in range(0, hidden, PART):
         some = first + part < hidden
         w = tl.load(fc1 + (first + part)[:, None] * dim + column[None, :], mask=some[:, None] & real, other=0.0)
-        h = product(z, w.to(tl.float32), HALF)
+        h = product(z, w.to(tl.float32), PRECISION)
         h += numbers(fc1_bias, first + part, some)[None, :]
         h = 0.5 * h * (1.0 + tl.erf(h * 0.7071067811865476))
         w = tl.load(fc2 + column[:, None] * hidden + (first + part)[None, :], mask=real[:, None] & some, other=0.0)
-        m += product(h, w.to(tl.float32), HALF)
+        m += product(h, w.to(tl.float32), PRECISION)
     m += numbers(fc2_bias, column, real)[None, :]
     if V2:
         m = normed(m, real, gain, offset, dim, eps)
@@ -152,43 +152,156 @@ def block_end_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def stage_end_kernel(  # type: ignore[no-untyped-def]
-    source, target, conv, conv_bias, embed, embed_bias,
-    stride, across, above, before, rows, columns, dim,
-    EMBED: tl.constexpr, HALF: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, DIM: tl.constexpr,
+def convolved(  # type: ignore[no-untyped-def]
+    source, y, x, there, width, top, bottom, left, right, conv, conv_bias, gain, offset, inputs, outputs, eps,
+    NORM: tl.constexpr, PRECISION: tl.constexpr, PIXELS: tl.constexpr, IN: tl.constexpr, OUT: tl.constexpr,
     PART: tl.constexpr,
 ):  # fmt: skip
-    """``target += embed(conv3x3(source))`` for one rectangle of `HIGH` x `WIDE` pixels, on a grid of the image's.
+    """A 3x3 convolution for some pixels of a plane of ``width`` columns; of its LayerNorm, if ``NORM``.
+
+    ``conv`` is ``(3, 3, outputs, inputs)``, by the tap, then by the channel that comes out. Outside the image planes
+    are zero, and so is their norm.
+    """
+    column, part, whole = tl.arange(0, OUT), tl.arange(0, PART), tl.arange(0, IN)
+    u = tl.zeros((PIXELS, OUT), tl.float32)
+    for tap in range(9):
+        row, at = y + tap // 3 - 1, x + tap % 3 - 1
+        begin = source + ((row * width + at) * inputs)[:, None]
+        seen = there
+        if NORM:
+            seen = there & (row >= top) & (row < bottom) & (at >= left) & (at < right)
+            values = tl.load(begin + whole[None, :], mask=seen[:, None] & (whole < inputs)[None, :], other=0.0)
+            values = values.to(tl.float32)
+            mean = tl.sum(values, 1) / inputs
+            gap = tl.where((whole < inputs)[None, :], values - mean[:, None], 0.0)
+            factor = 1.0 / tl.sqrt(tl.sum(gap * gap, 1) / inputs + eps)
+        for first in range(0, inputs, PART):
+            some = first + part < inputs
+            a = tl.load(begin + (first + part)[None, :], mask=seen[:, None] & some[None, :], other=0.0).to(tl.float32)
+            if NORM:
+                a = (a - mean[:, None]) * factor[:, None] * numbers(gain, first + part, some)[None, :]
+                a = tl.where(seen[:, None], a + numbers(offset, first + part, some)[None, :], 0.0)
+            w = conv + (tap * outputs + column)[:, None] * inputs + (first + part)[None, :]
+            w = tl.load(w, mask=(column < outputs)[:, None] & some[None, :], other=0.0)
+            u += product(a, w.to(tl.float32), PRECISION)
+    return u + numbers(conv_bias, column, column < outputs)[None, :]
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def embedded(u, weight, bias, first, dim, PRECISION: tl.constexpr, DIM: tl.constexpr, PART: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Channels from ``first`` on of a linear layer of ``u``."""
+    column, at = tl.arange(0, DIM), first + tl.arange(0, PART)
+    w = weight + at[:, None] * dim + column[None, :]
+    w = tl.load(w, mask=(at < dim)[:, None] & (column < dim)[None, :], other=0.0)
+    return product(u, w.to(tl.float32), PRECISION) + numbers(bias, at, at < dim)[None, :]
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def rectangle(across, above, before, HIGH: tl.constexpr, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Rows and columns of this program's `HIGH` x `WIDE` pixels, on a grid of the image's.
 
     The first of ``across`` rectangles beside each other begins ``above`` rows over and ``before`` columns before the
-    first pixel. ``conv`` is ``(3, 3, C, C)``, by the tap, then by the channel that comes out.
+    first pixel.
     """
     block, pixel = tl.program_id(0).to(tl.int64), tl.arange(0, HIGH * WIDE)
-    y, x = block // across * HIGH + pixel // WIDE - above, block % across * WIDE + pixel % WIDE - before
+    return block // across * HIGH + pixel // WIDE - above, block % across * WIDE + pixel % WIDE - before
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def entrance_kernel(  # type: ignore[no-untyped-def]
+    source, features, target, conv, conv_bias, embed, embed_bias, gain, offset,
+    width, across, above, before, rows, columns, inputs, dim, slope, eps,
+    NORM: tl.constexpr, EMBED: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
+    DIM: tl.constexpr, PART: tl.constexpr,
+):  # fmt: skip
+    """``features = leaky_relu(conv3x3(source))`` and ``target = norm(embed(features))`` for one `rectangle`.
+
+    Of a linear layer whose result is normalised, the mean over its channels has been taken from weights and bias.
+    """
+    y, x = rectangle(across, above, before, HIGH, WIDE)
     there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
     column, part = tl.arange(0, DIM), tl.arange(0, PART)
-    real = column < dim
-    place = y * stride + x * dim
-    u = tl.zeros((HIGH * WIDE, DIM), tl.float32)
-    for tap in range(9):
-        shifted = source + place + (tap // 3 - 1) * stride + (tap % 3 - 1) * dim
+    u = convolved(
+        source, y, x, there, width, 0, 0, 0, 0, conv, conv_bias, gain, offset, inputs, dim, eps,
+        False, PRECISION, HIGH * WIDE, PART, DIM, PART,
+    )  # fmt: skip
+    u = tl.where(u > 0, u, u * slope)
+    place, kept = ((y * width + x) * dim)[:, None], there[:, None] & (column < dim)[None, :]
+    tl.store(features + place + column[None, :], u, mask=kept)
+    if EMBED:
+        factor = tl.full((HIGH * WIDE,), 1.0, tl.float32)
+        if NORM:
+            square = tl.zeros((HIGH * WIDE,), tl.float32)
+            for first in range(0, dim, PART):
+                e = embedded(u, embed, embed_bias, first, dim, PRECISION, DIM, PART)
+                square += tl.sum(e * e, 1)
+            factor = 1.0 / tl.sqrt(square / dim + eps)
         for first in range(0, dim, PART):
-            some = first + part < dim
-            a = tl.load(shifted[:, None] + (first + part)[None, :], mask=there[:, None] & some[None, :], other=0.0)
-            w = conv + (tap * dim + column)[:, None] * dim + (first + part)[None, :]
-            w = tl.load(w, mask=real[:, None] & some[None, :], other=0.0)
-            u += product(a.to(tl.float32), w.to(tl.float32), HALF)
-    u += numbers(conv_bias, column, real)[None, :]
+            at = first + part
+            e = embedded(u, embed, embed_bias, first, dim, PRECISION, DIM, PART)
+            if NORM:
+                e = e * factor[:, None] * numbers(gain, at, at < dim)[None, :] + numbers(offset, at, at < dim)[None, :]
+            tl.store(
+                target + place + at[None, :], e.to(target.dtype.element_ty), mask=there[:, None] & (at < dim)[None, :]
+            )
+    else:
+        if NORM:
+            real = column < dim
+            u = normed(u, real, numbers(gain, column, real), numbers(offset, column, real), dim, eps)
+        tl.store(target + place + column[None, :], u.to(target.dtype.element_ty), mask=kept)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def stage_end_kernel(  # type: ignore[no-untyped-def]
+    source, target, conv, conv_bias, embed, embed_bias, gain, offset,
+    width, across, above, before, rows, columns, top, bottom, left, right, dim, eps,
+    NORM: tl.constexpr, EMBED: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
+    DIM: tl.constexpr, PART: tl.constexpr,
+):  # fmt: skip
+    """``target += embed(conv3x3(source))`` for one `rectangle`, or ``target += conv3x3(norm(source))``."""
+    y, x = rectangle(across, above, before, HIGH, WIDE)
+    there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+    column, part = tl.arange(0, DIM), tl.arange(0, PART)
+    u = convolved(
+        source, y, x, there, width, top, bottom, left, right, conv, conv_bias, gain, offset, dim, dim, eps,
+        NORM, PRECISION, HIGH * WIDE, DIM, DIM, PART,
+    )  # fmt: skip
+    place = ((y * width + x) * dim)[:, None]
     if EMBED:
         for first in range(0, dim, PART):
-            some = first + part < dim
-            w = embed + (first + part)[:, None] * dim + column[None, :]
-            w = tl.load(w, mask=some[:, None] & real[None, :], other=0.0)
-            e = product(u, w.to(tl.float32), HALF) + numbers(embed_bias, first + part, some)[None, :]
-            to, kept = target + place[:, None] + (first + part)[None, :], there[:, None] & some[None, :]
+            at = first + part
+            e = embedded(u, embed, embed_bias, first, dim, PRECISION, DIM, PART)
+            to, kept = target + place + at[None, :], there[:, None] & (at < dim)[None, :]
             e += tl.load(to, mask=kept, other=0.0).to(tl.float32)
             tl.store(to, e.to(target.dtype.element_ty), mask=kept)
     else:
-        to, kept = target + place[:, None] + column[None, :], there[:, None] & real[None, :]
+        to, kept = target + place + column[None, :], there[:, None] & (column < dim)[None, :]
         u += tl.load(to, mask=kept, other=0.0).to(tl.float32)
         tl.store(to, u.to(target.dtype.element_ty), mask=kept)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def head_kernel(  # type: ignore[no-untyped-def]
+    source, image, target, conv, conv_bias,
+    width, across, above, before, rows, columns, dim, channels, scale,
+    ADD: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, OUT: tl.constexpr,
+    PART: tl.constexpr,
+):  # fmt: skip
+    """``target = pixel_shuffle(conv3x3(source))`` for one `rectangle`, or, of scale 1, ``conv3x3(source) + image``.
+
+    ``target`` is ``(channels, rows scale, columns scale)``.
+    """
+    y, x = rectangle(across, above, before, HIGH, WIDE)
+    there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+    outputs = channels * scale * scale
+    column = tl.arange(0, OUT)
+    u = convolved(
+        source, y, x, there, width, 0, 0, 0, 0, conv, conv_bias, conv, conv, dim, outputs, 0.0,
+        False, PRECISION, HIGH * WIDE, PART, OUT, PART,
+    )  # fmt: skip
+    kept = there[:, None] & (column < outputs)[None, :]
+    if ADD:
+        u += tl.load(image + ((y * width + x) * channels)[:, None] + column[None, :], mask=kept, other=0.0)
+    channel, fine = column // (scale * scale), column % (scale * scale)
+    line = (channel * rows * scale + fine // scale)[None, :] + (y * scale)[:, None]
+    tl.store(target + line * columns * scale + (fine % scale)[None, :] + (x * scale)[:, None], u, mask=kept)

@@ -186,7 +186,13 @@ class TileWork:
         self.source = plane
 
     def head(self, step: Step, index: int) -> None:
-        """Reconstruction, in cells twice as wide: what it holds is at output resolution."""
+        """Reconstruction, and back to 0..1."""
+        self.reconstruct(step, index)
+        for result in self.results.values():
+            result.div_(self.spec.value_range).add_(self.net.mean[0].to(result))
+
+    def reconstruct(self, step: Step, index: int) -> None:
+        """The head, in cells twice as wide: what it holds is at output resolution."""
 
         def work(cells: Cells) -> None:
             features = self.grid.patch(self.first, cells, step.reach)
@@ -198,8 +204,6 @@ class TileWork:
                 self._keep(name, patch, cells)
 
         self._each(work, index, side=2 * self.engine.cell)
-        for result in self.results.values():
-            result.div_(self.spec.value_range).add_(self.net.mean[0].to(result))
 
     # --- cells ---------------------------------------------------------------------------------
 

@@ -74,38 +74,94 @@ for case in range(14):
 print("same")
 """
 
-END = """
+CONVOLUTIONS = """
 import torch
 from torch.nn import functional as F
 from swin2sr_ops.nets import fused
-from swin2sr_ops.nets.direct import Box
+from swin2sr_ops.nets.direct import Box, Place
 from swin2sr_ops.nets.engine import TileEngine
 from tests.conftest import random_net, small_spec
 
 draw = torch.Generator().manual_seed(0)
-for case in range(12):
-    def one_of(*values):
-        return values[torch.randint(len(values), (1,), generator=draw).item()]
-    (dim, heads), half = one_of((4, 1), (12, 2), (30, 3), (60, 6), (180, 6)), one_of(False, False, True)
-    net = random_net(small_spec(architecture=one_of("swin2sr", "swinir"), dim=dim, heads=(heads,), depths=(1,)), case)
+
+def one_of(*values):
+    return values[torch.randint(len(values), (1,), generator=draw).item()]
+
+def planes(*channels):
+    return [torch.randn(rows + 4, columns + 3, c, generator=draw) for c in channels]
+
+def written(plane):
+    return plane[1 : rows + 1, 1 : columns + 1]
+
+def convolved(module, plane):
+    pixels = plane.double().permute(2, 0, 1)[None, :, : rows + 2, : columns + 2]
+    module = module if isinstance(module, torch.nn.Sequential) else [module]
+    found = F.conv2d(pixels, module[0].weight, module[0].bias)
+    for rest in module[1:]:
+        found = rest(found)
+    return found[0].permute(1, 2, 0)
+
+def compare(found, expected, half):
+    gap, size = (found.double() - expected).abs().max().item(), expected.abs().max().item()
+    assert gap < (2e-5 if not half else 0.02) * max(size, 1), (case, kind, dim, half, gap, size)
+
+def only(plane, given):
+    rest = given.clone()
+    written(rest).copy_(written(plane))
+    assert torch.equal(rest, plane), "only these pixels are written"
+
+for case in range(30):
+    kind, half = ("embed", "merge", "tail", "head", "embed_hf")[case % 5], one_of(False, False, True)
+    (dim, heads), channels = one_of((4, 1), (12, 2), (30, 3), (60, 6), (180, 6)), one_of(1, 3)
+    upsampler, scale = one_of(("", 1), ("pixelshuffledirect", 2), ("pixelshuffledirect", 3))
+    architecture = one_of("swin2sr", "swinir")
+    if kind == "embed_hf":
+        architecture, upsampler, scale = "swin2sr", "pixelshuffle_hf", 2
+    net = random_net(small_spec(
+        architecture=architecture, dim=dim, heads=(heads,), depths=(1,), channels=channels,
+        upsampler=upsampler, scale=scale, patch_norm=one_of(True, False),
+    ), case)
     engine = TileEngine(net, half=half, kernels="triton")
     rows, columns = one_of(1, 5, 16), one_of(1, 7, 17)
-    source, given = (torch.randn(rows + 4, columns + 3, dim, generator=draw) for _ in range(2))
-    source, given = (t.bfloat16() if half else t for t in (source, given))
-    found, steps = given.clone(), fused.FusedSteps(net, engine._constants)
-    inside = Box(-one_of(0, 3, 12), rows, -one_of(0, 5), columns)
+    place = Place(rows, columns, Box(-one_of(0, 3, 12), rows + one_of(0, 4), -one_of(0, 5), columns + one_of(0, 2)))
+    steps, exact = fused.FusedSteps(net, engine._constants), net.double()
+    stages = torch.bfloat16 if half else torch.float32
     with torch.inference_mode():
-        steps.end("layers.0", source[1:, 1:], found[1:, 1:], rows, columns, inside)
-        stage = net.double().layers[0]
-        x = F.conv2d(source.double().permute(2, 0, 1)[None, :, : rows + 2, : columns + 2], stage.conv.weight)
-        x = (x[0] + stage.conv.bias[:, None, None]).permute(1, 2, 0)
-        expected = given.double()
-        expected[1 : rows + 1, 1 : columns + 1] += stage.patch_embed(x)
-    rest = given.clone()
-    rest[1 : rows + 1, 1 : columns + 1] = found[1 : rows + 1, 1 : columns + 1]
-    assert torch.equal(rest, found), "only these pixels are written"
-    gap, size = (found.double() - expected).abs().max().item(), expected.abs().max().item()
-    assert gap < (2e-5 if not half else 0.02) * max(size, 1), (case, dim, half, gap, size)
+        if kind in ("embed", "embed_hf"):
+            path = "conv_first_hf" if kind == "embed_hf" else "conv_first"
+            source, first, plane = planes(net.spec.num_feat if kind == "embed_hf" else channels, dim, dim)
+            plane = plane.to(stages)
+            before = first.clone(), plane.clone()
+            steps.begin(path, place, source[1:, 1:], first[1:, 1:], plane[1:, 1:])
+            expected = convolved(getattr(exact, path), source)
+            compare(written(first), expected, False)
+            compare(written(plane), exact.patch_embed(expected), half)
+            only(first, before[0])
+            only(plane, before[1])
+        elif kind in ("merge", "tail"):
+            source, target = planes(dim, dim)
+            source, target = source.to(stages), target.to(stages if kind == "merge" else torch.float32)
+            given = target.clone()
+            if kind == "merge":
+                steps.end("layers.0", place, source[1:, 1:], target[1:, 1:])
+                stage = exact.layers[0]
+                added = stage.patch_embed(convolved(stage.conv, source))
+            else:
+                steps.end("conv_after_body", place, source[1:, 1:], target[1:, 1:])
+                normal = exact.norm(source.double())
+                y, x = torch.meshgrid(*(torch.arange(n) - 1 for n in source.shape[:2]), indexing="ij")
+                inside = place.inside
+                seen = (y >= inside.top) & (y < inside.bottom) & (x >= inside.left) & (x < inside.right)
+                added = convolved(exact.conv_after_body, normal * seen[..., None])
+            compare(written(target), written(given).double() + added, half and kind == "merge")
+            only(target, given)
+        else:
+            source, image = planes(dim, channels)
+            found = torch.full((channels, rows * scale, columns * scale), 7.0)
+            steps.head(upsampler, place, source[1:, 1:], image[1:, 1:], found)
+            last = exact.upsample[0] if upsampler else exact.conv_last
+            expected = F.pixel_shuffle(convolved(last, source).permute(2, 0, 1), scale)
+            compare(found, expected if upsampler else expected + written(image).permute(2, 0, 1), False)
 print("same")
 """
 
@@ -116,25 +172,26 @@ from swin2sr_ops.nets.engine import TileEngine
 from tests.conftest import random_net, small_spec
 from tests.nets.test_engine import run
 
-for architecture, window in (("swin2sr", 8), ("swinir", 7)):
-    spec = small_spec(architecture=architecture, window=window, depths=(2,), heads=(2,))
-    net, image = random_net(spec), torch.rand(1, 24, 20, generator=torch.Generator().manual_seed(1))
-    expected = run(TileEngine(net), image, (24, 20))
-    whole = run(TileEngine(net, group=2, kernels="triton"), image, (24, 20))
+for architecture, window, upsampler in (("swin2sr", 8, "pixelshuffledirect"), ("swinir", 7, "pixelshuffle")):
+    spec = small_spec(architecture=architecture, window=window, depths=(2,), heads=(2,), upsampler=upsampler)
+    net, image = random_net(spec), torch.rand(1, 20, 12, generator=torch.Generator().manual_seed(1))
+    expected = run(TileEngine(net), image, (20, 12))
+    whole = run(TileEngine(net, group=2, kernels="triton"), image, (20, 12))
     torch.testing.assert_close(whole, expected, rtol=0, atol=2e-5)
     assert not torch.equal(whole, expected)  # others have computed it
     fused.WINDOWS = 4
-    assert torch.equal(run(TileEngine(net, group=2, kernels="triton"), image, (16, 20)), whole)
+    assert torch.equal(run(TileEngine(net, group=2, kernels="triton"), image, (16, 12)), whole)
     fused.WINDOWS = 2048
 print("same")
 """
 
 CHECK = """
 import torch
-from swin2sr_ops.nets import fused
+from swin2sr_ops.nets import check, fused
 from swin2sr_ops.nets.check import triton_obstacle
 from tests.conftest import small_spec
 
+check._SIDE = 12  # the interpreter is slow
 CPU = torch.device("cpu")
 kinds = [
     (small_spec(dim=30, heads=(3, 3)), torch.float32),
@@ -157,7 +214,9 @@ print("same")
 """
 
 
-@pytest.mark.parametrize("program", [BLOCK, END, ENGINE, CHECK], ids=["block", "end", "engine", "check"])
+@pytest.mark.parametrize(
+    "program", [BLOCK, CONVOLUTIONS, ENGINE, CHECK], ids=["block", "convolutions", "engine", "check"]
+)
 def test_the_same_as_torch(program: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -173,29 +232,43 @@ def test_the_same_as_torch(program: str) -> None:
 @pytest.mark.parametrize("v2", [True, False], ids=["swin2sr", "swinir"])
 def test_compiled_for_a_gpu(dim: int, half: bool, v2: bool) -> None:
     """What a GPU of compute capability 9.0 would run, by Triton's own compiler: it fits, registers too."""
-    from swin2sr_ops.nets.fused_kernels import attention_kernel, block_end_kernel, stage_end_kernel
+    from swin2sr_ops.nets import fused_kernels as kernels
 
-    size = {60: 16, 180: 32}[dim]
-    both = {"V2": v2, "HALF": half, "WINDOW": 8, "ROWS": 64, "PART": fused.PART, "DIM": 64 if dim == 60 else 256}
-    assert_fits(attention_kernel, both | {"SIZE": size}, half, warps=fused.WARPS[half])
-    assert_fits(block_end_kernel, both | {"PIXELS": fused.PIXELS[half]}, half, warps=8)
-    end = {name: both[name] for name in ("HALF", "PART", "DIM")} | {"EMBED": v2, "HIGH": fused.HIGH[half], "WIDE": 8}
-    assert_fits(stage_end_kernel, end, half, warps=8)
+    size, width = {60: (16, 64), 180: (32, 256)}[dim]
+    block = {
+        "V2": v2,
+        "PRECISION": "bf16" if half else "ieee",
+        "WINDOW": 8,
+        "ROWS": 64,
+        "PART": fused.PART,
+        "DIM": width,
+    }
+    assert_fits(kernels.attention_kernel, block | {"SIZE": size}, half, warps=fused.WARPS[half])
+    assert_fits(kernels.block_end_kernel, block | {"PIXELS": fused.PIXELS[half]}, half, warps=8)
+    merge = {"NORM": False, "EMBED": v2, "PRECISION": block["PRECISION"], "HIGH": fused.HIGH[half], "WIDE": fused.WIDE}
+    merge |= {"PART": fused.PART}
+    assert_fits(kernels.stage_end_kernel, merge | {"DIM": width}, half, warps=8)
+    # Around the stages all but the planes is in float32.
+    around = merge | {"PRECISION": "tf32" if half else "ieee", "HIGH": fused.HIGH[False]}
+    head = {name: value for name, value in around.items() if name not in ("NORM", "EMBED")}
+    assert_fits(kernels.stage_end_kernel, around | {"NORM": True, "EMBED": False, "DIM": width}, False, 8, source=half)
+    assert_fits(kernels.entrance_kernel, around | {"NORM": True, "DIM": width}, False, 8, target=half)
+    assert_fits(kernels.head_kernel, head | {"ADD": not v2, "OUT": 16 if v2 else 64}, False, 8)
 
 
 WHOLE = (
-    "stride", "across", "top", "bottom", "left", "right", "heads", "dim", "hidden",
-    "above", "before", "rows", "columns",
+    "stride", "across", "top", "bottom", "left", "right", "heads", "dim", "hidden", "width", "inputs", "channels",
+    "scale", "above", "before", "rows", "columns",
 )  # fmt: skip
 
 
-def assert_fits(kernel: Any, constants: dict[str, object], half: bool, warps: int) -> None:
+def assert_fits(kernel: Any, constants: dict[str, object], half: bool, warps: int, **halves: bool) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
     numbers = "*bf16" if half else "*fp32"
-    kinds = dict.fromkeys(constants, "constexpr") | dict.fromkeys(WHOLE, "i32") | {"eps": "fp32"}
-    kinds |= {"bias": "*fp32", "scales": "*fp32"}
+    kinds = dict.fromkeys(constants, "constexpr") | dict.fromkeys(WHOLE, "i32") | {"eps": "fp32", "slope": "fp32"}
+    kinds |= {"bias": "*fp32", "scales": "*fp32"} | {name: "*bf16" for name, short in halves.items() if short}
     source = ASTSource(kernel, {name: kinds.get(name, numbers) for name in kernel.arg_names}, constexprs=constants)
     found = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
     assert found.metadata.shared <= 227 * 1024

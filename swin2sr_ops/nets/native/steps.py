@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from swin2sr_ops.layers import network_steps
-from swin2sr_ops.nets.direct import Box, Steps
+from swin2sr_ops.nets.direct import Box, Place, Steps
 from swin2sr_ops.nets.native.build import library
 from swin2sr_ops.nets.workers import Spares
 
@@ -94,16 +94,16 @@ class NativeSteps(Steps):
                 ctypes.c_long(across), ctypes.byref(inside), _address(scratch),
             )  # fmt: skip
 
-    def ends(self, path: str) -> bool:
-        return path in self._stages  # the bottlenecks of the largest models are torch's
+    def has(self, path: str) -> bool:
+        return path in self._stages  # the bottlenecks of the largest models, entrances and heads are torch's
 
-    def end(self, path: str, source: Tensor, target: Tensor, rows: int, columns: int, inside: Box) -> None:
+    def end(self, path: str, place: Place, source: Tensor, target: Tensor) -> None:
         stage = self._stages[path]
         with self._scratch.borrowed() as scratch:
             self._library.swin_stage(
                 ctypes.byref(stage), _address(source), ctypes.c_long(source.stride(0)), _address(target),
-                ctypes.c_long(target.stride(0)), ctypes.c_long(rows), ctypes.c_long(columns), ctypes.byref(inside),
-                _address(scratch),
+                ctypes.c_long(target.stride(0)), ctypes.c_long(place.rows), ctypes.c_long(place.columns),
+                ctypes.byref(place.inside), _address(scratch),
             )  # fmt: skip
 
     def _block(self, block: SwinBlock, constants: AttentionConstants) -> Block:
