@@ -112,8 +112,8 @@ class FusedSteps(Steps):
 
         found, dim = self._convolutions[path], first.shape[-1]
         self._convolve(
-            entrance_kernel, found, place, source=source, features=first, target=plane, inputs=source.shape[-1],
-            dim=dim, slope=found.slope, DIM=_power(dim), **_beside(found),
+            entrance_kernel, found, place, source, features=_whole(first), target=_whole(plane),
+            inputs=source.shape[-1], dim=dim, slope=found.slope, DIM=_power(dim), **_beside(found),
         )  # fmt: skip
 
     def end(self, path: str, place: Place, source: Tensor, target: Tensor) -> None:
@@ -121,7 +121,7 @@ class FusedSteps(Steps):
 
         found, dim, inside = self._convolutions[path], source.shape[-1], place.inside
         self._convolve(
-            stage_end_kernel, found, place, source=source, target=target, top=inside.top, bottom=inside.bottom,
+            stage_end_kernel, found, place, source, target=_whole(target), top=inside.top, bottom=inside.bottom,
             left=inside.left, right=inside.right, dim=dim, DIM=_power(dim), **_beside(found),
         )  # fmt: skip
 
@@ -130,7 +130,7 @@ class FusedSteps(Steps):
 
         found = self._convolutions[path]
         self._convolve(
-            head_kernel, found, place, source=source, image=image, target=target, dim=source.shape[-1],
+            head_kernel, found, place, source, image=_whole(image), target=target, dim=source.shape[-1],
             channels=len(target), scale=self._scale, ADD=not path, OUT=_power(len(found.bias)),
         )  # fmt: skip
 
@@ -138,10 +138,11 @@ class FusedSteps(Steps):
         high = HIGH[found.weight.dtype == torch.bfloat16]
         above, before = -place.inside.top % high, -place.inside.left % WIDE
         down, across = -(-(above + place.rows) // high), -(-(before + place.columns) // WIDE)
+        begin, width = _first(source)
         with _launching(source.device):
             kernel[(down * across,)](
-                source=source, conv=found.weight, conv_bias=found.bias, width=source.stride(0) // source.shape[-1],
-                across=across, above=above, before=before, rows=place.rows, columns=place.columns,
+                source=_whole(source), conv=found.weight, conv_bias=found.bias, begin=begin, width=width, across=across,
+                above=above, before=before, rows=place.rows, columns=place.columns,
                 PRECISION=_precision(found.weight, self._half), HIGH=high, WIDE=WIDE, PART=PART, num_warps=8, **given,
             )  # fmt: skip
 
@@ -153,19 +154,21 @@ class FusedSteps(Steps):
         half = plane.dtype == torch.bfloat16
         windows = down * across
         attended = plane.new_empty(windows, window**2, dim)
-        place = (plane.stride(0), across, inside.top, inside.bottom, inside.left, inside.right)
+        begin, width = _first(plane)
+        place = (begin, width, across, inside.top, inside.bottom, inside.left, inside.right, block.norm1.eps, dim)
+        whole = _whole(plane)
         rows, precision = _power(max(window**2, PIXELS[half])), _precision(plane, half)
         kind = {"V2": block.post_norm, "PRECISION": precision, "WINDOW": window, "PART": PART}
         kind |= {"ROWS": rows, "DIM": _power(dim)}
         attention_kernel[(windows, attn.heads)](
-            plane, attended, attn.qkv.weight, found.qkv_bias, found.bias, found.scales,
-            block.norm1.weight, block.norm1.bias, *place, dim, attn.heads, block.norm1.eps,
+            whole, attended, attn.qkv.weight, found.qkv_bias, found.bias, found.scales,
+            block.norm1.weight, block.norm1.bias, *place, attn.heads,
             SIZE=_power(dim // attn.heads), num_warps=WARPS[half], **kind,
         )  # fmt: skip
         block_end_kernel[(windows * rows // PIXELS[half],)](
-            plane, plane, attended, attn.proj.weight, attn.proj.bias, mlp.fc1.weight, mlp.fc1.bias, mlp.fc2.weight,
+            whole, whole, attended, attn.proj.weight, attn.proj.bias, mlp.fc1.weight, mlp.fc1.bias, mlp.fc2.weight,
             mlp.fc2.bias, block.norm1.weight, block.norm1.bias, block.norm2.weight, block.norm2.bias,
-            *place, dim, mlp.fc1.out_features, block.norm1.eps, PIXELS=PIXELS[half], num_warps=8, **kind,
+            *place, mlp.fc1.out_features, PIXELS=PIXELS[half], num_warps=8, **kind,
         )  # fmt: skip
 
 
@@ -180,6 +183,16 @@ def _launching(device: torch.device) -> Iterator[None]:
                 raise
             told = next(iter(str(exc).splitlines()), repr(exc))
             raise RequestError(f"engine='triton' cannot run on {device} here ({told}): give engine='torch'.") from exc
+
+
+def _whole(plane: Tensor) -> Tensor:
+    """From its first pixel on, the plane of which ``plane`` is a part: an address that is as aligned for any tile."""
+    return plane.as_strided((1,), (1,), 0)
+
+
+def _first(plane: Tensor) -> tuple[int, int]:
+    """Which pixel of the whole plane is this part's first one, and how many columns the whole has."""
+    return plane.storage_offset() // plane.shape[-1], plane.stride(0) // plane.shape[-1]
 
 
 def _power(count: int) -> int:

@@ -1,7 +1,18 @@
-"""The kernels of `fused`. Importing Triton takes a second: only what runs them imports this."""
+"""The kernels of `fused`. Importing Triton takes a second: only what runs them imports this.
+
+Numbers of channels are constants: what is known to be a multiple of 4 is moved 8 or 16 bytes at a time. Where a tile
+lies, and how large it is, is not: Triton would compile another kernel for numbers that are 1 or multiples of 16, whose
+sums may come in another order, and a result would depend on the tile. So planes come as their first pixel's address,
+which is always as aligned, and the pixel to begin with.
+"""
 
 import triton
 import triton.language as tl
+
+#: Numbers that come from the tile.
+_OF_TILES = (
+    "begin", "width", "across", "above", "before", "rows", "columns", "top", "bottom", "left", "right",
+)  # fmt: skip
 
 __all__ = ["attention_kernel", "block_end_kernel", "entrance_kernel", "head_kernel", "stage_end_kernel"]
 
@@ -32,9 +43,10 @@ def numbers(pointer, index, real):  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def first_of(window, across, stride, dim, WINDOW: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Where a window begins."""
-    return (window // across) * WINDOW * stride + (window % across) * WINDOW * dim
+def place_of(window, pixel, begin, across, width, WINDOW: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Which pixel of the plane a window's is."""
+    y, x = window // across * WINDOW + pixel // WINDOW, window % across * WINDOW + pixel % WINDOW
+    return begin + y * width + x
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -44,10 +56,10 @@ def within(window, pixel, across, top, bottom, left, right, WINDOW: tl.constexpr
     return (y >= top) & (y < bottom) & (x >= left) & (x < right)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=_OF_TILES)  # type: ignore[untyped-decorator]
 def attention_kernel(  # type: ignore[no-untyped-def]
     plane, out, qkv, qkv_bias, bias, scales, gain, offset,
-    stride, across, top, bottom, left, right, dim, heads, eps,
+    begin, width, across, top, bottom, left, right, eps, dim: tl.constexpr, heads: tl.constexpr,
     V2: tl.constexpr, PRECISION: tl.constexpr, WINDOW: tl.constexpr, ROWS: tl.constexpr, SIZE: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
@@ -56,12 +68,12 @@ def attention_kernel(  # type: ignore[no-untyped-def]
     row, column, part = tl.arange(0, ROWS), tl.arange(0, SIZE), tl.arange(0, PART)
     size = dim // heads
     there, real = row < WINDOW * WINDOW, column < size
-    begin = plane + first_of(window, across, stride, dim, WINDOW)
-    begin += ((row // WINDOW) * stride + (row % WINDOW) * dim)[:, None]
+    pixels = plane + (place_of(window, row, begin, across, width, WINDOW) * dim)[:, None]
     mean, factor = tl.zeros((ROWS,), tl.float32), tl.full((ROWS,), 1.0, tl.float32)
     if not V2:  # SwinIR normalises first
         whole = tl.arange(0, DIM)
-        values = tl.load(begin + whole[None, :], mask=there[:, None] & (whole < dim)[None, :], other=0.0).to(tl.float32)
+        values = tl.load(pixels + whole[None, :], mask=there[:, None] & (whole < dim)[None, :], other=0.0)
+        values = values.to(tl.float32)
         mean = tl.sum(values, 1) / dim
         gap = tl.where((whole < dim)[None, :], values - mean[:, None], 0.0)
         factor = 1.0 / tl.sqrt(tl.sum(gap * gap, 1) / dim + eps)
@@ -72,7 +84,7 @@ def attention_kernel(  # type: ignore[no-untyped-def]
     for first in range(0, dim, PART):
         at = first + part
         some = at < dim
-        a = tl.load(begin + at[None, :], mask=there[:, None] & some[None, :], other=0.0).to(tl.float32)
+        a = tl.load(pixels + at[None, :], mask=there[:, None] & some[None, :], other=0.0).to(tl.float32)
         if not V2:
             a = (a - mean[:, None]) * factor[:, None] * numbers(gain, at, some)[None, :]
             a += numbers(offset, at, some)[None, :]
@@ -99,10 +111,10 @@ def attention_kernel(  # type: ignore[no-untyped-def]
     tl.store(out + target, result.to(out.dtype.element_ty), mask=there[:, None] & real[None, :])
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=_OF_TILES)  # type: ignore[untyped-decorator]
 def block_end_kernel(  # type: ignore[no-untyped-def]
     plane, source, attended, proj, proj_bias, fc1, fc1_bias, fc2, fc2_bias, gain1, offset1, gain2, offset2,
-    stride, across, top, bottom, left, right, dim, hidden, eps,
+    begin, width, across, top, bottom, left, right, eps, dim: tl.constexpr, hidden: tl.constexpr,
     V2: tl.constexpr, PRECISION: tl.constexpr, WINDOW: tl.constexpr, ROWS: tl.constexpr, PIXELS: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
@@ -116,8 +128,7 @@ def block_end_kernel(  # type: ignore[no-untyped-def]
     column, part = tl.arange(0, DIM), tl.arange(0, PART)
     real, there = column < dim, pixel < WINDOW * WINDOW
     row = window * WINDOW * WINDOW + pixel
-    place = first_of(window, across, stride, dim, WINDOW) + (pixel // WINDOW) * stride + (pixel % WINDOW) * dim
-    place = place[:, None] + column[None, :]
+    place = (place_of(window, pixel, begin, across, width, WINDOW) * dim)[:, None] + column[None, :]
     # attended . proj^T, a part of the channels at a time: (PIXELS, PART) . (DIM, PART)^T
     u = tl.zeros((PIXELS, DIM), tl.float32)
     for first in range(0, dim, PART):
@@ -153,9 +164,9 @@ def block_end_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def convolved(  # type: ignore[no-untyped-def]
-    source, y, x, there, width, top, bottom, left, right, conv, conv_bias, gain, offset, inputs, outputs, eps,
-    NORM: tl.constexpr, PRECISION: tl.constexpr, PIXELS: tl.constexpr, IN: tl.constexpr, OUT: tl.constexpr,
-    PART: tl.constexpr,
+    source, begin, y, x, there, width, top, bottom, left, right, conv, conv_bias, gain, offset, eps,
+    inputs: tl.constexpr, outputs: tl.constexpr, NORM: tl.constexpr, PRECISION: tl.constexpr, PIXELS: tl.constexpr,
+    IN: tl.constexpr, OUT: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     """A 3x3 convolution for some pixels of a plane of ``width`` columns; of its LayerNorm, if ``NORM``.
 
@@ -166,18 +177,18 @@ def convolved(  # type: ignore[no-untyped-def]
     u = tl.zeros((PIXELS, OUT), tl.float32)
     for tap in range(9):
         row, at = y + tap // 3 - 1, x + tap % 3 - 1
-        begin = source + ((row * width + at) * inputs)[:, None]
+        pixels = source + ((begin + row * width + at) * inputs)[:, None]
         seen = there
         if NORM:
             seen = there & (row >= top) & (row < bottom) & (at >= left) & (at < right)
-            values = tl.load(begin + whole[None, :], mask=seen[:, None] & (whole < inputs)[None, :], other=0.0)
+            values = tl.load(pixels + whole[None, :], mask=seen[:, None] & (whole < inputs)[None, :], other=0.0)
             values = values.to(tl.float32)
             mean = tl.sum(values, 1) / inputs
             gap = tl.where((whole < inputs)[None, :], values - mean[:, None], 0.0)
             factor = 1.0 / tl.sqrt(tl.sum(gap * gap, 1) / inputs + eps)
         for first in range(0, inputs, PART):
             some = first + part < inputs
-            a = tl.load(begin + (first + part)[None, :], mask=seen[:, None] & some[None, :], other=0.0).to(tl.float32)
+            a = tl.load(pixels + (first + part)[None, :], mask=seen[:, None] & some[None, :], other=0.0).to(tl.float32)
             if NORM:
                 a = (a - mean[:, None]) * factor[:, None] * numbers(gain, first + part, some)[None, :]
                 a = tl.where(seen[:, None], a + numbers(offset, first + part, some)[None, :], 0.0)
@@ -188,7 +199,9 @@ def convolved(  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def embedded(u, weight, bias, first, dim, PRECISION: tl.constexpr, DIM: tl.constexpr, PART: tl.constexpr):  # type: ignore[no-untyped-def]
+def embedded(  # type: ignore[no-untyped-def]
+    u, weight, bias, first, dim: tl.constexpr, PRECISION: tl.constexpr, DIM: tl.constexpr, PART: tl.constexpr
+):
     """Channels from ``first`` on of a linear layer of ``u``."""
     column, at = tl.arange(0, DIM), first + tl.arange(0, PART)
     w = weight + at[:, None] * dim + column[None, :]
@@ -207,10 +220,10 @@ def rectangle(across, above, before, HIGH: tl.constexpr, WIDE: tl.constexpr):  #
     return block // across * HIGH + pixel // WIDE - above, block % across * WIDE + pixel % WIDE - before
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=_OF_TILES)  # type: ignore[untyped-decorator]
 def entrance_kernel(  # type: ignore[no-untyped-def]
     source, features, target, conv, conv_bias, embed, embed_bias, gain, offset,
-    width, across, above, before, rows, columns, inputs, dim, slope, eps,
+    begin, width, across, above, before, rows, columns, slope, eps, inputs: tl.constexpr, dim: tl.constexpr,
     NORM: tl.constexpr, EMBED: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
@@ -222,11 +235,11 @@ def entrance_kernel(  # type: ignore[no-untyped-def]
     there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
     column, part = tl.arange(0, DIM), tl.arange(0, PART)
     u = convolved(
-        source, y, x, there, width, 0, 0, 0, 0, conv, conv_bias, gain, offset, inputs, dim, eps,
+        source, begin, y, x, there, width, 0, 0, 0, 0, conv, conv_bias, gain, offset, eps, inputs, dim,
         False, PRECISION, HIGH * WIDE, PART, DIM, PART,
     )  # fmt: skip
     u = tl.where(u > 0, u, u * slope)
-    place, kept = ((y * width + x) * dim)[:, None], there[:, None] & (column < dim)[None, :]
+    place, kept = ((begin + y * width + x) * dim)[:, None], there[:, None] & (column < dim)[None, :]
     tl.store(features + place + column[None, :], u, mask=kept)
     if EMBED:
         factor = tl.full((HIGH * WIDE,), 1.0, tl.float32)
@@ -251,10 +264,10 @@ def entrance_kernel(  # type: ignore[no-untyped-def]
         tl.store(target + place + column[None, :], u.to(target.dtype.element_ty), mask=kept)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=_OF_TILES)  # type: ignore[untyped-decorator]
 def stage_end_kernel(  # type: ignore[no-untyped-def]
     source, target, conv, conv_bias, embed, embed_bias, gain, offset,
-    width, across, above, before, rows, columns, top, bottom, left, right, dim, eps,
+    begin, width, across, above, before, rows, columns, top, bottom, left, right, eps, dim: tl.constexpr,
     NORM: tl.constexpr, EMBED: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
@@ -263,10 +276,10 @@ def stage_end_kernel(  # type: ignore[no-untyped-def]
     there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
     column, part = tl.arange(0, DIM), tl.arange(0, PART)
     u = convolved(
-        source, y, x, there, width, top, bottom, left, right, conv, conv_bias, gain, offset, dim, dim, eps,
+        source, begin, y, x, there, width, top, bottom, left, right, conv, conv_bias, gain, offset, eps, dim, dim,
         NORM, PRECISION, HIGH * WIDE, DIM, DIM, PART,
     )  # fmt: skip
-    place = ((y * width + x) * dim)[:, None]
+    place = ((begin + y * width + x) * dim)[:, None]
     if EMBED:
         for first in range(0, dim, PART):
             at = first + part
@@ -280,12 +293,12 @@ def stage_end_kernel(  # type: ignore[no-untyped-def]
         tl.store(to, u.to(target.dtype.element_ty), mask=kept)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=_OF_TILES)  # type: ignore[untyped-decorator]
 def head_kernel(  # type: ignore[no-untyped-def]
     source, image, target, conv, conv_bias,
-    width, across, above, before, rows, columns, dim, channels, scale,
-    ADD: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr, OUT: tl.constexpr,
-    PART: tl.constexpr,
+    begin, width, across, above, before, rows, columns,
+    dim: tl.constexpr, channels: tl.constexpr, scale: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr,
+    HIGH: tl.constexpr, WIDE: tl.constexpr, OUT: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     """``target = pixel_shuffle(conv3x3(source))`` for one `rectangle`, or, of scale 1, ``conv3x3(source) + image``.
 
@@ -293,15 +306,15 @@ def head_kernel(  # type: ignore[no-untyped-def]
     """
     y, x = rectangle(across, above, before, HIGH, WIDE)
     there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
-    outputs = channels * scale * scale
+    outputs: tl.constexpr = channels * scale * scale
     column = tl.arange(0, OUT)
     u = convolved(
-        source, y, x, there, width, 0, 0, 0, 0, conv, conv_bias, conv, conv, dim, outputs, 0.0,
+        source, begin, y, x, there, width, 0, 0, 0, 0, conv, conv_bias, conv, conv, 0.0, dim, outputs,
         False, PRECISION, HIGH * WIDE, PART, OUT, PART,
     )  # fmt: skip
     kept = there[:, None] & (column < outputs)[None, :]
     if ADD:
-        u += tl.load(image + ((y * width + x) * channels)[:, None] + column[None, :], mask=kept, other=0.0)
+        u += tl.load(image + ((begin + y * width + x) * channels)[:, None] + column[None, :], mask=kept, other=0.0)
     channel, fine = column // (scale * scale), column % (scale * scale)
     line = (channel * rows * scale + fine // scale)[None, :] + (y * scale)[:, None]
     tl.store(target + line * columns * scale + (fine % scale)[None, :] + (x * scale)[:, None], u, mask=kept)
