@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.transform import from_origin
-from speed import Way, make_weights, picture, theirs
+from speed_methods import Way, make_weights, picture, theirs
 
 WHITE = 10_000
 METHODS = ("ours", "opensr-utils, overlap 8", "opensr-utils, overlap 32")

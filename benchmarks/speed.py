@@ -4,16 +4,18 @@
 
 Networks: the lightweight x2 one (60 channels; ``--weights``, else random weights) and the classical x4 one (180
 channels, random weights). Methods: ours in one tile (on a CPU our kernels in C, compiled before; on a GPU Triton's),
-the same with torch's kernels and with OpenVINO's, and in tiles of 128 px; transformers on the whole image; around
-transformers' network the official loop (tile 256, overlap 32, averaged), ``dask.array.map_overlap`` (chunks of 128 px,
-depth 16) and, where it is installed, MONAI's sliding window (256 px, overlap 0.25, Gaussian).
+the same with torch's kernels, with OpenVINO's and (on a GPU) without CUDA graphs, and in tiles of 128 px; transformers
+on the whole image, on a GPU by torch.compile too; around transformers' network the official loop (tile 256, overlap 32,
+averaged), ``dask.array.map_overlap`` (chunks of 128 px, depth 16) and, where it is installed, MONAI's sliding window
+(256 px, overlap 0.25, Gaussian).
 
 Each method runs in a process of its own, on one thread; rounds are interleaved. Reported: median CPU seconds, thousand
 input pixels per second of CPU time, ratio to transformers, share of the matrix rate measured in the same run, what
 memory grew by at its peak, and the largest difference from transformers on the whole image, in float32 on the CPU.
 
-On a GPU, the clock's seconds between two synchronisations, the device's memory, and the share of its bandwidth (of the
-same run) that moving what must be moved takes (`moved_bytes`):
+On a GPU, the clock's seconds between two synchronisations (of ours in one tile and transformers those of the network
+alone, with pixels in the device's memory), the device's memory, and the share of its bandwidth (of the same run) that
+moving what must be moved takes (`moved_bytes`):
 
     python benchmarks/speed.py --device cuda --precision bfloat16 --sizes 1024,2048 --large-sizes 1024,2048
 """
@@ -24,189 +26,19 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from speed_methods import METHODS, Pixels, Way, make_weights, method, picture, resident, theirs_module
 
-Pixels = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Way:
-    """Where and how precisely everything runs."""
-
-    device: str = "cpu"
-    precision: str = "float32"
-
-    def clock(self) -> float:
-        """CPU seconds; on a GPU the clock's, when it has done what it was given."""
-        if self.device == "cpu":
-            return time.process_time()
-        import torch
-
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def peak_mib(self) -> float:
-        """The most memory so far: of the process, or of the device."""
-        if self.device == "cpu":
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        import torch
-
-        return torch.cuda.max_memory_allocated() / 2**20
-
-
-KEPT: list[Any] = []  # operators live as long as their library
-METHODS = (
-    "ours",
-    "ours, torch",
-    "ours, OpenVINO",
-    "ours, tiles of 128",
-    "transformers",
-    "official loop",
-    "map_overlap",
-    "MONAI",
-)
 NETWORKS = {"lightweight x2, 60 channels": 2, "classical x4, 180 channels": 4}
-
-
-def theirs_module() -> Any:
-    """``transformers``, which imports torchvision: a build for another torch fails there, and nothing of it is used."""
-    import torch
-
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):  # operator torchvision::nms does not exist
-        for name in ("nms", "qnms"):
-            KEPT.append(torch.library.Library("torchvision", "FRAGMENT"))
-            KEPT[-1].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-    import transformers
-
-    return transformers
-
-
-def make_weights(folder: Path, scale: int) -> None:
-    """A random network in the Hugging Face layout, which both sides read."""
-    import torch
-
-    torch.manual_seed(0)
-    transformers = theirs_module()
-    small = scale == 2
-    config = transformers.Swin2SRConfig(
-        image_size=64, embed_dim=60 if small else 180, depths=[6] * (4 if small else 6),
-        num_heads=[6] * (4 if small else 6), window_size=8, mlp_ratio=2.0, upscale=scale,
-        upsampler="pixelshuffledirect" if small else "pixelshuffle", resi_connection="1conv", img_range=1.0,
-    )  # fmt: skip
-    transformers.Swin2SRForImageSuperResolution(config).save_pretrained(folder)
-
-
-def picture(side: int) -> Pixels:
-    """``(3, side, side)`` in 0..1, with detail at every size."""
-    rng = np.random.default_rng(0)
-    image = np.zeros((3, side, side))
-    for step in (1, 4, 16, 64):
-        coarse = rng.random((3, -(-side // step), -(-side // step)))
-        image += np.repeat(np.repeat(coarse, step, 1), step, 2)[:, :side, :side] / 4
-    return image.astype(np.float32)
-
-
-def ours(folder: str, tile: int | None, engine: str, way: Way) -> Callable[[Pixels], Pixels]:
-    import dask
-
-    import swin2sr_ops
-
-    def run(image: Pixels) -> Pixels:
-        size = tile or max(image.shape)
-        lazy = swin2sr_ops.restore(
-            image, model=folder, axes="SYX", range=(0, 1), tile=size, engine=engine, device=way.device,
-            precision=way.precision,
-        )  # fmt: skip
-        with dask.config.set(scheduler="synchronous"):
-            return np.asarray(lazy.compute())
-
-    return run
-
-
-def theirs(folder: str, way: Way) -> Callable[[Any], Any]:
-    import torch
-
-    kind = getattr(torch, way.precision)
-    net = theirs_module().Swin2SRForImageSuperResolution.from_pretrained(folder).eval().to(way.device, kind)
-
-    @torch.inference_mode()
-    def run(x: Any) -> Any:
-        return net(x.to(way.device, kind)).reconstruction.float().cpu()
-
-    return run
-
-
-def official_loop(net: Callable[[Any], Any], x: Any, scale: int) -> Any:
-    """Overlapping tiles, summed and divided by how many there were."""
-    import torch
-
-    height, width = x.shape[-2:]
-    tile, overlap = min(256, height, width), 32
-    total = torch.zeros(1, 3, height * scale, width * scale)
-    count = torch.zeros_like(total)
-    starts = [[*range(0, n - tile, tile - overlap), n - tile] for n in (height, width)]
-    for top in starts[0]:
-        for left in starts[1]:
-            part = net(x[..., top : top + tile, left : left + tile])
-            where = (..., slice(top * scale, (top + tile) * scale), slice(left * scale, (left + tile) * scale))
-            total[where] += part
-            count[where] += 1
-    return total / count
-
-
-def naive_overlap(net: Callable[[Any], Any], x: Pixels, scale: int) -> Pixels:
-    """As scripts do it: overlap, map, trim, in units that change on the way."""
-    import dask
-    import dask.array as da
-    import torch
-
-    depth = {0: 0, 1: 16, 2: 16}
-    spread = da.overlap.overlap(da.from_array(x, chunks=(3, 128, 128)), depth=depth, boundary="none")
-    chunks = (spread.chunks[0], *(tuple(n * scale for n in c) for c in spread.chunks[1:]))
-    done = spread.map_blocks(lambda b: net(torch.from_numpy(b)[None])[0].numpy(), dtype="f4", chunks=chunks)
-    wide = {axis: n * scale for axis, n in depth.items()}
-    with dask.config.set(scheduler="synchronous"):
-        return np.asarray(da.overlap.trim_internal(done, wide, boundary="none").compute())
-
-
-def method(name: str, folder: str, scale: int, way: Way) -> Callable[[Pixels], Pixels]:
-    """The function that restores an image by ``name``."""
-    import torch
-
-    if name.startswith("ours"):
-        engine = next((e for e in ("openvino", "torch") if e in name.lower()), "auto")
-        return ours(folder, 128 if "128" in name else None, engine, way)
-    net = theirs(folder, way)
-    if name == "map_overlap":
-        return lambda image: naive_overlap(net, image, scale)
-    if name == "official loop":
-        return lambda image: official_loop(net, torch.from_numpy(image)[None], scale)[0].numpy()
-    if name == "MONAI":
-        from monai.inferers import sliding_window_inference
-
-        @torch.inference_mode()
-        def run(image: Pixels) -> Pixels:
-            x = torch.from_numpy(image)[None]
-            return sliding_window_inference(x, (256, 256), 1, net, overlap=0.25, mode="gaussian")[0].numpy()
-
-        return run
-    return lambda image: net(torch.from_numpy(image)[None])[0].numpy()
 
 
 def child(name: str, folder: str, scale: int, side: int, out: str, way: Way) -> None:
@@ -214,16 +46,34 @@ def child(name: str, folder: str, scale: int, side: int, out: str, way: Way) -> 
     import torch
 
     torch.set_num_threads(1)
-    run = method(name, folder, scale, way)
-    run(picture(64))
-    before = way.peak_mib()
-    image = picture(side)
-    began = way.clock()
-    result = run(image)
-    seconds = way.clock() - began
+    alone = None if way.device == "cpu" else resident(name, folder, way)
+    if alone is not None:
+        told, result = on_gpu(alone, side, way)
+    else:
+        run = method(name, folder, scale, way)
+        run(picture(64))
+        before = way.peak_mib()
+        image = picture(side)
+        began = way.clock()
+        result = run(image)
+        told = {"seconds": way.clock() - began, "memory_mib": way.peak_mib() - before}
     np.save(out, result)
-    grown = way.peak_mib() - before
-    print(json.dumps({"seconds": seconds, "memory_mib": grown}))
+    print(json.dumps(told))
+
+
+def on_gpu(run: Callable[[Any], Any], side: int, way: Way) -> tuple[dict[str, float], Pixels]:
+    """The mean of ten runs that follow each other, after those that compile and record."""
+    import torch
+
+    image = torch.from_numpy(picture(side))[None].to(way.device)
+    before = torch.cuda.memory_allocated() / 2**20
+    for _ in range(3):
+        run(image)
+    began = way.clock()
+    for _ in range(10):
+        result = run(image)
+    seconds = (way.clock() - began) / 10
+    return {"seconds": seconds, "memory_mib": way.peak_mib() - before}, result[0].cpu().numpy()
 
 
 def matrix_rate(way: Way) -> float:
@@ -384,8 +234,8 @@ def main() -> None:
 
     needed = {"MONAI": "monai", "ours, OpenVINO": "openvino"}
     names = [n for n in args.methods.split(";") if n not in needed or find_spec(needed[n])]
-    if way.device != "cpu":
-        names = [n for n in names if n != "ours, OpenVINO"]
+    elsewhere = ("ours, no graphs", "transformers, compiled") if way.device == "cpu" else ("ours, OpenVINO",)
+    names = [n for n in names if n not in elsewhere]
     found: dict[str, Any] = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "tables": []}
     print(json.dumps(found["machine"]))
     with tempfile.TemporaryDirectory() as kept:

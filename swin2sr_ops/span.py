@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from swin2sr_ops.layers import Interval, blocks, network_steps
+from swin2sr_ops.layers import CELL_WINDOWS, Interval, blocks, network_steps
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Halo", "Span", "pad_index", "padded_size", "receptive_halo", "sight", "within"]
@@ -115,6 +115,31 @@ class Span:
     def write(self) -> Interval:
         """Output pixels this span owns."""
         return self.start * self.scale, self.stop * self.scale
+
+    def alike(self, spec: ModelSpec) -> Span:
+        """The span that stands for all those for which the same is computed, of a network that is not a plugin's.
+
+        They differ by whole cells of the head, which begin with the image, and in how far away the borders are that
+        nothing looks at.
+        """
+        period = 2 * CELL_WINDOWS * spec.window
+        first = min(self.read[0], *(lo for lo, _ in self.needed))
+        last = max(self.read[1], *(hi for _, hi in self.needed))
+        moved = first // period * period
+        top, bottom = (edge - moved for edge in self.borders)
+        if top <= first - moved - period:
+            top = top % period - 2 * period
+        if bottom >= last - moved + period:
+            bottom = bottom % period + padded_size(last - moved, period) + period
+        return Span(
+            self.start - moved,
+            self.stop - moved,
+            bottom,
+            self.scale,
+            (self.read[0] - moved, self.read[1] - moved),
+            (top, bottom),
+            tuple((lo - moved, hi - moved) for lo, hi in self.needed),
+        )
 
     def split(self, spec: ModelSpec, halo: Halo) -> tuple[Span, Span]:
         """Two spans for the two halves, cut at a multiple of the window."""

@@ -35,6 +35,7 @@ from swin2sr_ops.plan import CELL_WINDOWS, Tile
 
 if TYPE_CHECKING:
     from swin2sr_ops.nets.compiled import CompiledBlocks
+    from swin2sr_ops.nets.graphs import Graphs
 
 __all__ = ["TileEngine"]
 
@@ -77,6 +78,7 @@ class TileEngine:
         self.group = group or (1 if on_cpu else GROUP_CELLS)
         self._compiled: CompiledBlocks | None = None
         self._work: Callable[..., TileWork] = TileWork
+        self._graphs: Graphs | None = None
         if kernels == "openvino":
             from swin2sr_ops.nets.compiled import CompiledBlocks
 
@@ -87,8 +89,12 @@ class TileEngine:
             self._work = partial(DirectWork, NativeSteps(net, self._constants))
         elif kernels == "triton":
             from swin2sr_ops.nets.fused import FusedSteps
+            from swin2sr_ops.nets.graphs import Graphs
 
-            self._work = partial(DirectWork, FusedSteps(net, self._constants))
+            steps = FusedSteps(net, self._constants)
+            self._work = partial(DirectWork, steps)
+            if steps.complete and not on_cpu:
+                self._graphs = Graphs(net.spec)
         self._masks: dict[tuple[int, ...], Tensor] = {}
 
     @torch.inference_mode()
@@ -113,15 +119,17 @@ class TileEngine:
         """
         if self.group > 1:
             with self._float32():
-                return self._run(image, tile, carry, None)
+                if self._graphs is not None and carry is None:
+                    return self._graphs.run(image, tile, self._run)
+                return self._run(image, tile, carry)
         with single_thread_kernels() as threads:
             if threads == 1:
-                return self._run(image, tile, carry, None)
+                return self._run(image, tile, carry)
             with ThreadPoolExecutor(threads, "cells") as pool:
                 return self._run(image, tile, carry, pool)
 
     def _run(
-        self, image: Tensor, tile: Tile, carry: Carry | None, pool: ThreadPoolExecutor | None
+        self, image: Tensor, tile: Tile, carry: Carry | None = None, pool: ThreadPoolExecutor | None = None
     ) -> dict[str, Tensor]:
         above = below = None
         if carry is not None:

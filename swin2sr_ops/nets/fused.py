@@ -10,7 +10,7 @@ the end of a stage, embedded and added to what it began with, or of a trunk, who
 one convolution. How fast that is on a GPU has not been measured.
 
 A program's arithmetic is the same wherever its window lies and however many run, and a pixel has one place in its
-program: no cells are needed for the result not to depend on the tiles.
+program, of which there is one compilation: no cells are needed for the result not to depend on the tiles.
 
 Used on CUDA (and ROCm) where Triton is installed, for float32 and bfloat16, up to `WIDEST` channels.
 """
@@ -89,12 +89,16 @@ class FusedSteps(Steps):
         self._convolutions: dict[str, _Convolution] = {}
         self._scale = net.spec.scale
         self._half = next(net.layers.parameters()).dtype == torch.bfloat16
+        #: Whether these are all steps.
+        self.complete = True
         for step in network_steps(net.spec):
             if step.kind == "window":
                 self._blocks[step.path] = _prepared(attrgetter(step.path)(net), constants[step.path])
                 continue
             found = _convolution(net, step)
-            if found is not None:
+            if found is None:
+                self.complete = False
+            else:
                 self._convolutions[step.path] = found
 
     def rows(self, across: int) -> int:
