@@ -7,6 +7,7 @@ numbers than torch for a small network, are left unused.
 from __future__ import annotations
 
 import logging
+import time
 from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
@@ -72,12 +73,15 @@ def triton_obstacle(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -
 
 @lru_cache(maxsize=32)
 def _triton_obstacle(small: ModelSpec, device: str, half: bool) -> str:
+    began = time.monotonic()
     try:
         if _differs("triton", small, device, half=half):
             return "what Triton compiled differs from torch"
     # Whatever it is, a driver's error or a compiler's: torch may still do.
     except Exception as exc:  # noqa: BLE001
         return str(exc) if isinstance(exc, RequestError) else f"{type(exc).__name__}: {exc}"
+    if (took := time.monotonic() - began) > 1:  # Triton keeps what it has compiled, in its own cache
+        _log.info("compiled and tried kernels for %s in %.1f s", device, took)
     return ""
 
 

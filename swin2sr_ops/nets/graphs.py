@@ -109,6 +109,6 @@ class Graphs:
 
     def _stop(self, why: str) -> None:
         """No graphs from here on, and the memory of those that there are for others."""
-        _log.warning("tiles of %s are not run as CUDA graphs: %s", self._spec.name, why)
+        _log.info("tiles of %s are not run as CUDA graphs: %s", self._spec.name, why)
         self.obstacle = why
         self._recorded.clear()

@@ -194,6 +194,8 @@ from swin2sr_ops.nets.check import triton_obstacle
 from tests.conftest import small_spec
 
 check._SIDE = 12  # the interpreter is slow
+told = []
+check._log.info = lambda text, *args: told.append(text % args)
 CPU = torch.device("cpu")
 kinds = [
     (small_spec(dim=30, heads=(3, 3)), torch.float32),
@@ -202,6 +204,7 @@ kinds = [
 ]
 for spec, dtype in kinds:
     assert triton_obstacle(spec, CPU, dtype) == ""
+assert told[0].startswith("compiled and tried kernels for cpu in ")
 block = fused.FusedSteps.windows
 
 def wrong(self, path, plane, *args):

@@ -134,6 +134,7 @@ def test_what_does_not_work_costs_no_pixels(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(Graph, "replay", replay)
+    caplog.set_level("INFO", "swin2sr_ops")
     counted, image = Counted(engine), torch.rand(3, 236, 246)
     assert torch.equal(run(counted, image, (64, 64)), run(engine, image, (64, 64)))  # type: ignore[arg-type]
     assert len(made_up) == 1
