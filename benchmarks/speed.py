@@ -106,7 +106,7 @@ def moved_bytes(folder: str, way: Way) -> int:
     """Per input pixel, what goes through memory at least.
 
     Every step of ours reads its plane of features and writes it once; a stage's beginning is copied, and added at its
-    end. Planes are as precise as the stages, but for the first features, which bypass them in float32.
+    end. Planes are as precise as the stages, but for the features that a head gets, in float32.
     """
     from swin2sr_ops.layers import network_steps
     from swin2sr_ops.plugins import resolve_model
@@ -114,10 +114,10 @@ def moved_bytes(folder: str, way: Way) -> int:
     spec = resolve_model(folder)
     first, plane = 4 * spec.dim, (2 if way.precision == "bfloat16" else 4) * spec.dim
     kinds = {
-        "embed": first + plane,
+        "embed": plane,
         "window": 2 * plane,
         "merge": 5 * plane,
-        "tail": plane + 2 * first,
+        "tail": plane + first,
         "head": first,
     }
     return 4 * spec.channels * (1 + spec.scale**2) + sum(kinds[step.kind] for step in network_steps(spec))

@@ -255,9 +255,9 @@ def tile_bytes(
 
     Of a plugin's network one cell is at work, with its halo: what it takes is the model's to say. Else
     three feature planes (the stage's, its residual, the first features; a fourth of ``num_feat``
-    for the high-frequency head), the network's input, the float output, and the working set of
-    ``cells`` cells, or a fourth as many head cells (one and one on a CPU; where there are more, on
-    a GPU, another tile's pixels wait beside).
+    for the high-frequency head), the network's input and the working set of ``cells`` cells; then one
+    feature plane, the float output and a fourth as many head cells (one and one on a CPU; where
+    there are more, on a GPU, another tile's pixels wait beside).
     Where tiles are ``streamed``, of each plane about a halo's rows are kept for the next tile.
     `tests/test_memory.py` holds it against measured peaks. An ensemble's mean, its spread and two
     temporaries are in float64.
@@ -270,7 +270,7 @@ def tile_bytes(
         return itemsize * planes + cell_bytes(spec, itemsize, rows * columns)
     margin = 3 * CELL_WINDOWS * spec.window
     pixels = (rows + margin + (receptive_halo(spec) if streamed else 0)) * (columns + margin)
-    planes = 3 * spec.dim + spec.channels + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
+    beside = spec.channels + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
     output = 2 * spec.channels * spec.scale**2 * rows * columns
     waiting = spec.channels * (1 + spec.scale**2) * rows * columns if cells > 1 else 0
     cell = (CELL_WINDOWS * spec.window) ** 2
@@ -278,7 +278,9 @@ def tile_bytes(
     # A head cell is two cells wide; a convolution's result and its shuffled copy are alive together.
     values = spec.num_feat * spec.scale**2 if spec.upsampler not in ("", "pixelshuffledirect") else spec.dim
     head = 2 * values * (2 * CELL_WINDOWS * spec.window + 12) ** 2
-    return itemsize * (pixels * planes + output + waiting + cells * cell * width + max(1, cells // 4) * head)
+    stages = pixels * (3 * spec.dim + beside) + cells * cell * width
+    end = pixels * (spec.dim + beside) + output + max(1, cells // 4) * head
+    return itemsize * (waiting + max(stages, end))
 
 
 def cell_bytes(spec: ModelSpec, itemsize: int, largest: int | None = None) -> int:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from swin2sr_ops.layers import Step
+from swin2sr_ops.layers import Step, network_steps
 from swin2sr_ops.nets.work import TileWork
 from swin2sr_ops.nets.workers import for_each
 
@@ -79,16 +79,23 @@ class Steps(ABC):
         """Whether the step at ``path``, which is no block, is computed here; else torch does."""
         return False
 
-    def begin(self, path: str, place: Place, source: Tensor, first: Tensor, plane: Tensor) -> None:
-        """A trunk's first convolution, and in ``plane`` its embedding.
+    def again(self, path: str) -> bool:
+        """Whether `end` of the trunk at ``path`` makes what it begins with again, and wants its source for that."""
+        return False
+
+    def begin(self, path: str, place: Place, source: Tensor, plane: Tensor, first: Tensor | None = None) -> None:
+        """A trunk's first convolution, kept in ``first`` if there is one, and in ``plane`` its embedding.
 
         The planes are views ``(rows, columns, C)`` that begin at the first pixel of ``place``; one more around it is
         read.
         """
         raise NotImplementedError(path)
 
-    def end(self, path: str, place: Place, source: Tensor, target: Tensor) -> None:
-        """Add what a stage, or a trunk, makes of ``source`` to ``target``: views as those of `begin`."""
+    def end(self, path: str, place: Place, plane: Tensor, target: Tensor, source: Tensor | None = None) -> None:
+        """Add what a stage, or a trunk, makes of ``plane`` to ``target``: views as those of `begin`.
+
+        With a trunk's ``source``, to its first convolution, and ``target`` is written over.
+        """
         raise NotImplementedError(path)
 
     def head(self, path: str, place: Place, source: Tensor, image: Tensor, target: Tensor) -> None:
@@ -120,21 +127,24 @@ class DirectWork(TileWork):
         if not self.steps.has(step.path):
             super().embed(step, index)
             return
-        self._lines(index, partial(self.steps.begin, step.path), self.source, self.first, self.plane)
+        kept = () if self._made_again(index) else (self.first,)
+        self._lines(index, partial(self.steps.begin, step.path), self.source, self.plane, *kept)
         self._stage = ""
 
     def merge(self, step: Step, index: int) -> None:
         if not self.steps.has(step.path):
             super().merge(step, index)
             return
-        self._lines(index, partial(self.steps.end, step.path), self.plane, self.residual)
+        self._lines(index, partial(self.steps.end, step.path), self.plane, self.begun)
         self.merged()
 
     def tail(self, step: Step, index: int) -> None:
         if not self.steps.has(step.path):
             super().tail(step, index)
             return
-        self._lines(index, partial(self.steps.end, step.path), self.plane, self.first)
+        self.residual = None
+        source = (self.source,) if self._made_again(index) else ()
+        self._lines(index, partial(self.steps.end, step.path), self.plane, self.first, *source)
 
     def reconstruct(self, step: Step, index: int) -> None:
         if not self.steps.has(step.path):
@@ -144,6 +154,10 @@ class DirectWork(TileWork):
         result = self.results["image"] = self.image.new_empty(self.spec.channels, rows * scale, columns * scale)
         features, image = (self._from(plane, y, x) for plane in (self.first, self.image))
         self.steps.head(step.path, Place(rows, columns, self._image(y, x)), features, image, result)
+
+    def _made_again(self, index: int) -> bool:
+        """Whether the end of this step's trunk makes what the trunk begins with again: then nobody keeps it."""
+        return self.steps.again(next(s.path for s in network_steps(self.spec)[index:] if s.kind == "tail"))
 
     def _lines(self, index: int, kernel: Callable[..., None], *planes: Tensor) -> None:
         """Call ``kernel`` for all pixels that later layers look at, some lines at a time."""

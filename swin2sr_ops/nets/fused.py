@@ -1,4 +1,4 @@
-"""Swin blocks as two Triton kernels that work on the feature plane itself, and three for convolutions.
+"""Swin blocks as two Triton kernels that work on the feature plane itself, and four for convolutions.
 
 The first takes a head of a window: it reads the window's pixels where they lie, shifted or not, makes q, k and v,
 normalises q and k (Swin V2), adds the position bias, hides pixels outside the image, takes the softmax. The second
@@ -6,8 +6,8 @@ takes some pixels of a window: projection, norms, MLP and both residuals, writte
 and of q, k, v, logits and hidden features nothing goes through memory: a pixel's features are read by each head and
 once more, what attention gave is written and read once, the result is written once. Products accumulate, and norms,
 softmax, GELU and residuals are taken, in float32. The others convolve some pixels: the entrance of a trunk, embedded;
-the end of a stage, embedded and added to what it began with, or of a trunk, whose input they normalise; heads that are
-one convolution. How fast that is on a GPU has not been measured.
+the end of a stage, embedded and added to what it began with; the end of a trunk, of normalised features, added to what
+it began with, which is made again; heads that are one convolution. How fast that is on a GPU has not been measured.
 
 A program's arithmetic is the same wherever its window lies and however many run, and a pixel has one place in its
 program, of which there is one compilation: no cells are needed for the result not to depend on the tiles.
@@ -87,6 +87,7 @@ class FusedSteps(Steps):
     def __init__(self, net: SwinNet, constants: dict[str, AttentionConstants]) -> None:
         self._blocks: dict[str, _Block] = {}
         self._convolutions: dict[str, _Convolution] = {}
+        self._entrances: dict[str, _Convolution] = {}  # of a trunk, by the path of its end
         self._scale = net.spec.scale
         self._half = next(net.layers.parameters()).dtype == torch.bfloat16
         #: Whether these are all steps.
@@ -98,8 +99,12 @@ class FusedSteps(Steps):
             found = _convolution(net, step)
             if found is None:
                 self.complete = False
-            else:
-                self._convolutions[step.path] = found
+                continue
+            self._convolutions[step.path] = found
+            if step.kind == "embed":
+                entrance = found
+            elif step.kind == "tail":
+                self._entrances[step.path] = entrance
 
     def rows(self, across: int) -> int:
         return max(WINDOWS // across, 1)
@@ -111,22 +116,35 @@ class FusedSteps(Steps):
     def has(self, path: str) -> bool:
         return path in self._convolutions  # the bottlenecks of the largest models and longer heads are torch's
 
-    def begin(self, path: str, place: Place, source: Tensor, first: Tensor, plane: Tensor) -> None:
+    def again(self, path: str) -> bool:
+        return path in self._entrances
+
+    def begin(self, path: str, place: Place, source: Tensor, plane: Tensor, first: Tensor | None = None) -> None:
         from swin2sr_ops.nets.fused_kernels import entrance_kernel
 
-        found, dim = self._convolutions[path], first.shape[-1]
+        found, dim, norm = self._convolutions[path], plane.shape[-1], self._convolutions[path].norm
         self._convolve(
-            entrance_kernel, found, place, source, features=_whole(first), target=_whole(plane),
-            inputs=source.shape[-1], dim=dim, slope=found.slope, DIM=_power(dim), **_beside(found),
+            entrance_kernel, found, place, source, features=_whole(plane if first is None else first),
+            target=_whole(plane), **_embedding(found), gain=found.bias if norm is None else norm.weight,
+            offset=found.bias if norm is None else norm.bias, inputs=source.shape[-1], dim=dim, slope=found.slope,
+            eps=0.0 if norm is None else norm.eps, NORM=norm is not None, KEEP=first is not None, DIM=_power(dim),
         )  # fmt: skip
 
-    def end(self, path: str, place: Place, source: Tensor, target: Tensor) -> None:
-        from swin2sr_ops.nets.fused_kernels import stage_end_kernel
+    def end(self, path: str, place: Place, plane: Tensor, target: Tensor, source: Tensor | None = None) -> None:
+        from swin2sr_ops.nets.fused_kernels import stage_end_kernel, trunk_end_kernel
 
-        found, dim, inside = self._convolutions[path], source.shape[-1], place.inside
+        found, dim, inside = self._convolutions[path], plane.shape[-1], place.inside
+        if source is None:
+            given = {"target": _whole(target), "dim": dim, "DIM": _power(dim)}
+            self._convolve(stage_end_kernel, found, place, plane, **given, **_embedding(found))
+            return
+        entrance, norm = self._entrances[path], found.norm
+        assert norm is not None
         self._convolve(
-            stage_end_kernel, found, place, source, target=_whole(target), top=inside.top, bottom=inside.bottom,
-            left=inside.left, right=inside.right, dim=dim, DIM=_power(dim), **_beside(found),
+            trunk_end_kernel, found, place, plane, image=_whole(source), target=_whole(target),
+            entrance=entrance.weight, entrance_bias=entrance.bias, slope=entrance.slope, gain=norm.weight,
+            offset=norm.bias, eps=norm.eps, top=inside.top, bottom=inside.bottom, left=inside.left,
+            right=inside.right, inputs=source.shape[-1], dim=dim, DIM=_power(dim),
         )  # fmt: skip
 
     def head(self, path: str, place: Place, source: Tensor, image: Tensor, target: Tensor) -> None:
@@ -247,18 +265,11 @@ def _prepared_convolution(
     return _Convolution(weight, module.bias, embed, embed_bias, norm, slope)
 
 
-def _beside(found: _Convolution) -> dict[str, Any]:
-    """Arguments of a kernel that does more than convolve; what it does not look at is anything."""
-    embeds, norm = found.embed is not None, found.norm
-    return {
-        "embed": found.embed if embeds else found.weight,
-        "embed_bias": found.embed_bias if embeds else found.bias,
-        "gain": found.bias if norm is None else norm.weight,
-        "offset": found.bias if norm is None else norm.bias,
-        "eps": 0.0 if norm is None else norm.eps,
-        "NORM": norm is not None,
-        "EMBED": embeds,
-    }
+def _embedding(found: _Convolution) -> dict[str, Any]:
+    """Arguments of a kernel that may embed; where it does not, it looks at none of them."""
+    if found.embed is None:
+        return {"embed": found.weight, "embed_bias": found.bias, "EMBED": False}
+    return {"embed": found.embed, "embed_bias": found.embed_bias, "EMBED": True}
 
 
 def _prepared(block: SwinBlock, constants: AttentionConstants) -> _Block:

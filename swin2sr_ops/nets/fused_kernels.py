@@ -14,7 +14,9 @@ _OF_TILES = (
     "begin", "width", "across", "above", "before", "rows", "columns", "top", "bottom", "left", "right",
 )  # fmt: skip
 
-__all__ = ["attention_kernel", "block_end_kernel", "entrance_kernel", "head_kernel", "stage_end_kernel"]
+__all__ = [
+    "attention_kernel", "block_end_kernel", "entrance_kernel", "head_kernel", "stage_end_kernel", "trunk_end_kernel",
+]  # fmt: skip
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -224,11 +226,12 @@ def rectangle(across, above, before, HIGH: tl.constexpr, WIDE: tl.constexpr):  #
 def entrance_kernel(  # type: ignore[no-untyped-def]
     source, features, target, conv, conv_bias, embed, embed_bias, gain, offset,
     begin, width, across, above, before, rows, columns, slope, eps, inputs: tl.constexpr, dim: tl.constexpr,
-    NORM: tl.constexpr, EMBED: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
-    DIM: tl.constexpr, PART: tl.constexpr,
+    NORM: tl.constexpr, EMBED: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr,
+    WIDE: tl.constexpr, DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     """``features = leaky_relu(conv3x3(source))`` and ``target = norm(embed(features))`` for one `rectangle`.
 
+    ``features`` are stored if they are to be kept.
     Of a linear layer whose result is normalised, the mean over its channels has been taken from weights and bias.
     """
     y, x = rectangle(across, above, before, HIGH, WIDE)
@@ -240,7 +243,8 @@ def entrance_kernel(  # type: ignore[no-untyped-def]
     )  # fmt: skip
     u = tl.where(u > 0, u, u * slope)
     place, kept = ((begin + y * width + x) * dim)[:, None], there[:, None] & (column < dim)[None, :]
-    tl.store(features + place + column[None, :], u, mask=kept)
+    if KEEP:
+        tl.store(features + place + column[None, :], u, mask=kept)
     if EMBED:
         factor = tl.full((HIGH * WIDE,), 1.0, tl.float32)
         if NORM:
@@ -266,18 +270,17 @@ def entrance_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=_OF_TILES)  # type: ignore[untyped-decorator]
 def stage_end_kernel(  # type: ignore[no-untyped-def]
-    source, target, conv, conv_bias, embed, embed_bias, gain, offset,
-    begin, width, across, above, before, rows, columns, top, bottom, left, right, eps, dim: tl.constexpr,
-    NORM: tl.constexpr, EMBED: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
+    source, target, conv, conv_bias, embed, embed_bias, begin, width, across, above, before, rows, columns,
+    dim: tl.constexpr, EMBED: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """``target += embed(conv3x3(source))`` for one `rectangle`, or ``target += conv3x3(norm(source))``."""
+    """``target += embed(conv3x3(source))`` for one `rectangle`."""
     y, x = rectangle(across, above, before, HIGH, WIDE)
     there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
     column, part = tl.arange(0, DIM), tl.arange(0, PART)
     u = convolved(
-        source, begin, y, x, there, width, top, bottom, left, right, conv, conv_bias, gain, offset, eps, dim, dim,
-        NORM, PRECISION, HIGH * WIDE, DIM, DIM, PART,
+        source, begin, y, x, there, width, 0, 0, 0, 0, conv, conv_bias, conv, conv, 0.0, dim, dim,
+        False, PRECISION, HIGH * WIDE, DIM, DIM, PART,
     )  # fmt: skip
     place = ((begin + y * width + x) * dim)[:, None]
     if EMBED:
@@ -291,6 +294,33 @@ def stage_end_kernel(  # type: ignore[no-untyped-def]
         to, kept = target + place + column[None, :], there[:, None] & (column < dim)[None, :]
         u += tl.load(to, mask=kept, other=0.0).to(tl.float32)
         tl.store(to, u.to(target.dtype.element_ty), mask=kept)
+
+
+@triton.jit(do_not_specialize=_OF_TILES)  # type: ignore[untyped-decorator]
+def trunk_end_kernel(  # type: ignore[no-untyped-def]
+    source, image, target, conv, conv_bias, entrance, entrance_bias, gain, offset,
+    begin, width, across, above, before, rows, columns, top, bottom, left, right, slope, eps,
+    inputs: tl.constexpr, dim: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
+    DIM: tl.constexpr, PART: tl.constexpr,
+):  # fmt: skip
+    """``target = conv3x3(norm(source)) + leaky_relu(conv3x3(image))`` for one `rectangle`.
+
+    The second is what the trunk began with: a few products, against a plane in float32 for as long as the trunk runs.
+    """
+    y, x = rectangle(across, above, before, HIGH, WIDE)
+    there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+    first = convolved(
+        image, begin, y, x, there, width, 0, 0, 0, 0, entrance, entrance_bias, gain, offset, eps, inputs, dim,
+        False, PRECISION, HIGH * WIDE, PART, DIM, PART,
+    )  # fmt: skip
+    u = convolved(
+        source, begin, y, x, there, width, top, bottom, left, right, conv, conv_bias, gain, offset, eps, dim, dim,
+        True, PRECISION, HIGH * WIDE, DIM, DIM, PART,
+    )  # fmt: skip
+    u += tl.where(first > 0, first, first * slope)
+    column = tl.arange(0, DIM)
+    to = target + ((begin + y * width + x) * dim)[:, None] + column[None, :]
+    tl.store(to, u, mask=there[:, None] & (column < dim)[None, :])
 
 
 @triton.jit(do_not_specialize=_OF_TILES)  # type: ignore[untyped-decorator]

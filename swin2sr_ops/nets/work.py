@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -81,15 +82,19 @@ class TileWork:
         rows, columns = image.shape[-2:]
         self.image[top : top + rows, left : left + columns] = normal.permute(1, 2, 0)
         self.source = self.image  # what the next `embed` reads
-        self.first = self._plane(self.spec.dim)
-        self.plane = torch.zeros_like(self.first, dtype=next(self.net.layers.parameters()).dtype)
-        self.residual = torch.zeros_like(self.plane)
+        self.plane = self._plane(self.spec.dim, next(self.net.layers.parameters()).dtype)
+        self.residual: Tensor | None = None  # within a stage, what it began with
         self.before_plane: Tensor | None = None
         self.results: dict[str, Tensor] = {}
         self._stage = ""
 
-    def _plane(self, channels: int) -> Tensor:
-        return self.like.new_zeros(self.y.length, self.x.length, channels)
+    def _plane(self, channels: int, dtype: torch.dtype | None = None) -> Tensor:
+        return self.like.new_zeros(self.y.length, self.x.length, channels, dtype=dtype)
+
+    @cached_property
+    def first(self) -> Tensor:
+        """What a trunk begins with, which bypasses its stages, and at its end its result."""
+        return self._plane(self.spec.dim)
 
     # --- the tiles above and below -------------------------------------------------------------
 
@@ -117,10 +122,11 @@ class TileWork:
         """First convolution and per-pixel embedding; starts a trunk."""
         conv = getattr(self.net, step.path)
         layers = conv if isinstance(conv, nn.Sequential) else [conv]
+        features = self.first
 
         def work(cells: Cells) -> None:
             first = _last(self._convolve(layers, self.grid.patch(self.source, cells, 1)))
-            self.grid.put(self.first, cells, first)
+            self.grid.put(features, cells, first)
             self.grid.put(self.plane, cells, self.net.patch_embed(first))
 
         self._each(work, index)
@@ -139,9 +145,13 @@ class TileWork:
     def keep(self, step: Step) -> None:
         """What a stage begins with is added at its end."""
         stage = step.path.rsplit(".residual_group", 1)[0]
-        if stage != self._stage:
+        if stage == self._stage:
+            return
+        if self.residual is None:
+            self.residual = self.plane.clone()
+        else:
             self.residual.copy_(self.plane)
-            self._stage = stage
+        self._stage = stage
 
     def merge(self, step: Step, index: int) -> None:
         """The end of a stage: its convolution, embedding, and its input added."""
@@ -150,18 +160,25 @@ class TileWork:
 
         def work(cells: Cells) -> None:
             patch = self._convolve(layers, self.grid.patch(self.plane, cells, step.reach))
-            self.grid.put(self.residual, cells, stage.patch_embed(_last(patch)), add=True)
+            self.grid.put(self.begun, cells, stage.patch_embed(_last(patch)), add=True)
 
         self._each(work, index)
         self.merged()
 
+    @property
+    def begun(self) -> Tensor:
+        """What a stage began with, at its end."""
+        assert self.residual is not None
+        return self.residual
+
     def merged(self) -> None:
         """A stage's result lies where its beginning was kept."""
-        self.plane, self.residual = self.residual, self.plane
+        self.plane, self.residual = self.begun, self.plane
         self._stage = ""
 
     def tail(self, step: Step, index: int) -> None:
         """The end of a trunk: norm, convolution, and the first features added (to them, in place)."""
+        self.residual = None
         conv = getattr(self.net, step.path)
         layers = conv if isinstance(conv, nn.Sequential) else [conv]
         norm = self.net.norm
@@ -186,7 +203,8 @@ class TileWork:
         self.source = plane
 
     def head(self, step: Step, index: int) -> None:
-        """Reconstruction, and back to 0..1."""
+        """Reconstruction, and back to 0..1; nobody needs the stages' planes any more."""
+        del self.plane
         self.reconstruct(step, index)
         for result in self.results.values():
             result.div_(self.spec.value_range).add_(self.net.mean[0].to(result))

@@ -19,6 +19,7 @@ from swin2sr_ops.engines import choose_engine, why_engine
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets import check, fused
 from swin2sr_ops.nets.engine import TileEngine
+from swin2sr_ops.plan import TilePlan
 from swin2sr_ops.spec import ModelSpec, Reach
 from tests.conftest import random_net, small_spec
 from tests.nets.test_engine import run
@@ -134,28 +135,34 @@ for case in range(30):
             source, first, plane = planes(net.spec.num_feat if kind == "embed_hf" else channels, dim, dim)
             plane = plane.to(stages)
             before = first.clone(), plane.clone()
-            steps.begin(path, place, source[1:, 1:], first[1:, 1:], plane[1:, 1:])
+            steps.begin(path, place, source[1:, 1:], plane[1:, 1:], first[1:, 1:])
             expected = convolved(getattr(exact, path), source)
             compare(written(first), expected, False)
             compare(written(plane), exact.patch_embed(expected), half)
             only(first, before[0])
             only(plane, before[1])
-        elif kind in ("merge", "tail"):
-            source, target = planes(dim, dim)
-            source, target = source.to(stages), target.to(stages if kind == "merge" else torch.float32)
+            again = before[1].clone()
+            steps.begin(path, place, source[1:, 1:], again[1:, 1:])
+            assert torch.equal(again, plane), "whether the features are kept or not"
+        elif kind == "merge":
+            source, target = (t.to(stages) for t in planes(dim, dim))
             given = target.clone()
-            if kind == "merge":
-                steps.end("layers.0", place, source[1:, 1:], target[1:, 1:])
-                stage = exact.layers[0]
-                added = stage.patch_embed(convolved(stage.conv, source))
-            else:
-                steps.end("conv_after_body", place, source[1:, 1:], target[1:, 1:])
-                normal = exact.norm(source.double())
-                y, x = torch.meshgrid(*(torch.arange(n) - 1 for n in source.shape[:2]), indexing="ij")
-                inside = place.inside
-                seen = (y >= inside.top) & (y < inside.bottom) & (x >= inside.left) & (x < inside.right)
-                added = convolved(exact.conv_after_body, normal * seen[..., None])
-            compare(written(target), written(given).double() + added, half and kind == "merge")
+            steps.end("layers.0", place, source[1:, 1:], target[1:, 1:])
+            stage = exact.layers[0]
+            added = stage.patch_embed(convolved(stage.conv, source))
+            compare(written(target), written(given).double() + added, half)
+            only(target, given)
+        elif kind == "tail":
+            source, image, target = planes(dim, channels, dim)
+            source, given = source.to(stages), target.clone()
+            assert steps.again("conv_after_body")
+            steps.end("conv_after_body", place, source[1:, 1:], target[1:, 1:], image[1:, 1:])
+            normal = exact.norm(source.double())
+            y, x = torch.meshgrid(*(torch.arange(n) - 1 for n in source.shape[:2]), indexing="ij")
+            inside = place.inside
+            seen = (y >= inside.top) & (y < inside.bottom) & (x >= inside.left) & (x < inside.right)
+            last = convolved(exact.conv_after_body, normal * seen[..., None])
+            compare(written(target), last + convolved(exact.conv_first, image), False)
             only(target, given)
         else:
             source, image = planes(dim, channels)
@@ -182,7 +189,8 @@ for architecture, window, upsampler in (("swin2sr", 8, "pixelshuffledirect"), ("
     torch.testing.assert_close(whole, expected, rtol=0, atol=2e-5)
     assert not torch.equal(whole, expected)  # others have computed it
     fused.WINDOWS = 4
-    assert torch.equal(run(TileEngine(net, group=2, kernels="triton"), image, (16, 12)), whole)
+    tiled = run(TileEngine(net, group=2, kernels="triton"), image, (16, 12), streamed=window == 7)
+    assert torch.equal(tiled, whole)
     fused.WINDOWS = 2048
 print("same")
 """
@@ -244,15 +252,16 @@ def test_compiled_for_a_gpu(dim: int, half: bool, v2: bool) -> None:
     block = stages | {"V2": v2, "WINDOW": 8, "ROWS": 64}
     assert_fits(kernels.attention_kernel, block | {"heads": heads, "SIZE": size}, half, warps=fused.WARPS[half])
     assert_fits(kernels.block_end_kernel, block | {"hidden": 2 * dim, "PIXELS": fused.PIXELS[half]}, half)
-    merge = stages | {"NORM": False, "EMBED": v2, "HIGH": fused.HIGH[half], "WIDE": fused.WIDE}
-    assert_fits(kernels.stage_end_kernel, merge, half)
+    merge = stages | {"HIGH": fused.HIGH[half], "WIDE": fused.WIDE}
+    assert_fits(kernels.stage_end_kernel, merge | {"EMBED": v2}, half)
     # Around the stages all but the planes is in float32.
     around = merge | {"PRECISION": "tf32" if half else "ieee", "HIGH": fused.HIGH[False]}
-    assert_fits(kernels.stage_end_kernel, around | {"NORM": True, "EMBED": False}, False, source=half)
-    assert_fits(kernels.entrance_kernel, around | {"NORM": True, "inputs": 3}, False, target=half)
-    scale = 2 if v2 else 1
-    head = {name: value for name, value in around.items() if name not in ("NORM", "EMBED", "DIM")}
-    assert_fits(kernels.head_kernel, head | {"ADD": not v2, "channels": 3, "scale": scale, "OUT": 16}, False)
+    assert_fits(kernels.trunk_end_kernel, around | {"inputs": 3}, False, source=half)
+    entrance = around | {"inputs": 3, "NORM": True, "EMBED": v2, "KEEP": False}
+    assert_fits(kernels.entrance_kernel, entrance, False, target=half)
+    head = {name: value for name, value in around.items() if name != "DIM"}
+    head |= {"ADD": not v2, "channels": 3, "scale": 2 if v2 else 1, "OUT": 16}
+    assert_fits(kernels.head_kernel, head, False)
 
 
 NUMBERS = {"eps": "fp32", "slope": "fp32", "bias": "*fp32", "scales": "*fp32"}
@@ -318,7 +327,7 @@ def test_one_kernel_for_all_tiles(window: int, monkeypatch: pytest.MonkeyPatch) 
 
     told: set[tuple[object, ...]] = set()
     names = [name for name in kernels.__all__ if name.endswith("_kernel")]
-    assert len(names) == 5
+    assert len(names) == 6
     for name in names:
         monkeypatch.setattr(kernels, name, Launches(getattr(kernels, name), told))
     net = random_net(small_spec(window=window, depths=(2,), heads=(2,), architecture="swinir", channels=3))
@@ -329,6 +338,29 @@ def test_one_kernel_for_all_tiles(window: int, monkeypatch: pytest.MonkeyPatch) 
         told.clear()
     assert {kind[0] for kind in found[0]} == set(names)
     assert all(kinds == found[0] for kinds in found)
+
+
+@pytest.mark.parametrize(("dim", "changes"), [(60, {}), (180, {"upsampler": "pixelshuffle", "scale": 4})])
+def test_memory(dim: int, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a trunk begins with is nowhere while its stages run, and their planes are gone before the head."""
+    from swin2sr_ops.nets import fused_kernels as kernels
+
+    for name in kernels.__all__:
+        monkeypatch.setattr(kernels, name, Launches(getattr(kernels, name), set()))
+    monkeypatch.setattr(fused, "WINDOWS", 64)
+    spec, side = small_spec(dim=dim, depths=(2, 2), heads=(6, 6), channels=3, **changes), 256
+    engine = TileEngine(random_net(spec), kernels="triton", group=2, half=True)
+    (tile,) = TilePlan(spec, side, side, (side, side))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        engine.run(torch.rand(3, side, side), tile)
+    now = most = 0
+    events = profile.profiler.kineto_results.events()  # type: ignore[union-attr]
+    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    bytes_of_a_pixel = most / (side + 2 * 4 * spec.window) ** 2  # with a margin
+    # One plane in half precision, one in float32 and the input, or the result.
+    assert bytes_of_a_pixel < 1.15 * (6 * dim + 12 + (192 if changes else 48)), bytes_of_a_pixel
 
 
 GPU, CPU = torch.device("cuda:0"), torch.device("cpu")

@@ -97,11 +97,11 @@ class NativeSteps(Steps):
     def has(self, path: str) -> bool:
         return path in self._stages  # the bottlenecks of the largest models, entrances and heads are torch's
 
-    def end(self, path: str, place: Place, source: Tensor, target: Tensor) -> None:
+    def end(self, path: str, place: Place, plane: Tensor, target: Tensor, source: Tensor | None = None) -> None:
         stage = self._stages[path]
         with self._scratch.borrowed() as scratch:
             self._library.swin_stage(
-                ctypes.byref(stage), _address(source), ctypes.c_long(source.stride(0)), _address(target),
+                ctypes.byref(stage), _address(plane), ctypes.c_long(plane.stride(0)), _address(target),
                 ctypes.c_long(target.stride(0)), ctypes.c_long(place.rows), ctypes.c_long(place.columns),
                 ctypes.byref(place.inside), _address(scratch),
             )  # fmt: skip
