@@ -100,10 +100,12 @@ class Graphs:
             self._stop("a graph gave other values than the kernels one by one")
 
     def _recording(self, image: Tensor, tile: Tile, compute: Compute) -> _Recorded:
-        graph, place = torch.cuda.CUDAGraph(), image.clone()
-        # Other threads may use the device meanwhile: they upload the next tile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            results = compute(place, tile)
+        place = image.clone()
+        with torch.cuda.device_of(image):  # type: ignore[no-untyped-call]
+            graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(image.device)  # type: ignore[no-untyped-call]
+            # Other threads may use the device meanwhile: they upload the next tile.
+            with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
+                results = compute(place, tile)
         self._pool = graph.pool()
         return _Recorded(graph, place, results)
 

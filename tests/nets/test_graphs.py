@@ -61,7 +61,8 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
     found: list[Graph] = []
 
     @contextmanager
-    def recording(graph: Graph, pool: object, capture_error_mode: str) -> Iterator[None]:
+    def recording(graph: Graph, pool: object, stream: object, capture_error_mode: str) -> Iterator[None]:
+        assert stream == "stream of cpu"
         assert capture_error_mode == "thread_local"
         assert pool == ("pool" if found else None)
         found.append(graph)
@@ -70,6 +71,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", recording)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream of {device}")
     return found
 
 
