@@ -41,7 +41,7 @@ __all__ = ["WIDEST", "FusedSteps"]
 #: Channels of the widest network; of wider ones a pixel's features would not fit.
 WIDEST = 256
 # Pixels of a program of the second kernel and warps of the first, in float32 and in half precision; channels of a part:
-# of 180 channels the most pixels of which few registers spill on an H100 (tests/nets/test_fused.py compiles for one).
+# of 180 channels the most pixels of which few registers spill on an H100 (tests/nets/test_fused_compiled.py).
 PIXELS, WARPS, PART = {False: 32, True: 64}, {False: 8, True: 4}, 16
 #: Rows, of features in float32 and in half precision, and columns of a program that convolves.
 HIGH, WIDE = {False: 4, True: 8}, 8

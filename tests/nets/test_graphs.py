@@ -219,7 +219,7 @@ def test_nothing_comes_from_the_host(half: bool, monkeypatch: pytest.MonkeyPatch
     """While a tile of our kernels alone runs: what is recorded would be the numbers of the first tile."""
     pytest.importorskip("triton", reason="Triton is not installed")
     from swin2sr_ops.nets import fused_kernels as kernels
-    from tests.nets.test_fused import Launches
+    from tests.nets.test_fused_compiled import Launches
 
     for name in kernels.__all__:
         monkeypatch.setattr(kernels, name, Launches(getattr(kernels, name), set()))
