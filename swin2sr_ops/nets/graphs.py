@@ -34,6 +34,8 @@ Compute = Callable[[Tensor, Tile], Results]
 
 #: Kinds of tiles that get a graph: a plan has nine, and each graph holds a tile's pixels and results.
 MOST = 9
+#: Kinds that are remembered while they have no graph: tiles of odd sizes may each be one of its own.
+FORGET = 100
 #: Tiles for which there must be memory before one is recorded: what it holds, and a tile that is computed without it.
 ROOM = 3
 
@@ -74,9 +76,12 @@ class Graphs:
             return self._recorded[tile].replay(image)
         try:
             results = compute(image, tile)
-            self._seen[tile] += 1
-            if self._seen[tile] == 2 and len(self._recorded) < MOST and not self.obstacle:
-                self._record(image, tile, compute, results)
+            if len(self._recorded) < MOST and not self.obstacle:
+                if len(self._seen) == FORGET:
+                    self._seen.clear()
+                self._seen[tile] += 1
+                if self._seen[tile] == 2:
+                    self._record(image, tile, compute, results)
         except Exception as exc:
             if is_out_of_memory(exc):
                 self._stop(str(exc))
