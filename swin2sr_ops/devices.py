@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.plan import ITEMSIZE
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "ITEMSIZE",
     "auto_precision",
     "check_precision",
     "choose_device",
@@ -20,9 +20,6 @@ __all__ = [
     "free_memory_cpu",
     "is_out_of_memory",
 ]
-
-#: Bytes per feature value. With bfloat16 two of three planes have 2, the third and the head 4.
-ITEMSIZE = {"auto": 4, "float32": 4, "float64": 8, "bfloat16": 3}
 
 
 def check_precision(precision: str) -> str:

@@ -13,7 +13,8 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.layers import cell_side
 from swin2sr_ops.plan import Halo, receptive_halo
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.values import FILL_REACH, IntensityMap, RangeRequest, check_dtype
+from swin2sr_ops.tiling import FILL_REACH
+from swin2sr_ops.values import IntensityMap, RangeRequest, check_dtype
 
 if TYPE_CHECKING:
     import dask.array as da

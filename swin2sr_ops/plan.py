@@ -17,6 +17,7 @@ from swin2sr_ops.spec import ModelSpec
 
 __all__ = [
     "CELL_WINDOWS",
+    "ITEMSIZE",
     "Halo",
     "Span",
     "Tile",
@@ -31,6 +32,8 @@ __all__ = [
     "within",
 ]
 
+#: Bytes per feature value. With bfloat16 two of three planes have 2, the third and the head 4.
+ITEMSIZE = {"auto": 4, "float32": 4, "float64": 8, "bfloat16": 3}
 #: Memory that a plugin's network is taken to need for a pixel of its result: some planes of 64 features, float32.
 _PIXEL_BYTES = 1024
 

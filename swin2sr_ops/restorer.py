@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.axes import AxisOrder, channel_groups
-from swin2sr_ops.devices import ITEMSIZE, choose_device, choose_dtype, free_memory
+from swin2sr_ops.devices import choose_device, choose_dtype, free_memory
 from swin2sr_ops.ensemble import Average, check_ensemble, turns
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.layers import GROUP_CELLS
 from swin2sr_ops.masks import block_valid
 from swin2sr_ops.network import Network, whole_turn, without_history
-from swin2sr_ops.plan import Halo, Span, Tile, TilePlan, check_halo, within
+from swin2sr_ops.plan import ITEMSIZE, Halo, Span, Tile, TilePlan, check_halo, within
 from swin2sr_ops.planes import Tally, channel_of_plane, enlarged, network_region, owned
 from swin2sr_ops.plugins import resolve_model
 from swin2sr_ops.spec import ModelSpec

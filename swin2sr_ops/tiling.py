@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from operator import index
 
 from swin2sr_ops.axes import AxisOrder
-from swin2sr_ops.devices import ITEMSIZE
 from swin2sr_ops.errors import PlanError
 from swin2sr_ops.layers import cell_side
-from swin2sr_ops.plan import Halo, Span, Tile, tile_bytes, within
+from swin2sr_ops.plan import ITEMSIZE, Halo, Span, Tile, tile_bytes, within
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.values import FILL_REACH
 
-__all__ = ["CHUNK", "LARGEST_TILE", "MEMORY_SHARE", "fill_region", "fit_tile", "tile_region", "tile_size"]
+__all__ = ["CHUNK", "FILL_REACH", "LARGEST_TILE", "MEMORY_SHARE", "fill_region", "fit_tile", "tile_region", "tile_size"]
 
+#: Pixels that a hole is filled from its rim: bounded, so that a tile fills it as the whole image would.
+FILL_REACH = 8
 #: Share of the free memory that tiles may take.
 MEMORY_SHARE = 0.5
 #: Largest side of an automatic tile, in input pixels: beyond, the halo is cheap already.

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.tiling import FILL_REACH
 
 __all__ = [
-    "FILL_REACH",
     "IntensityMap",
     "RangeRequest",
     "check_dtype",
@@ -29,8 +29,6 @@ __all__ = [
     "stored_nodata",
 ]
 
-#: Pixels that a hole is filled from its rim: bounded, so that a tile fills it as the whole image would.
-FILL_REACH = 8
 
 _SUPPORTED = ("uint8", "uint16", "int8", "int16", "float16", "float32", "float64")
 
