@@ -269,8 +269,8 @@ class NoSink:
 def overhead(case: Case) -> None:
     """A run of ``count`` tiles of 1024 px that are neither read, nor computed, nor written: what is left is ours."""
     from swin2sr_ops import run as running
-    from swin2sr_ops.axes import AxisOrder
     from swin2sr_ops.cluster import open_cluster
+    from swin2sr_ops.geometry.axes import AxisOrder
 
     running.create_sink = lambda *_, **__: NoSink()  # type: ignore[assignment]
     install_nothing()

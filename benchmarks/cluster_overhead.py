@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swin2sr_ops.cluster import open_cluster
-from swin2sr_ops.plan import Tile, TilePlan
+from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.spec import ModelSpec
 
 SIDE = 64

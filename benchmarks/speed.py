@@ -108,7 +108,7 @@ def moved_bytes(folder: str, way: Way) -> int:
     Every step of ours reads its plane of features and writes it once; a stage's beginning is copied, and added at its
     end. Planes are as precise as the stages, but for the features that a head gets, in float32.
     """
-    from swin2sr_ops.layers import network_steps
+    from swin2sr_ops.geometry.steps import network_steps
     from swin2sr_ops.plugins import resolve_model
 
     spec = resolve_model(folder)

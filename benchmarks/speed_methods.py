@@ -137,7 +137,7 @@ def theirs_on_device(folder: str, way: Way, *, compiled: bool = False) -> Callab
 
 def ours_on_device(folder: str, engine: str, way: Way) -> Callable[[Any], Any]:
     from swin2sr_ops import Restorer
-    from swin2sr_ops.plan import TilePlan
+    from swin2sr_ops.geometry.plan import TilePlan
 
     network = Restorer(folder, engine=engine, device=way.device, precision=way.precision).network
 

@@ -15,7 +15,7 @@ import random
 import torch
 from torch.nn import functional as F
 
-from swin2sr_ops import layers, plan
+from swin2sr_ops.geometry import plan, steps as layers
 from swin2sr_ops.spec import ModelSpec
 
 

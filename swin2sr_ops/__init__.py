@@ -15,7 +15,7 @@ _EXPORTS = {
     "ModelSpec": "spec",
     "Restorer": "restorer",
     "RunReport": "run",
-    "TilePlan": "plan",
+    "TilePlan": "geometry.plan",
     "create_sink": "plugins",
     "hookimpl": "hookspecs",
     "list_models": "models",
@@ -58,10 +58,10 @@ if TYPE_CHECKING:
         Swin2SROpsError as Swin2SROpsError,
         TileError as TileError,
     )
+    from swin2sr_ops.geometry.plan import TilePlan as TilePlan
     from swin2sr_ops.hookspecs import hookimpl as hookimpl
     from swin2sr_ops.lazy import restore as restore
     from swin2sr_ops.models import list_models as list_models, load_model as load_model
-    from swin2sr_ops.plan import TilePlan as TilePlan
     from swin2sr_ops.plugins import create_sink as create_sink, open_source as open_source
     from swin2sr_ops.restorer import Restorer as Restorer
     from swin2sr_ops.run import RunReport as RunReport, restore_image as restore_image

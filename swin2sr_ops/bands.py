@@ -11,7 +11,7 @@ from typing import overload
 
 import numpy as np
 
-from swin2sr_ops.axes import AxisOrder
+from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import Region
 from swin2sr_ops.statistics import Bins
 

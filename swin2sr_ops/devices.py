@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.plan import ITEMSIZE
+from swin2sr_ops.geometry.plan import ITEMSIZE
 
 if TYPE_CHECKING:
     import torch

@@ -11,16 +11,16 @@ from itertools import product
 from os import PathLike
 from typing import Any, Protocol
 
-from swin2sr_ops.axes import AxisOrder, channel_groups
 from swin2sr_ops.errors import ModelError, PlanError
+from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
+from swin2sr_ops.geometry.plan import Halo, Tile, TilePlan
+from swin2sr_ops.geometry.tiles import CHUNK, tile_region, tile_size
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
 from swin2sr_ops.masks import check_mask
-from swin2sr_ops.plan import Halo, Tile, TilePlan
 from swin2sr_ops.plugins import open_source, resolve_model
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.spectral import Group, check_scales, spectrum_of
-from swin2sr_ops.tiling import CHUNK, tile_region, tile_size
 from swin2sr_ops.values import RangeRequest, check_dtype
 
 __all__ = ["Job", "Part", "Piece", "Workers", "prepare"]

@@ -20,15 +20,15 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
-from swin2sr_ops.axes import AxisOrder
-from swin2sr_ops.ensemble import check_ensemble
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.geometry.orientations import check_ensemble
+from swin2sr_ops.geometry.plan import Halo, Span, Tile, TilePlan
+from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile_size
 from swin2sr_ops.lazy_range import map_graph
-from swin2sr_ops.plan import Halo, Span, Tile, TilePlan
 from swin2sr_ops.plugins import resolve_model
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.tiling import LARGEST_TILE, fit_tile, tile_region, tile_size
 from swin2sr_ops.values import IntensityMap, RangeRequest, check_dtype
 
 __all__ = ["restore"]

@@ -10,8 +10,8 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.statistics import Statistics, check_any_valid
 from swin2sr_ops.values import IntensityMap, RangeRequest
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
 
 __all__ = ["EnlargedMask", "block_valid", "check_mask", "has_mask", "valid_pixels"]

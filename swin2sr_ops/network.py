@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from swin2sr_ops.devices import auto_precision, check_precision, choose_device, choose_dtype, is_out_of_memory
 from swin2sr_ops.engines import check_engine, choose_engine, why_engine
 from swin2sr_ops.errors import TileError
-from swin2sr_ops.layers import cell_side
-from swin2sr_ops.plan import Halo, Tile
+from swin2sr_ops.geometry.plan import Halo, Tile
+from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.plugins import build_network
 from swin2sr_ops.spec import ModelSpec
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.layers import cell_side
-from swin2sr_ops.plan import Halo, receptive_halo
+from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.geometry.plan import Halo, receptive_halo
+from swin2sr_ops.geometry.steps import cell_side
+from swin2sr_ops.geometry.tiles import FILL_REACH
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.tiling import FILL_REACH
 from swin2sr_ops.values import IntensityMap, RangeRequest, check_dtype
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import TileError
+from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.geometry.plan import Tile
+from swin2sr_ops.geometry.tiles import fill_region
 from swin2sr_ops.io.base import ImageSink, ImageSource, Region
 from swin2sr_ops.job import Part, Piece, Workers
 from swin2sr_ops.masks import valid_pixels
-from swin2sr_ops.plan import Tile
 from swin2sr_ops.restorer import Restorer
-from swin2sr_ops.tiling import fill_region
 from swin2sr_ops.values import IntensityMap
 
 __all__ = ["Executor", "Here", "TileWork", "stream"]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.axes import AxisOrder
-from swin2sr_ops.ensemble import STRAIGHT, Turn
-from swin2sr_ops.plan import Tile
-from swin2sr_ops.tiling import fill_region
+from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.geometry.orientations import STRAIGHT, Turn
+from swin2sr_ops.geometry.plan import Tile
+from swin2sr_ops.geometry.tiles import fill_region
 
 __all__ = ["Tally", "channel_of_plane", "enlarged", "network_region", "owned"]
 

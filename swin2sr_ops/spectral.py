@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import ModelError
+from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.geo_metadata import bands_by_colour
 from swin2sr_ops.spec import ModelSpec

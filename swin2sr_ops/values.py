@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.tiling import FILL_REACH
+from swin2sr_ops.geometry.tiles import FILL_REACH
 
 __all__ = [
     "IntensityMap",

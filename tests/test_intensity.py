@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
 from swin2sr_ops import intensity
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.bands import Band, BandGrid, Bands, deal, spread
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.intensity import Look, each_in_threads, intensity_maps
 from swin2sr_ops.io.base import ImageInfo, Region
 from swin2sr_ops.statistics import Statistics

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import integers
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo, Region
 from swin2sr_ops.masks import block_valid, check_mask, valid_pixels
 

@@ -32,7 +32,7 @@ torch.set_num_threads(1)
 from swin2sr_ops.nets.carry import Carry
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.plan import TilePlan
+from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.spec import ModelSpec
 spec = ModelSpec.from_dict(json.loads(sys.argv[1]))
 size, tiles = int(sys.argv[2]), int(sys.argv[3])

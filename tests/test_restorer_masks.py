@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.plan import Tile, TilePlan
+from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.geometry.plan import Tile, TilePlan
+from swin2sr_ops.geometry.tiles import tile_region
 from swin2sr_ops.planes import Tally
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.tiling import tile_region
 from swin2sr_ops.values import IntensityMap
 
 UNIT = [IntensityMap(0, 1)]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.values import check_dtype
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.devices import choose_device
+from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.values import IntensityMap

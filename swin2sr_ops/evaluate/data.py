@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.plugins import open_source
 from swin2sr_ops.spectral import spectrum_of
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from swin2sr_ops.layers import Interval, network_steps
-from swin2sr_ops.plan import Tile, receptive_halo
+from swin2sr_ops.geometry.plan import Tile, receptive_halo
+from swin2sr_ops.geometry.steps import Interval, network_steps
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Carry", "Kept"]

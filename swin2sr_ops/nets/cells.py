@@ -14,8 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from swin2sr_ops.geometry.plan import CELL_WINDOWS
 from swin2sr_ops.nets.heads import Patch
-from swin2sr_ops.plan import CELL_WINDOWS
 
 __all__ = ["Cells", "Grid", "GroupGrid", "grouped"]
 

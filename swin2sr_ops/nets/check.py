@@ -16,10 +16,10 @@ from threading import Lock
 import torch
 
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.native.build import library
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.plan import TilePlan
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["CHECK", "native_obstacle", "triton_obstacle"]

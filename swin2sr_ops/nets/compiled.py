@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swin2sr_ops.layers import network_steps
+from swin2sr_ops.geometry.plan import CELL_WINDOWS
+from swin2sr_ops.geometry.steps import network_steps
 from swin2sr_ops.nets.blocks import SwinBlock
 from swin2sr_ops.nets.workers import Spares
-from swin2sr_ops.plan import CELL_WINDOWS
 
 if TYPE_CHECKING:
     from swin2sr_ops.nets.attention import AttentionConstants

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from swin2sr_ops.layers import Step, network_steps
+from swin2sr_ops.geometry.steps import Step, network_steps
 from swin2sr_ops.nets.work import TileWork
 from swin2sr_ops.nets.workers import for_each
 

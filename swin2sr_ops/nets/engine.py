@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from swin2sr_ops.layers import GROUP_CELLS, network_steps
+from swin2sr_ops.geometry.plan import CELL_WINDOWS, Tile
+from swin2sr_ops.geometry.steps import GROUP_CELLS, network_steps
 from swin2sr_ops.nets.blocks import SwinBlock
 from swin2sr_ops.nets.carry import Carry, Kept
 from swin2sr_ops.nets.cells import Cuts
@@ -31,7 +32,6 @@ from swin2sr_ops.nets.float32 import full_float32, short_float32
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.nets.work import TileWork
 from swin2sr_ops.nets.workers import single_thread_kernels
-from swin2sr_ops.plan import CELL_WINDOWS, Tile
 
 if TYPE_CHECKING:
     from swin2sr_ops.nets.compiled import CompiledBlocks

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from swin2sr_ops.devices import free_memory_cpu
 from swin2sr_ops.errors import ModelError, TileError
-from swin2sr_ops.layers import Block, blocks
+from swin2sr_ops.geometry.plan import Tile, cell_bytes
+from swin2sr_ops.geometry.steps import Block, blocks
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.float32 import full_float32
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.nets.workers import Spares, for_each, single_thread_kernels
-from swin2sr_ops.plan import Tile, cell_bytes
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["CellEngine", "engine_of"]

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from swin2sr_ops.devices import is_out_of_memory
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.layers import Step, network_steps
+from swin2sr_ops.geometry.steps import Step, network_steps
 from swin2sr_ops.nets.direct import Box, Place, Steps
 
 if TYPE_CHECKING:

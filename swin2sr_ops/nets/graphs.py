@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from swin2sr_ops.devices import free_memory, is_out_of_memory
-from swin2sr_ops.plan import Tile, tile_bytes
+from swin2sr_ops.geometry.plan import Tile, tile_bytes
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Graphs"]

@@ -15,9 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from swin2sr_ops.geometry.plan import pad_index, padded_size
 from swin2sr_ops.nets.blocks import PatchEmbed, ResidualStage, SwinBlock, residual_conv
 from swin2sr_ops.nets.heads import PlaneOps, before_upsample, reconstruct
-from swin2sr_ops.plan import pad_index, padded_size
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["RGB_MEAN", "SwinNet", "channel_mean"]

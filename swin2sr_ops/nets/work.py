@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swin2sr_ops.layers import Step
+from swin2sr_ops.geometry.plan import Span, Tile
+from swin2sr_ops.geometry.steps import Step
 from swin2sr_ops.nets.carry import Kept
 from swin2sr_ops.nets.cells import Cells, Grid, GroupGrid, grouped
 from swin2sr_ops.nets.heads import Patch, PatchOps, before_upsample, reconstruct
 from swin2sr_ops.nets.workers import for_each
-from swin2sr_ops.plan import Span, Tile
 
 if TYPE_CHECKING:
     from swin2sr_ops.nets.engine import TileEngine

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import FormatError, RequestError, Swin2SROpsError
 from swin2sr_ops.evaluate.data import find_cases, walk
+from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.plugins import open_source
 
 __all__ = ["Pair", "find_images", "load_images", "load_pairs"]

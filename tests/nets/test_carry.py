@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import swin2sr_ops
+from swin2sr_ops.geometry.plan import Halo, Tile, TilePlan
 from swin2sr_ops.nets.carry import Carry
 from swin2sr_ops.nets.engine import TileEngine
-from swin2sr_ops.plan import Halo, Tile, TilePlan
 from swin2sr_ops.spec import ModelSpec
 from tests.conftest import NATIVE, random_net, small_spec
 from tests.nets.test_engine import HEADS, region, run

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis.strategies import booleans, integers, sampled_from
 from torch import Tensor
 
+from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.nets.carry import Carry
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.float32 import full_float32, short_float32
-from swin2sr_ops.plan import Tile, TilePlan
 from swin2sr_ops.spec import UPSAMPLERS, ModelSpec
 from tests.conftest import random_net, small_spec
 

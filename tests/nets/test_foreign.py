@@ -20,18 +20,18 @@ from torch import Tensor, nn
 
 import swin2sr_ops
 from swin2sr_ops import plugins
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.context import CLEAN, context_flags
 from swin2sr_ops.errors import ModelError, PlanError, TileError
 from swin2sr_ops.fingerprint import run_key
+from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.geometry.plan import Span, TilePlan, pad_index, padded_size
+from swin2sr_ops.geometry.steps import cell_side
+from swin2sr_ops.geometry.tiles import fit_tile, tile_region
 from swin2sr_ops.hookspecs import hookimpl
 from swin2sr_ops.job import prepare
-from swin2sr_ops.layers import cell_side
 from swin2sr_ops.nets.foreign import CellEngine, engine_of
-from swin2sr_ops.plan import Span, TilePlan, pad_index, padded_size
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec, Reach
-from swin2sr_ops.tiling import fit_tile, tile_region
 
 
 class Convolutions(nn.Module):

@@ -24,7 +24,7 @@ triton = pytest.importorskip("triton", reason="Triton is not installed")
 
 BLOCK = """
 import torch
-from swin2sr_ops.layers import network_steps
+from swin2sr_ops.geometry.steps import network_steps
 from swin2sr_ops.nets import fused
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.direct import Box

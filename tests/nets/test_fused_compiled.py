@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.nets import fused
 from swin2sr_ops.nets.engine import TileEngine
-from swin2sr_ops.plan import TilePlan
 from tests.conftest import random_net, small_spec
 from tests.nets.test_engine import run
 

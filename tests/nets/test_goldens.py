@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.plan import TilePlan
 from swin2sr_ops.weights.loader import load_network, resolve_spec
 
 SHARED = Path(__file__).parents[3] / "shared"

@@ -14,11 +14,11 @@ from hypothesis.strategies import integers, sampled_from
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.nets import graphs
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.fused import FusedSteps
 from swin2sr_ops.nets.graphs import Graphs
-from swin2sr_ops.plan import Tile, TilePlan
 from tests.conftest import random_net, small_spec
 from tests.nets.test_engine import engine_of, region, run
 

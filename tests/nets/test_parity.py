@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.plan import TilePlan
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.huggingface import official_names
 from tests.nets.reference import perturb, spandrel_network, transformers_network

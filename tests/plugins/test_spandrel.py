@@ -23,7 +23,7 @@ import swin2sr_ops
 from swin2sr_ops import plugins
 from swin2sr_ops.cli import main
 from swin2sr_ops.errors import CheckpointError, ModelError
-from swin2sr_ops.plan import TilePlan
+from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.digest import file_sha256

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from swin2sr_ops.layers import network_steps
+from swin2sr_ops.geometry.steps import network_steps
 from swin2sr_ops.nets.direct import Box, Place, Steps
 from swin2sr_ops.nets.native.build import library
 from swin2sr_ops.nets.workers import Spares

@@ -13,7 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.plan import Span, Tile
+from swin2sr_ops.geometry.plan import Span, Tile
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from swin2sr_ops.layers import CELL_WINDOWS, Interval, blocks, network_steps
+from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, blocks, network_steps
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Halo", "Span", "pad_index", "padded_size", "receptive_halo", "sight", "within"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis.strategies import integers, sampled_from
 
 from swin2sr_ops.errors import PlanError
-from swin2sr_ops.plan import Span, TilePlan, pad_index, receptive_halo, tile_bytes
+from swin2sr_ops.geometry.plan import Span, TilePlan, pad_index, receptive_halo, tile_bytes
 from swin2sr_ops.spec import UPSAMPLERS, ModelSpec
 from tests.conftest import random_net, small_spec
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from operator import index
 
-from swin2sr_ops.axes import AxisOrder
 from swin2sr_ops.errors import PlanError
-from swin2sr_ops.layers import cell_side
-from swin2sr_ops.plan import ITEMSIZE, Halo, Span, Tile, tile_bytes, within
+from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.geometry.plan import ITEMSIZE, Halo, Span, Tile, tile_bytes, within
+from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["CHUNK", "FILL_REACH", "LARGEST_TILE", "MEMORY_SHARE", "fill_region", "fit_tile", "tile_region", "tile_size"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from swin2sr_ops.axes import AxisOrder, channel_groups
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
 
 
 @pytest.mark.parametrize(

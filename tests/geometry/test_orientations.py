@@ -12,10 +12,10 @@ from hypothesis.strategies import integers, sampled_from
 
 import swin2sr_ops
 from swin2sr_ops.context import CLEAN, context_flags
-from swin2sr_ops.ensemble import turns
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.orientations import turns
+from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.models import load_model
-from swin2sr_ops.plan import TilePlan
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.save import save_model

@@ -1,6 +1,6 @@
 """Exact tiling as integers: how an image is cut, what that costs, what error it has, before anything runs.
 
-`TilePlan` is an image's grid of tiles; `swin2sr_ops.span` says for each axis of each what is read. Nothing
+`TilePlan` is an image's grid of tiles; `swin2sr_ops.geometry.span` says for each axis of each what is read. Nothing
 here imports an array library.
 """
 
@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from swin2sr_ops.errors import PlanError
-from swin2sr_ops.layers import CELL_WINDOWS, Interval, blocks, cell_side, network_steps
-from swin2sr_ops.span import Halo, Span, pad_index, padded_size, receptive_halo, sight, within
+from swin2sr_ops.geometry.span import Halo, Span, pad_index, padded_size, receptive_halo, sight, within
+from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, blocks, cell_side, network_steps
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""Integers only: which pixels a tile reads, computes and owns."""
