@@ -86,7 +86,7 @@ def enlarge(block: NDArray[Any]) -> NDArray[Any]:
 
 def install() -> None:
     """Let every network of this process cost nothing."""
-    from swin2sr_ops.planes import owned
+    from swin2sr_ops.pixels.planes import owned
     from swin2sr_ops.restorer import Restorer
 
     def restore_tile(self: Restorer, block: NDArray[Any], order: Any, tile: Any, *_: Any) -> NDArray[Any]:
@@ -124,7 +124,7 @@ def bare(case: Case) -> None:
     """Our reads and writes, haloes included, on as many threads, with zarr alone: no pipeline, no journal."""
     import zarr
 
-    from swin2sr_ops.planes import owned
+    from swin2sr_ops.pixels.planes import owned
 
     source, output = zarr.open_array(case.source, mode="r"), create(case.output, case.side * SCALE, case.shard)
 

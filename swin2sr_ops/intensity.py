@@ -33,12 +33,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.bands import Band, BandGrid, Bands, deal, spread
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageSource
-from swin2sr_ops.masks import valid_pixels
-from swin2sr_ops.statistics import Statistics, check_any_valid
-from swin2sr_ops.values import IntensityMap, RangeRequest
+from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
+from swin2sr_ops.pixels.masks import valid_pixels
+from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, spread
+from swin2sr_ops.pixels.statistics import Statistics, check_any_valid
 
 if TYPE_CHECKING:
     from swin2sr_ops.job import Job

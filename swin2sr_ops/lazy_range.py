@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.statistics import Statistics, check_any_valid
-from swin2sr_ops.values import IntensityMap, RangeRequest
+from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
+from swin2sr_ops.pixels.statistics import Statistics, check_any_valid
 
 __all__ = ["map_graph"]
 

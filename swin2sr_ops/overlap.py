@@ -13,8 +13,8 @@ from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Halo, receptive_halo
 from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.geometry.tiles import FILL_REACH
+from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.values import IntensityMap, RangeRequest, check_dtype
 
 if TYPE_CHECKING:
     import dask.array as da

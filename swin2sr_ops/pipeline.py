@@ -20,9 +20,9 @@ from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.tiles import fill_region
 from swin2sr_ops.io.base import ImageSink, ImageSource, Region
 from swin2sr_ops.job import Part, Piece, Workers
-from swin2sr_ops.masks import valid_pixels
+from swin2sr_ops.pixels.intensity import IntensityMap
+from swin2sr_ops.pixels.masks import valid_pixels
 from swin2sr_ops.restorer import Restorer
-from swin2sr_ops.values import IntensityMap
 
 __all__ = ["Executor", "Here", "TileWork", "stream"]
 
@@ -93,7 +93,7 @@ class TileWork:
             except TileError as exc:
                 raise TileError(f"{exc} (image {self.source.uri!r})") from exc
         if self.context:
-            from swin2sr_ops.context import plane_flags
+            from swin2sr_ops.pixels.nodata_flags import plane_flags
 
             sides["context"] = plane_flags(block, order, piece.tile, part.plan, self.nodata, valid)
         return result, sides

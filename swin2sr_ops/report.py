@@ -7,7 +7,7 @@ from typing import Any
 
 from swin2sr_ops.io.claim import RunKey
 from swin2sr_ops.job import Job
-from swin2sr_ops.values import computed_in
+from swin2sr_ops.pixels.intensity import computed_in
 
 __all__ = ["RunReport", "new_report", "provenance_of"]
 

@@ -22,12 +22,12 @@ from swin2sr_ops.io.base import ImageSink, Region
 from swin2sr_ops.io.claim import RunKey, tidy_finished
 from swin2sr_ops.io.provenance import read_provenance
 from swin2sr_ops.job import Job, Piece, prepare
-from swin2sr_ops.masks import EnlargedMask, has_mask
 from swin2sr_ops.pipeline import Executor, Here, TileWork
+from swin2sr_ops.pixels.intensity import IntensityMap
+from swin2sr_ops.pixels.masks import EnlargedMask, has_mask
 from swin2sr_ops.plugins import create_sink, manager
 from swin2sr_ops.report import RunReport, new_report, provenance_of
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.values import IntensityMap
 
 __all__ = ["RunReport", "restore_image", "run"]
 

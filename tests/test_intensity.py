@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
 from swin2sr_ops import intensity
-from swin2sr_ops.bands import Band, BandGrid, Bands, deal, spread
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.intensity import Look, each_in_threads, intensity_maps
 from swin2sr_ops.io.base import ImageInfo, Region
-from swin2sr_ops.statistics import Statistics
-from swin2sr_ops.values import IntensityMap, RangeRequest
+from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
+from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, spread
+from swin2sr_ops.pixels.statistics import Statistics
 
 
 @dataclass

@@ -16,10 +16,10 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.tiles import tile_region
-from swin2sr_ops.planes import Tally
+from swin2sr_ops.pixels.intensity import IntensityMap
+from swin2sr_ops.pixels.planes import Tally
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.values import IntensityMap
 
 UNIT = [IntensityMap(0, 1)]
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from swin2sr_ops.devices import choose_device
 from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.values import IntensityMap
 
 __all__ = ["pixels_per_second"]
 

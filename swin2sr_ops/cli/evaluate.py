@@ -14,7 +14,7 @@ from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.evaluate import Evaluation, Measured, evaluate
 from swin2sr_ops.evaluate.maps import Maps
 from swin2sr_ops.evaluate.sheet import Sheet
-from swin2sr_ops.values import RangeRequest
+from swin2sr_ops.pixels.intensity import RangeRequest
 
 __all__ = ["main"]
 

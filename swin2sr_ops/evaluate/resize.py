@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.values import range_limits
+from swin2sr_ops.pixels.intensity import range_limits
 
 __all__ = ["imresize", "reduce_by"]
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
 import swin2sr_ops
-from swin2sr_ops.context import CLEAN, context_flags
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.orientations import turns
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.models import load_model
+from swin2sr_ops.pixels.nodata_flags import CLEAN, context_flags
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.save import save_model
@@ -130,7 +130,7 @@ def test_halo_map_overlap_and_other_cuts(models: dict[str, ModelSpec], rng: np.r
     restorer.network._too_large = 1  # every tile is one that there was no memory for: halves of halves
     order = swin2sr_ops.restorer.AxisOrder.of(image.shape, "YX")
     (tile,) = restorer.plan(*image.shape, 200)
-    halves = restorer.restore_tile(image, order, tile, [swin2sr_ops.values.IntensityMap(0.0, 1.0)])
+    halves = restorer.restore_tile(image, order, tile, [swin2sr_ops.pixels.intensity.IntensityMap(0.0, 1.0)])
     np.testing.assert_array_equal(halves, expected)
 
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 import swin2sr_ops
 from swin2sr_ops import plugins
-from swin2sr_ops.context import CLEAN, context_flags
 from swin2sr_ops.errors import ModelError, PlanError, TileError
 from swin2sr_ops.fingerprint import run_key
 from swin2sr_ops.geometry.axes import AxisOrder
@@ -30,6 +29,7 @@ from swin2sr_ops.geometry.tiles import fit_tile, tile_region
 from swin2sr_ops.hookspecs import hookimpl
 from swin2sr_ops.job import prepare
 from swin2sr_ops.nets.foreign import CellEngine, engine_of
+from swin2sr_ops.pixels.nodata_flags import CLEAN, context_flags
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec, Reach
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import Region
-from swin2sr_ops.statistics import Bins
+from swin2sr_ops.pixels.statistics import Bins
 
 __all__ = ["Band", "BandGrid", "Bands", "deal", "spread"]
 

@@ -9,8 +9,7 @@ from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import DataObject, data, floats, integers, sampled_from
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.statistics import Statistics, check_any_valid
-from swin2sr_ops.values import (
+from swin2sr_ops.pixels.intensity import (
     FILL_REACH,
     IntensityMap,
     RangeRequest,
@@ -20,6 +19,7 @@ from swin2sr_ops.values import (
     invalid_pixels,
     stored_nodata,
 )
+from swin2sr_ops.pixels.statistics import Statistics, check_any_valid
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.values import IntensityMap, RangeRequest, invalid_pixels
+from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, invalid_pixels
 
 __all__ = ["Bins", "Statistics", "check_any_valid"]
 

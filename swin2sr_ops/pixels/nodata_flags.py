@@ -18,9 +18,9 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Halo, Span, Tile, TilePlan, sight
 from swin2sr_ops.geometry.tiles import fill_region
-from swin2sr_ops.masks import block_valid
+from swin2sr_ops.pixels.intensity import invalid_pixels
+from swin2sr_ops.pixels.masks import block_valid
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.values import invalid_pixels
 
 __all__ = ["CLEAN", "HOLE", "SAW_HOLE", "context_flags", "plane_flags"]
 

@@ -13,7 +13,7 @@ from hypothesis.strategies import integers
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo, Region
-from swin2sr_ops.masks import block_valid, check_mask, valid_pixels
+from swin2sr_ops.pixels.masks import block_valid, check_mask, valid_pixels
 
 
 @dataclass

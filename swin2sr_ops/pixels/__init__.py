@@ -1,0 +1,1 @@
+"""Arrays of numbers: intensity maps, statistics, masks, nodata."""
