@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @hookimpl(trylast=True)
 def swin2sr_ops_model_specs() -> Iterable[ModelSpec]:
     """The shipped models, then the released ones."""
-    from swin2sr_ops.catalogue import all_models
+    from swin2sr_ops.weights.catalogue import all_models
 
     return all_models()
 

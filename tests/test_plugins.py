@@ -174,7 +174,7 @@ def test_our_own_damage_is_no_plugins_fault(install: Install, monkeypatch: pytes
     def fail() -> None:
         raise ModelError("a shipped model is damaged")
 
-    monkeypatch.setattr("swin2sr_ops.catalogue.all_models", fail)
+    monkeypatch.setattr("swin2sr_ops.weights.catalogue.all_models", fail)
     with pytest.raises(ModelError, match="a shipped model is damaged"):
         swin2sr_ops.list_models()
 

@@ -20,10 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from swin2sr_ops.catalogue import read_header, spec_of_header
 from swin2sr_ops.errors import CheckpointError
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights import huggingface
+from swin2sr_ops.weights.catalogue import read_header, spec_of_header
 from swin2sr_ops.weights.digest import file_sha256
 from swin2sr_ops.weights.sniff import DAMAGE, EXPECTED, check_torch_file
 

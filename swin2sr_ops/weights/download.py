@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from swin2sr_ops.catalogue import BUILTIN
 from swin2sr_ops.errors import DownloadError
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.catalogue import BUILTIN
 from swin2sr_ops.weights.digest import file_sha256
 
 if TYPE_CHECKING:

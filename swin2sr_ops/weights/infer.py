@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from swin2sr_ops.catalogue import BUILTIN
 from swin2sr_ops.errors import CheckpointError, RequestError
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.catalogue import BUILTIN
 from swin2sr_ops.weights.sniff import EXPECTED
 
 if TYPE_CHECKING:

@@ -12,11 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin2sr_ops import catalogue
-from swin2sr_ops.catalogue import BUILTIN, find, read_header, shipped, spec_of_header
 from swin2sr_ops.errors import CheckpointError, ModelError
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.weights import download as downloads
+from swin2sr_ops.weights import catalogue, download as downloads
+from swin2sr_ops.weights.catalogue import BUILTIN, find, read_header, shipped, spec_of_header
 from swin2sr_ops.weights.digest import file_sha256
 
 if TYPE_CHECKING:

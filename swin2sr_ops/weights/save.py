@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from swin2sr_ops.catalogue import HEADER_KEY
 from swin2sr_ops.errors import CheckpointError
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.catalogue import HEADER_KEY
 from swin2sr_ops.weights.loader import check_parameters, empty_network
 
 __all__ = ["save_model"]

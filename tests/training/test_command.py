@@ -20,12 +20,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import swin2sr_ops
-from swin2sr_ops.catalogue import read_header
 from swin2sr_ops.cli import main
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.team import Team
+from swin2sr_ops.weights.catalogue import read_header
 from tests.training.conftest import MUON
 from tests.training.test_training import assert_same
 

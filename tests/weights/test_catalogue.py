@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from swin2sr_ops import catalogue
 from swin2sr_ops.errors import CheckpointError, ModelError
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights import catalogue
 from swin2sr_ops.weights.save import save_model
 from tests.weights.helpers import TINY, TINY_IR, random_network
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from swin2sr_ops import catalogue
 from swin2sr_ops.errors import CheckpointError, ModelError
+from swin2sr_ops.weights import catalogue
 from swin2sr_ops.weights.checkpoint import read_checkpoint
 from swin2sr_ops.weights.loader import load_network, resolve_spec, weights_path
 from swin2sr_ops.weights.save import save_model

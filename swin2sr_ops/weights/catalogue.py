@@ -24,7 +24,7 @@ HEADER_KEY = "swin2sr_ops"
 _MAX_HEADER = 100_000_000  # the limit of the format itself
 
 #: Where the models that come with the package lie; ``package:<file>`` in `ModelSpec.weights` means here.
-MODELS_FOLDER = Path(__file__).parent / "data" / "models"
+MODELS_FOLDER = Path(__file__).parents[1] / "data" / "models"
 
 _SWIN2SR = "https://github.com/mv-lab/swin2sr/releases/download/v0.0.1/"
 _SWINIR = "https://github.com/JingyunLiang/SwinIR/releases/download/v0.0/"
