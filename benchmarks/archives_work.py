@@ -57,7 +57,7 @@ def make_source(path: str, side: int) -> None:
     """The sample of cells again and again, in other places each time, with a camera's noise."""
     import tifffile
 
-    from swin2sr_ops.samples import sample_path
+    from swin2sr_ops.io.samples import sample_path
 
     cells = tifffile.imread(sample_path("sample:cells"))
     rng = np.random.default_rng(0)
@@ -212,8 +212,8 @@ def resume(case: Case) -> None:
 
 def journal(case: Case) -> None:
     """Only the notes: markers of shards of 16 chunks, written and looked for."""
-    from swin2sr_ops.io.files import LocalFiles
-    from swin2sr_ops.io.journal import Journal
+    from swin2sr_ops.io.output.journal import Journal
+    from swin2sr_ops.io.storage.files import LocalFiles
 
     notes = Journal(LocalFiles(Path(case.output)), {"0": (case.count, 1)}, {"0": (SHARD, SHARD)})
     regions = [(slice(i * SHARD, (i + 1) * SHARD), slice(0, SHARD)) for i in range(case.count)]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import swin2sr_ops
-from swin2sr_ops.samples import SAMPLES, sample_path
+from swin2sr_ops.io.samples import SAMPLES, sample_path
 from swin2sr_ops.weights.loader import load_network, resolve_spec
 from swin2sr_ops.weights.save import save_model
 

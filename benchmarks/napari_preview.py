@@ -32,8 +32,8 @@ def make_image(path: Path) -> None:
     from swin2sr_ops_napari.samples import large
 
     from swin2sr_ops.io.base import ImageInfo
-    from swin2sr_ops.io.ngff import image_attributes
-    from swin2sr_ops.io.pyramid import level_shapes
+    from swin2sr_ops.io.output.pyramid import level_shapes
+    from swin2sr_ops.io.zarr.ngff import image_attributes
 
     ((levels, _, _),) = large()
     shapes = level_shapes((SIDE, SIDE), "YX")

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 import swin2sr_ops
-from swin2sr_ops.samples import sample_path
+from swin2sr_ops.io.samples import sample_path
 
 OUT = Path(__file__).parent / "images"
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from swin2sr_ops.errors import ClusterError, FormatError, RequestError, Swin2SROpsError
 from swin2sr_ops.fingerprint import run_key
-from swin2sr_ops.io.claim import Claim, RunKey, tidy_finished
-from swin2sr_ops.io.collection import Collection, open_collection, write_metadata
-from swin2sr_ops.io.destination import Destination, is_disk_full
-from swin2sr_ops.io.provenance import read_provenance
+from swin2sr_ops.io.output.claim import Claim, RunKey, tidy_finished
+from swin2sr_ops.io.output.destination import Destination, is_disk_full
+from swin2sr_ops.io.output.provenance import read_provenance
+from swin2sr_ops.io.zarr.collection import Collection, open_collection, write_metadata
 from swin2sr_ops.job import Job, prepare
 from swin2sr_ops.pipeline import Executor
 from swin2sr_ops.run import Progress, run

@@ -39,13 +39,13 @@ def swin2sr_ops_build_network(spec: ModelSpec) -> SwinNet | None:
 def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | None:
     """Zarr and OME-Zarr folders, GeoTIFF, TIFF, PNG and JPEG files, and the samples of the package."""
     if uri.startswith("sample:"):
-        from swin2sr_ops.samples import sample_path
+        from swin2sr_ops.io.samples import sample_path
 
         uri = str(sample_path(uri))
     # Only what may be needed is imported: a folder is never a TIFF.
-    formats = ("zarr_source",) if os.path.isdir(uri) else ("geo_source", "tiff_source", "picture", "zarr_source")
+    formats = ("zarr.source",) if os.path.isdir(uri) else ("geo.source", "tiff.source", "picture", "zarr.source")
     for name in formats:
-        if name == "tiff_source":
+        if name == "tiff.source":
             _check_georeference(uri)
         source: ImageSource | None = import_module(f"swin2sr_ops.io.{name}").open_source(uri, **options)
         if source is not None:
@@ -56,7 +56,7 @@ def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | 
 def _check_georeference(uri: str) -> None:
     """Say that a raster's place on Earth will be lost where nothing here can read it."""
     if find_spec("rasterio") is None and not uri.startswith(("memory:", "/vsi")):
-        from swin2sr_ops.io.geo_source import is_geotiff
+        from swin2sr_ops.io.geo.source import is_geotiff
 
         if os.path.isfile(uri) and is_geotiff(uri):
             warnings.warn(
@@ -69,7 +69,7 @@ def _check_georeference(uri: str) -> None:
 @hookimpl(trylast=True)
 def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) -> ImageSink | None:
     """OME-Zarr; COG where the image is georeferenced, TIFF and PNG by suffix."""
-    for name in ("cog_sink", "tiff_sink", "picture", "zarr_sink"):
+    for name in ("geo.cog_sink", "tiff.sink", "picture", "zarr.sink"):
         sink: ImageSink | None = import_module(f"swin2sr_ops.io.{name}").create_sink(uri, info, **options)
         if sink is not None:
             return sink

@@ -14,8 +14,8 @@ from typing import Any
 from swin2sr_ops.geometry.plan import within
 from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.io.base import json_ready
-from swin2sr_ops.io.claim import RunKey
-from swin2sr_ops.io.identity import identity_of
+from swin2sr_ops.io.output.claim import RunKey
+from swin2sr_ops.io.storage.identity import identity_of
 from swin2sr_ops.job import Job
 from swin2sr_ops.spec import ModelSpec
 

@@ -67,7 +67,7 @@ def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) 
 
     ``options`` may hold ``overwrite``, ``source`` (the input's uri), ``chunks``, ``shards``, ``pyramid``,
     whatever else was asked of the format, and ``run``, what the run is known by
-    (`swin2sr_ops.io.claim.RunKey`): a format that cannot be gone on with has no use for it.
+    (`swin2sr_ops.io.output.claim.RunKey`): a format that cannot be gone on with has no use for it.
     """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from swin2sr_ops.io.claim import RunKey
+from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.job import Job
 from swin2sr_ops.pixels.intensity import computed_in
 

@@ -19,8 +19,8 @@ from swin2sr_ops.geometry.orientations import check_ensemble
 from swin2sr_ops.geometry.plan import Halo
 from swin2sr_ops.intensity import intensity_maps
 from swin2sr_ops.io.base import ImageSink, Region
-from swin2sr_ops.io.claim import RunKey, tidy_finished
-from swin2sr_ops.io.provenance import read_provenance
+from swin2sr_ops.io.output.claim import RunKey, tidy_finished
+from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.job import Job, Piece, prepare
 from swin2sr_ops.pipeline import Executor, Here, TileWork
 from swin2sr_ops.pixels.intensity import IntensityMap

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from swin2sr_ops.errors import ModelError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo
-from swin2sr_ops.io.geo_metadata import bands_by_colour
+from swin2sr_ops.io.geo.metadata import bands_by_colour
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Group", "Spectrum", "check_scales", "spectrum_of"]

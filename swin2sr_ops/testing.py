@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource, Region
-from swin2sr_ops.io.claim import RunKey
+from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.plugins import open_source
 
 __all__ = ["SinkContract", "SourceContract", "pieces", "whole"]

@@ -107,7 +107,7 @@ def forget_connections() -> None:
     """fsspec keeps what it opened; an environment that changed counts from now on."""
     import s3fs
 
-    from swin2sr_ops.io.files import _filesystem, _zarr_filesystem
+    from swin2sr_ops.io.storage.files import _filesystem, _zarr_filesystem
 
     s3fs.S3FileSystem.clear_instance_cache()
     _filesystem.cache_clear()

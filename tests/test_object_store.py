@@ -18,7 +18,7 @@ import zarr
 import swin2sr_ops
 from swin2sr_ops.archive import run_collection
 from swin2sr_ops.errors import FormatError, OutputError, Swin2SROpsError
-from swin2sr_ops.io import remote
+from swin2sr_ops.io.storage import remote
 from tests.conftest import write_model
 from tests.s3_server import (
     BUCKET,

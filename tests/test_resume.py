@@ -131,7 +131,7 @@ def test_every_region_is_written_once(
     gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of all levels, by the run and by the sink that finishes."""
-    from swin2sr_ops.io.staging import Staging
+    from swin2sr_ops.io.output.staging import Staging
 
     tifffile.imwrite(tmp_path / "in.tif", rng.integers(0, 99, (600, 560)).astype("u1"))
     written: list[tuple] = []

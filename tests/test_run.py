@@ -92,7 +92,7 @@ def test_range_is_that_of_the_array(
 
 def test_pictures(rgb_model: ModelSpec, tmp_path: Path) -> None:
     swin2sr_ops.restore_image("sample:photo", tmp_path / "photo.png", model=rgb_model, tile=100)
-    from swin2sr_ops.samples import sample_path
+    from swin2sr_ops.io.samples import sample_path
 
     photo = read(sample_path("sample:photo"))
     np.testing.assert_array_equal(read(tmp_path / "photo.png"), swin2sr_ops.restore(photo, model=rgb_model).compute())

@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.hookspecs import hookimpl
 from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource, Region, check_block
-from swin2sr_ops.io.pyramid import fill_region, level_shapes
+from swin2sr_ops.io.output.pyramid import fill_region, level_shapes
 from swin2sr_ops.plugins import manager
 from swin2sr_ops_napari.layers import LayerImage
 

@@ -92,7 +92,7 @@ def levels_of(path: str, axes: str, channel: int | None = None) -> list[da.Array
     channel : int, optional
         Take one channel, of an image with more axes than the layer.
     """
-    from swin2sr_ops.io.zarr_store import open_node, zarr_root
+    from swin2sr_ops.io.zarr.store import open_node, zarr_root
 
     first: Any = open_source(path)
     levels = []

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.io.pyramid import regions
+from swin2sr_ops.io.output.pyramid import regions
 from swin2sr_ops.plugins import create_sink
 from swin2sr_ops_napari.layers import image_of
 

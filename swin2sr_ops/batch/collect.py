@@ -244,7 +244,7 @@ def _is_raster(uri: str, content: TiffContent) -> bool:
     """Whether the reader of rasters takes ``uri``: JPEG 2000, VRT, whatever has a place on Earth."""
     if content.geo or find_spec("rasterio") is None:
         return content.geo
-    from swin2sr_ops.io.geo_files import is_raster
+    from swin2sr_ops.io.geo.files import is_raster
 
     try:
         return is_raster(uri)
@@ -259,7 +259,7 @@ def _left_out(uri: str, content: TiffContent) -> str:
 
 def _file_of(uri: str) -> str | None:
     if uri.startswith("sample:"):
-        from swin2sr_ops.samples import sample_path
+        from swin2sr_ops.io.samples import sample_path
 
         return str(sample_path(uri))
     path = local_path(uri)
@@ -304,7 +304,7 @@ def _is_collection(uri: str) -> bool:
     """Whether ``uri`` is a Zarr of many images; one that cannot be opened is not: its opening says why."""
     if not is_zarr(uri):
         return False
-    from swin2sr_ops.io.collection import open_collection
+    from swin2sr_ops.io.zarr.collection import open_collection
     from swin2sr_ops.plugins import open_source
 
     try:

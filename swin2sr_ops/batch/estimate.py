@@ -18,7 +18,7 @@ from swin2sr_ops.errors import FormatError, Swin2SROpsError
 from swin2sr_ops.fingerprint import run_key
 from swin2sr_ops.geometry.axes import channel_groups
 from swin2sr_ops.io.base import local_path
-from swin2sr_ops.io.provenance import read_provenance
+from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.job import Job, prepare
 from swin2sr_ops.restorer import Restorer
 
@@ -120,7 +120,7 @@ def _jobs_of(entry: Entry, request: Mapping[str, Any]) -> tuple[str, dict[str, J
     """Kind of an archive, its images' jobs by path, and why others are missing; else the image's own job."""
     if not entry.collection:
         return "", {"": prepare(entry.source, **request)}, {}
-    from swin2sr_ops.io.collection import open_collection
+    from swin2sr_ops.io.zarr.collection import open_collection
 
     found = open_collection(entry.source)
     if found is None or not found.images:

@@ -15,7 +15,7 @@ from swin2sr_ops.batch.collect import Entry, named
 from swin2sr_ops.batch.report import BatchReport, ImageResult
 from swin2sr_ops.errors import ClusterError, OutputError, Swin2SROpsError
 from swin2sr_ops.io.base import local_path
-from swin2sr_ops.io.destination import disk_errors
+from swin2sr_ops.io.output.destination import disk_errors
 from swin2sr_ops.job import prepare
 from swin2sr_ops.run import run
 

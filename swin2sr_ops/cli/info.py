@@ -40,7 +40,7 @@ def _tell(facts: dict[str, Any], args: argparse.Namespace) -> int:
 
 def _archive(uri: str) -> dict[str, Any] | None:
     """Facts of a Zarr of many images; None where ``uri`` is something else."""
-    from swin2sr_ops.io.collection import open_collection
+    from swin2sr_ops.io.zarr.collection import open_collection
 
     try:
         found = open_collection(uri)

@@ -105,7 +105,7 @@ def _scaled(extra: dict[str, Any], scale: int) -> dict[str, Any]:
     """``extra``, where a georeference goes with the pixels."""
     found = dict(extra)
     if "geo" in extra:
-        from swin2sr_ops.io.geo_metadata import scaled
+        from swin2sr_ops.io.geo.metadata import scaled
 
         found["geo"] = scaled(extra["geo"], scale)
     attributes = extra.get("attributes") or {}
@@ -148,7 +148,7 @@ class ImageSink(Protocol):
     destination looks finished. ``parallel``: whether several processes may write.
 
     A sink that can be gone on with after a kill also has ``has(region)``, ``noted(region)`` and a
-    ``staging``, as those of this package do: see `swin2sr_ops.io.staging`.
+    ``staging``, as those of this package do: see `swin2sr_ops.io.output.staging`.
     """
 
     uri: str

@@ -24,10 +24,10 @@ from swin2sr_ops.io.base import (
     existing_path,
     json_ready,
 )
-from swin2sr_ops.io.claim import RunKey
-from swin2sr_ops.io.destination import Destination
-from swin2sr_ops.io.staged_file import StagedFile
-from swin2sr_ops.io.staging import Layout, Staging
+from swin2sr_ops.io.output.claim import RunKey
+from swin2sr_ops.io.output.destination import Destination
+from swin2sr_ops.io.output.staged_file import StagedFile
+from swin2sr_ops.io.output.staging import Layout, Staging
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -16,10 +16,10 @@ from PIL import Image
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.picture import PictureSource, PngSink
-from swin2sr_ops.io.tiff_sink import TiffSink
-from swin2sr_ops.io.tiff_source import TiffSource
-from swin2sr_ops.io.zarr_sink import ZarrSink
-from swin2sr_ops.io.zarr_source import ZarrSource
+from swin2sr_ops.io.tiff.sink import TiffSink
+from swin2sr_ops.io.tiff.source import TiffSource
+from swin2sr_ops.io.zarr.sink import ZarrSink
+from swin2sr_ops.io.zarr.source import ZarrSource
 from swin2sr_ops.plugins import create_sink, open_source
 
 IMAGE = np.ones((20, 30), "u1")

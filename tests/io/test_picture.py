@@ -184,7 +184,7 @@ def test_identity_changes_with_the_file(tmp_path):
 
 
 def test_a_closed_picture_is_decoded_again():
-    from swin2sr_ops.samples import sample_path
+    from swin2sr_ops.io.samples import sample_path
 
     source = open_source(str(sample_path("sample:photo")))
     before = source.read(whole(source.info))

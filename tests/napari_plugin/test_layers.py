@@ -21,7 +21,7 @@ from swin2sr_ops_napari.view import Box, boxes, compute, visible
 
 import swin2sr_ops
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.io.pyramid import halve
+from swin2sr_ops.io.output.pyramid import halve
 from swin2sr_ops.spec import ModelSpec
 from tests.napari_plugin.conftest import spots
 

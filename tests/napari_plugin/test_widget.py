@@ -271,10 +271,10 @@ def test_a_device_without_memory(widget: Any, viewer: Any, qtbot: Any, monkeypat
 
 
 def test_a_full_disk(widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    from swin2sr_ops.io.staging import Staging
+    from swin2sr_ops.io.output.staging import Staging
 
     def full(*_: Any, **__: Any) -> Any:
-        from swin2sr_ops.io.destination import disk_errors
+        from swin2sr_ops.io.output.destination import disk_errors
 
         with disk_errors(tmp_path / "out.ome.zarr"):
             raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,0 +1,1 @@
+"""GeoTIFF, COG and the other rasters that GDAL reads."""

@@ -1,0 +1,155 @@
+"""Write a Cloud Optimized GeoTIFF in one pass, with the memory of a few tiles.
+
+All directories come first, then the tiles: the smallest overview's first, the full image's last,
+which is what readers over a network want. GDAL's own COG driver first writes the whole image, and
+its overviews, into a temporary file.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.io.geo.cog_layout import SAMPLE_FORMATS, Directory, head, image_tags, mask_tags
+from swin2sr_ops.io.geo.cog_tags import PROVENANCE, geo_tags
+from swin2sr_ops.io.geo.cog_tiles import Level, cut, plane_size, write_tiles
+
+__all__ = ["read_provenance", "write_cog"]
+
+_CLASSIC = 3 << 30  # beyond this a classic TIFF's 32-bit offsets might not do
+_LARGEST_TILE = 64 << 20  # bytes; with hundreds of bands a tile is smaller, or a few would fill the memory
+_AXES = ("YX", "CYX", "YXS")
+_METADATA_TAG = 42112
+
+
+def write_cog(
+    path: str | Path,
+    levels: Sequence[Level],
+    *,
+    axes: str,
+    dtype: np.dtype[Any],
+    geo: Mapping[str, Any] | None = None,
+    nodata: float | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    tile: int = 512,
+    mask_levels: Sequence[Level] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
+) -> None:
+    """Write ``levels`` to ``path``, which is replaced. The same input gives the same bytes.
+
+    Tiles are compressed with deflate after a predictor, all bands of a pixel together, as GDAL's
+    COG driver does; readable by all that read TIFF.
+
+    Parameters
+    ----------
+    path : path
+        Not the final name: the file grows for as long as this takes.
+    levels : sequence of array-likes
+        The full image, then its overviews, each half the size of the last. Each region is read
+        once, in this thread.
+    axes : {"YX", "CYX", "YXS"}
+        Of every level. ``C`` and ``S`` become bands.
+    dtype : dtype
+        Integers and floats.
+    geo : mapping, optional
+        As `geo_metadata.describe` gives it, for *this* image: see `geo_metadata.scaled`.
+    nodata : float, optional
+        For all bands.
+    provenance : mapping, optional
+        Kept as JSON in the file; `read_provenance` gives it back.
+    tile : int
+        Side of a tile, a multiple of 16; smaller where the image is, or has hundreds of bands.
+    mask_levels : sequence of array-likes of bool, optional
+        Where there are pixels, with axes YX, a level each; written as the file's mask.
+    progress : callable, optional
+        Called with the number of tiles that are written, and of all.
+    threads : int, optional
+        That compress; as many as there are cores, at most 8, unless given.
+
+    Raises
+    ------
+    RequestError
+        COG cannot hold such an image, levels do not fit each other, or rasterio is not installed.
+    OSError
+        The disk is full, or ``path`` cannot be written.
+    """
+    dtype = np.dtype(dtype)
+    _check(levels, mask_levels, axes, dtype, tile)
+    bands = _bands(axes, levels[0].shape)
+    side = _side(tile, axes, levels[0].shape, bands * dtype.itemsize)
+    tags = geo_tags(
+        geo or {}, bands=bands, colours=axes == "YXS", dtype=dtype, nodata=nodata, provenance=provenance or {}
+    )
+    sizes = [plane_size(axes, level.shape) for level in levels]
+    images = [Directory(image_tags(k, n, bands, dtype, side, tags), _count(n, side)) for k, n in enumerate(sizes)]
+    masks = [Directory(mask_tags(k, n, side), _count(n, side)) for k, n in enumerate(sizes) if mask_levels is not None]
+    tiles = cut(levels, mask_levels, axes=axes, dtype=dtype, side=side, images=images, masks=masks)
+    # GDAL's order: the image, its mask, then all overviews, then their masks.
+    directories = [images[0], *masks[:1], *images[1:], *masks[1:]]
+    big = sum(d.tiles for d in images) * side * side * bands * dtype.itemsize > _CLASSIC
+    with Path(path).open("wb") as file:
+        file.write(head(directories, big=big, masked=bool(masks)))
+        write_tiles(file, tiles, side=side, total=sum(d.tiles for d in directories), progress=progress, threads=threads)
+        file.seek(0)
+        file.write(head(directories, big=big, masked=bool(masks)))
+
+
+def read_provenance(path: str | Path) -> dict[str, Any] | None:
+    """What `write_cog` was told about the image's origin; None where ``path`` is no such file."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            xml = tiff.pages.first.tags.valueof(_METADATA_TAG)
+        items = tifffile.xml2dict(xml)["GDALMetadata"]["Item"]
+        items = items if isinstance(items, list) else [items]
+        text = next(item["value"] for item in items if item.get("name") == PROVENANCE)
+        found = json.loads(html.unescape(text))  # GDAL escapes what XML escapes again
+    except (OSError, ValueError, KeyError, TypeError, IndexError, SyntaxError, StopIteration):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _check(
+    levels: Sequence[Level], mask_levels: Sequence[Level] | None, axes: str, dtype: np.dtype[Any], tile: int
+) -> None:
+    if axes not in _AXES:
+        raise RequestError(f"The axes {axes!r} do not fit GeoTIFF, which has {', '.join(_AXES)}: choose one plane.")
+    if dtype.kind not in SAMPLE_FORMATS:
+        raise RequestError(f"GeoTIFF is written with integers and floats, not {dtype}.")
+    if tile < 16 or tile % 16:
+        raise RequestError(f"tile={tile} was given, but tiles of TIFF have sides of 16, 32, 48 and so on.")
+    if not levels:
+        raise RequestError("No levels were given: the first is the full image.")
+    shape = tuple(levels[0].shape)
+    if len(shape) != len(axes) or 0 in shape:
+        raise RequestError(f"axes={axes!r} was given, but the image has the shape {shape}.")
+    for k, level in enumerate(levels):
+        if tuple(level.shape) != shape:
+            raise RequestError(f"Level {k} has the shape {level.shape}, but half of the level before is {shape}.")
+        shape = tuple(-(-n // 2) if a in "YX" else n for n, a in zip(shape, axes, strict=True))
+    sizes = [plane_size(axes, level.shape) for level in levels]
+    if mask_levels is not None and [tuple(m.shape) for m in mask_levels] != sizes:
+        raise RequestError(f"The masks have the shapes {[m.shape for m in mask_levels]}, but the levels {sizes}.")
+
+
+def _bands(axes: str, shape: tuple[int, ...]) -> int:
+    return next((int(n) for n, a in zip(shape, axes, strict=True) if a in "CS"), 1)
+
+
+def _side(tile: int, axes: str, shape: tuple[int, ...], pixel_bytes: int) -> int:
+    side = min(tile, -(-max(plane_size(axes, shape)) // 16) * 16)
+    while side > 16 and side * side * pixel_bytes > _LARGEST_TILE:
+        side = side // 32 * 16
+    return side
+
+
+def _count(size: tuple[int, int], side: int) -> int:
+    return -(-size[0] // side) * -(-size[1] // side)

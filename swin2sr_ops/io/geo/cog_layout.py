@@ -1,0 +1,171 @@
+"""What stands before the pixels of a Cloud Optimized GeoTIFF: all directories.
+
+Its size depends on the number of tiles alone, so it is written twice: first with zeros to
+keep its place, and again once the tiles' offsets are known.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.io.geo.cog_tags import Tag
+
+__all__ = ["SAMPLE_FORMATS", "Directory", "head", "image_tags", "mask_tags", "predictor"]
+
+#: Per kind of NumPy dtype, those that can be written.
+SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
+
+_DEFLATE = 8
+_MASK = 4  # photometric interpretation
+_OF_OVERVIEWS = {262, 338, 42113}  # colours, meaning of further bands, nodata
+_SHORT, _LONG, _LONG8 = 3, 4, 16
+_TILE_OFFSETS, _TILE_BYTE_COUNTS = 324, 325
+
+
+@dataclass
+class Directory:
+    """One image of the file: its tags, and where its tiles are."""
+
+    tags: list[Tag]
+    tiles: int
+    offsets: NDArray[np.uint64] = field(init=False)
+    counts: NDArray[np.uint64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.offsets = np.zeros(self.tiles, np.uint64)
+        self.counts = np.zeros(self.tiles, np.uint64)
+
+    def all_tags(self, big: bool) -> list[Tag]:
+        """In ascending order, as TIFF wants them."""
+        offsets = self.offsets.astype("<u8" if big else "<u4").tobytes()
+        return sorted(
+            [
+                *self.tags,
+                Tag(_TILE_OFFSETS, _LONG8 if big else _LONG, self.tiles, offsets),
+                Tag(_TILE_BYTE_COUNTS, _LONG, self.tiles, self.counts.astype("<u4").tobytes()),
+            ],
+            key=lambda tag: tag.code,
+        )
+
+
+def predictor(dtype: np.dtype[Any]) -> int:
+    """2 for differences of integers, 3 for those of floats' bytes, 1 for none: few readers have 2 for 64 bits."""
+    return 3 if dtype.kind == "f" else 2 if dtype.itemsize <= 4 else 1
+
+
+def image_tags(
+    level: int, size: tuple[int, int], bands: int, dtype: np.dtype[Any], side: int, tags: list[Tag]
+) -> list[Tag]:
+    """Tags of a level, those in ``tags`` besides, which are the full image's."""
+    return [
+        *([_longs(254, [1])] if level else []),
+        _longs(256, [size[1]]),
+        _longs(257, [size[0]]),
+        _shorts(258, [8 * dtype.itemsize] * bands),
+        _shorts(259, [_DEFLATE]),
+        _shorts(277, [bands]),
+        _shorts(284, [1]),  # bands of a pixel lie together
+        _shorts(317, [predictor(dtype)]),
+        _shorts(322, [side]),
+        _shorts(323, [side]),
+        _shorts(339, [SAMPLE_FORMATS[dtype.kind]] * bands),
+        *(tag for tag in tags if level == 0 or tag.code in _OF_OVERVIEWS),
+    ]
+
+
+def mask_tags(level: int, size: tuple[int, int], side: int) -> list[Tag]:
+    """Tags of a level's mask: one bit per pixel."""
+    return [
+        _longs(254, [5 if level else 4]),
+        _longs(256, [size[1]]),
+        _longs(257, [size[0]]),
+        _shorts(258, [1]),
+        _shorts(259, [_DEFLATE]),
+        _shorts(262, [_MASK]),
+        _shorts(277, [1]),
+        _shorts(284, [1]),
+        _shorts(322, [side]),
+        _shorts(323, [side]),
+        _shorts(339, [1]),
+    ]
+
+
+def head(directories: Sequence[Directory], *, big: bool, masked: bool) -> bytes:
+    """Everything before the first tile.
+
+    GDAL's order: signature, ghost area, each directory with its values but without the tiles'
+    arrays, then all those arrays: a reader gets what it needs for opening with one short request.
+    """
+    ghost = _ghost(masked)
+    start = 16 if big else 8
+    first = _even(start + len(ghost))
+    out = bytearray(struct.pack("<2sHHHQ", b"II", 43, 8, 0, first) if big else struct.pack("<2sHI", b"II", 42, first))
+    out += ghost
+    arrays: list[tuple[int, bytes]] = []
+    for number, directory in enumerate(directories):
+        _pad(out)
+        _add(out, directory.all_tags(big), big, last=number == len(directories) - 1, arrays=arrays)
+    for where, data in arrays:
+        _pad(out)
+        struct.pack_into("<Q" if big else "<I", out, where, len(out))
+        out += data
+    _pad(out)
+    return bytes(out)
+
+
+def _add(out: bytearray, tags: list[Tag], big: bool, *, last: bool, arrays: list[tuple[int, bytes]]) -> None:
+    """Append a directory and its values; ``arrays`` collects those that come after all directories."""
+    count, entry, pointer, inline = ("<Q", "<HHQ", "<Q", 8) if big else ("<H", "<HHI", "<I", 4)
+    out += struct.pack(count, len(tags))
+    fields: list[tuple[int, Tag]] = []
+    for tag in tags:
+        out += struct.pack(entry, tag.code, tag.kind, tag.count)
+        fields.append((len(out), tag))
+        out += tag.data.ljust(inline, b"\0") if len(tag.data) <= inline else bytes(inline)
+    following = len(out)
+    out += bytes(inline)
+    for where, tag in fields:
+        if len(tag.data) <= inline:
+            continue
+        if tag.code in (_TILE_OFFSETS, _TILE_BYTE_COUNTS):
+            arrays.append((where, tag.data))
+            continue
+        _pad(out)
+        struct.pack_into(pointer, out, where, len(out))
+        out += tag.data
+    if not last:
+        struct.pack_into(pointer, out, following, _even(len(out)))
+
+
+def _ghost(masked: bool) -> bytes:
+    """What GDAL reads to know that it may trust the order of the tiles."""
+    content = (
+        "LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
+        "BLOCK_TRAILER=LAST_4_BYTES_REPEATED\nKNOWN_INCOMPATIBLE_EDITION=NO\n "  # room for "YES"
+        + ("MASK_INTERLEAVED_WITH_IMAGERY=YES\n" if masked else "")
+    )
+    return f"GDAL_STRUCTURAL_METADATA_SIZE={len(content):06d} bytes\n{content}".encode("ascii")
+
+
+def _even(offset: int) -> int:
+    return offset + offset % 2
+
+
+def _pad(out: bytearray) -> None:
+    out += bytes(len(out) % 2)
+
+
+def _shorts(code: int, values: Iterable[int]) -> Tag:
+    numbers = np.array(list(values), "<u2")
+    return Tag(code, _SHORT, len(numbers), numbers.tobytes())
+
+
+def _longs(code: int, values: Iterable[int]) -> Tag:
+    numbers = np.array(list(values), "<u4")
+    return Tag(code, _LONG, len(numbers), numbers.tobytes())

@@ -1,0 +1,158 @@
+"""Which files are rasters with a place on Earth, and how rasterio opens them.
+
+A TIFF without a place is left to `tiff_source`, whose pixel values would be the same; microscopes'
+TIFFs are too, since GDAL would show their first page only.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.base import existing_path, local_path
+from swin2sr_ops.io.geo.metadata import is_georeferenced
+from swin2sr_ops.io.tiff.damage import check_whole
+
+__all__ = ["check_tiff", "is_geotiff", "is_raster", "naming", "open_dataset"]
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
+_SIDECARS = (".aux.xml", ".wld", ".tfw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".gfw", ".bpw", ".wbw")
+_REMOTE = {"http", "https", "s3", "gs", "az"}
+_REMOTE_SUFFIXES = {".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".img"}
+_GEO_TAGS = {34735, 33550, 33922, 34264, 50844}  # GeoKeys, pixel scale, tie points, transformation, RPCs
+_MICROSCOPES = {
+    "ome", "imagej", "svs", "lsm", "stk", "ndpi", "scn", "qpi", "bif", "fluoview", "micromanager", "mmstack",
+    "metaseries", "philips", "fei", "sem", "nih", "eer", "indica",
+}  # fmt: skip
+_PLAIN = {"GTiff", "PNG", "JPEG", "GIF", "BMP", "WEBP"}  # other readers have these unless they have a place
+# What tifffile raises for a file that it does not understand.
+_TIFFFILE_RAISES = (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, AssertionError, struct.error)
+
+
+def is_raster(uri: str) -> bool:
+    """Whether ``uri`` is for rasterio: georeferenced, a COG, or a format that nobody else here reads.
+
+    Raises
+    ------
+    FormatError
+        There is no such file.
+    """
+    if uri.startswith("/vsi"):
+        return True
+    scheme, sep, rest = uri.partition("://")
+    if sep and scheme != "file":
+        return scheme in _REMOTE and PurePosixPath(urlsplit(rest).path).suffix.lower() in _REMOTE_SUFFIXES
+    path = existing_path(uri)
+    if path is None or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start in _TIFF_MAGIC:
+        flags, codes = _tiff_kind(path)
+        return not _MICROSCOPES & flags and (bool(_GEO_TAGS & codes) or _gdal_has_a_place(uri))
+    if start.startswith(_PICTURE_MAGIC) and not any(
+        path.with_suffix(s).exists() or Path(f"{path}{s}").exists() for s in _SIDECARS
+    ):
+        return False  # GDAL knows a picture's place from a file beside it only
+    return _gdal_has_a_place(uri)
+
+
+def _gdal_has_a_place(uri: str) -> bool:
+    from rasterio.env import env_ctx_if_needed
+    from rasterio.errors import RasterioError
+
+    try:
+        with env_ctx_if_needed(), open_dataset(uri) as dataset:
+            if dataset.driver in _PLAIN:
+                return is_georeferenced(dataset) or dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG"
+            return bool(dataset.driver != "Zarr")
+    except (RasterioError, OSError):
+        return False
+
+
+def is_geotiff(path: str | Path) -> bool:
+    """Whether the file at ``path`` is a TIFF with georeference tags; needs no rasterio."""
+    if not _is_tiff(Path(path)):
+        return False
+    flags, codes = _tiff_kind(Path(path))
+    return not _MICROSCOPES & flags and bool(_GEO_TAGS & codes)
+
+
+def _is_tiff(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) in _TIFF_MAGIC
+
+
+def _tiff_kind(path: Path) -> tuple[set[str], set[int]]:
+    """What tifffile takes the TIFF for, and the tags of its first page; nothing where it is damaged."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return set(tiff.flags), {tag.code for tag in tiff.pages.first.tags}
+    except _TIFFFILE_RAISES:  # the reader that takes the file will say what is wrong
+        return set(), set()
+
+
+@contextmanager
+def naming(uri: str) -> Iterator[None]:
+    """Turn what GDAL says of a damaged file into one `FormatError`; else GDAL prints it, too."""
+    from rasterio.env import env_ctx_if_needed
+    from rasterio.errors import RasterioError
+
+    try:
+        with env_ctx_if_needed():
+            yield
+    except (RasterioError, OSError) as exc:
+        reason = str(exc.__cause__ or exc).strip().rstrip(".")
+        raise FormatError(
+            f"{uri!r} cannot be read ({reason}): it is truncated or damaged, or of a kind that GDAL does not read."
+        ) from exc
+
+
+def open_dataset(uri: str, series: int = 0, level: int = 0) -> Any:
+    """A dataset for one thread.
+
+    Raises
+    ------
+    RequestError
+        There is no such series.
+    """
+    import rasterio
+
+    options = {"overview_level": level - 1} if level else {}
+    path = uri if uri.startswith("/vsi") else local_path(uri)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        dataset = rasterio.open(uri if path is None else path, **options)
+        parts = dataset.subdatasets
+        if series == 0 and (dataset.count or not parts):
+            return dataset
+        dataset.close()
+        if not 0 <= series < max(1, len(parts)):
+            raise RequestError(f"series={series} was asked for, but {uri!r} has {max(1, len(parts))}, numbered from 0.")
+        return rasterio.open(parts[series], **options)
+
+
+def check_tiff(uri: str) -> None:
+    """Refuse a truncated TIFF. GDAL would find out when it reads there, an hour into a run."""
+    path = local_path(uri)
+    if uri.startswith("/vsi") or path is None or not _is_tiff(path):
+        return
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            for level in tiff.series[0].levels:
+                check_whole(uri, tiff, level)
+    except _TIFFFILE_RAISES:  # GDAL has opened it, and knows kinds of TIFF that tifffile does not
+        return

@@ -1,0 +1,259 @@
+"""Read georeferenced rasters through rasterio: GeoTIFF, COG, JPEG 2000, VRT and what else GDAL knows.
+
+Needs the extra ``geo``; without rasterio nothing here opens anything.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from math import isnan
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.base import ImageInfo, Region, absolute_uri, check_axes, check_region
+from swin2sr_ops.io.geo.files import check_tiff, is_geotiff, is_raster, naming, open_dataset
+from swin2sr_ops.io.geo.metadata import channels_of, describe, place
+
+__all__ = ["GeoSource", "is_geotiff", "open_source"]
+
+_HEAVY = 4096  # characters of metadata that need not travel with every task
+_NO_BRIGHTNESS = {
+    "palette": "palette indices, not colours", "cyan": "printing inks (CMYK)",
+    "hue": "hue, saturation and lightness", "Cb": "YCbCr colours",
+}  # fmt: skip
+
+
+@dataclass
+class GeoSource:
+    """One raster at one level; pickles as its address, and opens again where it lands.
+
+    GDAL's datasets belong to a thread, so each thread that reads has its own.
+    """
+
+    uri: str
+    series: int = 0
+    level: int = 0
+    axes: str | None = None
+    _info: ImageInfo | None = field(default=None, repr=False)
+    _local: Any = field(default_factory=threading.local, repr=False, compare=False)
+    _closings: int = field(default=0, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Hundreds of control points are found again in less time than a task graph full of copies costs.
+        heavy = self._info is not None and len(repr(self._info.extra)) > _HEAVY
+        uri = self.uri if self.uri.startswith("/vsi") else absolute_uri(self.uri)
+        kept = {"_info": None if heavy else self._info, "_local": None, "_closings": 0}
+        return {**self.__dict__, "uri": uri, **kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._local = threading.local()
+
+    @property
+    def info(self) -> ImageInfo:
+        """The raster without its pixels; ``extra["geo"]`` is what `geo_metadata.describe` says."""
+        if self._info is None:
+            with naming(self.uri):
+                self._info = _info(self.uri, self._dataset(), self.axes, self.level)
+        return self._info
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Decode what ``region`` touches of its bands.
+
+        Where bands have different values for "no pixel here", all come as ``info.nodata``: an
+        output has one value only.
+        """
+        info = self.info
+        region = check_region(region, info.shape)
+        bands = region[0] if len(region) == 3 else slice(0, 1)
+        shape = [r.stop - r.start for r in (bands, *region[-2:])]
+        if 0 in shape:
+            return np.empty(shape[-len(region) :], info.dtype)
+        with naming(self.uri):
+            dataset = self._dataset()
+            pixels = _pixels(dataset, range(bands.start + 1, bands.stop + 1), _window(region[-2:]))
+            _unify_nodata(pixels, dataset.nodatavals[bands], info.nodata)
+        return np.ascontiguousarray(pixels.reshape(shape[-len(region) :]), dtype=info.dtype)
+
+    def valid_mask(self, region: Region) -> NDArray[np.bool_] | None:
+        """Where the file's own mask says that there are pixels, for all bands alike.
+
+        Parameters
+        ----------
+        region : tuple of slice
+            Along Y and X.
+
+        Returns
+        -------
+        ndarray of bool or None
+            None where the file has no mask: a mask inside, a ``.msk`` file beside it, or a VRT's.
+            Neither ``info.nodata`` nor an alpha band makes one. Where bands have masks of their
+            own, a pixel is valid where all of them say so.
+        """
+        region = check_region(region, self.info.shape[-2:])
+        flags = self.info.extra["geo"]["mask_flags"]
+        masked = [b for b, names in enumerate(flags, start=1) if not set(names) & {"all_valid", "alpha", "nodata"}]
+        if not masked:
+            return None
+        shape = (region[0].stop - region[0].start, region[1].stop - region[1].start)
+        if 0 in shape:
+            return np.empty(shape, bool)
+        if "per_dataset" in flags[masked[0] - 1]:
+            masked = masked[:1]
+        with naming(self.uri):
+            masks = self._dataset().read_masks(masked, window=_window(region))
+        valid: NDArray[np.bool_] = (masks != 0).all(axis=0)
+        return valid
+
+    def close(self) -> None:
+        """Close the file in this thread now, and in others when they read next or end."""
+        self._closings += 1
+        dataset = self._local.__dict__.pop("dataset", None)
+        if dataset is not None:
+            dataset.close()
+
+    def _dataset(self) -> Any:
+        """This thread's dataset. A forked worker shares its parent's file position: it opens anew."""
+        mine, now = self._local, (os.getpid(), self._closings)
+        if getattr(mine, "opened", None) != now:
+            mine.dataset = open_dataset(self.uri, self.series, self.level)
+            mine.opened = now
+        return mine.dataset
+
+
+def open_source(
+    uri: str, *, axes: str | None = None, level: int = 0, series: int = 0, array: str | None = None
+) -> GeoSource | None:
+    """Open the georeferenced raster at ``uri``, or return None where ``uri`` is none.
+
+    Parameters
+    ----------
+    uri : str
+        A file, an ``https://`` or ``s3://`` address that ends as rasters do, or a ``/vsi`` path.
+    axes : str, optional
+        One letter per dimension, where bands are not channels: ``"TYX"``.
+    level : int
+        0 the full raster, others its overviews.
+    series : int
+        Which raster, where a file holds several (GDAL's subdatasets).
+    array : str, optional
+        Not for rasters.
+
+    Raises
+    ------
+    FormatError
+        Nothing is there, it is truncated or damaged, or its bands hold no brightnesses.
+    RequestError
+        An option does not fit what is there.
+    """
+    if find_spec("rasterio") is None or not is_raster(uri):
+        return None
+    if array is not None:
+        raise RequestError(f"array={array!r} was given, but a raster has none: choose an image with series=.")
+    source = GeoSource(uri, series, 0, axes)
+    levels = source.info.levels
+    if not 0 <= level < levels:
+        raise RequestError(f"level={level} was asked for, but {uri!r} has the levels 0 to {levels - 1}.")
+    check_tiff(uri)
+    if level:
+        source.close()
+        source = GeoSource(uri, series, level, axes)
+    assert source.info  # opens the file: what is wrong with it is found here
+    return source
+
+
+def _info(uri: str, dataset: Any, axes: str | None, level: int) -> ImageInfo:
+    geo = describe(dataset)
+    _check_bands(uri, dataset, geo)
+    letters, shape = _axes(dataset, axes)
+    dtype, structure = _dtype(dataset), dataset.tags(ns="IMAGE_STRUCTURE")
+    together = dataset.count if structure.get("INTERLEAVE") == "PIXEL" else 1
+    chunks = (together, *dataset.block_shapes[0])[-len(shape) :]
+    size, origin, units = place(dataset)
+    return ImageInfo(
+        shape=shape,
+        axes=letters,
+        dtype=dtype,
+        chunks=tuple(min(c, n) for c, n in zip(chunks, shape, strict=True)),
+        pixel_size=size,
+        origin=origin,
+        units=units,
+        channels=channels_of(geo) if "C" in letters else (),
+        nodata=next((float(v) for v in dataset.nodatavals if v is not None), None),
+        name=PurePosixPath(uri.replace("\\", "/")).name.rsplit(".", 1)[0],
+        format=_format(dataset, structure),
+        levels=level + 1 + len(dataset.overviews(1)),
+        extra={"geo": geo, **_extra(dataset, dtype, geo)},
+    )
+
+
+def _axes(dataset: Any, axes: str | None) -> tuple[str, tuple[int, ...]]:
+    shape = (dataset.count, *dataset.shape) if dataset.count > 1 else tuple(dataset.shape)
+    if axes is None:
+        return "CYX"[-len(shape) :], shape
+    letters = check_axes(axes, len(shape))
+    if letters[-2:] != "YX":
+        raise RequestError(f"axes={axes!r} was given, but a raster's bands come first, then Y, then X: such as 'TYX'.")
+    return letters, shape
+
+
+def _check_bands(uri: str, dataset: Any, geo: dict[str, Any]) -> None:
+    """Refuse stored numbers that are no brightnesses: a mean of two of them means nothing."""
+    if not dataset.count:
+        raise FormatError(f"{uri!r} holds no raster bands.")
+    for name, what in _NO_BRIGHTNESS.items():
+        if name in geo["colorinterp"]:
+            raise FormatError(f"{uri!r} stores {what}: convert it to RGB first.")
+
+
+def _dtype(dataset: Any) -> np.dtype[Any]:
+    """One type that holds all bands. GDAL shows half floats as float32 with 16 bits."""
+    names = ["complex64" if name.startswith("complex_int") else name for name in dataset.dtypes]
+    dtype = np.result_type(*names)
+    half = all(dataset.tags(b, ns="IMAGE_STRUCTURE").get("NBITS") == "16" for b in dataset.indexes)
+    return np.dtype("float16") if dtype == np.float32 and half else dtype
+
+
+def _extra(dataset: Any, dtype: np.dtype[Any], geo: dict[str, Any]) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "")
+    if dtype.kind == "u" and bits.isdigit() and int(bits) < 8 * dtype.itemsize:
+        extra["bits_per_sample"] = int(bits)  # a 12-bit sensor's values end at 4095
+    if geo["photometric"]:
+        extra["photometric"] = geo["photometric"]
+    return extra
+
+
+def _format(dataset: Any, structure: dict[str, str]) -> str:
+    if dataset.driver != "GTiff":
+        return str(dataset.driver)
+    return "GeoTIFF (COG)" if structure.get("LAYOUT") == "COG" else "GeoTIFF"
+
+
+def _window(region: Region) -> Any:
+    from rasterio.windows import Window
+
+    rows, columns = region
+    return Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+
+
+def _pixels(dataset: Any, bands: range, window: Any) -> NDArray[Any]:
+    if len({dataset.dtypes[b - 1] for b in bands}) == 1:
+        pixels: NDArray[Any] = dataset.read(list(bands), window=window)
+        return pixels
+    return np.stack([dataset.read(b, window=window) for b in bands])
+
+
+def _unify_nodata(pixels: NDArray[Any], values: tuple[float | None, ...], common: float | None) -> None:
+    """Give all bands ``common`` where they have their own value for "no pixel here"."""
+    for band, own in zip(pixels, values, strict=True):
+        if own is None or common is None or own == common or (isnan(own) and isnan(common)):
+            continue
+        band[np.isnan(band) if isnan(own) else band == own] = common

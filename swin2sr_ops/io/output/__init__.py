@@ -1,0 +1,1 @@
+"""How an output grows, resumes and appears."""

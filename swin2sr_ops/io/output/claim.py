@@ -1,0 +1,213 @@
+"""A place that one run has taken: its lock, and its record of what is being made there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from swin2sr_ops.errors import OutputError
+from swin2sr_ops.io.base import json_ready
+from swin2sr_ops.io.output.destination import Destination, disk_errors
+from swin2sr_ops.io.output.journal import OWN
+from swin2sr_ops.io.output.lock import Lock
+from swin2sr_ops.io.storage.files import Files, LocalFiles
+
+__all__ = ["Claim", "RunKey", "tidy_finished"]
+
+_RECORD = f"{OWN}/run.json"
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """What a run is known by: a half-done output is gone on with by the same run only.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Digest of all that decides the result.
+    settings : dict
+        The same for people, flat: what differs is said when another run finds the output.
+    restart : bool
+        Throw away what a run has left, whichever it was.
+    """
+
+    fingerprint: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    restart: bool = False
+
+
+@dataclass
+class Claim:
+    """An output that grows, as far as every format is concerned; pickles without its lock.
+
+    Attributes
+    ----------
+    destination : Destination
+    notes : dict
+        Kept with the half-done output, for whoever goes on with it.
+    resumed : bool
+        Whether the same run had begun it before.
+    """
+
+    destination: Destination
+    notes: dict[str, Any] = field(default_factory=dict)
+    resumed: bool = False
+    _key: RunKey | None = field(default=None, repr=False, compare=False)
+    _lock: Lock | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_key": None, "_lock": None}
+
+    @property
+    def files(self) -> Files:
+        """Where everything is."""
+        return self.destination.files
+
+    def take(self, key: RunKey | None) -> None:
+        """Lock the place; go on with what the same run has left, or empty it.
+
+        Raises
+        ------
+        OutputError
+            Another run is at work there, has left a half-done output, or something else is there.
+        """
+        self._key = key
+        lock = self.destination.lock()
+        with disk_errors(self.files.where):
+            lock.acquire()
+        self._lock = lock
+        try:
+            self._take(key)
+        except BaseException:
+            self.release()
+            raise
+
+    def _take(self, key: RunKey | None) -> None:
+        found = self._record()
+        if found is not None and key is not None and not key.restart:
+            if found.get("fingerprint") != key.fingerprint:
+                raise _other_run(self.destination.uri, found.get("settings", {}), key.settings)
+            self.resumed = True
+            self.notes = dict(found.get("notes", {}))
+        elif found is None and not (key is not None and key.restart):
+            self._refuse_strangers()
+        with disk_errors(self.files.where):
+            if self.resumed:
+                self.files.sweep()
+                return
+            self.destination.start()
+            try:
+                self._write_record()
+            except BaseException:
+                self.destination.discard()  # nothing is in it
+                raise
+
+    def _record(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self.files.read(_RECORD) or b"null")
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _refuse_strangers(self) -> None:
+        """A place that is not empty and has no record is not ours to empty."""
+        if self.destination.path is None:
+            known = self.destination.occupied()  # an output that may be overwritten: checked before
+            strange = not known and any(not k.startswith(OWN) for k in self.files.listing())
+        else:
+            folder = self.destination.partial
+            strange = folder.exists() and (not folder.is_dir() or any(p.name != OWN for p in folder.iterdir()))
+        if strange:
+            raise OutputError(
+                f"{self.files.where!r} holds something that no run of this program has left: remove it, or choose"
+                " another output. With restart it is replaced."
+            )
+
+    def note(self, **values: Any) -> None:
+        """Keep ``values`` with the half-done output, for whoever goes on with it."""
+        self.notes |= json_ready(values)
+        with disk_errors(self.files.where):
+            self._write_record()
+
+    def _write_record(self) -> None:
+        key = self._key or RunKey("")
+        record = {"fingerprint": key.fingerprint, "settings": dict(key.settings), "notes": self.notes}
+        self.files.write(_RECORD, json.dumps(json_ready(record), indent=1).encode())
+
+    def check(self) -> None:
+        """Refuse to go on where somebody has removed or emptied the place meanwhile."""
+        if self.lost():
+            raise OutputError(
+                f"{self.files.where!r} was removed or emptied by somebody else while it was written. Begin again with"
+                " restart (--restart)."
+            )
+
+    def lost(self) -> bool:
+        """Whether what a run keeps there is gone; not where the storage does not say."""
+        with suppress(OSError, OutputError):
+            return self._record() is None
+        return False
+
+    def release(self) -> None:
+        """Let go of the output, leaving what is there."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        self.destination.discard()
+        self.release()
+
+
+def _other_run(uri: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> OutputError:
+    old, new = dict(_flat(old)), dict(_flat(json_ready(dict(new))))
+    names = [n for n in dict.fromkeys([*old, *new]) if old.get(n) != new.get(n)]
+    told = "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new.get(n))}" for n in names) or "it is older"
+    return OutputError(
+        f"A half-done output of another run is in the place of {uri!r}: {told}. Give the same command as then to go on"
+        " with it, choose another output, or begin again with restart (--restart)."
+    )
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings in settings by names of several words, so that what differs is said and nothing else."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", value
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def tidy_finished(uri: str, key: RunKey) -> None:
+    """Remove what the run that finished ``uri`` was killed before it could remove itself."""
+    destination = Destination.at(uri, remote=True)
+    if destination.path is None:
+        destination.tidy()
+        _remove_dead_lease(destination)
+        return
+    own = LocalFiles(destination.path)
+    if destination.path.is_dir() and own.read(_RECORD) is not None:
+        own.clear(OWN)
+    left = destination.files.read(_RECORD)
+    names = {p.name for p in destination.partial.iterdir()} if destination.partial.is_dir() else set()
+    if names <= {OWN} if left is None else json.loads(left).get("fingerprint") == key.fingerprint:
+        destination.tidy()
+        destination.lock_file.unlink(missing_ok=True)
+
+
+def _remove_dead_lease(destination: Destination) -> None:
+    if destination.files.read(f"{OWN}/lock") is None:
+        return
+    lock = destination.lock()
+    with suppress(OutputError):  # a run that lives removes it itself
+        lock.acquire()
+        lock.release()

@@ -1,0 +1,233 @@
+"""Where an output is put: what may not be overwritten, and how it appears whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from swin2sr_ops.errors import OutputError
+from swin2sr_ops.io.base import local_path
+from swin2sr_ops.io.output.journal import OWN
+from swin2sr_ops.io.output.lock import Lock, lock_for
+from swin2sr_ops.io.storage.files import Files, LocalFiles, RemoteFiles
+
+__all__ = ["Destination", "disk_errors", "is_disk_full"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+#: What makes a folder of an object store a Zarr group; written last, so it says that the output is finished.
+_ROOTS = ("zarr.json", ".zgroup")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether ``error``, or what it came from, says that there is no room left."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return True
+        cause = cause.__cause__
+    return False
+
+
+@contextmanager
+def disk_errors(where: str | Path) -> Iterator[None]:
+    """Turn an `OSError` met while writing ``where`` into an `OutputError` that says what to do."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as exc:
+        if exc.errno not in _FULL:
+            raise OutputError(f"{str(where)!r} cannot be written: {exc.strerror or exc}.") from exc
+        folder = Path(where).parent
+        free = f", {shutil.disk_usage(folder).free:,} bytes are free in {str(folder)!r}" if folder.is_dir() else ""
+        raise OutputError(
+            f"The disk is full: {str(where)!r} cannot be written{free}. Free some space and give the same command"
+            " again: it goes on where it was. Or choose another place."
+        ) from exc
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The place that an output will take once it is finished.
+
+    On a file system it grows in a folder beside, ``<path>.partial``, which is renamed. An object
+    store cannot rename: there it grows in place, and what makes it an image is written last.
+
+    Attributes
+    ----------
+    uri : str
+        As the user gave it.
+    path : Path or None
+        Where the finished output will be; None in an object store.
+    overwrite : bool
+        Whether something may be there already: a file or folder stays until the new output takes
+        its place, an object store's goes when the new run begins.
+    """
+
+    uri: str
+    path: Path | None
+    overwrite: bool = False
+
+    @classmethod
+    def at(cls, uri: str, *, overwrite: bool = False, remote: bool = False) -> Destination:
+        """The destination that ``uri`` names; on a file system unless ``remote`` is allowed."""
+        path = local_path(uri)
+        if path is None and not remote:
+            raise OutputError(
+                f"{uri!r} is not on this file system: only Zarr is written to object stores, other formats to folders."
+            )
+        # Absolute, because a worker may run in another folder; links are kept as the user named them.
+        return cls(uri.rstrip("/"), None if path is None else Path(os.path.abspath(path)), overwrite)
+
+    @property
+    def partial(self) -> Path:
+        """The folder, on the same file system, where a local output grows."""
+        assert self.path is not None
+        return self.path.with_name(self.path.name + ".partial")
+
+    @property
+    def files(self) -> Files:
+        """Where the output grows."""
+        return RemoteFiles(self.uri) if self.path is None else LocalFiles(self.partial)
+
+    @property
+    def name(self) -> str:
+        """Last part of the address."""
+        return self.uri.rsplit("/", 1)[-1] if self.path is None else self.path.name
+
+    def lock(self) -> Lock:
+        """What keeps a second run away."""
+        return lock_for(self.files, None if self.path is None else self.lock_file, f"{OWN}/lock", self.uri)
+
+    @property
+    def lock_file(self) -> Path:
+        """Beside a local output while it grows."""
+        return self.partial.with_name(self.partial.name + ".lock")
+
+    def occupied(self) -> bool:
+        """Whether a finished output, or anything else, is there."""
+        if self.path is not None:
+            return os.path.lexists(self.path)
+        return any(self.files.read(root) is not None for root in _ROOTS)
+
+    def check(self, source: str | None = None) -> None:
+        """Refuse what would destroy something.
+
+        Parameters
+        ----------
+        source : str, optional
+            Where the input is: inputs are never written, so an output may neither replace nor
+            hold it, nor lie in it.
+
+        Raises
+        ------
+        OutputError
+            Something is there already (without ``overwrite``), the parent folder is missing, or
+            the destination and ``source`` overlap.
+        """
+        if source is not None:
+            self._check_apart(source)
+        if self.path is not None and not self.path.parent.is_dir():
+            raise OutputError(f"The folder {str(self.path.parent)!r} does not exist: create it first.")
+        if not self.overwrite and self.occupied():
+            raise OutputError(
+                f"{self.uri!r} exists already: choose another name, or allow to overwrite it (--overwrite)."
+            )
+
+    def _check_apart(self, source: str) -> None:
+        origin = local_path(source)
+        if self.path is None or origin is None:
+            here, there = self.uri + "/", source.rstrip("/") + "/"
+            clash = here.startswith(there) or there.startswith(here)
+        else:
+            there_path = origin.resolve()
+            clash = any(
+                own.is_relative_to(there_path) or there_path.is_relative_to(own)
+                for own in (self.path.resolve(), self.partial.resolve())  # the partial folder is emptied, too
+            )
+        if clash:
+            raise OutputError(
+                f"The output {self.uri!r} lies in or over the input {source!r}, which must stay as it is."
+                " Choose another place."
+            )
+
+    def start(self) -> None:
+        """An empty place to grow in; what was there goes first."""
+        with disk_errors(self.files.where):
+            if self.path is not None:
+                _remove(self.partial)
+                self.partial.mkdir()
+                return
+            for root in _ROOTS:  # first, so that what is left of the old output does not look finished
+                self.files.remove(root)
+            tops = {key.split("/", 1)[0] for key in self.files.listing()} - {OWN}
+            for name in (*sorted(tops), f"{OWN}/done", f"{OWN}/run.json"):  # many at once; not the lock
+                self.files.clear(name)
+
+    def appear(self, finished: Path | None = None) -> None:
+        """Give ``finished``, a file in the partial folder or by default that folder, its final name."""
+        if self.path is not None:
+            with disk_errors(self.path):
+                if os.path.lexists(self.path) and not self.overwrite:
+                    raise OutputError(f"{self.uri!r} has come into being meanwhile: nothing was overwritten.")
+                self._put_in_place(finished or self.partial)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what a run keeps for itself from, and beside, a finished output."""
+        if self.path is None:
+            for name in ("done", "run.json"):  # many at once; not the lock
+                self.files.clear(f"{OWN}/{name}")
+            return
+        with disk_errors(self.path):
+            self._remove_partial()
+            _remove(self.path.with_name(self.path.name + ".replaced"))
+            if self.path.is_dir():
+                _remove(self.path / OWN)
+
+    def _remove_partial(self) -> None:
+        """Its record goes last, so that a kill in between leaves what can be told to be ours."""
+        if self.partial.is_dir():
+            for item in self.partial.iterdir():
+                if item.name != OWN:
+                    _remove(item)
+            for item in (self.partial / OWN).glob("*"):
+                if item.is_dir():
+                    _remove(item)
+        _remove(self.partial)
+
+    def _put_in_place(self, finished: Path) -> None:
+        assert self.path is not None
+        if not os.path.lexists(self.path) or not (finished.is_dir() or self.path.is_dir()):
+            os.replace(finished, self.path)
+            return
+        # A folder cannot be replaced in one step: the old one moves aside, and back if that fails.
+        aside = self.path.with_name(self.path.name + ".replaced")
+        _remove(aside)
+        os.replace(self.path, aside)
+        try:
+            os.replace(finished, self.path)
+        except OSError:
+            os.replace(aside, self.path)
+            raise
+        _remove(aside)
+
+    def discard(self) -> None:
+        """Remove what has grown so far."""
+        if self.path is None:
+            self.files.clear()
+            return
+        with disk_errors(self.partial):
+            self._remove_partial()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,144 @@
+"""What was written, region by region: a small marker each, with size and checksum of every chunk.
+
+A marker is written after its chunks. So after a kill a region counts as finished only if its marker
+is there and every chunk still has the bytes that were written: torn ones are found.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.io.base import Region
+from swin2sr_ops.io.storage.files import Files
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+__all__ = ["OWN", "Journal", "marks_of", "recording"]
+
+#: Where a run keeps what is its own, inside the output that grows.
+OWN = ".swin2sr_ops"
+_DONE = f"{OWN}/done"
+_READERS = 8
+
+#: A chunk's key, its size and its CRC-32; size -1 for one that is not stored because it is all fill value.
+Mark = tuple[str, int, int]
+
+
+def recording(store: Store, notes: dict[str, tuple[int, int]]) -> Store:
+    """``store``, noting size and CRC-32 of every value that is set in ``notes``."""
+    from zarr.storage import WrapperStore
+
+    class _Recording(WrapperStore[Any]):  # type: ignore[misc]  # zarr-python is not typed for us
+        async def set(self, key: str, value: Any) -> None:
+            data = value.as_buffer_like()
+            notes[key] = (len(memoryview(data).cast("B")), zlib.crc32(data))
+            await self._store.set(key, value)
+
+    return _Recording(store)
+
+
+@dataclass
+class Journal:
+    """Finished regions of the arrays of one output.
+
+    Attributes
+    ----------
+    files : Files
+    grids : dict
+        Per array, how many write units there are along each axis.
+    units : dict
+        Per array, the write unit.
+    """
+
+    files: Files
+    grids: dict[str, tuple[int, ...]]
+    units: dict[str, tuple[int, ...]]
+    _done: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+
+    def add(self, array: str, region: Region, marks: Sequence[Mark]) -> None:
+        """Note that ``region`` of ``array`` is written."""
+        self.files.write(_key(array, region), json.dumps(marks, separators=(",", ":")).encode())
+
+    def took(self, array: str, region: Region) -> None:
+        """Count ``region`` as finished: somebody has noted it."""
+        done = self._done.setdefault(array, np.zeros(self.grids[array], bool))
+        done[self._cells(array, region)] = True
+
+    def noted(self, array: str, region: Region) -> bool:
+        """Whether this very region was noted, by whomever: asks the storage."""
+        return self.files.read(_key(array, region)) is not None
+
+    def begun(self) -> bool:
+        """Whether any region was noted."""
+        return any(True for _ in self.files.listing(_DONE))
+
+    def has(self, array: str, region: Region) -> bool:
+        """Whether every write unit in ``region`` was finished when `load` looked."""
+        done = self._done.get(array)
+        return done is not None and bool(done[self._cells(array, region)].all())
+
+    def load(self) -> None:
+        """Look at what an earlier run finished; forget markers whose chunks are torn or gone."""
+        self._done = {name: np.zeros(grid, bool) for name, grid in self.grids.items()}
+        keys = list(self.files.listing(_DONE))
+        with ThreadPoolExecutor(_READERS) as pool:
+            for key, whole in zip(keys, pool.map(self._whole, keys), strict=True):
+                array, region = _from_key(key)
+                if whole and array in self._done:
+                    self._done[array][self._cells(array, region)] = True
+                else:
+                    self.files.remove(key)
+
+    def _whole(self, key: str) -> bool:
+        try:
+            marks = [(str(name), int(size), int(crc)) for name, size, crc in json.loads(self.files.read(key) or b"")]
+        except (ValueError, TypeError):
+            return False
+        return all(self._intact(*mark) for mark in marks)
+
+    def _intact(self, name: str, size: int, crc: int) -> bool:
+        data = self.files.read(name)
+        if size < 0:
+            return data is None
+        return data is not None and len(data) == size and zlib.crc32(data) == crc
+
+    def _cells(self, array: str, region: Region) -> Region:
+        return tuple(
+            slice(part.start // unit, -(-part.stop // unit))
+            for part, unit in zip(region, self.units[array], strict=True)
+        )
+
+
+def marks_of(
+    array: Any, path: str, region: Region, unit: Sequence[int], notes: dict[str, tuple[int, int]]
+) -> list[Mark]:
+    """The marks of the stored chunks in ``region`` of the Zarr array at ``path``; takes them from ``notes``."""
+    marks = []
+    for index in product(*(range(p.start // u, -(-p.stop // u)) for p, u in zip(region, unit, strict=True))):
+        key = f"{path}/{array.metadata.encode_chunk_key(index)}"
+        size, crc = notes.pop(key, (-1, 0))
+        marks.append((key, size, crc))
+    return marks
+
+
+def _key(array: str, region: Region) -> str:
+    return f"{_DONE}/{array.replace('/', '%')}/" + "_".join(f"{part.start}-{part.stop}" for part in region)
+
+
+def _from_key(key: str) -> tuple[str, Region]:
+    array, _, text = key.removeprefix(f"{_DONE}/").partition("/")
+    try:
+        bounds = [part.split("-") for part in text.split("_")]
+        return array.replace("%", "/"), tuple(slice(int(a), int(b)) for a, b in bounds)
+    except ValueError:
+        return "", ()

@@ -1,0 +1,145 @@
+"""One run per output: the second is refused, a dead one's place is taken."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from swin2sr_ops.errors import OutputError
+from swin2sr_ops.io.storage.files import Files, RemoteFiles
+
+__all__ = ["FileLock", "Lease", "Lock", "lock_for"]
+
+#: Seconds between two signs of life of a lease, and after how many without one it is void.
+BEAT, VOID = 15.0, 60.0
+#: Runs of this process that ended while their storage did not answer: their leases lie about.
+_ENDED: set[str] = set()
+
+
+@dataclass
+class FileLock:
+    """A lock that the operating system gives up when the process ends, however it ends."""
+
+    path: Path
+    output: str
+    _held: Any = field(default=None, repr=False)
+
+    def acquire(self) -> None:
+        """Take the lock, or refuse."""
+        import filelock
+
+        lock = filelock.FileLock(self.path)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise _busy(self.output, f"its lock is {str(self.path)!r}") from None
+        self._held = lock
+
+    def release(self) -> None:
+        """Give it back; its file goes first, while nobody else can have it."""
+        if self._held is not None:
+            self.path.unlink(missing_ok=True)
+            self._held.release()
+            self._held = None
+
+
+@dataclass
+class Lease:
+    """A lock in an object store: an object with a sign of life, void a minute after the last one.
+
+    A run on the same machine whose process is gone is void at once.
+    """
+
+    files: Files
+    key: str
+    output: str
+    _mine: str = ""
+    _stop: threading.Event = field(default_factory=threading.Event, repr=False)
+    _life: threading.Thread | None = field(default=None, repr=False)
+
+    def acquire(self) -> None:
+        """Take the lease, or refuse."""
+        self._mine = uuid.uuid4().hex
+        if not self.files.create(self.key, self._sign()):
+            self._take_over()
+        self._stop.clear()
+        self._life = threading.Thread(target=self._live, daemon=True, name="lease")
+        self._life.start()
+
+    def release(self) -> None:
+        """Give it back; where that cannot be told to anybody, it becomes void by itself."""
+        if self._life is None:
+            return
+        self._stop.set()
+        self._life.join()  # a last sign of life after the removal would stay for ever
+        self._life = None
+        _ENDED.add(self._mine)
+        with suppress(OSError, OutputError):
+            if self._holder().get("run") == self._mine:
+                self.files.remove(self.key)
+            _ENDED.discard(self._mine)
+
+    def _take_over(self) -> None:
+        holder = self._holder()
+        age = time.time() - float(holder.get("seen", 0))
+        here = holder.get("host") == socket.gethostname()
+        alive = here and _alive(int(holder.get("pid", 0)), float(holder.get("started", 0)))
+        dead = (here and not alive) or holder.get("run") in _ENDED
+        if age < VOID and not dead:
+            told = f"process {holder.get('pid')} on {holder.get('host')}, last sign of life {age:.0f} s ago"
+            raise _busy(self.output, f"{told}; it counts as dead {VOID:.0f} s after the last one")
+        self.files.write(self.key, self._sign())
+        time.sleep(0.5)  # two that take over at once: the last to write has it
+        if self._holder().get("run") != self._mine:
+            raise _busy(self.output, "it took over a dead run's place a moment ago")
+
+    def _holder(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(self.files.read(self.key) or b"{}")
+        except ValueError:
+            return {}
+        return found
+
+    def _sign(self) -> bytes:
+        own = {"run": self._mine, "host": socket.gethostname(), "pid": os.getpid(), "seen": time.time()}
+        return json.dumps(own | {"started": psutil.Process().create_time()}).encode()
+
+    def _live(self) -> None:
+        while not self._stop.wait(BEAT):
+            with suppress(OSError, OutputError):  # the next sign may get through
+                if self._holder().get("run") != self._mine:
+                    return  # this machine slept, and another run has it now
+                self.files.write(self.key, self._sign())
+
+
+Lock = FileLock | Lease
+
+
+def lock_for(files: Files, beside: Path | None, key: str, output: str) -> Lock:
+    """The lock of an output that grows at ``files``; ``beside`` is a local one's file."""
+    if isinstance(files, RemoteFiles) or beside is None:
+        return Lease(files, key, output)
+    return FileLock(beside, output)
+
+
+def _alive(pid: int, started: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < 2
+    except psutil.Error:
+        return False
+
+
+def _busy(output: str, how: str) -> OutputError:
+    return OutputError(
+        f"Another run is writing {output!r} ({how}). Wait until it ends, stop it, or choose another output."
+    )

@@ -1,0 +1,250 @@
+"""The arrays of an output that grows: its levels as Zarr, with a journal of what is written.
+
+Every format grows here, so that every format can be killed at any moment and gone on with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.io.base import Region
+from swin2sr_ops.io.output.claim import Claim, RunKey
+from swin2sr_ops.io.output.destination import Destination, disk_errors
+from swin2sr_ops.io.output.journal import Journal, marks_of, recording
+from swin2sr_ops.io.output.pyramid import fill_region, level_shapes, regions
+from swin2sr_ops.io.storage.files import Files
+
+__all__ = ["Layout", "Staging"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the levels are stored; all tuples in the order of ``axes``.
+
+    Attributes
+    ----------
+    sides : dict
+        Arrays that are written together with the full-size level, by the same regions: path and dtype.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None = None
+    pyramid: bool = True
+    nodata: float | None = None
+    zarr_format: int = 3
+    codec: str = "zstd"
+    fill_value: Any = 0
+    names: tuple[str, ...] | None = None
+    sides: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of all levels, the full one first."""
+        found = level_shapes(self.shape, self.axes)
+        return found if self.pyramid else found[:1]
+
+    def unit(self, level: int = 0) -> tuple[int, ...]:
+        """What one writer must own whole: a shard, or a chunk."""
+        chunks, shards = self.cut(self.shapes[level])
+        return shards or chunks
+
+    def cut(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+        """Chunks and shards of a level, no longer than it needs."""
+        chunks = tuple(min(c, n) for c, n in zip(self.chunks, shape, strict=True))
+        if self.shards is None:
+            return chunks, None
+        shards = tuple(min(s // c0 * c, -(-n // c) * c) for s, c0, c, n in self._each(chunks, shape))
+        return chunks, shards
+
+    def _each(self, chunks: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
+        assert self.shards is not None
+        return zip(self.shards, self.chunks, chunks, shape, strict=True)
+
+
+@dataclass
+class Staging:
+    """The arrays of an output that grows; pickles as an address, without its lock.
+
+    `begin` by the client, once; then `write` and `fill` by whoever holds a region.
+    """
+
+    claim: Claim
+    layout: Layout
+    _arrays: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _marks: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False, compare=False)
+    _journal: Journal | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_arrays": {}, "_marks": {}, "_journal": None}
+
+    @classmethod
+    def begin(cls, destination: Destination, layout: Layout, key: RunKey | None) -> Staging:
+        """Take the place; go on with what the same run has left, or start anew. See `Claim.take`."""
+        staging = cls(Claim(destination), layout)
+        staging.claim.take(key)
+        try:
+            with disk_errors(staging.files.where):
+                staging._create_arrays()
+                if staging.resumed:
+                    staging.journal.load()
+        except BaseException:
+            if not staging.resumed:
+                destination.discard()  # nothing is in it
+            staging.release()
+            raise
+        return staging
+
+    @property
+    def destination(self) -> Destination:
+        """Where the output will be."""
+        return self.claim.destination
+
+    @property
+    def files(self) -> Files:
+        """Where everything is until then."""
+        return self.claim.files
+
+    @property
+    def resumed(self) -> bool:
+        """Whether an earlier run's work is gone on with."""
+        return self.claim.resumed
+
+    @property
+    def journal(self) -> Journal:
+        """What is written."""
+        if self._journal is None:
+            units = {str(k): self.layout.unit(k) for k in range(len(self.layout.shapes))}
+            grids = {
+                name: tuple(-(-n // u) for n, u in zip(self.layout.shapes[int(name)], unit, strict=True))
+                for name, unit in units.items()
+            }
+            self._journal = Journal(self.files, grids, units)
+        return self._journal
+
+    def release(self) -> None:
+        """Let go of the output, leaving what is there."""
+        self._arrays.clear()
+        self.claim.release()
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        self._arrays.clear()
+        self.claim.discard()
+
+    def holds_pixels(self) -> bool:
+        """Whether anything was written."""
+        return self.journal.begun()
+
+    # --- pixels ----------------------------------------------------------------------------------
+
+    def has(self, region: Region, level: int = 0) -> bool:
+        """Whether an earlier run finished ``region``; its chunks' bytes were checked."""
+        return self.journal.has(str(level), region)
+
+    def noted(self, region: Region) -> bool:
+        """Whether anybody finished this very region of the full-size level meanwhile."""
+        return self.journal.noted("0", region)
+
+    def write(self, region: Region, block: NDArray[Any], sides: Mapping[str, NDArray[Any]] | None = None) -> None:
+        """Write a region of the full-size level, with that of the arrays beside it, and note it."""
+        self._write("0", region, {"0": block, **(sides or {})})
+
+    def _write(self, name: str, region: Region, blocks: Mapping[str, NDArray[Any]]) -> None:
+        unit = self.layout.unit(int(name))
+        marks = []
+        with disk_errors(self.files.where):
+            for path, block in blocks.items():
+                array = self.array(path)
+                # zarr-python compares each chunk with the fill value in its event loop, and slowly.
+                writer = array.with_config({"write_empty_chunks": True}) if _all_stored(block, array) else array
+                writer[region] = block
+                marks += marks_of(array, path, region, unit, self._marks)
+            self.journal.add(name, region, marks)
+
+    def array(self, path: str) -> Any:
+        """The Zarr array at ``path``: a level's number, or one beside."""
+        if path not in self._arrays:
+            import zarr
+
+            store = recording(self.files.store(), self._marks)
+            self._arrays[path] = zarr.open_array(store=store, path=path, mode="r+")
+        return self._arrays[path]
+
+    def level(self, level: int) -> Any:
+        """The Zarr array of a level."""
+        return self.array(str(level))
+
+    def to_fill(self, level: int) -> Iterator[Region]:
+        """Regions of a smaller level that are still to be made of the one before."""
+        unit = self.layout.unit(level)
+        return (r for r in regions(self.layout.shapes[level], unit) if not self.has(r, level))
+
+    def fill(self, level: int, region: Region) -> None:
+        """Make ``region`` of a smaller level of the one before."""
+        layout = self.layout
+        block = fill_region(
+            self.level(level - 1), region, fine_shape=layout.shapes[level - 1], axes=layout.axes, nodata=layout.nodata
+        )
+        self._write(str(level), region, {str(level): block})
+
+    def filled(self, level: int, region: Region) -> None:
+        """Somebody has made ``region`` of a smaller level: it is not to be made again."""
+        self.journal.took(str(level), region)
+
+    # --- arrays ----------------------------------------------------------------------------------
+
+    def _create_arrays(self) -> None:
+        layout = self.layout
+        documents = ("zarr.json",) if layout.zarr_format == 3 else (".zarray", ".zattrs")
+        arrays = {str(k): (shape, layout.dtype) for k, shape in enumerate(layout.shapes)}
+        arrays |= {path: (layout.shape, np.dtype(kind)) for path, kind in layout.sides.items()}
+        for path, (shape, dtype) in arrays.items():
+            if any(self.files.read(f"{path}/{document}") is None for document in documents):
+                # A kill may come between the two documents of format 2, before any pixel is written.
+                self.files.remove(f"{path}/{documents[0]}")
+                self._create(path, shape, dtype)
+
+    def _create(self, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        import zarr
+
+        layout, v3 = self.layout, self.layout.zarr_format == 3
+        chunks, shards = layout.cut(shape)
+        zarr.create_array(
+            self.files.store(path),  # not by its name: zarr-python would make the groups above, which come last
+            shape=shape,
+            chunks=chunks,
+            shards=shards,
+            dtype=dtype,
+            fill_value=layout.fill_value if dtype == layout.dtype else 0,
+            zarr_format=layout.zarr_format,
+            compressors=_compressor(dtype, layout.codec, v3=v3),
+            dimension_names=layout.names if v3 else None,
+            chunk_key_encoding={"name": "default" if v3 else "v2", "separator": "/"},
+        )
+
+
+def _all_stored(block: NDArray[Any], array: Any) -> bool:
+    """Whether no chunk of ``block`` is all fill value, so that every one is stored."""
+    fill, steps = array.fill_value, tuple(array.chunks)
+    if fill is None or np.isnan(fill):
+        return False
+    if (block[tuple(slice(None, None, step) for step in steps)] != fill).all():
+        return True  # as the first pixels of all chunks say
+    return all((block[region] != fill).any() for region in regions(block.shape, steps))
+
+
+def _compressor(dtype: np.dtype[Any], codec: str, *, v3: bool) -> Any:
+    level = 3 if codec == "zstd" else 1
+    if v3:
+        from zarr.codecs import BloscCodec
+
+        return BloscCodec(cname=codec, clevel=level, shuffle="shuffle", typesize=dtype.itemsize)
+    return {"id": "blosc", "cname": codec, "clevel": level, "shuffle": 1}  # 1: by bytes

@@ -1,0 +1,1 @@
+"""Files and objects, wherever they are stored."""

@@ -1,0 +1,261 @@
+"""A folder, or a prefix of an object store: small files written whole or not at all, and a Zarr store.
+
+Everything a run keeps goes through here, so that what holds on a local disk (a name is either
+there with all its bytes, or not there) holds on S3 as well.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from swin2sr_ops.errors import OutputError
+from swin2sr_ops.io.base import local_path
+from swin2sr_ops.io.storage.remote import opening, patient, retrying
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+__all__ = ["Files", "LocalFiles", "RemoteFiles", "files_at"]
+
+_T = TypeVar("_T")
+#: zarr-python and we write beside, then rename; what a kill left beside has one of these in its name.
+_BESIDE = ".partial"
+#: When a server last failed for good, by URL; for as many seconds patience with it is not tried anew.
+_FELL: dict[str, float] = {}
+_GRACE = 30.0
+
+
+class Files(Protocol):
+    """What the two places have in common; keys are relative, with ``/``."""
+
+    @property
+    def where(self) -> str:
+        """The place, for people."""
+        ...
+
+    def read(self, key: str) -> bytes | None:
+        """All bytes of ``key``; None where it is not."""
+        ...
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put ``data`` at ``key``, whole or not at all."""
+        ...
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put ``data`` at ``key`` unless something is there; tells whether it did."""
+        ...
+
+    def listing(self, prefix: str = "") -> Iterator[str]:
+        """Every key below ``prefix``, in no order."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Remove one key; nothing happens where it is not."""
+        ...
+
+    def clear(self, prefix: str = "") -> None:
+        """Remove everything below ``prefix``."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove what a killed writer left beside the keys it never finished."""
+        ...
+
+    def store(self, prefix: str = "") -> Store:
+        """The same place, or what is below ``prefix``, for zarr-python."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """A folder on a file system."""
+
+    folder: Path
+
+    @property
+    def where(self) -> str:
+        return str(self.folder)
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return (self.folder / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def write(self, key: str, data: bytes) -> None:
+        path = self.folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_BESIDE}")
+        try:
+            beside.write_bytes(data)
+            os.replace(beside, path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+    def create(self, key: str, data: bytes) -> bool:
+        path = self.folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+        except FileExistsError:
+            return False
+        return True
+
+    def listing(self, prefix: str = "") -> Iterator[str]:
+        for folder, _, names in os.walk(self.folder / prefix):
+            inside = Path(folder).relative_to(self.folder)
+            yield from ((inside / name).as_posix() for name in names)
+
+    def remove(self, key: str) -> None:
+        (self.folder / key).unlink(missing_ok=True)
+
+    def clear(self, prefix: str = "") -> None:
+        path = self.folder / prefix
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        for key in list(self.listing()):
+            if key.endswith(_BESIDE):
+                self.remove(key)
+
+    def store(self, prefix: str = "") -> Store:
+        from zarr.storage import LocalStore
+
+        return LocalStore(self.folder / prefix)
+
+
+@dataclass(frozen=True)
+class RemoteFiles:
+    """A prefix of an object store or another place that fsspec reaches."""
+
+    url: str
+
+    @property
+    def where(self) -> str:
+        return self.url
+
+    @property
+    def _fs(self) -> Any:
+        return _filesystem(os.getpid(), self.url)[0]
+
+    def _at(self, key: str) -> str:
+        root = _filesystem(os.getpid(), self.url)[1]
+        return f"{root}/{key}" if key else root
+
+    def _ask(self, function: Callable[[], _T]) -> _T:
+        """What ``function`` returns; FileNotFoundError is an answer, all else that fails gets a sentence."""
+        fell = time.monotonic() - _FELL.get(self.url, -_GRACE) < _GRACE
+        try:
+            found = retrying(function, 1) if fell else retrying(function)
+        except FileNotFoundError:
+            raise
+        except PermissionError as exc:
+            told = exc.strerror or exc
+            raise OutputError(f"{self.url!r} may not be used ({told}): check your credentials for it.") from exc
+        except OSError as exc:
+            _FELL[self.url] = time.monotonic()
+            raise OutputError(f"{self.url!r} cannot be used: {exc.strerror or exc}.") from exc
+        _FELL.pop(self.url, None)
+        return found
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return self._ask(lambda: bytes(self._fs.cat_file(self._at(key))))
+        except FileNotFoundError:
+            return None
+
+    def write(self, key: str, data: bytes) -> None:
+        self._put(key, data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        try:
+            retrying(lambda: self._fs.pipe_file(self._at(key), data, mode="create"))
+        except FileExistsError:
+            return self._created(key, data)
+        except (OSError, NotImplementedError):  # a server that has no such condition, or none at all
+            if self.read(key) is None:
+                self._put(key, data)
+            return self._created(key, data)
+        return True
+
+    def _created(self, key: str, data: bytes) -> bool:
+        """Whether what lies at ``key`` is ours: it may have arrived although the answer did not."""
+        return self.read(key) == data
+
+    def _put(self, key: str, data: bytes) -> None:
+        try:
+            self._ask(lambda: self._fs.pipe_file(self._at(key), data))
+        except FileNotFoundError as exc:
+            raise OutputError(f"{self.url!r} cannot be written: {exc.strerror or exc}.") from exc
+
+    def listing(self, prefix: str = "") -> Iterator[str]:
+        root = self._at("").rstrip("/") + "/"
+        try:
+            found: list[str] = self._ask(lambda: self._fs.find(self._at(prefix)))
+        except FileNotFoundError:
+            found = []
+        yield from (str(path).removeprefix(root) for path in found)
+
+    def remove(self, key: str) -> None:
+        try:
+            self._ask(lambda: self._fs.rm_file(self._at(key)))
+        except FileNotFoundError:
+            return
+
+    def clear(self, prefix: str = "") -> None:
+        try:
+            self._ask(lambda: self._fs.rm(self._at(prefix), recursive=True))
+        except FileNotFoundError:
+            return
+
+    def sweep(self) -> None:
+        """Nothing to do: an object appears with all its bytes."""
+
+    def store(self, prefix: str = "") -> Store:
+        from zarr.storage import FsspecStore
+
+        fs, root = _zarr_filesystem(os.getpid(), self.url)
+        return patient(FsspecStore(fs, path=f"{root}/{prefix}" if prefix else root))
+
+
+def files_at(uri: str) -> Files:
+    """The place that a path or URL names; nothing needs to be there."""
+    path = local_path(uri)
+    return RemoteFiles(uri.rstrip("/")) if path is None else LocalFiles(Path(os.path.abspath(path)))
+
+
+@lru_cache(maxsize=256)
+def _filesystem(process: int, url: str) -> tuple[Any, str]:
+    """The file system of ``url`` and its path there, one for all threads of ``process``.
+
+    fsspec makes one per thread, each with connections of its own.
+    """
+    from fsspec.core import url_to_fs
+
+    try:
+        fs, path = url_to_fs(url, **opening(url))
+    except (ImportError, ValueError) as exc:
+        raise OutputError(f"{url!r} cannot be reached: {exc}") from exc
+    return fs, str(path).rstrip("/")
+
+
+@lru_cache(maxsize=256)
+def _zarr_filesystem(process: int, url: str) -> tuple[Any, str]:
+    """The same for zarr-python, which asks from an event loop of its own."""
+    from zarr.storage import FsspecStore
+
+    store = FsspecStore.from_url(url, storage_options=opening(url))
+    return store.fs, store.path

@@ -1,0 +1,342 @@
+"""Read TIFF of every kind that tifffile knows, region by region: OME, ImageJ, BigTIFF, pyramids."""
+
+from __future__ import annotations
+
+import os
+import struct
+import weakref
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.base import ImageInfo, Region, absolute_uri, check_axes, check_region, existing_path
+from swin2sr_ops.io.tiff.damage import check_begun, check_whole
+from swin2sr_ops.io.tiff.decoded import Strips
+from swin2sr_ops.io.tiff.metadata import channels_of, nodata_of, place_of
+from swin2sr_ops.io.tiff.ome import carried_ome
+from swin2sr_ops.io.tiff.raw import RawPlanes, raw_planes
+
+__all__ = ["TiffSource", "open_source"]
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SUFFIXES = {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".lsm", ".qptiff", ".scn"}
+_MAX_NDIM = 5
+# What tifffile and the codecs raise for a damaged file, besides tifffile's own error; SyntaxError is for XML.
+_DAMAGE = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError, RuntimeError,
+    ImportError, AssertionError, SyntaxError, struct.error, zlib.error,
+)  # fmt: skip
+_TRAVELLING = 64  # planes, files or names that are worth a place in every copy of a source
+_RAW_CHUNK = 512  # raw pixels have no chunks: what is handy to read, for those who plan by them
+
+# PhotometricInterpretation
+_MINISWHITE, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 2, 3, 5, 6
+_COLOUR_SPACES = {8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv"}
+_MOSAIC = 32803
+_YCBCR_CODECS = {7, 33007, 34892, 33003, 33004, 33005, 34712, 50001}  # these decode to RGB by themselves
+
+
+@dataclass
+class TiffSource:
+    """One series of a TIFF at one level; pickles as its address, and opens again where it lands.
+
+    ``info.extra`` holds, where the file has them: ``series`` (``count`` and ``names`` of its
+    images), ``ome`` (see `tiff_ome.carried_ome`), ``bits_per_sample``, ``photometric``.
+    """
+
+    uri: str
+    series: int
+    level: int
+    info: ImageInfo
+    _raw: RawPlanes | None = field(default=None, repr=False)
+    _files: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
+    _opened: _Opened | None = field(default=None, repr=False, compare=False)
+    _lock: Any = field(default_factory=Lock, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A long list of offsets is found again in less time than a task graph full of copies costs.
+        raw = self._raw if self._raw is not None and len(self._raw.offsets) <= _TRAVELLING else None
+        files = self._files if self._files is not None and len(self._files) <= _TRAVELLING else None
+        state = {**self.__dict__, "uri": absolute_uri(self.uri), "_opened": None, "_raw": raw, "_files": files}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock())
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Decode the strips or tiles that ``region`` touches, in native byte order."""
+        region = check_region(region, self.info.shape)
+        with _naming(self.uri):
+            opened = None if self._raw is not None else self._open()
+            if opened is None:
+                assert self._raw is not None
+                return self._raw.read(region, self.info.shape)
+            pixels = opened.array[region] if opened.strips is None else opened.strips.read(region)
+            return np.ascontiguousarray(pixels, dtype=self.info.dtype)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells that the image has changed: sizes and times of all files it lies in, JSON-ready, without paths."""
+        with _naming(self.uri):
+            if self._files is None:
+                import tifffile
+
+                with tifffile.TiffFile(_path(self.uri)) as tiff:
+                    self._files = _files(tiff, tiff.series[self.series])
+            seen = [os.stat(name) for name in [str(_path(self.uri)), *self._files]]
+        files = [[s.st_size, s.st_mtime_ns] for s in seen]
+        return {"files": files, "series": self.series, "level": self.level}
+
+    def close(self) -> None:
+        """Close the file and forget what was decoded; the next `read` opens it again."""
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
+            if opened.strips is not None:
+                opened.strips.drop()
+
+    def _open(self) -> _Opened | None:
+        """The open file; None where the pixels are raw and need none."""
+        opened = self._opened
+        # A forked worker shares its parent's file position: it must open the file for itself.
+        if opened is not None and opened.process == os.getpid():
+            return opened
+        with self._lock:
+            if self._raw is None and (self._opened is None or self._opened.process != os.getpid()):
+                self._connect()
+            return self._opened if self._raw is None else None
+
+    def _connect(self) -> None:
+        import tifffile
+        import zarr
+
+        path = _path(self.uri)
+        tiff = tifffile.TiffFile(path)
+        try:
+            series = tiff.series[self.series]
+            check_whole(self.uri, tiff, series.levels[self.level])
+            self._raw = raw_planes(series.levels[self.level], self.info.shape)
+            if self._raw is not None:
+                tiff.close()
+                return
+            array = zarr.open_array(series.aszarr(level=self.level), mode="r")
+            seen = os.stat(path)
+            image = (str(path.absolute()), self.series, self.level, seen.st_size, seen.st_mtime_ns)
+            self._opened = _Opened(tiff, array, Strips.of(array, self.info.axes, image), os.getpid())
+            weakref.finalize(self, self._opened.close).atexit = False  # for sources that nobody closes
+        except BaseException:
+            tiff.close()
+            raise
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file that is open, in the process that opened it."""
+
+    tiff: Any
+    array: Any
+    strips: Strips | None
+    process: int
+
+    def close(self) -> None:
+        self.array.store.close()
+        self.tiff.close()
+
+
+def open_source(
+    uri: str, *, axes: str | None = None, level: int = 0, series: int = 0, array: str | None = None
+) -> TiffSource | None:
+    """Open the TIFF at ``uri``, or return None where ``uri`` is none.
+
+    Parameters
+    ----------
+    uri : str
+        A file.
+    axes : str, optional
+        One letter per dimension, where the file's own are wrong.
+    level : int
+        Resolution level of a pyramid, 0 the finest.
+    series : int
+        Which image, where there are several; the first unless given.
+    array : str, optional
+        Not for TIFF.
+
+    Raises
+    ------
+    FormatError
+        Nothing is there, it is truncated or damaged, or its colours cannot be restored as they
+        are stored (palette, CMYK, L*a*b*).
+    RequestError
+        An option does not fit what is there.
+    """
+    path = existing_path(uri)
+    if path is None or path.is_dir():
+        return None
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start not in _MAGIC:
+        if path.suffix.lower() not in _SUFFIXES:
+            return None
+        raise FormatError(f"{uri!r} is called {path.suffix}, but is no TIFF: it starts with {start!r}.")
+    if array is not None:
+        raise RequestError(f"array={array!r} was given, but a TIFF has none: choose an image with series=.")
+    import tifffile
+
+    with _naming(uri), tifffile.TiffFile(path) as tiff:
+        return _open(uri, tiff, axes, level, series)
+
+
+def _path(uri: str) -> Path:
+    path = existing_path(uri)
+    if path is None:
+        raise FormatError(f"{uri!r} is not on this file system: copy the TIFF here first.")
+    return path
+
+
+@contextmanager
+def _naming(uri: str) -> Iterator[None]:
+    """Turn what tifffile and the codecs raise for a damaged file into one sentence."""
+    from tifffile import TiffFileError
+
+    try:
+        yield
+    except RequestError:  # a ValueError too, but ours
+        raise
+    except MemoryError as exc:
+        raise FormatError(
+            f"{uri!r} cannot be read: it says that it is made of blocks which do not fit in memory. It is damaged, or"
+            " must be written anew in smaller tiles."
+        ) from exc
+    except (TiffFileError, *_DAMAGE) as exc:
+        reason = f"{type(exc).__name__}: {exc}".strip().rstrip(".:")
+        raise FormatError(
+            f"{uri!r} cannot be read ({reason}): it is truncated or damaged, or of a kind that tifffile does not read."
+        ) from exc
+
+
+def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int) -> TiffSource:
+    check_begun(uri, tiff)
+    count = len(tiff.series)
+    if not 0 <= series < count:
+        raise RequestError(f"series={series} was asked for, but {uri!r} has {count}, numbered from 0.")
+    levels = tiff.series[series].levels
+    if not 0 <= level < len(levels):
+        raise RequestError(f"level={level} was asked for, but {uri!r} has the levels 0 to {len(levels) - 1}.")
+    chosen, page = levels[level], levels[level].keyframe
+    _check_colours(uri, tiff, page)
+    check_whole(uri, tiff, chosen)
+    shape = tuple(int(n) for n in chosen.shape)
+    if chosen.dtype is None or len(shape) > _MAX_NDIM or len(shape) < 2 or 0 in shape:
+        raise FormatError(
+            f"{uri!r} has the shape {shape} and dtype {chosen.dtype}: an image has 2 to {_MAX_NDIM} axes."
+        )
+    letters = _letters(chosen.axes, shape, page) if axes is None else check_axes(axes, len(shape))
+    raw = raw_planes(chosen, shape)
+    info = ImageInfo(
+        shape=shape,
+        axes=letters,
+        dtype=np.dtype(chosen.dtype).newbyteorder("="),
+        chunks=_chunks(letters, shape, None if raw else page.chunks),
+        channels=channels_of(tiff, series, shape[letters.index("C")] if "C" in letters else 1),
+        nodata=nodata_of(page),
+        name=Path(uri).name.rsplit(".", 1)[0].removesuffix(".ome"),
+        format=_format(tiff),
+        levels=len(levels),
+        extra=_extra(tiff, page, series),
+    )
+    files = _files(tiff, tiff.series[series])
+    return TiffSource(uri, series, level, _placed(info, tiff, levels, level, series), raw, files)
+
+
+def _files(tiff: Any, series: Any) -> tuple[str, ...]:
+    """The files beside the one that was named, in the order of their planes."""
+    if not series.is_multifile:
+        return ()
+    names = dict.fromkeys(str(page.parent.filehandle.path) for page in series.pages if page is not None)
+    names.pop(str(tiff.filehandle.path), None)
+    return tuple(names)
+
+
+def _placed(info: ImageInfo, tiff: Any, levels: Sequence[Any], level: int, series: int) -> ImageInfo:
+    """``info`` with what the file says about its axes' places."""
+    place = place_of(tiff, levels[0].keyframe, series)
+    if level:
+        fine, coarse = (dict(zip(levels[k].axes, levels[k].shape, strict=True)) for k in (0, level))
+        place = place.at_level(fine, coarse)
+    return replace(
+        info,
+        pixel_size={a: v for a, v in place.pixel_size.items() if a in info.axes},
+        origin={a: v for a, v in place.origin.items() if a in info.axes},
+        units={a: v for a, v in place.units.items() if a in info.axes},
+    )
+
+
+def _extra(tiff: Any, page: Any, series: int) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    if len(tiff.series) > 1:
+        names = [str(s.name) for s in tiff.series[:_TRAVELLING]]
+        extra["series"] = {"count": len(tiff.series), "names": names}
+    ome = carried_ome(tiff.ome_metadata, series) if tiff.is_ome else {}
+    if ome:
+        extra["ome"] = ome
+    if page.photometric == _MINISWHITE:
+        extra["photometric"] = "miniswhite"
+    bits = page.bitspersample
+    if page.dtype is not None and page.dtype.kind == "u" and isinstance(bits, int) and bits < 8 * page.dtype.itemsize:
+        extra["bits_per_sample"] = bits  # a 12-bit camera's values end at 4095
+    return extra
+
+
+def _format(tiff: Any) -> str:
+    kind = "OME-TIFF" if tiff.is_ome else "ImageJ TIFF" if tiff.is_imagej else "GeoTIFF" if tiff.is_geotiff else "TIFF"
+    return f"{kind} (BigTIFF)" if tiff.is_bigtiff else kind
+
+
+def _check_colours(uri: str, tiff: Any, page: Any) -> None:
+    """Refuse stored numbers that are no brightnesses: a mean of two of them means nothing."""
+    kind = page.photometric
+    if kind == _PALETTE and not (tiff.is_imagej or tiff.is_ome):  # there it is a display table only
+        raise FormatError(f"{uri!r} stores palette indices, not colours: convert it to RGB first.")
+    if kind == _SEPARATED:
+        raise FormatError(f"{uri!r} stores printing inks (CMYK): convert it to RGB first.")
+    if kind == _MOSAIC:
+        raise FormatError(f"{uri!r} is a raw sensor mosaic: develop it to RGB first.")
+    if kind in _COLOUR_SPACES:
+        raise FormatError(f"{uri!r} stores {_COLOUR_SPACES[kind]} colours: convert it to RGB first.")
+    if kind == _YCBCR and page.compression not in _YCBCR_CODECS:
+        raise FormatError(f"{uri!r} stores YCbCr colours without JPEG: convert it to RGB first.")
+
+
+def _letters(given: str, shape: Sequence[int], page: Any) -> str:
+    """Axis letters as `ImageInfo` wants them.
+
+    S is for colours only: samples of satellite bands or of gray with transparency are channels.
+    tifffile's letters for "some sequence" and rarer ones become T, Z or C, whichever is free.
+    """
+    letters = list(given)
+    if "S" in letters:
+        colours = page.photometric in (_RGB, _YCBCR) and shape[letters.index("S")] in (3, 4)
+        if not colours and "C" not in letters:
+            letters[letters.index("S")] = "C"
+    for i, letter in enumerate(letters):
+        if letter not in "TZCYXS":
+            free = [a for a in "TZC" if a not in letters]
+            letters[i] = free[0] if free else letter
+    return "".join(letters)
+
+
+def _chunks(axes: str, shape: tuple[int, ...], decoded: tuple[int, ...] | None) -> tuple[int, ...]:
+    if decoded is None:
+        chunks = tuple(_RAW_CHUNK if a in "YX" else n if a == "S" else 1 for a, n in zip(axes, shape, strict=True))
+    else:
+        chunks = (1,) * (len(shape) - len(decoded)) + tuple(decoded)[-len(shape) :]
+    return tuple(min(c, n) for c, n in zip(chunks, shape, strict=True))

@@ -1,0 +1,246 @@
+"""Many images in one Zarr: plates, wells, series of one file, and trees of groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from swin2sr_ops.errors import FormatError
+from swin2sr_ops.io.zarr import source as zarr_source
+from swin2sr_ops.io.zarr.groups import sorted_wells, write_metadata
+from swin2sr_ops.io.zarr.ngff import ome_attributes
+from swin2sr_ops.io.zarr.store import child_names, is_zarr, naming, natural_key, open_node, zarr_root
+
+__all__ = ["Collection", "open_collection", "write_metadata"]
+
+_AT_ONCE = 16  # requests on their way: a plate's metadata are thousands of tiny objects
+_NO_IMAGES = frozenset({"labels", "tables", "OME"})
+_MAX_NDIM = 5
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What images a Zarr holds.
+
+    Attributes
+    ----------
+    uri : str
+        The store, as the user gave it.
+    kind : str
+        ``"plate"``, ``"well"``, ``"series"`` (of bioformats2raw) or ``"tree"`` (of any groups).
+    version : str
+        Of its OME-Zarr metadata, such as ``"0.4"``; of Zarr's (``"v2"``) where there are none.
+    images : tuple of str
+        Paths below ``uri``, as ``open_source(uri, array=path)`` takes them, in the collection's
+        own order: a plate's by row, column and field, a tree's by name ("2" before "10").
+    missing : tuple of (str, str)
+        Path and reason of what the metadata promise, but cannot be read.
+    storage_options : dict, optional
+        What fsspec needs to reach ``uri``.
+    """
+
+    uri: str
+    kind: str
+    version: str
+    images: tuple[str, ...]
+    missing: tuple[tuple[str, str], ...] = ()
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+
+def open_collection(uri: str, *, storage_options: Mapping[str, Any] | None = None) -> Collection | None:
+    """List the images at ``uri``, or return None where it is no Zarr, or one image.
+
+    Each image is opened once, for its metadata: those that are broken are in ``missing``. Labels,
+    tables and pyramid levels are not listed. A series or tree of a single image is a collection.
+
+    Parameters
+    ----------
+    uri : str
+        A folder, a zip file (``.zarr.zip``, ``.ozx``), or a URL that contains ``.zarr``.
+    storage_options : dict, optional
+        What fsspec needs to reach ``uri``.
+
+    Raises
+    ------
+    FormatError
+        Nothing is there, or the metadata of the whole are broken.
+    """
+    if not is_zarr(uri):
+        return None
+    with naming(uri, "its metadata make no sense"), ThreadPoolExecutor(_AT_ONCE) as pool:
+        root = zarr_root(uri, storage_options)
+        try:
+            node = open_node(root, "")
+        except FileNotFoundError as exc:
+            raise FormatError(f"There is no Zarr at {uri!r} (a group has a zarr.json or .zgroup of its own).") from exc
+        kind = _kind(node)
+        if kind in ("image", "array"):
+            return None
+        walk = _Walk(uri, root, storage_options, pool)
+        walk.group("", node)
+        version = _version(node, kind)
+        return Collection(uri, kind, version, tuple(walk.images), tuple(walk.missing), storage_options)
+
+
+def _kind(node: Any) -> str:
+    """What a group or array is."""
+    if hasattr(node, "shape"):
+        return "array"
+    ome = ome_attributes(node.attrs.asdict())
+    if "image-label" in ome:
+        return "label"
+    if "multiscales" in ome:
+        return "image"
+    if "plate" in ome:
+        return "plate"
+    if "well" in ome:
+        return "well"
+    return "series" if "bioformats2raw.layout" in ome else "tree"
+
+
+def _version(node: Any, kind: str) -> str:
+    ome = ome_attributes(node.attrs.asdict())
+    inner = ome.get(kind)
+    given = ome.get("version") or (inner.get("version") if isinstance(inner, Mapping) else None)
+    if given is None and kind == "tree":
+        return f"v{node.metadata.zarr_format}"
+    return str(given or ("0.5" if node.metadata.zarr_format == 3 else "0.4"))
+
+
+@dataclass
+class _Walk:
+    """One look through a hierarchy."""
+
+    uri: str
+    root: Any
+    storage_options: Mapping[str, Any] | None
+    pool: ThreadPoolExecutor
+    images: list[str] = field(default_factory=list)
+    missing: list[tuple[str, str]] = field(default_factory=list)
+
+    def group(self, path: str, node: Any) -> None:
+        """Note every image in the group at ``path``."""
+        kind = _kind(node)
+        if kind == "plate":
+            self._plate(path, ome_attributes(node.attrs.asdict())["plate"])
+        elif kind == "well":
+            self._check(_join(path, name) for name in _fields(node))
+        elif kind == "series":
+            self._check(_join(path, name) for name in self._series(path))
+        else:
+            self._tree(path)
+
+    def _each(self, function: Callable[[str], _R], paths: Iterable[str]) -> list[tuple[str, _R | None, str]]:
+        """Result, or reason why there is none, of each path; many at once, in the order given."""
+
+        def safely(path: str) -> tuple[str, _R | None, str]:
+            try:
+                with naming(self._address(path), "its metadata make no sense"):
+                    return path, function(path), ""
+            except FormatError as exc:
+                return path, None, str(exc)
+
+        return list(self.pool.map(safely, paths))
+
+    def _address(self, path: str) -> str:
+        return f"{self.uri.rstrip('/')}/{path}"
+
+    def _check(self, paths: Iterable[str]) -> None:
+        """Note each of ``paths`` as an image, or what keeps it from being one."""
+        for path, source, reason in self._each(self._open, dict.fromkeys(paths)):
+            if source is not None:
+                self.images.append(path)
+            else:
+                self.missing.append((path, reason))
+
+    def _open(self, path: str) -> zarr_source.ZarrSource | None:
+        return zarr_source.open_source(self.uri, array=path, storage_options=self.storage_options)
+
+    def _plate(self, path: str, plate: Mapping[str, Any]) -> None:
+        wells = [_join(path, well) for well in sorted_wells(plate)]
+        fields: list[str] = []
+        for well, names, reason in self._each(self._well, wells):
+            if names is None:
+                self.missing.append((well, reason))
+            else:
+                fields += [_join(well, name) for name in names]
+        self._check(fields)
+
+    def _well(self, path: str) -> list[str]:
+        try:
+            node = open_node(self.root, path)
+        except FileNotFoundError as exc:
+            raise FormatError(f"The plate {self.uri!r} promises the well {path!r}, but it is not there.") from exc
+        if hasattr(node, "shape") or _kind(node) != "well":
+            raise FormatError(f"The well {path!r} of {self.uri!r} has no metadata that list its images.")
+        return _fields(node)
+
+    def _series(self, path: str) -> list[str]:
+        """The images of a converted file, as its ``OME`` group lists them, or else by number."""
+        try:
+            listed = ome_attributes(open_node(self.root, _join(path, "OME")).attrs.asdict()).get("series")
+        except FileNotFoundError:
+            listed = None
+        if listed:
+            return [str(name) for name in listed]
+        names = [name for name in child_names(self.root, path) if name not in _NO_IMAGES]
+        nodes = self._each(self._node, [_join(path, name) for name in names])
+        return [name for name, (_, node, reason) in zip(names, nodes, strict=True) if node is not None or reason]
+
+    def _tree(self, path: str) -> None:
+        """Note the images of any groups, level by level, then in order."""
+        found: list[str] = []
+        before = len(self.images)
+        groups = [path]
+        while groups:
+            names = self._each(lambda group: child_names(self.root, group), groups)
+            below = [
+                _join(group, name) for group, listed, _ in names for name in listed or () if name not in _NO_IMAGES
+            ]
+            groups = []
+            for child, node, reason in self._each(self._node, below):
+                kind = _kind(node) if node is not None else "broken"
+                if reason:
+                    self.missing.append((child, reason))
+                elif kind == "image" or (kind == "array" and _may_be_image(node)):
+                    found.append(child)
+                elif kind == "tree":
+                    groups.append(child)
+                elif kind in ("plate", "well", "series"):
+                    self._nested(child, node)
+        self._check(found)
+        self.images[before:] = sorted(self.images[before:], key=_path_key)
+
+    def _node(self, path: str) -> Any:
+        try:
+            return open_node(self.root, path)
+        except FileNotFoundError:  # some other file or folder
+            return None
+
+    def _nested(self, path: str, node: Any) -> None:
+        """A plate, well or series inside a tree; broken, it spoils nothing else."""
+        try:
+            with naming(self._address(path), "its metadata make no sense"):
+                self.group(path, node)
+        except FormatError as exc:
+            self.missing.append((path, str(exc)))
+
+
+def _fields(well: Any) -> list[str]:
+    return [str(image["path"]) for image in ome_attributes(well.attrs.asdict())["well"]["images"]]
+
+
+def _may_be_image(array: Any) -> bool:
+    """Whether a plain array has what an image needs; coordinates and texts lie beside images, too."""
+    return 2 <= array.ndim <= _MAX_NDIM and array.dtype.kind in "biufc" and 0 not in array.shape
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}/{name.strip('/')}" if path else name.strip("/")
+
+
+def _path_key(path: str) -> list[Any]:
+    return [natural_key(part) for part in path.split("/")]

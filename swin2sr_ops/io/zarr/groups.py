@@ -1,0 +1,221 @@
+"""The groups above the images of a restored plate, series or tree: what they say, in NGFF 0.4 or 0.5."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.base import json_ready
+from swin2sr_ops.io.output.destination import disk_errors
+from swin2sr_ops.io.storage.files import Files, files_at
+from swin2sr_ops.io.zarr.attributes import OWN, other_attributes
+from swin2sr_ops.io.zarr.ngff import ome_attributes
+from swin2sr_ops.io.zarr.ome_xml import rescale_ome_xml
+from swin2sr_ops.io.zarr.store import naming, open_node, read_key, zarr_root
+
+if TYPE_CHECKING:
+    from swin2sr_ops.io.zarr.collection import Collection
+
+__all__ = ["ZARR_FORMATS", "group_documents", "ome_place", "sorted_wells", "write_metadata"]
+
+#: Version of NGFF: version of Zarr.
+ZARR_FORMATS = {"0.4": 2, "0.5": 3}
+_LAYOUT = "bioformats2raw.layout"
+_OME_XML = "OME/METADATA.ome.xml"
+
+
+def write_metadata(
+    target: str | Path | Files,
+    collection: Collection,
+    restored: Sequence[str],
+    *,
+    scale: int = 1,
+    version: str = "0.5",
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the groups above the restored images, and thereby finish the output.
+
+    Plates and wells list what was restored and nothing else, with all rows, columns and
+    acquisitions; a series keeps its order and its OME-XML, made to fit; other attributes of each
+    group are carried. The root comes last: before that, the output is no Zarr. Written twice, the
+    bytes are the same.
+
+    Parameters
+    ----------
+    target : str, Path or Files
+        Where the images are, at the same paths as in ``collection``.
+    collection : Collection
+        The source.
+    restored : sequence of str
+        Those of ``collection.images`` that are there.
+    scale : int
+        How many times more pixels they have along Y and X.
+    version : {"0.5", "0.4"}
+        NGFF version that the images have, whatever the source's is.
+    provenance : dict, optional
+        Stored in the root's attribute ``swin2sr_ops``.
+
+    Raises
+    ------
+    RequestError
+        Nothing was restored, or something that is not in the collection, or the version is unknown.
+    """
+    _check(collection, restored, version)
+    files = target if not isinstance(target, (str, Path)) else files_at(str(target))
+    root = zarr_root(collection.uri, collection.storage_options)
+    kept = [path for path in collection.images if path in set(restored)]
+    with disk_errors(files.where):
+        for group in _groups_above(kept):
+            with naming(collection.uri, f"the metadata of its group {group!r} make no sense"):
+                attributes = open_node(root, group).attrs.asdict() if _is_group(root, group) else {}
+                documents = _documents(root, group, attributes, _below(group, kept), scale, version)
+            if not group:
+                own = {OWN: json_ready(dict(provenance or {}))}
+                documents[""] = {**documents[""], **own}
+            for path, content in documents.items():
+                _write(files, path, content, version)
+
+
+def _check(collection: Collection, restored: Sequence[str], version: str) -> None:
+    if version not in ZARR_FORMATS:
+        raise RequestError(f"version={version!r} was given, but OME-Zarr is written as 0.5 or 0.4.")
+    strange = [path for path in restored if path not in set(collection.images)]
+    if strange or not restored:
+        what = f"{strange[0]!r} is none of" if strange else "nothing was restored of"
+        raise RequestError(f"There are no metadata to write: {what} the {len(collection.images)} images of"
+                           f" {collection.uri!r}.")  # fmt: skip
+
+
+def _groups_above(paths: Iterable[str]) -> list[str]:
+    """Every group that holds one of ``paths``, the deepest first, the root last."""
+    groups = {""}
+    for path in paths:
+        parts = path.split("/")
+        groups.update("/".join(parts[:n]) for n in range(1, len(parts)))
+    return sorted(groups, key=lambda group: (-len(group.split("/")) if group else 1, group))
+
+
+def _is_group(root: Any, group: str) -> bool:
+    """Whether a group's document is there; a path may lead through plain folders."""
+    return any(read_key(root, f"{group}/{name}".lstrip("/")) is not None for name in ("zarr.json", ".zgroup"))
+
+
+def _below(group: str, paths: Iterable[str]) -> list[str]:
+    inside = f"{group}/" if group else ""
+    return [path.removeprefix(inside) for path in paths if path.startswith(inside)]
+
+
+def _documents(
+    root: Any, group: str, attributes: Mapping[str, Any], below: list[str], scale: int, version: str
+) -> dict[str, Any]:
+    """Path and content of what to write for ``group``, in order; the group itself comes last."""
+    ome, meant = ome_attributes(attributes), dict[str, Any]()
+    documents: dict[str, Any] = {}
+    if _LAYOUT in ome:
+        meant[_LAYOUT] = 3
+        documents = _series_documents(root, group, below, scale, version)
+    if "plate" in ome:
+        meant["plate"] = _plate(ome["plate"], below, version)
+    if "well" in ome:
+        meant["well"] = _well(ome["well"], below, version)
+    documents[group] = {**ome_place(meant, version), **other_attributes(attributes)}
+    return documents
+
+
+def _series_documents(root: Any, group: str, below: list[str], scale: int, version: str) -> dict[str, Any]:
+    """The ``OME`` group beside the images: their order, and the OME-XML of the converted file."""
+    place = f"{group}/OME".lstrip("/")
+    attributes = open_node(root, place).attrs.asdict() if _is_group(root, place) else {}
+    listed = [str(name) for name in ome_attributes(attributes).get("series") or ()]
+    series = [name for name in listed if name in below] or below
+    documents: dict[str, Any] = {}
+    xml = read_key(root, f"{group}/{_OME_XML}".lstrip("/"))
+    if xml is not None:
+        # Without a list, images are numbered as those of the OME-XML are.
+        positions = {name: i for i, name in enumerate(listed)} or {n: int(n) for n in below if n.isdecimal()}
+        kept = [positions[name] for name in series if name in positions]
+        try:
+            documents[f"{group}/{_OME_XML}".lstrip("/")] = rescale_ome_xml(xml, scale, kept)
+        except FormatError as exc:  # the pixels do not need it
+            warnings.warn(f"{exc} The output goes without it.", stacklevel=2)
+    return {**documents, place: {**ome_place({"series": series}, version), **other_attributes(attributes)}}
+
+
+def _plate(plate: Mapping[str, Any], below: list[str], version: str) -> dict[str, Any]:
+    """``plate`` with the wells that hold one of the images ``below``."""
+    wells = [str(well["path"]) for well in plate["wells"]]
+    names = [(*path.split("/"), "")[:2] for path in wells]
+    kept: dict[str, Any] = {k: v for k, v in plate.items() if k not in ("version", "wells", "rows", "columns")}
+    for i, key in enumerate(("rows", "columns")):  # older plates leave them out where the wells say it all
+        kept[key] = plate.get(key) or [{"name": name} for name in dict.fromkeys(pair[i] for pair in names)]
+    order: list[dict[str, Any]] = []
+    for well, pair in zip(plate["wells"], names, strict=True):
+        if not any(path.startswith(f"{well['path']}/") for path in below):
+            continue
+        places = [[entry.get("name") for entry in kept[key]] for key in ("rows", "columns")]
+        indices = {
+            key: names.index(name)
+            for key, name, names in zip(("rowIndex", "columnIndex"), pair, places, strict=True)
+            if name in names
+        }
+        order.append({**indices, **well})
+    kept["wells"] = order
+    return kept if version == "0.5" else {"version": version, **kept}
+
+
+def _well(well: Mapping[str, Any], below: list[str], version: str) -> dict[str, Any]:
+    """``well`` with those of its fields that are among ``below``."""
+    kept = {k: v for k, v in well.items() if k not in ("version", "images")}
+    kept["images"] = [image for image in well["images"] if str(image["path"]) in below]
+    return kept if version == "0.5" else {"version": version, **kept}
+
+
+def ome_place(content: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """``content`` where the version keeps it: under ``"ome"`` since 0.5, at the top before."""
+    if not content:
+        return {}
+    return {"ome": {"version": version, **content}} if version == "0.5" else dict(content)
+
+
+def group_documents(path: str, attributes: Mapping[str, Any], version: str) -> list[tuple[str, bytes]]:
+    """Keys and bytes that make ``path`` a group, in the order in which to write them."""
+    if ZARR_FORMATS[version] == 3:
+        whole = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+        return [(f"{path}/zarr.json".lstrip("/"), _json(whole))]
+    # The attributes come first: a group that is there has all of them.
+    parts: list[tuple[str, Mapping[str, Any]]] = [(".zattrs", attributes), (".zgroup", {"zarr_format": 2})]
+    return [(f"{path}/{name}".lstrip("/"), _json(content)) for name, content in parts]
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode()
+
+
+def _write(files: Files, path: str, content: Any, version: str) -> None:
+    if isinstance(content, bytes):
+        files.write(path, content)
+        return
+    for key, data in group_documents(path, content, version):
+        files.write(key, data)
+
+
+def sorted_wells(plate: Mapping[str, Any]) -> list[str]:
+    """Paths of a plate's wells by row and column."""
+    wells = [(well.get("rowIndex"), well.get("columnIndex"), str(well["path"])) for well in plate["wells"]]
+    rows, columns = ([str(entry.get("name")) for entry in plate.get(key) or ()] for key in ("rows", "columns"))
+
+    def place(well: tuple[int | None, int | None, str]) -> tuple[int, int]:
+        row, column, path = well
+        names = (*path.split("/"), "")[:2]  # before 0.4, the path alone told the place
+        given = zip((row, column), names, (rows, columns), strict=True)
+        first, second = (
+            index if index is not None else (known.index(name) if name in known else len(known))
+            for index, name, known in given
+        )
+        return first, second
+
+    return [path for *_, path in sorted(wells, key=place)]

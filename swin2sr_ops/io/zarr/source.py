@@ -1,0 +1,323 @@
+"""Read Zarr v2 and v3, sharded or not: OME-Zarr images, and plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.base import (
+    ImageInfo,
+    Region,
+    absolute_uri,
+    check_axes,
+    check_region,
+    existing_path,
+    json_ready,
+)
+from swin2sr_ops.io.zarr import ngff
+from swin2sr_ops.io.zarr.attributes import carried
+from swin2sr_ops.io.zarr.store import MARKERS, child_names, is_zip, naming, open_node, store_identity, zarr_root
+
+__all__ = ["ZarrSource", "open_source"]
+
+_MAX_NDIM = 5
+
+
+@dataclass
+class ZarrSource:
+    """One array of a Zarr store as an image; pickles as its address, and opens again where it lands.
+
+    Attributes
+    ----------
+    uri : str
+        The store, as the user gave it.
+    path : str
+        The array's path inside the store.
+    info : ImageInfo
+        What is known without reading pixels.
+    group : str or None
+        Path of the OME-Zarr image group whose level this is; None for plain arrays.
+    storage_options : dict, optional
+        What fsspec needs to reach ``uri``.
+    """
+
+    uri: str
+    path: str
+    info: ImageInfo
+    group: str | None = None
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    _array: Any = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "uri": absolute_uri(self.uri), "_array": None}
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Decode ``region``, in native byte order."""
+        region = check_region(region, self.info.shape)
+        with naming(_address(self.uri, self.path), f"decoding {region} failed"):
+            if self._array is None:
+                self._array = open_node(zarr_root(self.uri, self.storage_options), self.path)
+            return np.ascontiguousarray(self._array[region], dtype=self.info.dtype)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells that the image has changed since: digests of its metadata and of its files' listing.
+
+        JSON-ready and without any path, so that moving the store does not change it.
+        """
+        with naming(_address(self.uri, self.path), "its files cannot be listed"):
+            return store_identity(self.uri, self.path, self.group, self.storage_options)
+
+
+def open_source(
+    uri: str,
+    *,
+    axes: str | None = None,
+    level: int = 0,
+    series: int = 0,
+    array: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> ZarrSource | None:
+    """Open the Zarr at ``uri``, or return None where ``uri`` is another file.
+
+    Parameters
+    ----------
+    uri : str
+        A group or an array; ``plate.zarr/A/1/0`` names an image inside a store. Zip files are
+        read when their name ends in ``.zarr.zip`` or ``.ozx``, URLs when they contain ``.zarr``,
+        with the help of fsspec.
+    axes : str, optional
+        One letter per dimension, for arrays that do not name them (or name them wrongly).
+    level : int
+        Resolution level of an OME-Zarr image, 0 the finest.
+    series : int
+        Not for Zarr: only 0.
+    array : str, optional
+        Path of a group or array below ``uri``.
+    storage_options : dict, optional
+        What fsspec needs to reach ``uri``; they travel to workers with the source.
+
+    Raises
+    ------
+    FormatError
+        Nothing is there, the folder is no Zarr, it is broken, or it holds several images.
+    RequestError
+        An option does not fit what is there.
+    """
+    path = existing_path(uri)
+    if (path is None and ".zarr" not in uri) or (path is not None and not (path.is_dir() or is_zip(path))):
+        return None
+    if path is not None and path.is_dir() and not any((path / marker).is_file() for marker in MARKERS):
+        raise FormatError(f"The folder {uri!r} is no Zarr: it has no zarr.json, .zarray or .zgroup.{_zarrs_in(path)}")
+    if series:
+        raise RequestError(f"series={series} was given, but a Zarr has no series: name the image by its path.")
+    inside = (array or "").strip("/")
+    asked = _Asked(uri, inside, axes, level, storage_options)
+    with naming(asked.address, "its metadata make no sense"):
+        root = zarr_root(uri, storage_options)
+        try:
+            node = open_node(root, inside)
+        except FileNotFoundError as exc:
+            there = f"There is no group or array {inside!r} in {uri!r}" if inside else f"There is no Zarr at {uri!r}"
+            raise FormatError(f"{there} (a group has a zarr.json or .zgroup of its own).") from exc
+        return _open_node(asked, root, node, inside)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the user asked for."""
+
+    uri: str
+    array: str
+    axes: str | None
+    level: int
+    storage_options: Mapping[str, Any] | None
+
+    @property
+    def address(self) -> str:
+        """Where that is, for messages."""
+        return _address(self.uri, self.array)
+
+
+def _address(uri: str, path: str) -> str:
+    return f"{uri.rstrip('/')}/{path}" if path else uri
+
+
+def _zarrs_in(folder: Any) -> str:
+    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and any((p / m).is_file() for m in MARKERS))
+    return f" It contains {_some(inside)}: name one of them." if inside else ""
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    shown = ", ".join(repr(n) for n in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _open_node(asked: _Asked, root: Any, node: Any, path: str) -> ZarrSource:
+    if hasattr(node, "shape"):
+        return _plain(asked, node, path)
+    attributes, address = node.attrs.asdict(), asked.address
+    image = ngff.read_multiscale(attributes, address)
+    if image is not None:
+        return _image(asked, node, path, image)
+    ome = ngff.ome_attributes(attributes)
+    if "plate" in ome or "well" in ome or "bioformats2raw.layout" in ome:
+        return _collection(asked, root, node, path, ome)
+    arrays, groups = _children(root, path)
+    if len(arrays) == 1:
+        return _plain(asked, open_node(root, _join(path, arrays[0])), _join(path, arrays[0]))
+    if arrays:
+        raise FormatError(
+            f"{address!r} holds {len(arrays)} arrays, {_some(arrays)}: name one with array=, or restore all of them"
+            f" with {_restore_all(asked)}."
+        )
+    hint = (
+        f"only the groups {_some(groups)}: open one of them, or all with {_restore_all(asked)}" if groups else "nothing"
+    )
+    raise FormatError(f"{address!r} is a Zarr group without an image: it holds {hint}.")
+
+
+def _children(root: Any, path: str) -> tuple[list[str], list[str]]:
+    """Names of the arrays and groups in the group ``path``."""
+    arrays: list[str] = []
+    groups: list[str] = []
+    for name in child_names(root, path):
+        try:
+            node = open_node(root, _join(path, name))
+        except FileNotFoundError:  # some other file or folder
+            continue
+        (arrays if hasattr(node, "shape") else groups).append(name)
+    return arrays, groups
+
+
+def _collection(asked: _Asked, root: Any, node: Any, path: str, ome: Mapping[str, Any]) -> ZarrSource:
+    """A plate, well or series of images: the one image if it is one, else a list to choose from."""
+    if "plate" in ome:
+        kind = "plate"
+        images = [f"{w['path']}/{f}" for w in ome["plate"]["wells"] for f in _fields(node, w["path"])]
+    elif "well" in ome:
+        kind, images = "well", [str(i["path"]) for i in ome["well"]["images"]]
+    else:
+        kind = "series"
+        images = [name for name in _children(root, path)[1] if name != "OME"]
+        if len(images) == 1:
+            return _open_node(asked, root, node[images[0]], _join(path, images[0]))
+    if not images:
+        raise FormatError(f"{asked.address!r} is a {kind} without any image in it.")
+    example = _address(asked.uri, _join(path, images[0]))
+    raise FormatError(
+        f"{asked.address!r} is a {kind} of {len(images)} images ({_some(images)}), not one image: restore all of them"
+        f" with {_restore_all(asked)}, or name one, such as {example!r}."
+    )
+
+
+def _restore_all(asked: _Asked) -> str:
+    return f"`swin2sr-ops restore {asked.address} OUT.ome.zarr`"
+
+
+def _fields(node: Any, well: str) -> list[str]:
+    if well not in node:
+        return []
+    ome = ngff.ome_attributes(node[well].attrs.asdict())
+    return [str(image["path"]) for image in ome.get("well", {}).get("images", ())]
+
+
+def _join(path: str, name: str) -> str:
+    return str(PurePosixPath(path) / name)
+
+
+def _image(asked: _Asked, group: Any, path: str, image: ngff.Multiscale) -> ZarrSource:
+    uri, level = asked.address, asked.level
+    if not 0 <= level < len(image.levels):
+        raise RequestError(f"level={level} was asked for, but {uri!r} has the levels 0 to {len(image.levels) - 1}.")
+    chosen = image.levels[level]
+    if chosen.path not in group:
+        raise FormatError(f"{uri!r} promises the array {chosen.path!r} for level {level}, but it is not there.")
+    array = group[chosen.path]
+    _check_array(uri, array)
+    if array.ndim != len(image.axes):
+        raise FormatError(f"{uri!r} names the axes {image.axes!r}, but its array has the shape {array.shape}.")
+    # Letters given by the user rename the axes: place goes by position. A channel has no place.
+    axes = image.axes if asked.axes is None else check_axes(asked.axes, array.ndim)
+    placed = [(i, a) for i, a in enumerate(axes) if a not in "CS"]
+    attributes = group.attrs.asdict()
+    info = _base_info(asked, array, axes)
+    info = replace(
+        info,
+        pixel_size={a: chosen.scale[i] for i, a in placed},
+        origin={a: chosen.translation[i] for i, a in placed},
+        units={a: image.units[old] for a, old in zip(axes, image.axes, strict=True) if old in image.units},
+        channels=image.channels[: info.size("C")],
+        nodata=_own_nodata(attributes),
+        name=image.name or info.name,
+        format=f"OME-Zarr {image.version}",
+        levels=len(image.levels),
+        extra=carried(attributes),
+    )
+    return ZarrSource(asked.uri, _join(path, chosen.path), info, path, asked.storage_options)
+
+
+def _plain(asked: _Asked, array: Any, path: str) -> ZarrSource:
+    if asked.level:
+        raise RequestError(f"level={asked.level} was asked for, but {asked.address!r} is a plain array without levels.")
+    _check_array(asked.address, array)
+    attributes = array.attrs.asdict()
+    if asked.axes is not None:
+        axes = check_axes(asked.axes, array.ndim)
+    else:
+        names = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS") or ()
+        named = ngff.axis_letters(names) if len(names) == array.ndim else None
+        axes = named or _guess_axes(array.shape, np.dtype(array.dtype))
+    fill = attributes.get("_FillValue", attributes.get("missing_value"))
+    known = isinstance(fill, (int, float)) and not isinstance(fill, bool)
+    info = replace(
+        _base_info(asked, array, axes),
+        nodata=float(fill) if known else None,
+        extra={**carried(attributes), **_fill_value(array)},
+    )
+    return ZarrSource(asked.uri, path, info, None, asked.storage_options)
+
+
+def _fill_value(array: Any) -> dict[str, Any]:
+    """What pixels that were never written read as, where that is not 0."""
+    fill = getattr(array.metadata, "fill_value", None)
+    return {"fill_value": json_ready(fill)} if fill is not None and fill else {}  # NaN is true
+
+
+def _check_array(uri: str, array: Any) -> None:
+    if not 2 <= array.ndim <= _MAX_NDIM:
+        raise FormatError(f"{uri!r} has {array.ndim} dimensions {array.shape}: an image has 2 to {_MAX_NDIM}.")
+    if np.dtype(array.dtype).kind not in "biufc":
+        raise FormatError(f"{uri!r} holds {array.dtype}, not numbers: it is no image.")
+    if 0 in array.shape:
+        raise FormatError(f"{uri!r} has no pixels: its shape is {array.shape}.")
+
+
+def _guess_axes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    plane = "YXS" if len(shape) >= 3 and shape[-1] in (3, 4) and dtype == np.uint8 else "YX"
+    leading = len(shape) - len(plane)
+    return ("TCZ"[-leading:] if leading else "") + plane
+
+
+def _base_info(asked: _Asked, array: Any, axes: str) -> ImageInfo:
+    version = array.metadata.zarr_format
+    name = PurePosixPath(asked.uri.rstrip("/")).name.removesuffix(".zip").removesuffix(".ozx")
+    return ImageInfo(
+        shape=tuple(array.shape),
+        axes=axes,
+        dtype=np.dtype(array.dtype).newbyteorder("="),
+        chunks=tuple(min(c, n) for c, n in zip(array.chunks, array.shape, strict=True)),
+        name=name.removesuffix(".zarr").removesuffix(".ome"),
+        format=f"Zarr v{version}",
+    )
+
+
+def _own_nodata(attributes: Mapping[str, Any]) -> float | None:
+    own = attributes.get("swin2sr_ops")
+    value = own.get("nodata") if isinstance(own, Mapping) else None
+    return None if value is None else float(value)

@@ -1,0 +1,266 @@
+"""Zarr stores as they lie there: folders, zip files, URLs; their nodes, and what tells that one has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.base import existing_path
+from swin2sr_ops.io.storage.remote import StorageError, opening, patient, retrying
+
+__all__ = [
+    "MARKERS",
+    "child_names",
+    "is_zarr",
+    "is_zip",
+    "naming",
+    "natural_key",
+    "open_node",
+    "read_key",
+    "store_identity",
+    "zarr_root",
+]
+
+MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+_DOCUMENTS = frozenset({*MARKERS, ".zmetadata"})
+_ZIPS = (".zarr.zip", ".ozx")
+# The names under which file systems tell that an object is another one, the surest first.
+_STAMPS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "updated", "created")
+# What zarr-python raises for damaged metadata and chunks: it has no error of its own for most of it.
+_ZARR_ERRORS = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, RuntimeError, ImportError,
+    zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+@contextmanager
+def naming(uri: str, what: str) -> Iterator[None]:
+    """Turn zarr-python's many errors into one sentence that names the image."""
+    try:
+        yield
+    except RequestError:  # a ValueError too, but ours
+        raise
+    except (StorageError, PermissionError) as exc:
+        raise FormatError(f"{uri!r} cannot be read: {exc}.") from exc
+    except _ZARR_ERRORS as exc:
+        reason = f"{type(exc).__name__}: {exc}".strip().rstrip(".:")
+        raise FormatError(
+            f"{uri!r} cannot be read, {what} ({reason}): it is damaged or incomplete, or needs a codec that is not"
+            " installed."
+        ) from exc
+
+
+def is_zip(path: Path) -> bool:
+    """Whether ``path`` is a file that holds a zipped Zarr, by its name."""
+    return path.name.lower().endswith(_ZIPS) and path.is_file()
+
+
+def is_zarr(uri: str) -> bool:
+    """Whether ``uri`` claims to be Zarr: a folder that holds its documents, a zip or a URL of that name.
+
+    Raises
+    ------
+    FormatError
+        It is a local path, and nothing is there.
+    """
+    path = existing_path(uri)
+    if path is None:
+        return ".zarr" in uri
+    return is_zip(path) or (path.is_dir() and any((path / marker).is_file() for marker in MARKERS))
+
+
+def zarr_root(uri: str, storage_options: Mapping[str, Any] | None = None) -> Any:
+    """The place of ``uri`` as zarr-python's ``StorePath``, to be read only.
+
+    A zip file may hold the Zarr itself, or one folder with the Zarr in it.
+    """
+    from zarr.core.sync import sync
+    from zarr.storage import FsspecStore, LocalStore, StorePath, ZipStore
+
+    path = existing_path(uri)
+    if path is None:
+        options = opening(uri, storage_options)
+        return StorePath(patient(FsspecStore.from_url(uri, storage_options=options, read_only=True)))
+    if is_zip(path):
+        return StorePath(sync(ZipStore.open(path, mode="r")), _top_of_zip(path))
+    return StorePath(LocalStore(path, read_only=True))
+
+
+def _top_of_zip(path: Path) -> str:
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+    tops = {name.split("/", 1)[0] for name in names}
+    for top in ("", *sorted(tops)):
+        if any(f"{top}/{marker}".lstrip("/") in names for marker in MARKERS) and (not top or len(tops) == 1):
+            return top
+    raise FormatError(f"The zip file {str(path)!r} holds no Zarr: it has no zarr.json, .zarray or .zgroup at its top.")
+
+
+def open_node(root: Any, path: str) -> Any:
+    """The group or array at ``path`` below ``root``, by its own documents.
+
+    Consolidated metadata are copies, and stale where somebody changed an array without them.
+    """
+    import zarr
+
+    return zarr.open(store=root, path=path, mode="r", use_consolidated=False)
+
+
+def read_key(root: Any, key: str) -> bytes | None:
+    """All bytes of ``key`` below ``root``; None where it is not."""
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync  # zarr-python has no public way to read one key
+
+    found = sync((root / key).get(prototype=default_buffer_prototype()))
+    return None if found is None else bytes(found.to_bytes())
+
+
+def child_names(root: Any, path: str) -> list[str]:
+    """What lies in the group ``path``, in natural order: groups, arrays, and perhaps others.
+
+    A web server often lists nothing: then the consolidated metadata say what is there.
+    """
+    from zarr.core.sync import sync
+
+    where = (root / path).path
+
+    async def listed() -> list[str]:
+        return [name async for name in root.store.list_dir(where)]
+
+    try:
+        names = {name.strip("/") for name in sync(listed())}
+    except StorageError:  # this server does list, but not now
+        raise
+    except (OSError, NotImplementedError):
+        names = set()
+    if not names - _DOCUMENTS:
+        names = _consolidated_names(root, path)
+    return sorted((n for n in names if n and not n.startswith(".") and n not in _DOCUMENTS), key=natural_key)
+
+
+def _consolidated_names(root: Any, path: str) -> set[str]:
+    import zarr
+
+    for base in dict.fromkeys((path, "")):
+        try:
+            group = zarr.open_group(store=root, path=base, mode="r", use_consolidated=True)
+        except (ValueError, OSError):  # there are none
+            continue
+        keys = group.metadata.consolidated_metadata.flattened_metadata
+        inside = "" if base == path else f"{path}/"
+        return {key.removeprefix(inside).split("/", 1)[0] for key in keys if key.startswith(inside)}
+    return set()
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key: "2" before "10", "B/3" before "B/12"."""
+    digits, parts = "", []
+    for character in text + "\0":
+        if character.isdecimal() and character.isascii():
+            digits += character
+            continue
+        if digits:
+            parts.append((0, int(digits), digits))
+            digits = ""
+        parts.append((1, 0, character))
+    return tuple(parts)
+
+
+def store_identity(
+    uri: str, path: str, group: str | None, storage_options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What tells that the array ``path`` of ``uri``, or what its ``group`` says of it, has changed.
+
+    No path and no address is in it, so moving or renaming the store keeps it.
+
+    Returns
+    -------
+    dict
+        ``metadata`` (sha256 of the documents) and, where files can be listed, ``files`` (how many),
+        ``bytes``, and ``listing`` (sha256 of names, sizes, and times or checksums).
+    """
+    root = zarr_root(uri, storage_options)
+    documents = hashlib.sha256()
+    for base in (path,) if group is None else (path, group):
+        for name in MARKERS:
+            documents.update(_canonical(read_key(root, f"{base}/{name}".lstrip("/"))))
+    identity: dict[str, Any] = {"metadata": documents.hexdigest()}
+    listing = _listing(uri, root, path, storage_options)
+    if listing is None:
+        return identity
+    listing.sort()
+    names = hashlib.sha256("".join(f"{key}\0{size}\0{stamp}\n" for key, size, stamp in listing).encode())
+    total = sum(size for _, size, _ in listing)
+    return {**identity, "files": len(listing), "bytes": total, "listing": names.hexdigest()}
+
+
+def _canonical(document: bytes | None) -> bytes:
+    """``document`` without what may differ although it says the same."""
+    if document is None:
+        return b"\0none\n"
+    try:
+        content = json.loads(document)
+    except ValueError:
+        return document
+    if isinstance(content, dict):
+        content.pop("consolidated_metadata", None)  # copies of what lies deeper
+    return json.dumps(content, sort_keys=True).encode() + b"\n"
+
+
+_Listing = list[tuple[str, int, str]]
+
+
+def _listing(uri: str, root: Any, path: str, storage_options: Mapping[str, Any] | None) -> _Listing | None:
+    """Name, size and stamp of every file of an array; None where they cannot be listed."""
+    local = existing_path(uri)
+    if local is None:
+        return _remote_listing(uri, path, storage_options)
+    if is_zip(local):
+        start = f"{(root / path).path}/"
+        with zipfile.ZipFile(local) as archive:
+            inside = [entry for entry in archive.infolist() if entry.filename.startswith(start.lstrip("/"))]
+        return [
+            (entry.filename.removeprefix(start), entry.file_size, f"{entry.CRC:08x}")
+            for entry in inside
+            if entry.filename.rsplit("/", 1)[-1] not in _DOCUMENTS
+        ]
+    return list(_local_listing(str(local / path), ""))
+
+
+def _local_listing(folder: str, inside: str) -> Iterator[tuple[str, int, str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            key = f"{inside}{entry.name}"
+            if entry.is_dir():
+                yield from _local_listing(entry.path, f"{key}/")
+            elif entry.name not in _DOCUMENTS:
+                found = entry.stat()
+                yield key, found.st_size, str(found.st_mtime_ns)
+
+
+def _remote_listing(uri: str, path: str, storage_options: Mapping[str, Any] | None) -> _Listing | None:
+    from fsspec.core import url_to_fs
+
+    where = f"{uri.rstrip('/')}/{path}".rstrip("/")
+    fs, base = url_to_fs(where, **opening(uri, storage_options))
+    try:
+        found = retrying(lambda: fs.find(base, detail=True))
+    except (FileNotFoundError, PermissionError, NotImplementedError):
+        return None  # as always there; but a server that stumbles must not look like one that does not list
+    listing = [
+        (key.removeprefix(base).lstrip("/"), int(entry.get("size") or 0), _stamp(entry)) for key, entry in found.items()
+    ]
+    # Where not even the array's own document is found, the server does not list.
+    return [item for item in listing if item[0].rsplit("/", 1)[-1] not in _DOCUMENTS] if listing else None
+
+
+def _stamp(entry: Mapping[str, Any]) -> str:
+    return next((str(entry[name]) for name in _STAMPS if entry.get(name) is not None), "")
