@@ -16,7 +16,7 @@ from pathlib import Path
 import swin2sr_ops
 from swin2sr_ops.errors import Swin2SROpsError
 from swin2sr_ops.evaluate import evaluate
-from swin2sr_ops.plugins import resolve_model
+from swin2sr_ops.hooks.dispatch import resolve_model
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def moved_bytes(folder: str, way: Way) -> int:
     end. Planes are as precise as the stages, but for the features that a head gets, in float32.
     """
     from swin2sr_ops.geometry.steps import network_steps
-    from swin2sr_ops.plugins import resolve_model
+    from swin2sr_ops.hooks.dispatch import resolve_model
 
     spec = resolve_model(folder)
     first, plane = 4 * spec.dim, (2 if way.precision == "bfloat16" else 4) * spec.dim

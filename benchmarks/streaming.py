@@ -23,10 +23,10 @@ import torch
 from pipeline import peak
 
 from swin2sr_ops.geometry.plan import TilePlan
+from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.nets.carry import Carry
 from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.plugins import build_network, resolve_model
 
 WAYS = ("square", "streamed", "wide")
 

@@ -16,11 +16,11 @@ _EXPORTS = {
     "Restorer": "restorer",
     "RunReport": "run",
     "TilePlan": "geometry.plan",
-    "create_sink": "plugins",
+    "create_sink": "hooks.dispatch",
     "hookimpl": "hookspecs",
-    "list_models": "models",
-    "load_model": "models",
-    "open_source": "plugins",
+    "list_models": "hooks.models",
+    "load_model": "hooks.models",
+    "open_source": "hooks.dispatch",
     "restore": "lazy",
     "restore_batch": "batch.api",
     "restore_image": "run",
@@ -59,10 +59,10 @@ if TYPE_CHECKING:
         TileError as TileError,
     )
     from swin2sr_ops.geometry.plan import TilePlan as TilePlan
+    from swin2sr_ops.hooks.dispatch import create_sink as create_sink, open_source as open_source
+    from swin2sr_ops.hooks.models import list_models as list_models, load_model as load_model
     from swin2sr_ops.hookspecs import hookimpl as hookimpl
     from swin2sr_ops.lazy import restore as restore
-    from swin2sr_ops.models import list_models as list_models, load_model as load_model
-    from swin2sr_ops.plugins import create_sink as create_sink, open_source as open_source
     from swin2sr_ops.restorer import Restorer as Restorer
     from swin2sr_ops.run import RunReport as RunReport, restore_image as restore_image
     from swin2sr_ops.spec import ModelSpec as ModelSpec

@@ -14,7 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     from torch import nn
 
-    from swin2sr_ops.hosts import HostAdapter
+    from swin2sr_ops.hooks.hosts import HostAdapter
     from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource
     from swin2sr_ops.spec import ModelSpec
 

@@ -25,9 +25,9 @@ from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.orientations import check_ensemble
 from swin2sr_ops.geometry.plan import Halo, Span, Tile, TilePlan
 from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile_size
+from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.lazy_range import map_graph
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
-from swin2sr_ops.plugins import resolve_model
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 

@@ -16,7 +16,7 @@ from swin2sr_ops.engines import check_engine, choose_engine, why_engine
 from swin2sr_ops.errors import TileError
 from swin2sr_ops.geometry.plan import Halo, Tile
 from swin2sr_ops.geometry.steps import cell_side
-from swin2sr_ops.plugins import build_network
+from swin2sr_ops.hooks.dispatch import build_network
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from swin2sr_ops.geometry.orientations import Average, check_ensemble, turns
 from swin2sr_ops.geometry.plan import ITEMSIZE, Halo, Span, Tile, TilePlan, check_halo, within
 from swin2sr_ops.geometry.steps import GROUP_CELLS
 from swin2sr_ops.geometry.tiles import fill_region, fit_tile, tile_size
+from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.network import Network, whole_turn, without_history
 from swin2sr_ops.pixels.intensity import IntensityMap, fill_invalid, invalid_pixels, range_limits, stored_nodata
 from swin2sr_ops.pixels.masks import block_valid
 from swin2sr_ops.pixels.planes import Tally, channel_of_plane, enlarged, network_region, owned
-from swin2sr_ops.plugins import resolve_model
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.transfers import fetch, to_device
 

@@ -17,6 +17,7 @@ from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROp
 from swin2sr_ops.fingerprint import identity, run_key
 from swin2sr_ops.geometry.orientations import check_ensemble
 from swin2sr_ops.geometry.plan import Halo
+from swin2sr_ops.hooks.dispatch import create_sink, manager
 from swin2sr_ops.intensity import intensity_maps
 from swin2sr_ops.io.base import ImageSink, Region
 from swin2sr_ops.io.output.claim import RunKey, tidy_finished
@@ -25,7 +26,6 @@ from swin2sr_ops.job import Job, Piece, prepare
 from swin2sr_ops.pipeline import Executor, Here, TileWork
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.masks import EnlargedMask, has_mask
-from swin2sr_ops.plugins import create_sink, manager
 from swin2sr_ops.report import RunReport, new_report, provenance_of
 from swin2sr_ops.spec import ModelSpec
 

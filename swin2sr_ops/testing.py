@@ -25,9 +25,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import OutputError, RequestError
+from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource, Region
 from swin2sr_ops.io.output.claim import RunKey
-from swin2sr_ops.plugins import open_source
 
 __all__ = ["SinkContract", "SourceContract", "pieces", "whole"]
 

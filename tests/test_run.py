@@ -107,7 +107,7 @@ def test_shipped_models_restore_the_samples(tmp_path: Path) -> None:
 def test_progress_and_observers(
     stack: tuple[Path, np.ndarray], gray_model: ModelSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from swin2sr_ops.plugins import manager
+    from swin2sr_ops.hooks.dispatch import manager
 
     class Observer:
         @swin2sr_ops.hookimpl

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from swin2sr_ops.models import list_models
+from swin2sr_ops.hooks.models import list_models
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Choice", "advice", "choices", "fetch", "needs_download", "overlaps"]

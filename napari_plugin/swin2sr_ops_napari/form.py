@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from swin2sr_ops.engines import ENGINES
 from swin2sr_ops.errors import RequestError, Swin2SROpsError
 from swin2sr_ops.geometry.plan import Halo
-from swin2sr_ops.plugins import resolve_model
+from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops_napari.choices import advice, choices, overlaps
 from swin2sr_ops_napari.layers import LayerImage, describe

@@ -9,8 +9,8 @@ import dask.array as da
 import numpy as np
 
 from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.io.base import ImageSource
-from swin2sr_ops.plugins import open_source
 from swin2sr_ops_napari.layers import LayerImage
 
 __all__ = ["FileOf", "file_of", "levels_of"]

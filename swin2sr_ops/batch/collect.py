@@ -304,8 +304,8 @@ def _is_collection(uri: str) -> bool:
     """Whether ``uri`` is a Zarr of many images; one that cannot be opened is not: its opening says why."""
     if not is_zarr(uri):
         return False
+    from swin2sr_ops.hooks.dispatch import open_source
     from swin2sr_ops.io.zarr.collection import open_collection
-    from swin2sr_ops.plugins import open_source
 
     try:
         found = open_collection(uri)

@@ -190,7 +190,7 @@ def _parts(progress: Progress | None) -> Progress | None:
 
 def _scale_of(asked: Mapping[str, Any]) -> int:
     """Scale of the models that images of an archive get: every one of them has it."""
-    from swin2sr_ops.plugins import resolve_model
+    from swin2sr_ops.hooks.dispatch import resolve_model
 
     model = asked.get("model", "auto")
     first = model.split(",")[0].strip() if isinstance(model, str) else model  # one for colours, one for other bands

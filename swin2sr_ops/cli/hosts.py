@@ -7,8 +7,8 @@ import json
 import warnings
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.hosts import HostStatus, statuses
-from swin2sr_ops.plugins import hosts
+from swin2sr_ops.hooks.dispatch import hosts
+from swin2sr_ops.hooks.hosts import HostStatus, statuses
 
 __all__ = ["main"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from swin2sr_ops.cli.notes import warnings_as_notes
 from swin2sr_ops.errors import FormatError
+from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.io.base import ImageInfo, json_ready
-from swin2sr_ops.plugins import open_source
 
 __all__ = ["main"]
 

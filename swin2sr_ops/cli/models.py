@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from swin2sr_ops.models import list_models
+from swin2sr_ops.hooks.models import list_models
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["main"]
@@ -35,7 +35,7 @@ def _megabytes(spec: ModelSpec) -> str:
 
 
 def _show(name: str, as_json: bool) -> int:
-    from swin2sr_ops.plugins import resolve_model
+    from swin2sr_ops.hooks.dispatch import resolve_model
 
     spec = resolve_model(name)
     if as_json:
@@ -49,7 +49,7 @@ def _show(name: str, as_json: bool) -> int:
 
 def _download(name: str) -> int:
     from swin2sr_ops.errors import ModelError
-    from swin2sr_ops.plugins import resolve_model
+    from swin2sr_ops.hooks.dispatch import resolve_model
     from swin2sr_ops.weights.download import fetch, is_url
 
     spec = resolve_model(name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from swin2sr_ops.plugin_manager import PluginInfo
-from swin2sr_ops.plugins import loaded
+from swin2sr_ops.hooks.dispatch import loaded
+from swin2sr_ops.hooks.manager import PluginInfo
 
 __all__ = ["main"]
 

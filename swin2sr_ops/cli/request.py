@@ -7,7 +7,7 @@ from typing import Any
 
 from swin2sr_ops.batch.collect import Entry, collect
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.plugins import resolve_model
+from swin2sr_ops.hooks.dispatch import resolve_model
 
 __all__ = ["entries_of", "output_options_of", "request_of"]
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from swin2sr_ops.errors import ModelError, RequestError
+from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.plugins import build_network, resolve_model
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.recipe import Recipe

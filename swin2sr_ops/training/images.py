@@ -14,7 +14,7 @@ from PIL import Image
 from swin2sr_ops.errors import FormatError, RequestError, Swin2SROpsError
 from swin2sr_ops.evaluate.data import find_cases, walk
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.plugins import open_source
+from swin2sr_ops.hooks.dispatch import open_source
 
 __all__ = ["Pair", "find_images", "load_images", "load_pairs"]
 

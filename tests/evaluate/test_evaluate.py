@@ -14,7 +14,7 @@ from PIL import Image
 
 from swin2sr_ops.errors import Swin2SROpsError
 from swin2sr_ops.evaluate import Evaluation, Measured, Scores, evaluate, imresize, psnr, ssim
-from swin2sr_ops.models import load_model
+from swin2sr_ops.hooks.models import load_model
 from swin2sr_ops.spec import ModelSpec
 from tests.conftest import write_model
 

@@ -14,7 +14,7 @@ import swin2sr_ops
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.orientations import turns
 from swin2sr_ops.geometry.plan import TilePlan
-from swin2sr_ops.models import load_model
+from swin2sr_ops.hooks.models import load_model
 from swin2sr_ops.pixels.nodata_flags import CLEAN, context_flags
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec

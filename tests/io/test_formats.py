@@ -14,13 +14,13 @@ import zarr
 from PIL import Image
 
 from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.hooks.dispatch import create_sink, open_source
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.picture import PictureSource, PngSink
 from swin2sr_ops.io.tiff.sink import TiffSink
 from swin2sr_ops.io.tiff.source import TiffSource
 from swin2sr_ops.io.zarr.sink import ZarrSink
 from swin2sr_ops.io.zarr.source import ZarrSource
-from swin2sr_ops.plugins import create_sink, open_source
 
 IMAGE = np.ones((20, 30), "u1")
 INFO = ImageInfo(shape=(20, 30), axes="YX", dtype=np.dtype("u1"), chunks=(20, 30))

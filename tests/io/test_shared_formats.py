@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from swin2sr_ops.errors import FormatError, Swin2SROpsError
-from swin2sr_ops.plugins import open_source
+from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.testing import pieces, whole
 
 FORMATS = Path(__file__).parents[3] / "shared" / "data" / "formats"

@@ -13,7 +13,7 @@ pytest.importorskip("npe2")
 from npe2 import PluginManifest
 from swin2sr_ops_napari import host
 
-from swin2sr_ops.plugins import hosts
+from swin2sr_ops.hooks.dispatch import hosts
 
 
 @pytest.fixture(scope="module")

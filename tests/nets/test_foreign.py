@@ -19,13 +19,13 @@ from hypothesis.strategies import integers, sampled_from
 from torch import Tensor, nn
 
 import swin2sr_ops
-from swin2sr_ops import plugins
 from swin2sr_ops.errors import ModelError, PlanError, TileError
 from swin2sr_ops.fingerprint import run_key
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Span, TilePlan, pad_index, padded_size
 from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.geometry.tiles import fit_tile, tile_region
+from swin2sr_ops.hooks import dispatch as plugins
 from swin2sr_ops.hookspecs import hookimpl
 from swin2sr_ops.job import prepare
 from swin2sr_ops.nets.foreign import CellEngine, engine_of

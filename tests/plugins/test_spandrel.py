@@ -20,10 +20,10 @@ from hypothesis.strategies import integers, lists, sampled_from, tuples
 from torch import nn
 
 import swin2sr_ops
-from swin2sr_ops import plugins
 from swin2sr_ops.cli import main
 from swin2sr_ops.errors import CheckpointError, ModelError
 from swin2sr_ops.geometry.plan import TilePlan
+from swin2sr_ops.hooks import dispatch as plugins
 from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.digest import file_sha256

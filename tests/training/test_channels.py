@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from swin2sr_ops.errors import ModelError
+from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.plugins import build_network, resolve_model
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training import train
 from swin2sr_ops.training.channels import with_channels

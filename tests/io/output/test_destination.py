@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from swin2sr_ops.errors import OutputError
+from swin2sr_ops.hooks.dispatch import create_sink as create_any_sink
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.output.destination import Destination, disk_errors
-from swin2sr_ops.plugins import create_sink as create_any_sink
 
 INFO = ImageInfo(shape=(1024, 2048), axes="YX", dtype=np.dtype("u2"), chunks=(512, 512))
 

@@ -210,7 +210,7 @@ def test_processes_write_together(tmp_path):
 KILLED = """
 import os, sys, numpy as np
 from swin2sr_ops.io.base import ImageInfo
-from swin2sr_ops.plugins import create_sink
+from swin2sr_ops.hooks.dispatch import create_sink
 info = ImageInfo(shape=(40, 50), axes="YX", dtype=np.dtype("u1"), chunks=(40, 50))
 sink = create_sink(sys.argv[1], info)
 sink[0:40, 0:50] = np.ones((40, 50), "u1")

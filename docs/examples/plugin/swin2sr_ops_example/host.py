@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from swin2sr_ops import RequestError, hookimpl, restore_image
-from swin2sr_ops.hosts import HostStatus
+from swin2sr_ops.hooks.hosts import HostStatus
 
 
 def restore(line: str) -> str:

@@ -1,7 +1,7 @@
 """What is installed: finds plugins by their entry points and loads them safely.
 
 A plugin is somebody else's code. Whatever it does wrong is told in a warning with its name and kept
-for ``swin2sr-ops plugins``; the others go on. What they are asked is in `swin2sr_ops.plugins`.
+for ``swin2sr-ops plugins``; the others go on. What they are asked is in `swin2sr_ops.hooks.dispatch`.
 
 Environment
 -----------
@@ -30,7 +30,7 @@ from swin2sr_ops.errors import RequestError, Swin2SROpsError
 
 __all__ = ["ANYTHING", "BUILTIN", "PREFIX", "PluginInfo", "PluginManager", "manager", "new_manager", "told"]
 
-BUILTIN = "swin2sr_ops.builtin"
+BUILTIN = "swin2sr_ops.hooks.builtin"
 PREFIX = f"{hookspecs.PROJECT}_"
 #: What a plugin may raise: anything, an exit at import too.
 ANYTHING = (Exception, SystemExit)
@@ -134,7 +134,8 @@ def manager() -> PluginManager:
 
 def new_manager() -> PluginManager:
     """A fresh manager: built-ins, then what is installed; a broken plugin is named and left out."""
-    from swin2sr_ops import __version__, builtin
+    from swin2sr_ops import __version__
+    from swin2sr_ops.hooks import builtin
 
     found = PluginManager()
     found.register(builtin, BUILTIN)

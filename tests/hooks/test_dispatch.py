@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import swin2sr_ops
-from swin2sr_ops import plugin_manager, plugins
 from swin2sr_ops.cli import main
 from swin2sr_ops.errors import FormatError, ModelError, RequestError
+from swin2sr_ops.hooks import dispatch as plugins, manager as plugin_manager
 from swin2sr_ops.hookspecs import hookimpl
 from swin2sr_ops.spec import ModelSpec
 from tests.conftest import random_net, small_spec
@@ -68,7 +68,7 @@ def _warnings_are_errors() -> Iterator[None]:
 
 
 def names(manager: Any) -> set[str]:
-    return {name for name, _ in manager.list_name_plugin()} - {"swin2sr_ops.builtin"}
+    return {name for name, _ in manager.list_name_plugin()} - {"swin2sr_ops.hooks.builtin"}
 
 
 def listed() -> list[str]:

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from swin2sr_ops import plugins
 from swin2sr_ops.cli import main
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.hooks import dispatch as plugins
+from swin2sr_ops.hooks.hosts import HostAdapter, HostStatus, statuses
 from swin2sr_ops.hookspecs import hookimpl
-from swin2sr_ops.hosts import HostAdapter, HostStatus, statuses
 
 
 class Host:

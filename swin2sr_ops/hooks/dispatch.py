@@ -14,8 +14,8 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.errors import FormatError, ModelError, RequestError, Swin2SROpsError
-from swin2sr_ops.hosts import HostAdapter
-from swin2sr_ops.plugin_manager import ANYTHING, BUILTIN, PREFIX, PluginInfo, manager, told
+from swin2sr_ops.hooks.hosts import HostAdapter
+from swin2sr_ops.hooks.manager import ANYTHING, BUILTIN, PREFIX, PluginInfo, manager, told
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:

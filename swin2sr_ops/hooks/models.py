@@ -32,7 +32,7 @@ def list_models(*, task: str | None = None, scale: int | None = None, channels: 
     >>> [m.name for m in swin2sr_ops.list_models(scale=8)][:1]
     ['swinir-classical-div2k-x8']
     """
-    from swin2sr_ops.plugins import model_specs
+    from swin2sr_ops.hooks.dispatch import model_specs
 
     wanted = {"task": task, "scale": scale, "channels": channels}
     return [
@@ -58,7 +58,7 @@ def load_model(model: str | PathLike[str] | ModelSpec = "auto", *, download: boo
     **hints
         What a checkpoint does not say about itself: ``value_range``, ``window``, ``name``.
     """
-    from swin2sr_ops.plugins import build_network, resolve_model
+    from swin2sr_ops.hooks.dispatch import build_network, resolve_model
     from swin2sr_ops.weights.loader import weights_path
 
     spec = resolve_model(model, **hints)

@@ -1,0 +1,1 @@
+"""Plugins: who answers which hook."""
