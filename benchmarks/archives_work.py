@@ -86,8 +86,8 @@ def enlarge(block: NDArray[Any]) -> NDArray[Any]:
 
 def install() -> None:
     """Let every network of this process cost nothing."""
+    from swin2sr_ops.engine.restorer import Restorer
     from swin2sr_ops.pixels.planes import owned
-    from swin2sr_ops.restorer import Restorer
 
     def restore_tile(self: Restorer, block: NDArray[Any], order: Any, tile: Any, *_: Any) -> NDArray[Any]:
         plane = owned(block.reshape(1, *block.shape[-2:]), tile)[0]
@@ -293,7 +293,7 @@ def overhead(case: Case) -> None:
 
 
 def install_nothing() -> None:
-    from swin2sr_ops.restorer import Restorer
+    from swin2sr_ops.engine.restorer import Restorer
 
     Restorer.restore_tile = lambda *_: None  # type: ignore[method-assign,assign,return-value]
     Restorer.engine = lambda _: None  # type: ignore[method-assign,assign,return-value]

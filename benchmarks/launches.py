@@ -17,10 +17,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from swin2sr_ops.engine.tile_engine import TileEngine
+from swin2sr_ops.engine.triton import kernels as fused_kernels
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.geometry.steps import GROUP_CELLS
-from swin2sr_ops.nets import fused_kernels
-from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
 

@@ -26,8 +26,8 @@ import numpy as np
 import tifffile
 
 import swin2sr_ops
-from swin2sr_ops.nets.check import CHECK
-from swin2sr_ops.nets.engine import TileEngine
+from swin2sr_ops.engine.selftest import CHECK
+from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.save import save_model

@@ -185,7 +185,7 @@ def naive_overlap(net: Callable[[Any], Any], x: Pixels, scale: int) -> Pixels:
 def engine_of(name: str) -> str:
     """What one of our methods asks for."""
     if "no graphs" in name:  # CUDA's, that is
-        from swin2sr_ops.nets import graphs
+        from swin2sr_ops.engine.triton import graphs
 
         graphs.MOST = 0
     return next((engine for engine in ("openvino", "torch") if engine in name.lower()), "auto")

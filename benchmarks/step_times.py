@@ -21,9 +21,9 @@ import torch
 from speed import Way, matrix_rate
 from torch.utils.flop_counter import FlopCounterMode
 
+from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
-from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.spec import ModelSpec
 
 

@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from pipeline import peak
 
+from swin2sr_ops.engine.row_cache import Carry
+from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
-from swin2sr_ops.nets.carry import Carry
-from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.network import SwinNet
 
 WAYS = ("square", "streamed", "wide")

@@ -13,7 +13,7 @@ __version__ = "0.1.0.dev0"
 _EXPORTS = {
     "BatchReport": "batch.report",
     "ModelSpec": "spec",
-    "Restorer": "restorer",
+    "Restorer": "engine.restorer",
     "RunReport": "run",
     "TilePlan": "geometry.plan",
     "create_sink": "hooks.dispatch",
@@ -46,6 +46,7 @@ __all__ = ["__version__", *sorted(_EXPORTS)]  # noqa: PLE0604  (names of strings
 if TYPE_CHECKING:
     from swin2sr_ops.batch.api import restore_batch as restore_batch
     from swin2sr_ops.batch.report import BatchReport as BatchReport
+    from swin2sr_ops.engine.restorer import Restorer as Restorer
     from swin2sr_ops.errors import (
         CheckpointError as CheckpointError,
         ClusterError as ClusterError,
@@ -63,7 +64,6 @@ if TYPE_CHECKING:
     from swin2sr_ops.hooks.models import list_models as list_models, load_model as load_model
     from swin2sr_ops.hookspecs import hookimpl as hookimpl
     from swin2sr_ops.lazy import restore as restore
-    from swin2sr_ops.restorer import Restorer as Restorer
     from swin2sr_ops.run import RunReport as RunReport, restore_image as restore_image
     from swin2sr_ops.spec import ModelSpec as ModelSpec
 

@@ -22,10 +22,10 @@ from swin2sr_ops.errors import ClusterError, TileError
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+    from swin2sr_ops.engine.restorer import Restorer
+    from swin2sr_ops.engine.runner import Placed
     from swin2sr_ops.job import Piece
-    from swin2sr_ops.network import Placed
     from swin2sr_ops.pipeline import TileWork
-    from swin2sr_ops.restorer import Restorer
 
 __all__ = ["ClusterExecutor", "open_cluster"]
 

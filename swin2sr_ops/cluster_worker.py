@@ -24,16 +24,16 @@ from distributed.core import Status
 
 from swin2sr_ops.cluster_flight import LANES
 from swin2sr_ops.cluster_start import environment
-from swin2sr_ops.devices import choose_device, free_memory
+from swin2sr_ops.engine.devices import choose_device, free_memory
 from swin2sr_ops.errors import ClusterError, Swin2SROpsError
 
 if TYPE_CHECKING:
     from distributed import Worker
 
+    from swin2sr_ops.engine.restorer import Restorer
+    from swin2sr_ops.engine.runner import Placed
     from swin2sr_ops.job import Piece
-    from swin2sr_ops.network import Placed
     from swin2sr_ops.pipeline import TileWork
-    from swin2sr_ops.restorer import Restorer
 
 __all__ = ["IgnoreInterrupts", "RunPlugin", "answer", "call_each", "place", "release", "restore_tiles", "warm"]
 

@@ -11,6 +11,7 @@ from itertools import product
 from os import PathLike
 from typing import Any, Protocol
 
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import ModelError, PlanError
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
 from swin2sr_ops.geometry.plan import Halo, Tile, TilePlan
@@ -19,7 +20,6 @@ from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
 from swin2sr_ops.pixels.intensity import RangeRequest, check_dtype
 from swin2sr_ops.pixels.masks import check_mask
-from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.spectral import Group, check_scales, spectrum_of
 

@@ -20,6 +20,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.orientations import check_ensemble
@@ -28,7 +29,6 @@ from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.lazy_range import map_graph
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
-from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["restore"]

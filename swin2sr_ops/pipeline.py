@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import TileError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Tile
@@ -22,7 +23,6 @@ from swin2sr_ops.io.base import ImageSink, ImageSource, Region
 from swin2sr_ops.job import Part, Piece, Workers
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.masks import valid_pixels
-from swin2sr_ops.restorer import Restorer
 
 __all__ = ["Executor", "Here", "TileWork", "stream"]
 

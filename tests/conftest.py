@@ -39,8 +39,8 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def kernels_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A test looks for its own compiler, and keeps what it builds to itself."""
-    from swin2sr_ops.nets import check
-    from swin2sr_ops.nets.native import build
+    from swin2sr_ops.engine import selftest as check
+    from swin2sr_ops.engine.native import build
 
     caches = build.find_compiler, build.library, check.native_obstacle
     monkeypatch.setenv("SWIN2SR_OPS_CACHE", str(tmp_path / "cache"))
@@ -54,7 +54,7 @@ def kernels_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 @pytest.fixture(autouse=True, scope="session")
 def _kernels_are_built() -> None:
     """The first process that wants them tells that it built them; tests look at what programs say."""
-    from swin2sr_ops.nets.check import native_obstacle
+    from swin2sr_ops.engine.selftest import native_obstacle
 
     native_obstacle()
 

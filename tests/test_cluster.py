@@ -92,7 +92,7 @@ class Background:
 
 def networks() -> int:
     """How many are loaded in this process."""
-    from swin2sr_ops.network import _engines
+    from swin2sr_ops.engine.runner import _engines
 
     return len(_engines)
 

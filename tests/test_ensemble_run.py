@@ -13,8 +13,8 @@ import zarr
 
 import swin2sr_ops
 from swin2sr_ops.cli import main
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from tests.conftest import write_model
 

@@ -366,7 +366,7 @@ def test_out_of_memory_halves_the_tile(gray_model: ModelSpec, rng, monkeypatch: 
     """A device that runs out is given halves, with the same pixels; one that never has enough is reported."""
     import torch
 
-    from swin2sr_ops.nets.engine import TileEngine
+    from swin2sr_ops.engine.tile_engine import TileEngine
 
     image = rng.integers(0, 255, (100, 90), dtype="u1")
     whole = swin2sr_ops.restore(image, model=gray_model).compute()

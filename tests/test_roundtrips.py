@@ -19,8 +19,8 @@ import zarr
 from numpy.testing import assert_allclose, assert_array_equal
 
 import swin2sr_ops
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.geometry.tiles import fill_region
-from swin2sr_ops.restorer import Restorer
 from tests.conftest import write_model
 
 FORMATS = Path(__file__).parents[2] / "shared" / "data" / "formats"

@@ -152,7 +152,7 @@ def left(folder: Path) -> set[str]:
 def test_a_failure_leaves_nothing(
     stack: tuple[Path, np.ndarray], gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    from swin2sr_ops.nets.engine import TileEngine
+    from swin2sr_ops.engine.tile_engine import TileEngine
 
     run, calls, allowed = TileEngine.run, [], [0]
 

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from swin2sr_ops.engines import ENGINES
+from swin2sr_ops.engine.select import ENGINES
 from swin2sr_ops.errors import RequestError, Swin2SROpsError
 from swin2sr_ops.geometry.plan import Halo
 from swin2sr_ops.hooks.dispatch import resolve_model

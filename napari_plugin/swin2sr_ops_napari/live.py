@@ -9,8 +9,8 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.restorer import Restorer
 from swin2sr_ops_napari.away import take_away
 from swin2sr_ops_napari.layers import LayerImage, appearance, place
 from swin2sr_ops_napari.look import camera_of, canvas_size, look, main_window

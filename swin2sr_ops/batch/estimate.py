@@ -14,13 +14,13 @@ from swin2sr_ops.archive import archive_key
 from swin2sr_ops.batch import probe as this_process
 from swin2sr_ops.batch.collect import Entry, named
 from swin2sr_ops.batch.cost import Estimate, ImagePlan
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import FormatError, Swin2SROpsError
 from swin2sr_ops.fingerprint import run_key
 from swin2sr_ops.geometry.axes import channel_groups
 from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.job import Job, prepare
-from swin2sr_ops.restorer import Restorer
 
 if TYPE_CHECKING:
     from swin2sr_ops.cluster import ClusterExecutor

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from swin2sr_ops.devices import choose_device
+from swin2sr_ops.engine.devices import choose_device
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.pixels.intensity import IntensityMap
-from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["pixels_per_second"]

@@ -262,7 +262,7 @@ def tile_bytes(
     feature plane, the float output and a fourth as many head cells (one and one on a CPU; where
     there are more, on a GPU, another tile's pixels wait beside).
     Where tiles are ``streamed``, of each plane about a halo's rows are kept for the next tile.
-    `tests/test_memory.py` holds it against measured peaks. An ensemble's mean, its spread and two
+    `tests/engine/test_memory.py` holds it against measured peaks. An ensemble's mean, its spread and two
     temporaries are in float64.
     """
     if ensemble > 1:

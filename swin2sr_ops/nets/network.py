@@ -2,7 +2,7 @@
 
 Parameter names are those of the official checkpoints, so their state dicts load as they are. The
 forward pass here is the plain one, on whole planes, differentiable; large images go through
-`swin2sr_ops.nets.engine`.
+`swin2sr_ops.engine.tile_engine`.
 
 References
 ----------

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from swin2sr_ops.engine.native.build import find_compiler
+from swin2sr_ops.engine.native.learning import learn_natively
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.nets.native.build import find_compiler
-from swin2sr_ops.nets.native.learning import learn_natively
 from swin2sr_ops.nets.network import SwinNet
 
 __all__ = ["ENGINES", "use_engine"]

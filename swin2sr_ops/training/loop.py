@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from swin2sr_ops.devices import choose_device
+from swin2sr_ops.engine.devices import choose_device
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training.data import PatchSampler

@@ -18,9 +18,9 @@ from swin2sr_ops.batch.cost import Estimate, measured, span_of_time
 from swin2sr_ops.batch.disk import check_disk
 from swin2sr_ops.batch.estimate import estimate, network_pixels
 from swin2sr_ops.batch.runner import run_batch
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import ModelError, OutputError
 from swin2sr_ops.job import prepare
-from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 
 from .helpers import plate_zarr

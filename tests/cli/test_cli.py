@@ -266,7 +266,7 @@ def test_an_interrupt_keeps_what_is_restored(
     folder: Path, image: np.ndarray, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the middle of a run: status 130, no output, no traceback; the same command goes on."""
-    from swin2sr_ops.nets.engine import TileEngine
+    from swin2sr_ops.engine.tile_engine import TileEngine
 
     run, calls = TileEngine.run, []
 

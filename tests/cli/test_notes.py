@@ -73,7 +73,7 @@ def test_a_warning_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
         for _ in range(2):
             warnings.warn("The labels\n  are left out.", stacklevel=1)
         warnings.warn("will change", FutureWarning, stacklevel=1)
-        logging.getLogger("swin2sr_ops.restorer").warning("no memory for %d px", 7)
+        logging.getLogger("swin2sr_ops.engine.restorer").warning("no memory for %d px", 7)
         try:
             raise ValueError("no")
         except ValueError:

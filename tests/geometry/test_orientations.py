@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
 import swin2sr_ops
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.orientations import turns
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.hooks.models import load_model
 from swin2sr_ops.pixels.nodata_flags import CLEAN, context_flags
-from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.save import save_model
 from tests.conftest import random_net, small_spec, write_model
@@ -128,7 +128,7 @@ def test_halo_map_overlap_and_other_cuts(models: dict[str, ModelSpec], rng: np.r
     gap = np.abs(near - expected)
     assert 0 < gap.max() < 0.3
     restorer.network._too_large = 1  # every tile is one that there was no memory for: halves of halves
-    order = swin2sr_ops.restorer.AxisOrder.of(image.shape, "YX")
+    order = swin2sr_ops.engine.restorer.AxisOrder.of(image.shape, "YX")
     (tile,) = restorer.plan(*image.shape, 200)
     halves = restorer.restore_tile(image, order, tile, [swin2sr_ops.pixels.intensity.IntensityMap(0.0, 1.0)])
     np.testing.assert_array_equal(halves, expected)

@@ -248,7 +248,7 @@ def test_a_plugin_that_fails_when_it_is_asked(
     install: Install, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From end to end: each failure is named, the built-ins do the work, and the plugin is broken from then on."""
-    monkeypatch.setattr("swin2sr_ops.network._engines", {})  # another test may have built this network
+    monkeypatch.setattr("swin2sr_ops.engine.runner._engines", {})  # another test may have built this network
     install(crash=Crash())
     np.save(tmp_path / "a.npy", np.zeros(3))
     with pytest.warns(UserWarning, match="crash") as told:

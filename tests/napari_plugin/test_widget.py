@@ -246,7 +246,7 @@ def test_the_engine_is_used(widget: Any, viewer: Any, qtbot: Any, monkeypatch: p
     def none() -> None:
         raise RequestError("engine='native' needs a C compiler")
 
-    monkeypatch.setattr("swin2sr_ops.nets.native.build.find_compiler", none)
+    monkeypatch.setattr("swin2sr_ops.engine.native.build.find_compiler", none)
     told = sentences(monkeypatch)
     viewer.add_image(spots(20, 20))
     widget.form.engine_box.setCurrentText("native")
@@ -257,7 +257,7 @@ def test_the_engine_is_used(widget: Any, viewer: Any, qtbot: Any, monkeypatch: p
 
 def test_a_device_without_memory(widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch raises, in the network itself."""
-    from swin2sr_ops.nets.engine import TileEngine
+    from swin2sr_ops.engine.tile_engine import TileEngine
 
     def full(*_: Any, **__: Any) -> Any:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.geometry.plan import TilePlan
-from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.weights.loader import load_network, resolve_spec
 

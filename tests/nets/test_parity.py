@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.geometry.plan import TilePlan
-from swin2sr_ops.nets.engine import TileEngine
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.huggingface import official_names

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import integers, sampled_from
 
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Span, Tile, TilePlan
 from swin2sr_ops.geometry.tiles import tile_region
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.nodata_flags import CLEAN, HOLE, SAW_HOLE, context_flags, plane_flags
-from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from tests.conftest import small_spec
 

@@ -21,10 +21,10 @@ from torch import nn
 
 import swin2sr_ops
 from swin2sr_ops.cli import main
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import CheckpointError, ModelError
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.hooks import dispatch as plugins
-from swin2sr_ops.restorer import Restorer
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.digest import file_sha256
 from tests.conftest import random_net, small_spec

@@ -41,7 +41,7 @@ def field(rng: np.random.Generator) -> Any:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Tiles that were computed."""
-    from swin2sr_ops.restorer import Restorer
+    from swin2sr_ops.engine.restorer import Restorer
 
     tiles: list[int] = []
     whole = Restorer.restore_tile

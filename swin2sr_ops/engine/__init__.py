@@ -1,0 +1,1 @@
+"""A model on a device: restored tiles from haloed blocks."""

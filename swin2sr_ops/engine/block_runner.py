@@ -1,0 +1,195 @@
+"""A tile whose Swin blocks, and perhaps convolutions, run in own kernels, on the feature plane itself.
+
+A window is computed alike wherever it lies, and so is a pixel of a convolution: no cells are needed for the result
+not to depend on the tiles, and only what later steps look at is computed. Cores work on different lines.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from swin2sr_ops.engine.plane_run import TileWork
+from swin2sr_ops.engine.threads import for_each
+from swin2sr_ops.geometry.steps import Step, network_steps
+
+__all__ = ["Box", "DirectWork", "Place", "Steps"]
+
+Range = tuple[int, int]
+
+
+class Box(ctypes.Structure):
+    """Rows and columns, from the first to behind the last; C's kernels take it as it is."""
+
+    _fields_ = [(name, ctypes.c_long) for name in ("top", "bottom", "left", "right")]
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Place(NamedTuple):
+    """Where a kernel works.
+
+    Attributes
+    ----------
+    rows, columns : int
+        How many it computes.
+    inside : Box
+        The image's, counted from the first of them.
+    """
+
+    rows: int
+    columns: int
+    inside: Box
+
+
+class Steps(ABC):
+    """Kernels, with a network's weights."""
+
+    #: Lines of pixels for one call of what is not `windows`.
+    lines = 16
+
+    def rows(self, across: int) -> int:
+        """Rows of ``across`` windows each for one call of `windows`."""
+        return 1
+
+    @abstractmethod
+    def windows(self, path: str, plane: Tensor, down: int, across: int, inside: Box) -> None:
+        """The Swin block at ``path`` on ``down`` x ``across`` windows, in place.
+
+        Parameters
+        ----------
+        path : str
+            Of the block in the network.
+        plane : Tensor
+            ``(rows, columns, C)``, a view whose first pixel is that of the first window.
+        down, across : int
+            Windows along Y and X, each with at least one pixel of the image.
+        inside : Box
+            The image's rows and columns, counted from there: no pixel looks at one outside, and those stay.
+        """
+
+    def has(self, path: str) -> bool:
+        """Whether the step at ``path``, which is no block, is computed here; else torch does."""
+        return False
+
+    def again(self, path: str) -> bool:
+        """Whether `end` of the trunk at ``path`` makes what it begins with again, and wants its source for that."""
+        return False
+
+    def begin(self, path: str, place: Place, source: Tensor, plane: Tensor, first: Tensor | None = None) -> None:
+        """A trunk's first convolution, kept in ``first`` if there is one, and in ``plane`` its embedding.
+
+        The planes are views ``(rows, columns, C)`` that begin at the first pixel of ``place``; one more around it is
+        read.
+        """
+        raise NotImplementedError(path)
+
+    def end(self, path: str, place: Place, plane: Tensor, target: Tensor, source: Tensor | None = None) -> None:
+        """Add what a stage, or a trunk, makes of ``plane`` to ``target``: views as those of `begin`.
+
+        With a trunk's ``source``, to its first convolution, and ``target`` is written over.
+        """
+        raise NotImplementedError(path)
+
+    def head(self, path: str, place: Place, source: Tensor, image: Tensor, target: Tensor) -> None:
+        """From features and the network's input, views as those of `begin`, its result ``(C, rows s, columns s)``."""
+        raise NotImplementedError(path)
+
+
+class DirectWork(TileWork):
+    """Like `TileWork`; of its steps, those that ``steps`` has run there."""
+
+    def __init__(self, steps: Steps, *args: Any) -> None:
+        super().__init__(*args)
+        self.steps = steps
+
+    def window(self, step: Step, index: int) -> None:
+        self.keep(step)
+        w, offset = self.spec.window, step.offset(self.spec.window)
+        rows, (x, behind) = (_windows(part, w, offset) for part in self._wanted(index))
+        across = (behind - x) // w
+        high = self.steps.rows(across) * w
+
+        def work(y: int) -> None:
+            down = min(high, rows[1] - y) // w
+            self.steps.windows(step.path, self._from(self.plane, y, x), down, across, self._image(y, x))
+
+        for_each(work, range(*rows, high), self.pool)
+
+    def embed(self, step: Step, index: int) -> None:
+        if not self.steps.has(step.path):
+            super().embed(step, index)
+            return
+        kept = () if self._made_again(index) else (self.first,)
+        self._lines(index, partial(self.steps.begin, step.path), self.source, self.plane, *kept)
+        self._stage = ""
+
+    def merge(self, step: Step, index: int) -> None:
+        if not self.steps.has(step.path):
+            super().merge(step, index)
+            return
+        self._lines(index, partial(self.steps.end, step.path), self.plane, self.begun)
+        self.merged()
+
+    def tail(self, step: Step, index: int) -> None:
+        if not self.steps.has(step.path):
+            super().tail(step, index)
+            return
+        self.residual = None
+        source = (self.source,) if self._made_again(index) else ()
+        self._lines(index, partial(self.steps.end, step.path), self.plane, self.first, *source)
+
+    def reconstruct(self, step: Step, index: int) -> None:
+        if not self.steps.has(step.path):
+            super().reconstruct(step, index)
+            return
+        (y, x), (rows, columns), scale = (self.tile.y.start, self.tile.x.start), self.tile.shape, self.spec.scale
+        result = self.results["image"] = self.image.new_empty(self.spec.channels, rows * scale, columns * scale)
+        features, image = (self._from(plane, y, x) for plane in (self.first, self.image))
+        self.steps.head(step.path, Place(rows, columns, self._image(y, x)), features, image, result)
+
+    def _made_again(self, index: int) -> bool:
+        """Whether the end of this step's trunk makes what the trunk begins with again: then nobody keeps it."""
+        return self.steps.again(next(s.path for s in network_steps(self.spec)[index:] if s.kind == "tail"))
+
+    def _lines(self, index: int, kernel: Callable[..., None], *planes: Tensor) -> None:
+        """Call ``kernel`` for all pixels that later layers look at, some lines at a time."""
+        rows, (x, behind) = self._wanted(index)
+        lines = self.steps.lines
+
+        def work(y: int) -> None:
+            place = Place(min(lines, rows[1] - y), behind - x, self._image(y, x))
+            kernel(place, *(self._from(plane, y, x) for plane in planes))
+
+        for_each(work, range(*rows, lines), self.pool)
+
+    def _wanted(self, index: int) -> tuple[Range, Range]:
+        """Rows and columns of the image that later steps look at."""
+        y, x = self.rows(index), self.tile.x.needed[index]
+        rows, columns = self.ops.borders
+        return (max(y[0], rows[0]), min(y[1], rows[1])), (max(x[0], columns[0]), min(x[1], columns[1]))
+
+    def _from(self, plane: Tensor, y: int, x: int) -> Tensor:
+        """The plane from pixel ``(y, x)`` of the image on."""
+        return plane[y - self.y.origin :, x - self.x.origin :]
+
+    def _image(self, y: int, x: int) -> Box:
+        """Rows and columns of the image, counted from ``(y, x)``."""
+        (top, bottom), (left, right) = self.ops.borders
+        return Box(top - y, bottom - y, left - x, right - x)
+
+
+def _windows(part: Range, window: int, offset: int) -> Range:
+    """Whole windows, on the grid that begins at ``-offset``, over some rows or columns."""
+    if part[0] == part[1]:
+        return part
+    first = (part[0] + offset) // window * window - offset
+    count = -((first - part[1]) // window)
+    return first, first + count * window

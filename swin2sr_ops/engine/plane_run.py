@@ -1,0 +1,262 @@
+"""One tile while it runs: its planes, and what each step of a network does to them, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swin2sr_ops.engine.cells import Cells, Grid, GroupGrid, grouped
+from swin2sr_ops.engine.row_cache import Kept
+from swin2sr_ops.engine.threads import for_each
+from swin2sr_ops.geometry.plan import Span, Tile
+from swin2sr_ops.geometry.steps import Step
+from swin2sr_ops.nets.heads import Patch, PatchOps, before_upsample, reconstruct
+
+if TYPE_CHECKING:
+    from swin2sr_ops.engine.tile_engine import TileEngine
+
+__all__ = ["TileWork"]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of a tile's buffers: where they start, how long they are, where the image ends."""
+
+    span: Span
+    origin: int
+    length: int
+
+    @classmethod
+    def of(cls, span: Span, cell: int, window: int, first: int) -> _Axis:
+        # A window of margin in front (shifted cells, convolutions), head cells are two cells wide.
+        origin = first // (2 * cell) * (2 * cell) - window
+        end = -(-span.read[1] // (2 * cell)) * (2 * cell) + window
+        shifted = -(-(span.read[1] + window) // cell) * cell + window
+        return cls(span, origin, max(end, shifted) - origin)
+
+    def cells(self, needed: tuple[int, int], side: int, offset: int) -> range:
+        """First pixel of each cell that covers ``needed``, on the grid that starts at ``-offset``."""
+        first = (needed[0] + offset) // side * side - offset
+        return range(first, needed[1], side)
+
+
+class TileWork:
+    """The buffers of one tile while it runs; one method per kind of step.
+
+    ``above`` is what the tile above has left, ``below`` what this one leaves.
+    """
+
+    def __init__(
+        self,
+        engine: TileEngine,
+        image: Tensor,
+        tile: Tile,
+        pool: ThreadPoolExecutor | None,
+        above: Kept | None = None,
+        below: Kept | None = None,
+    ) -> None:
+        self.pool, self.above, self.below = pool, above, below
+        self.engine, self.net, self.spec, self.tile = engine, engine.net, engine.spec, tile
+        firsts = tile.y.read[0] if above is None else max(above.lowest(self.spec), tile.y.read[0]), tile.x.read[0]
+        self.y, self.x = (
+            _Axis.of(span, engine.cell, engine.spec.window, first)
+            for span, first in zip((tile.y, tile.x), firsts, strict=True)
+        )
+        image = image[:, firsts[0] - tile.y.read[0] :]
+        self.ops = PatchOps((tile.y.borders, tile.x.borders))
+        origin, window = (self.y.origin, self.x.origin), self.spec.window
+        device = self.net.conv_first.weight.device
+        self.grid = Grid(origin, window) if engine.group == 1 else GroupGrid(origin, window, self.x.length, device)
+        self.like = self.net.conv_first.weight
+        self.image = self._plane(self.spec.channels)  # zero outside: the first convolution's padding
+        top, left = firsts[0] - self.y.origin, firsts[1] - self.x.origin
+        normal = (image.to(self.image) - self.net.mean[0].to(self.image)) * self.spec.value_range
+        rows, columns = image.shape[-2:]
+        self.image[top : top + rows, left : left + columns] = normal.permute(1, 2, 0)
+        self.source = self.image  # what the next `embed` reads
+        self.plane = self._plane(self.spec.dim, next(self.net.layers.parameters()).dtype)
+        self.residual: Tensor | None = None  # within a stage, what it began with
+        self.before_plane: Tensor | None = None
+        self.results: dict[str, Tensor] = {}
+        self._stage = ""
+
+    def _plane(self, channels: int, dtype: torch.dtype | None = None) -> Tensor:
+        return self.like.new_zeros(self.y.length, self.x.length, channels, dtype=dtype)
+
+    @cached_property
+    def first(self) -> Tensor:
+        """What a trunk begins with, which bypasses its stages, and at its end its result."""
+        return self._plane(self.spec.dim)
+
+    # --- the tiles above and below -------------------------------------------------------------
+
+    def join(self, index: int) -> None:
+        """Before a step: put what the tile above has left over what it reads; keep what the one below will read."""
+        if self.above is not None:
+            for name, part in self.above.parts[index].items():
+                self._rows_of(name, part).copy_(self.above.rows.pop((index, name)))
+        if self.below is not None:
+            for name, part in self.below.parts[index].items():
+                self.below.rows[index, name] = self._rows_of(name, part).clone()
+
+    def _rows_of(self, name: str, part: tuple[int, int]) -> Tensor:
+        plane: Tensor = getattr(self, name)
+        return plane[part[0] - self.y.origin : part[1] - self.y.origin]
+
+    def rows(self, index: int) -> tuple[int, int]:
+        """Rows of a step's result that later steps look at and that no tile above has computed."""
+        first, last = self.tile.y.needed[index]
+        return first if self.above is None else min(self.above.ends[index], last), last
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def embed(self, step: Step, index: int) -> None:
+        """First convolution and per-pixel embedding; starts a trunk."""
+        conv = getattr(self.net, step.path)
+        layers = conv if isinstance(conv, nn.Sequential) else [conv]
+        features = self.first
+
+        def work(cells: Cells) -> None:
+            first = _last(self._convolve(layers, self.grid.patch(self.source, cells, 1)))
+            self.grid.put(features, cells, first)
+            self.grid.put(self.plane, cells, self.net.patch_embed(first))
+
+        self._each(work, index)
+        self._stage = ""
+
+    def window(self, step: Step, index: int) -> None:
+        """A Swin block, in place, some windows at a time."""
+        self.keep(step)
+
+        def work(cells: Cells) -> None:
+            tokens = self.engine.block(step.path, self.grid.windows(self.plane, cells), cells.cuts)
+            self.grid.put_windows(self.plane, cells, tokens)
+
+        self._each(work, index, step.offset(self.spec.window))
+
+    def keep(self, step: Step) -> None:
+        """What a stage begins with is added at its end."""
+        stage = step.path.rsplit(".residual_group", 1)[0]
+        if stage == self._stage:
+            return
+        if self.residual is None:
+            self.residual = self.plane.clone()
+        else:
+            self.residual.copy_(self.plane)
+        self._stage = stage
+
+    def merge(self, step: Step, index: int) -> None:
+        """The end of a stage: its convolution, embedding, and its input added."""
+        stage = attrgetter(step.path)(self.net)
+        layers = stage.conv if isinstance(stage.conv, nn.Sequential) else [stage.conv]
+
+        def work(cells: Cells) -> None:
+            patch = self._convolve(layers, self.grid.patch(self.plane, cells, step.reach))
+            self.grid.put(self.begun, cells, stage.patch_embed(_last(patch)), add=True)
+
+        self._each(work, index)
+        self.merged()
+
+    @property
+    def begun(self) -> Tensor:
+        """What a stage began with, at its end."""
+        assert self.residual is not None
+        return self.residual
+
+    def merged(self) -> None:
+        """A stage's result lies where its beginning was kept."""
+        self.plane, self.residual = self.begun, self.plane
+        self._stage = ""
+
+    def tail(self, step: Step, index: int) -> None:
+        """The end of a trunk: norm, convolution, and the first features added (to them, in place)."""
+        self.residual = None
+        conv = getattr(self.net, step.path)
+        layers = conv if isinstance(conv, nn.Sequential) else [conv]
+        norm = self.net.norm
+
+        def work(cells: Cells) -> None:
+            patch = self.grid.patch(self.plane, cells, step.reach)
+            normal = F.layer_norm(_last(patch).to(self.like), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+            patch = self.ops.blank(replace(patch, data=normal.permute(0, 3, 1, 2)))
+            self.grid.put(self.first, cells, _last(self._convolve(layers, patch)), add=True)
+
+        self._each(work, index)
+
+    def before(self, step: Step, index: int) -> None:
+        """The features from which both branches of the high-frequency head start."""
+        plane = self.before_plane = self._plane(self.spec.num_feat)
+
+        def work(cells: Cells) -> None:
+            patch = before_upsample(self.net, self.grid.patch(self.first, cells, step.reach), self.ops)
+            self.grid.put(plane, cells, _last(patch))
+
+        self._each(work, index)
+        self.source = plane
+
+    def head(self, step: Step, index: int) -> None:
+        """Reconstruction, and back to 0..1; nobody needs the stages' planes any more."""
+        del self.plane
+        self.reconstruct(step, index)
+        for result in self.results.values():
+            result.div_(self.spec.value_range).add_(self.net.mean[0].to(result))
+
+    def reconstruct(self, step: Step, index: int) -> None:
+        """The head, in cells twice as wide: what it holds is at output resolution."""
+
+        def work(cells: Cells) -> None:
+            features = self.grid.patch(self.first, cells, step.reach)
+            image = self.grid.patch(self.image, cells, step.reach)
+            before = None
+            if self.before_plane is not None:
+                before = self.grid.patch(self.before_plane, cells, step.reach)
+            for name, patch in reconstruct(self.net, features, image, self.ops, before).items():
+                self._keep(name, patch, cells)
+
+        self._each(work, index, side=2 * self.engine.cell)
+
+    # --- cells ---------------------------------------------------------------------------------
+
+    def _each(self, work: Callable[[Cells], None], index: int, offset: int = 0, side: int = 0) -> None:
+        """Call ``work`` for all cells that later layers look at, on as many threads as there are."""
+        wide, side = bool(side), side or self.engine.cell
+        rows = self.y.cells(self.rows(index), side, offset)
+        columns = self.x.cells(self.tile.x.needed[index], side, offset)
+        # Cells of the head are four times as large, and much larger still at output resolution.
+        size = max(1, self.engine.group // 4) if wide else self.engine.group
+        for_each(work, grouped([(y, x) for y in rows for x in columns], side, self.ops.borders, size), self.pool)
+
+    def _convolve(self, layers: Any, patch: Patch) -> Patch:
+        for layer in layers:
+            is_conv = isinstance(layer, nn.Conv2d)
+            patch = self.ops.conv(layer, patch) if is_conv else self.ops.lrelu(patch, layer.negative_slope)
+        return patch
+
+    def _keep(self, name: str, patch: Patch, cells: Cells) -> None:
+        """Crop head cells to the pixels the tile owns and store them."""
+        s, side = patch.resolution, cells.side
+        owned_y, owned_x = self.tile.y, self.tile.x
+        if name not in self.results:
+            height, width = self.tile.shape
+            # Several threads may come here at once: only the first one's tensor stays.
+            self.results.setdefault(name, self.image.new_empty(self.spec.channels, height * s, width * s))
+        top, left = owned_y.start * s, owned_x.start * s
+        stored = zip(patch.data, patch.places, cells.places[: cells.kept], strict=False)
+        for data, (row, column), (y, x) in stored:
+            y0, y1 = max(y, owned_y.start) * s, min(y + side, owned_y.stop) * s
+            x0, x1 = max(x, owned_x.start) * s, min(x + side, owned_x.stop) * s
+            target = self.results[name][:, y0 - top : y1 - top, x0 - left : x1 - left]
+            target.copy_(data[:, y0 - row : y1 - row, x0 - column : x1 - column])
+
+
+def _last(patch: Patch) -> Tensor:
+    """Patches' pixels as ``(n, H, W, C)``."""
+    return patch.data.permute(0, 2, 3, 1)

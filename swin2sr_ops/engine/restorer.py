@@ -1,0 +1,391 @@
+"""A model at work on a device: the only place where NumPy meets torch.
+
+A haloed block of stored pixels goes in, the restored pixels of its tile come out, in the same
+storage type. Copies to the device are made in storage type, everything else happens there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.engine.devices import choose_device, choose_dtype, free_memory
+from swin2sr_ops.engine.runner import Network, whole_turn, without_history
+from swin2sr_ops.engine.transfers import fetch, to_device
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
+from swin2sr_ops.geometry.orientations import Average, check_ensemble, turns
+from swin2sr_ops.geometry.plan import ITEMSIZE, Halo, Span, Tile, TilePlan, check_halo, within
+from swin2sr_ops.geometry.steps import GROUP_CELLS
+from swin2sr_ops.geometry.tiles import fill_region, fit_tile, tile_size
+from swin2sr_ops.hooks.dispatch import resolve_model
+from swin2sr_ops.pixels.intensity import IntensityMap, fill_invalid, invalid_pixels, range_limits, stored_nodata
+from swin2sr_ops.pixels.masks import block_valid
+from swin2sr_ops.pixels.planes import Tally, channel_of_plane, enlarged, network_region, owned
+from swin2sr_ops.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from swin2sr_ops.engine.overlap import BlockGrid
+
+__all__ = ["Restorer"]
+
+
+class Restorer:
+    """A loaded model on a device.
+
+    Pickles as its model's spec and settings; every process loads a model once per device.
+
+    Parameters
+    ----------
+    model : str, path or ModelSpec
+        Catalogue name, ``"auto"`` (the shipped model for three channels, x2), a checkpoint, or a spec.
+    halo : "exact" or int
+        See `swin2sr_ops.restore`.
+    ensemble : int
+        8: the image is also restored mirrored and rotated, and the eight results averaged.
+    device, precision : str
+        ``"auto"`` or a torch device; ``"float32"``, ``"float64"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on CUDA GPUs
+        that are made for it, else float32; decided where it first computes, or where a run of files begins, for
+        all of its workers.
+    engine : str
+        See `swin2sr_ops.restore`. ``"auto"`` is decided where it first computes, or where a run of files begins, for
+        all of its workers that have a device of that kind.
+
+    Examples
+    --------
+    >>> restorer = Restorer("tiny-x2-rgb")  # doctest: +SKIP
+    >>> options = restorer.map_overlap_options(array, axes="YXC")  # doctest: +SKIP
+    >>> result = dask.array.map_overlap(restorer, array, **options)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str] | ModelSpec = "auto",
+        *,
+        halo: Halo = "exact",
+        device: str = "auto",
+        precision: str = "auto",
+        ensemble: int = 1,
+        engine: str = "auto",
+    ) -> None:
+        spec = resolve_model(model)
+        check_halo(halo, spec)
+        self.spec = within(spec, halo)
+        self.halo = halo
+        self.device = device
+        self.asked_precision = precision
+        self.ensemble = check_ensemble(ensemble)
+        self.network = Network(self.spec, halo, device, precision, engine)
+        self._skipped = Tally()
+
+    def __repr__(self) -> str:
+        told = f"halo={self.halo!r}, device={self.device!r}, precision={self.asked_precision!r}"
+        told += ", ensemble=8" if self.ensemble > 1 else ""
+        told += f", engine={self.engine_name!r}" if self.engine_name not in ("auto", "torch") else ""
+        return f"Restorer({self.spec.name!r}, {told})"
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        way = self.halo, self.device, self.asked_precision, self.ensemble, self.engine_name
+        return (type(self).__name__, self.spec.to_dict(), *way)
+
+    @property
+    def precision(self) -> str:
+        """What it computes in; of ``"auto"``, what that was where it was first asked."""
+        return self.network.precision
+
+    @property
+    def engine_name(self) -> str:
+        """The engine that was asked for."""
+        return self.network.asked_engine
+
+    def bare(self) -> Restorer:
+        """The same restorer without the model's history and figures: what tasks need to carry."""
+        return Restorer(
+            without_history(self.spec),
+            halo=self.halo,
+            device=self.device,
+            precision=self.asked_precision,
+            ensemble=self.ensemble,
+            engine=self.engine_name,
+        )
+
+    @property
+    def skipped(self) -> int:
+        """Tiles of planes, in this process, that had no valid pixel and did not enter the network."""
+        return self._skipped.count
+
+    # --- planning ---------------------------------------------------------------------------
+
+    def plan(
+        self,
+        height: int,
+        width: int,
+        tile: int | tuple[int, int] | None = None,
+        memory: int | None = None,
+        *,
+        in_order: bool = False,
+    ) -> TilePlan:
+        """Cut a plane of ``height`` x ``width`` pixels, by default into tiles that fit ``memory``, or what is free.
+
+        ``in_order`` says that this process will restore all tiles, in the plan's order, one channel group each: on a
+        CPU nothing is then computed twice along Y.
+        """
+        streamed = in_order and self.network.can_stream and self.ensemble == 1
+        if tile is None:
+            free = free_memory(choose_device(self.device)) if memory is None else memory
+            cells = 1 if self.network.kind == "cpu" else GROUP_CELLS
+            way = self.halo, self.precision, self.ensemble, cells, streamed
+            tile = fit_tile(self.spec, (height, width), free, *way)
+        sizes = height, width, tile_size(tile)
+        return TilePlan(self.spec, *sizes, self.halo, ITEMSIZE[self.asked_precision], self.ensemble, streamed)
+
+    # --- computing --------------------------------------------------------------------------
+
+    def restore_tile(
+        self,
+        block: NDArray[Any],
+        order: AxisOrder,
+        tile: Tile,
+        maps: Sequence[IntensityMap],
+        nodata: float | None = None,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> NDArray[Any]:
+        """Restore one tile of every plane in a block.
+
+        Pixels that are none (NaN, infinity, ``nodata``, not ``valid``) come back as they are stored, each
+        ``scale`` x ``scale`` times. Where a tile owns no others, the network does not run.
+
+        Parameters
+        ----------
+        block : ndarray
+            Stored pixels of `tile_region`, all axes of the image in their order.
+        order : AxisOrder
+            Axes of the image; its shape is not looked at except for the colour axis.
+        tile : Tile
+            The spans along Y and X.
+        maps : sequence of IntensityMap
+            One for the image, or one per channel of the block.
+        nodata : float, optional
+            Stored value that means "no pixel here".
+        valid : ndarray of bool, optional
+            Of the same region: False where there is no pixel, whatever is stored. It has the block's
+            axes, each of the block's length or 1 (``(1, rows, columns)`` for all planes of a stack,
+            ``(channels, rows, columns)`` for each its own), or it is ``(rows, columns)`` for all planes of
+            a block with more than two axes.
+
+        Returns
+        -------
+        ndarray
+            ``block``'s axes and dtype, ``rows scale`` x ``columns scale`` pixels.
+        """
+        return self._restore(block, order, tile, maps, nodata, valid, None)
+
+    def restore_tile_with_spread(
+        self,
+        block: NDArray[Any],
+        order: AxisOrder,
+        tile: Tile,
+        maps: Sequence[IntensityMap],
+        nodata: float | None = None,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """`restore_tile`, and the standard deviation of the ensemble's passes in stored units, float32.
+
+        It is NaN where there is no pixel, and zero for opacity.
+        """
+        check_ensemble(self.ensemble, spread=True)
+        s = self.spec.scale
+        shape = list(block.shape)
+        shape[order.y], shape[order.x] = tile.shape[0] * s, tile.shape[1] * s
+        spread = np.zeros(shape, np.float32)
+        return self._restore(block, order, tile, maps, nodata, valid, spread), spread
+
+    def _restore(
+        self,
+        block: NDArray[Any],
+        order: AxisOrder,
+        tile: Tile,
+        maps: Sequence[IntensityMap],
+        nodata: float | None,
+        valid: NDArray[np.bool_] | None,
+        spread: NDArray[np.float32] | None,
+    ) -> NDArray[Any]:
+        """Restore a tile, and write into ``spread``, of the result's shape, where it is given."""
+        planes = block.transpose(order.order)
+        kept, colours = planes.shape[: len(order.planes)], order.colours
+        planes = planes.reshape(-1, colours, *planes.shape[-2:])
+        known = None if valid is None else block_valid(valid, block.shape, order).transpose(order.order)
+        channel = channel_of_plane(order, kept)
+        s = self.spec.scale
+        out = np.empty((len(planes), colours, tile.shape[0] * s, tile.shape[1] * s), block.dtype)
+        wide = None if spread is None else spread.transpose(order.order)  # a view: what is written there stays
+        for i, index in enumerate(np.ndindex(kept)):
+            mask = None if known is None else known[index].reshape(planes.shape[1:])
+            ends = maps[channel[i] if len(maps) > 1 else 0]
+            one = None if wide is None else wide[index].reshape(out.shape[1:])
+            out[i] = self._plane(planes[i], tile, ends, nodata, mask, one)
+            if wide is not None and one is not None:
+                wide[index] = one.reshape(wide[index].shape)
+        colour_axis = () if order.colour is None else (colours,)
+        out = out.reshape(*kept, *colour_axis, *out.shape[-2:])
+        return out.transpose(np.argsort(order.order))
+
+    def _plane(
+        self,
+        plane: NDArray[Any],
+        tile: Tile,
+        ends: IntensityMap,
+        nodata: float | None,
+        valid: NDArray[np.bool_] | None,
+        spread: NDArray[np.float32] | None,
+    ) -> NDArray[Any]:
+        """``(colours, rows, columns)`` of the tile's region -> its restored pixels."""
+        s = self.spec.scale
+        out = np.empty((len(plane), *(n * s for n in tile.shape)), plane.dtype)
+        kept = set(range(len(plane)))
+        for group in channel_groups(len(plane), self.spec.channels):
+            pixels = plane[list(group)]
+            invalid = invalid_pixels(pixels, nodata, None if valid is None else valid[list(group)])
+            if invalid is not None and owned(invalid, tile).all():
+                if spread is not None:
+                    spread[list(group)] = np.nan
+                continue
+            kept -= set(group)
+            if invalid is not None:
+                rest = (ends.lo + ends.hi) / 2
+                pixels = np.stack([fill_invalid(p, bad, rest) for p, bad in zip(pixels, invalid, strict=True)])
+            result, apart = self._group(pixels, tile, ends, nodata, spread is not None)
+            if invalid is not None:
+                holes = enlarged(owned(invalid, tile), s)
+                result[holes] = enlarged(owned(plane[list(group)], tile), s)[holes]
+                if apart is not None:
+                    apart[holes] = np.nan
+            out[list(group)] = result
+            if spread is not None and apart is not None:
+                spread[list(group)] = apart
+        # Opacity is no picture, nor is a tile without a valid pixel: each pixel's value is kept.
+        stored = sorted(kept)
+        out[stored] = enlarged(owned(plane[stored], tile), s)
+        self._skipped.add(len(stored) == len(plane))
+        return out
+
+    def _group(
+        self, pixels: NDArray[Any], tile: Tile, ends: IntensityMap, nodata: float | None, spread: bool
+    ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """Channels that enter the network together, filled -> restored, in storage type; and the passes' spread."""
+        import torch
+
+        device = choose_device(self.device)
+        wide = torch.float64 if "float64" in (pixels.dtype.name, self.precision) else torch.float32
+        passes, average = turns(self.ensemble), Average(spread)
+        inputs = (self._input(network_region(pixels, tile, turn), ends, device, wide) for turn in passes)
+        first = next(inputs)  # made ready while another tile's network runs
+        with whole_turn(device):
+            for turn, x in zip(passes, chain([first], inputs), strict=True):
+                average.add(turn.back(self.network.run(x, turn.tile(tile))), len(passes))
+            y, apart = average.mean, average.spread
+            y = y.cpu() if device.type == "mps" else y
+            stored = fetch(_stored(y.to(wide) * ends.width + ends.lo, pixels.dtype))
+            told = None if apart is None else fetch(apart)
+        result = _kept(stored().numpy().astype(pixels.dtype, copy=False), nodata)
+        return result, None if told is None else (told().double() * ends.width).float().numpy()
+
+    def _input(self, region: NDArray[Any], ends: IntensityMap, device: torch.device, wide: torch.dtype) -> torch.Tensor:
+        """What the network is given: 0..1, on its device."""
+        import torch
+
+        stored = torch.from_numpy(np.ascontiguousarray(region, region.dtype.newbyteorder("=")))
+        # Stored types cross the bus, where the device knows them; Apple's knows no double.
+        x = stored.to(wide) if device.type == "mps" else to_device(stored, device).to(wide)
+        x = (x - ends.lo) / (ends.width or 1.0)
+        return x.to(torch.promote_types(choose_dtype(self.precision), torch.float32)).to(device)
+
+    # --- dask.array.map_overlap ---------------------------------------------------------------
+
+    def map_overlap_options(
+        self,
+        array: Any,
+        *,
+        axes: str | None = None,
+        range: str | Sequence[float] = "dtype",
+    ) -> dict[str, Any]:
+        """Keyword arguments with which ``dask.array.map_overlap(restorer, array, **options)`` is right.
+
+        Parameters
+        ----------
+        array : dask.array.Array
+            Its chunks along Y and X must be at least as large as the returned ``depth``.
+        axes : str, optional
+            One letter per dimension.
+        range : str or pair
+            ``"dtype"`` or two values; what needs a look at the pixels (``"auto"`` beyond 8 bits,
+            percentiles) is `swin2sr_ops.restore`'s.
+
+        Raises
+        ------
+        RequestError
+            If chunks are smaller than the halo (the sentence says to which size to rechunk).
+        """
+        from swin2sr_ops.engine.overlap import overlap_options
+
+        return overlap_options(self.spec, self.halo, array, axes, range)
+
+    def __call__(
+        self,
+        block: NDArray[Any],
+        grid: BlockGrid | None = None,
+        block_info: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> NDArray[Any]:
+        """Restore a block that carries its halo, as ``dask.array.map_overlap`` passes it."""
+        if grid is None or not block_info:
+            raise RequestError(
+                "A Restorer is called by dask.array.map_overlap with the options of `map_overlap_options`: a block "
+                "does not say where it lies. For a whole array use swin2sr_ops.restore(array)."
+            )
+        order = grid.order
+        location = block_info[0]["chunk-location"]
+        spans, region = [], [slice(None)] * block.ndim
+        for axis in (order.y, order.x):
+            chunks = grid.chunks[axis]
+            start = sum(chunks[: location[axis]])
+            stop, mirror = start + chunks[location[axis]], self.ensemble > 1
+            span = Span.of(start, stop, sum(chunks), self.spec, self.halo, mirror=mirror)
+            first = start - (grid.depth if location[axis] else 0)  # map_overlap gives border blocks no halo outwards
+            lo, hi = fill_region(span)
+            region[axis] = slice(lo - first, hi - first)
+            spans.append(span)
+        return self.restore_tile(block[tuple(region)], order, Tile(*spans), grid.maps)
+
+
+def _stored(y: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:
+    """Round and clip to the storage type (float16, which some devices do not know, as float32)."""
+    import torch
+
+    y = y.clamp(*_limits(dtype)) if dtype.kind == "f" else y.round().clamp(*_limits(dtype))
+    kind: torch.dtype = getattr(torch, "float32" if dtype.name == "float16" else dtype.name)
+    return y.to(kind)
+
+
+def _kept(result: NDArray[Any], nodata: float | None) -> NDArray[Any]:
+    """A valid pixel does not become nodata."""
+    dtype = result.dtype
+    hole = stored_nodata(nodata, dtype)
+    if hole is not None:
+        lowest, highest = _limits(dtype)
+        up = bool(hole < highest)
+        beyond = np.array(highest if up else lowest, dtype)
+        near = np.nextafter(hole, beyond) if dtype.kind == "f" else (hole + 1 if up else hole - 1)
+        result[result == hole] = near
+    return result
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Smallest and largest number of a storage type: a pixel does not become infinite."""
+    return (float(np.finfo(dtype).min), float(np.finfo(dtype).max)) if dtype.kind == "f" else range_limits(dtype)

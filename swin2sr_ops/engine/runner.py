@@ -1,0 +1,234 @@
+"""A model on a device: loaded once in a process, asked for one tile at a time, cut in halves where memory is short."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from swin2sr_ops.engine.devices import auto_precision, check_precision, choose_device, choose_dtype, is_out_of_memory
+from swin2sr_ops.engine.select import check_engine, choose_engine, why_engine
+from swin2sr_ops.errors import TileError
+from swin2sr_ops.geometry.plan import Halo, Tile
+from swin2sr_ops.geometry.steps import cell_side
+from swin2sr_ops.hooks.dispatch import build_network
+from swin2sr_ops.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from swin2sr_ops.engine.generic import CellEngine
+    from swin2sr_ops.engine.row_cache import Carry
+    from swin2sr_ops.engine.tile_engine import TileEngine
+
+__all__ = ["Network", "Placed", "whole_turn", "without_history"]
+
+_log = logging.getLogger(__name__)
+_engines: dict[tuple[Any, ...], TileEngine | CellEngine] = {}
+_engines_lock = threading.Lock()
+_device_locks: dict[str, threading.RLock] = {}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where and how a network computes, for fingerprints and reports."""
+
+    device: str  # such as "cuda:0"
+    precision: str
+    engine: str
+    why: str  # it is that engine
+
+    @property
+    def kind(self) -> str:
+        """Of device."""
+        return self.device.partition(":")[0]
+
+
+class Network:
+    """What runs the tiles of a `Restorer`; it pickles as its settings.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        With the reach that ``halo`` leaves it.
+    halo : "exact" or int
+    device, precision, engine : str
+        See `Restorer`. What ``"auto"`` was decided to be goes along to the workers to which this is sent.
+    """
+
+    def __init__(self, spec: ModelSpec, halo: Halo, device: str, precision: str, engine: str) -> None:
+        self.spec, self.halo, self.device = spec, halo, device
+        self._precision = check_precision(precision)
+        self.asked_engine = check_engine(engine, precision, foreign=spec.reach is not None)
+        self._chosen: dict[str, str] = {}  # engine for a kind of device
+        self._elsewhere: Placed | None = None
+        self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
+        self._carry: Carry | None = None
+
+    @property
+    def precision(self) -> str:
+        """What it computes in; of ``"auto"``, what that was where it was first asked."""
+        if self._precision == "auto":
+            self._precision = auto_precision(self.device, foreign=self.spec.reach is not None)
+        return self._precision
+
+    def place(self) -> tuple[torch.device, torch.dtype, str]:
+        """Device, precision and engine that this process computes with."""
+        device, dtype = choose_device(self.device), choose_dtype(self.precision)
+        asked = self._chosen.get(device.type, self.asked_engine)
+        engine = choose_engine(asked, device, dtype, self.spec)
+        self._chosen[device.type] = engine.split()[0]
+        return device, dtype, engine
+
+    def placed(self) -> Placed:
+        """`place` in words, and why it is that engine; on the workers, where these are to compute."""
+        if self._elsewhere is not None:
+            return self._elsewhere
+        device, dtype, engine = self.place()
+        why = why_engine(self.asked_engine, device, dtype, self.spec)
+        return Placed(str(device), self.precision, engine, why)
+
+    def settle(self, placed: Placed) -> None:
+        """Workers compute: what is "auto" is what it is for one of them."""
+        self._elsewhere = placed
+        self._precision = placed.precision
+        self._chosen[placed.kind] = placed.engine.split()[0]
+
+    @property
+    def kind(self) -> str:
+        """Of the device that computes."""
+        return choose_device(self.device).type if self._elsewhere is None else self._elsewhere.kind
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether `streaming` gains anything: of two tiles that a GPU has in hand, none waits for the other."""
+        return self.halo == "exact" and self.spec.reach is None and self.kind == "cpu"
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """While tiles come column by column, downwards: what one has computed, the next does not compute again."""
+        from swin2sr_ops.engine.row_cache import Carry
+
+        self._carry = Carry()
+        try:
+            yield
+        finally:
+            self._carry = None
+
+    def engine(self) -> TileEngine | CellEngine:
+        """The loaded network, shared by everyone in this process who wants it on this device."""
+        from swin2sr_ops.engine.generic import engine_of
+
+        device, dtype, engine = self.place()
+        key = self._key(device, dtype, engine)
+        with _engines_lock:
+            if key not in _engines:
+                net = build_network(self.spec).to(device)
+                _engines[key] = engine_of(net, self.spec, dtype=dtype, kernels=engine.split()[0])
+            return _engines[key]
+
+    def release(self) -> None:
+        """Let go of the network, in this process; it is loaded again when it is needed."""
+        device, dtype, engine = self.place()
+        with _engines_lock:
+            _engines.pop(self._key(device, dtype, engine), None)
+        _empty_cache(device)
+
+    def _key(self, device: torch.device, dtype: torch.dtype, engine: str) -> tuple[Any, ...]:
+        return without_history(self.spec), str(device), dtype, engine
+
+    def run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
+        """The image of one tile.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(1 or C, rows, columns)`` of the network's region, in 0..1, on the device; one channel is shown as all.
+        tile : Tile
+
+        Returns
+        -------
+        Tensor
+            As many channels, ``rows scale`` x ``columns scale`` pixels of the tile.
+
+        Raises
+        ------
+        TileError
+            If values are not finite, or if memory is too small for the smallest tile.
+        """
+        import torch
+
+        with _device_lock(x.device):
+            y = self._run(x.expand(self.spec.channels, -1, -1), tile)
+        if not torch.isfinite(y).all():
+            raise TileError(
+                f"{self.spec.name} gave values that are not finite at {tile} in {self.precision} precision; "
+                "use precision='float32'."
+            )
+        return y.mean(0, keepdim=True) if len(x) < self.spec.channels else y
+
+    def _run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
+        """The engine on one tile; where the device has no memory for it, on its two halves.
+
+        What did not fit once is not tried again.
+        """
+        area = (tile.y.read[1] - tile.y.read[0]) * (tile.x.read[1] - tile.x.read[0])
+        smallest = max(tile.shape) < (2 * self.spec.window if self.spec.reach is None else 2 * cell_side(self.spec))
+        if area < self._too_large or smallest:
+            try:
+                carry: dict[str, Any] = {} if self._carry is None else {"carry": self._carry}
+                return self.engine().run(x, tile, **carry)["image"]
+            except (RuntimeError, MemoryError) as exc:
+                if not is_out_of_memory(exc):
+                    raise TileError(f"{self.spec.name} failed at {tile}, block {tuple(x.shape)}: {exc}") from exc
+                if smallest:
+                    raise TileError(
+                        f"Not even a tile of {tile.shape[0]} x {tile.shape[1]} px of {self.spec.name} fits the memory "
+                        f"of device {self.device!r} ({exc}). Free some, or use device='cpu'."
+                    ) from exc
+            # Out of the `except`: the error holds the failed attempt's tensors as long as it lives.
+            _log.warning("no memory for a tile of %d x %d px of %s: going on in halves", *tile.shape, self.spec.name)
+            self._too_large = area
+            gc.collect()
+            _empty_cache(x.device)
+        return self._run_halves(x, tile)
+
+    def _run_halves(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
+        import torch
+
+        rows = tile.shape[0] >= tile.shape[1]
+        longer = tile.y if rows else tile.x
+        parts = []
+        for span in longer.split(self.spec, self.halo):
+            lo, hi = (edge - longer.read[0] for edge in span.read)
+            part = x[:, lo:hi] if rows else x[:, :, lo:hi]
+            parts.append(self._run(part, Tile(span, tile.x) if rows else Tile(tile.y, span)))
+        return torch.cat(parts, 1 if rows else 2)
+
+
+def without_history(spec: ModelSpec) -> ModelSpec:
+    """What decides the result, and nothing that is long."""
+    return replace(spec, provenance={}, quality={}, halo_error={}, advice="")
+
+
+def _empty_cache(device: torch.device) -> None:
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+
+
+def whole_turn(device: torch.device) -> AbstractContextManager[object]:
+    """No other tile's network meanwhile, on a GPU: what turns features into values would wait behind its kernels."""
+    return _device_lock(device) if device.type == "cuda" else nullcontext()
+
+
+def _device_lock(device: torch.device) -> threading.RLock:
+    """One network at a time per device: kernels use all of it, and memory is planned for one tile."""
+    with _engines_lock:
+        return _device_locks.setdefault(str(device), threading.RLock())

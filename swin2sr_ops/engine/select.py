@@ -1,0 +1,121 @@
+"""Engines: who computes the Swin blocks of a network."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from swin2sr_ops.errors import RequestError
+
+if TYPE_CHECKING:
+    import torch
+
+    from swin2sr_ops.spec import ModelSpec
+
+__all__ = ["ENGINES", "check_engine", "choose_engine", "why_engine"]
+
+#: ``auto`` and ``torch`` run everywhere, the others are made for one kind of device.
+ENGINES = ("auto", "torch", "native", "openvino", "triton")
+
+_PRECISIONS = {"native": ("float32",), "openvino": ("float32",), "triton": ("float32", "bfloat16")}
+_DEVICES = {"native": "cpu", "openvino": "cpu", "triton": "cuda"}
+
+
+def check_engine(engine: str, precision: str = "auto", *, foreign: bool = False) -> str:
+    """Refuse an unknown engine, or one that cannot run this, with a sentence; loads neither torch nor the engine."""
+    if engine not in ENGINES:
+        raise RequestError(f"engine={engine!r} is not one of {', '.join(ENGINES)}.")
+    if engine in ("auto", "torch"):
+        return engine
+    if foreign:
+        raise RequestError(
+            f"engine={engine!r} has kernels for the blocks of Swin2SR and SwinIR, and this model is another network: "
+            "leave engine at 'auto'."
+        )
+    if precision not in ("auto", *_PRECISIONS[engine]):
+        computes = " or ".join(_PRECISIONS[engine])
+        raise RequestError(f"engine={engine!r} computes in {computes}, not {precision}: leave one of them at 'auto'.")
+    _version(engine)
+    return engine
+
+
+def choose_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
+    """``torch``, or another engine's name with its version: what a run uses, as its report says."""
+    if engine == "auto":
+        engine, _ = _fastest(device, dtype, spec)
+    if engine == "torch":
+        return engine
+    if device.type != _DEVICES[engine]:
+        kind = _DEVICES[engine]
+        raise RequestError(
+            f"engine={engine!r} runs on {'the CPU' if kind == 'cpu' else 'a CUDA GPU'}, not on {device}: "
+            f"give device={kind!r}, or another engine."
+        )
+    if engine == "triton" and (told := _too_wide(spec)) is not None:
+        raise RequestError(told)
+    return f"{engine} {_version(engine)}"
+
+
+def why_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
+    """Why `choose_engine` gives what it does, for a report."""
+    return _fastest(device, dtype, spec)[1] if engine == "auto" else "asked for"
+
+
+def _fastest(device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> tuple[str, str]:
+    """Which engine ``auto`` is, and why: this package's kernels where they run, else torch; never another package's.
+
+    What else is installed must not decide a result; Triton comes with torch for CUDA, and of the C compiler a report
+    tells.
+    """
+    if spec.reach is not None:
+        return "torch", "a network of a plugin"
+    engine = {"cpu": "native", "cuda": "triton"}.get(device.type)
+    if engine is None:
+        return "torch", f"our own kernels do not run on {device.type}"
+    precision = str(dtype).removeprefix("torch.")
+    if precision not in _PRECISIONS[engine]:
+        return "torch", f"our own kernels do not compute in {precision}"
+    told = _no_triton(device, dtype, spec) if engine == "triton" else _no_native()
+    return ("torch", told) if told else (engine, f"the fastest on {device.type}")
+
+
+def _no_triton(device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
+    from swin2sr_ops.engine.selftest import triton_obstacle
+
+    if not _is_installed("triton"):
+        return "Triton is not installed"
+    return _too_wide(spec) or triton_obstacle(spec, device, dtype)
+
+
+def _no_native() -> str:
+    from swin2sr_ops.engine.selftest import native_obstacle
+
+    return native_obstacle()
+
+
+def _too_wide(spec: ModelSpec) -> str | None:
+    from swin2sr_ops.engine.triton.steps import WIDEST
+
+    if spec.dim <= WIDEST:
+        return None
+    return f"engine='triton' is for at most {WIDEST} feature channels, and {spec.name!r} has {spec.dim}: give 'torch'."
+
+
+def _version(engine: str) -> str:
+    if engine == "native":
+        from swin2sr_ops.engine.native.build import find_compiler
+
+        return f"({find_compiler()})"
+    if _is_installed(engine):
+        return version(engine)
+    if engine == "triton":
+        raise RequestError("engine='triton' needs Triton, which comes with torch for CUDA: it is not installed here.")
+    raise RequestError("engine='openvino' needs OpenVINO, which is not installed: pip install 'swin2sr-ops[openvino]'.")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True

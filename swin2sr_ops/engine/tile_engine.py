@@ -1,0 +1,170 @@
+"""The tile engine: one tile of any size, in three feature planes, always in the same fixed cells.
+
+Everything is computed in *cells*: squares of 4 x 4 windows on a grid fixed at the image's first
+pixel (moved by the shift for shifted layers). Each kernel therefore always runs in one shape, and
+each pixel always has the same place in it, whichever tile it is computed for. Kernels of real
+libraries do depend on shape and place (measured, DESIGN.md); this way the result does not.
+
+A block touches only its own windows, so it updates the feature plane in place, cell by cell: no
+full-plane qkv, attention or MLP tensors. After each layer only the cells that later layers look
+at are computed (`Span.needed`), so the halo shrinks on the way. On accelerators a kernel gets a group of
+cells, always as many (`swin2sr_ops.engine.cells`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from swin2sr_ops.engine.block_runner import DirectWork
+from swin2sr_ops.engine.cells import Cuts
+from swin2sr_ops.engine.float32 import full_float32, short_float32
+from swin2sr_ops.engine.plane_run import TileWork
+from swin2sr_ops.engine.row_cache import Carry, Kept
+from swin2sr_ops.engine.threads import single_thread_kernels
+from swin2sr_ops.geometry.plan import CELL_WINDOWS, Tile
+from swin2sr_ops.geometry.steps import GROUP_CELLS, network_steps
+from swin2sr_ops.nets.blocks import SwinBlock
+from swin2sr_ops.nets.network import SwinNet
+
+if TYPE_CHECKING:
+    from swin2sr_ops.engine.openvino import CompiledBlocks
+    from swin2sr_ops.engine.triton.graphs import Graphs
+
+__all__ = ["TileEngine"]
+
+
+class TileEngine:
+    """Runs a network tile by tile.
+
+    Parameters
+    ----------
+    net : SwinNet
+        In evaluation mode, on its device, in float32 or float64; it belongs to the engine from then on.
+    half : bool
+        Run the stages in bfloat16. First and last convolutions, heads, and the features that bypass all stages
+        stay in float32: with these in 8 bits too, results lose 6 to 13 dB more (DESIGN.md). NVIDIA's GPUs may
+        compute their products in TF32.
+    kernels : str
+        What runs the Swin blocks: ``"torch"``; ``"triton"`` on a GPU, of up to `fused.WIDEST` channels; of a float32
+        network on the CPU ``"openvino"``, or ``"native"``, which runs the ends of stages too.
+    group : int, optional
+        Cells that are computed together; 1 on CPUs, else `GROUP_CELLS`.
+    """
+
+    def __init__(self, net: SwinNet, *, half: bool = False, kernels: str = "torch", group: int | None = None) -> None:
+        self.net = net
+        self.spec = net.spec
+        self.cell = CELL_WINDOWS * net.spec.window
+        with torch.inference_mode():
+            self._constants = {
+                step.path: attrgetter(step.path)(net).attn.constants()
+                for step in network_steps(net.spec)
+                if step.kind == "window"
+            }
+        self._float32 = short_float32 if half else full_float32
+        if half:
+            self._constants = {path: found.half() for path, found in self._constants.items()}
+            for stages in (net.layers, getattr(net, "layers_hf", None)):
+                if stages is not None:
+                    stages.to(torch.bfloat16)
+        on_cpu = net.conv_first.weight.device.type == "cpu"
+        self.group = group or (1 if on_cpu else GROUP_CELLS)
+        self._compiled: CompiledBlocks | None = None
+        self._work: Callable[..., TileWork] = TileWork
+        self._graphs: Graphs | None = None
+        if kernels == "openvino":
+            from swin2sr_ops.engine.openvino import CompiledBlocks
+
+            self._compiled = CompiledBlocks(net, self._constants)
+        elif kernels == "native":
+            from swin2sr_ops.engine.native.kernels import NativeSteps
+
+            self._work = partial(DirectWork, NativeSteps(net, self._constants))
+        elif kernels == "triton":
+            from swin2sr_ops.engine.triton.graphs import Graphs
+            from swin2sr_ops.engine.triton.steps import FusedSteps
+
+            steps = FusedSteps(net, self._constants)
+            self._work = partial(DirectWork, steps)
+            if steps.complete and not on_cpu:
+                self._graphs = Graphs(net.spec)
+        self._masks: dict[tuple[int, ...], Tensor] = {}
+
+    @torch.inference_mode()
+    def run(self, image: Tensor, tile: Tile, carry: Carry | None = None) -> dict[str, Tensor]:
+        """Restore one tile.
+
+        Parameters
+        ----------
+        image : Tensor
+            ``(C, rows, columns)``, the tile's read region in 0..1, padded already (`Span.read`).
+        tile : Tile
+            The spans along Y and X.
+        carry : Carry, optional
+            Of a run that goes down a column of tiles: what the tile above has computed is not computed again, and
+            what the one below needs is kept. The result is the same.
+
+        Returns
+        -------
+        dict
+            ``image`` ``(C, rows scale, columns scale)`` of the owned pixels, and what else the
+            head gives, at its own scale.
+        """
+        if self.group > 1:
+            with self._float32():
+                if self._graphs is not None and carry is None:
+                    return self._graphs.run(image, tile, self._run)
+                return self._run(image, tile, carry)
+        with single_thread_kernels() as threads:
+            if threads == 1:
+                return self._run(image, tile, carry)
+            with ThreadPoolExecutor(threads, "cells") as pool:
+                return self._run(image, tile, carry, pool)
+
+    def _run(
+        self, image: Tensor, tile: Tile, carry: Carry | None = None, pool: ThreadPoolExecutor | None = None
+    ) -> dict[str, Tensor]:
+        above = below = None
+        if carry is not None:
+            above = carry.take(image, tile)
+            below = Kept.of(image, tile, self.spec) if tile.y.stop < tile.y.size else None
+        work = self._work(self, image, tile, pool, above, below)
+        for index, step in enumerate(network_steps(self.spec)):
+            if carry is not None:
+                work.join(index)
+            getattr(work, step.kind)(step, index)
+        if carry is not None:
+            carry.last = below
+        return work.results
+
+    def block(self, path: str, tokens: Tensor, cuts: Sequence[Cuts]) -> Tensor:
+        """The Swin block at ``path`` on cells' windows ``(16 n, P, C)``, of which ``cuts`` pixels lie outside."""
+        constants = self._constants[path]
+        mask = None
+        if any(map(any, cuts)):
+            mask = torch.cat([self.key_mask(one, constants.bias) for one in cuts])
+        if self._compiled is not None:
+            return self._compiled.run(path, tokens, mask)
+        block: SwinBlock = attrgetter(path)(self.net)
+        return block.tokens(tokens, constants, mask)
+
+    def key_mask(self, cuts: Cuts, like: Tensor) -> Tensor:
+        """Mask for a cell of which ``cuts`` (top, bottom, left, right) pixels lie outside: ``(16, 1, 1, P)``."""
+        if cuts not in self._masks:
+            w, n = self.spec.window, CELL_WINDOWS
+            top, bottom, left, right = cuts
+            inside = torch.zeros(self.cell, self.cell, dtype=torch.bool)
+            inside[top : self.cell - bottom, left : self.cell - right] = True
+            inside = inside.view(n, w, n, w).transpose(1, 2).reshape(n * n, w * w)
+            # A window wholly outside may look at itself: its result is never kept.
+            hidden = ~inside & inside.any(1, keepdim=True)
+            mask = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
+            self._masks[cuts] = mask.to(like)[:, None, None, :]
+        return self._masks[cuts]

@@ -1,0 +1,114 @@
+"""Kernels are built once, by whichever compiler there is; without one there is a sentence."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import swin2sr_ops
+from swin2sr_ops.engine import selftest as check
+from swin2sr_ops.engine.native import build
+from swin2sr_ops.engine.tile_engine import TileEngine
+from swin2sr_ops.errors import RequestError
+from tests.conftest import NATIVE, random_net, small_spec
+from tests.engine.test_tile_engine import run
+
+pytestmark = [NATIVE, pytest.mark.usefixtures("kernels_anew")]
+
+
+def test_built_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "swin2sr_ops")
+    build.library()
+    assert "built kernels for this processor in" in caplog.text
+    (kept,) = (tmp_path / "cache" / "native").iterdir()
+    before = kept.stat()
+    caplog.clear()
+    build.library.cache_clear()
+    build.library()
+    assert not caplog.text
+    assert kept.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_all_lanes() -> None:
+    """What other processors get, vectors of 4 and of 16 numbers, compiles without a warning."""
+    compiler = build.find_compiler().command[0]
+    for flags in (["-mno-avx"], ["-mavx512f"]) if os.uname().machine == "x86_64" else ([],):
+        words = [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", *flags, "-c", "-o", os.devnull]
+        for name in itertools.chain(*build._SOURCES.values()):
+            done = subprocess.run(
+                [*words, str(Path(build.__file__).with_name(name))], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="flags of x86")
+def test_without_avx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors of 4 give torch's numbers too."""
+    monkeypatch.setenv("CC", f"{shutil.which('cc') or 'gcc'} -mno-avx")
+    assert str(build.find_compiler()).endswith(", 4 lanes")
+    net, image = random_net(small_spec(depths=(2,), heads=(2,))), torch.rand(1, 40, 34)
+    expected = run(TileEngine(net), image, (40, 34))
+    torch.testing.assert_close(run(TileEngine(net, kernels="native"), image, (40, 34)), expected, rtol=0, atol=2e-5)
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(build.shutil, "which", lambda _: None)
+    with pytest.raises(RequestError, match=r"needs a C compiler \(gcc or clang\), and no cc, gcc or clang that works"):
+        swin2sr_ops.restore(np.zeros((20, 20)), model="tiny-x2-gray", engine="native")
+
+
+def test_a_mac_without_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There ``cc`` is a program that opens a window; it is not called."""
+    asked: list[list[str]] = []
+
+    def none(words: list[str]) -> subprocess.CompletedProcess[str]:
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 2, "", "no developer tools")
+
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(build.sys, "platform", "darwin")
+    monkeypatch.setattr(build, "_run", none)
+    with pytest.raises(RequestError, match="and Apple's command line tools are not installed: install one"):
+        build.find_compiler()
+    assert asked == [["xcode-select", "-p"]]
+
+
+def test_a_compiler_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", f"{sys.executable} -S")
+    with pytest.raises(RequestError, match=r"and CC='.*' is none: install one"):
+        build.find_compiler()
+
+
+def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows its macros, and no more."""
+    failing = tmp_path / "cc"
+    real = shutil.which("cc") or "gcc"
+    failing.write_text(f'#!/bin/sh\ncase "$*" in *-dM*) exec {real} "$@";; *) echo "no space" >&2; exit 1;; esac\n')
+    failing.chmod(0o755)
+    monkeypatch.setenv("CC", str(failing))
+    with pytest.raises(RequestError, match=r"could not build the kernels \(no space\)\. Give another compiler in CC"):
+        build.library()
+    assert not list((tmp_path / "cache" / "native").iterdir())
+    assert "could not build the kernels (no space)" in check.native_obstacle()
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder for temporary files is taken; where that is no use either, a sentence says so."""
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "tmp"))
+    build.library()
+    assert list((tmp_path / "tmp").rglob("tiles-*.so"))
+    build.library.cache_clear()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "file"))
+    with pytest.raises(RequestError, match="has nowhere to keep its kernels"):
+        build.library()

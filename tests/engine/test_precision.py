@@ -1,0 +1,67 @@
+"""What ``precision="auto"`` is, without a GPU: asked of one that is made up."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from swin2sr_ops import ModelSpec, Restorer
+from swin2sr_ops.engine.devices import auto_precision
+from swin2sr_ops.fingerprint import settings_of
+from swin2sr_ops.job import prepare
+from swin2sr_ops.spec import Reach
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A GPU of compute capability 8.0, as far as anybody asks."""
+    monkeypatch.setattr("swin2sr_ops.engine.devices.choose_device", lambda device: torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("gpu")
+def test_on_a_gpu(gray_model: ModelSpec) -> None:
+    assert auto_precision("auto") == Restorer(gray_model).precision == "bfloat16"
+    assert Restorer(gray_model, precision="float32").precision == "float32"
+    foreign = ModelSpec(name="theirs", architecture="dncnn", scale=1, reach=Reach(halo=16))
+    assert Restorer(foreign).precision == "float32"
+
+
+def test_on_others(gpu: pytest.MonkeyPatch) -> None:
+    gpu.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert auto_precision("cuda") == "float32"
+    for device in ("mps", "xpu", "cpu"):
+        gpu.setattr("swin2sr_ops.engine.devices.choose_device", lambda _, device=device: torch.device(device))
+        assert auto_precision("auto") == "float32"
+
+
+def test_a_device_that_only_workers_have() -> None:
+    assert not torch.cuda.is_available() or auto_precision("cuda:99") == "float32"
+    assert auto_precision("nonsense") == "float32"  # refused where it is used
+
+
+def test_a_run_computes_alike_everywhere(gpu: pytest.MonkeyPatch, gray_model: ModelSpec, tmp_path: Path) -> None:
+    """The run's settings decide it, before its restorers go to workers, which may have no GPU."""
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
+    job = prepare(tmp_path / "a.tif", model=gray_model, tile=16)
+    gpu.setattr("swin2sr_ops.engine.runner.choose_device", lambda device: torch.device("cuda", 0))
+    assert settings_of(job)["precision"] == "bfloat16"
+    sent = pickle.dumps(job.restorer)
+    gpu.undo()
+    assert pickle.loads(sent).precision == "bfloat16"
+    assert Restorer(gray_model).precision == "float32"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_graphs_are_the_same_anywhere(gray_model: ModelSpec) -> None:
+    """A graph that was built beside a GPU leaves the choice to its tasks, as one that was built without."""
+    restorer = Restorer(gray_model)
+    assert restorer.precision == "bfloat16"
+    assert restorer.bare().asked_precision == restorer.asked_precision == "auto"
+    assert restorer.__dask_tokenize__() == Restorer(gray_model).__dask_tokenize__()
