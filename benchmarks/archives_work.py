@@ -145,14 +145,14 @@ def twice(part: slice) -> slice:
 
 
 def job_of(case: Case, **options: Any) -> Any:
-    from swin2sr_ops.job import prepare
+    from swin2sr_ops.run.job import prepare
 
     cut = {"chunks": CHUNK, "shards": case.shard} if case.output.endswith(".zarr") else {}
     return prepare(case.source, model=MODEL, range=(0, 65535), tile=case.unit // SCALE, **cut, **options)
 
 
 def ours(case: Case, **options: Any) -> None:
-    from swin2sr_ops.run import run
+    from swin2sr_ops.run.run import run
 
     began, first = time.perf_counter(), []
 
@@ -184,7 +184,7 @@ def lazy(case: Case) -> None:
 
 def resume(case: Case) -> None:
     """Nine tenths done, then stopped: how long the same run takes until it goes on."""
-    from swin2sr_ops.run import run
+    from swin2sr_ops.run.run import run
 
     job = job_of(case)
     seconds: dict[str, float] = {}
@@ -268,9 +268,9 @@ class NoSink:
 
 def overhead(case: Case) -> None:
     """A run of ``count`` tiles of 1024 px that are neither read, nor computed, nor written: what is left is ours."""
-    from swin2sr_ops import run as running
     from swin2sr_ops.cluster import open_cluster
     from swin2sr_ops.geometry.axes import AxisOrder
+    from swin2sr_ops.run.run import run as running
 
     running.create_sink = lambda *_, **__: NoSink()  # type: ignore[assignment]
     install_nothing()

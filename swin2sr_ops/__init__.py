@@ -14,7 +14,7 @@ _EXPORTS = {
     "BatchReport": "batch.report",
     "ModelSpec": "spec",
     "Restorer": "engine.restorer",
-    "RunReport": "run",
+    "RunReport": "run.run",
     "TilePlan": "geometry.plan",
     "create_sink": "hooks.dispatch",
     "hookimpl": "hookspecs",
@@ -23,7 +23,7 @@ _EXPORTS = {
     "open_source": "hooks.dispatch",
     "restore": "lazy",
     "restore_batch": "batch.api",
-    "restore_image": "run",
+    "restore_image": "run.run",
     **dict.fromkeys(
         (
             "CheckpointError",
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.hooks.models import list_models as list_models, load_model as load_model
     from swin2sr_ops.hookspecs import hookimpl as hookimpl
     from swin2sr_ops.lazy import restore as restore
-    from swin2sr_ops.run import RunReport as RunReport, restore_image as restore_image
+    from swin2sr_ops.run.run import RunReport as RunReport, restore_image as restore_image
     from swin2sr_ops.spec import ModelSpec as ModelSpec
 
 

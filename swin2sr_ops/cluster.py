@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from swin2sr_ops.engine.restorer import Restorer
     from swin2sr_ops.engine.runner import Placed
-    from swin2sr_ops.job import Piece
-    from swin2sr_ops.pipeline import TileWork
+    from swin2sr_ops.run.job import Piece
+    from swin2sr_ops.run.pipeline import TileWork
 
 __all__ = ["ClusterExecutor", "open_cluster"]
 
@@ -271,7 +271,7 @@ class ClusterExecutor:
 
 def restore_here(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
     """What a worker does with its tiles: what any process does with them."""
-    from swin2sr_ops.pipeline import stream
+    from swin2sr_ops.run.pipeline import stream
 
     stream(work, pieces, done)
 

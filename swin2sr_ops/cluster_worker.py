@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from swin2sr_ops.engine.restorer import Restorer
     from swin2sr_ops.engine.runner import Placed
-    from swin2sr_ops.job import Piece
-    from swin2sr_ops.pipeline import TileWork
+    from swin2sr_ops.run.job import Piece
+    from swin2sr_ops.run.pipeline import TileWork
 
 __all__ = ["IgnoreInterrupts", "RunPlugin", "answer", "call_each", "place", "release", "restore_tiles", "warm"]
 

@@ -27,8 +27,8 @@ from swin2sr_ops.cli import main
 from swin2sr_ops.cluster import ClusterExecutor, open_cluster, restore_here
 from swin2sr_ops.cluster_flight import Feed, workers_of
 from swin2sr_ops.errors import ClusterError, OutputError, RequestError, Swin2SROpsError, TileError
-from swin2sr_ops.job import prepare
-from swin2sr_ops.run import run
+from swin2sr_ops.run.job import prepare
+from swin2sr_ops.run.run import run
 from swin2sr_ops.spec import ModelSpec
 from tests.cluster_fakes import FakeWork, fake_stream, no_stream, note
 from tests.conftest import NATIVE
@@ -415,8 +415,8 @@ CLIENT = """
 import sys
 from pathlib import Path
 from swin2sr_ops.cluster import open_cluster
-from swin2sr_ops.job import prepare
-from swin2sr_ops.run import run
+from swin2sr_ops.run.job import prepare
+from swin2sr_ops.run.run import run
 from swin2sr_ops.spec import ModelSpec
 from tests.cluster_fakes import FakeWork, fake_stream
 if __name__ == "__main__":

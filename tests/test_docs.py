@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from swin2sr_ops.cli import main
-from swin2sr_ops.pipeline import Here
+from swin2sr_ops.run.pipeline import Here
 from tests.docs_files import batch, clusters, evaluate, microscopy, nothing, remote_sensing, training
 
 DOCS = Path(__file__).parents[1] / "docs"

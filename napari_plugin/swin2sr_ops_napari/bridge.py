@@ -1,4 +1,4 @@
-"""Arrays as sources and sinks, so that a layer takes the same way through `swin2sr_ops.run` as a file.
+"""Arrays as sources and sinks, so that a layer takes the same way through `swin2sr_ops.run.run` as a file.
 
 `offer` gives an image an address for as long as it is needed; the hooks below open it.
 """

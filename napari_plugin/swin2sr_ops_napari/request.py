@@ -46,7 +46,7 @@ class Request:
         )
 
     def memory(self) -> int:
-        """Bytes to plan tiles for, in the words of `swin2sr_ops.job.prepare`; loads torch."""
+        """Bytes to plan tiles for, in the words of `swin2sr_ops.run.job.prepare`; loads torch."""
         return int(free_memory(choose_device(self.device)) * self.memory_share / MEMORY_SHARE)
 
     def tile(self, image: LayerImage) -> int | None:

@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin2sr_ops.archive import archive_key
 from swin2sr_ops.batch import probe as this_process
 from swin2sr_ops.batch.collect import Entry, named
 from swin2sr_ops.batch.cost import Estimate, ImagePlan
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import FormatError, Swin2SROpsError
-from swin2sr_ops.fingerprint import run_key
 from swin2sr_ops.geometry.axes import channel_groups
 from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.provenance import read_provenance
-from swin2sr_ops.job import Job, prepare
+from swin2sr_ops.run.archive import archive_key
+from swin2sr_ops.run.fingerprint import run_key
+from swin2sr_ops.run.job import Job, prepare
 
 if TYPE_CHECKING:
     from swin2sr_ops.cluster import ClusterExecutor
@@ -53,7 +53,7 @@ def estimate(
     entries : sequence of Entry
         From `collect`.
     request : mapping
-        Keyword arguments of `swin2sr_ops.job.prepare`.
+        Keyword arguments of `swin2sr_ops.run.job.prepare`.
     probe : bool
         Restore a small tile of noise per model, to tell the time.
     pyramid : bool

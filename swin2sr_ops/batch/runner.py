@@ -16,8 +16,8 @@ from swin2sr_ops.batch.report import BatchReport, ImageResult
 from swin2sr_ops.errors import ClusterError, OutputError, Swin2SROpsError
 from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.destination import disk_errors
-from swin2sr_ops.job import prepare
-from swin2sr_ops.run import run
+from swin2sr_ops.run.job import prepare
+from swin2sr_ops.run.run import run
 
 __all__ = ["hits_all", "run_batch", "run_entry"]
 
@@ -81,7 +81,7 @@ def run_batch(
     entries : sequence of Entry
         From `collect`.
     request : mapping
-        Keyword arguments of `swin2sr_ops.job.prepare`, the same for all images.
+        Keyword arguments of `swin2sr_ops.run.job.prepare`, the same for all images.
     executor : optional
         Who computes the tiles; threads of this process unless given.
     progress : callable, optional
@@ -168,7 +168,7 @@ class _Batch:
 def _restore(entry: Entry, way: _Way, origins: _Origins) -> Any:
     asked = {**way.request, **entry.options}
     if entry.collection:
-        from swin2sr_ops.archive import run_collection
+        from swin2sr_ops.run.archive import run_collection
 
         output = named(entry, _scale_of(asked))
         _make_room(entry, output, origins)

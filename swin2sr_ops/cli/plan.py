@@ -13,7 +13,7 @@ from swin2sr_ops.batch.cost import Estimate, counted, measured, span_of_time
 from swin2sr_ops.batch.estimate import estimate, network_pixels, seconds_of
 from swin2sr_ops.cli.notes import warnings_as_notes
 from swin2sr_ops.cli.request import entries_of, request_of
-from swin2sr_ops.job import Job, Part, prepare
+from swin2sr_ops.run.job import Job, Part, prepare
 
 __all__ = ["main"]
 

@@ -33,7 +33,7 @@ def entries_of(args: argparse.Namespace) -> list[Entry]:
 
 
 def request_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of `swin2sr_ops.job.prepare` that ``restore`` and ``plan`` share, the same for all images."""
+    """The options of `swin2sr_ops.run.job.prepare` that ``restore`` and ``plan`` share, the same for all images."""
     hints = {"value_range": args.value_range, "window": args.window}
     given = {k: v for k, v in hints.items() if v is not None}
     request = {

@@ -20,7 +20,7 @@ from swin2sr_ops.batch.estimate import estimate, network_pixels
 from swin2sr_ops.batch.runner import run_batch
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import ModelError, OutputError
-from swin2sr_ops.job import prepare
+from swin2sr_ops.run.job import prepare
 from swin2sr_ops.spec import ModelSpec
 
 from .helpers import plate_zarr

@@ -10,7 +10,7 @@ import pytest
 
 from swin2sr_ops.cli import main
 from tests.batch.helpers import raster
-from tests.test_archive import write_plate
+from tests.run.test_archive import write_plate
 
 
 def test_a_plate_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,15 +22,15 @@ import swin2sr_ops
 from swin2sr_ops.engine.generic import CellEngine, engine_of
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import ModelError, PlanError, TileError
-from swin2sr_ops.fingerprint import run_key
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Span, TilePlan, pad_index, padded_size
 from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.geometry.tiles import fit_tile, tile_region
 from swin2sr_ops.hooks import dispatch as plugins
 from swin2sr_ops.hookspecs import hookimpl
-from swin2sr_ops.job import prepare
 from swin2sr_ops.pixels.nodata_flags import CLEAN, context_flags
+from swin2sr_ops.run.fingerprint import run_key
+from swin2sr_ops.run.job import prepare
 from swin2sr_ops.spec import ModelSpec, Reach
 
 

@@ -12,8 +12,8 @@ import torch
 
 from swin2sr_ops import ModelSpec, Restorer
 from swin2sr_ops.engine.devices import auto_precision
-from swin2sr_ops.fingerprint import settings_of
-from swin2sr_ops.job import prepare
+from swin2sr_ops.run.fingerprint import settings_of
+from swin2sr_ops.run.job import prepare
 from swin2sr_ops.spec import Reach
 
 

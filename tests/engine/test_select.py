@@ -21,9 +21,9 @@ from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.engine.runner import Placed
 from swin2sr_ops.engine.select import choose_engine, why_engine
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.fingerprint import run_key, settings_of
-from swin2sr_ops.job import prepare
-from swin2sr_ops.report import new_report, provenance_of
+from swin2sr_ops.run.fingerprint import run_key, settings_of
+from swin2sr_ops.run.job import prepare
+from swin2sr_ops.run.report import new_report, provenance_of
 from swin2sr_ops.spec import ModelSpec, Reach
 from tests.conftest import NATIVE, small_spec, write_model
 

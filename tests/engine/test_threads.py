@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from swin2sr_ops import ModelSpec, restore_image
-from swin2sr_ops.pipeline import IO_THREADS, Here, TileWork, stream
+from swin2sr_ops.run.pipeline import IO_THREADS, Here, TileWork, stream
 
 
 class Slow:

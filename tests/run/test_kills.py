@@ -44,7 +44,7 @@ def test_killed_and_gone_on_with(name: str, tmp_path: Path, model_file: Path) ->
     folder.mkdir()
     write_source(source, name)
     command = [sys.executable, "-m", "tests.kills", source, name, model_file, str(TIMES[name]), "1", folder]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run([str(part) for part in command], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

@@ -20,8 +20,8 @@ from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
 from swin2sr_ops.pixels.intensity import RangeRequest, check_dtype
 from swin2sr_ops.pixels.masks import check_mask
+from swin2sr_ops.run.band_roles import Group, check_scales, spectrum_of
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.spectral import Group, check_scales, spectrum_of
 
 __all__ = ["Job", "Part", "Piece", "Workers", "prepare"]
 

@@ -12,14 +12,14 @@ from os import PathLike, fspath
 from typing import Any
 
 from swin2sr_ops.errors import ClusterError, FormatError, RequestError, Swin2SROpsError
-from swin2sr_ops.fingerprint import run_key
 from swin2sr_ops.io.output.claim import Claim, RunKey, tidy_finished
 from swin2sr_ops.io.output.destination import Destination, is_disk_full
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.zarr.collection import Collection, open_collection, write_metadata
-from swin2sr_ops.job import Job, prepare
-from swin2sr_ops.pipeline import Executor
-from swin2sr_ops.run import Progress, run
+from swin2sr_ops.run.fingerprint import run_key
+from swin2sr_ops.run.job import Job, prepare
+from swin2sr_ops.run.pipeline import Executor
+from swin2sr_ops.run.run import Progress, run
 
 __all__ = ["ArchiveReport", "archive_key", "run_collection"]
 
@@ -115,7 +115,7 @@ def run_collection(
     dst : str or path
         Ends with ``.zarr``.
     request : mapping
-        Keyword arguments of `swin2sr_ops.job.prepare`, the same for all images.
+        Keyword arguments of `swin2sr_ops.run.job.prepare`, the same for all images.
     overwrite, restart, progress, executor, output
         As in `swin2sr_ops.run.run`.
     allow_missing : bool

@@ -14,19 +14,19 @@ from typing import Any
 import psutil
 
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError, TileError
-from swin2sr_ops.fingerprint import identity, run_key
 from swin2sr_ops.geometry.orientations import check_ensemble
 from swin2sr_ops.geometry.plan import Halo
 from swin2sr_ops.hooks.dispatch import create_sink, manager
-from swin2sr_ops.intensity import intensity_maps
 from swin2sr_ops.io.base import ImageSink, Region
 from swin2sr_ops.io.output.claim import RunKey, tidy_finished
 from swin2sr_ops.io.output.provenance import read_provenance
-from swin2sr_ops.job import Job, Piece, prepare
-from swin2sr_ops.pipeline import Executor, Here, TileWork
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.masks import EnlargedMask, has_mask
-from swin2sr_ops.report import RunReport, new_report, provenance_of
+from swin2sr_ops.run.fingerprint import identity, run_key
+from swin2sr_ops.run.job import Job, Piece, prepare
+from swin2sr_ops.run.pipeline import Executor, Here, TileWork
+from swin2sr_ops.run.ranges import intensity_maps
+from swin2sr_ops.run.report import RunReport, new_report, provenance_of
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["RunReport", "restore_image", "run"]

@@ -10,8 +10,8 @@ import pytest
 import zarr
 
 import swin2sr_ops
-from swin2sr_ops.archive import run_collection
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
+from swin2sr_ops.run.archive import run_collection
 from swin2sr_ops.spec import ModelSpec
 
 FIELDS = ("A/1/0", "A/1/1", "B/02/0")

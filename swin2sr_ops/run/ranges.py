@@ -16,7 +16,7 @@ standard error of q is
 with G groups and f the share of the image's regions that were looked at (the method of random groups,
 with the correction for a finite population). Two times in three the percentile of the whole image
 should lie within one SE. On synthetic images with 64 and 240 regions the error was 0.6 to 1.3 SE in the
-mean square (p0.2 to p99.8; `tests/test_intensity.py` holds one case of it). For integers, an error far
+mean square (p0.2 to p99.8; `tests/run/test_ranges.py` holds one case of it). For integers, an error far
 below one step can read 0.
 """
 
@@ -41,7 +41,7 @@ from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, spread
 from swin2sr_ops.pixels.statistics import Statistics, check_any_valid
 
 if TYPE_CHECKING:
-    from swin2sr_ops.job import Job
+    from swin2sr_ops.run.job import Job
 
 __all__ = ["GROUPS", "SAMPLE_PIXELS", "Look", "each_in_threads", "intensity_maps"]
 

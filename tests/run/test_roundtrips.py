@@ -23,7 +23,7 @@ from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.geometry.tiles import fill_region
 from tests.conftest import write_model
 
-FORMATS = Path(__file__).parents[2] / "shared" / "data" / "formats"
+FORMATS = Path(__file__).parents[3] / "shared" / "data" / "formats"
 EXPECTED = json.loads((FORMATS / "expected.json").read_text()) if (FORMATS / "expected.json").is_file() else {}
 PALETTE_OR_INK = ("tiff/palette-1c-8b.tiff", "tiff/shapes_lzw_palette.tif", "tiff/cmyk-3c-16b.tiff")
 RESTORABLE = ("uint8", "uint16", "int8", "int16", "float16", "float32", "float64")

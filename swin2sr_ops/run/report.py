@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from swin2sr_ops.io.output.claim import RunKey
-from swin2sr_ops.job import Job
 from swin2sr_ops.pixels.intensity import computed_in
+from swin2sr_ops.run.job import Job
 
 __all__ = ["RunReport", "new_report", "provenance_of"]
 

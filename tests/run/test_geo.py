@@ -12,7 +12,7 @@ from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.spec import ModelSpec
 
 rasterio = pytest.importorskip("rasterio", reason="GeoTIFF needs rasterio")
-FORMATS = Path(__file__).parents[2] / "shared" / "data" / "formats" / "geotiff"
+FORMATS = Path(__file__).parents[3] / "shared" / "data" / "formats" / "geotiff"
 SIZE = (90, 120)
 
 

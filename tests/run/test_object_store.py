@@ -16,9 +16,9 @@ import tifffile
 import zarr
 
 import swin2sr_ops
-from swin2sr_ops.archive import run_collection
 from swin2sr_ops.errors import FormatError, OutputError, Swin2SROpsError
 from swin2sr_ops.io.storage import remote
+from swin2sr_ops.run.archive import run_collection
 from tests.conftest import write_model
 from tests.s3_server import (
     BUCKET,
@@ -235,7 +235,7 @@ def make_plate(path: Path) -> None:
 def test_killed_and_gone_on_with(s3: Any, source: Path, model: Path, tmp_path: Path) -> None:
     """No tile is computed again, a dead run's lease holds nobody up, a living run's does."""
     command = [sys.executable, "-m", "tests.s3_kills", source, model, KILLS, 3, tmp_path]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run([str(part) for part in command], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

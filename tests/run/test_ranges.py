@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
-from swin2sr_ops import intensity
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.intensity import Look, each_in_threads, intensity_maps
 from swin2sr_ops.io.base import ImageInfo, Region
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, spread
 from swin2sr_ops.pixels.statistics import Statistics
+from swin2sr_ops.run.ranges import Look, each_in_threads, intensity_maps
+from swin2sr_ops.run.run import ranges as intensity
 
 
 @dataclass
@@ -389,7 +389,7 @@ def test_stored_images_are_sampled(small_sample: None, tmp_path: Path) -> None:
     import tifffile
     import zarr
 
-    from swin2sr_ops.job import prepare
+    from swin2sr_ops.run.job import prepare
 
     pixels = np.stack([picture(0), picture(1)]).astype("u2")
     expected = maps_of(Pixels(pixels, "CYX", (1, 16, 16)), "p1,p99:sample")

@@ -16,7 +16,7 @@ from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.storage.identity import identity_of
-from swin2sr_ops.job import Job
+from swin2sr_ops.run.job import Job
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["identity", "run_key"]
