@@ -21,7 +21,7 @@ _EXPORTS = {
     "list_models": "hooks.models",
     "load_model": "hooks.models",
     "open_source": "hooks.dispatch",
-    "restore": "lazy",
+    "restore": "lazy.restore",
     "restore_batch": "batch.api",
     "restore_image": "run.run",
     **dict.fromkeys(
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.hooks.dispatch import create_sink as create_sink, open_source as open_source
     from swin2sr_ops.hooks.models import list_models as list_models, load_model as load_model
     from swin2sr_ops.hookspecs import hookimpl as hookimpl
-    from swin2sr_ops.lazy import restore as restore
+    from swin2sr_ops.lazy.restore import restore as restore
     from swin2sr_ops.run.run import RunReport as RunReport, restore_image as restore_image
     from swin2sr_ops.spec import ModelSpec as ModelSpec
 

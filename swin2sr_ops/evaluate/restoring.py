@@ -14,7 +14,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.evaluate.degrade import Given, Levels
 from swin2sr_ops.evaluate.resize import imresize
 from swin2sr_ops.hooks.dispatch import resolve_model
-from swin2sr_ops.lazy import restore
+from swin2sr_ops.lazy.restore import restore
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Restoring", "interpolated"]

@@ -27,7 +27,7 @@ from swin2sr_ops.geometry.orientations import check_ensemble
 from swin2sr_ops.geometry.plan import Halo, Span, Tile, TilePlan
 from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
-from swin2sr_ops.lazy_range import map_graph
+from swin2sr_ops.lazy.ranges import map_graph
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
 from swin2sr_ops.spec import ModelSpec
 
