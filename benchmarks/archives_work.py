@@ -225,7 +225,7 @@ def journal(case: Case) -> None:
 
 def processes(case: Case) -> None:
     """The same on the processes of a Dask cluster."""
-    from swin2sr_ops.cluster import open_cluster
+    from swin2sr_ops.cluster.executor import open_cluster
 
     began = time.perf_counter()
     with open_cluster(workers=case.workers) as executor:
@@ -268,7 +268,7 @@ class NoSink:
 
 def overhead(case: Case) -> None:
     """A run of ``count`` tiles of 1024 px that are neither read, nor computed, nor written: what is left is ours."""
-    from swin2sr_ops.cluster import open_cluster
+    from swin2sr_ops.cluster.executor import open_cluster
     from swin2sr_ops.geometry.axes import AxisOrder
     from swin2sr_ops.run.run import run as running
 

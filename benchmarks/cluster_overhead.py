@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from swin2sr_ops.cluster import open_cluster
+from swin2sr_ops.cluster.executor import open_cluster
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.spec import ModelSpec
 

@@ -85,7 +85,7 @@ def test_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd:
         if block.language == "python":
             with monkeypatch.context() as patch:
                 if page == "clusters":  # processes are started once, by the command
-                    patch.setattr("swin2sr_ops.cluster.open_cluster", lambda workers: Here())
+                    patch.setattr("swin2sr_ops.cluster.executor.open_cluster", lambda workers: Here())
                 run_python(block, page, names, capfd)
         elif block.language == "bash":
             for command, status in commands(block):

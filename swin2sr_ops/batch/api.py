@@ -73,7 +73,7 @@ def restore_batch(
     with ExitStack() as stack:
         executor = None
         if workers is not None or scheduler is not None:
-            from swin2sr_ops.cluster import open_cluster
+            from swin2sr_ops.cluster.executor import open_cluster
 
             device = request.get("device", "auto")
             executor = stack.enter_context(open_cluster(workers=workers, scheduler=scheduler, device=device))

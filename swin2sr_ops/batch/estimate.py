@@ -23,7 +23,7 @@ from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import Job, prepare
 
 if TYPE_CHECKING:
-    from swin2sr_ops.cluster import ClusterExecutor
+    from swin2sr_ops.cluster.executor import ClusterExecutor
 
 __all__ = ["estimate", "network_pixels", "seconds_of"]
 

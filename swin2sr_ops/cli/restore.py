@@ -174,7 +174,7 @@ def _executor(args: argparse.Namespace, stack: ExitStack) -> Any:
     """Where the work is done, unless in this process; no process is started for a plan."""
     if args.scheduler is None and (args.workers is None or args.dry_run):
         return None
-    from swin2sr_ops.cluster import open_cluster
+    from swin2sr_ops.cluster.executor import open_cluster
 
     return stack.enter_context(open_cluster(args.workers, args.scheduler, args.device))
 

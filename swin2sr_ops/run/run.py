@@ -127,7 +127,7 @@ def restore_image(
     options: dict[str, Any] = {"overwrite": overwrite, "restart": restart, "progress": progress, **output}
     if workers is None and scheduler is None:
         return run(prepare(src, **request), dst, **options)
-    from swin2sr_ops.cluster import open_cluster
+    from swin2sr_ops.cluster.executor import open_cluster
 
     with open_cluster(workers=workers, scheduler=scheduler, device=device) as executor:
         return run(prepare(src, workers=executor, **request), dst, executor=executor, **options)

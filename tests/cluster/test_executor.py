@@ -24,18 +24,18 @@ import zarr
 
 from swin2sr_ops import errors
 from swin2sr_ops.cli import main
-from swin2sr_ops.cluster import ClusterExecutor, open_cluster, restore_here
-from swin2sr_ops.cluster_flight import Feed, workers_of
+from swin2sr_ops.cluster.executor import ClusterExecutor, open_cluster, restore_here
+from swin2sr_ops.cluster.flight import Feed, workers_of
 from swin2sr_ops.errors import ClusterError, OutputError, RequestError, Swin2SROpsError, TileError
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.run import run
 from swin2sr_ops.spec import ModelSpec
-from tests.cluster_fakes import FakeWork, fake_stream, no_stream, note
+from tests.cluster.fakes import FakeWork, fake_stream, no_stream, note
 from tests.conftest import NATIVE
 
 distributed = pytest.importorskip("distributed")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(300)  # a loaded machine starts processes slowly
 
 
@@ -215,7 +215,7 @@ def held(client: distributed.Client) -> int:
     """Runs that workers and scheduler remember."""
 
     def on_worker() -> int:
-        from swin2sr_ops.cluster_worker import _runs
+        from swin2sr_ops.cluster.worker import _runs
 
         return len(_runs)
 
@@ -268,7 +268,7 @@ def test_slow_tiles_do_not_wait_on_a_worker() -> None:
 
 
 def test_a_batch_that_is_tried_again_leaves_out_what_is_written(tmp_path: Path) -> None:
-    from swin2sr_ops.cluster_worker import HeldRun
+    from swin2sr_ops.cluster.worker import HeldRun
 
     work = FakeWork(tmp_path)
     for piece in (3, 5):
@@ -279,7 +279,7 @@ def test_a_batch_that_is_tried_again_leaves_out_what_is_written(tmp_path: Path) 
 
 
 def test_a_worker_that_is_taken_away_does_not_report_its_batch_as_done(tmp_path: Path) -> None:
-    from swin2sr_ops.cluster_worker import HeldRun
+    from swin2sr_ops.cluster.worker import HeldRun
 
     run = HeldRun(pickle.dumps((FakeWork(tmp_path), fake_stream)), 1)
     run.stopped = True
@@ -414,11 +414,11 @@ def test_the_scheduler_dies(tmp_path: Path) -> None:
 CLIENT = """
 import sys
 from pathlib import Path
-from swin2sr_ops.cluster import open_cluster
+from swin2sr_ops.cluster.executor import open_cluster
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.run import run
 from swin2sr_ops.spec import ModelSpec
-from tests.cluster_fakes import FakeWork, fake_stream
+from tests.cluster.fakes import FakeWork, fake_stream
 if __name__ == "__main__":
     try:
         with open_cluster(workers=1) as executor:
@@ -591,7 +591,7 @@ def test_one_process_per_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_names_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    from swin2sr_ops.cluster_start import local_spec
+    from swin2sr_ops.cluster.start import local_spec
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
@@ -606,7 +606,7 @@ def test_names_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_networks_get_the_cores_of_their_worker() -> None:
     import torch
 
-    from swin2sr_ops.cluster_worker import _cores
+    from swin2sr_ops.cluster.worker import _cores
 
     before = torch.get_num_threads()
     with _cores(before + 2):

@@ -15,8 +15,8 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from swin2sr_ops.cluster_flight import LANES, Feed, Flight, asked, call_lanes, gpu_workers, tile_lanes, workers_of
-from swin2sr_ops.cluster_start import check_request, join_cluster, start_cluster
+from swin2sr_ops.cluster.flight import LANES, Feed, Flight, asked, call_lanes, gpu_workers, tile_lanes, workers_of
+from swin2sr_ops.cluster.start import check_request, join_cluster, start_cluster
 from swin2sr_ops.errors import ClusterError, TileError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class ClusterExecutor:
             Bytes that tiles may take: what is free on the GPU of the worker that was asked; without a GPU the smallest
             limit of any worker, None if there is none.
         """
-        from swin2sr_ops.cluster_worker import place
+        from swin2sr_ops.cluster.worker import place
 
         bare = [restorer.bare() for restorer in restorers]
         keys = [pickle.dumps(one) for one in bare]
@@ -159,7 +159,7 @@ class ClusterExecutor:
         """
         import cloudpickle
 
-        from swin2sr_ops.cluster_worker import answer
+        from swin2sr_ops.cluster.worker import answer
 
         call = cloudpickle.dumps((function, item))
         found: dict[str, _R] = {}
@@ -177,7 +177,7 @@ class ClusterExecutor:
 
     def close(self) -> None:
         """Free the networks on the workers, leave the cluster; end the processes that were started for it."""
-        from swin2sr_ops.cluster_worker import release
+        from swin2sr_ops.cluster.worker import release
 
         with self._resources:
             if self._restorers and self.client.status == "running":
@@ -195,7 +195,7 @@ class ClusterExecutor:
             The error of a tile as it was raised on its worker; `TileError` if workers die of it;
             `ClusterError` if the scheduler is gone. What was finished is kept.
         """
-        from swin2sr_ops.cluster_worker import restore_tiles
+        from swin2sr_ops.cluster.worker import restore_tiles
 
         name = f"swin2sr-ops-{uuid4().hex}"
         needs = {"GPU": 1 / LANES} if gpu_workers(workers_of(self.client)) else None
@@ -223,7 +223,7 @@ class ClusterExecutor:
         """
         import cloudpickle
 
-        from swin2sr_ops.cluster_worker import call_each
+        from swin2sr_ops.cluster.worker import call_each
 
         def send(batch: list[_T]) -> Future:
             call = cloudpickle.dumps((function, batch))
@@ -240,7 +240,7 @@ class ClusterExecutor:
     def _hand_out(self, name: str, work: TileWork) -> None:
         """Give the work to every worker, and let them load its networks."""
         from swin2sr_ops import __version__
-        from swin2sr_ops.cluster_worker import RunPlugin, warm
+        from swin2sr_ops.cluster.worker import RunPlugin, warm
 
         with self._lock:
             for part in work.parts:

@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swin2sr_ops.cluster_flight import asked, workers_of
+from swin2sr_ops.cluster.flight import asked, workers_of
 from swin2sr_ops.errors import ClusterError, RequestError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def local_spec(workers: int | str, threads: int | None = None) -> dict[int, dict
     from distributed import Nanny
     from distributed.system import MEMORY_LIMIT
 
-    from swin2sr_ops.cluster_worker import IgnoreInterrupts
+    from swin2sr_ops.cluster.worker import IgnoreInterrupts
 
     gpus: list[str] | None = visible_gpus() if workers == "gpus" else None
     count = len(gpus) if gpus is not None else int(workers)
