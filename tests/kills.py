@@ -65,7 +65,8 @@ def child(source: Path, out: Path, model: str, log: Path, step: int, before: boo
     """Restore; log every tile that the network computes."""
     import torch
 
-    from swin2sr_ops.run.run import pipeline, restore_image
+    from swin2sr_ops.run import pipeline
+    from swin2sr_ops.run.run import restore_image
 
     torch.set_num_threads(1)
     compute = pipeline.TileWork.compute

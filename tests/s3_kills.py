@@ -50,7 +50,8 @@ def child(source: str, model: str, log: Path, request: int, before: bool, which:
     """Restore; log every tile that the network computes."""
     import torch
 
-    from swin2sr_ops.run.run import pipeline, restore_image
+    from swin2sr_ops.run import pipeline
+    from swin2sr_ops.run.run import restore_image
 
     torch.set_num_threads(1)
     compute: Callable[..., Any] = pipeline.TileWork.compute

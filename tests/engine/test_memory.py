@@ -82,8 +82,7 @@ RUN = (
     + """
 import functools, itertools, json, sys, torch
 torch.set_num_threads(1)
-from swin2sr_ops.run.run import job
-from swin2sr_ops.run.run import run
+from swin2sr_ops.run import job, run
 pieces = job.Job.pieces
 # The real reader, planner, engine and writer, on the first tiles of the image.
 job.Job.pieces = lambda self: itertools.islice(pieces(self), 2)

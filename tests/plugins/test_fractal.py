@@ -25,7 +25,7 @@ PACKAGE = Path(swin2sr_ops.__file__).parent
 TASKS = PACKAGE / "fractal_tasks"
 KILLED_AT_THIRD_TILE = """
 import os, runpy, signal, sys, threading
-from swin2sr_ops.run.run import pipeline
+from swin2sr_ops.run import pipeline
 compute, write, count, written = pipeline.TileWork.compute, pipeline.TileWork.write, 0, threading.Event()
 def counted(*args):
     global count

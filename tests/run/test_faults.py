@@ -16,7 +16,7 @@ import tifffile
 
 import swin2sr_ops
 from swin2sr_ops.errors import OutputError, Swin2SROpsError
-from swin2sr_ops.run.run import pipeline
+from swin2sr_ops.run import pipeline
 from tests.conftest import write_model
 from tests.kills import digest
 

@@ -22,8 +22,8 @@ from swin2sr_ops.io.base import ImageInfo, Region
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, spread
 from swin2sr_ops.pixels.statistics import Statistics
+from swin2sr_ops.run import ranges as intensity
 from swin2sr_ops.run.ranges import Look, each_in_threads, intensity_maps
-from swin2sr_ops.run.run import ranges as intensity
 
 
 @dataclass

@@ -81,7 +81,7 @@ def test_range_is_that_of_the_array(
     value_range: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from swin2sr_ops.run.run import ranges as intensity
+    from swin2sr_ops.run import ranges as intensity
 
     monkeypatch.setattr(intensity, "BAND_BYTES", 10_000)  # several bands
     path, image = stack
