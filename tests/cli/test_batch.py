@@ -292,7 +292,7 @@ def test_ctrl_c_twice_stops_now(model: list[str]) -> None:
     """The first waits for a tile that takes a minute to write; the second does not."""
     code = (
         "import sys, time, pathlib\n"
-        "from swin2sr_ops import pipeline\n"
+        "from swin2sr_ops.run import pipeline\n"
         "def slow(self, piece, result):\n"
         "    pathlib.Path('writing').touch()\n"
         "    time.sleep(60)\n"

@@ -92,7 +92,7 @@ def test_with_other_tiles_and_another_range_of_workers(
 def test_the_intensity_map_is_decided_once(
     source: Path, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from swin2sr_ops.run.run import run
+    from swin2sr_ops.run import run
 
     out = tmp_path / "o.zarr"
     with pytest.raises(Stop):

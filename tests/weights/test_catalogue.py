@@ -110,7 +110,7 @@ def test_a_shipped_file_without_description_is_named(tmp_path: Path, monkeypatch
 
 def test_listing_is_light() -> None:
     code = (
-        "import sys; from swin2sr_ops import catalogue; from swin2sr_ops.weights import loader;"
+        "import sys; from swin2sr_ops.weights import catalogue; from swin2sr_ops.weights import loader;"
         "catalogue.all_models(); loader.resolve_spec('swin2sr-jpeg');"
         "heavy = {'torch', 'numpy', 'dask', 'zarr', 'safetensors', 'pooch', 'requests'} & set(sys.modules);"
         "sys.exit(', '.join(heavy) or 0)"

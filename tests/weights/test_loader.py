@@ -240,7 +240,7 @@ def test_a_header_of_a_newer_version_is_named(tmp_path: Path) -> None:
 def test_our_own_files_are_described_without_torch(shipped: Path) -> None:
     code = (
         "import sys; from pathlib import Path;"
-        "from swin2sr_ops import catalogue; from swin2sr_ops.weights import loader;"
+        "from swin2sr_ops.weights import catalogue; from swin2sr_ops.weights import loader;"
         f"catalogue.MODELS_FOLDER = Path({str(shipped)!r});"
         f"print(loader.resolve_spec({str(shipped / 'gray.safetensors')!r}).name, loader.resolve_spec('auto').name);"
         "sys.exit('torch' in sys.modules)"
