@@ -24,8 +24,8 @@ from swin2sr_ops.geometry.plan import ITEMSIZE, Halo, Span, Tile, TilePlan, chec
 from swin2sr_ops.geometry.steps import GROUP_CELLS
 from swin2sr_ops.geometry.tiles import fill_region, fit_tile, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
-from swin2sr_ops.pixels.intensity import IntensityMap, fill_invalid, invalid_pixels, range_limits, stored_nodata
-from swin2sr_ops.pixels.masks import block_valid
+from swin2sr_ops.pixels.intensity import IntensityMap, fill_invalid, invalid_pixels, keep_valid, range_limits
+from swin2sr_ops.pixels.masks import block_valid, shown_pixels
 from swin2sr_ops.pixels.planes import Tally, channel_of_plane, enlarged, network_region, owned
 from swin2sr_ops.spec import ModelSpec
 
@@ -159,7 +159,7 @@ class Restorer:
     ) -> NDArray[Any]:
         """Restore one tile of every plane in a block.
 
-        Pixels that are none (NaN, infinity, ``nodata``, not ``valid``) come back as they are stored, each
+        Pixels that are none (NaN, infinity, ``nodata``, not ``valid``, opacity 0) come back as they are stored, each
         ``scale`` x ``scale`` times. Where a tile owns no others, the network does not run.
 
         Parameters
@@ -221,7 +221,8 @@ class Restorer:
         planes = block.transpose(order.order)
         kept, colours = planes.shape[: len(order.planes)], order.colours
         planes = planes.reshape(-1, colours, *planes.shape[-2:])
-        known = None if valid is None else block_valid(valid, block.shape, order).transpose(order.order)
+        valid = shown_pixels(block, order, None if valid is None else block_valid(valid, block.shape, order))
+        known = None if valid is None else np.broadcast_to(valid, block.shape).transpose(order.order)
         channel = channel_of_plane(order, kept)
         s = self.spec.scale
         out = np.empty((len(planes), colours, tile.shape[0] * s, tile.shape[1] * s), block.dtype)
@@ -294,7 +295,8 @@ class Restorer:
             y = y.cpu() if device.type == "mps" else y
             stored = fetch(_stored(y.to(wide) * ends.width + ends.lo, pixels.dtype))
             told = None if apart is None else fetch(apart)
-        result = _kept(stored().numpy().astype(pixels.dtype, copy=False), nodata)
+        result = stored().numpy().astype(pixels.dtype, copy=False)
+        keep_valid(result, nodata)
         return result, None if told is None else (told().double() * ends.width).float().numpy()
 
     def _input(self, region: NDArray[Any], ends: IntensityMap, device: torch.device, wide: torch.dtype) -> torch.Tensor:
@@ -371,19 +373,6 @@ def _stored(y: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:
     y = y.clamp(*_limits(dtype)) if dtype.kind == "f" else y.round().clamp(*_limits(dtype))
     kind: torch.dtype = getattr(torch, "float32" if dtype.name == "float16" else dtype.name)
     return y.to(kind)
-
-
-def _kept(result: NDArray[Any], nodata: float | None) -> NDArray[Any]:
-    """A valid pixel does not become nodata."""
-    dtype = result.dtype
-    hole = stored_nodata(nodata, dtype)
-    if hole is not None:
-        lowest, highest = _limits(dtype)
-        up = bool(hole < highest)
-        beyond = np.array(highest if up else lowest, dtype)
-        near = np.nextafter(hole, beyond) if dtype.kind == "f" else (hole + 1 if up else hole - 1)
-        result[result == hole] = near
-    return result
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
+from swin2sr_ops.pixels.masks import shown_pixels
 from swin2sr_ops.pixels.statistics import Statistics, check_any_valid
 
 __all__ = ["map_graph"]
@@ -27,8 +28,12 @@ class _Look:
     request: RangeRequest
 
     def __call__(self, block: NDArray[Any], first: Statistics | None = None) -> Statistics:
-        block = np.asarray(block)[self.order.without_alpha]
-        return Statistics.of(block, self.order.channel, self.nodata, self.request, first)
+        block = np.asarray(block)
+        valid = shown_pixels(block, self.order)
+        if valid is not None:
+            valid = np.broadcast_to(valid, block.shape)[self.order.without_alpha]
+        block = block[self.order.without_alpha]
+        return Statistics.of(block, self.order.channel, self.nodata, self.request, first, valid=valid)
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,26 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.geometry.tiles import FILL_REACH
 
 __all__ = [
+    "FILL_REACH",
     "IntensityMap",
     "RangeRequest",
     "check_dtype",
     "computed_in",
     "fill_invalid",
     "invalid_pixels",
+    "keep_valid",
+    "nodata_pixels",
     "range_limits",
     "stored_nodata",
 ]
 
+#: Pixels that a hole is filled from its rim: bounded, so that a tile fills it as the whole image would.
+FILL_REACH = 8
+
+#: GDAL takes a float for the nodata value where they differ by less than this part of it.
+_SAME = 4 * float(np.finfo(np.float32).eps)
 
 _SUPPORTED = ("uint8", "uint16", "int8", "int16", "float16", "float32", "float64")
 
@@ -214,6 +221,60 @@ def stored_nodata(nodata: float | None, dtype: DTypeLike) -> Any:
     return np.array(int(nodata), found)[()] if float(nodata).is_integer() and low <= nodata <= high else None
 
 
+def nodata_pixels(block: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
+    """Where ``block`` holds ``nodata``, compared as GDAL does; None where no pixel of its dtype can.
+
+    Floats within `_SAME` of the value, relative to it, are equal: many files spell their nodata
+    value with fewer digits than their pixels have.
+    """
+    hole = stored_nodata(nodata, block.dtype)
+    if hole is None:
+        return None
+    if block.dtype.kind != "f" or hole == 0 or np.isinf(hole):
+        return np.asarray(block == hole)
+    low, high = _around_nodata(hole, 1)
+    return np.asarray((block > low) & (block < high) | (block == hole))
+
+
+def keep_valid(pixels: NDArray[Any], nodata: float | None, valid: NDArray[np.bool_] | None = None) -> None:
+    """Move pixels that are equal to ``nodata`` beside it, in place: a valid pixel does not become a hole.
+
+    Parameters
+    ----------
+    pixels : ndarray
+    nodata : float or None
+    valid : ndarray of bool, optional
+        Which of them are valid; all unless given.
+    """
+    same = nodata_pixels(pixels, nodata)
+    if same is None:
+        return
+    if valid is not None:
+        same &= valid
+    pixels[same] = _beside_nodata(stored_nodata(nodata, pixels.dtype), pixels.dtype)
+
+
+def _around_nodata(hole: Any, times: int) -> tuple[Any, Any]:
+    """The open interval of floats that are equal to ``hole``, ``times`` as wide."""
+    reach = abs(float(hole)) * _SAME * times
+    with np.errstate(over="ignore"):
+        low, high = (np.array(float(hole) + step, hole.dtype)[()] for step in (-reach, reach))
+    return low, high
+
+
+def _beside_nodata(hole: Any, dtype: np.dtype[Any]) -> Any:
+    """The nearest value that is not equal to ``hole``."""
+    if dtype.kind != "f":
+        return hole + 1 if hole < np.iinfo(dtype).max else hole - 1
+    highest = np.finfo(dtype).max
+    up = bool(hole < highest / 2)
+    near = np.nextafter(hole, np.array(highest if up else -highest, dtype))
+    if np.isinf(hole):
+        return near
+    low, high = _around_nodata(hole, 2)
+    return max(near, high) if up else min(near, low)
+
+
 def invalid_pixels(
     block: NDArray[Any], nodata: float | None, valid: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_] | None:
@@ -222,9 +283,8 @@ def invalid_pixels(
     ``valid`` broadcasts against ``block``: False where there is no pixel, whatever is stored there.
     """
     invalid = ~np.isfinite(block) if block.dtype.kind == "f" else None
-    hole = stored_nodata(nodata, block.dtype)
-    if hole is not None:
-        same = block == hole
+    same = nodata_pixels(block, nodata)
+    if same is not None:
         invalid = same if invalid is None else invalid | same
     if valid is not None:
         outside = np.broadcast_to(~valid, block.shape)

@@ -17,7 +17,7 @@ from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
 
-__all__ = ["EnlargedMask", "block_valid", "check_mask", "has_mask", "valid_pixels"]
+__all__ = ["EnlargedMask", "block_valid", "check_mask", "has_mask", "shown_pixels", "valid_pixels"]
 
 
 def check_mask(info: ImageInfo, order: AxisOrder) -> tuple[int, int]:
@@ -59,7 +59,7 @@ def has_mask(source: ImageSource) -> bool:
 
 
 def valid_pixels(
-    source: ImageSource, mask: ImageSource | None, order: AxisOrder, region: Region
+    source: ImageSource, mask: ImageSource | None, order: AxisOrder, region: Region, *, opacity: bool = True
 ) -> NDArray[np.bool_] | None:
     """Where the pixels of ``region`` are pixels, by the source's own masks and by ``mask``.
 
@@ -68,13 +68,16 @@ def valid_pixels(
     source : ImageSource
         If it has a method ``valid_mask((rows, columns))``, two slices, that is asked. It returns bool
         ``(rows, columns)`` for all bands, ``(bands, rows, columns)`` for the bands of the whole
-        image's channel or colour axis, or None where there is no mask.
+        image's channel or colour axis, or None where there is no mask. A method ``shown`` says in the
+        same way where a band of opacity shows the pixels of the other bands.
     mask : ImageSource, optional
         One plane, `check_mask`; what is not zero (nor NaN) is valid.
     order : AxisOrder
         Axes of the image.
     region : tuple of slice
         Of the image, one slice with start and stop per axis.
+    opacity : bool
+        Whether ``shown`` counts.
 
     Returns
     -------
@@ -83,9 +86,13 @@ def valid_pixels(
         takes it. None if every pixel is valid.
     """
     window = region[order.y], region[order.x]
-    own: Any = getattr(source, "valid_mask", None)
-    found = None if own is None else own(window)
-    valid = None if found is None else _placed(np.asarray(found, bool), order, region, source.uri)
+    valid = None
+    for name in ("valid_mask", "shown") if opacity else ("valid_mask",):
+        own: Any = getattr(source, name, None)
+        found = None if own is None else own(window)
+        if found is not None:
+            placed = _placed(np.asarray(found, bool), order, region, source.uri)
+            valid = placed if valid is None else valid & placed
     if mask is not None:
         given = _placed(_enlarged(mask, check_mask(mask.info, order), window), order, region, mask.uri)
         valid = given if valid is None else valid & given
@@ -108,7 +115,7 @@ class EnlargedMask:
         region = [slice(0, n) for n in self.order.shape]
         for axis, part in ((self.order.y, rows), (self.order.x, columns)):
             region[axis] = slice(part.start // self.scale, -(-part.stop // self.scale))
-        found = valid_pixels(self.source, self.mask, self.order, tuple(region))
+        found = valid_pixels(self.source, self.mask, self.order, tuple(region), opacity=False)
         if found is None:
             return np.ones((rows.stop - rows.start, columns.stop - columns.start), bool)
         others = tuple(a for a in range(found.ndim) if a not in (self.order.y, self.order.x))
@@ -141,6 +148,32 @@ def block_valid(valid: NDArray[np.bool_], shape: tuple[int, ...], order: AxisOrd
             f"column, {(rows, columns)}, or an array with the block's axes, of the same length or 1."
         )
     return np.broadcast_to(valid, shape)
+
+
+def shown_pixels(
+    block: NDArray[Any], order: AxisOrder, valid: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_] | None:
+    """``valid`` without the pixels that the block's own opacity hides; None if every pixel is valid.
+
+    Where opacity is 0, editors and mosaics store whatever they like as colours.
+
+    Parameters
+    ----------
+    block : ndarray
+        All colours of its pixels.
+    order : AxisOrder
+        Says which colour is opacity, if one is.
+    valid : ndarray of bool, optional
+        With the block's axes, of the same length or 1.
+    """
+    if order.colour is None or order.alpha is None:
+        return valid
+    index = [slice(None)] * block.ndim
+    index[order.colour] = slice(order.alpha, order.alpha + 1)
+    shown: NDArray[np.bool_] = np.asarray(block[tuple(index)] != 0)
+    if shown.all():
+        return valid
+    return shown if valid is None else valid & shown
 
 
 def _along(plane: NDArray[np.bool_], order: AxisOrder, bands: int | None = None) -> NDArray[np.bool_]:

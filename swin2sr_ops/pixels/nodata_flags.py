@@ -19,7 +19,7 @@ from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Halo, Span, Tile, TilePlan, sight
 from swin2sr_ops.geometry.tiles import fill_region
 from swin2sr_ops.pixels.intensity import invalid_pixels
-from swin2sr_ops.pixels.masks import block_valid
+from swin2sr_ops.pixels.masks import block_valid, shown_pixels
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["CLEAN", "HOLE", "SAW_HOLE", "context_flags", "plane_flags"]
@@ -91,10 +91,11 @@ def plane_flags(
     -------
     ndarray of uint8
         Of the restored block's shape. All colours of a pixel have the same flag: where one is
-        missing there is no whole pixel. Opacity does not count.
+        missing there is no whole pixel, nor where opacity is 0.
     """
     seen = block[order.without_alpha]
-    known = None if valid is None else block_valid(valid, block.shape, order)[order.without_alpha]
+    known = shown_pixels(block, order, None if valid is None else block_valid(valid, block.shape, order))
+    known = None if known is None else np.broadcast_to(known, block.shape)[order.without_alpha]
     invalid = invalid_pixels(seen, nodata, known)
     invalid = np.zeros(seen.shape, bool) if invalid is None else invalid
     planes = invalid.transpose(order.order)

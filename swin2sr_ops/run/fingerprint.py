@@ -66,6 +66,8 @@ def settings_of(job: Job) -> dict[str, Any]:
         found["engine"] = placed.engine
     if restorer.ensemble > 1:
         found["ensemble"] = restorer.ensemble
+    if job.order.alpha is not None or any(part.restorer is None for part in job.parts):
+        found["opacity"] = "0 hides colours"
     if job.plan.halo != "exact" and len(foreign) < len(models):
         found["tile"] = list(job.plan.tile)
     return found

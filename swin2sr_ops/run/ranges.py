@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
-from swin2sr_ops.pixels.masks import valid_pixels
+from swin2sr_ops.pixels.masks import shown_pixels, valid_pixels
 from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, spread
 from swin2sr_ops.pixels.statistics import Statistics, check_any_valid
 
@@ -81,6 +81,7 @@ class Look:
         """Statistics of one region, one row per channel."""
         block = self.source.read(band.region)
         valid = valid_pixels(self.source, self.mask, self.order, band.region)
+        valid = shown_pixels(block, self.order, valid)
         if valid is not None:
             valid = np.broadcast_to(valid, block.shape)[self.order.without_alpha]
         block = block[self.order.without_alpha]

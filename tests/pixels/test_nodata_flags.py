@@ -133,11 +133,20 @@ def test_blocks_have_flags_per_plane() -> None:
 def test_opacity_does_not_count() -> None:
     plan = TilePlan(SPECS["short"], 40, 44, (40, 44))
     image = np.ones((40, 44, 4), "u2")
-    image[..., 3] = 0
+    image[..., 3] = 7
     order = AxisOrder.of(image.shape, "YXS")
-    flags = plane_flags(image, order, next(iter(plan)), plan, nodata=0)
+    flags = plane_flags(image, order, next(iter(plan)), plan, nodata=7)
     assert flags.shape == (80, 88, 4)
     assert not flags.any()
+
+
+def test_where_opacity_is_zero_there_is_no_pixel() -> None:
+    plan = TilePlan(SPECS["short"], 40, 44, (40, 44))
+    image = np.ones((40, 44, 4), "u2")
+    image[3, 5, 3] = 0
+    flags = plane_flags(image, AxisOrder.of(image.shape, "YXS"), next(iter(plan)), plan)
+    assert (flags[6:8, 10:12] == HOLE).all()
+    assert (flags == HOLE).sum() == 4 * 4
 
 
 def test_another_region_is_refused() -> None:
