@@ -1,10 +1,13 @@
 """One error tree: catch `Swin2SROpsError` to catch everything the project raises on purpose.
 
 Every message is a sentence for the person who made the request: what was given, what was expected,
-what to do. Nothing here imports anything.
+what to do. No message shows a password, token or signature that an address holds. Nothing here
+imports anything of this project.
 """
 
 from __future__ import annotations
+
+import re
 
 __all__ = [
     "CheckpointError",
@@ -17,11 +20,42 @@ __all__ = [
     "RequestError",
     "Swin2SROpsError",
     "TileError",
+    "without_secrets",
 ]
+
+#: A user and password, and the query, of an address such as ``https://user:pw@host/a.tif?sig=...``.
+_USER = re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s'\"@]*@", re.IGNORECASE)
+_QUERY = re.compile(
+    r"((?:https?|s3a?|gs|gcs|az|abfss?|adl|ftp|sftp|webdav|oss)://[^\s'\"?#]*)\?(?=[^\s'\"]*=)[^\s'\"]*", re.IGNORECASE
+)
+_ENCODED = re.compile(r"(/vsi\w+)\?[^\s'\"]*", re.IGNORECASE)
+_NAMED = re.compile(
+    r"\b((?:[a-z-]+_)*(?:password|passwd|pwd|token|signature|sig|secret|api_?key|access_?key|credential)s?)"
+    r"(\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&'\",;)]+)",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """``text`` without users, passwords, tokens and queries of the addresses in it.
+
+    Examples
+    --------
+    >>> without_secrets("https://host/scene.tif?se=2026&sig=abc")
+    'https://host/scene.tif'
+    >>> without_secrets("PG:dbname='maps' user='me' password='secret'")
+    "PG:dbname='maps' user='me' password=..."
+    """
+    for pattern in (_QUERY, _ENCODED, _USER):
+        text = pattern.sub(r"\1", text)
+    return _NAMED.sub(r"\1\2...", text)
 
 
 class Swin2SROpsError(Exception):
-    """Base of all errors raised on purpose; its text is meant for the user."""
+    """Base of all errors raised on purpose; its text is meant for the user, and shows no secret of an address."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(without_secrets(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class RequestError(Swin2SROpsError, ValueError):

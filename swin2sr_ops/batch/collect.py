@@ -11,10 +11,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from swin2sr_ops.batch.sources import ZARRS, Found, find, is_zarr, kind_of
+from swin2sr_ops.batch.sources import ZARRS, Found, address_of, find, folder_of_address, is_zarr, kind_of
 from swin2sr_ops.batch.tiff_series import TiffContent, tiff_content
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
 from swin2sr_ops.io.base import local_path
+from swin2sr_ops.io.geo.address import is_address, name_of
 
 __all__ = ["FORMATS", "Entry", "collect", "named"]
 
@@ -132,7 +133,7 @@ def _single(source: Found, dst: str, options: dict[str, Any]) -> Entry:
         raise RequestError(f"{source.uri!r} is a Zarr of many images: its output must end with .zarr, unlike {dst!r}.")
     path = _file_of(source.uri)
     if path is None or kind_of(path) != "tiff" or "series" in options:
-        return Entry(source.uri, dst, options, archive)
+        return Entry(source.uri, dst, options, archive, note="" if archive else _first_raster(source.uri, options))
     content = tiff_content(path)
     chosen = options if content.series[0] == 0 else {"series": content.series[0], **options}
     return Entry(source.uri, dst, chosen, note=_first_of_several(source.uri, content))
@@ -145,6 +146,22 @@ def _first_of_several(uri: str, content: TiffContent) -> str:
     return (
         f"{uri!r} holds {len(content.series)} images, and the first is taken: choose with --series, or give a folder as"
         " output to restore all."
+    )
+
+
+def _first_raster(uri: str, options: dict[str, Any]) -> str:
+    """That a file of several rasters, such as variables of netCDF, gives the first, where nobody has said which."""
+    if "series" in options or "array" in options or find_spec("rasterio") is None or is_zarr(uri):
+        return ""
+    from swin2sr_ops.io.geo.source import rasters_in
+
+    try:
+        names = rasters_in(uri)
+    except FormatError:  # its opening says what is wrong
+        return ""
+    told = ", ".join(f"{k} is {name}" for k, name in enumerate(names[:8])) + (", ..." if len(names) > 8 else "")
+    return (
+        f"{uri!r} holds {len(names)} rasters, and the first is taken: choose with --series ({told})." if names else ""
     )
 
 
@@ -205,7 +222,8 @@ class _Folder:
         ending = self._ending(kind, content, path or source.uri)
         if "series" in self.options or len(content.series) == 1:
             options = self.options if content.series[0] == 0 else {"series": content.series[0], **self.options}
-            note = "" if "series" in self.options else _left_out(source.uri, content)
+            left_out = _left_out(source.uri, content) or _first_raster(source.uri, options)
+            note = "" if "series" in self.options else left_out
             return [Entry(source.uri, place, options, False, ending, note)], set(content.files)
         made = [
             Entry(source.uri, f"{place}_s{k}" if place else "", {**self.options, "series": k}, False, ending)
@@ -270,8 +288,10 @@ def _folder_and_name(uri: str) -> tuple[str, str]:
     """The folder that holds the file or the outermost Zarr, and a name without suffix: ``plate_A_1_0``."""
     if uri.startswith("sample:"):
         return "", uri.removeprefix("sample:")
+    if is_address(uri):
+        return folder_of_address(uri), name_of(uri)
     path = local_path(uri)
-    text = uri.rstrip("/") if path is None else Path(os.path.abspath(path)).as_posix()
+    text = address_of(uri).rstrip("/") if path is None else Path(os.path.abspath(path)).as_posix()
     inside = re.match(r"(.*?)\.zarr/(.+)$", text)
     if inside:
         text = f"{inside[1].removesuffix('.ome')}_{inside[2].replace('/', '_')}"

@@ -14,7 +14,7 @@ from swin2sr_ops.batch import probe as this_process
 from swin2sr_ops.batch.collect import Entry, named
 from swin2sr_ops.batch.cost import Estimate, ImagePlan
 from swin2sr_ops.engine.restorer import Restorer
-from swin2sr_ops.errors import FormatError, Swin2SROpsError
+from swin2sr_ops.errors import FormatError, Swin2SROpsError, without_secrets
 from swin2sr_ops.geometry.axes import channel_groups
 from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.provenance import read_provenance
@@ -101,7 +101,7 @@ def _plan_of(
         finished = options is not None and _is_finished(output, kind, jobs, options)
         found = _add_up(entry, output, list(jobs.values()), pyramid)
     except Swin2SROpsError as exc:
-        return ImagePlan(entry.source, entry.output, error=str(exc), note=entry.note), []
+        return ImagePlan(without_secrets(entry.source), entry.output, error=str(exc), note=entry.note), []
     work = [] if finished else [each for job in jobs.values() for each in network_pixels(job)]
     return replace(found, kind=kind, missing=missing, finished=finished), work
 
@@ -157,7 +157,7 @@ def _add_up(entry: Entry, output: str, jobs: Sequence[Job], pyramid: bool) -> Im
     models = dict.fromkeys(p.restorer.spec.name for job in jobs for p in job.parts if p.restorer is not None)
     output_bytes = int(sum(job.output.nbytes for job in jobs) * levels)
     return ImagePlan(
-        entry.source,
+        without_secrets(entry.source),
         output,
         ", ".join(models),
         info.shape,

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from swin2sr_ops.batch.collect import Entry
 from swin2sr_ops.batch.cost import counted
-from swin2sr_ops.errors import OutputError
+from swin2sr_ops.errors import OutputError, without_secrets
 from swin2sr_ops.io.base import json_ready
 
 __all__ = ["STATES", "BatchReport", "ImageResult"]
@@ -73,6 +73,11 @@ class ImageResult:
         self.model, self.settings = str(made.model), dict(made.settings)
 
 
+def _shown(value: Any) -> Any:
+    """A setting without the secrets of an address."""
+    return without_secrets(value) if isinstance(value, str) else value
+
+
 @dataclass
 class BatchReport:
     """What became of every image of a batch."""
@@ -86,8 +91,8 @@ class BatchReport:
     @classmethod
     def of(cls, entries: Sequence[Entry], settings: dict[str, Any] | None = None) -> BatchReport:
         """The report of a batch that has not begun."""
-        images = [ImageResult(e.source, e.output, series=e.options.get("series")) for e in entries]
-        return cls(images, settings=dict(settings or {}))
+        images = [ImageResult(without_secrets(e.source), e.output, series=e.options.get("series")) for e in entries]
+        return cls(images, settings={k: _shown(v) for k, v in (settings or {}).items()})
 
     @property
     def counts(self) -> dict[str, int]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
 from swin2sr_ops.io.base import local_path
+from swin2sr_ops.io.geo.address import file_of, is_address
 
-__all__ = ["ZARRS", "Found", "find", "is_zarr", "kind_of", "natural"]
+__all__ = ["ZARRS", "Found", "address_of", "find", "folder_of_address", "is_zarr", "kind_of", "natural"]
 
 #: Suffixes of folders and zip files that are Zarr.
 ZARRS = (".zarr", ".zarr.zip", ".ozx")
@@ -53,6 +54,18 @@ def is_zarr(uri: str) -> bool:
     if kind_of(uri) == "zarr":
         return True
     return path is None and ".zarr/" in uri if path is None else any((path / m).is_file() for m in _MARKERS)
+
+
+def address_of(url: str) -> str:
+    """``url`` without its query, such as a signature.
+
+    Examples
+    --------
+    >>> address_of("https://host/a.tif?sig=b/c"), address_of("s3://bucket/a?.zarr")
+    ('https://host/a.tif', 's3://bucket/a?.zarr')
+    """
+    start, mark, query = url.partition("?")
+    return start if mark and "://" in start and "=" in query else url
 
 
 def find(words: Sequence[str], lists: Sequence[str] = (), dst: str | None = None) -> list[Found]:
@@ -98,7 +111,7 @@ def _listed(name: str, dst: str | None) -> Iterator[Found]:
     for line in lines:
         if line.startswith("@"):
             raise RequestError(f"The list file {name!r} names another list, {line!r}: give that with --list as well.")
-        elsewhere = "://" in line or line.startswith("sample:")
+        elsewhere = "://" in line or line.startswith("sample:") or is_address(line)
         yield from _word(line if elsewhere else str(path.parent / Path(line).expanduser()), dst)
 
 
@@ -106,6 +119,8 @@ def _word(word: str, dst: str | None) -> list[Found]:
     path = local_path(word)
     if word.startswith("sample:"):
         return [Found(word, "")]
+    if is_address(word):
+        return [Found(word, folder_of_address(word))]
     if path is None:
         return _remote(word)
     if not path.exists() and _MAGIC.search(word):
@@ -113,6 +128,14 @@ def _word(word: str, dst: str | None) -> list[Found]:
     if path.is_dir() and not is_zarr(word):
         return _searched(path, dst)
     return [Found(word, _folder_of(path))]
+
+
+def folder_of_address(word: str) -> str:
+    """The folder that holds the file in an address of GDAL's."""
+    path = file_of(word)
+    if path is None or word.startswith("/vsi"):
+        return address_of(word).rpartition("/")[0]
+    return str(Path(os.path.abspath(path)).parent)
 
 
 def _folder_of(path: Path) -> str:
@@ -211,8 +234,9 @@ def _output_inside(root: Path, dst: str | None) -> str:
 
 
 def _remote(url: str) -> list[Found]:
-    if not _MAGIC.search(url):
-        return [Found(url.rstrip("/"), url.rstrip("/").rpartition("/")[0])]
+    address = address_of(url)
+    if not _MAGIC.search(address):
+        return [Found(url.rstrip("/"), address.rstrip("/").rpartition("/")[0])]
     from fsspec.core import url_to_fs
 
     try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from importlib.util import find_spec
 from typing import Any
 
 from swin2sr_ops.cli.notes import warnings_as_notes
-from swin2sr_ops.errors import FormatError
+from swin2sr_ops.errors import FormatError, without_secrets
 from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.io.base import ImageInfo, json_ready
 
@@ -25,7 +26,7 @@ def _info(args: argparse.Namespace) -> int:
     if archive is not None:
         return _tell(archive, args)
     source = open_source(args.src, axes=args.axes, level=args.level, series=args.series, array=args.array)
-    return _tell(_facts(source.uri, source.info), args)
+    return _tell(_facts(without_secrets(source.uri), source.info) | _rasters(args), args)
 
 
 def _tell(facts: dict[str, Any], args: argparse.Namespace) -> int:
@@ -76,6 +77,16 @@ def _facts(uri: str, info: ImageInfo) -> dict[str, Any]:
         "nodata": info.nodata,
         **_place(info),
     }
+
+
+def _rasters(args: argparse.Namespace) -> dict[str, Any]:
+    """The rasters in a file of several, and which of them this is."""
+    if args.array or find_spec("rasterio") is None:
+        return {}
+    from swin2sr_ops.io.geo.source import rasters_in
+
+    names = rasters_in(args.src)
+    return {"rasters": names, "series": args.series or 0} if names else {}
 
 
 def _place(info: ImageInfo) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from swin2sr_ops.cli.progress_json import json_line
+from swin2sr_ops.errors import without_secrets
 
 __all__ = ["say", "warnings_as_notes"]
 
 
 def say(text: str, *, as_json: bool = False) -> None:
     """``text`` on standard error, above the bars where there are some."""
+    text = without_secrets(text)
     if as_json:
         sys.stderr.write(json_line("note", text=text))
         sys.stderr.flush()

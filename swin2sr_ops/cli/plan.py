@@ -13,6 +13,7 @@ from swin2sr_ops.batch.cost import Estimate, counted, measured, span_of_time
 from swin2sr_ops.batch.estimate import estimate, network_pixels, seconds_of
 from swin2sr_ops.cli.notes import warnings_as_notes
 from swin2sr_ops.cli.request import entries_of, request_of
+from swin2sr_ops.errors import without_secrets
 from swin2sr_ops.run.job import Job, Part, prepare
 
 __all__ = ["main"]
@@ -59,7 +60,7 @@ def _facts(job: Job) -> dict[str, Any]:
     """Figures of one plane, and of all."""
     parts = [{"model": _model(part), "bands": _bands(job, part)} for part in job.parts if part.groups is not None]
     extra = {
-        "source": job.source.uri,
+        "source": without_secrets(job.source.uri),
         "planes": job.planes,
         "all_tiles": job.count,
         "parts": parts,
@@ -74,7 +75,8 @@ def _facts(job: Job) -> dict[str, Any]:
 
 def _lines(job: Job) -> Iterator[str]:
     out = job.output
-    yield f"source      {job.source.uri} ({job.source.info.format}), axes {job.order.axes}, {job.source.info.dtype}"
+    info = job.source.info
+    yield f"source      {without_secrets(job.source.uri)} ({info.format}), axes {job.order.axes}, {info.dtype}"
     grouped = job.parts[0].groups is not None
     for part in job.parts:
         if part.restorer is not None:

@@ -20,6 +20,7 @@ from swin2sr_ops.cli.notes import say, warnings_as_notes
 from swin2sr_ops.cli.progress import Progress, two_interrupts
 from swin2sr_ops.cli.progress_json import JsonLines
 from swin2sr_ops.cli.request import entries_of, output_options_of, request_of
+from swin2sr_ops.errors import without_secrets
 
 __all__ = ["main"]
 
@@ -70,7 +71,7 @@ def _one(
         if entry.collection:
             pixels = found.pixels_out
     began = time.monotonic()
-    progress = _progress(args, entry.source, pixels)
+    progress = _progress(args, without_secrets(entry.source), pixels)
     result.state = "stopped"
     try:
         made = run_entry(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from swin2sr_ops.errors import without_secrets
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.pixels.intensity import computed_in
 from swin2sr_ops.run.job import Job
@@ -90,7 +91,7 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
         "scale": job.plan.spec.scale,
         "range": str(job.request),
         "nodata": job.nodata,
-        "mask": None if job.mask is None else job.mask.uri,
+        "mask": None if job.mask is None else without_secrets(job.mask.uri),
         "arithmetic": computed_in(job.source.info.dtype, restorer.precision),
     }
     if job.plan.spec.reach is not None:  # a plugin's network: "exact" may be more than it can promise
@@ -98,7 +99,15 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
     if restorer.ensemble > 1:
         settings["ensemble"] = restorer.ensemble
     names, weights = key.settings["model"], key.settings["weights"]
-    return RunReport(job.source.uri, dst, names, weights, settings, pixels=job.pixels, fingerprint=key.fingerprint)
+    return RunReport(
+        without_secrets(job.source.uri),
+        without_secrets(dst),
+        names,
+        weights,
+        settings,
+        pixels=job.pixels,
+        fingerprint=key.fingerprint,
+    )
 
 
 def provenance_of(report: RunReport) -> dict[str, Any]:

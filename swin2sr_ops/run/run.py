@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,11 @@ from typing import Any
 
 import psutil
 
-from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError, TileError
+from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError, TileError, without_secrets
 from swin2sr_ops.geometry.orientations import check_ensemble
 from swin2sr_ops.geometry.plan import Halo
 from swin2sr_ops.hooks.dispatch import create_sink, manager
-from swin2sr_ops.io.base import ImageSink, Region
+from swin2sr_ops.io.base import ImageSink, Region, local_path
 from swin2sr_ops.io.output.claim import RunKey, tidy_finished
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.pixels.intensity import IntensityMap
@@ -157,6 +158,7 @@ def run(
         tell({"kind": "end", "done": report.tiles, "total": report.tiles, "report": report.to_dict()})
         return report
     output |= _labels(job, output.pop("labels", "leave"))
+    _check_behind(job, fspath(dst))
     sink = create_sink(
         dst,
         job.output,
@@ -177,6 +179,18 @@ def run(
     report.seconds = time.monotonic() - began
     tell({"kind": "end", "done": report.tiles, "total": report.tiles, "report": report.to_dict()})
     return report
+
+
+def _check_behind(job: Job, dst: str) -> None:
+    """Refuse to replace a file that the input is made of, as a VRT is: inputs are never written."""
+    path = local_path(dst)
+    behind = getattr(job.source, "files", None)
+    if path is None or behind is None or not path.exists():
+        return
+    if os.path.realpath(path) in {os.path.realpath(name) for name in behind()}:
+        raise OutputError(
+            f"The input {job.source.uri!r} is made of {dst!r}, which must stay as it is. Choose another place."
+        )
 
 
 @contextmanager
@@ -322,7 +336,7 @@ class _Run:
         self.report.resumed = self._count_resumed(work)
         self.report.tiles = self.report.resumed
         start = {"done": self.report.resumed, "total": total, "pixels": self.report.pixels}
-        self.tell({"kind": "start", **start, "image": job.source.uri})
+        self.tell({"kind": "start", **start, "image": without_secrets(job.source.uri)})
         todo = (piece for piece in job.pieces() if not work.resumed(piece))
         before = self._skipped()
         self.executor.tiles(work, todo, self._count)

@@ -44,6 +44,8 @@ def write_cog(
 ) -> None:
     """Write ``levels`` to ``path``, which is replaced. The same input gives the same bytes.
 
+    A coordinate reference system that GeoTIFF cannot hold goes into ``<path>.aux.xml``, as GDAL does it.
+
     Tiles are compressed with deflate after a predictor, all bands of a pixel together, as GDAL's
     COG driver does; readable by all that read TIFF.
 
@@ -84,9 +86,10 @@ def write_cog(
     _check(levels, mask_levels, axes, dtype, tile)
     bands = _bands(axes, levels[0].shape)
     side = _side(tile, axes, levels[0].shape, bands * dtype.itemsize)
-    tags = geo_tags(
+    found = geo_tags(
         geo or {}, bands=bands, colours=axes == "YXS", dtype=dtype, nodata=nodata, provenance=provenance or {}
     )
+    tags = found.tags
     sizes = [plane_size(axes, level.shape) for level in levels]
     images = [Directory(image_tags(k, n, bands, dtype, side, tags), _count(n, side)) for k, n in enumerate(sizes)]
     masks = [Directory(mask_tags(k, n, side), _count(n, side)) for k, n in enumerate(sizes) if mask_levels is not None]
@@ -99,6 +102,10 @@ def write_cog(
         write_tiles(file, tiles, side=side, total=sum(d.tiles for d in directories), progress=progress, threads=threads)
         file.seek(0)
         file.write(head(directories, big=big, masked=bool(masks)))
+    beside = Path(f"{path}.aux.xml")
+    beside.unlink(missing_ok=True)
+    if found.sidecar is not None:
+        beside.write_bytes(found.sidecar)
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:

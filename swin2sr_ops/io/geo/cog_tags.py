@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,12 +22,13 @@ import numpy as np
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.io.base import json_ready
 
-__all__ = ["PROVENANCE", "Tag", "geo_tags"]
+__all__ = ["PROVENANCE", "GeoTags", "Tag", "geo_tags"]
 
 #: The item of GDAL's metadata that holds the provenance, JSON.
 PROVENANCE = "SWIN2SR_OPS"
 
 _SIDE = 16
+_EPSG = re.compile(r',ID\["EPSG",(\d+)\]\]$')
 # Tags that describe the tiny file's own pixels; those of the real one are written by `cog`.
 _LAYOUT = {254, 256, 257, 258, 259, 273, 274, 277, 278, 279, 284, 317, 322, 323, 324, 325, 330, 339}
 
@@ -39,6 +43,14 @@ class Tag:
     data: bytes
 
 
+@dataclass(frozen=True)
+class GeoTags:
+    """Tags, and what a GeoTIFF cannot hold: the text of the file ``.aux.xml`` beside it, where GDAL wants one."""
+
+    tags: list[Tag]
+    sidecar: bytes | None = None
+
+
 def geo_tags(
     geo: Mapping[str, Any],
     *,
@@ -47,7 +59,7 @@ def geo_tags(
     dtype: np.dtype[Any],
     nodata: float | None,
     provenance: Mapping[str, Any],
-) -> list[Tag]:
+) -> GeoTags:
     """What a GeoTIFF with this description says about itself, besides its layout.
 
     Parameters
@@ -69,25 +81,75 @@ def geo_tags(
         rasterio is not installed.
     """
     try:
-        from rasterio.io import MemoryFile
+        from rasterio.errors import NotGeoreferencedWarning
     except ImportError as exc:
         raise RequestError(
             "Writing a GeoTIFF needs rasterio, which is not installed: pip install 'swin2sr-ops[geo]'."
         ) from exc
-    from rasterio.errors import NotGeoreferencedWarning
+    import rasterio
 
+    geo = _one_place(geo)
     interpretations = _interpretations(geo, bands, colours)
-    with warnings.catch_warnings(), MemoryFile() as memory:
+    with warnings.catch_warnings(), TemporaryDirectory(prefix="swin2sr-ops-") as folder:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with memory.open(**_profile(geo, bands, dtype, nodata, interpretations)) as dataset:
+        path = Path(folder) / "tags.tif"
+        with (
+            rasterio.Env(GDAL_PAM_ENABLED="YES"),
+            rasterio.open(path, "w", **_profile(geo, bands, dtype, nodata, interpretations)) as dataset,
+        ):
             _describe(dataset, geo, interpretations, provenance)
-        return _read_tags(memory.read())
+        beside = path.with_name(f"{path.name}.aux.xml")
+        found = GeoTags(_read_tags(path.read_bytes()), beside.read_bytes() if beside.is_file() else None)
+        _check_place(path, geo)
+    return found
+
+
+def _one_place(geo: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without the control points where there is an affine as well: a GeoTIFF holds one of them."""
+    if not (geo.get("gcps") and geo.get("transform")):
+        return geo
+    warnings.warn(
+        f"The {len(geo['gcps'])} ground control points are left out: a GeoTIFF holds either an affine or control "
+        "points, and the affine is kept.",
+        stacklevel=2,
+    )
+    kept = {**geo, "gcps": [], "gcp_crs": None}
+    return kept if geo.get("crs") else {**kept, "crs": geo.get("gcp_crs")}
+
+
+def _check_place(path: Path, geo: Mapping[str, Any]) -> None:
+    """Say which part of the CRS GeoTIFF and GDAL do not give back."""
+    import rasterio
+
+    with rasterio.open(path) as dataset:
+        back = dataset.gcps[1] if geo.get("gcps") else dataset.crs
+    wanted = _crs(geo.get("gcp_crs") if geo.get("gcps") else geo.get("crs"))
+    if wanted is not None and back != wanted:
+        given = "no CRS" if not back else f"{back.to_string()[:120]!r}"
+        warnings.warn(
+            f"The coordinate reference system {wanted.to_string()[:120]!r} does not fit GeoTIFF: readers of the output "
+            f"see {given}. Assign it to the output again.",
+            stacklevel=2,
+        )
+
+
+def _crs(wkt: str | None) -> Any:
+    """The CRS; by its EPSG code where its WKT is that one's: written from WKT, some lose their code."""
+    from rasterio.crs import CRS
+
+    if not wkt:
+        return None
+    found = CRS.from_wkt(wkt)
+    code = _EPSG.search(wkt)
+    if code is None:
+        return found
+    named = CRS.from_epsg(int(code[1]))
+    return named if named == found else found
 
 
 def _profile(
     geo: Mapping[str, Any], bands: int, dtype: np.dtype[Any], nodata: float | None, interpretations: list[str]
 ) -> dict[str, Any]:
-    from rasterio.crs import CRS
     from rasterio.transform import Affine
 
     profile: dict[str, Any] = {
@@ -98,7 +160,7 @@ def _profile(
     if dtype == np.float16:
         profile["nbits"] = 16
     if geo.get("crs"):
-        profile["crs"] = CRS.from_wkt(geo["crs"])
+        profile["crs"] = _crs(geo["crs"])
     if geo.get("transform"):
         profile["transform"] = Affine(*geo["transform"])
     if nodata is not None and _holds(dtype, nodata):
@@ -147,6 +209,9 @@ def _describe(dataset: Any, geo: Mapping[str, Any], interpretations: list[str], 
             _set(dataset, items, bidx=band)
     for space, items in (geo.get("domains") or {}).items():
         _set(dataset, items, ns=space)
+    for band, spaces in enumerate(geo.get("band_domains") or (), start=1):
+        for space, items in spaces.items() if band <= bands else ():
+            _set(dataset, items, bidx=band, ns=space)
 
 
 def _text(value: str | None) -> str:
@@ -158,10 +223,17 @@ def _place(dataset: Any, geo: Mapping[str, Any]) -> None:
     from rasterio.crs import CRS
 
     if geo.get("gcps"):
-        points = [GroundControlPoint(row, col, x, y, z, id=i, info=t) for row, col, x, y, z, i, t in geo["gcps"]]
-        dataset.gcps = (points, CRS.from_wkt(geo["gcp_crs"]) if geo.get("gcp_crs") else CRS())
+        # rasterio and GDAL each move the points of such a file by half a pixel when they write and read it.
+        shift = 1.0 if geo.get("area_or_point") == "Point" else 0.0
+        points = [
+            GroundControlPoint(row - shift, col - shift, x, y, z, id=i, info=t)
+            for row, col, x, y, z, i, t in geo["gcps"]
+        ]
+        dataset.gcps = (points, _crs(geo.get("gcp_crs")) or CRS())
     if geo.get("rpcs"):
         _set(dataset, geo["rpcs"], ns="RPC")
+    if geo.get("geolocation"):
+        _set(dataset, geo["geolocation"], ns="GEOLOCATION")
 
 
 def _set(dataset: Any, items: Mapping[str, str], **where: Any) -> None:

@@ -16,22 +16,30 @@ from urllib.parse import urlsplit
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import existing_path, local_path
+from swin2sr_ops.io.geo.address import is_address, subdataset
 from swin2sr_ops.io.geo.metadata import is_georeferenced
 from swin2sr_ops.io.tiff.damage import check_whole
 
-__all__ = ["check_tiff", "is_geotiff", "is_raster", "naming", "open_dataset"]
+__all__ = ["check_tiff", "is_geotiff", "is_raster", "naming", "open_dataset", "parts_of"]
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
 _SIDECARS = (".aux.xml", ".wld", ".tfw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".gfw", ".bpw", ".wbw")
 _REMOTE = {"http", "https", "s3", "gs", "az"}
+_WRAPPED = {"zip", "tar", "gzip", "vrt"}  # rasterio's and GDAL's words for what lies in, or is made of, another file
 _REMOTE_SUFFIXES = {".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".img"}
 _GEO_TAGS = {34735, 33550, 33922, 34264, 50844}  # GeoKeys, pixel scale, tie points, transformation, RPCs
+_GDAL_TAGS = {42112, 42113}  # GDAL's metadata and nodata, which training chips have without a place
 _MICROSCOPES = {
     "ome", "imagej", "svs", "lsm", "stk", "ndpi", "scn", "qpi", "bif", "fluoview", "micromanager", "mmstack",
     "metaseries", "philips", "fei", "sem", "nih", "eer", "indica",
 }  # fmt: skip
 _PLAIN = {"GTiff", "PNG", "JPEG", "GIF", "BMP", "WEBP"}  # other readers have these unless they have a place
+#: Drivers whose datasets are addressed by their name and a file.
+_DRIVERS = {
+    "NETCDF", "HDF5", "HDF4_SDS", "HDF4_EOS", "GTIFF_DIR", "GPKG", "GRIB", "BAG", "NITF_IM", "VRT", "SENTINEL2_L1B",
+    "SENTINEL2_L1C", "SENTINEL2_L2A", "SENTINEL1_CALIB", "WMS", "WMTS", "PG",
+}  # fmt: skip
 # What tifffile raises for a file that it does not understand.
 _TIFFFILE_RAISES = (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, AssertionError, struct.error)
 
@@ -44,11 +52,16 @@ def is_raster(uri: str) -> bool:
     FormatError
         There is no such file.
     """
-    if uri.startswith("/vsi"):
-        return True
+    if is_address(uri):
+        return uri.startswith("/vsi") or _opens(uri)
     scheme, sep, rest = uri.partition("://")
     if sep and scheme != "file":
-        return scheme in _REMOTE and PurePosixPath(urlsplit(rest).path).suffix.lower() in _REMOTE_SUFFIXES
+        named_so = PurePosixPath(urlsplit(rest).path).suffix.lower() in _REMOTE_SUFFIXES
+        return scheme in _WRAPPED or (scheme in _REMOTE and named_so)
+    return _is_raster_file(uri)
+
+
+def _is_raster_file(uri: str) -> bool:
     path = existing_path(uri)
     if path is None or not path.is_file():
         return False
@@ -56,12 +69,30 @@ def is_raster(uri: str) -> bool:
         start = file.read(4)
     if start in _TIFF_MAGIC:
         flags, codes = _tiff_kind(path)
-        return not _MICROSCOPES & flags and (bool(_GEO_TAGS & codes) or _gdal_has_a_place(uri))
+        return not _MICROSCOPES & flags and (
+            bool(_GEO_TAGS & codes)
+            or ((bool(_GDAL_TAGS & codes) or Path(f"{path}.msk").is_file()) and _is_single(path))
+            or _gdal_has_a_place(uri)
+        )
     if start.startswith(_PICTURE_MAGIC) and not any(
         path.with_suffix(s).exists() or Path(f"{path}{s}").exists() for s in _SIDECARS
     ):
         return False  # GDAL knows a picture's place from a file beside it only
     return _gdal_has_a_place(uri)
+
+
+def _opens(uri: str) -> bool:
+    """Whether GDAL opens ``uri``, or knows its prefix so well that it should say what is wrong."""
+    from rasterio.env import env_ctx_if_needed
+    from rasterio.errors import RasterioError
+
+    if uri.partition(":")[0].upper() in _DRIVERS:
+        return True
+    try:
+        with env_ctx_if_needed(), open_dataset(uri):
+            return True
+    except (RasterioError, OSError):
+        return False
 
 
 def _gdal_has_a_place(uri: str) -> bool:
@@ -103,6 +134,17 @@ def _tiff_kind(path: Path) -> tuple[set[str], set[int]]:
         return set(), set()
 
 
+def _is_single(path: Path) -> bool:
+    """Whether a TIFF has one image, besides its overviews and masks: GDAL shows the first page."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return sum(not (page.is_reduced or page.is_mask) for page in tiff.pages) == 1
+    except _TIFFFILE_RAISES:
+        return False
+
+
 @contextmanager
 def naming(uri: str) -> Iterator[None]:
     """Turn what GDAL says of a damaged file into one `FormatError`; else GDAL prints it, too."""
@@ -130,7 +172,7 @@ def open_dataset(uri: str, series: int = 0, level: int = 0) -> Any:
     import rasterio
 
     options = {"overview_level": level - 1} if level else {}
-    path = uri if uri.startswith("/vsi") else local_path(uri)
+    path = uri if is_address(uri) else local_path(uri)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         dataset = rasterio.open(uri if path is None else path, **options)
@@ -140,13 +182,21 @@ def open_dataset(uri: str, series: int = 0, level: int = 0) -> Any:
         dataset.close()
         if not 0 <= series < max(1, len(parts)):
             raise RequestError(f"series={series} was asked for, but {uri!r} has {max(1, len(parts))}, numbered from 0.")
-        return rasterio.open(parts[series], **options)
+        return rasterio.open(subdataset(parts[series], dataset.name), **options)
+
+
+def parts_of(uri: str) -> list[str]:
+    """GDAL's addresses of the rasters in ``uri``, where it holds several and is none itself."""
+    import rasterio
+
+    with rasterio.open(uri if local_path(uri) is None or is_address(uri) else local_path(uri)) as dataset:
+        return [] if dataset.count else list(dataset.subdatasets)
 
 
 def check_tiff(uri: str) -> None:
     """Refuse a truncated TIFF. GDAL would find out when it reads there, an hour into a run."""
     path = local_path(uri)
-    if uri.startswith("/vsi") or path is None or not _is_tiff(path):
+    if is_address(uri) or path is None or not _is_tiff(path):
         return
     import tifffile
 

@@ -7,13 +7,15 @@ nothing here imports rasterio. Keys of the description (all JSON-ready):
     WKT2; the six numbers a, b, c, d, e, f of the affine from pixel *corners*; GDAL's tag.
 ``gcps``, ``gcp_crs``
     Ground control points as ``[row, col, x, y, z, id, info]``, pixel positions from the corner.
+``geolocation``
+    GDAL's items that say where a place is given per pixel: datasets of x and y, offsets and steps.
 ``rpcs``
     Rational polynomial coefficients, strings as GDAL names them; offsets from a pixel *centre*.
 ``nodata``, ``descriptions``, ``colorinterp``, ``scales``, ``offsets``, ``units``, ``mask_flags``
     Lists, an entry per band.
-``tags``, ``band_tags``, ``domains``
-    Items of the dataset, of each band, and of other domains by name, without what describes the
-    file or its old pixels (structure, statistics).
+``tags``, ``band_tags``, ``domains``, ``band_domains``
+    Items of the dataset, of each band, and of other domains of both by name, without what
+    describes the file or its old pixels (structure, statistics).
 ``driver``, ``layout``, ``photometric``
     Where it was read from: GDAL's driver; ``"COG"`` where the file is one; ``"miniswhite"`` where
     small values are bright.
@@ -21,9 +23,12 @@ nothing here imports rasterio. Keys of the description (all JSON-ready):
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
+
+from swin2sr_ops.io.geo.address import absolute_address
 
 __all__ = ["bands_by_colour", "channels_of", "describe", "is_georeferenced", "place", "scaled"]
 
@@ -32,6 +37,7 @@ _STALE = ("STATISTICS_", "TIFFTAG_MINSAMPLEVALUE", "TIFFTAG_MAXSAMPLEVALUE", "OV
 _RESOLUTION = ("TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION")
 # Domains that describe the file, not the image, or whose pixel positions lie in other files.
 _FILE_DOMAINS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "GEOLOCATION", "TIFF", "COG"}
+_CENTRED = "PIXEL_CENTER"  # GDAL's word for positions that count from the centre of the first pixel
 _COLOURS = ("red", "green", "blue", "alpha")
 _DISPLAY = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
 _FOOT = 0.3048
@@ -43,16 +49,18 @@ def describe(dataset: Any) -> dict[str, Any]:
     gcps, gcp_crs = dataset.gcps
     tags, structure = _fresh(dataset.tags()), dataset.tags(ns="IMAGE_STRUCTURE")
     spaces = [s for s in dataset.tag_namespaces() if _worth_keeping(s)]
+    rpcs = dict(dataset.tags(ns="RPC"))
     return {
         "driver": dataset.driver,
         "layout": structure.get("LAYOUT"),
         "photometric": "miniswhite" if structure.get("MINISWHITE") == "YES" else None,
         "crs": _wkt(dataset.crs),
-        "transform": None if _is_identity(dataset.transform) else [float(v) for v in dataset.transform[:6]],
+        "transform": _affine(dataset, placed=bool(dataset.crs) and not gcps and not rpcs),
         "area_or_point": tags.pop("AREA_OR_POINT", None),
         "gcps": [[p.row, p.col, p.x, p.y, p.z, p.id, p.info] for p in gcps],
         "gcp_crs": _wkt(gcp_crs),
-        "rpcs": dict(dataset.tags(ns="RPC")),
+        "rpcs": rpcs,
+        "geolocation": _geolocation(dataset),
         "nodata": [_number(v) for v in dataset.nodatavals],
         "descriptions": list(dataset.descriptions),
         "colorinterp": [c.name for c in dataset.colorinterp],
@@ -63,14 +71,17 @@ def describe(dataset: Any) -> dict[str, Any]:
         "tags": tags,
         "band_tags": [_fresh(dataset.tags(b)) for b in bands],
         "domains": {s: dict(dataset.tags(ns=s)) for s in spaces},
+        "band_domains": [
+            {s: dict(dataset.tags(b, ns=s)) for s in dataset.tag_namespaces(b) if _worth_keeping(s)} for b in bands
+        ],
     }
 
 
 def is_georeferenced(dataset: Any) -> bool:
-    """Whether an open rasterio ``dataset`` knows its place: CRS, affine, control points or RPCs."""
-    return bool(
-        dataset.crs or not _is_identity(dataset.transform) or dataset.gcps[0] or dataset.tags(ns="RPC")
-    )  # fmt: skip
+    """Whether an open rasterio ``dataset`` knows its place: CRS, affine, control points, RPCs or a place per pixel."""
+    if dataset.crs or not _is_identity(dataset.transform) or dataset.gcps[0]:
+        return True
+    return bool(dataset.tags(ns="RPC") or dataset.tags(ns="GEOLOCATION"))
 
 
 def scaled(geo: Mapping[str, Any], s: int) -> dict[str, Any]:
@@ -87,6 +98,8 @@ def scaled(geo: Mapping[str, Any], s: int) -> dict[str, Any]:
     new["gcps"] = [[row * s, col * s, *rest] for row, col, *rest in geo.get("gcps") or ()]
     if geo.get("rpcs"):
         new["rpcs"] = _scaled_rpcs(geo["rpcs"], s)
+    if geo.get("geolocation"):
+        new["geolocation"] = _scaled_geolocation(geo["geolocation"], s)
     tags = _fresh(geo.get("tags") or {})
     new["tags"] = {k: _times(v, s) if k in _RESOLUTION else v for k, v in tags.items()}
     new["band_tags"] = [_fresh(tags) for tags in geo.get("band_tags") or ()]
@@ -100,6 +113,17 @@ def _scaled_rpcs(rpcs: Mapping[str, str], s: int) -> dict[str, str]:
             new[f"{axis}_OFF"] = repr((float(new[f"{axis}_OFF"]) + 0.5) * s - 0.5)
         if f"{axis}_SCALE" in new:
             new[f"{axis}_SCALE"] = repr(float(new[f"{axis}_SCALE"]) * s)
+    return new
+
+
+def _scaled_geolocation(items: Mapping[str, str], s: int) -> dict[str, str]:
+    """Steps and offsets count pixels, offsets from the corner unless `_CENTRED` says otherwise."""
+    new = dict(items)
+    half = 0.5 if items.get("GEOREFERENCING_CONVENTION") == _CENTRED else 0.0
+    for axis in ("PIXEL", "LINE"):
+        offset, step = float(items.get(f"{axis}_OFFSET", 0)), float(items.get(f"{axis}_STEP", 1))
+        new[f"{axis}_OFFSET"] = f"{(offset + half) * s - half:.17g}"
+        new[f"{axis}_STEP"] = f"{step * s:.17g}"
     return new
 
 
@@ -154,6 +178,31 @@ def place(dataset: Any) -> tuple[dict[str, float], dict[str, float], dict[str, s
 def _worth_keeping(space: str) -> bool:
     """Domains of items; ``xml:`` and ``json:`` hold one text, which rasterio cannot hand on."""
     return space not in _FILE_DOMAINS and ":" not in space and not space.startswith("rio_")
+
+
+def _affine(dataset: Any, *, placed: bool) -> list[float] | None:
+    """The affine, which rasterio gives as identity where there is none.
+
+    Beside a CRS and no other place, pixels are its units: then identity is a place as well.
+    """
+    if _is_identity(dataset.transform) and not placed:
+        return None
+    return [float(v) for v in dataset.transform[:6]]
+
+
+def _geolocation(dataset: Any) -> dict[str, str]:
+    """The items, with datasets of x and y as they are found from everywhere."""
+    items = dict(dataset.tags(ns="GEOLOCATION"))
+    folder = os.path.dirname(dataset.name)
+    for key in ("X_DATASET", "Y_DATASET"):
+        name = items.get(key)
+        if name is None:
+            continue
+        beside = os.path.join(folder, name)
+        items[key] = absolute_address(name if os.path.exists(name) or not os.path.exists(beside) else beside)
+    items.pop("X_DATASET_RELATIVE_TO_SOURCE", None)
+    items.pop("Y_DATASET_RELATIVE_TO_SOURCE", None)
+    return items
 
 
 def _fresh(tags: Mapping[str, str]) -> dict[str, str]:

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from math import isnan
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import ImageInfo, Region, absolute_uri, check_axes, check_region
-from swin2sr_ops.io.geo.files import check_tiff, is_geotiff, is_raster, naming, open_dataset
-from swin2sr_ops.io.geo.metadata import channels_of, describe, place
+from swin2sr_ops.errors import FormatError, RequestError, without_secrets
+from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region
+from swin2sr_ops.io.geo.address import absolute_address, name_of
+from swin2sr_ops.io.geo.files import check_tiff, is_geotiff, is_raster, naming, open_dataset, parts_of
+from swin2sr_ops.io.geo.identity import files_behind, raster_identity
+from swin2sr_ops.io.geo.metadata import bands_by_colour, channels_of, describe, place
+from swin2sr_ops.pixels.intensity import keep_valid, nodata_pixels, stored_nodata
 
-__all__ = ["GeoSource", "is_geotiff", "open_source"]
+__all__ = ["GeoSource", "is_geotiff", "open_source", "rasters_in"]
 
+_LOOK = 128  # pixels along each side of the middle of a band of opacity
+_DOUBTFUL = 0.5  # share of values in between from which it is doubted
 _HEAVY = 4096  # characters of metadata that need not travel with every task
 _NO_BRIGHTNESS = {
     "palette": "palette indices, not colours", "cyan": "printing inks (CMYK)",
@@ -30,7 +35,7 @@ _NO_BRIGHTNESS = {
 }  # fmt: skip
 
 
-@dataclass
+@dataclass(repr=False)
 class GeoSource:
     """One raster at one level; pickles as its address, and opens again where it lands.
 
@@ -41,16 +46,20 @@ class GeoSource:
     series: int = 0
     level: int = 0
     axes: str | None = None
-    _info: ImageInfo | None = field(default=None, repr=False)
-    _local: Any = field(default_factory=threading.local, repr=False, compare=False)
-    _closings: int = field(default=0, repr=False, compare=False)
+    _info: ImageInfo | None = None
+    _local: Any = field(default_factory=threading.local, compare=False)
+    _closings: int = field(default=0, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         # Hundreds of control points are found again in less time than a task graph full of copies costs.
         heavy = self._info is not None and len(repr(self._info.extra)) > _HEAVY
-        uri = self.uri if self.uri.startswith("/vsi") else absolute_uri(self.uri)
+        uri = absolute_address(self.uri)
         kept = {"_info": None if heavy else self._info, "_local": None, "_closings": 0}
         return {**self.__dict__, "uri": uri, **kept}
+
+    def __repr__(self) -> str:
+        # Dask writes the arguments of a task that fails into its log.
+        return f"GeoSource({without_secrets(self.uri)!r}, series={self.series}, level={self.level}, axes={self.axes!r})"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -67,8 +76,9 @@ class GeoSource:
     def read(self, region: Region) -> NDArray[Any]:
         """Decode what ``region`` touches of its bands.
 
-        Where bands have different values for "no pixel here", all come as ``info.nodata``: an
-        output has one value only.
+        Where bands have different values for "no pixel here", or some have none, all holes come as
+        ``info.nodata``, since an output has one value only; a valid pixel with that very value
+        comes as the value beside it.
         """
         info = self.info
         region = check_region(region, info.shape)
@@ -111,6 +121,33 @@ class GeoSource:
             masks = self._dataset().read_masks(masked, window=_window(region))
         valid: NDArray[np.bool_] = (masks != 0).all(axis=0)
         return valid
+
+    def shown(self, region: Region) -> NDArray[np.bool_] | None:
+        """Where the band of opacity, if there is one, shows the pixels of the other bands.
+
+        Parameters
+        ----------
+        region : tuple of slice
+            Along Y and X.
+        """
+        info = self.info
+        alpha = bands_by_colour(info.extra["geo"])["alpha"] if "C" in info.axes else None
+        if alpha is None:
+            return None
+        rows, columns = check_region(region, info.shape[-2:])
+        opacity = self.read((slice(alpha, alpha + 1), rows, columns))[0]
+        return np.asarray(opacity != 0)
+
+    def files(self) -> list[str]:
+        """Local files that the raster is made of."""
+        with naming(self.uri), open_dataset(self.uri, self.series, self.level) as dataset:
+            return files_behind(self.uri, dataset)
+
+    def identity(self) -> dict[str, Any]:
+        """Size and time of all files that the raster is made of, and which raster of them it is."""
+        with naming(self.uri), open_dataset(self.uri, self.series, self.level) as dataset:
+            found = raster_identity(self.uri, dataset, self.level)
+        return {**found, "series": self.series, "level": self.level}
 
     def close(self) -> None:
         """Close the file in this thread now, and in others when they read next or end."""
@@ -166,7 +203,36 @@ def open_source(
         source.close()
         source = GeoSource(uri, series, level, axes)
     assert source.info  # opens the file: what is wrong with it is found here
+    _check_opacity(source)
     return source
+
+
+def rasters_in(uri: str) -> list[str]:
+    """Names of the rasters that ``uri`` holds, in the order of ``series``; empty where it is one itself."""
+    if find_spec("rasterio") is None or not is_raster(uri):
+        return []
+    with naming(uri):
+        parts = parts_of(uri)
+    names = [part.rsplit(":", 1)[-1].strip('/"') for part in parts]
+    return [] if len(parts) < 2 else names if len(set(names)) == len(parts) else parts
+
+
+def _check_opacity(source: GeoSource) -> None:
+    """Say so where a band that counts as opacity looks like a picture: GDAL guesses it of any fourth band of 8 bits."""
+    info = source.info
+    alpha = bands_by_colour(info.extra["geo"])["alpha"] if "C" in info.axes else None
+    if alpha is None:
+        return
+    sides = [(max(n // 2 - _LOOK // 2, 0), min(n // 2 + _LOOK // 2, n)) for n in info.shape[-2:]]
+    seen = source.read((slice(alpha, alpha + 1), *(slice(*side) for side in sides)))
+    highest = np.iinfo(seen.dtype).max if seen.dtype.kind != "f" else seen.max()
+    if np.mean((seen != 0) & (seen != highest) & (seen != 255)) > _DOUBTFUL:
+        warnings.warn(
+            f"Band {alpha + 1} of {without_secrets(source.uri)!r} counts as opacity (alpha) and is only repeated, not"
+            " restored, though most of its values are neither 0 nor the highest: where it is near infrared, mark it"
+            f" with `rio edit-info --colorinterp {alpha + 1}=undefined`.",
+            stacklevel=2,
+        )
 
 
 def _info(uri: str, dataset: Any, axes: str | None, level: int) -> ImageInfo:
@@ -187,7 +253,7 @@ def _info(uri: str, dataset: Any, axes: str | None, level: int) -> ImageInfo:
         units=units,
         channels=channels_of(geo) if "C" in letters else (),
         nodata=next((float(v) for v in dataset.nodatavals if v is not None), None),
-        name=PurePosixPath(uri.replace("\\", "/")).name.rsplit(".", 1)[0],
+        name=name_of(uri),
         format=_format(dataset, structure),
         levels=level + 1 + len(dataset.overviews(1)),
         extra={"geo": geo, **_extra(dataset, dtype, geo)},
@@ -252,8 +318,15 @@ def _pixels(dataset: Any, bands: range, window: Any) -> NDArray[Any]:
 
 
 def _unify_nodata(pixels: NDArray[Any], values: tuple[float | None, ...], common: float | None) -> None:
-    """Give all bands ``common`` where they have their own value for "no pixel here"."""
+    """Give all bands ``common`` for "no pixel here", and to no valid pixel, where they have other values, or none."""
+    if common is None:
+        return
     for band, own in zip(pixels, values, strict=True):
-        if own is None or common is None or own == common or (isnan(own) and isnan(common)):
+        if own is not None and (own == common or (isnan(own) and isnan(common))):
             continue
-        band[np.isnan(band) if isnan(own) else band == own] = common
+        hole = nodata_pixels(band, own)
+        if own is not None and isnan(own) and band.dtype.kind == "f":
+            hole = np.isnan(band)
+        keep_valid(band, common, None if hole is None else ~hole)
+        if hole is not None and stored_nodata(common, band.dtype) is not None:
+            band[hole] = common

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import local_path
+from swin2sr_ops.io.geo.address import file_of
 from swin2sr_ops.io.output.journal import OWN
 from swin2sr_ops.io.output.lock import Lock, lock_for
+from swin2sr_ops.io.output.sidecars import orphans, sidecars
 from swin2sr_ops.io.storage.files import Files, LocalFiles, RemoteFiles
 
 __all__ = ["Destination", "disk_errors", "is_disk_full"]
@@ -139,8 +141,21 @@ class Destination:
                 f"{self.uri!r} exists already: choose another name, or allow to overwrite it (--overwrite)."
             )
 
+        self._check_beside()
+
+    def _check_beside(self) -> None:
+        """Refuse files that readers would take for a part of the new output."""
+        if self.path is None or self.overwrite or os.path.lexists(self.partial):
+            return
+        left = orphans(self.path)
+        if left:
+            raise OutputError(
+                f"{left[0].name!r} lies beside the place of {self.uri!r}, and readers would take it for a part of the"
+                " new image: remove it, or allow to overwrite it (--overwrite)."
+            )
+
     def _check_apart(self, source: str) -> None:
-        origin = local_path(source)
+        origin = file_of(source) or local_path(source)
         if self.path is None or origin is None:
             here, there = self.uri + "/", source.rstrip("/") + "/"
             clash = here.startswith(there) or there.startswith(here)
@@ -203,6 +218,8 @@ class Destination:
 
     def _put_in_place(self, finished: Path) -> None:
         assert self.path is not None
+        if finished.is_file():
+            self._dress(finished)
         if not os.path.lexists(self.path) or not (finished.is_dir() or self.path.is_dir()):
             os.replace(finished, self.path)
             return
@@ -216,6 +233,14 @@ class Destination:
             os.replace(aside, self.path)
             raise
         _remove(aside)
+
+    def _dress(self, finished: Path) -> None:
+        """Put the files beside ``finished`` beside the output, before it appears; an old output's go first."""
+        assert self.path is not None
+        for old in sidecars(self.path):
+            old.unlink(missing_ok=True)
+        for new in sidecars(finished):
+            os.replace(new, self.path.with_name(self.path.name + new.name.removeprefix(finished.name)))
 
     def discard(self) -> None:
         """Remove what has grown so far."""

@@ -1,0 +1,112 @@
+"""Which files a raster's pixels and metadata come from, and whether they are still the same.
+
+A VRT has its pixels in other files; a mask, a header or a coordinate system may lie beside. GDAL
+lists them. Statistics that a viewer notes in ``.aux.xml``, and overviews that are not read, are
+no change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from swin2sr_ops.io.geo.address import file_of
+
+__all__ = ["files_behind", "raster_identity"]
+
+_PAM = ".aux.xml"
+_BESIDE = (_PAM, ".msk", ".msk.ovr")
+_OVERVIEWS = ".ovr"
+#: Elements of ``.aux.xml`` that viewers add and that change no pixel.
+_LOOKS = {"Histograms", "PAMHistogram"}
+_STATISTICS = "STATISTICS_"
+_NESTED = (".vrt", ".xml")
+_DEPTH = 8
+
+
+def raster_identity(uri: str, dataset: Any, level: int) -> dict[str, Any]:
+    """Size and time of every local file that ``dataset`` is made of, in a fixed order.
+
+    Parameters
+    ----------
+    uri : str
+        As the user gave it.
+    dataset
+        It, open in rasterio.
+    level : int
+        0 where no overview is read: overviews do not count then.
+    """
+    paths = files_behind(uri, dataset)
+    seen = [_seen(Path(path)) for path in paths if level or not path.lower().endswith(_OVERVIEWS)]
+    return {"files": sorted(found for found in seen if found is not None)}
+
+
+def files_behind(uri: str, dataset: Any) -> list[str]:
+    """Absolute paths of all local files that ``dataset``, opened from ``uri``, is made of."""
+    paths: dict[str, None] = {}
+    own = file_of(uri)
+    for name in ([] if own is None else [str(own)]) + list(dataset.files):
+        _gather(name, paths, 0)
+    return list(paths)
+
+
+def _gather(name: str, paths: dict[str, None], depth: int) -> None:
+    """Note a file, what lies beside it, and what it stands for."""
+    inside = file_of(name) if name.startswith("/vsi") else Path(name)
+    if inside is None or not inside.is_file():
+        return
+    path = os.path.abspath(inside)
+    if path in paths:
+        return
+    paths[path] = None
+    for suffix in _BESIDE:
+        _gather(path + suffix, paths, depth)
+    if depth < _DEPTH and path.lower().endswith(_NESTED) and not path.endswith(_PAM):
+        for other in _listed(path):
+            _gather(other, paths, depth + 1)
+
+
+def _listed(path: str) -> Iterator[str]:
+    """Files that GDAL lists for the raster at ``path``; none where it is no raster."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    try:
+        with rasterio.open(path) as dataset:
+            yield from dataset.files
+    except (RasterioError, OSError):
+        return
+
+
+def _seen(path: Path) -> list[Any] | None:
+    """Name, size and time; of ``.aux.xml`` a digest of what matters in it, None where nothing does."""
+    if path.name.endswith(_PAM):
+        digest = _digest(path)
+        return None if digest is None else [path.name, digest, ""]
+    found = path.stat()
+    return [path.name, str(found.st_size), str(found.st_mtime_ns)]
+
+
+def _digest(path: Path) -> str | None:
+    content = path.read_bytes()
+    try:
+        root = ElementTree.fromstring(content)  # noqa: S314  # GDAL reads the same file
+    except ElementTree.ParseError:
+        return hashlib.sha256(content).hexdigest()
+    _without_looks(root)
+    if not len(root):
+        return None
+    return hashlib.sha256(ElementTree.canonicalize(ElementTree.tostring(root), strip_text=True).encode()).hexdigest()
+
+
+def _without_looks(element: ElementTree.Element) -> None:
+    """Remove statistics and histograms, and what is empty without them."""
+    for child in list(element):
+        _without_looks(child)
+        empty = child.tag in ("Metadata", "PAMRasterBand") and not len(child)
+        if child.tag in _LOOKS or str(child.get("key", "")).startswith(_STATISTICS) or empty:
+            element.remove(child)
