@@ -16,6 +16,7 @@ from swin2sr_ops import ModelSpec, RequestError, Swin2SROpsError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops_xarray.attributes import check_brightness, fresh_attributes, fresh_encoding, nodata_of
+from swin2sr_ops_xarray.georeference import affine_of, fresh_grid
 from swin2sr_ops_xarray.grid import Dims, bounds_of, finer, finer_mapping
 from swin2sr_ops_xarray.names import Axes, letters_of, spatial_dims
 
@@ -159,9 +160,11 @@ def _restored(
     dims: Dims = (lazy.dims[letters.index("Y")], lazy.dims[letters.index("X")])
     scale = pixels.shape[letters.index("Y")] // array.sizes[dims[0]]
     result = xr.DataArray(pixels, dims=lazy.dims).transpose(*array.dims).rename(array.name)
-    result = result.assign_coords(_coordinates(array, dims, scale))
+    result = _indexed(array, result.assign_coords(_coordinates(array, dims, scale)))
     told = {"model": spec.name, "scale": scale, "halo": request["halo"], "range": request["range"]}
-    result.attrs = fresh_attributes(array, given if nodata != "auto" else None, told)
+    result.attrs = fresh_attributes(
+        array, given if nodata != "auto" else None, told, (array.sizes[dims[0]], array.sizes[dims[1]])
+    )
     result.encoding = fresh_encoding(array)
     return _known_to_rioxarray(array, result, dims)
 
@@ -184,7 +187,16 @@ def _coordinates(array: xr.DataArray, dims: Dims, scale: int) -> xr.Coordinates:
     stay = array.drop_vars(list(moved)).isel(dict.fromkeys(dims, 0)).coords
     mapped = finer_mapping(stay, scale)
     rest = stay.to_dataset().drop_vars(list(mapped)).coords
-    return rest.assign({**mapped, **finer(moved, dims, scale)})
+    return rest.assign({**mapped, **finer(moved, dims, scale, affine_of(array))})
+
+
+def _indexed(array: xr.DataArray, result: xr.DataArray) -> xr.DataArray:
+    """With the indexes of scalar coordinates, such as a CRS, which do not know the grid."""
+    for name, index in array.xindexes.items():
+        if name in result.coords and name not in result.xindexes and result.coords[name].ndim == 0:
+            kept = xr.Coordinates({name: result.coords[name].variable}, indexes={name: index})
+            result = result.assign_coords(kept)
+    return result
 
 
 def _known_to_rioxarray(array: xr.DataArray, result: xr.DataArray, dims: Dims) -> xr.DataArray:
@@ -219,7 +231,8 @@ def _together(dataset: xr.Dataset, done: Mapping[Hashable, xr.DataArray], dims: 
     variables: dict[Hashable, Any] = {n: a.variable for n, a in rest.items()} | dict(done) | finer(moved, dims, scale)
     variables |= finer_mapping({n: a for n, a in rest.items() if n not in moved}, scale)
     order = [name for name in dataset.data_vars if name in variables]
-    whole = xr.Dataset({name: variables[name] for name in order}, attrs=dataset.attrs)
+    size = dataset.sizes[dims[0]], dataset.sizes[dims[1]]
+    whole = xr.Dataset({name: variables[name] for name in order}, attrs=fresh_grid(dataset.attrs, scale, size))
     lone = {n: c for n, c in dataset.coords.items() if n not in whole.coords and n not in bounds}
     lone_moved = {n: c for n, c in lone.items() if set(dims) & set(c.dims)} if scale > 1 else {}
     kept = {n: c.variable for n, c in lone.items() if n not in lone_moved}

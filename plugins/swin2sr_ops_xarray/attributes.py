@@ -7,15 +7,18 @@ from collections.abc import Hashable, Mapping
 from math import isnan
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from swin2sr_ops import RequestError, __version__
+from swin2sr_ops_xarray.georeference import fresh_grid
 
 __all__ = ["check_brightness", "fresh_attributes", "fresh_encoding", "nodata_of"]
 
 _STALE = {"actual_range", "valid_max", "valid_min", "valid_range"}
 _STALE_STARTS = ("STATISTICS_", "TIFFTAG_MAXSAMPLEVALUE", "TIFFTAG_MINSAMPLEVALUE")
 _FILL = ("_FillValue", "missing_value")
+_NODATA = (*_FILL, "fill_value", "nodata")
 _PACKING = ("scale_factor", "add_offset", "dtype", "_Unsigned", *_FILL)
 _LASTING = ("grid_mapping", "coordinates")
 
@@ -36,28 +39,54 @@ def check_brightness(array: xr.DataArray) -> None:
 
 
 def nodata_of(array: xr.DataArray) -> float | None:
-    """The stored value that means "no pixel here": rioxarray's nodata, ``_FillValue`` or ``missing_value``.
+    """The stored value that means "no pixel here", as rioxarray finds it, imported or not.
 
     None where it was decoded to NaN, which never is a pixel.
+
+    Raises
+    ------
+    RequestError
+        Bands have different values.
     """
-    value = array.attrs.get("_FillValue", array.attrs.get("missing_value"))
-    if "rioxarray" in sys.modules:  # it also knows what was set on the array alone
-        own = array.rio.nodata
-        value = own if own is not None else value
-    if value is None:
+    noted = _noted_nodata(array)
+    own = array.rio.nodata if "rioxarray" in sys.modules else None  # it also knows what was set on the array alone
+    return noted if own is None else _number(own)
+
+
+def _noted_nodata(array: xr.DataArray) -> float | None:
+    if array.encoding.get("_FillValue") is not None:
         return None
-    number = float(value)
+    numbers = (_number(array.attrs.get(key)) for key in _NODATA)
+    number = next((found for found in numbers if found is not None), None)
+    values = {_number(value) for value in np.ravel(array.attrs.get("nodatavals", ())).tolist()} - {None}
+    if number is None and len(values) > 1:
+        raise RequestError(
+            f"The bands of {_called(array)} have different nodata values ({', '.join(map(str, values))}): restore them"
+            " apart, or mark such pixels with NaN, or give nodata."
+        )
+    return next(iter(values), None) if number is None else number
+
+
+def _number(value: Any) -> float | None:
+    """A nodata value; None for NaN, which always means it, and for what is no number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
     return None if isnan(number) else number
 
 
-def fresh_attributes(array: xr.DataArray, nodata: float | None, told: Mapping[str, object]) -> dict[Hashable, Any]:
+def fresh_attributes(
+    array: xr.DataArray, nodata: float | None, told: Mapping[str, object], size: tuple[int, int]
+) -> dict[Hashable, Any]:
     """Attributes without what described the old pixels; ``swin2sr_ops`` says what was done.
 
-    ``nodata`` is what was given beside the array, which then knows it.
+    ``size`` is the number of rows and columns before. ``nodata`` is what was given beside the array, which then knows
+    it.
     """
     kept = {
         key: value
-        for key, value in array.attrs.items()
+        for key, value in fresh_grid(array.attrs, int(str(told["scale"])), size).items()
         if key not in _STALE and not str(key).upper().startswith(_STALE_STARTS)
     }
     if nodata is not None and not isnan(nodata) and not any(key in kept or key in array.encoding for key in _FILL):

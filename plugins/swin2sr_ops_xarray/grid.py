@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from swin2sr_ops import RequestError
+from swin2sr_ops_xarray.georeference import fresh_grid
 
 __all__ = ["bounds_of", "finer", "finer_mapping"]
 
@@ -24,8 +26,13 @@ Dims = tuple[Hashable, Hashable]
 _EVEN = 1e-3  # of a pixel: what float32 coordinates of even spacing miss
 
 
-def finer(coords: Mapping[Hashable, xr.DataArray], dims: Dims, scale: int) -> dict[Hashable, xr.Variable]:
+def finer(
+    coords: Mapping[Hashable, xr.DataArray], dims: Dims, scale: int, affine: tuple[float, ...] | None = None
+) -> dict[Hashable, xr.Variable]:
     """What of ``coords`` lies along rows or columns, on a ``scale`` times finer grid.
+
+    ``affine`` is that of the coarse grid, from corners. Where it says that the dimensions' own
+    coordinates name corners of pixels, not centres, they go on naming corners.
 
     A dimension's own coordinate, and every other of floats or times, is interpolated linearly,
     and goes on evenly at the ends; labels, flags and whole numbers are repeated. What belongs to
@@ -48,8 +55,9 @@ def finer(coords: Mapping[Hashable, xr.DataArray], dims: Dims, scale: int) -> di
         for dim in dims:
             if dim in variable.dims:
                 own = name == dim
-                variable = _own(variable, name, scale) if own else _along(variable, dim, scale)
-        found[name] = xr.Variable(variable.dims, variable.data, _attributes(coord.attrs))
+                line = _Line.of(affine, along_x=dim == dims[1])
+                variable = _own(variable, name, scale, line) if own else _along(variable, dim, scale)
+        found[name] = xr.Variable(variable.dims, variable.data, fresh_grid(_attributes(coord.attrs), scale))
     return found
 
 
@@ -67,16 +75,39 @@ def finer_mapping(coords: Mapping[Hashable, xr.DataArray], scale: int) -> dict[H
             changed["GeoTransform"] = _geotransform(str(coord.attrs["GeoTransform"]), scale)
         if "gcps" in coord.attrs and coord.ndim == 0:
             changed["gcps"] = _control_points(coord.attrs["gcps"], scale)
-        if changed:
-            found[name] = xr.Variable((), coord.variable.data, coord.attrs | changed, coord.encoding)
+        kept = fresh_grid({k: v for k, v in coord.attrs.items() if k not in changed}, scale)
+        if coord.ndim == 0 and (changed or kept != coord.attrs):
+            found[name] = xr.Variable((), coord.variable.data, kept | changed, coord.encoding)
     return found
 
 
-def _own(variable: xr.Variable, name: Hashable, scale: int) -> xr.Variable:
+@dataclass(frozen=True)
+class _Line:
+    """What an affine without rotation says of one dimension: where its first corner is, and how long a pixel."""
+
+    corner: float
+    step: float
+
+    @classmethod
+    def of(cls, affine: tuple[float, ...] | None, *, along_x: bool) -> _Line | None:
+        if affine is None or affine[1] or affine[3]:
+            return None
+        step = affine[0 if along_x else 4]
+        return cls(affine[2 if along_x else 5], step) if step else None
+
+    def names_corners(self, first: float) -> bool:
+        """Whether a coordinate that begins with ``first`` names corners; a part of a grid has the same steps."""
+        return abs(((first - self.corner) / self.step + 0.25) % 1 - 0.25) <= _EVEN
+
+
+def _own(variable: xr.Variable, name: Hashable, scale: int, line: _Line | None) -> xr.Variable:
     """A dimension's coordinate, always in memory: finely stepped, in float64."""
     values: NDArray[Any] = np.asarray(variable.data)
     if values.dtype.kind not in "iufmM":
         return _repeated(variable, name, scale)
+    corners = line is not None and values.dtype.kind not in "mM" and line.names_corners(float(values[0]))
+    if len(values) == 1 and line is not None and values.dtype.kind not in "mM":
+        return xr.Variable(variable.dims, values[0] + line.step * _positions(1, scale, corners=corners))
     if len(values) < 2:
         raise RequestError(
             f"The coordinate {name!r} has one value, which says no pixel size: drop it (drop_vars({str(name)!r}))."
@@ -89,7 +120,7 @@ def _own(variable: xr.Variable, name: Hashable, scale: int) -> xr.Variable:
             f"The coordinate {name!r} goes up and down, so its pixels are no neighbours: sort along it"
             f" (sortby({str(name)!r})), or drop it (drop_vars({str(name)!r})) if the pixels are in place."
         )
-    fine = _read_at(numbers.astype("float64"), steps.astype("float64"), scale)
+    fine = _read_at(numbers.astype("float64"), steps.astype("float64"), scale, corners)
     return xr.Variable(variable.dims, values[0] + np.rint(fine).astype("timedelta64[ns]") if times else fine)
 
 
@@ -98,9 +129,9 @@ def _steps(numbers: NDArray[Any], attributes: Mapping[Any, Any]) -> NDArray[Any]
     return _around(steps) if _is_angle(attributes) else steps
 
 
-def _read_at(numbers: NDArray[Any], steps: NDArray[Any], scale: int) -> NDArray[Any]:
+def _read_at(numbers: NDArray[Any], steps: NDArray[Any], scale: int, corners: bool) -> NDArray[Any]:
     """Values at the finer positions; of even spacing from its ends, so that no rounding adds up."""
-    positions = _positions(len(numbers), scale)
+    positions = _positions(len(numbers), scale, corners=corners)
     even = (numbers[-1] - numbers[0]) / (len(numbers) - 1)
     if np.abs(numbers - (numbers[0] + even * np.arange(len(numbers)))).max() <= _EVEN * abs(even):
         return np.asarray(numbers[0] + even * positions)
@@ -131,8 +162,9 @@ def _repeated(variable: xr.Variable, dim: Hashable, scale: int) -> xr.Variable:
     return variable.isel({dim: np.arange(variable.sizes[dim] * scale) // scale})
 
 
-def _positions(size: int, scale: int) -> NDArray[np.float64]:
-    return (np.arange(size * scale) + 0.5) / scale - 0.5
+def _positions(size: int, scale: int, *, corners: bool = False) -> NDArray[np.float64]:
+    """Where the finer pixels' centres lie, counted in pixels from the first centre; or the corners from the first."""
+    return np.arange(size * scale) / scale if corners else (np.arange(size * scale) + 0.5) / scale - 0.5
 
 
 def _lower(positions: NDArray[np.float64], size: int) -> NDArray[np.int64]:
