@@ -18,10 +18,17 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from swin2sr_ops.errors import OutputError
-from swin2sr_ops.hooks.dispatch import manager
 from swin2sr_ops.hookspecs import hookimpl
-from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource, Region, check_block
-from swin2sr_ops.io.output.pyramid import fill_region, level_shapes
+from swin2sr_ops.hosting import (
+    ImageInfo,
+    ImageSink,
+    ImageSource,
+    Region,
+    check_block,
+    fill_region,
+    level_shapes,
+    plugin_manager as manager,
+)
 from swin2sr_ops_napari.layers import LayerImage
 
 __all__ = ["ArraySource", "MemorySink", "Pyramid", "offer", "offer_sink"]

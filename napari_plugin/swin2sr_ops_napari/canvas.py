@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from swin2sr_ops.io.base import Region
+from swin2sr_ops.hosting import Region
 
 __all__ = ["Overview", "blank", "paint"]
 

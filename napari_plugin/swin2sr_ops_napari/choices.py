@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from swin2sr_ops.hooks.models import list_models
-from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops import ModelSpec, list_models
 
 __all__ = ["Choice", "advice", "choices", "fetch", "needs_download", "overlaps"]
 
@@ -75,7 +74,7 @@ def advice(spec: ModelSpec, colours: int) -> str:
 
 def needs_download(spec: ModelSpec) -> bool:
     """Whether the weights are on the web, and not in the cache yet."""
-    from swin2sr_ops.weights.download import cache_folder
+    from swin2sr_ops.hosting import cache_folder
 
     if not _on_the_web(spec):
         return False
@@ -85,7 +84,7 @@ def needs_download(spec: ModelSpec) -> bool:
 
 def fetch(spec: ModelSpec) -> Path:
     """Download the weights into the cache, checked."""
-    from swin2sr_ops.weights.download import fetch as download
+    from swin2sr_ops.hosting import download_model as download
 
     return download(spec, progress=False)
 

@@ -21,11 +21,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from swin2sr_ops.engine.select import ENGINES
+from swin2sr_ops import ModelSpec
 from swin2sr_ops.errors import RequestError, Swin2SROpsError
-from swin2sr_ops.geometry.plan import Halo
-from swin2sr_ops.hooks.dispatch import resolve_model
-from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.hosting import ENGINES, Halo, resolve_model
 from swin2sr_ops_napari.choices import advice, choices, overlaps
 from swin2sr_ops_napari.layers import LayerImage, describe
 from swin2sr_ops_napari.preferences import Preferences, preferences

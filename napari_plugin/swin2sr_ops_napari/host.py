@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.hooks.hosts import HostAdapter, HostStatus
 from swin2sr_ops.hookspecs import hookimpl
+from swin2sr_ops.hosting import HostAdapter, HostStatus
 
 __all__ = ["COMMANDS", "MENU", "NAME", "WIDGET", "NapariAdapter", "swin2sr_ops_hosts"]
 

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.io.base import ImageInfo
-from swin2sr_ops.pixels.intensity import check_dtype
+from swin2sr_ops.hosting import AxisOrder, ImageInfo, check_dtype
 
 __all__ = ["LayerImage", "appearance", "axes_of", "check_layer", "describe", "image_of", "place", "whole_place"]
 

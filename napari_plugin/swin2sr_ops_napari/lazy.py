@@ -11,7 +11,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from swin2sr_ops.lazy.restore import restore
+from swin2sr_ops import restore
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.ranges import Maps
 from swin2sr_ops_napari.request import Request

@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from swin2sr_ops.engine.restorer import Restorer
+from swin2sr_ops import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops_napari.away import take_away
 from swin2sr_ops_napari.layers import LayerImage, appearance, place

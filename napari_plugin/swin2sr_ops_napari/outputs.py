@@ -8,8 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from swin2sr_ops.io.base import Region
-from swin2sr_ops.run.report import RunReport, provenance_of
+from swin2sr_ops import RunReport
+from swin2sr_ops.hosting import Region, provenance_of
 from swin2sr_ops_napari.background import Outcome
 from swin2sr_ops_napari.bridge import ArraySource, Pyramid
 from swin2sr_ops_napari.canvas import Overview

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from swin2sr_ops.engine.restorer import Restorer
+from swin2sr_ops import Restorer
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.ranges import Maps, quick_maps
 from swin2sr_ops_napari.request import Request

@@ -12,10 +12,15 @@ from typing import Any
 import numpy as np
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
-from swin2sr_ops.pixels.statistics import Statistics, check_any_valid
-from swin2sr_ops.run.job import prepare
-from swin2sr_ops.run.ranges import each_in_threads, intensity_maps
+from swin2sr_ops.hosting import (
+    IntensityMap,
+    RangeRequest,
+    Statistics,
+    check_any_valid,
+    each_in_threads,
+    intensity_maps,
+    prepare,
+)
 from swin2sr_ops_napari.bridge import offer
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.request import Request

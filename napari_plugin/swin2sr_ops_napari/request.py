@@ -6,12 +6,8 @@ import math
 import shlex
 from dataclasses import dataclass
 
-from swin2sr_ops.engine.devices import choose_device, free_memory
-from swin2sr_ops.engine.restorer import Restorer
-from swin2sr_ops.geometry.plan import Halo
-from swin2sr_ops.geometry.tiles import CHUNK, MEMORY_SHARE
-from swin2sr_ops.hooks.dispatch import resolve_model
-from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops import ModelSpec, Restorer
+from swin2sr_ops.hosting import CHUNK, MEMORY_SHARE, Halo, choose_device, free_memory, resolve_model
 from swin2sr_ops_napari.layers import LayerImage
 
 __all__ = ["Request"]

@@ -8,8 +8,8 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.hooks.dispatch import open_source
-from swin2sr_ops.io.output.pyramid import halve, level_shapes
+from swin2sr_ops import open_source
+from swin2sr_ops.hosting import halve, level_shapes
 
 __all__ = ["cells", "large", "photo"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
+from swin2sr_ops import open_source
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.hooks.dispatch import open_source
-from swin2sr_ops.io.base import ImageSource
+from swin2sr_ops.hosting import ImageSource
 from swin2sr_ops_napari.layers import LayerImage
 
 __all__ = ["FileOf", "file_of", "levels_of"]
@@ -92,7 +92,7 @@ def levels_of(path: str, axes: str, channel: int | None = None) -> list[da.Array
     channel : int, optional
         Take one channel, of an image with more axes than the layer.
     """
-    from swin2sr_ops.io.zarr.store import open_node, zarr_root
+    from swin2sr_ops.hosting import open_node, zarr_root
 
     first: Any = open_source(path)
     levels = []

@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.engine.restorer import Restorer
-from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.geometry.plan import CELL_WINDOWS, Span, Tile
-from swin2sr_ops.geometry.tiles import tile_region
-from swin2sr_ops.io.output.pyramid import halve
+from swin2sr_ops import Restorer
+from swin2sr_ops.hosting import CELL_WINDOWS, AxisOrder, Span, Tile, halve, tile_region
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.ranges import Maps
 

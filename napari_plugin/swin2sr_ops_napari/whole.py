@@ -12,12 +12,9 @@ from typing import Any, TypeVar
 import psutil
 from numpy.typing import NDArray
 
+from swin2sr_ops import RunReport
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.io.base import Region
-from swin2sr_ops.run.job import Job, Piece, prepare
-from swin2sr_ops.run.pipeline import Computed, Here, TileWork
-from swin2sr_ops.run.report import RunReport
-from swin2sr_ops.run.run import run
+from swin2sr_ops.hosting import Computed, Here, Job, Piece, Region, TileWork, prepare, run
 from swin2sr_ops_napari.bridge import ArraySource, Pyramid, offer, offer_sink
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.request import Request
@@ -145,6 +142,6 @@ def check_memory(image: LayerImage, scale: int) -> None:
 
 def provenance(report: RunReport, layer: Any) -> dict[str, Any]:
     """What the result layer's metadata say about how it was made."""
-    from swin2sr_ops.run.report import provenance_of
+    from swin2sr_ops.hosting import provenance_of
 
     return {"swin2sr_ops": provenance_of(report) | {"layer": layer.name}}

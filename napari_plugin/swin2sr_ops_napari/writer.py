@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from swin2sr_ops import create_sink
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.hooks.dispatch import create_sink
-from swin2sr_ops.io.output.pyramid import regions
+from swin2sr_ops.hosting import regions
 from swin2sr_ops_napari.layers import image_of
 
 __all__ = ["write_ome_zarr"]

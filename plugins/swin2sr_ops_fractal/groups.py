@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swin2sr_ops.errors import FormatError, OutputError
-from swin2sr_ops.io.base import local_path
-from swin2sr_ops.io.output.lock import lock_for
-from swin2sr_ops.io.storage.files import files_at
-from swin2sr_ops.io.zarr.ngff import ome_attributes
+from swin2sr_ops.hosting import files_at, local_path, lock_for, ome_attributes
 
 __all__ = ["add_to_well", "alone", "attributes_of", "in_well", "split"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from swin2sr_ops import RunReport, restore_image
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.storage.files import files_at
+from swin2sr_ops.hosting import files_at
 from swin2sr_ops_fractal.groups import add_to_well, in_well
 from swin2sr_ops_fractal.tables import carry_tables
 

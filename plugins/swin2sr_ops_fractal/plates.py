@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.storage.files import files_at
-from swin2sr_ops.io.zarr.collection import open_collection, write_metadata
-from swin2sr_ops.io.zarr.ngff import ome_attributes
+from swin2sr_ops.hosting import files_at, ome_attributes, open_collection, write_metadata
 from swin2sr_ops_fractal.groups import alone, attributes_of, split
 from swin2sr_ops_fractal.images import named, ngff_of, restore_to, updates
 

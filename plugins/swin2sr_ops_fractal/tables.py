@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from swin2sr_ops.io.storage.files import Files, files_at
-from swin2sr_ops.io.zarr.groups import group_documents
+from swin2sr_ops.hosting import Files, files_at, group_documents
 from swin2sr_ops_fractal.groups import attributes_of
 
 __all__ = ["carry_tables"]

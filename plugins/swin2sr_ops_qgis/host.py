@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from swin2sr_ops import RequestError, __version__, hookimpl, list_models
-from swin2sr_ops.hooks.hosts import HostAdapter, HostStatus
+from swin2sr_ops.hosting import HostAdapter, HostStatus
 
 __all__ = ["NAME", "QgisHost"]
 

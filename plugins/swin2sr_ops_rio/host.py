@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from swin2sr_ops import RequestError, hookimpl
-from swin2sr_ops.hooks.hosts import HostAdapter, HostStatus
+from swin2sr_ops.hosting import HostAdapter, HostStatus
 
 __all__ = ["RioHost"]
 

@@ -17,9 +17,7 @@ import spandrel
 import torch
 
 from swin2sr_ops import CheckpointError, ModelError, ModelSpec
-from swin2sr_ops.spec import Reach
-from swin2sr_ops.weights.digest import file_sha256
-from swin2sr_ops.weights.download import cache_folder
+from swin2sr_ops.hosting import Reach, cache_folder, file_sha256
 from swin2sr_ops_spandrel.measure import measured, pixel_bytes
 from swin2sr_ops_spandrel.network import Network, Unknown, read
 from swin2sr_ops_spandrel.proof import proven_sight

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin2sr_ops import CheckpointError, ModelError
-from swin2sr_ops.weights.checkpoint import read_tensors
-from swin2sr_ops.weights.digest import file_sha256
+from swin2sr_ops.hosting import file_sha256, read_tensors
 
 __all__ = ["Network", "Unknown", "read"]
 

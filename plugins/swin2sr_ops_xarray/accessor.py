@@ -13,8 +13,7 @@ import xarray as xr
 
 import swin2sr_ops
 from swin2sr_ops import ModelSpec, RequestError, Swin2SROpsError
-from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.hooks.dispatch import resolve_model
+from swin2sr_ops.hosting import AxisOrder, resolve_model
 from swin2sr_ops_xarray.attributes import check_brightness, fresh_attributes, fresh_encoding, nodata_of
 from swin2sr_ops_xarray.georeference import affine_of, fresh_grid
 from swin2sr_ops_xarray.grid import Dims, bounds_of, finer, finer_mapping

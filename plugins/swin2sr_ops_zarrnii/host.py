@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.hooks.hosts import HostStatus
 from swin2sr_ops.hookspecs import hookimpl
+from swin2sr_ops.hosting import HostStatus
 
 __all__ = ["Adapter", "swin2sr_ops_hosts"]
 

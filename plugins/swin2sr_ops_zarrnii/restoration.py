@@ -11,7 +11,7 @@ import pluggy
 from swin2sr_ops.errors import RequestError
 
 if TYPE_CHECKING:
-    from swin2sr_ops.spec import ModelSpec
+    from swin2sr_ops import ModelSpec
 
 __all__ = ["NAME", "TOLD", "Restoration"]
 

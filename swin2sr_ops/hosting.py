@@ -1,0 +1,155 @@
+"""The part of the core that host adapters may use, beside the public names of `swin2sr_ops`.
+
+An adapter (napari, xarray, QGIS, Fractal, ...) translates its host's contract to the public functions. Everything
+it needs beyond these is listed here, by purpose; nothing else of the core is an adapter's. Names load on first use,
+so importing this module costs nothing.
+
+Describe a host
+    `HostAdapter`, `HostStatus`: what an adapter says about its application.
+Read and write images
+    `ImageInfo`, `ImageSource`, `ImageSink`, `Region`, `check_block`: the protocols of formats;
+    `plugin_manager` registers a source or a sink for the time of a run; `local_path`, `Files`, `files_at`, `lock_for`:
+    files and objects, wherever they are stored.
+Read and write Zarr groups
+    `open_node`, `zarr_root`, `ome_attributes`, `group_documents`, `open_collection`, `write_metadata`.
+Make pyramids
+    `level_shapes`, `halve`, `fill_region`, `regions`.
+Know models and devices
+    `resolve_model`, `download_model`, `cache_folder`, `file_sha256`, `read_tensors`, `Reach`, `ENGINES`,
+    `choose_device`, `free_memory`.
+Plan tiles
+    `AxisOrder`, `Halo`, `Span`, `Tile`, `tile_region`, `CHUNK`, `MEMORY_SHARE`, `CELL_WINDOWS`.
+Map intensities
+    `IntensityMap`, `RangeRequest`, `Statistics`, `check_any_valid`, `check_dtype`, `intensity_maps`,
+    `each_in_threads`.
+Run
+    `prepare` resolves a request to a `Job`; `run` executes it; `Piece`, `TileWork`, `Here`, `Computed` are its parts;
+    `provenance_of` is what a run writes into its output.
+
+Examples
+--------
+>>> from swin2sr_ops import hosting
+>>> hosting.AxisOrder.of((3, 64, 64), "CYX").planes
+(0,)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from swin2sr_ops.engine.devices import choose_device as choose_device, free_memory as free_memory
+    from swin2sr_ops.engine.select import ENGINES as ENGINES
+    from swin2sr_ops.geometry.axes import AxisOrder as AxisOrder
+    from swin2sr_ops.geometry.plan import CELL_WINDOWS as CELL_WINDOWS, Halo as Halo, Span as Span, Tile as Tile
+    from swin2sr_ops.geometry.tiles import CHUNK as CHUNK, MEMORY_SHARE as MEMORY_SHARE, tile_region as tile_region
+    from swin2sr_ops.hooks.dispatch import resolve_model as resolve_model
+    from swin2sr_ops.hooks.hosts import HostAdapter as HostAdapter, HostStatus as HostStatus
+    from swin2sr_ops.io.base import (
+        ImageInfo as ImageInfo,
+        ImageSink as ImageSink,
+        ImageSource as ImageSource,
+        Region as Region,
+        check_block as check_block,
+        local_path as local_path,
+    )
+    from swin2sr_ops.io.output.lock import lock_for as lock_for
+    from swin2sr_ops.io.output.pyramid import (
+        fill_region as fill_region,
+        halve as halve,
+        level_shapes as level_shapes,
+        regions as regions,
+    )
+    from swin2sr_ops.io.storage.files import Files as Files, files_at as files_at
+    from swin2sr_ops.io.zarr.collection import open_collection as open_collection, write_metadata as write_metadata
+    from swin2sr_ops.io.zarr.groups import group_documents as group_documents
+    from swin2sr_ops.io.zarr.ngff import ome_attributes as ome_attributes
+    from swin2sr_ops.io.zarr.store import open_node as open_node, zarr_root as zarr_root
+    from swin2sr_ops.pixels.intensity import (
+        IntensityMap as IntensityMap,
+        RangeRequest as RangeRequest,
+        check_dtype as check_dtype,
+    )
+    from swin2sr_ops.pixels.statistics import Statistics as Statistics, check_any_valid as check_any_valid
+    from swin2sr_ops.run.job import Job as Job, Piece as Piece, prepare as prepare
+    from swin2sr_ops.run.pipeline import Computed as Computed, Here as Here, TileWork as TileWork
+    from swin2sr_ops.run.ranges import each_in_threads as each_in_threads, intensity_maps as intensity_maps
+    from swin2sr_ops.run.report import provenance_of as provenance_of
+    from swin2sr_ops.run.run import run as run
+    from swin2sr_ops.spec import Reach as Reach
+    from swin2sr_ops.weights.checkpoint import read_tensors as read_tensors
+    from swin2sr_ops.weights.digest import file_sha256 as file_sha256
+    from swin2sr_ops.weights.download import cache_folder as cache_folder
+
+    download_model, plugin_manager = fetch, manager
+
+_HOMES = {
+    "AxisOrder": "geometry.axes",
+    "CELL_WINDOWS": "geometry.plan",
+    "CHUNK": "geometry.tiles",
+    "Computed": "run.pipeline",
+    "ENGINES": "engine.select",
+    "Files": "io.storage.files",
+    "Halo": "geometry.plan",
+    "Here": "run.pipeline",
+    "HostAdapter": "hooks.hosts",
+    "HostStatus": "hooks.hosts",
+    "ImageInfo": "io.base",
+    "ImageSink": "io.base",
+    "ImageSource": "io.base",
+    "IntensityMap": "pixels.intensity",
+    "Job": "run.job",
+    "MEMORY_SHARE": "geometry.tiles",
+    "Piece": "run.job",
+    "RangeRequest": "pixels.intensity",
+    "Reach": "spec",
+    "Region": "io.base",
+    "Span": "geometry.plan",
+    "Statistics": "pixels.statistics",
+    "Tile": "geometry.plan",
+    "TileWork": "run.pipeline",
+    "cache_folder": "weights.download",
+    "check_any_valid": "pixels.statistics",
+    "check_block": "io.base",
+    "check_dtype": "pixels.intensity",
+    "choose_device": "engine.devices",
+    "download_model": "weights.download:fetch",
+    "each_in_threads": "run.ranges",
+    "file_sha256": "weights.digest",
+    "files_at": "io.storage.files",
+    "fill_region": "io.output.pyramid",
+    "free_memory": "engine.devices",
+    "group_documents": "io.zarr.groups",
+    "halve": "io.output.pyramid",
+    "intensity_maps": "run.ranges",
+    "level_shapes": "io.output.pyramid",
+    "local_path": "io.base",
+    "lock_for": "io.output.lock",
+    "ome_attributes": "io.zarr.ngff",
+    "open_collection": "io.zarr.collection",
+    "open_node": "io.zarr.store",
+    "plugin_manager": "hooks.dispatch:manager",
+    "prepare": "run.job",
+    "provenance_of": "run.report",
+    "read_tensors": "weights.checkpoint",
+    "regions": "io.output.pyramid",
+    "resolve_model": "hooks.dispatch",
+    "run": "run.run",
+    "tile_region": "geometry.tiles",
+    "write_metadata": "io.zarr.collection",
+    "zarr_root": "io.zarr.store",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605  (names of strings, made above)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, renamed = _HOMES[name].partition(":")
+    return getattr(import_module(f"swin2sr_ops.{module}"), renamed or name)
+
+
+def __dir__() -> list[str]:
+    return __all__
