@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.geometry.axes import AxisOrder as AxisOrder
     from swin2sr_ops.geometry.plan import CELL_WINDOWS as CELL_WINDOWS, Halo as Halo, Span as Span, Tile as Tile
     from swin2sr_ops.geometry.tiles import CHUNK as CHUNK, MEMORY_SHARE as MEMORY_SHARE, tile_region as tile_region
-    from swin2sr_ops.hooks.dispatch import resolve_model as resolve_model
+    from swin2sr_ops.hooks.dispatch import manager, resolve_model as resolve_model
     from swin2sr_ops.hooks.hosts import HostAdapter as HostAdapter, HostStatus as HostStatus
     from swin2sr_ops.io.base import (
         ImageInfo as ImageInfo,
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.spec import Reach as Reach
     from swin2sr_ops.weights.checkpoint import read_tensors as read_tensors
     from swin2sr_ops.weights.digest import file_sha256 as file_sha256
-    from swin2sr_ops.weights.download import cache_folder as cache_folder
+    from swin2sr_ops.weights.download import cache_folder as cache_folder, fetch
 
     download_model, plugin_manager = fetch, manager
 
