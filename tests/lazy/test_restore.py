@@ -100,7 +100,7 @@ def test_channels_have_their_own_range(gray_model: ModelSpec, rng: np.random.Gen
 
 
 def test_colour(rgb_model: ModelSpec, gray_model: ModelSpec, rng: np.random.Generator) -> None:
-    image = rng.integers(0, 255, (26, 30, 4), dtype="u1")
+    image = rng.integers(1, 255, (26, 30, 4), dtype="u1")
     rgba = swin2sr_ops.restore(image, model=rgb_model).compute()
     rgb = swin2sr_ops.restore(image[..., :3], model=rgb_model).compute()
     np.testing.assert_array_equal(rgba[..., :3], rgb)
@@ -111,6 +111,19 @@ def test_colour(rgb_model: ModelSpec, gray_model: ModelSpec, rng: np.random.Gene
     np.testing.assert_array_equal(apart[..., 1], swin2sr_ops.restore(image[..., 1], model=gray_model).compute())
     lone = swin2sr_ops.restore(image[..., 0], model=rgb_model).compute()
     assert lone.shape == (52, 60)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_colours_under_opacity_zero_count_for_nothing(
+    rgb_model: ModelSpec, rng: np.random.Generator, dtype: str
+) -> None:
+    image = rng.integers(50, 200, (26, 30, 4)).astype(dtype)
+    image[:, :9, 3] = 0
+    other = image.copy()
+    other[:, :9, :3] = np.iinfo(dtype).max
+    found = [swin2sr_ops.restore(pixels, model=rgb_model, tile=16).compute() for pixels in (image, other)]
+    np.testing.assert_array_equal(found[0][:, 18:], found[1][:, 18:])
+    np.testing.assert_array_equal(found[1][:, :18], other[:, :9].repeat(2, 0).repeat(2, 1))
 
 
 @pytest.mark.parametrize("value_range", ["auto", "p5,p95", (0, 1)])

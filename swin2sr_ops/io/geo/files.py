@@ -189,8 +189,10 @@ def parts_of(uri: str) -> list[str]:
     """GDAL's addresses of the rasters in ``uri``, where it holds several and is none itself."""
     import rasterio
 
-    with rasterio.open(uri if local_path(uri) is None or is_address(uri) else local_path(uri)) as dataset:
-        return [] if dataset.count else list(dataset.subdatasets)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(uri if local_path(uri) is None or is_address(uri) else local_path(uri)) as dataset:
+            return [] if dataset.count else list(dataset.subdatasets)
 
 
 def check_tiff(uri: str) -> None:

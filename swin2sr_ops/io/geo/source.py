@@ -209,7 +209,7 @@ def open_source(
 
 def rasters_in(uri: str) -> list[str]:
     """Names of the rasters that ``uri`` holds, in the order of ``series``; empty where it is one itself."""
-    if find_spec("rasterio") is None or not is_raster(uri):
+    if find_spec("rasterio") is None or uri.startswith("sample:") or not is_raster(uri):
         return []
     with naming(uri):
         parts = parts_of(uri)
