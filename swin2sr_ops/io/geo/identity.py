@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,14 @@ def _gather(name: str, paths: dict[str, None], depth: int) -> None:
 def _listed(path: str) -> Iterator[str]:
     """Files that GDAL lists for the raster at ``path``; none where it is no raster."""
     import rasterio
-    from rasterio.errors import RasterioError
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
-        with rasterio.open(path) as dataset:
-            yield from dataset.files
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as dataset:
+                files = list(dataset.files)
+        yield from files
     except (RasterioError, OSError):
         return
 
