@@ -14,7 +14,9 @@ from typing import Any
 from swin2sr_ops.errors import ClusterError, FormatError, RequestError, Swin2SROpsError
 from swin2sr_ops.io.output.claim import Claim, RunKey, tidy_finished
 from swin2sr_ops.io.output.destination import Destination, is_disk_full
+from swin2sr_ops.io.output.journal import OWN
 from swin2sr_ops.io.output.provenance import read_provenance
+from swin2sr_ops.io.storage.files import files_at
 from swin2sr_ops.io.zarr.collection import Collection, open_collection, write_metadata
 from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import Job, prepare
@@ -159,6 +161,7 @@ class _Archive:
         found = read_provenance(self.dst)
         if not restart and found is not None and found.get("fingerprint") == key.fingerprint:
             tidy_finished(self.dst, key)
+            self._forget_journals()
             report.state, report.images = "already", len(self.collection.images)
             report.pixels, report.tiles = self.sums
             report.resumed = report.tiles
@@ -217,6 +220,8 @@ class _Archive:
         place = f"{claim.files.where}/{path}"
         if claim.destination.path is not None:
             (claim.destination.partial / path).parent.mkdir(parents=True, exist_ok=True)
+        if claim.resumed:
+            Destination.at(place, remote=True, inner=True).reopen()
         done = run(
             self._prepare(path), place, anywhere=True, progress=self.progress, executor=self.executor, **self.output
         )
@@ -247,6 +252,12 @@ class _Archive:
             provenance=own | missing,
         )
         claim.destination.appear()
+        self._forget_journals()
+
+    def _forget_journals(self) -> None:
+        """Remove what the images kept for a resume; the archive stands under its name."""
+        for path in self.collection.images:
+            files_at(f"{self.dst.rstrip('/')}/{path}/{OWN}").clear()
 
     def _tell(self, event: dict[str, Any]) -> None:
         if self.progress is not None:

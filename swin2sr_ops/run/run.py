@@ -306,6 +306,9 @@ class _Run:
         self._check_place()
         self._pyramid()
         if identity(self.job) != before:
+            staging = getattr(self.sink, "staging", None)
+            if staging is not None:
+                staging.claim.spoil()
             raise OutputError(
                 f"The input {self.job.source.uri!r} changed while it was restored: the output would be of two images."
                 " Begin again with restart (--restart)."

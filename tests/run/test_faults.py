@@ -147,7 +147,18 @@ def test_the_half_done_output_is_removed(
     assert digest(folder / name) == digest(tmp_path / name)
 
 
-@pytest.mark.parametrize("record", [b"", b"{", b"[1]", b"\xff\xfe\0"])
+@pytest.mark.parametrize("record", [b"", bytes(700)], ids=["empty", "zeros"])
+def test_a_record_that_a_power_cut_emptied(record: bytes, source: Path, model: Path, tmp_path: Path) -> None:
+    """Nothing says which run it was: the same command begins anew, and is not stopped for ever."""
+    out = tmp_path / "out.ome.zarr"
+    stopped(source, out, model)
+    (tmp_path / "out.ome.zarr.partial" / ".swin2sr_ops" / "run.json").write_bytes(record)
+    assert swin2sr_ops.restore_image(source, out, model=model, **CUT).resumed == 0
+    swin2sr_ops.restore_image(source, tmp_path / "whole.ome.zarr", model=model, **CUT)
+    assert digest(out) == digest(tmp_path / "whole.ome.zarr")
+
+
+@pytest.mark.parametrize("record", [b"{", b"[1]", b"\xff\xfe\0"])
 def test_a_damaged_record(record: bytes, source: Path, model: Path, tmp_path: Path) -> None:
     """It is not known whose the half-done output is: it stays until it is given up."""
     out = tmp_path / "out.ome.zarr"

@@ -10,14 +10,15 @@ from typing import Any
 
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import json_ready
-from swin2sr_ops.io.output.destination import Destination, disk_errors
+from swin2sr_ops.io.output.destination import RECORD, Destination, disk_errors
 from swin2sr_ops.io.output.journal import OWN
 from swin2sr_ops.io.output.lock import Lock
 from swin2sr_ops.io.storage.files import Files, LocalFiles
 
 __all__ = ["Claim", "RunKey", "tidy_finished"]
 
-_RECORD = f"{OWN}/run.json"
+#: The note of a run whose input changed under it.
+SPOILT = "spoilt"
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class Claim:
         if found is not None and key is not None and not key.restart:
             if found.get("fingerprint") != key.fingerprint:
                 raise _other_run(self.destination.uri, found.get("settings", {}), key.settings)
+            if found.get("notes", {}).get(SPOILT):
+                raise _spoilt(self.destination.uri)
             self.resumed = True
             self.notes = dict(found.get("notes", {}))
         elif found is None and not (key is not None and key.restart):
@@ -107,7 +110,7 @@ class Claim:
 
     def _record(self) -> dict[str, Any] | None:
         try:
-            found = json.loads(self.files.read(_RECORD) or b"null")
+            found = json.loads(self.files.read(RECORD) or b"null")
         except ValueError:
             return None
         return found if isinstance(found, dict) else None
@@ -120,11 +123,16 @@ class Claim:
         else:
             folder = self.destination.partial
             strange = folder.exists() and (not folder.is_dir() or any(p.name != OWN for p in folder.iterdir()))
-        if strange:
+        if strange and not self._cut_off():
             raise OutputError(
                 f"{self.files.where!r} holds something that no run of this program has left: remove it, or choose"
                 " another output. With restart it is replaced."
             )
+
+    def _cut_off(self) -> bool:
+        """Tell whether a power cut emptied the record: the place is a run's, and nothing says which one's."""
+        record = self.files.read(RECORD)
+        return record is not None and not record.strip(b"\0")
 
     def note(self, **values: Any) -> None:
         """Keep ``values`` with the half-done output, for whoever goes on with it."""
@@ -135,7 +143,11 @@ class Claim:
     def _write_record(self) -> None:
         key = self._key or RunKey("")
         record = {"fingerprint": key.fingerprint, "settings": dict(key.settings), "notes": self.notes}
-        self.files.write(_RECORD, json.dumps(json_ready(record), indent=1).encode())
+        self.files.write(RECORD, json.dumps(json_ready(record), indent=1).encode(), durable=True)
+
+    def spoil(self) -> None:
+        """Refuse to resume this run from now on: what it holds is of two inputs."""
+        self.note(**{SPOILT: True})
 
     def check(self) -> None:
         """Refuse to go on where somebody has removed or emptied the place meanwhile."""
@@ -161,6 +173,13 @@ class Claim:
         """Remove what was written."""
         self.destination.discard()
         self.release()
+
+
+def _spoilt(uri: str) -> OutputError:
+    return OutputError(
+        f"The input of {uri!r} changed while it was restored, so what is there is made of two images: begin again with"
+        " restart (--restart)."
+    )
 
 
 def _other_run(uri: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> OutputError:
@@ -195,9 +214,9 @@ def tidy_finished(uri: str, key: RunKey) -> None:
         _remove_dead_lease(destination)
         return
     own = LocalFiles(destination.path)
-    if destination.path.is_dir() and own.read(_RECORD) is not None:
+    if destination.path.is_dir() and own.read(RECORD) is not None:
         own.clear(OWN)
-    left = destination.files.read(_RECORD)
+    left = destination.files.read(RECORD)
     names = {p.name for p in destination.partial.iterdir()} if destination.partial.is_dir() else set()
     if names <= {OWN} if left is None else json.loads(left).get("fingerprint") == key.fingerprint:
         destination.tidy()

@@ -16,10 +16,13 @@ from swin2sr_ops.io.geo.address import file_of
 from swin2sr_ops.io.output.journal import OWN
 from swin2sr_ops.io.output.lock import Lock, lock_for
 from swin2sr_ops.io.output.sidecars import orphans, sidecars
+from swin2sr_ops.io.storage.durable import sync_folder, sync_tree
 from swin2sr_ops.io.storage.files import Files, LocalFiles, RemoteFiles
 
-__all__ = ["Destination", "disk_errors", "is_disk_full"]
+__all__ = ["RECORD", "Destination", "disk_errors", "is_disk_full"]
 
+#: What is being made there, and what a later run needs to know: `swin2sr_ops.io.output.claim`.
+RECORD = f"{OWN}/run.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 #: What makes a folder of an object store a Zarr group; written last, so it says that the output is finished.
 _ROOTS = ("zarr.json", ".zgroup")
@@ -69,14 +72,18 @@ class Destination:
     overwrite : bool
         Whether something may be there already: a file or folder stays until the new output takes
         its place, an object store's goes when the new run begins.
+    inner : bool
+        Whether this is one image of an archive that is not finished yet. Such an image keeps its journal, which is
+        verified when the archive is resumed, and is not synced: the archive is, before it appears.
     """
 
     uri: str
     path: Path | None
     overwrite: bool = False
+    inner: bool = False
 
     @classmethod
-    def at(cls, uri: str, *, overwrite: bool = False, remote: bool = False) -> Destination:
+    def at(cls, uri: str, *, overwrite: bool = False, remote: bool = False, inner: bool = False) -> Destination:
         """The destination that ``uri`` names; on a file system unless ``remote`` is allowed."""
         path = local_path(uri)
         if path is None and not remote:
@@ -84,7 +91,7 @@ class Destination:
                 f"{uri!r} is not on this file system: only Zarr is written to object stores, other formats to folders."
             )
         # Absolute, because a worker may run in another folder; links are kept as the user named them.
-        return cls(uri.rstrip("/"), None if path is None else Path(os.path.abspath(path)), overwrite)
+        return cls(uri.rstrip("/"), None if path is None else Path(os.path.abspath(path)), overwrite, inner)
 
     @property
     def partial(self) -> Path:
@@ -195,6 +202,8 @@ class Destination:
 
     def tidy(self) -> None:
         """Remove what a run keeps for itself from, and beside, a finished output."""
+        if self.inner:
+            return
         if self.path is None:
             for name in ("done", "run.json"):  # many at once; not the lock
                 self.files.clear(f"{OWN}/{name}")
@@ -218,8 +227,17 @@ class Destination:
 
     def _put_in_place(self, finished: Path) -> None:
         assert self.path is not None
+        if not self.inner:
+            for item in (finished, *sidecars(finished)):
+                sync_tree(item)  # else a power cut may leave the name with empty files
         if finished.is_file():
             self._dress(finished)
+        self._rename(finished)
+        if not self.inner:
+            sync_folder(self.path.parent)
+
+    def _rename(self, finished: Path) -> None:
+        assert self.path is not None
         if not os.path.lexists(self.path) or not (finished.is_dir() or self.path.is_dir()):
             os.replace(finished, self.path)
             return
@@ -241,6 +259,15 @@ class Destination:
             old.unlink(missing_ok=True)
         for new in sidecars(finished):
             os.replace(new, self.path.with_name(self.path.name + new.name.removeprefix(finished.name)))
+
+    def reopen(self) -> None:
+        """Make a finished `inner` image unfinished again, so that a run verifies it and mends what is torn."""
+        if self.path is None:
+            if self.files.read(RECORD) is not None:
+                for root in _ROOTS:
+                    self.files.remove(root)
+        elif (self.path / RECORD).is_file() and not os.path.lexists(self.partial):
+            os.replace(self.path, self.partial)
 
     def discard(self) -> None:
         """Remove what has grown so far."""

@@ -64,6 +64,7 @@ class Journal:
     grids: dict[str, tuple[int, ...]]
     units: dict[str, tuple[int, ...]]
     _done: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+    _vouched: set[str] = field(default_factory=set, repr=False)
 
     def add(self, array: str, region: Region, marks: Sequence[Mark]) -> None:
         """Note that ``region`` of ``array`` is written."""
@@ -92,19 +93,25 @@ class Journal:
         self._done = {name: np.zeros(grid, bool) for name, grid in self.grids.items()}
         keys = list(self.files.listing(_DONE))
         with ThreadPoolExecutor(_READERS) as pool:
-            for key, whole in zip(keys, pool.map(self._whole, keys), strict=True):
+            for key, chunks in zip(keys, pool.map(self._whole, keys), strict=True):
                 array, region = _from_key(key)
-                if whole and array in self._done:
+                if chunks is not None and array in self._done:
                     self._done[array][self._cells(array, region)] = True
+                    self._vouched.update(chunks)
                 else:
                     self.files.remove(key)
 
-    def _whole(self, key: str) -> bool:
+    def vouched(self) -> set[str]:
+        """Keys of all chunks that `load` found whole."""
+        return self._vouched
+
+    def _whole(self, key: str) -> list[str] | None:
+        """Keys of the chunks that a marker names; None where the marker or one of them is torn."""
         try:
             marks = [(str(name), int(size), int(crc)) for name, size, crc in json.loads(self.files.read(key) or b"")]
         except (ValueError, TypeError):
-            return False
-        return all(self._intact(*mark) for mark in marks)
+            return None
+        return [name for name, _, _ in marks] if all(self._intact(*mark) for mark in marks) else None
 
     def _intact(self, name: str, size: int, crc: int) -> bool:
         data = self.files.read(name)

@@ -21,6 +21,9 @@ from swin2sr_ops.io.storage.files import Files
 
 __all__ = ["Layout", "Staging"]
 
+#: Names of the documents of arrays and groups, which are no chunks.
+_DOCUMENTS = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -95,6 +98,7 @@ class Staging:
                 staging._create_arrays()
                 if staging.resumed:
                     staging.journal.load()
+                    staging._drop_unvouched()
         except BaseException:
             if not staging.resumed:
                 destination.discard()  # nothing is in it
@@ -202,23 +206,35 @@ class Staging:
     # --- arrays ----------------------------------------------------------------------------------
 
     def _create_arrays(self) -> None:
+        """Write the arrays' documents where they differ from what the layout says: missing, torn, or zeroed."""
         layout = self.layout
-        documents = ("zarr.json",) if layout.zarr_format == 3 else (".zarray", ".zattrs")
         arrays = {str(k): (shape, layout.dtype) for k, shape in enumerate(layout.shapes)}
         arrays |= {path: (layout.shape, np.dtype(kind)) for path, kind in layout.sides.items()}
         for path, (shape, dtype) in arrays.items():
-            if any(self.files.read(f"{path}/{document}") is None for document in documents):
-                # A kill may come between the two documents of format 2, before any pixel is written.
-                self.files.remove(f"{path}/{documents[0]}")
-                self._create(path, shape, dtype)
+            for key, document in self._documents(shape, dtype).items():
+                if self.files.read(f"{path}/{key}") != document:
+                    self.files.write(f"{path}/{key}", document)
 
-    def _create(self, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def _drop_unvouched(self) -> None:
+        """Remove chunks that no whole marker vouches for: a torn shard would stop whoever writes a part of it."""
+        vouched = self.journal.vouched()
+        for name in self._paths():
+            for key in list(self.files.listing(name)):
+                if key not in vouched and key.rsplit("/", 1)[-1] not in _DOCUMENTS:
+                    self.files.remove(key)
+
+    def _paths(self) -> list[str]:
+        return [*(str(k) for k in range(len(self.layout.shapes))), *self.layout.sides]
+
+    def _documents(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, bytes]:
+        """The metadata documents of an array, by their names."""
         import zarr
 
         layout, v3 = self.layout, self.layout.zarr_format == 3
         chunks, shards = layout.cut(shape)
+        found: dict[str, Any] = {}
         zarr.create_array(
-            self.files.store(path),  # not by its name: zarr-python would make the groups above, which come last
+            zarr.storage.MemoryStore(found),
             shape=shape,
             chunks=chunks,
             shards=shards,
@@ -229,6 +245,7 @@ class Staging:
             dimension_names=layout.names if v3 else None,
             chunk_key_encoding={"name": "default" if v3 else "v2", "separator": "/"},
         )
+        return {key: document.to_bytes() for key, document in found.items()}
 
 
 def _all_stored(block: NDArray[Any], array: Any) -> bool:

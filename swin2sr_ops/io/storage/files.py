@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import local_path
+from swin2sr_ops.io.storage.durable import sync_folder, write_durably
 from swin2sr_ops.io.storage.remote import opening, patient, retrying
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class Files(Protocol):
         """All bytes of ``key``; None where it is not."""
         ...
 
-    def write(self, key: str, data: bytes) -> None:
-        """Put ``data`` at ``key``, whole or not at all."""
+    def write(self, key: str, data: bytes, *, durable: bool = False) -> None:
+        """Put ``data`` at ``key``, whole or not at all; ``durable``: on the disk when this returns."""
         ...
 
     def create(self, key: str, data: bytes) -> bool:
@@ -90,13 +91,19 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes, *, durable: bool = False) -> None:
         path = self.folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_BESIDE}")
         try:
-            beside.write_bytes(data)
+            if durable:
+                write_durably(beside, data)
+            else:
+                beside.write_bytes(data)
             os.replace(beside, path)
+            if durable:
+                for folder in (path.parent, *path.parent.parents[: key.count("/") + 1]):
+                    sync_folder(folder)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
@@ -177,7 +184,7 @@ class RemoteFiles:
         except FileNotFoundError:
             return None
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes, *, durable: bool = False) -> None:
         self._put(key, data)
 
     def create(self, key: str, data: bytes) -> bool:

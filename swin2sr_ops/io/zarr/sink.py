@@ -97,7 +97,7 @@ def create_sink(
     shards = _shards(info, chunks, shards)
     if shards is not None and ngff == "0.4":
         raise RequestError("Shards were given, but OME-Zarr 0.4 (Zarr v2) has none: use 0.5, or leave them out.")
-    destination = Destination.at(uri, overwrite=overwrite, remote=True)
+    destination = Destination.at(uri, overwrite=overwrite, remote=True, inner=anywhere)
     destination.check(source)
     sides = ({f"{CONTEXT}/0": "uint8"} if context else {}) | ({f"{SPREAD}/0": "float32"} if spread else {})
     layout = _layout(info, chunks, shards, ngff, pyramid=pyramid, sides=sides)
