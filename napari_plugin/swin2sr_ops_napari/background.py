@@ -1,4 +1,4 @@
-"""A run in napari's thread pool: events in the window's thread, bars in the activity dock, Cancel from three places."""
+"""Run work in napari's thread pool, with a bar in the activity dock and three ways to cancel."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from napari.qt.threading import create_worker
 from napari.utils import cancelable_progress
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from swin2sr_ops_napari.mailbox import Mailbox
 from swin2sr_ops_napari.pace import Pace
 from swin2sr_ops_napari.warm import load_torch
 from swin2sr_ops_napari.whole import Stop, Stopped, Tell
@@ -23,15 +24,29 @@ _POLL = 100  # ms
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of it: a result, an error, or neither where it was cancelled."""
+    """The result of some work, its error, or neither where it was cancelled."""
 
     result: Any = None
     error: BaseException | None = None
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody pressed Cancel."""
+        """Whether the person pressed Cancel."""
         return isinstance(self.error, Stopped)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A function with a readable name: napari prints it when the window is closed during a run."""
+
+    title: str
+    function: Callable[[], None]
+
+    def __call__(self) -> None:
+        self.function()
+
+    def __str__(self) -> str:
+        return f"“{self.title}” (Swin2SR ops)"
 
 
 class Background(QObject):
@@ -40,17 +55,15 @@ class Background(QObject):
     Parameters
     ----------
     title : str
-        For the activity dock.
+        Shown in the activity dock and in napari's closing question.
     work : callable
         ``work(tell, stop)``, called in another thread; it tells events as `swin2sr_ops.restore_image` does.
     """
 
     moved = Signal(str, int, int)
-    """What it does, and how much of how much is done."""
+    """A line on the progress, and how much of how much is done."""
     ended = Signal(object)
     """`Outcome`."""
-    _told = Signal(object)
-    _done = Signal(object)
 
     def __init__(self, title: str, work: Work) -> None:
         super().__init__()
@@ -59,25 +72,24 @@ class Background(QObject):
         self._bar: cancelable_progress | None = None
         self._pace: Pace | None = None
         self._worker: Any = None
-        self._told.connect(self._hear)
-        self._done.connect(self._end)
+        self._mail = Mailbox(self._receive)
         self._poll = QTimer(self)
         self._poll.setInterval(_POLL)
         self._poll.timeout.connect(self._look)
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody has asked to stop."""
+        """Whether a stop was requested."""
         return self._stop.is_set()
 
     def start(self) -> None:
         """Begin. napari asks before it closes while this runs, and then stops it."""
         self._poll.start()
-        self._worker = create_worker(self._run)
+        self._worker = create_worker(_Named(self._title, self._run))
         self._worker.start()
 
     def cancel(self) -> None:
-        """Stop after the tile at work."""
+        """Stop after the current tile."""
         self._stop.set()
 
     # --- in the worker's thread ---------------------------------------------------------------
@@ -86,18 +98,13 @@ class Background(QObject):
         try:
             load_torch()
             outcome = Outcome(self._work(self._emit, self._asked))
-        # Whatever it is, it is told in the window.
+        # Any error is shown in the window; the pool's thread must not end with it.
         except Exception as exc:  # noqa: BLE001
             outcome = Outcome(error=exc)
-        try:
-            self._done.emit(outcome)
-        except RuntimeError:  # Qt has deleted this object: the window is closed, and nobody waits
-            self._stop.set()
+        self._emit(outcome)
 
-    def _emit(self, event: dict[str, Any]) -> None:
-        try:
-            self._told.emit(event)
-        except RuntimeError:
+    def _emit(self, item: dict[str, Any] | Outcome) -> None:
+        if not self._mail.post(item):
             self._stop.set()
 
     def _asked(self) -> bool:
@@ -105,44 +112,48 @@ class Background(QObject):
 
     # --- in the window's thread ---------------------------------------------------------------
 
-    def _hear(self, event: dict[str, Any]) -> None:
-        """What the run tells. napari's bars let other events in, so the end may come while one is drawn."""
+    def _receive(self, items: list[Any]) -> None:
+        """Draw the state after all ``items`` once, however many there are."""
+        line, done, total = "", 0, 0
+        for item in items:
+            if not isinstance(item, Outcome):
+                line, done, total = self._line(item) or (line, done, total)
+        outcome = items[-1] if isinstance(items[-1], Outcome) else None
+        if line and outcome is None and self._poll.isActive():
+            self._draw_bar(line, done, total)
+            self.moved.emit(line, done, total)
+        if outcome is not None:
+            self._end(outcome)
+
+    def _line(self, event: dict[str, Any]) -> tuple[str, int, int] | None:
         kind, done, total = event["kind"], int(event.get("done", 0)), int(event.get("total", 0))
-        told = ""
         if kind == "start":
             self._pace = Pace(done, total)
-            told = str(self._pace)
-            self._open_bar(self._title, done, total)
         elif kind == "tile" and self._pace is not None:
             self._pace.step(done, int(event.get("pixels", 0)))
-            told = str(self._pace)
-            self._set_bar(done)
         elif kind in ("range", "pyramid"):
-            what = "Looking at the intensity range" if kind == "range" else "Making the smaller levels"
-            told = f"{what}: {done} of {total}"
-            self._open_bar(f"{self._title}: {what.lower()}", done, total)
-        if told and self._poll.isActive():
-            self.moved.emit(told, done, total)
+            what = "Reading the intensity range" if kind == "range" else "Making the smaller levels"
+            return f"{what}: {done} of {total}", done, total
+        else:
+            return None
+        return str(self._pace), done, total
 
-    def _open_bar(self, title: str, done: int, total: int) -> None:
-        """One bar, given another title and total where the work goes on to something else."""
+    def _draw_bar(self, line: str, done: int, total: int) -> None:
+        """Move the bar in the activity dock; another phase gives it another title and total."""
+        phase = line.partition(":")[0].lower() if ":" in line else ""
+        title = f"{self._title}: {phase}" if phase else self._title
         bar = self._bar
         if bar is None:
             # In this thread: napari makes the widget where the bar is made.
-            self._bar = cancelable_progress(total=total, desc=title, initial=done)
-        elif bar.desc.rstrip(": ") != title:
+            bar = self._bar = cancelable_progress(total=total, desc=title)
+        elif bar.desc.rstrip(": ") != title or bar.total != total:
             bar.set_description(title)
             bar.total = total
             bar.reset(total)
-        self._set_bar(done)
-
-    def _set_bar(self, done: int) -> None:
-        bar = self._bar
-        if bar is not None:
-            bar.update(done - bar.n)
+        bar.update(done - bar.n)
 
     def _look(self) -> None:
-        """napari's bar calls nobody when its button is pressed."""
+        """Poll the button of napari's bar, which sends no signal."""
         if self._bar is not None and self._bar.is_canceled:
             self.cancel()
 

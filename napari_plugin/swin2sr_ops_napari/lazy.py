@@ -6,17 +6,22 @@ would compute all of it as soon as napari draws a thumbnail.
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import dask.array as da
 import numpy as np
+from numpy.typing import NDArray
 
-from swin2sr_ops import restore
+from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.ranges import Maps
 from swin2sr_ops_napari.request import Request
+from swin2sr_ops_napari.view import Box, View, compute
 
-__all__ = ["lazy_levels", "source_levels"]
+__all__ = ["RestoredLevel", "lazy_levels", "source_levels"]
 
 #: The smallest level is computed whole, for the thumbnail.
 _SMALLEST = 256
@@ -50,25 +55,77 @@ def _even(chunks: tuple[int, ...]) -> tuple[int, ...] | int:
     return chunks if all(c % 2 == 0 for c in chunks) else max(max(chunks) // 2 * 2, 2)
 
 
+@dataclass(frozen=True)
+class RestoredLevel:
+    """One level, restored where it is read: what Dask slices.
+
+    A graph of one task per tile would take a minute to build for a large image; Dask describes the slices of an
+    array like this one without listing them.
+
+    Attributes
+    ----------
+    view : View
+        The level of the source; its planes are not fixed.
+    restorer : Restorer
+    maps : Maps
+    """
+
+    view: View
+    restorer: Restorer
+    maps: Maps
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the restored level."""
+        return self.view.order.scaled(self.restorer.spec.scale)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the source."""
+        return self.view.image.dtype
+
+    def __getitem__(self, region: tuple[slice, ...]) -> NDArray[Any]:
+        order, scale = self.view.order, self.restorer.spec.scale
+        bounds = [part.indices(n)[:2] for part, n in zip(region, self.shape, strict=True)]
+        (y0, y1), (x0, x1) = bounds[order.y], bounds[order.x]
+        box = Box(y0 // scale, -(-y1 // scale), x0 // scale, -(-x1 // scale))
+        result = np.empty([stop - start for start, stop in bounds], self.dtype)
+        for index in product(*(range(*bounds[axis]) for axis in order.planes)):
+            planes = tuple(zip(order.planes, index, strict=True))
+            pixels = compute(replace(self.view, planes=planes), box, self.restorer, self.maps)
+            target = [slice(None)] * self.ndim
+            for axis, at in planes:
+                target[axis] = slice(at - bounds[axis][0], at - bounds[axis][0] + 1)
+            crop = [slice(None)] * self.ndim
+            crop[order.y] = slice(y0 - box.y0 * scale, y1 - box.y0 * scale)
+            crop[order.x] = slice(x0 - box.x0 * scale, x1 - box.x0 * scale)
+            result[tuple(target)] = pixels[tuple(crop)]
+        return result
+
+
 def lazy_levels(image: LayerImage, request: Request, maps: Maps) -> list[da.Array]:
-    """The restored levels; building them computes nothing."""
-    return [_restored(level, image, request, maps) for level in source_levels(image)]
+    """Return the restored levels as Dask arrays; building them computes nothing."""
+    levels = source_levels(image)
+    restorer = request.restorer(image)
+    return [_restored(replace(image, levels=(level,)), restorer, maps) for level in levels]
 
 
-def _restored(array: da.Array, image: LayerImage, request: Request, maps: Maps) -> da.Array:
-    order = image.order()
-    options: dict[str, Any] = {
-        "model": request.spec(image), "axes": image.axes, "halo": request.halo, "device": request.device,
-        "precision": request.precision, "engine": request.engine, "tile": _TILE,
-    }  # fmt: skip
-    if order.channel is None or len(maps.maps) == 1:
-        return restore(array, range=_pair(maps, 0), **options)
-    axis = order.channel  # each channel has a range of its own
-    parts = [array[(slice(None),) * axis + (slice(c, c + 1),)] for c in range(array.shape[axis])]
-    return da.concatenate([restore(p, range=_pair(maps, c), **options) for c, p in enumerate(parts)], axis)
-
-
-def _pair(maps: Maps, channel: int) -> tuple[float, float]:
-    """What `restore` takes: two rising numbers, also for a channel of one value."""
-    ends = maps.of(channel)
-    return (ends.lo, ends.hi) if ends.lo < ends.hi else (ends.lo, ends.lo + 1.0)
+def _restored(image: LayerImage, restorer: Restorer, maps: Maps) -> da.Array:
+    whole = Box(0, image.shape[image.axes.index("Y")], 0, image.shape[image.axes.index("X")])
+    level = RestoredLevel(View(image, 0, 1, (), whole, (0.0, 0.0)), restorer, maps)
+    side = _TILE * restorer.spec.scale
+    chunks = tuple(
+        n if a == "S" else min(n, side) if a in "YX" else 1 for n, a in zip(level.shape, image.axes, strict=True)
+    )
+    return da.from_array(
+        level,
+        chunks=chunks,
+        name=f"swin2sr-layer-{uuid.uuid4().hex}",
+        asarray=False,
+        meta=np.empty((0,) * level.ndim, level.dtype),
+    )
