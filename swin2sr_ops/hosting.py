@@ -24,7 +24,7 @@ Map intensities
     `each_in_threads`.
 Run
     `prepare` resolves a request to a `Job`; `run` executes it; `Piece`, `TileWork`, `Here`, `Computed` are its parts;
-    `provenance_of` is what a run writes into its output.
+    `provenance_of` is what a run writes into its output. `network_pixels` and `seconds_of` say how long a job takes.
 
 Examples
 --------
@@ -39,6 +39,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from swin2sr_ops.batch.estimate import network_pixels as network_pixels, seconds_of as seconds_of
     from swin2sr_ops.engine.devices import choose_device as choose_device, free_memory as free_memory
     from swin2sr_ops.engine.select import ENGINES as ENGINES
     from swin2sr_ops.geometry.axes import AxisOrder as AxisOrder
@@ -127,6 +128,7 @@ _HOMES = {
     "local_path": "io.base",
     "lock_for": "io.output.lock",
     "ome_attributes": "io.zarr.ngff",
+    "network_pixels": "batch.estimate",
     "open_collection": "io.zarr.collection",
     "open_node": "io.zarr.store",
     "plugin_manager": "hooks.dispatch:manager",
@@ -136,6 +138,7 @@ _HOMES = {
     "regions": "io.output.pyramid",
     "resolve_model": "hooks.dispatch",
     "run": "run.run",
+    "seconds_of": "batch.estimate",
     "tile_region": "geometry.tiles",
     "write_metadata": "io.zarr.collection",
     "zarr_root": "io.zarr.store",

@@ -10,7 +10,7 @@ from swin2sr_ops import ModelSpec, list_models
 
 __all__ = ["Choice", "advice", "choices", "fetch", "needs_download", "overlaps"]
 
-#: Tasks as people say them.
+#: Tasks in plain words, in the order of the list.
 _TASKS = {
     "classical_sr": "enlarges",
     "lightweight_sr": "enlarges, light",
@@ -19,6 +19,10 @@ _TASKS = {
     "denoise": "removes noise",
     "jpeg": "removes JPEG traces",
 }
+_GROUPS = {
+    "classical_sr": "Enlarge", "lightweight_sr": "Enlarge, light", "compressed_sr": "Enlarge compressed images",
+    "real_sr": "Enlarge photographs", "denoise": "Remove noise", "jpeg": "Remove JPEG traces",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,25 +35,38 @@ class Choice:
         As `swin2sr_ops.restore` takes it.
     label : str
         Name, scale and task.
+    group : str
+        Heading of the list: the task.
     fits : bool
         Whether the model has as many channels as the layer has colours; others work channel by channel.
     """
 
     name: str
     label: str
+    group: str
     fits: bool
     spec: ModelSpec
 
 
 def choices(colours: int) -> list[Choice]:
-    """All models that are known, those for ``colours`` (3 for RGB, else 1) first, shipped ones before released ones."""
+    """List all known models by task; within one those for ``colours`` (3 for RGB, else 1) and those on disk first."""
+    tasks = list(_TASKS)
     found = [_choice(spec, colours) for spec in list_models()]
-    return sorted(found, key=lambda choice: not choice.fits)
+    return sorted(
+        found,
+        key=lambda c: (
+            tasks.index(c.spec.task) if c.spec.task in tasks else len(tasks), not c.fits, needs_download(c.spec),
+            c.spec.scale,
+        ),
+    )  # fmt: skip
 
 
 def _choice(spec: ModelSpec, colours: int) -> Choice:
-    task = _TASKS.get(spec.task, spec.task.replace("_", " "))
-    return Choice(spec.name, f"{spec.name}   x{spec.scale}, {task}", spec.channels == colours, spec)
+    label = spec.name if spec.scale == 1 else f"{spec.name}   x{spec.scale}"
+    if needs_download(spec):
+        label += "   (download)"
+    group = _GROUPS.get(spec.task, spec.task.replace("_", " ").capitalize())
+    return Choice(spec.name, label, group, spec.channels == colours, spec)
 
 
 def advice(spec: ModelSpec, colours: int) -> str:

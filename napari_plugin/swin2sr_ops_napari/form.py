@@ -1,70 +1,45 @@
-"""What a person chooses: layer, model, overlap, intensity range, device, engine, output."""
+"""What a person chooses: image, task, quality, and behind Advanced everything else."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QSizePolicy,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog
 
 from swin2sr_ops import ModelSpec
 from swin2sr_ops.errors import RequestError, Swin2SROpsError
-from swin2sr_ops.hosting import ENGINES, Halo, resolve_model
-from swin2sr_ops_napari.choices import advice, choices, overlaps
-from swin2sr_ops_napari.layers import LayerImage, describe
+from swin2sr_ops.hosting import Halo, resolve_model
+from swin2sr_ops_napari.choices import Choice, advice, choices, overlaps
+from swin2sr_ops_napari.controls import OUTPUTS, Controls
+from swin2sr_ops_napari.layers import LayerImage, describe, is_named
 from swin2sr_ops_napari.preferences import Preferences, preferences
+from swin2sr_ops_napari.quality import QUALITIES, Answer, answers
 from swin2sr_ops_napari.request import Request
+from swin2sr_ops_napari.words import NUMBERS, guesses, range_of, sizes
 
 __all__ = ["OUTPUTS", "Form"]
 
-#: Where results go.
-OUTPUTS = {
-    "memory": "New layer, in memory",
-    "lazy": "Lazy layer, computed where you look",
-    "disk": "OME-Zarr on disk",
-}
-_RANGES = ("auto", "dtype", "p1,p99.8", "contrast limits")
-_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
-_FILE, _MORE = "choose a file", "more"
+_ABOVE, _FILE, _MORE = "above", "choose a file", "more"
 
 
-class Form(QWidget):
+class Form(Controls):
     """The controls; `request` and `image` say what was chosen, or raise a sentence."""
 
     changed = Signal()
-    """Something that decides the pixels."""
+    """Something that decides the pixels, or where they go."""
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self._viewer, self._quiet, self._all, self._files = viewer, False, False, list[str]()
-        self.layer_box, self.model_box, self.overlap_box = _combo(), _combo(), _combo()
-        self.device_box, self.engine_box = _combo(*_DEVICES), _combo(*ENGINES)
-        self.range_box, self.output_box = _combo(*_RANGES), _combo()
-        self.range_box.setEditable(True)
-        self.device_box.setEditable(True)
-        self.axes_edit, self.advice = QLineEdit(), QLabel()
-        self.advice.setWordWrap(True)
-        self.advice.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.MinimumExpanding)
-        self.path_edit, self.browse, self.replace = QLineEdit(), QPushButton("..."), QCheckBox("replace what is there")
-        for kind, label in OUTPUTS.items():
-            self.output_box.addItem(label, kind)
-        self._arrange()
-        self._tips()
+        self._layers: list[Any] = []
         self._connect()
+        self._fill_qualities()
         self.use(preferences())
         self.fill_layers()
 
@@ -73,33 +48,53 @@ class Form(QWidget):
     @property
     def layer(self) -> Any:
         """The chosen layer, or None."""
-        name = self.layer_box.currentText()
-        return self._viewer.layers[name] if name and name in self._viewer.layers else None
+        row = self.layer_box.currentIndex()
+        return self._layers[row] if 0 <= row < len(self._layers) else None
 
-    def image(self) -> LayerImage:
-        """Its image, checked."""
-        return describe(self.layer, self.axes_edit.text().strip() or None)
+    def selected(self) -> list[Any]:
+        """The chosen layer, and with it the other image layers that are selected in napari."""
+        chosen = [layer for layer in self._layers if layer in self._viewer.layers.selection]
+        return chosen if self.layer is not None and self.layer in chosen else [self.layer]
 
-    def request(self) -> Request:
-        """What is to be done with it."""
+    def image(self, layer: Any = None) -> LayerImage:
+        """Return the image of ``layer``, or of the chosen one, checked."""
+        layer = self.layer if layer is None else layer
+        own = self.axes_edit.text().strip() or None
+        return describe(layer, own if layer is not None and layer == self.layer else None)
+
+    def request(self, layer: Any = None) -> Request:
+        """Return what is to be done with ``layer``, or with the chosen one."""
         chosen = self.overlap_box.currentData()
         halo: Halo = "exact" if chosen in (None, "exact") else int(chosen)
         self.spec()  # refuses what is none
+        colours = self._colours(layer)
         return Request(
-            model=self.model_box.currentData(),
+            model=self._model_name(colours),
             halo=halo,
-            range=self._range(),
+            range=range_of(self.range_box.currentText(), self._limits(layer)),
             device=self.device_box.currentText().strip() or "auto",
             engine=self.engine_box.currentText(),
+            ensemble=1 if self._by_name() else self._answer().ensemble,
+            chunks=int(self.chunk_box.currentText()),
             memory_share=self.preferences.memory_share,
         )
 
     def spec(self) -> ModelSpec:
-        """The chosen model."""
-        name = self.model_box.currentData()
+        """Return the chosen model."""
+        name = self._model_name(self._colours())
         if not name or name in (_FILE, _MORE):
-            raise RequestError("There is no model for this layer: choose one.")
+            raise RequestError("No model is chosen: choose one in the box 'Model' under Advanced.")
         return resolve_model(name)
+
+    def _by_name(self) -> bool:
+        return str(self.model_box.currentData()) not in (_ABOVE, "None")
+
+    def _model_name(self, colours: int) -> str:
+        return str(self.model_box.currentData()) if self._by_name() else self._answer().model(colours)
+
+    def _answer(self) -> Answer:
+        found = answers(self.task_box.currentData())
+        return next((a for a in found if a.quality == self.quality_box.currentData()), found[0])
 
     @property
     def output(self) -> str:
@@ -107,18 +102,30 @@ class Form(QWidget):
         return str(self.output_box.currentData())
 
     def path(self) -> str:
-        """Where the OME-Zarr goes."""
-        text = self.path_edit.text().strip()
+        """Return where the OME-Zarr goes, checked before anything runs."""
+        text = str(self.path_edit.text()).strip()
         if not text:
-            raise RequestError("The output 'OME-Zarr on disk' needs a place: write a path that ends in .ome.zarr.")
-        return text if "://" in text else str(Path(text).expanduser())
-
-    def _range(self) -> str:
-        text = self.range_box.currentText().strip() or "auto"
-        if text != "contrast limits":
+            raise RequestError("The box 'Folder' is empty: write a path that ends in .ome.zarr.")
+        if not text.rstrip("/").lower().endswith(".zarr"):
+            raise RequestError(
+                f"{text!r} is not the name of an OME-Zarr: end it with .ome.zarr. For TIFF or PNG, restore to a new"
+                " layer and save that."
+            )
+        if "://" in text:
             return text
-        low, high = self.layer.contrast_limits
-        return f"{low:g},{high:g}"
+        path = Path(text).expanduser()
+        if not path.is_absolute():
+            raise RequestError(f"{text!r} does not say in which folder: press '...' and choose one.")
+        if not path.parent.is_dir():
+            raise RequestError(f"The folder {str(path.parent)!r} does not exist: create it, or choose another one.")
+        if not os.access(path.parent, os.W_OK):
+            raise RequestError(f"Nothing can be written into {str(path.parent)!r}: choose another folder.")
+        return str(path)
+
+    def _limits(self, layer: Any = None) -> tuple[float, float]:
+        layer = self.layer if layer is None else layer
+        low, high = (0, 255) if layer is None or layer.rgb else layer.contrast_limits
+        return float(low), float(high)
 
     # --- filling ------------------------------------------------------------------------------
 
@@ -127,75 +134,119 @@ class Form(QWidget):
         self.preferences = found
         with self._silent():
             self.device_box.setCurrentText(found.device)
-            self._fill_models(found.model)
+            self._fill_models(None if found.model == "auto" else found.model)
 
     def fill_layers(self, _event: Any = None) -> None:
-        """List the viewer's layers, keeping the choice."""
+        """List the viewer's image layers, keeping the choice."""
         from swin2sr_ops_napari.live import MARK
 
-        before, active = self.layer_box.currentText(), self._viewer.layers.selection.active
-        names = [la.name for la in self._viewer.layers if MARK not in la.metadata]
-        names.reverse()  # as the layer list shows them
+        before = self.layer
+        found = [la for la in self._viewer.layers if isinstance(la, Image) and MARK not in la.metadata]
+        found.reverse()  # as the layer list shows them
         with self._silent():
             self.layer_box.clear()
-            self.layer_box.addItems(names)
-            if before not in names:
-                images = [n for n in names if type(self._viewer.layers[n]).__name__ != "Labels"]
-                chosen = active.name if active is not None and active.name in names else (images or names or [""])[0]
-                self.layer_box.setCurrentText(chosen)
-            else:
-                self.layer_box.setCurrentText(before)
-        if self.layer_box.currentText() != before:
+            self.layer_box.addItems([layer.name for layer in found])
+            self._layers = found
+            active = self._viewer.layers.selection.active
+            wanted = next((la for la in (before, active, *found) if la is not None and la in found), None)
+            self.layer_box.setCurrentIndex(-1 if wanted is None else found.index(wanted))
+        if self.layer != before:
             self._layer_chosen()
 
-    def _colours(self) -> int:
+    def _selection_moved(self, _event: Any = None) -> None:
+        """Follow the layer that was opened or selected."""
+        active = self._viewer.layers.selection.active
+        if active is not None and active in self._layers and active != self.layer and not self.held():
+            self.layer_box.setCurrentIndex(self._layers.index(active))
+
+    def held(self) -> bool:
+        """Whether the choice stays where it is: a preview runs, and its layer's sliders must be reachable."""
+        return False
+
+    def _colours(self, layer: Any = None) -> int:
         try:
-            return self.image().order().model_channels
+            return self.image(layer).order().model_channels
         except Swin2SROpsError:
             return 1
 
+    def _fill_qualities(self) -> None:
+        before = self.quality_box.currentData() or "good"
+        with self._silent():
+            self.quality_box.clear()
+            for answer in answers(self.task_box.currentData()):
+                self.quality_box.addItem(QUALITIES[answer.quality], answer.quality)
+            self.quality_box.setCurrentIndex(max(self.quality_box.findData(before), 0))
+
     def _fill_models(self, wanted: str | None = None) -> None:
-        """Models that fit the layer's channels; others on request."""
+        """List models that fit the layer's channels, grouped by task; others on request."""
         wanted = wanted or self.model_box.currentData()
-        colours = self._colours()
-        found = choices(colours)
-        self.model_box.clear()
-        for choice in found:
-            if choice.fits or self._all:
-                self.model_box.addItem(choice.label, choice.name)
+        found = choices(self._colours())
+        box = self.model_box
+        box.clear()
+        box.addItem("By the answers above", _ABOVE)
+        shown = [c for c in found if c.fits or self._all or c.name == wanted]
+        group = ""
+        for choice in shown:
+            if choice.group != group:
+                group = choice.group
+                self._add_heading(group)
+            box.addItem(choice.label, choice.name)
+        if self._files:
+            self._add_heading("Your files")
         for path in self._files:
-            self.model_box.addItem(Path(path).name, path)
-        if not self._all and not all(choice.fits for choice in found):
-            self.model_box.addItem("Models for other channels ...", _MORE)
-        self.model_box.addItem("A file ...", _FILE)
-        row = self.model_box.findData(wanted)
-        if row < 0 and wanted not in (None, "auto") and any(c.name == wanted for c in found):
-            row = -1  # for other channels: the shipped one that fits is taken instead
-        if row < 0:
-            with suppress(Swin2SROpsError):
-                row = self.model_box.findData(resolve_model("auto", channels=colours).name)
-        self.model_box.setCurrentIndex(max(row, 0))
+            box.addItem(Path(path).name, path)
+        if not self._all and len(shown) < len(found):
+            box.addItem("Models for other channels ...", _MORE)
+        box.addItem("A file ...", _FILE)
+        row = box.findData(wanted) if self._fits(wanted, found) else 0
+        box.setCurrentIndex(max(row, 0))
         self._model_chosen()
+
+    def _fits(self, name: str | None, found: list[Choice]) -> bool:
+        """Whether a model that is listed by name may stay: one for other channels only where all are shown."""
+        return self._all or all(c.fits or c.name != name for c in found)
+
+    def _add_heading(self, text: str) -> None:
+        self.model_box.addItem(text)
+        item = self.model_box.model().item(self.model_box.count() - 1)
+        item.setEnabled(False)
 
     # --- reacting -----------------------------------------------------------------------------
 
     def _layer_chosen(self) -> None:
         with self._silent():
-            self._fill_models()
             self.axes_edit.clear()
-            try:
-                self.axes_edit.setPlaceholderText(describe(self.layer).axes)
-            except Swin2SROpsError:
-                self.axes_edit.setPlaceholderText("")
+            self._fill_models()
             self._propose_path()
+        self._show_axes()
         self._tell()
+
+    def _show_axes(self) -> None:
+        """Say which axis is taken for what, where the layer does not name them."""
+        layer = self.layer
+        unnamed = layer is not None and layer.ndim > 2 and not is_named(layer.axis_labels)
+        self.axes_row.setVisible(unnamed)
+        with suppress(Swin2SROpsError):
+            image = self.image() if layer is not None else None
+            self.axes_edit.setPlaceholderText("" if image is None else image.axes)
+            if unnamed and image is not None:
+                self.axes_note.setText(f"Taken as {sizes(image.axes, image.shape)}.")
+
+    def change_axes(self) -> None:
+        """Take the dimensions for the next likely thing."""
+        layer = self.layer
+        known = () if layer is None else guesses(layer.ndim, layer.rgb)
+        if known:
+            now = self.image().axes
+            self.axes_edit.setText(known[(known.index(now) + 1) % len(known)] if now in known else known[0])
+            self._axes_given()
 
     def _model_activated(self) -> None:
         chosen = self.model_box.currentData()
         if chosen == _MORE:
             self._all = True
             with self._silent():
-                self._fill_models()
+                self._fill_models(_ABOVE)
             self.model_box.showPopup()
         elif chosen == _FILE:
             path, _ = QFileDialog.getOpenFileName(self, "Model", "", "Models (*.pth *.pt *.safetensors);;All (*)")
@@ -203,7 +254,7 @@ class Form(QWidget):
                 self.add_model(path)
                 return
             with self._silent():
-                self._fill_models("auto")
+                self._fill_models(_ABOVE)
         self._model_chosen()
         self._tell()
 
@@ -220,11 +271,16 @@ class Form(QWidget):
         self._tell()
 
     def _model_chosen(self) -> None:
+        by_name = self._by_name()
+        self.task_box.setEnabled(not by_name)
+        self.quality_box.setEnabled(not by_name)
         try:
             spec = self.spec()
         except Swin2SROpsError as exc:
             self.advice.setText(str(exc))
+            self.model_note.setText("")
             return
+        self.model_note.setText(f"Model: {spec.name}" + (", chosen under Advanced" if by_name else ""))
         self.advice.setText(advice(spec, self._colours()))
         before = self.overlap_box.currentData()
         with self._silent():
@@ -234,20 +290,44 @@ class Form(QWidget):
             self.overlap_box.setCurrentIndex(max(self.overlap_box.findData(before), 0))
             self._propose_path()
 
+    def _task_chosen(self) -> None:
+        self._fill_qualities()
+        self._model_chosen()
+        self._tell()
+
+    def _quality_chosen(self) -> None:
+        self._model_chosen()
+        self._tell()
+
+    def _range_chosen(self, text: str) -> None:
+        if text == NUMBERS:
+            low, high = self._limits()
+            self.range_box.setEditText(f"{low:g}, {high:g}")  # to be edited
+        else:
+            self._tell()
+
     def _output_chosen(self) -> None:
-        disk = self.output == "disk"
-        for part in (self._path_row, self.replace):
-            part.setVisible(disk)
+        self.disk_rows.setVisible(self.output == "disk")
         self._propose_path()
+        self._tell()
 
     def _propose_path(self) -> None:
-        """A name in the folder where results were put last, or the user's own."""
-        if self.layer is None or self.path_edit.isModified():
+        """Propose a name beside the layer's file, else in the folder where results were put last, or the user's own."""
+        layer = self.layer
+        if layer is None or self.path_edit.isModified():
             return
         with suppress(Swin2SROpsError):
-            name = "".join(c if c.isalnum() or c in " -_." else "_" for c in self.layer.name).strip().replace(" ", "_")
-            folder = Path(self.path_edit.text() or Path.home() / "x").parent
-            self.path_edit.setText(str(folder / f"{name}_x{self.spec().scale}.ome.zarr"))
+            name = "".join(c if c.isalnum() or c in " -_." else "_" for c in layer.name).strip().replace(" ", "_")
+            ending = f"x{self.spec().scale}" if self.spec().scale > 1 else "restored"
+            self.path_edit.setText(str(self._folder(layer) / f"{name}_{ending}.ome.zarr"))
+
+    def _folder(self, layer: Any) -> Path:
+        path = str(getattr(layer.source, "path", None) or "")
+        if path and "://" not in path:
+            beside = Path(path).absolute().parent
+            if beside.is_dir() and os.access(beside, os.W_OK):
+                return beside
+        return Path(self.path_edit.text() or Path.home() / "x").parent
 
     def _browse(self) -> None:
         path, _ = QFileDialog.getSaveFileName(
@@ -270,75 +350,37 @@ class Form(QWidget):
         finally:
             self._quiet = before
 
-    # --- building -----------------------------------------------------------------------------
-
-    def _arrange(self) -> None:
-        rows = QFormLayout(self)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        self._path_row = QWidget()
-        line = QHBoxLayout(self._path_row)
-        line.setContentsMargins(0, 0, 0, 0)
-        line.addWidget(self.path_edit)
-        line.addWidget(self.browse)
-        self.browse.setFixedWidth(32)
-        for label, part in (
-            ("layer", self.layer_box), ("axes", self.axes_edit), ("model", self.model_box), ("", self.advice),
-            ("overlap", self.overlap_box), ("range", self.range_box), ("device", self.device_box),
-            ("engine", self.engine_box), ("output", self.output_box), ("", self._path_row), ("", self.replace),
-        ):  # fmt: skip
-            rows.addRow(label, part)
-        self._path_row.hide()
-        self.replace.hide()
-
-    def _tips(self) -> None:
-        for part, tip in (
-            (self.layer_box, "The image to restore."),
-            (self.axes_edit, "One letter per dimension, where the grey ones are wrong: T, C, Z, Y, X; S for RGB."),
-            (self.model_box, "Models that fit the layer's channels. Nothing is loaded until it is used."),
-            (self.overlap_box, "What a tile reads around itself. 'exact': as if the image were restored in one piece."),
-            (self.range_box, "Stored values that the network sees as 0 and 1: auto, dtype, LOW,HIGH or percentiles."),
-            (self.device_box, "Where the network runs; 'auto' takes a GPU if there is one. Also cuda:1 and the like."),
-            (
-                self.engine_box,
-                "Who computes: 'auto' is native on a CPU with a C compiler, triton on a CUDA GPU, else torch.",
-            ),
-            (self.output_box, "Whatever does not fit into memory goes to disk, or is computed where you look."),
-            (self.path_edit, "A folder ending in .ome.zarr. A run that was stopped there is gone on with."),
-            (self.replace, "Replace another image of this name, once the new one is finished."),
-        ):
-            part.setToolTip(tip)
-
     def _axes_given(self) -> None:
         self._fill_models()
+        self._show_axes()
         self._tell()
 
     def _connect(self) -> None:
         self.layer_box.currentIndexChanged.connect(lambda _: None if self._quiet else self._layer_chosen())
+        self.task_box.currentIndexChanged.connect(lambda _: self._task_chosen())
+        self.quality_box.currentIndexChanged.connect(lambda _: None if self._quiet else self._quality_chosen())
         self.model_box.activated.connect(lambda _: self._model_activated())
         self.axes_edit.editingFinished.connect(self._axes_given)
+        self.axes_button.clicked.connect(self.change_axes)
         self.overlap_box.activated.connect(self._tell)
-        for part in (self.range_box, self.device_box, self.engine_box):
+        self.range_box.currentTextChanged.connect(self._range_chosen)
+        for part in (self.device_box, self.engine_box, self.chunk_box):
             part.currentTextChanged.connect(self._tell)
         self.output_box.currentIndexChanged.connect(lambda _: self._output_chosen())
         self.browse.clicked.connect(self._browse)
-        events = self._viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
-            event.connect(self.fill_layers)
+        for event, slot in self._wires():
+            event.connect(slot)
+
+    def _wires(self) -> list[tuple[Any, Any]]:
+        layers = self._viewer.layers
+        events = (layers.events.inserted, layers.events.removed, layers.events.reordered, layers.events.renamed)
+        return [
+            *((event, self.fill_layers) for event in events),
+            (layers.selection.events.active, self._selection_moved),
+        ]
 
     def disconnect_viewer(self) -> None:
-        """Listen no more."""
-        events = self._viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
-            with suppress(ValueError, RuntimeError):
-                event.disconnect(self.fill_layers)
-
-
-def _combo(*items: str) -> QComboBox:
-    """A list that does not make the window as wide as its longest line."""
-    box = QComboBox()
-    box.addItems(list(items))
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(16)
-    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    return box
+        """Disconnect from the viewer."""
+        for event, slot in self._wires():
+            with suppress(ValueError, RuntimeError, KeyError):
+                event.disconnect(slot)

@@ -11,12 +11,22 @@ import numpy as np
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.hosting import AxisOrder, ImageInfo, check_dtype
 
-__all__ = ["LayerImage", "appearance", "axes_of", "check_layer", "describe", "image_of", "place", "whole_place"]
+__all__ = [
+    "LayerImage",
+    "appearance",
+    "axes_of",
+    "check_layer",
+    "describe",
+    "image_of",
+    "is_named",
+    "place",
+    "whole_place",
+]
 
 #: What people call axes.
 _NAMES = {"t": "T", "time": "T", "c": "C", "ch": "C", "channel": "C", "channels": "C", "z": "Z", "y": "Y", "x": "X"}
-#: Letters of a layer whose axes have no such names, as `swin2sr_ops.restore` counts them.
-_UNNAMED = {2: "YX", 3: "ZYX", 4: "CZYX", 5: "TCZYX"}
+#: Letters of a layer whose axes have no such names; the form shows them before anything runs.
+_UNNAMED = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}
 _UNNAMED_RGB = {2: "YXS", 3: "ZYXS", 4: "TZYXS"}
 
 
@@ -97,7 +107,7 @@ def check_layer(layer: Any) -> None:
             " them. Choose an image layer; labels are enlarged by nearest neighbour."
         )
     if not isinstance(layer, Image):
-        kind = type(layer).__name__.lower()
+        kind = layer.__class__.__name__.lower()  # of a proxy: what it stands for
         raise RequestError(f"{layer.name!r} is a {kind} layer: only image layers can be restored. Choose one.")
 
 
@@ -152,7 +162,7 @@ def axes_of(labels: Sequence[str], ndim: int, *, rgb: bool) -> str:
         More axes than can be restored.
     """
     letters = [_NAMES.get(str(label).strip().lower(), "") for label in labels]
-    if all(letters) and len(set(letters)) == ndim and {"Y", "X"} <= set(letters):
+    if is_named(labels):
         return "".join(letters) + "S" * rgb
     known = _UNNAMED_RGB if rgb else _UNNAMED
     if ndim not in known:
@@ -161,6 +171,12 @@ def axes_of(labels: Sequence[str], ndim: int, *, rgb: bool) -> str:
             " (Layers > Data > Split Stack)."
         )
     return known[ndim]
+
+
+def is_named(labels: Sequence[str]) -> bool:
+    """Whether the labels say what every axis is."""
+    letters = [_NAMES.get(str(label).strip().lower(), "") for label in labels]
+    return all(letters) and len(set(letters)) == len(letters) and {"Y", "X"} <= set(letters)
 
 
 def _physical(axes: str, scale: Any, translate: Any, units: Any) -> dict[str, Any]:

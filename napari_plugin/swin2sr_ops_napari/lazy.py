@@ -15,7 +15,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.engine.restorer import Restorer
+from swin2sr_ops import Restorer
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.ranges import Maps
 from swin2sr_ops_napari.request import Request

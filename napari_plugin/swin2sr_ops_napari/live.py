@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from contextlib import suppress
 from typing import Any
 
@@ -13,10 +14,12 @@ from swin2sr_ops import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops_napari.away import take_away
 from swin2sr_ops_napari.layers import LayerImage, appearance, place
-from swin2sr_ops_napari.look import camera_of, canvas_size, look, main_window
+from swin2sr_ops_napari.look import camera_of, canvas_size, look, main_window, pixel_ratio
+from swin2sr_ops_napari.mailbox import Mailbox
 from swin2sr_ops_napari.painter import Painted, Painter, Wish
 from swin2sr_ops_napari.request import Request
 from swin2sr_ops_napari.sheet import Memory, Sheet
+from swin2sr_ops_napari.standin import StandIn, covers
 from swin2sr_ops_napari.view import View, boxes
 
 __all__ = ["MARK", "Preview"]
@@ -36,11 +39,13 @@ class Preview(QObject):
         What it is doing.
     failed : Signal(object)
         The error that ended it.
+    stale : Signal()
+        The source has other pixels now: start again.
     """
 
     said = Signal(str)
     failed = Signal(object)
-    _painted = Signal(object)
+    stale = Signal()
 
     def __init__(self, viewer: Any, widget: QWidget) -> None:
         super().__init__()
@@ -51,7 +56,9 @@ class Preview(QObject):
         self._wish: Wish | None = None
         self._number = self._boxes = self._left = 0
         self._memory = Memory()
-        self._painted.connect(self._paint)
+        self._stand: StandIn | None = None
+        self._seen = 0
+        self._mail = Mailbox(self._receive)
         self._painter = Painter(self._tell)
         self._settle, self._watch, self._repaint = (self._timer(ms) for ms in (_SETTLE, _WATCH, _REPAINT))
         self._settle.timeout.connect(self._look)
@@ -74,6 +81,11 @@ class Preview(QObject):
         return self._source is not None
 
     @property
+    def source(self) -> Any:
+        """The layer that it follows, or None."""
+        return self._source
+
+    @property
     def finished(self) -> bool:
         """Whether all that is visible is restored."""
         return self.running and self._wish is not None and self._left == 0
@@ -86,11 +98,15 @@ class Preview(QObject):
     def start(self, layer: Any, image: LayerImage, request: Request) -> None:
         """Follow ``layer`` until `stop`."""
         restorer = request.restorer(image)
-        if not self.running:
-            for event in self._movements():
-                event.connect(self._moved)
-        if self._source != layer:
+        if self._source is not None and self._source != layer:
+            self._unfollow()
             self._drop()
+        if self._layer is not None and (self._layer.ndim, self._layer.rgb) != (layer.ndim, layer.rgb):
+            self._drop()
+        if self._source is None:
+            self._source = layer
+            for event, slot in self._wires():
+                event.connect(slot)
         self._source, self._image, self._request, self._restorer = layer, image, request, restorer
         self._painter.want(None)
         self._wish = None
@@ -104,26 +120,51 @@ class Preview(QObject):
         self._painter.want(None)
         if not self.running:
             return
-        for event in self._movements():
-            event.disconnect(self._moved)
+        self._unfollow()
         self._watch.stop()
         self._settle.stop()
-        self._source = self._wish = None
         self._memory.clear()
         if self._layer is not None:
             self._layer.opacity = 0
         self._dropping.start()
 
-    def _movements(self) -> tuple[Any, ...]:
-        events = camera_of(self._viewer).events
-        return events.center, events.zoom, self._viewer.dims.events.current_step
+    def compare(self, show_source: bool) -> None:
+        """Show the source instead of the preview, or the preview again."""
+        if self._stand is not None:
+            self._stand.compare(show_source)
+
+    def _unfollow(self) -> None:
+        """Disconnect from the source and the viewer; the source is shown again."""
+        for event, slot in self._wires():
+            with suppress(ValueError, RuntimeError, KeyError):
+                event.disconnect(slot)
+        if self._stand is not None:
+            self._stand.end()
+            self._stand = None
+        self._source = self._wish = None
+
+    def _wires(self) -> list[tuple[Any, Any]]:
+        camera, dims, source = camera_of(self._viewer).events, self._viewer.dims.events, self._source.events
+        moved = [camera.center, camera.zoom, dims.current_step, dims.order, dims.ndisplay]
+        return [
+            *((event, self._moved) for event in moved),
+            (source.data, self._data_replaced), (source.set_data, self._drawn),
+            (self._viewer.layers.events.removed, self._removed),
+        ]  # fmt: skip
+
+    def leave(self) -> None:
+        """End at once and take the layer away; the widget is going, the viewer stays."""
+        with suppress(RuntimeError):
+            self.stop()
+            self._drop()
+        self.close()
 
     def close(self) -> None:
         """End the thread; the viewer is going away."""
         for timer in (self._watch, self._settle, self._repaint, self._dropping):
             with suppress(RuntimeError):  # Qt may have deleted it already
                 timer.stop()
-        self._source = self._wish = None
+        self._source = self._wish = self._stand = None
         self._painter.close()
 
     # --- following ----------------------------------------------------------------------------
@@ -131,21 +172,55 @@ class Preview(QObject):
     def _moved(self, _event: Any = None) -> None:
         self._painter.want(None)  # what was wanted is not, and the window has the processor while it moves
         self._wish = None
+        if self._stand is not None and not covers(self._stand.layer):
+            self._stand.set_ready(False)  # the hidden source has pixels where the preview has none yet
         self._settle.start()  # anew: the look comes when the movement has ended
+
+    def _removed(self, _event: Any = None) -> None:
+        """End, with a sentence, when the source or the preview's own layer was removed."""
+        if not self.running:
+            return
+        gone = self._source not in self._viewer.layers
+        if not gone and (self._layer is None or self._layer in self._viewer.layers):
+            return
+        name = self._source.name if gone else "the preview"
+        if not gone:
+            self._layer = None
+        self.stop()
+        self.said.emit(f"The preview ended: {name!r} was removed." if gone else "The preview ended: it was removed.")
+
+    def _data_replaced(self, _event: Any = None) -> None:
+        self.stale.emit()
+
+    def _drawn(self, _event: Any = None) -> None:
+        """Notice an edit in place, which napari announces like any other drawing of the layer."""
+        if self._wish is not None and not self._settle.isActive() and self._digest(self._wish.view) != self._seen:
+            self.stale.emit()
+
+    def _digest(self, view: View) -> int:
+        """Return a checksum of the visible pixels, 0 for arrays that would have to be read or computed."""
+        array = view.image.levels[view.level]
+        if not isinstance(array, np.ndarray):
+            return 0
+        region: list[Any] = [slice(None)] * array.ndim
+        for axis, index in view.planes:
+            region[axis] = index
+        w, step = view.window, view.step
+        region[view.order.y] = slice(w.y0 * step, w.y1 * step, step)
+        region[view.order.x] = slice(w.x0 * step, w.x1 * step, step)
+        return zlib.crc32(np.ascontiguousarray(array[tuple(region)]).data.cast("B"))
 
     def _look(self) -> None:
         if not self.running:
             return
-        if self._source not in self._viewer.layers:
-            self.stop()
-            self.said.emit("The preview ended: its layer was removed.")
-            return
-        size = canvas_size(main_window(self._widget))
+        window = main_window(self._widget)
         try:
-            view = look(self._viewer, self._source, self._image, size)
+            view = look(self._viewer, self._source, self._image, canvas_size(window), pixel_ratio(window))
         except RequestError as exc:
             self._painter.want(None)
             self._wish = None
+            if self._stand is not None:
+                self._stand.set_ready(False)  # what it shows is of another plane
             self.said.emit(str(exc))
             return
         if view is None:
@@ -169,7 +244,12 @@ class Preview(QObject):
         self._lay(sheet)  # before anything is computed: napari needs the processor for it
         self._number += 1
         self._boxes, self._left = len(wanted), len(missing)
-        self._wish = Wish(self._number, view, tuple(missing), self._request, restorer)
+        self._seen = self._digest(view)
+        # A source that is not covered is hidden, so the sheet needs the source's pixels where it has none.
+        base = sheet.box if missing and not covers(self._layer) else None
+        if self._stand is not None:
+            self._stand.set_ready(base is None)
+        self._wish = Wish(self._number, view, tuple(missing), self._request, restorer, base)
         self._painter.want(self._wish if missing else None)
         self._say(True)
 
@@ -180,15 +260,16 @@ class Preview(QObject):
             for name in ("scale", "rotate", "shear", "affine", "translate"):
                 if not np.array_equal(np.asarray(getattr(self._layer, name)), np.asarray(where[name])):
                     setattr(self._layer, name, where[name])  # each draws the layer anew
-            self._layer.data = sheet.array
+            self._layer.data = sheet.array  # also where it is hidden: it may be shown again at any time
             return
         chosen = list(self._viewer.layers.selection)
         # One level: napari would look for the smallest of them for its thumbnail.
         self._layer = self._viewer.add_image(
             sheet.array, name=f"Preview of {self._source.name}", multiscale=False, metadata={MARK: True},
-            **where, **appearance(self._source),
+            opacity=self._source.opacity, **where, **appearance(self._source),
         )  # fmt: skip
         self._viewer.layers.selection = set(chosen)
+        self._stand = StandIn(self._source, self._layer, self._moved)
 
     def _drop_idle(self) -> None:
         """Take the layer away once the tile at work is done: napari needs the processor for that."""
@@ -199,6 +280,9 @@ class Preview(QObject):
 
     def _drop(self) -> None:
         self._dropping.stop()
+        if self._stand is not None:
+            self._stand.end()
+            self._stand = None
         take_away(self._viewer, self._layer)
         self._layer = self._sheet = None
 
@@ -206,16 +290,25 @@ class Preview(QObject):
 
     def _tell(self, painted: Painted) -> None:
         """In the painter's thread."""
-        try:
-            self._painted.emit(painted)
-        except RuntimeError:  # Qt has deleted this object: the window is closed
+        if not self._mail.post(painted):
             self._painter.want(None)
+
+    def _receive(self, items: list[Painted]) -> None:
+        for painted in items:
+            self._paint(painted)
 
     def _paint(self, painted: Painted) -> None:
         if painted.error is not None:
             if painted.wish is self._wish:
                 self.stop()
                 self.failed.emit(painted.error)
+            return
+        if painted.base:
+            if painted.wish is self._wish and self._sheet is not None and painted.pixels is not None:
+                self._sheet.fill(painted.pixels)
+                self._refresh()
+                if self._stand is not None:
+                    self._stand.set_ready(True)
             return
         if painted.box is None or painted.pixels is None or not self.running:
             return
@@ -233,7 +326,7 @@ class Preview(QObject):
 
     def _refresh(self) -> None:
         if self._layer is not None and self._layer in self._viewer.layers:
-            self._layer.refresh(thumbnail=False, extent=False, highlight=False)
+            self._layer.refresh(thumbnail=not self._left, extent=False, highlight=False)
 
     def _say(self, exact: bool) -> None:
         done = f"{self._boxes - self._left} of {self._boxes} tiles"

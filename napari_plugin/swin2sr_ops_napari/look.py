@@ -11,9 +11,9 @@ from qtpy.QtWidgets import QMainWindow, QWidget
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops_napari.layers import LayerImage
-from swin2sr_ops_napari.view import View, visible
+from swin2sr_ops_napari.view import View, level_for, visible
 
-__all__ = ["camera_of", "canvas_size", "look", "main_window"]
+__all__ = ["camera_of", "canvas_size", "look", "main_window", "pixel_ratio"]
 
 
 def main_window(widget: QWidget) -> QMainWindow | None:
@@ -35,8 +35,22 @@ def canvas_size(window: QMainWindow | None) -> tuple[int, int]:
     return (800, 800) if canvas is None else (canvas.height(), canvas.width())
 
 
-def look(viewer: Any, layer: Any, image: LayerImage, size: tuple[int, int]) -> View | None:
-    """What is visible of ``layer``; None where nothing is.
+def pixel_ratio(window: QMainWindow | None) -> float:
+    """Device pixels per logical pixel of the canvas: 2 on many screens."""
+    canvas = None if window is None else window.findChild(QOpenGLWidget)
+    return 1.0 if canvas is None else float(canvas.devicePixelRatioF())
+
+
+def look(viewer: Any, layer: Any, image: LayerImage, size: tuple[int, int], ratio: float = 1.0) -> View | None:
+    """Return what is visible of ``layer``; None where nothing is.
+
+    Parameters
+    ----------
+    viewer, layer, image
+    size : (int, int)
+        Height and width of the canvas, in logical pixels.
+    ratio : float
+        Device pixels per logical pixel: the view has a pixel for each device pixel.
 
     Raises
     ------
@@ -55,7 +69,9 @@ def look(viewer: Any, layer: Any, image: LayerImage, size: tuple[int, int]) -> V
         corners.append(np.asarray(layer.world_to_data(world), float)[shown])
     at = np.asarray(layer.world_to_data(point), float)
     indices = list(at) + [0.0] * ("S" in image.axes)
-    return visible(image, int(layer.data_level), np.array(corners), indices, zoom * _world_size(layer, shown))
+    # napari chooses the level for logical pixels, and for visible layers only.
+    screen = zoom * ratio * _world_size(layer, shown)
+    return visible(image, level_for(image, screen), np.array(corners), indices, screen)
 
 
 def _shown(viewer: Any, layer: Any, image: LayerImage) -> list[int]:
@@ -67,7 +83,7 @@ def _shown(viewer: Any, layer: Any, image: LayerImage) -> list[int]:
     if [d - (viewer.dims.ndim - layer.ndim) for d in viewer.dims.displayed] != shown:
         raise RequestError(
             "The viewer does not show the plane of Y and X of this layer: turn the axes back (the button below the"
-            " layer list), or say under 'axes' which ones Y and X are."
+            " layer list), or name Y and X in the box 'Axes' under Advanced."
         )
     return shown
 

@@ -59,6 +59,10 @@ class Output:
         """What to add to the viewer in the end."""
         raise NotImplementedError
 
+    def sources(self) -> list[Any]:
+        """The layer that each of `layers` is of, for a whole result."""
+        return [self.layer]
+
     def show_growing(self) -> tuple[Any, dict[str, Any]] | None:
         """A picture of the result that grows, and what a layer of it must say."""
         if self.growing is None:
@@ -67,7 +71,8 @@ class Output:
         spatial = self.image.axes.replace("S", "")
         # Every step-th pixel stands for a square of them: its middle lies where theirs does.
         where = place(self.layer, [step / self.scale if a in "YX" else 1.0 for a in spatial], [0.0] * len(spatial))
-        return self.growing.array, {"name": f"{self.name} (growing)", "multiscale": False} | where | self._look()
+        look = self._look() | {"blending": "translucent_no_depth"}  # additive, it would be added to the visible source
+        return self.growing.array, {"name": f"{self.name} (growing)", "multiscale": False} | where | look
 
     def grown(self) -> bool:
         """Whether tiles have come since this was asked last."""
@@ -114,7 +119,14 @@ class Memory(Output):
             return [self._layer(self.target.levels, self._metadata(outcome.result))]
         if self.growing is None or not self.growing.painted:
             return []
-        return [self._layer(self.target.levels, self._metadata(None, unfinished=True), name=f"{self.name} (part)")]
+        return [
+            self._layer(
+                self.target.levels,
+                self._metadata(None, unfinished=True),
+                name=f"{self.name} (part)",
+                blending="translucent_no_depth",
+            )
+        ]
 
 
 class Lazy(Output):
@@ -157,6 +169,7 @@ class Disk(Output):
         self.file: FileOf | None = None
         self.growing = Overview(self.shape, self.image.axes, self.image.dtype)
         self._finished: list[tuple[Any, dict[str, Any]]] = []
+        self._sources: list[Any] = [self.layer]
 
     def work(self, tell: Tell, stop: Stop) -> RunReport:
         """Write it, or go on with it; then open what was written."""
@@ -165,8 +178,9 @@ class Disk(Output):
         report = to_disk(
             self.image, self.request, self.path, tell, stop, self._seen, file=uri, overwrite=self.overwrite
         )
-        others = [self._sibling(layer) for layer in self.siblings]
-        self._finished = [self._of(self, report), *(self._of(other, report) for other in others if other is not None)]
+        others = [other for other in map(self._sibling, self.siblings) if other is not None]
+        self._finished = [self._of(self, report), *(self._of(other, report) for other in others)]
+        self._sources = [self.layer, *(other.layer for other in others)]
         return report
 
     @property
@@ -198,6 +212,10 @@ class Disk(Output):
             metadata = self._metadata(None, unfinished=True, path=self.path)
             return [(data, said | {"name": f"{self.name} (part)", "metadata": metadata})]
         return self._finished
+
+    def sources(self) -> list[Any]:
+        """The chosen layer, and those of other channels of the file."""
+        return self._sources
 
     def _of(self, other: Disk, report: RunReport) -> tuple[Any, dict[str, Any]]:
         channel = None if other.file is None else other.file.channel

@@ -13,7 +13,7 @@ from swin2sr_ops import Restorer
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.ranges import Maps, quick_maps
 from swin2sr_ops_napari.request import Request
-from swin2sr_ops_napari.view import Box, View, compute
+from swin2sr_ops_napari.view import Box, View, compute, source_pixels
 from swin2sr_ops_napari.warm import load_torch
 
 __all__ = ["Painted", "Painter", "Wish"]
@@ -28,17 +28,20 @@ class Wish:
     boxes: tuple[Box, ...]
     request: Request
     restorer: Restorer
+    base: Box | None = None
+    """Where the source's own pixels are wanted first."""
 
 
 @dataclass(frozen=True)
 class Painted:
-    """A restored box of a wish, the last one (``box`` None), or what went wrong."""
+    """A restored box of a wish, the last one (``box`` None), or an error; ``base``: pixels of the source."""
 
     wish: Wish
     box: Box | None = None
     pixels: NDArray[Any] | None = None
     exact: bool = True
     error: BaseException | None = None
+    base: bool = False
 
 
 class Painter:
@@ -98,6 +101,9 @@ class Painter:
         return self._busy
 
     def _paint(self, wish: Wish) -> None:
+        if wish.base is not None:
+            pixels = source_pixels(wish.view, wish.base, wish.restorer.spec.scale)
+            self._tell(Painted(wish, wish.base, pixels, base=True))
         load_torch()
         maps = self._maps_of(wish)
         for box in wish.boxes:

@@ -18,9 +18,10 @@ _TILE = 256
 
 @dataclass(frozen=True)
 class Request:
-    """Model, overlap, intensity range, device, engine: the same words as `swin2sr_ops.restore`.
+    """Model, overlap, intensity range, device, engine, ensemble: the same words as `swin2sr_ops.restore`.
 
-    ``memory_share`` is how much of the device's free memory tiles at work may take.
+    ``chunks`` are those of a file, in pixels along Y and X. ``memory_share`` is how much of the device's free memory
+    tiles may take.
     """
 
     model: str = "auto"
@@ -29,6 +30,8 @@ class Request:
     device: str = "auto"
     precision: str = "auto"
     engine: str = "auto"
+    ensemble: int = 1
+    chunks: int = CHUNK
     memory_share: float = MEMORY_SHARE
 
     def spec(self, image: LayerImage) -> ModelSpec:
@@ -38,8 +41,9 @@ class Request:
     def restorer(self, image: LayerImage) -> Restorer:
         """What restores single tiles."""
         return Restorer(
-            self.spec(image), halo=self.halo, device=self.device, precision=self.precision, engine=self.engine
-        )
+            self.spec(image), halo=self.halo, device=self.device, precision=self.precision, engine=self.engine,
+            ensemble=self.ensemble,
+        )  # fmt: skip
 
     def memory(self) -> int:
         """Bytes to plan tiles for, in the words of `swin2sr_ops.run.job.prepare`; loads torch."""
@@ -54,13 +58,13 @@ class Request:
         """
         if choose_device(self.device).type != "cpu":
             return None
-        step = CHUNK // math.gcd(CHUNK, self.spec(image).scale)
+        step = self.chunks // math.gcd(self.chunks, self.spec(image).scale)
         return -(-_TILE // step) * step
 
     def command(self, source: str, output: str, image: LayerImage) -> str:
         """The command that does, or goes on with, the same on a file."""
         words = ["swin2sr-ops", "restore", source, output, "--model", self.model]
-        for name in ("halo", "range", "device", "precision", "engine"):
+        for name in ("halo", "range", "device", "precision", "engine", "ensemble", "chunks"):
             value = getattr(self, name)
             if value != getattr(Request, name):
                 words += [f"--{name}", str(value)]

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from swin2sr_ops_napari.canvas import blank, paint
@@ -76,6 +77,21 @@ class Sheet:
         region[order.y] = slice((box.y0 - self.y0) * s, (box.y1 - self.y0) * s)
         region[order.x] = slice((box.x0 - self.x0) * s, (box.x1 - self.x0) * s)
         paint(self.array, tuple(region), pixels, self.axes)
+
+    @property
+    def box(self) -> Box:
+        """All that the array covers, in pixels of the view."""
+        y, x = self.view.order.y, self.view.order.x
+        return Box(
+            self.y0, self.y0 + self.array.shape[y] // self.scale, self.x0, self.x0 + self.array.shape[x] // self.scale
+        )
+
+    def fill(self, pixels: NDArray[Any]) -> None:
+        """Put ``pixels``, which cover the whole array, where nothing is painted yet."""
+        full = blank(pixels.shape, self.axes, pixels.dtype)
+        paint(full, tuple(slice(0, n) for n in pixels.shape), pixels, self.axes)
+        empty = self.array[..., 3:4] == 0 if "S" in self.axes else np.isnan(self.array)
+        np.copyto(self.array, full, where=empty)
 
     @property
     def place(self) -> tuple[list[float], list[float]]:

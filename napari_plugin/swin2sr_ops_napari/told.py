@@ -1,29 +1,87 @@
-"""Errors as sentences for people. No Qt here."""
+"""Errors in the words of the window: its boxes and buttons, one sentence, details apart. No Qt."""
 
 from __future__ import annotations
 
 import errno
+import re
+from dataclasses import dataclass
 
 from swin2sr_ops.errors import Swin2SROpsError
 
-__all__ = ["sentence"]
+__all__ = ["Told", "sentence"]
+
+#: What the core says to the command line and to Python, and what the window calls it.
+_WORDS = (
+    (
+        r"choose another name, or allow to overwrite it( \(--overwrite\))?",
+        "choose another name, or tick 'Replace what is there'",
+    ),
+    (r"[Bb]egin again with restart( \(--restart\))?", "choose another name in the box 'Folder'"),
+    (r"Give the same command as then to go on with it", "Choose the same as then to resume it"),
+    (r"the same command goes on where it was", "Restore resumes it"),
+    (
+        r"are not in the cache; run `[^`]*`( \([^)]*\))? or pass download=True",
+        r"are not on this computer yet: press 'Download the model'\1",
+    ),
+    (
+        r"device='([^']*)' cannot be used here.*",
+        r"The device '\1' cannot be used here: choose 'auto' in the box 'Device'.",
+    ),
+    (r"engine='([^']*)'", r"The engine '\1'"),
+    (
+        r"axes='([^']*)' does not fit an array of shape (\([^)]*\)).*",
+        r"The axes '\1' do not fit an image of \2 pixels: write one letter per dimension, with Y and X among them, in"
+        " the box 'Axes'.",
+    ),
+    (r"halo=(\S+)", r"The overlap \1"),
+    (r"model=('[^']*')", r"The model \1"),
+    (r"ensemble=(\S+)", r"The average of \1 views"),
+    (r" \(image 'napari-layer:[^']*'\)", ""),
+    (r"'napari-layer:([^']*)'", r"'\1'"),
+    (r" ?\(--[a-z-]+( [^)]*)?\)", ""),
+    (r"`([^`]*)`", r"'\1'"),
+)
+_LONG = 220  # characters that a line in the window has at most
 
 
-def sentence(error: BaseException) -> str | None:
-    """What to tell a person about ``error``; None where it is a fault of the program."""
+@dataclass(frozen=True)
+class Told:
+    """What to tell a person: a line, and all there is to say where that is more."""
+
+    line: str
+    more: str = ""
+
+
+def sentence(error: BaseException) -> Told | None:
+    """Put ``error`` into the window's words; None where it is a fault of the program."""
     if isinstance(error, Swin2SROpsError):
-        return str(error)
+        return _short(str(error))
     if isinstance(error, MemoryError):
-        return (
-            "There is not enough memory for this. Choose the output 'OME-Zarr on disk', or 'lazy': both need memory"
-            " for a few tiles only."
+        return Told(
+            "There is not enough memory for this: choose 'OME-Zarr on disk' in the box 'Result' under Advanced."
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            "The disk is full. Free some space and start again: the run goes on where it was. Or choose another place."
+        return Told(
+            "The disk is full: free some space and press Restore, which resumes the run; or choose another folder."
         )
     if isinstance(error, OSError):
-        return f"A file cannot be read or written: {error}."
+        return _short(f"A file cannot be read or written: {error}.")
     if isinstance(error, ImportError):
-        return f"Something is not installed: {error}."
+        return _short(f"Something is not installed: {error}.")
     return None
+
+
+def _short(text: str) -> Told:
+    told = text
+    for pattern, words in _WORDS:
+        told = re.sub(pattern, words, told, flags=re.DOTALL)
+    line = told
+    if len(line) > _LONG:
+        parts = re.split(r"(?<=[.:;]) ", told)
+        line = parts[0]
+        for part in parts[1:]:
+            if len(line) + len(part) >= _LONG:
+                break
+            line += " " + part
+        line = line[:_LONG].rstrip(" :;,") + ("" if line.endswith(".") else " ...")
+    return Told(line, text if line != text else "")

@@ -16,7 +16,7 @@ from swin2sr_ops.hosting import CELL_WINDOWS, AxisOrder, Span, Tile, halve, tile
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.ranges import Maps
 
-__all__ = ["Box", "View", "boxes", "compute", "visible"]
+__all__ = ["Box", "View", "boxes", "compute", "level_for", "source_pixels", "visible"]
 
 #: Cells along the side of a tile of the preview, and of the first one.
 _CELLS, _FIRST = 4, 2
@@ -127,6 +127,24 @@ def visible(
     return View(image, level, step, tuple(planes), window, (float(centre[0]), float(centre[1])))
 
 
+def level_for(image: LayerImage, zoom: float) -> int:
+    """Return the coarsest level that has a pixel for each screen pixel, as napari chooses it.
+
+    Parameters
+    ----------
+    image : LayerImage
+    zoom : float
+        Screen pixels per full-size pixel.
+    """
+    order = image.order()
+    best = 0
+    for level, array in enumerate(image.levels):
+        factor = max(image.shape[a] / array.shape[a] for a in (order.y, order.x))
+        if factor * zoom <= 1 + 1e-6:
+            best = level
+    return best
+
+
 def _coarser(screen: float) -> int:
     """Which power of two of a level's pixels share a screen pixel, of ``screen`` screen pixels each."""
     return 2 ** max(math.floor(math.log2(1 / screen) + 1e-6), 0) if screen > 0 else 1
@@ -163,14 +181,25 @@ def _quarters(box: Box, side: int) -> list[Box]:
 def compute(view: View, box: Box, restorer: Restorer, maps: Maps) -> NDArray[Any]:
     """The restored pixels of ``box``: where ``step`` is 1, those of a run of the level."""
     order, spec = view.order, restorer.spec
+    mirror = restorer.ensemble > 1
     tile = Tile(
-        Span.of(box.y0, box.y1, order.shape[order.y], spec, restorer.halo),
-        Span.of(box.x0, box.x1, order.shape[order.x], spec, restorer.halo),
+        Span.of(box.y0, box.y1, order.shape[order.y], spec, restorer.halo, mirror=mirror),
+        Span.of(box.x0, box.x1, order.shape[order.x], spec, restorer.halo, mirror=mirror),
     )
     chosen = {axis: slice(index, index + 1) for axis, index in view.planes}
     block = _read(view, tile_region(order, tile, chosen))
     channel = 0 if order.channel is None else chosen[order.channel].start
     return restorer.restore_tile(block, order, tile, [maps.of(channel)])
+
+
+def source_pixels(view: View, box: Box, scale: int) -> NDArray[Any]:
+    """Return the pixels of ``box`` as the source has them, each repeated ``scale`` times along Y and X."""
+    region: list[slice] = [slice(0, n) for n in view.order.shape]
+    for axis, index in view.planes:
+        region[axis] = slice(index, index + 1)
+    region[view.order.y], region[view.order.x] = slice(box.y0, box.y1), slice(box.x0, box.x1)
+    block = _read(view, tuple(region))
+    return block.repeat(scale, view.order.y).repeat(scale, view.order.x)
 
 
 def _read(view: View, region: tuple[slice, ...]) -> NDArray[Any]:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from swin2sr_ops import RunReport
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.hosting import Computed, Here, Job, Piece, Region, TileWork, prepare, run
+from swin2sr_ops.hosting import CHUNK, Computed, Here, Job, Piece, Region, TileWork, prepare, run
 from swin2sr_ops_napari.bridge import ArraySource, Pyramid, offer, offer_sink
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.request import Request
 
-__all__ = ["Seen", "Stop", "Stopped", "Tell", "check_memory", "provenance", "to_disk", "to_memory"]
+__all__ = ["Seen", "Stop", "Stopped", "Tell", "check_memory", "job_of", "to_disk", "to_memory"]
 
 Tell = Callable[[dict[str, Any]], None]
 Stop = Callable[[], bool]
@@ -82,7 +82,7 @@ def to_memory(
         With a sentence.
     """
     with offer(image) as source, offer_sink(target) as sink:
-        return run(_job(source, image, request), sink, progress=tell, executor=_Watcher(stop, seen))
+        return run(job_of(source, image, request), sink, progress=tell, executor=_Watcher(stop, seen))
 
 
 def to_disk(
@@ -102,22 +102,28 @@ def to_disk(
     begun here or by the command line; from a NumPy array, where an earlier run of the same pixels was.
     """
     if file is not None:
-        return run(_job(file, image, request), path, progress=tell, executor=_Watcher(stop, seen), overwrite=overwrite)
+        return run(
+            job_of(file, image, request), path, progress=tell, executor=_Watcher(stop, seen), overwrite=overwrite
+        )
     with offer(image) as source:
-        job = _job(source, image, request)
+        job = job_of(source, image, request)
         anew = not ArraySource(source, image).recognisable  # whether it is what an earlier run had, nobody can tell
         return run(job, path, progress=tell, executor=_Watcher(stop, seen), overwrite=overwrite, restart=anew)
 
 
-def _job(source: str, image: LayerImage, request: Request) -> Job:
+def job_of(source: str, image: LayerImage, request: Request) -> Job:
+    """Resolve the request for ``source``: an address that `offer` gave, or a file."""
+    given: dict[str, Any] = {} if request.chunks == CHUNK else {"chunks": request.chunks}
     return prepare(
-        source,
+        **given,
+        src=source,
         model=request.model,
         halo=request.halo,
         range=request.range,
         device=request.device,
         precision=request.precision,
         engine=request.engine,
+        ensemble=request.ensemble,
         tile=request.tile(image),
         memory=request.memory(),
     )
@@ -135,13 +141,6 @@ def check_memory(image: LayerImage, scale: int) -> None:
     free = psutil.virtual_memory().available
     if need > free * 0.8:
         raise RequestError(
-            f"The result takes {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. Choose the output"
-            " 'OME-Zarr on disk', or 'lazy'."
+            f"The result takes {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. Choose 'OME-Zarr on"
+            " disk' in the box 'Result' under Advanced."
         )
-
-
-def provenance(report: RunReport, layer: Any) -> dict[str, Any]:
-    """What the result layer's metadata say about how it was made."""
-    from swin2sr_ops.hosting import provenance_of
-
-    return {"swin2sr_ops": provenance_of(report) | {"layer": layer.name}}

@@ -54,9 +54,7 @@ def test_a_burst_of_events_is_drawn_without_nesting(
 
 @pytest.mark.parametrize("output", ["lazy", "disk"])
 @pytest.mark.usefixtures("drawn")
-def test_the_large_sample_with_its_defaults(
-    widget: Any, viewer: Any, qtbot: Any, tmp_path: Any, output: str
-) -> None:
+def test_the_large_sample_with_its_defaults(widget: Any, viewer: Any, qtbot: Any, tmp_path: Any, output: str) -> None:
     (layer,) = viewer.open_sample("swin2sr-ops", "large")
     prepare(widget, output, path=tmp_path / "large.ome.zarr")
     lines: list[str] = []

@@ -25,7 +25,7 @@ def stopped(widget: Any, qtbot: Any, path: Path) -> None:
     widget.restore()
     widget.running.moved.connect(lambda _told, done, _total: done >= 2 and widget.cancel())
     qtbot.waitUntil(lambda: widget.running is None, timeout=60_000)
-    assert "goes on" in widget.status.text()
+    assert "Restore resumes" in widget.status.text()
     assert not path.exists()
     assert path.with_name(path.name + ".partial").is_dir()
 
@@ -51,7 +51,14 @@ def test_a_stopped_run_is_gone_on_with_here(
     part = viewer.layers[-1]
     assert part.name.endswith("(part)")
     assert np.isnan(part.data).any()
-    result = finish(widget, qtbot, "disk", path=out)
+    prepare(widget, "disk", path=out)
+    widget.restore()
+    seen: list[tuple[int, int]] = []
+    widget.running.moved.connect(lambda _line, done, _total: seen.append((done, widget.bar.value())))
+    qtbot.waitUntil(lambda: widget.running is None, timeout=60_000)
+    result = viewer.layers[-1]
+    assert seen[0][0] >= 2  # the bar begins with what the earlier run has done
+    assert not [layer.name for layer in viewer.layers if layer.name.endswith("(part)")]
     assert "by an earlier run" in widget.status.text()
     assert out.is_dir()
     assert result.multiscale
@@ -174,3 +181,42 @@ def test_what_is_there_is_replaced_only_on_request(
     widget.form.replace.setChecked(True)
     finish(widget, qtbot, "disk", path=out)
     assert swin2sr_ops.open_source(out).info.shape == (80, 80)
+
+
+def test_a_finished_run_is_not_added_twice(widget: Any, viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+    viewer.add_image(spots(60, 70), name="spots")
+    finish(widget, qtbot, "disk", path=tmp_path / "out.ome.zarr")
+    before = len(viewer.layers)
+    finish(widget, qtbot, "disk", path=tmp_path / "out.ome.zarr")
+    assert len(viewer.layers) == before
+    assert widget.status.text().startswith("This was finished before")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("out/x.tif", "not the name of an OME-Zarr"),
+        ("/nonexistent/dir/x.ome.zarr", "does not exist"),
+        ("relative.ome.zarr", "in which folder"),
+        ("", "'Folder' is empty"),
+    ],
+)
+def test_a_path_that_cannot_be_is_refused_before_anything_runs(
+    widget: Any, viewer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str, words: str
+) -> None:
+    from tests.napari_plugin.test_widget import sentences
+
+    monkeypatch.chdir(tmp_path)
+    viewer.add_image(spots(40, 40))
+    told = sentences(monkeypatch)
+    prepare(widget, "disk", path=path)
+    widget.restore()
+    assert widget.running is None
+    assert words in told[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_proposed_path_lies_beside_the_file(widget: Any, viewer: Any, file: Path) -> None:
+    opened(viewer, file)
+    prepare(widget, "disk")
+    assert Path(widget.form.path()).parent == file.parent

@@ -1,0 +1,173 @@
+"""The boxes of the form: names, tooltips and their place in the window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from swin2sr_ops.hosting import ENGINES
+from swin2sr_ops_napari.quality import TASKS
+from swin2sr_ops_napari.words import RANGES
+
+__all__ = ["OUTPUTS", "Controls"]
+
+#: Where results go.
+OUTPUTS = {
+    "memory": "New layer, in memory",
+    "lazy": "Lazy layer: napari waits where you look",
+    "disk": "OME-Zarr on disk",
+}
+_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+_CHUNKS = ("512", "256", "1024")
+
+
+class Controls(QWidget):
+    """Three questions, and a part that is closed at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer_box, self.task_box, self.quality_box = _combo(), _combo(), _combo()
+        self.model_note, self.axes_note = _small(), _small()
+        self.axes_button = QPushButton("Not so: change")
+        self.model_box, self.overlap_box, self.output_box = _combo(), _combo(), _combo()
+        self.advice = _small()
+        self.device_box, self.engine_box, self.range_box = _combo(*_DEVICES), _combo(*ENGINES), _combo(*RANGES)
+        self.chunk_box = _combo(*_CHUNKS)
+        for box in (self.range_box, self.device_box):
+            box.setEditable(True)
+        self.axes_edit, self.path_edit = QLineEdit(), QLineEdit()
+        self.browse, self.replace = QPushButton("..."), QCheckBox("Replace what is there")
+        for task, label in TASKS.items():
+            self.task_box.addItem(label, task)
+        for kind, label in OUTPUTS.items():
+            self.output_box.addItem(label, kind)
+        self.advanced_button, self.advanced = QToolButton(), QWidget()
+        self._arrange()
+        self._explain()
+
+    def show_advanced(self, shown: bool) -> None:
+        """Open or close the second part."""
+        self.advanced_button.setChecked(shown)
+
+    def _arrange(self) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        axes = _row(self.axes_note, self.axes_button)
+        self.axes_row = axes
+        column.addLayout(
+            _rows(
+                ("Image", self.layer_box), ("", axes), ("What to do", self.task_box), ("How well", self.quality_box),
+                ("", self.model_note),
+            )
+        )  # fmt: skip
+        button = self.advanced_button
+        button.setText("Advanced")
+        button.setCheckable(True)
+        button.setAutoRaise(True)
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        button.setArrowType(Qt.ArrowType.RightArrow)
+        button.toggled.connect(self._advanced_toggled)
+        column.addWidget(button)
+        self.browse.setFixedWidth(32)
+        self.path_row = _row(self.path_edit, self.browse)
+        self.disk_rows = QWidget()
+        self.disk_rows.setLayout(_rows(("Folder", self.path_row), ("", self.replace), ("Chunks", self.chunk_box)))
+        self.advanced.setLayout(
+            _rows(
+                ("Result", self.output_box), ("", self.disk_rows), ("Model", self.model_box), ("", self.advice),
+                ("Intensity range", self.range_box), ("Axes", self.axes_edit), ("Overlap", self.overlap_box),
+                ("Device", self.device_box), ("Engine", self.engine_box),
+            )
+        )  # fmt: skip
+        column.addWidget(self.advanced)
+        self.advanced.hide()
+        self.disk_rows.hide()
+        self.axes_row.hide()
+
+    def _advanced_toggled(self, shown: bool) -> None:
+        self.advanced.setVisible(shown)
+        self.advanced_button.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+
+    def _explain(self) -> None:
+        for part, tip in (
+            (self.layer_box, "The image layer to restore. Follows the layer that you open or select in napari."),
+            (self.axes_button, "Take the dimensions for something else: time, depth or channels."),
+            (self.task_box, "Enlarge: more pixels, and sharper. Clean: the same number of pixels, less noise."),
+            (self.quality_box, "fast: to look around. good: for most work. best: mirrored and rotated views averaged."),
+            (self.model_note, "The neural network that these answers choose. Others are under Advanced."),
+            (self.advanced_button, "Where the result goes, other models, and how they compute."),
+            (self.output_box, "A new layer; a layer that is computed where you look; or files for large images."),
+            (self.path_edit, "A folder that ends in .ome.zarr. Restore resumes a run that was stopped there."),
+            (self.browse, "Choose the folder."),
+            (self.replace, "Replace another image of this name once the new one is finished."),
+            (self.chunk_box, "Pixels along the side of a stored piece."),
+            (self.model_box, "A network by name, instead of the two answers above."),
+            (
+                self.range_box,
+                "Which stored values are black and white for the network. Values outside are kept. Percentiles such"
+                " as p1,p99.8 can be written too.",
+            ),
+            (self.axes_edit, "One letter per dimension: T time, C channel, Z depth, Y rows, X columns; S for colour."),
+            (
+                self.overlap_box,
+                "How far a tile looks around itself. exact: as if the image were restored in one piece.",
+            ),
+            (self.device_box, "auto takes a graphics card if there is one. cuda:1 and the like can be written too."),
+            (self.engine_box, "The program that computes the network: auto takes the fastest one on this machine."),
+        ):
+            part.setToolTip(tip)
+
+
+def _rows(*rows: tuple[str, QWidget]) -> QFormLayout:
+    layout = QFormLayout()
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    for label, part in rows:
+        if label:
+            layout.addRow(label, part)
+        else:
+            layout.addRow(part)
+    return layout
+
+
+def _row(*parts: QWidget) -> QWidget:
+    row = QWidget()
+    line = QHBoxLayout(row)
+    line.setContentsMargins(0, 0, 0, 0)
+    for part in parts:
+        line.addWidget(part, int(not isinstance(part, QPushButton)))
+    return row
+
+
+def _small() -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.MinimumExpanding)
+    font = label.font()
+    font.setPointSizeF(max(font.pointSizeF() - 1, 6))
+    label.setFont(font)
+    return label
+
+
+def _combo(*items: Sequence[str] | str) -> QComboBox:
+    """A box that does not make the window as wide as its longest line."""
+    box = QComboBox()
+    box.addItems([str(item) for item in items])
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(16)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return box

@@ -1,0 +1,96 @@
+"""Result layers in the viewer: added once, in place of their sources, instead of earlier parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swin2sr_ops_napari.away import take_away
+from swin2sr_ops_napari.background import Outcome
+from swin2sr_ops_napari.outputs import Output
+from swin2sr_ops_napari.standin import covers
+
+__all__ = ["Results"]
+
+
+class Results:
+    """Adds the layers of a run.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+
+    Attributes
+    ----------
+    adding : bool
+        True while napari selects a new layer, which the person did not choose.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self.adding = False
+        self._parts: list[tuple[Any, Any]] = []
+        self._pairs: list[tuple[Any, Any]] = []
+
+    def add(self, data: Any, said: dict[str, Any]) -> Any:
+        """Add a layer; the selection stays as it was."""
+        chosen = set(self._viewer.layers.selection)
+        self.adding = True
+        try:
+            added = self._viewer.add_image(data, **said)
+            self._viewer.layers.selection = {layer for layer in chosen if layer in self._viewer.layers}
+        finally:
+            self.adding = False
+        return added
+
+    def take(self, output: Output, outcome: Outcome) -> bool:
+        """Add what a run gives; return whether its layer was in the viewer already."""
+        found = output.layers(outcome)
+        if outcome.result is None:
+            for data, said in found:
+                self._forget_parts([output.layer])
+                self._parts.append((output.layer, self.add(data, said)))
+            return False
+        sources = output.sources()
+        self._forget_parts(sources)
+        self._pairs = []
+        known = False
+        for source, (data, said) in zip(sources, found, strict=False):
+            layer = self._there(said) if getattr(outcome.result, "state", "") == "already" else None
+            known = known or layer is not None
+            layer = self.add(data, said) if layer is None else layer
+            if source in self._viewer.layers:
+                # Additive, the source would shine through its result.
+                if not covers(source):
+                    source.visible = False
+                self._pairs.append((source, layer))
+        return known
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the last result and its source are both in the viewer."""
+        return any(self._both(pair) for pair in self._pairs)
+
+    def compare(self, show_source: bool) -> None:
+        """Show the sources of the last results instead of these, or these again."""
+        for source, layer in filter(self._both, self._pairs):
+            layer.visible = not show_source
+            source.visible = show_source or covers(layer)
+
+    def _both(self, pair: tuple[Any, Any]) -> bool:
+        return all(layer in self._viewer.layers for layer in pair)
+
+    def _there(self, said: dict[str, Any]) -> Any:
+        """The layer of the same file that is in the viewer already."""
+        wanted = said["metadata"]["swin2sr_ops"]
+        for layer in self._viewer.layers:
+            own = layer.metadata.get("swin2sr_ops")
+            if isinstance(own, dict) and all(own.get(key) == wanted.get(key) for key in ("uri", "layer")):
+                return layer
+        return None
+
+    def _forget_parts(self, sources: list[Any]) -> None:
+        """Remove the unfinished layers of earlier runs."""
+        for source, part in self._parts:
+            if source in sources:
+                take_away(self._viewer, part)
+        self._parts = [pair for pair in self._parts if pair[0] not in sources]
