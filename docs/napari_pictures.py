@@ -37,6 +37,8 @@ class Stage:
         _, self.widget = self.viewer.window.add_plugin_dock_widget("swin2sr-ops", "Restore")
         self.window: Any = main_window(self.widget)
         self.window.setGeometry(0, 0, *SIZE)
+        form = self.widget.form
+        form.quality_box.setCurrentIndex(form.quality_box.findData("fast"))
         self.rest(1.0)
 
     def rest(self, seconds: float = 0.5) -> None:
@@ -61,10 +63,19 @@ class Stage:
         self.rest()
         return layer
 
+    def size(self, width: int, height: int) -> None:
+        """Make the window as large as a screen of this size."""
+        self.window.setGeometry(0, 0, width, height)
+        self.rest(0.5)
+
     def take(self, name: str, part: Any = None, height: int | None = None) -> None:
         """A picture of the screen, or of one widget."""
         self.rest(0.3)
-        shot = part.grab() if part is not None else self.app.primaryScreen().grabWindow(0, 0, 0, *SIZE)
+        shot = (
+            part.grab()
+            if part is not None
+            else self.app.primaryScreen().grabWindow(0, 0, 0, self.window.width(), self.window.height())
+        )
         image = shot.toImage().convertToFormat(shot.toImage().Format.Format_RGB888)
         bits = image.constBits()
         bits.setsize(image.sizeInBytes())
@@ -132,20 +143,30 @@ def result(stage: Stage, name: str) -> None:
     stage.take(name)
 
 
-def widget(stage: Stage) -> None:
-    """The widget in the middle of a run onto disk."""
+def small(stage: Stage) -> None:
+    """The first look on a small screen: the three questions and the line of plan."""
+    stage.size(1024, 768)
+    stage.sample("cells", 3.0)
+    stage.viewer.reset_view()
+    stage.until(lambda: "tile" in stage.widget.plan.text())
+    stage.take("small")
+    stage.size(*SIZE)
+
+
+def advanced(stage: Stage) -> None:
+    """Advanced open, in the middle of a run onto disk."""
     form = stage.widget.form
     stage.sample("large", 0.5)
-    form.layer_box.setCurrentText("nuclei, 30,000 x 30,000")
+    form.show_advanced(True)
     form.output_box.setCurrentIndex(form.output_box.findData("disk"))
     form.range_box.setCurrentText("100,4095")
     form.path_edit.setText(str(Path(tempfile.mkdtemp()) / "nuclei_x2.ome.zarr"))
     stage.widget.restore()
     stage.until(lambda: stage.widget.bar.value() > 2)
-    height = stage.widget.status.geometry().bottom() + 12
-    stage.take("widget", stage.widget, height)
+    stage.take("advanced")
     stage.widget.cancel()
     stage.until(lambda: stage.widget.running is None)
+    form.show_advanced(False)
 
 
 def main() -> None:
@@ -159,7 +180,12 @@ def main() -> None:
         result(stage, f"result_{theme}")
         if theme == "dark":
             menu(stage)
-            widget(stage)
+            stage.close()
+            stage = Stage(theme)
+            small(stage)
+            stage.close()
+            stage = Stage(theme)
+            advanced(stage)
         stage.close()
 
 

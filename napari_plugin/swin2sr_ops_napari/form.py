@@ -179,7 +179,7 @@ class Form(Controls):
 
     def _fill_models(self, wanted: str | None = None) -> None:
         """List models that fit the layer's channels, grouped by task; others on request."""
-        wanted = wanted or self.model_box.currentData()
+        wanted = wanted or self.model_box.currentData() or _ABOVE
         found = choices(self._colours())
         box = self.model_box
         box.clear()

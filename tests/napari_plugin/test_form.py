@@ -134,7 +134,7 @@ def test_models_are_grouped_and_those_on_disk_come_first(widget: Any, viewer: An
     viewer.add_image(np.zeros((20, 20, 3), "uint8"), rgb=True)
     box = widget.form.model_box
     rows = [(box.itemText(i), box.itemData(i)) for i in range(box.count())]
-    assert rows[0][0] == "By the answers above"
+    assert rows[0][0] == box.currentText() == "By the answers above"
     headings = [text for text, data in rows if data is None]
     assert headings[0] == "Enlarge"
     assert "Remove noise" in headings

@@ -161,3 +161,9 @@ def test_two_device_pixels_are_two_pixels(
     monkeypatch.setattr(live, "pixel_ratio", lambda _window: 2.0)
     start(widget, qtbot)
     assert widget.preview._wish.view.step == 1
+
+
+def test_the_thumbnail_shows_the_preview(widget: Any, viewer: Any, qtbot: Any) -> None:
+    viewer.add_image(spots(300, 300), contrast_limits=(0, 4000))
+    layer = start(widget, qtbot, model="nano-x2-gray")
+    qtbot.waitUntil(lambda: layer.thumbnail[..., :3].mean() > 20, timeout=5000)
