@@ -103,7 +103,7 @@ class Watch:
 class Stage:
     """A viewer with the widget and the image, and what can be done with them."""
 
-    def __init__(self, path: Path, model: str) -> None:
+    def __init__(self, path: Path, model: str | None) -> None:
         import napari
         from napari.qt import get_qapp
 
@@ -115,7 +115,8 @@ class Stage:
         (self.layer,) = self._open(path)
         self.opened = time.perf_counter() - began
         _, self.widget = self.viewer.window.add_plugin_dock_widget("swin2sr-ops", "Restore")
-        self.widget.form.choose_model(model)
+        if model is not None:
+            self.widget.form.choose_model(model)
         self.rest()
 
     def _open(self, path: Path) -> Any:
@@ -215,7 +216,6 @@ def run(stage: Stage, folder: Path, seconds: float) -> dict[str, Any]:
     widget = stage.widget
     widget.form.output_box.setCurrentIndex(widget.form.output_box.findData("disk"))
     widget.form.path_edit.setText(str(folder / "out.ome.zarr"))
-    widget.form.range_box.setCurrentText("100,4095")
     watch, stalls = stage.watch, {}
     watch.fresh()
     widget.restore()
@@ -242,7 +242,7 @@ def _s(seconds: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where the image is made (a few MB), kept; else a temporary one")
-    parser.add_argument("--model", default="tiny-x2-gray")
+    parser.add_argument("--model", help="one by name; else what the answers of the form choose")
     parser.add_argument("--pans", type=int, default=8)
     parser.add_argument("--run", type=float, default=20.0, help="seconds of a whole run that are watched")
     args = parser.parse_args()

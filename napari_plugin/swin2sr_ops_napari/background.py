@@ -120,7 +120,7 @@ class Background(QObject):
                 line, done, total = self._line(item) or (line, done, total)
         outcome = items[-1] if isinstance(items[-1], Outcome) else None
         if line and outcome is None and self._poll.isActive():
-            self._draw_bar(line, done, total)
+            self._open_bar(line, done, total)
             self.moved.emit(line, done, total)
         if outcome is not None:
             self._end(outcome)
@@ -138,7 +138,7 @@ class Background(QObject):
             return None
         return str(self._pace), done, total
 
-    def _draw_bar(self, line: str, done: int, total: int) -> None:
+    def _open_bar(self, line: str, done: int, total: int) -> None:
         """Move the bar in the activity dock; another phase gives it another title and total."""
         phase = line.partition(":")[0].lower() if ":" in line else ""
         title = f"{self._title}: {phase}" if phase else self._title
