@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -142,8 +143,9 @@ class _Batch:
             result.state, result.reason = "failed", str(exc)
             return not (self.fail_fast or hits_all(exc))
         except Exception as exc:
-            result.state, result.reason = "failed", repr(exc)  # an error of ours: the report tells what it knows
-            raise
+            result.state, result.reason = "failed", _unforeseen(exc)
+            logging.getLogger(__name__).debug("%s failed", entry.source, exc_info=True)
+            return not (self.fail_fast or hits_all(exc))
         finally:
             result.seconds = time.monotonic() - began
         return result.state != "failed" or not self.fail_fast
@@ -225,6 +227,14 @@ def _make_room(entry: Entry, output: str, origins: _Origins) -> None:
     if entry.ending:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _unforeseen(error: Exception) -> str:
+    """One sentence about an error that no code foresaw."""
+    return (
+        f"An unexpected {type(error).__name__} ended this image ({error}): this is an error of swin2sr-ops. Please"
+        " report it, with the image's metadata."
+    )
 
 
 def hits_all(error: BaseException) -> bool:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isclose, isfinite
 from typing import Any
 
+from swin2sr_ops.io.units import is_known, unit_name
+
 __all__ = ["Place", "channels_of", "nodata_of", "place_of"]
 
-_UNITS = {
-    "m": "meter", "dm": "decimeter", "cm": "centimeter", "mm": "millimeter", "µm": "micrometer",
-    "\u03bcm": "micrometer", "um": "micrometer", "micron": "micrometer", "microns": "micrometer",
-    "nm": "nanometer", "pm": "picometer", "Å": "angstrom", "km": "kilometer", "in": "inch", "inch": "inch",
-    "ft": "foot", "s": "second", "sec": "second", "ms": "millisecond", "µs": "microsecond", "\u03bcs": "microsecond",
-    "ns": "nanosecond", "min": "minute", "h": "hour", "d": "day",
-}  # fmt: skip
 # Dots per inch that programs write when they know nothing of the object.
 _DEFAULT_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 250, 300, 350, 360, 400, 600, 720, 1200, 2400)
 _NODATA_TAG = 42113  # GDAL's
@@ -35,7 +31,13 @@ class Place:
         value = _number(size)
         if value is not None and value > 0:
             self.pixel_size[axis] = value
-            name = _unit_name(unit)
+            name = unit_name(unit)
+            if name and not is_known(name):
+                warnings.warn(
+                    f"The unit {str(unit)!r} of the pixel size along {axis} is unknown: programs that read the output"
+                    " may take it for pixels.",
+                    stacklevel=2,
+                )
             if name:
                 self.units[axis] = name
 
@@ -90,13 +92,6 @@ def _number(value: object, *, finite: bool = True) -> float | None:
     return number if isfinite(number) or not finite else None
 
 
-def _unit_name(unit: object) -> str:
-    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), str(unit or "")).strip()  # ImageJ escapes
-    if text.lower() in ("pixel", "pixels", "reference frame", "none"):
-        return ""
-    return _UNITS.get(text) or _UNITS.get(text.lower()) or text.lower()
-
-
 def _ome_pixels(tiff: Any, series: int) -> dict[str, Any]:
     """The ``Pixels`` element of an image, its attributes and children by name."""
     from tifffile import xml2dict
@@ -129,7 +124,7 @@ def _add_position(place: Place, axis: str, planes: list[dict[str, Any]]) -> None
     position, unit = positions.pop()
     value = _number(position)
     # Without a unit a position counts in a "reference frame": microns only if a unit says so.
-    if value is not None and _unit_name(unit) == place.units.get(axis, "") and unit not in (None, "reference frame"):
+    if value is not None and unit_name(unit) == place.units.get(axis, "") and unit not in (None, "reference frame"):
         place.origin[axis] = value
 
 
@@ -149,7 +144,7 @@ def _ome_channels(pixels: Mapping[str, Any], count: int) -> tuple[dict[str, Any]
 def _imagej_place(metadata: Mapping[str, Any], page: Any) -> Place:
     place = Place()
     unit = metadata.get("unit")
-    if _unit_name(unit):
+    if unit_name(unit):
         for axis, tag in (("Y", "YResolution"), ("X", "XResolution")):
             place.add(
                 axis, 1 / (_ratio(page.tags.valueof(tag)) or float("inf")), metadata.get(axis.lower() + "unit", unit)

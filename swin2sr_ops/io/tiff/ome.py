@@ -17,15 +17,11 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from swin2sr_ops.io.base import ImageInfo, json_ready
+from swin2sr_ops.io.units import OME_SYMBOLS
 
 __all__ = ["OME_DTYPES", "carried_ome", "ome_xml"]
 
 OME_DTYPES = {"int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64", "complex64", "complex128"}
-_UNITS = {
-    "meter": "m", "decimeter": "dm", "centimeter": "cm", "millimeter": "mm", "micrometer": "µm", "nanometer": "nm",
-    "picometer": "pm", "angstrom": "Å", "kilometer": "km", "inch": "in", "foot": "ft", "second": "s",
-    "millisecond": "ms", "microsecond": "µs", "nanosecond": "ns", "minute": "min", "hour": "h", "day": "d",
-}  # fmt: skip
 _LENGTHS = {"m", "mm", "µm", "nm", "pm", "Å"}
 _DATE = re.compile(r"-?\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 _CONTROL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML cannot hold
@@ -154,7 +150,7 @@ def _physical_sizes(info: ImageInfo) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for axis in "XYZT":
         key = "TimeIncrement" if axis == "T" else f"PhysicalSize{axis}"
-        size, unit = info.pixel_size.get(axis), _UNITS.get(info.units.get(axis, ""))
+        size, unit = info.pixel_size.get(axis), OME_SYMBOLS.get(info.units.get(axis, ""))
         if size is not None and (axis != "T" or unit is not None):
             found |= {key: size, f"{key}Unit": unit or "pixel"}  # no unit would mean microns
     return found
@@ -180,7 +176,7 @@ def _channels(info: ImageInfo, carried: Sequence[Mapping[str, Any]]) -> dict[str
 def _planes(info: ImageInfo, axes: str) -> dict[str, Any]:
     """Positions of the first pixel's centre, repeated for every plane as OME wants them."""
     places = {
-        a: (info.origin[a], _UNITS.get(info.units.get(a, ""), "pixel"))  # as for the sizes
+        a: (info.origin[a], OME_SYMBOLS.get(info.units.get(a, ""), "pixel"))  # as for the sizes
         for a in "ZYX"
         if info.origin.get(a) and a in info.pixel_size
     }

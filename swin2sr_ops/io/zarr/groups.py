@@ -130,7 +130,7 @@ def _series_documents(root: Any, group: str, below: list[str], scale: int, versi
     """The ``OME`` group beside the images: their order, and the OME-XML of the converted file."""
     place = f"{group}/OME".lstrip("/")
     attributes = open_node(root, place).attrs.asdict() if _is_group(root, place) else {}
-    listed = [str(name) for name in ome_attributes(attributes).get("series") or ()]
+    listed = [str(name).strip("/") for name in ome_attributes(attributes).get("series") or ()]
     series = [name for name in listed if name in below] or below
     documents: dict[str, Any] = {}
     xml = read_key(root, f"{group}/{_OME_XML}".lstrip("/"))
@@ -147,13 +147,14 @@ def _series_documents(root: Any, group: str, below: list[str], scale: int, versi
 
 def _plate(plate: Mapping[str, Any], below: list[str], version: str) -> dict[str, Any]:
     """``plate`` with the wells that hold one of the images ``below``."""
-    wells = [str(well["path"]) for well in plate["wells"]]
+    given = [{**well, "path": str(well["path"]).strip("/")} for well in plate["wells"]]
+    wells = [well["path"] for well in given]
     names = [(*path.split("/"), "")[:2] for path in wells]
     kept: dict[str, Any] = {k: v for k, v in plate.items() if k not in ("version", "wells", "rows", "columns")}
     for i, key in enumerate(("rows", "columns")):  # older plates leave them out where the wells say it all
         kept[key] = plate.get(key) or [{"name": name} for name in dict.fromkeys(pair[i] for pair in names)]
     order: list[dict[str, Any]] = []
-    for well, pair in zip(plate["wells"], names, strict=True):
+    for well, pair in zip(given, names, strict=True):
         if not any(path.startswith(f"{well['path']}/") for path in below):
             continue
         places = [[entry.get("name") for entry in kept[key]] for key in ("rows", "columns")]
@@ -170,7 +171,8 @@ def _plate(plate: Mapping[str, Any], below: list[str], version: str) -> dict[str
 def _well(well: Mapping[str, Any], below: list[str], version: str) -> dict[str, Any]:
     """``well`` with those of its fields that are among ``below``."""
     kept = {k: v for k, v in well.items() if k not in ("version", "images")}
-    kept["images"] = [image for image in well["images"] if str(image["path"]) in below]
+    images = [{**image, "path": str(image["path"]).strip("/")} for image in well["images"]]
+    kept["images"] = [image for image in images if image["path"] in below]
     return kept if version == "0.5" else {"version": version, **kept}
 
 
@@ -205,7 +207,7 @@ def _write(files: Files, path: str, content: Any, version: str) -> None:
 
 def sorted_wells(plate: Mapping[str, Any]) -> list[str]:
     """Paths of a plate's wells by row and column."""
-    wells = [(well.get("rowIndex"), well.get("columnIndex"), str(well["path"])) for well in plate["wells"]]
+    wells = [(well.get("rowIndex"), well.get("columnIndex"), str(well["path"]).strip("/")) for well in plate["wells"]]
     rows, columns = ([str(entry.get("name")) for entry in plate.get(key) or ()] for key in ("rows", "columns"))
 
     def place(well: tuple[int | None, int | None, str]) -> tuple[int, int]:

@@ -1,17 +1,22 @@
 """OME-Zarr (NGFF) metadata: what the attributes of an image group say, and what to write there.
 
-Versions 0.1 to 0.5 are read, 0.4 (Zarr v2) and 0.5 (Zarr v3) are written. Plain dictionaries in
-and out: no Zarr library here. https://ngff.openmicroscopy.org
+Versions 0.1 to 0.5 are read, and 0.6 as far as its transformations are scales and translations;
+0.4 (Zarr v2) and 0.5 (Zarr v3) are written. Plain dictionaries in and out: no Zarr library here.
+https://ngff.openmicroscopy.org
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import ImageInfo
+from swin2sr_ops.io.units import unit_name
+from swin2sr_ops.io.zarr.omero import read_channels
+from swin2sr_ops.io.zarr.transformations import Place, place_of
 
 __all__ = [
     "Level",
@@ -32,7 +37,6 @@ _LETTERS = {
 }  # fmt: skip
 _TYPE_LETTER = {"time": "T", "channel": "C"}
 _TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
-_CHANNEL_KEYS = ("label", "color", "window", "active")
 _RGB = (("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF"), ("Alpha", "FFFFFF"))
 _PALETTE = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 
@@ -85,8 +89,10 @@ def axis_letters(names: Sequence[object], types: Sequence[object] = ()) -> str |
     return axes if len(set(axes)) == len(axes) and {"Y", "X"} <= set(axes) else None
 
 
-def read_multiscale(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
+def read_multiscale(attributes: Mapping[str, Any], where: str, axes: str | None = None) -> Multiscale | None:
     """What ``attributes`` say about the image in the group ``where``; None if it is no image group.
+
+    ``axes``, one letter each, counts instead of the names in the metadata.
 
     Raises
     ------
@@ -97,7 +103,9 @@ def read_multiscale(attributes: Mapping[str, Any], where: str) -> Multiscale | N
     if "multiscales" not in ome:
         return None
     try:
-        return _read(ome, where)
+        return _read(ome, where, axes)
+    except RequestError:  # a ValueError too, but ours
+        raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as exc:
         raise FormatError(
             f"The OME-Zarr metadata of {where!r} are broken ({type(exc).__name__}: {exc}): `multiscales` must list"
@@ -105,13 +113,22 @@ def read_multiscale(attributes: Mapping[str, Any], where: str) -> Multiscale | N
         ) from exc
 
 
-def _read(ome: Mapping[str, Any], where: str) -> Multiscale:
+def _read(ome: Mapping[str, Any], where: str, given: str | None) -> Multiscale:
+    if not isinstance(ome["multiscales"], Sequence):
+        raise TypeError("it is no list")
     first = ome["multiscales"][0]
-    axes, units = _read_axes(first, where)
-    outer = _place(first.get("coordinateTransformations", ()), len(axes), where)
+    if len(ome["multiscales"]) > 1:
+        warnings.warn(
+            f"{where!r} holds {len(ome['multiscales'])} images in one group: the first is taken, the others are left.",
+            stacklevel=2,
+        )
+    version = str(ome.get("version") or first.get("version") or "0.4")
+    axes, units = _read_axes(first, where, version, given)
+    ndim = len(axes)
+    outer = place_of(first.get("coordinateTransformations"), ndim, where)
     levels = []
     for dataset in first["datasets"]:
-        scale, shift = _place(dataset.get("coordinateTransformations", ()), len(axes), where)
+        scale, shift = _dataset_place(dataset, ndim, where)
         # The dataset's transformations come first, the multiscale's act on their result.
         levels.append(
             Level(
@@ -122,15 +139,35 @@ def _read(ome: Mapping[str, Any], where: str) -> Multiscale:
         )
     if not levels:
         raise ValueError("no datasets")
-    omero = ome.get("omero") or {}
-    channels = tuple({k: c[k] for k in _CHANNEL_KEYS if k in c} for c in omero.get("channels", ()))
-    version = str(ome.get("version") or first.get("version") or "0.4")
+    channels = read_channels(ome.get("omero"))
     return Multiscale(version, str(first.get("name") or ""), axes, units, tuple(levels), channels)
 
 
-def _read_axes(multiscale: Mapping[str, Any], where: str) -> tuple[str, dict[str, str]]:
-    given = multiscale.get("axes", "tczyx")  # 0.1 and 0.2 had five axes and did not name them
-    entries = [{"name": a} if isinstance(a, str) else a for a in given]
+def _dataset_place(dataset: Mapping[str, Any], ndim: int, where: str) -> Place:
+    """The place of one level: NGFF's transformations, or the ``transform`` of OpenOrganelle's files."""
+    own = dataset.get("transform")
+    if isinstance(own, Mapping) and "coordinateTransformations" not in dataset and own.get("scale"):
+        steps = [{"type": "scale", "scale": own["scale"]}]
+        shift = own.get("translate", own.get("translation"))
+        return place_of([*steps, *([{"type": "translation", "translation": shift}] if shift else [])], ndim, where)
+    return place_of(dataset.get("coordinateTransformations"), ndim, where)
+
+
+def _read_axes(
+    multiscale: Mapping[str, Any], where: str, version: str, given: str | None
+) -> tuple[str, dict[str, str]]:
+    entries = _axis_entries(multiscale)
+    if given is not None:  # the user's letters count; units go by position
+        if entries is not None and len(entries) != len(given):
+            raise RequestError(f"axes={given!r} names {len(given)} dimensions, but {where!r} has {len(entries)} axes.")
+        return given, _units(given, entries or [{} for _ in given])
+    if entries is None and version in ("0.1", "0.2"):  # these had five axes and did not name them
+        return "TCZYX", {}
+    if entries is None:
+        raise FormatError(
+            f"{where!r} is OME-Zarr {version} and names no axes: say which they are with axes=, one letter each, such"
+            " as 'CYX'."
+        )
     names = [entry["name"] for entry in entries]
     axes = axis_letters(names, [entry.get("type") for entry in entries])
     if axes is None:
@@ -138,27 +175,30 @@ def _read_axes(multiscale: Mapping[str, Any], where: str) -> tuple[str, dict[str
             f"The axes {names} of {where!r} cannot be told apart: name them t, c, z, y, x, or say which is which"
             " with axes=, one letter each, such as 'CYX'."
         )
-    return axes, {a: str(e["unit"]) for a, e in zip(axes, entries, strict=True) if e.get("unit")}
+    return axes, _units(axes, entries)
 
 
-def _place(transforms: Sequence[Mapping[str, Any]], ndim: int, where: str) -> tuple[list[float], list[float]]:
-    """Scale and translation of one after another transformation."""
-    scale, shift = [1.0] * ndim, [0.0] * ndim
-    for transform in transforms:
-        kind = transform["type"]
-        if kind == "identity":
-            continue
-        if kind not in ("scale", "translation") or "path" in transform:
-            raise FormatError(f"{where!r} has a coordinate transformation of type {kind!r} that cannot be read.")
-        values = [float(v) for v in transform[kind]]
-        if len(values) != ndim:
-            raise ValueError(f"{kind} {values} for {ndim} axes")
-        if kind == "scale":
-            scale = [a * b for a, b in zip(scale, values, strict=True)]
-            shift = [a * b for a, b in zip(shift, values, strict=True)]
-        else:
-            shift = [a + b for a, b in zip(shift, values, strict=True)]
-    return scale, shift
+def _axis_entries(multiscale: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """What is said of each axis: by ``axes``, by 0.6's coordinate systems, or by OpenOrganelle's ``transform``."""
+    given = multiscale.get("axes")
+    if given is None and multiscale.get("coordinateSystems"):
+        systems = {str(system.get("name")): system for system in multiscale["coordinateSystems"]}
+        steps = multiscale["datasets"][0].get("coordinateTransformations") or [{}]
+        output = steps[0].get("output")
+        name = str(output.get("name") if isinstance(output, Mapping) else output)
+        given = systems.get(name, multiscale["coordinateSystems"][0])["axes"]
+    own = multiscale["datasets"][0].get("transform")
+    if given is None and isinstance(own, Mapping) and own.get("axes"):
+        units = own.get("units") or [None] * len(own["axes"])
+        given = [{"name": a, "unit": u} for a, u in zip(own["axes"], units, strict=True)]
+    if given is None:
+        return None
+    return [{"name": a} if isinstance(a, str) else a for a in given]
+
+
+def _units(axes: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    named = {a: unit_name(e.get("unit")) for a, e in zip(axes, entries, strict=True)}
+    return {a: unit for a, unit in named.items() if unit}
 
 
 def stored_axes(axes: str) -> str:

@@ -22,6 +22,7 @@ from swin2sr_ops.io.base import (
 )
 from swin2sr_ops.io.zarr import ngff
 from swin2sr_ops.io.zarr.attributes import carried
+from swin2sr_ops.io.zarr.chunk_names import check_chunk_names
 from swin2sr_ops.io.zarr.store import MARKERS, child_names, is_zip, naming, open_node, store_identity, zarr_root
 
 __all__ = ["ZarrSource", "open_source"]
@@ -162,7 +163,7 @@ def _open_node(asked: _Asked, root: Any, node: Any, path: str) -> ZarrSource:
     if hasattr(node, "shape"):
         return _plain(asked, node, path)
     attributes, address = node.attrs.asdict(), asked.address
-    image = ngff.read_multiscale(attributes, address)
+    image = ngff.read_multiscale(attributes, address, None if asked.axes is None else asked.axes.upper())
     if image is not None:
         return _image(asked, node, path, image)
     ome = ngff.ome_attributes(attributes)
@@ -199,7 +200,7 @@ def _collection(asked: _Asked, root: Any, node: Any, path: str, ome: Mapping[str
     """A plate, well or series of images: the one image if it is one, else a list to choose from."""
     if "plate" in ome:
         kind = "plate"
-        images = [f"{w['path']}/{f}" for w in ome["plate"]["wells"] for f in _fields(node, w["path"])]
+        images = [_join(str(w["path"]), f) for w in ome["plate"]["wells"] for f in _fields(node, w["path"])]
     elif "well" in ome:
         kind, images = "well", [str(i["path"]) for i in ome["well"]["images"]]
     else:
@@ -240,12 +241,16 @@ def _image(asked: _Asked, group: Any, path: str, image: ngff.Multiscale) -> Zarr
         raise FormatError(f"{uri!r} promises the array {chosen.path!r} for level {level}, but it is not there.")
     array = group[chosen.path]
     _check_array(uri, array)
-    if array.ndim != len(image.axes):
-        raise FormatError(f"{uri!r} names the axes {image.axes!r}, but its array has the shape {array.shape}.")
+    if asked.axes is None and array.ndim != len(image.axes):
+        raise FormatError(
+            f"{uri!r} is OME-Zarr {image.version} with the axes {image.axes!r}, but its array has the shape"
+            f" {array.shape}: say which axes these are with axes=, one letter each."
+        )
     # Letters given by the user rename the axes: place goes by position. A channel has no place.
     axes = image.axes if asked.axes is None else check_axes(asked.axes, array.ndim)
     placed = [(i, a) for i, a in enumerate(axes) if a not in "CS"]
     attributes = group.attrs.asdict()
+    check_chunk_names(uri, array)
     info = _base_info(asked, array, axes)
     info = replace(
         info,
@@ -266,6 +271,7 @@ def _plain(asked: _Asked, array: Any, path: str) -> ZarrSource:
     if asked.level:
         raise RequestError(f"level={asked.level} was asked for, but {asked.address!r} is a plain array without levels.")
     _check_array(asked.address, array)
+    check_chunk_names(asked.address, array)
     attributes = array.attrs.asdict()
     if asked.axes is not None:
         axes = check_axes(asked.axes, array.ndim)

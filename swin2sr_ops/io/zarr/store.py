@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import existing_path
@@ -97,7 +98,8 @@ def zarr_root(uri: str, storage_options: Mapping[str, Any] | None = None) -> Any
 def _top_of_zip(path: Path) -> str:
     with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist())
-    tops = {name.split("/", 1)[0] for name in names}
+    names = {name for name in names if not name.startswith("__MACOSX/") and not name.endswith("/.DS_Store")}
+    tops = {name.split("/", 1)[0] for name in names} - {".DS_Store"}
     for top in ("", *sorted(tops)):
         if any(f"{top}/{marker}".lstrip("/") in names for marker in MARKERS) and (not top or len(tops) == 1):
             return top
@@ -137,6 +139,8 @@ def child_names(root: Any, path: str) -> list[str]:
 
     try:
         names = {name.strip("/") for name in sync(listed())}
+        if _is_web(root.store):
+            names = {unquote(name) for name in names}  # a server's page of links encodes what URLs cannot hold
     except StorageError:  # this server does list, but not now
         raise
     except (OSError, NotImplementedError):
@@ -144,6 +148,11 @@ def child_names(root: Any, path: str) -> list[str]:
     if not names - _DOCUMENTS:
         names = _consolidated_names(root, path)
     return sorted((n for n in names if n and not n.startswith(".") and n not in _DOCUMENTS), key=natural_key)
+
+
+def _is_web(store: Any) -> bool:
+    protocol = getattr(getattr(store, "fs", None), "protocol", ())
+    return "http" in ((protocol,) if isinstance(protocol, str) else protocol)
 
 
 def _consolidated_names(root: Any, path: str) -> set[str]:

@@ -255,14 +255,6 @@ def test_what_is_no_zarr(tmp_path):
                 }
             ]
         },
-        {
-            "multiscales": [
-                {
-                    "axes": ["c", "y", "x"],
-                    "datasets": [{"path": "0", "coordinateTransformations": [{"type": "affine", "affine": []}]}],
-                }
-            ]
-        },
     ],
 )
 def test_broken_ome_metadata(tmp_path, content):

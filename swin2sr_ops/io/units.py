@@ -1,0 +1,90 @@
+"""Names of physical units: every spelling that files hold, in the words of NGFF and of OME."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from html import unescape
+
+__all__ = ["OME_SYMBOLS", "is_known", "unit_name"]
+
+_PREFIXES = {
+    "Y": "yotta", "Z": "zetta", "E": "exa", "P": "peta", "T": "tera", "G": "giga", "M": "mega", "k": "kilo",
+    "h": "hecto", "da": "deca", "d": "deci", "c": "centi", "m": "milli", "µ": "micro", "n": "nano", "p": "pico",
+    "f": "femto", "a": "atto", "z": "zepto", "y": "yocto",
+}  # fmt: skip
+_OTHER = {
+    "Å": "angstrom", "thou": "thou", "li": "line", "in": "inch", "ft": "foot", "yd": "yard", "mi": "mile",
+    "ua": "astronomical unit", "ly": "light year", "pc": "parsec", "pt": "point",
+    "min": "minute", "h": "hour", "d": "day",
+}  # fmt: skip
+#: What OME-XML calls each unit.
+OME_SYMBOLS = {
+    "meter": "m", "second": "s", **{f"{name}meter": f"{short}m" for short, name in _PREFIXES.items()},
+    **{f"{name}second": f"{short}s" for short, name in _PREFIXES.items()},
+    **{name: short for short, name in _OTHER.items()},
+}  # fmt: skip
+_SPELLINGS = {
+    "um": "micrometer", "micron": "micrometer", "microns": "micrometer", "mu": "micrometer", "u": "micrometer",
+    "ångström": "angstrom", "ångstrom": "angstrom", "angström": "angstrom", "a": "angstrom", "mil": "thou",
+    "inches": "inch", '"': "inch", "feet": "foot", "us": "microsecond", "usec": "microsecond", "msec": "millisecond",
+    "sec": "second", "secs": "second", "hr": "hour", "hrs": "hour", "mins": "minute", "cms": "centimeter",
+    "mms": "millimeter", "?m": "micrometer", "\ufffdm": "micrometer", "points": "point",
+}  # fmt: skip
+_NO_UNIT = frozenset({"", "pixel", "pixels", "px", "pix", "reference frame", "none", "null", "unknown", "undefined"})
+
+
+def unit_name(given: object) -> str:
+    """Return NGFF's name of the unit that ``given`` spells; "" for none, the text itself where it is unknown.
+
+    Examples
+    --------
+    >>> unit_name("um"), unit_name("Âµm"), unit_name("Nanometres"), unit_name("pixel"), unit_name("furlong")
+    ('micrometer', 'micrometer', 'nanometer', '', 'furlong')
+    """
+    text = _decoded("" if given is None else str(given))
+    if text.lower() in _NO_UNIT:
+        return ""
+    for spelling in (text, text.lower()):  # "Mm" and "mm" differ
+        if spelling in _NAMES:
+            return _NAMES[spelling]
+    return text.lower()
+
+
+def is_known(name: str) -> bool:
+    """Whether ``name``, from `unit_name`, is a unit that both NGFF's readers and OME-XML understand."""
+    return name in OME_SYMBOLS
+
+
+def _decoded(text: str) -> str:
+    """``text`` without escapes, with one code point per sign, and without the traces of wrong encodings."""
+    text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), unescape(text))  # ImageJ escapes
+    for _ in range(3):  # UTF-8 that was read as Latin-1, perhaps more than once
+        repaired = _reread(text)
+        if repaired is None or repaired == text:
+            break
+        text = repaired
+    text = unicodedata.normalize("NFKC", text).replace("\u03bc", "µ").strip("\0 \t\r\n[]()")
+    return re.sub(r"\s*(?:/|per)\s*(?:pixel|px|pix)s?$", "", text, flags=re.IGNORECASE).strip()
+
+
+def _reread(text: str) -> str | None:
+    for encoding in ("cp1252", "latin-1"):
+        try:
+            return text.encode(encoding).decode("utf-8")
+        except (UnicodeEncodeError, UnicodeDecodeError):
+            continue
+    return None
+
+
+def _all_names() -> dict[str, str]:
+    names = {symbol: name for name, symbol in OME_SYMBOLS.items()}
+    for name in OME_SYMBOLS:
+        names |= {name: name, f"{name}s": name}
+        if name.endswith("meter"):
+            british = f"{name.removesuffix('meter')}metre"
+            names |= {british: name, f"{british}s": name}
+    return {**names, **_SPELLINGS}
+
+
+_NAMES = _all_names()

@@ -1,0 +1,90 @@
+"""Whether an array's chunks have the names that its metadata give: if none has, all pixels read as the fill value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from swin2sr_ops.errors import FormatError
+from swin2sr_ops.io.zarr.store import MARKERS
+
+__all__ = ["check_chunk_names"]
+
+_LOOK_AT = 200  # keys: an array with one right name is no longer in doubt
+_DEEPEST = 6
+_CHUNK = re.compile(r"(?:c[/.])?\d+(?:[/.]\d+)*")
+
+
+def check_chunk_names(where: str, array: Any) -> None:
+    """Refuse an array that has chunks, but none under a name that its metadata give.
+
+    Stores that do not list their keys are not asked.
+
+    Raises
+    ------
+    FormatError
+        All pixels would read as the fill value, although chunks are there.
+    """
+    if not _worth_a_look(array):
+        return
+    strange = ""
+    try:
+        for key in islice(_keys(array.store_path, "", _DEEPEST), _LOOK_AT):
+            if _is_name(array, key):
+                return
+            if not strange and _CHUNK.fullmatch(key):
+                strange = key
+    except (OSError, NotImplementedError):
+        return
+    if not strange:
+        return
+    expected = array.metadata.encode_chunk_key((0,) * array.ndim)
+    remedy = (
+        f' Its .zarray probably lacks "dimension_separator": {"/" if "/" in strange else "."!r}; add it to a copy.'
+        if array.metadata.zarr_format == 2
+        else " Correct the chunk_key_encoding in its zarr.json."
+    )
+    raise FormatError(
+        f"{where!r} has chunks called {strange!r}, but its metadata call the first one {expected!r}: all pixels would"
+        f" be read as empty.{remedy}"
+    )
+
+
+def _worth_a_look(array: Any) -> bool:
+    """Whether listing costs little, or the metadata are of the kind that often forgets the names."""
+    if type(array.store_path.store).__name__ != "FsspecStore":
+        return True
+    return bool(array.metadata.zarr_format == 2 and array.metadata.dimension_separator == ".")
+
+
+def _is_name(array: Any, key: str) -> bool:
+    """Whether the metadata give a chunk, or a shard, the name ``key``."""
+    numbers = [int(n) for n in re.findall(r"\d+", key)]
+    if array.ndim != len(numbers):
+        return False
+    return bool(array.metadata.encode_chunk_key(tuple(numbers)) == key)
+
+
+def _keys(place: Any, inside: str, depth: int) -> Iterator[str]:
+    """Keys below the array's place, folder by folder, as far as the store lists them."""
+    from zarr.core.sync import sync  # zarr-python has no public way to list one folder
+
+    async def listed() -> list[str]:
+        found = []
+        async for name in place.store.list_dir(f"{place.path}/{inside}".strip("/")):
+            found.append(name.strip("/"))
+            if len(found) >= _LOOK_AT:
+                break
+        return found
+
+    for name in sync(listed()):
+        if not name or name in MARKERS or name.startswith("."):
+            continue
+        key = f"{inside}/{name}".lstrip("/")
+        if re.fullmatch(r"c|\d+", name):  # a chunk, or a folder of them
+            below = list(islice(_keys(place, key, depth - 1), _LOOK_AT)) if depth else []
+            yield from below or [key]
+        else:
+            yield key
