@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import existing_path
@@ -139,8 +138,6 @@ def child_names(root: Any, path: str) -> list[str]:
 
     try:
         names = {name.strip("/") for name in sync(listed())}
-        if _is_web(root.store):
-            names = {unquote(name) for name in names}  # a server's page of links encodes what URLs cannot hold
     except StorageError:  # this server does list, but not now
         raise
     except (OSError, NotImplementedError):
@@ -148,11 +145,6 @@ def child_names(root: Any, path: str) -> list[str]:
     if not names - _DOCUMENTS:
         names = _consolidated_names(root, path)
     return sorted((n for n in names if n and not n.startswith(".") and n not in _DOCUMENTS), key=natural_key)
-
-
-def _is_web(store: Any) -> bool:
-    protocol = getattr(getattr(store, "fs", None), "protocol", ())
-    return "http" in ((protocol,) if isinstance(protocol, str) else protocol)
 
 
 def _consolidated_names(root: Any, path: str) -> set[str]:
