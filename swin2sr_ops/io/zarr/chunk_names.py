@@ -54,7 +54,7 @@ def check_chunk_names(where: str, array: Any) -> None:
 
 def _worth_a_look(array: Any) -> bool:
     """Whether listing costs little, or the metadata are of the kind that often forgets the names."""
-    if type(array.store_path.store).__name__ != "FsspecStore":
+    if type(array.store_path.store).__name__ in ("LocalStore", "ZipStore"):
         return True
     return bool(array.metadata.zarr_format == 2 and array.metadata.dimension_separator == ".")
 
