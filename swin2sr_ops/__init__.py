@@ -14,7 +14,7 @@ _EXPORTS = {
     "BatchReport": "batch.report",
     "ModelSpec": "spec",
     "Restorer": "engine.restorer",
-    "RunReport": "run.run",
+    "RunReport": "run.report",
     "TilePlan": "geometry.plan",
     "create_sink": "hooks.dispatch",
     "hookimpl": "hookspecs",
@@ -23,7 +23,7 @@ _EXPORTS = {
     "open_source": "hooks.dispatch",
     "restore": "lazy.restore",
     "restore_batch": "batch.api",
-    "restore_image": "run.run",
+    "restore_image": "api",
     **dict.fromkeys(
         (
             "CheckpointError",
@@ -44,6 +44,7 @@ _EXPORTS = {
 __all__ = ["__version__", *sorted(_EXPORTS)]  # noqa: PLE0604  (names of strings, made above)
 
 if TYPE_CHECKING:
+    from swin2sr_ops.api import restore_image as restore_image
     from swin2sr_ops.batch.api import restore_batch as restore_batch
     from swin2sr_ops.batch.report import BatchReport as BatchReport
     from swin2sr_ops.engine.restorer import Restorer as Restorer
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.hooks.models import list_models as list_models, load_model as load_model
     from swin2sr_ops.hookspecs import hookimpl as hookimpl
     from swin2sr_ops.lazy.restore import restore as restore
-    from swin2sr_ops.run.run import RunReport as RunReport, restore_image as restore_image
+    from swin2sr_ops.run.report import RunReport as RunReport
     from swin2sr_ops.spec import ModelSpec as ModelSpec
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "OutputError",
     "PlanError",
     "RequestError",
+    "Stopped",
     "Swin2SROpsError",
     "TileError",
     "without_secrets",
@@ -88,6 +89,10 @@ class PlanError(Swin2SROpsError):
 
 class TileError(Swin2SROpsError):
     """One tile failed while it was computed; the message says which, of which image."""
+
+
+class Stopped(Exception):
+    """The caller of a run asked it to stop. This is no failure: finished tiles are kept, and the run can be resumed."""
 
 
 class ClusterError(Swin2SROpsError):

@@ -23,8 +23,9 @@ Map intensities
     `IntensityMap`, `RangeRequest`, `Statistics`, `check_any_valid`, `check_dtype`, `intensity_maps`,
     `each_in_threads`.
 Run
-    `prepare` resolves a request to a `Job`; `run` executes it; `Piece`, `TileWork`, `Here`, `Computed` are its parts;
-    `provenance_of` is what a run writes into its output. `network_pixels` and `seconds_of` say how long a job takes.
+    `prepare` resolves a request to a `Job`; `run` executes it, stops where ``stop()`` is true, and passes each
+    finished block to ``on_block``; `provenance_of` is what a run writes into its output. `network_pixels` and
+    `seconds_of` say how long a job takes.
 
 Examples
 --------
@@ -73,8 +74,7 @@ if TYPE_CHECKING:
         check_dtype as check_dtype,
     )
     from swin2sr_ops.pixels.statistics import Statistics as Statistics, check_any_valid as check_any_valid
-    from swin2sr_ops.run.job import Job as Job, Piece as Piece, prepare as prepare
-    from swin2sr_ops.run.pipeline import Computed as Computed, Here as Here, TileWork as TileWork
+    from swin2sr_ops.run.job import Job as Job, prepare as prepare
     from swin2sr_ops.run.ranges import each_in_threads as each_in_threads, intensity_maps as intensity_maps
     from swin2sr_ops.run.report import provenance_of as provenance_of
     from swin2sr_ops.run.run import run as run
@@ -89,11 +89,9 @@ _HOMES = {
     "AxisOrder": "geometry.axes",
     "CELL_WINDOWS": "geometry.plan",
     "CHUNK": "geometry.tiles",
-    "Computed": "run.pipeline",
     "ENGINES": "engine.select",
     "Files": "io.storage.files",
     "Halo": "geometry.plan",
-    "Here": "run.pipeline",
     "HostAdapter": "hooks.hosts",
     "HostStatus": "hooks.hosts",
     "ImageInfo": "io.base",
@@ -102,14 +100,12 @@ _HOMES = {
     "IntensityMap": "pixels.intensity",
     "Job": "run.job",
     "MEMORY_SHARE": "geometry.tiles",
-    "Piece": "run.job",
     "RangeRequest": "pixels.intensity",
     "Reach": "spec",
     "Region": "io.base",
     "Span": "geometry.plan",
     "Statistics": "pixels.statistics",
     "Tile": "geometry.plan",
-    "TileWork": "run.pipeline",
     "cache_folder": "weights.download",
     "check_any_valid": "pixels.statistics",
     "check_block": "io.base",

@@ -65,8 +65,8 @@ def child(source: Path, out: Path, model: str, log: Path, step: int, before: boo
     """Restore; log every tile that the network computes."""
     import torch
 
+    from swin2sr_ops.api import restore_image
     from swin2sr_ops.run import pipeline
-    from swin2sr_ops.run.run import restore_image
 
     torch.set_num_threads(1)
     compute = pipeline.TileWork.compute
@@ -147,7 +147,7 @@ def main(source: Path, name: str, model: str, kills: int, seed: int, folder: Pat
 if __name__ == "__main__":
     from importlib import import_module
 
-    for heavy in ("imagecodecs", "tifffile", "torch", "zarr", "swin2sr_ops.run.run", "swin2sr_ops.weights.loader"):
+    for heavy in ("imagecodecs", "tifffile", "torch", "zarr", "swin2sr_ops.api", "swin2sr_ops.weights.loader"):
         import_module(heavy)  # once, for all forks
     where, output, weights, times, start, place = sys.argv[1:]
     print(json.dumps(main(Path(where), output, weights, int(times), int(start), Path(place))))

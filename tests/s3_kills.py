@@ -50,8 +50,8 @@ def child(source: str, model: str, log: Path, request: int, before: bool, which:
     """Restore; log every tile that the network computes."""
     import torch
 
+    from swin2sr_ops.api import restore_image
     from swin2sr_ops.run import pipeline
-    from swin2sr_ops.run.run import restore_image
 
     torch.set_num_threads(1)
     compute: Callable[..., Any] = pipeline.TileWork.compute
@@ -172,7 +172,7 @@ def main(source: str, model: str, kills: int, seed: int, folder: Path) -> dict[s
 if __name__ == "__main__":
     from importlib import import_module
 
-    heavy = ("tifffile", "torch", "zarr.storage", "s3fs", "boto3", "swin2sr_ops.run.run", "swin2sr_ops.weights.loader")
+    heavy = ("tifffile", "torch", "zarr.storage", "s3fs", "boto3", "swin2sr_ops.api", "swin2sr_ops.weights.loader")
     for name in heavy:
         import_module(name)  # once, for all forks; none of them begins a thread
     where, weights, times, start, place = sys.argv[1:]

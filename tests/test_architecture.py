@@ -22,9 +22,9 @@ LEVELS = {
     "weights": 3,
     "hookspecs": 4, "hooks": 4,
     "engine": 5,
-    "run": 6, "lazy": 6, "cluster": 6,
-    "training": 7, "evaluate": 7,
-    "batch": 8,
+    "run": 6, "lazy": 6,
+    "cluster": 7, "training": 7, "evaluate": 7,
+    "batch": 8, "api": 8,
     "cli": 9, "fractal_tasks": 9, "testing": 9, "hosting": 9, "": 9,
 }  # fmt: skip
 

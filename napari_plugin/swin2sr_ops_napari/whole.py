@@ -5,16 +5,15 @@ Both ways are `swin2sr_ops.run.run`: the same tiles, the same intensity map, the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import psutil
 from numpy.typing import NDArray
 
 from swin2sr_ops import RunReport
-from swin2sr_ops.errors import RequestError
-from swin2sr_ops.hosting import CHUNK, Computed, Here, Job, Piece, Region, TileWork, prepare, run
+from swin2sr_ops.errors import RequestError, Stopped
+from swin2sr_ops.hosting import CHUNK, Job, Region, prepare, run
 from swin2sr_ops_napari.bridge import ArraySource, Pyramid, offer, offer_sink
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.request import Request
@@ -24,49 +23,6 @@ __all__ = ["Seen", "Stop", "Stopped", "Tell", "check_memory", "job_of", "to_disk
 Tell = Callable[[dict[str, Any]], None]
 Stop = Callable[[], bool]
 Seen = Callable[[Region, NDArray[Any]], None]
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-
-
-class Stopped(Exception):
-    """The run was cancelled; what is done is kept."""
-
-
-@dataclass(frozen=True)
-class _Watched(TileWork):
-    """Tiles that are looked at on their way, until somebody says stop."""
-
-    stop: Stop = bool
-    seen: Seen | None = None
-
-    def compute(self, piece: Piece, block: NDArray[Any]) -> Computed:
-        if self.stop():
-            raise Stopped
-        return super().compute(piece, block)
-
-    def _write(self, region: Region, block: NDArray[Any], sides: dict[str, NDArray[Any]]) -> None:
-        super()._write(region, block, sides)
-        if self.seen is not None:
-            self.seen(region, block)
-
-
-class _Watcher(Here):
-    """This process, watched."""
-
-    def __init__(self, stop: Stop, seen: Seen | None = None) -> None:
-        self.stop, self.seen = stop, seen
-
-    def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
-        given = {f.name: getattr(work, f.name) for f in fields(TileWork)}
-        super().tiles(_Watched(**given, stop=self.stop, seen=self.seen), pieces, done)
-
-    def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
-        def until_stopped(item: _T, result: _R) -> None:
-            if self.stop():
-                raise Stopped
-            done(item, result)
-
-        super().each(function, items, until_stopped)
 
 
 def to_memory(
@@ -77,12 +33,12 @@ def to_memory(
     Raises
     ------
     Stopped
-        ``stop`` said so; ``target`` holds what was done.
+        ``stop`` returned True; ``target`` holds the finished tiles.
     Swin2SROpsError
         With a sentence.
     """
     with offer(image) as source, offer_sink(target) as sink:
-        return run(job_of(source, image, request), sink, progress=tell, executor=_Watcher(stop, seen))
+        return run(job_of(source, image, request), sink, progress=tell, stop=stop, on_block=seen)
 
 
 def to_disk(
@@ -102,13 +58,11 @@ def to_disk(
     begun here or by the command line; from a NumPy array, where an earlier run of the same pixels was.
     """
     if file is not None:
-        return run(
-            job_of(file, image, request), path, progress=tell, executor=_Watcher(stop, seen), overwrite=overwrite
-        )
+        return run(job_of(file, image, request), path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite)
     with offer(image) as source:
         job = job_of(source, image, request)
         anew = not ArraySource(source, image).recognisable  # whether it is what an earlier run had, nobody can tell
-        return run(job, path, progress=tell, executor=_Watcher(stop, seen), overwrite=overwrite, restart=anew)
+        return run(job, path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite, restart=anew)
 
 
 def job_of(source: str, image: LayerImage, request: Request) -> Job:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from os import PathLike, fspath
 from typing import Any
 
 from swin2sr_ops.batch.collect import collect
 from swin2sr_ops.batch.report import BatchReport
 from swin2sr_ops.batch.runner import run_batch
+from swin2sr_ops.cluster.executor import chosen_executor
 
 __all__ = ["restore_batch"]
 
@@ -32,7 +32,7 @@ def restore_batch(
 ) -> BatchReport:
     """Restore many images, or an archive of many. One bad image does not stop the rest.
 
-    Called again in the same way, it goes on where it was and leaves alone what is finished.
+    The same call resumes a batch that was stopped, and leaves finished images alone.
 
     Parameters
     ----------
@@ -70,13 +70,7 @@ def restore_batch(
     chosen = {key: request.pop(key) for key in _SELECTION if key in request}
     output = {key: request.pop(key) for key in _OUTPUT if key in request}
     entries = collect([fspath(s) for s in listed], fspath(dst), format=format, **chosen)
-    with ExitStack() as stack:
-        executor = None
-        if workers is not None or scheduler is not None:
-            from swin2sr_ops.cluster.executor import open_cluster
-
-            device = request.get("device", "auto")
-            executor = stack.enter_context(open_cluster(workers=workers, scheduler=scheduler, device=device))
+    with chosen_executor(workers, scheduler, request.get("device", "auto")) as executor:
         return run_batch(
             entries, request, executor=executor, progress=progress, overwrite=overwrite, restart=restart,
             fail_fast=fail_fast, output_options=output,

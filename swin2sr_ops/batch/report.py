@@ -41,7 +41,7 @@ class ImageResult:
     series : int or None
         Which image of a TIFF with several.
     settings : dict
-        As in `swin2sr_ops.run.run.RunReport`.
+        As in `swin2sr_ops.RunReport`.
     failed : dict
         Of an archive: path and reason of each image that is not in the output.
     """

@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from swin2sr_ops.cli.notes import say, warnings_as_notes
 from swin2sr_ops.cli.progress import Progress, two_interrupts
 from swin2sr_ops.cli.progress_json import JsonLines
 from swin2sr_ops.cli.request import entries_of, output_options_of, request_of
+from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.errors import without_secrets
 
 __all__ = ["main"]
@@ -38,8 +39,9 @@ def main(args: argparse.Namespace) -> int:
         report = BatchReport.of(entries, request)
         with _written(report, None if args.dry_run else args.report):
             act = _one if len(entries) == 1 else _many
-            with ExitStack() as stack:
-                return act(args, entries, request, report, _executor(args, stack))
+            workers = None if args.dry_run else args.workers  # a plan starts no process
+            with chosen_executor(workers, args.scheduler, args.device) as executor:
+                return act(args, entries, request, report, executor)
 
 
 @contextmanager
@@ -169,15 +171,6 @@ def _teller(args: argparse.Namespace, tell: bool) -> Callable[[object], None] | 
 
 def _status(args: argparse.Namespace, found: Estimate) -> int:
     return 1 if found.bad or (found.missing and not args.allow_missing) else 0
-
-
-def _executor(args: argparse.Namespace, stack: ExitStack) -> Any:
-    """Where the work is done, unless in this process; no process is started for a plan."""
-    if args.scheduler is None and (args.workers is None or args.dry_run):
-        return None
-    from swin2sr_ops.cluster.executor import open_cluster
-
-    return stack.enter_context(open_cluster(args.workers, args.scheduler, args.device))
 
 
 def _now_and_then(path: str | None) -> Callable[[BatchReport], None] | None:

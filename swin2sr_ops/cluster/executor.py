@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.run.job import Piece
     from swin2sr_ops.run.pipeline import TileWork
 
-__all__ = ["ClusterExecutor", "open_cluster"]
+__all__ = ["ClusterExecutor", "chosen_executor", "open_cluster"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -85,6 +85,18 @@ def open_cluster(
         assert scheduler is not None
         client = join_cluster(stack, scheduler, timeout, wait)
         return ClusterExecutor(client, stack.pop_all())
+
+
+@contextmanager
+def chosen_executor(
+    workers: int | str | None = None, scheduler: str | PathLike[str] | None = None, device: str = "auto"
+) -> Iterator[ClusterExecutor | None]:
+    """Open the cluster that a request names, as `open_cluster`; yield None where this process is to compute."""
+    if workers is None and scheduler is None:
+        yield None
+        return
+    with open_cluster(workers, scheduler, device) as executor:
+        yield executor
 
 
 class ClusterExecutor:

@@ -6,10 +6,11 @@ The first that has an answer is taken. One that fails is named in a warning, kep
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "loaded",
     "manager",
     "model_specs",
+    "notifier",
     "open_source",
     "resolve_model",
 ]
@@ -142,6 +144,23 @@ def build_network(spec: ModelSpec) -> nn.Module:
         )
     built: nn.Module = network
     return built
+
+
+def notifier(progress: Callable[[dict[str, Any]], None] | None) -> Callable[[dict[str, Any]], None]:
+    """Return a function that passes an event to ``progress`` and to every observer; it logs an observer's failure."""
+    observers = manager().hook.swin2sr_ops_progress
+
+    def notify(event: dict[str, Any]) -> None:
+        if progress is not None:
+            progress(event)
+        for observer in observers.get_hookimpls():
+            try:
+                observer.function(*(event for _ in observer.argnames))  # an observer may leave the argument out
+            # Another package's code, called for its information only.
+            except Exception:
+                logging.getLogger(__name__).exception("observer %s failed", observer.plugin_name)
+
+    return notify
 
 
 def open_source(uri: str | os.PathLike[str], **options: Any) -> ImageSource:

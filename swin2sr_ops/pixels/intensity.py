@@ -8,7 +8,7 @@ network, so that nothing rings, and come back where they were.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -119,6 +119,12 @@ class IntensityMap:
         """JSON-ready; ``error`` only where there is one."""
         told: dict[str, Any] = {"lo": self.lo, "hi": self.hi}
         return told if self.error is None else told | {"error": list(self.error)}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> IntensityMap:
+        """Read what `to_dict` gave."""
+        error = found.get("error")
+        return cls(found["lo"], found["hi"], None if error is None else (error[0], error[1]))
 
 
 _SAMPLE = ":sample"

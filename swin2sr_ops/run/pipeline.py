@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from threading import Barrier
 from typing import Any, Protocol, TypeVar
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.engine.restorer import Restorer
-from swin2sr_ops.errors import TileError
+from swin2sr_ops.errors import Stopped, TileError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.tiles import fill_region
@@ -24,16 +24,45 @@ from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.masks import valid_pixels
 from swin2sr_ops.run.job import Part, Piece, Workers
 
-__all__ = ["Executor", "Here", "TileWork", "stream"]
+__all__ = ["Executor", "Here", "TileWork", "Watch", "stream"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 #: Restored pixels, and what is written beside them, by the sink's names for it.
 Computed = tuple[NDArray[Any], dict[str, NDArray[Any]]]
+#: Receives a region of the output and its pixels.
+OnBlock = Callable[[Region, NDArray[Any]], None]
 #: Threads that decode, and as many that encode; how many tiles may wait on either side.
 IO_THREADS = 2
 #: Tiles in hand where a GPU computes.
 GPU_LANES = 2
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How the caller of a run follows it.
+
+    Attributes
+    ----------
+    stop : callable
+        Return True to end the run with `swin2sr_ops.errors.Stopped`; asked before each tile, often, by several threads.
+    on_block : callable, optional
+        ``on_block(region, block)`` receives every block after it is written, in the thread that wrote it.
+    """
+
+    stop: Callable[[], bool] = bool
+    on_block: OnBlock | None = None
+
+    def check(self) -> None:
+        """Raise `Stopped` where the caller asks for it."""
+        if self.stop():
+            raise Stopped("The run was stopped. Finished tiles are kept.")
+
+    def until_stopped(self, items: Iterable[_T]) -> Iterator[_T]:
+        """Pass on ``items``, and check before each."""
+        for item in items:
+            self.check()
+            yield item
 
 
 class Executor(Workers, AbstractContextManager["Executor"], Protocol):
@@ -98,22 +127,26 @@ class TileWork:
             sides["context"] = plane_flags(block, order, piece.tile, part.plan, self.nodata, valid)
         return result, sides
 
-    def write(self, piece: Piece, result: Computed) -> None:
-        """Write what `compute` gave."""
+    def write(self, piece: Piece, result: Computed, on_block: OnBlock | None = None) -> None:
+        """Write the result of `compute`; pass each written block to ``on_block``."""
+        for region, block, sides in self._blocks(piece, result):
+            if not sides:
+                self.sink[region] = block
+            else:
+                self.sink.write(region, block, **sides)  # type: ignore[attr-defined]  # only asked of sinks that have it
+            if on_block is not None:
+                on_block(region, block)
+
+    def _blocks(self, piece: Piece, result: Computed) -> Iterator[tuple[Region, NDArray[Any], dict[str, NDArray[Any]]]]:
+        """Cut the result of a piece into blocks of the output: bands that were restored together are apart there."""
         block, sides = result
         for i, region in enumerate(self._of_bands(piece, piece.write)):
-            if piece.bands is not None:
-                axis = self.order.axes.index("C")
-                one = (slice(None),) * axis + (slice(i, i + 1),)
-                self._write(region, block[one], {name: side[one] for name, side in sides.items()})
-            else:
-                self._write(region, block, sides)
-
-    def _write(self, region: Region, block: NDArray[Any], sides: dict[str, NDArray[Any]]) -> None:
-        if not sides:
-            self.sink[region] = block
-        else:
-            self.sink.write(region, block, **sides)  # type: ignore[attr-defined]  # only asked of sinks that have it
+            if piece.bands is None:
+                yield region, block, sides
+                continue
+            axis = self.order.axes.index("C")
+            one = (slice(None),) * axis + (slice(i, i + 1),)
+            yield region, block[one], {name: side[one] for name, side in sides.items()}
 
     def finished(self, piece: Piece) -> bool:
         """Whether somebody has written ``piece`` meanwhile: asks the storage."""
@@ -146,7 +179,9 @@ class TileWork:
 
 @dataclass
 class Here:
-    """Work done in this process, on its device."""
+    """Work done in this process, on its device, under the eyes of the run's caller."""
+
+    watch: Watch = field(default_factory=Watch)
 
     def __enter__(self) -> Here:
         return self
@@ -160,7 +195,7 @@ class Here:
     def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
         """One tile at a time computes; those around it are read and written meanwhile."""
         with _streaming(work.parts):
-            stream(work, pieces, done)
+            stream(work, pieces, done, self.watch)
 
     def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
         """A few at a time, in order."""
@@ -180,12 +215,14 @@ class Here:
                     result.cancel()
 
 
-def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
+def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None], watch: Watch | None = None) -> None:
     """Restore ``pieces`` in order: read ahead, compute here, write behind.
 
-    At most a few tiles wait on either side, so memory does not grow with the image. After an error
-    nothing more is begun, and what is being written ends.
+    At most a few tiles wait on either side, so memory does not grow with the image. After an error, or where
+    ``watch`` says stop, no further tile begins, and tiles that are being written are finished.
     """
+    watch = Watch() if watch is None else watch
+    seen = () if watch.on_block is None else (watch.on_block,)
     rest, lanes = iter(pieces), work.lanes
     with (
         _threads(IO_THREADS, "read") as reader,
@@ -201,13 +238,14 @@ def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None
                 ahead.extend((piece, reader.submit(work.read, piece)) for piece in wanted)
                 if ahead:
                     piece, block = ahead.popleft()
+                    watch.check()
                     in_hand.append((piece, compute(work.compute, piece, block.result())))
                 elif not in_hand:
                     break
                 if ahead and len(in_hand) < lanes:
                     continue
                 piece, result = in_hand.popleft()
-                behind.append((piece, writer.submit(work.write, piece, result.result())))
+                behind.append((piece, writer.submit(work.write, piece, result.result(), *seen)))
                 while len(behind) > IO_THREADS:
                     _finish(behind, done)
             while behind:

@@ -1,137 +1,36 @@
-"""`restore_image`: from a source to a sink, tile by tile, in bounded memory; killed and gone on with at will."""
+"""Run a prepared job: intensity range, tiles, pyramid, metadata. A killed run can be resumed."""
 
 from __future__ import annotations
 
-import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
-from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError, TileError, without_secrets
+from swin2sr_ops.errors import OutputError, RequestError, TileError, without_secrets
 from swin2sr_ops.geometry.orientations import check_ensemble
-from swin2sr_ops.geometry.plan import Halo
-from swin2sr_ops.hooks.dispatch import create_sink, manager
-from swin2sr_ops.io.base import ImageSink, Region, local_path
-from swin2sr_ops.io.output.claim import RunKey, tidy_finished
-from swin2sr_ops.io.output.provenance import read_provenance
+from swin2sr_ops.hooks.dispatch import create_sink, notifier
+from swin2sr_ops.io.base import ImageSink, Region
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.masks import EnlargedMask, has_mask
 from swin2sr_ops.run.fingerprint import identity, run_key
-from swin2sr_ops.run.job import Job, Piece, prepare
-from swin2sr_ops.run.pipeline import Executor, Here, TileWork
+from swin2sr_ops.run.job import Job, Piece
+from swin2sr_ops.run.outputs import check_not_behind, finished_before, label_options, resumable
+from swin2sr_ops.run.pipeline import Executor, Here, OnBlock, TileWork, Watch
 from swin2sr_ops.run.ranges import intensity_maps
 from swin2sr_ops.run.report import RunReport, new_report, provenance_of
-from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["RunReport", "restore_image", "run"]
+__all__ = ["run"]
 
 Progress = Callable[[dict[str, Any]], None]
 _PROCESS = psutil.Process()
-
-
-def restore_image(
-    src: str | PathLike[str],
-    dst: str | PathLike[str],
-    *,
-    model: str | PathLike[str] | ModelSpec = "auto",
-    axes: str | None = None,
-    scale: int | None = None,
-    halo: Halo = "exact",
-    tile: int | tuple[int, int] | None = None,
-    range: str | Sequence[float] = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    nodata: float | None = None,
-    level: int | None = None,
-    series: int | None = None,
-    array: str | None = None,
-    mask: str | PathLike[str] | None = None,
-    chunks: int | tuple[int, int] | None = None,
-    shards: int | tuple[int, int] | None = None,
-    ensemble: int = 1,
-    engine: str = "auto",
-    overwrite: bool = False,
-    restart: bool = False,
-    progress: Progress | None = None,
-    workers: int | str | None = None,
-    scheduler: str | None = None,
-    **output: Any,
-) -> RunReport:
-    """Restore an image file or archive into another, in bounded memory.
-
-    Killed at any moment and called again in the same way, it goes on where it was, and ends with
-    the same bytes.
-
-    Parameters
-    ----------
-    src : str or path
-        TIFF, OME-TIFF, ImageJ TIFF, GeoTIFF, Zarr, OME-Zarr, PNG or JPEG; or ``sample:cells``.
-    dst : str or path
-        ``.ome.zarr`` or ``.zarr`` (OME-Zarr 0.5; also a URL such as ``s3://...``), ``.tif`` or
-        ``.ome.tif`` (OME-TIFF, or COG where the source is georeferenced), ``.png``.
-    model, axes, scale, halo, tile, range, device, precision, nodata
-        As in `swin2sr_ops.restore`; ``axes`` and ``nodata`` override what the file says. For a
-        raster with red, green and blue bands and others, ``model`` may name two, with a comma.
-    level, series, array : optional
-        Resolution level of a pyramid; image of a TIFF with several; array of a Zarr group.
-    mask : str or path, optional
-        An image whose non-zero pixels say where ``src`` has pixels, of its size or smaller by whole factors.
-    chunks, shards : int or pair, optional
-        Of an OME-Zarr output, along Y and X: 512 and none unless given.
-    ensemble : int
-        8: flips and rotations are restored too, and averaged; see `swin2sr_ops.restore`.
-    engine : str
-        ``"auto"``: the fastest of this package's on this machine, as the report says; see `swin2sr_ops.restore`.
-    overwrite : bool
-        Replace ``dst`` if it exists; the old one stays until the new one is finished.
-    restart : bool
-        Begin again, whatever a run has left there.
-    progress : callable, optional
-        Called with a dict per event: ``{"kind": "range" | "start" | "tile" | "pyramid" | "end", "done": n,
-        "total": n, ...}``; ``range`` is the look at the pixels that an intensity range may need.
-    workers : int or "gpus", optional
-        Processes of a local Dask cluster, or one per visible GPU; unless given, this process.
-    scheduler : str, optional
-        Address of a running Dask cluster.
-    **output
-        Options of the format. For OME-Zarr: ``ngff`` ("0.5" or "0.4"), ``pyramid`` (bool), ``context`` (bool:
-        flags beside the image that say where nodata was near), ``spread`` (bool: the standard deviation
-        of the ensemble's results, as an image ``spread`` inside), ``labels`` ("leave", or "carry": the
-        source's labels, enlarged by nearest neighbour).
-
-    Returns
-    -------
-    RunReport
-
-    Raises
-    ------
-    Swin2SROpsError
-        One of its kinds, with a sentence; nothing that looks finished is left behind.
-
-    Examples
-    --------
-    >>> import swin2sr_ops
-    >>> report = swin2sr_ops.restore_image("sample:cells", "cells_x2.ome.zarr")  # doctest: +SKIP
-    """
-    request: dict[str, Any] = dict(
-        model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
-        precision=precision, nodata=nodata, level=level, series=series, array=array, mask=mask,
-        chunks=chunks, shards=shards, ensemble=ensemble, engine=engine,
-    )  # fmt: skip
-    options: dict[str, Any] = {"overwrite": overwrite, "restart": restart, "progress": progress, **output}
-    if workers is None and scheduler is None:
-        return run(prepare(src, **request), dst, **options)
-    from swin2sr_ops.cluster.executor import open_cluster
-
-    with open_cluster(workers=workers, scheduler=scheduler, device=device) as executor:
-        return run(prepare(src, workers=executor, **request), dst, executor=executor, **options)
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 def run(
@@ -141,24 +40,55 @@ def run(
     overwrite: bool = False,
     restart: bool = False,
     progress: Progress | None = None,
+    stop: Callable[[], bool] = bool,
+    on_block: OnBlock | None = None,
     executor: Executor | None = None,
     **output: Any,
 ) -> RunReport:
-    """Do what `prepare` resolved."""
-    began = time.monotonic()
+    """Restore the image of a prepared job into ``dst``.
+
+    Parameters
+    ----------
+    job : Job
+        From `swin2sr_ops.run.job.prepare`.
+    dst, overwrite, restart, progress, output
+        As in `swin2sr_ops.restore_image`.
+    stop : callable, optional
+        Asked before each tile, by several threads: True ends the run with `swin2sr_ops.errors.Stopped`. Finished
+        tiles are kept, and the next run with the same settings resumes.
+    on_block : callable, optional
+        ``on_block(region, block)`` receives each block of the output after it is written, in the thread that wrote
+        it; only without an executor, since no block travels through the client of a cluster.
+    executor : Executor, optional
+        Where tiles are computed; this process unless given.
+
+    Returns
+    -------
+    RunReport
+
+    Raises
+    ------
+    Stopped
+        ``stop`` returned True.
+    Swin2SROpsError
+        With a sentence; nothing that looks finished is left behind.
+    """
+    if executor is not None and on_block is not None:
+        raise RequestError("on_block was given with an executor: it sees only blocks that this process restores.")
+    began, watch = time.monotonic(), Watch(stop, on_block)
     check_ensemble(job.restorer.ensemble, bool(output.get("spread")))
     if executor is not None:  # also of a job that was prepared without them
         executor.settle([part.restorer for part in job.parts if part.restorer is not None])
     key = run_key(job, output, restart=restart)
     report = new_report(job, fspath(dst), key)
-    tell = _teller(progress)
-    if not restart and _already(fspath(dst), key):
+    tell = notifier(progress)
+    if not restart and finished_before(fspath(dst), key):
         report.state, report.tiles = "already", job.count
         report.resumed = report.tiles
         tell({"kind": "end", "done": report.tiles, "total": report.tiles, "report": report.to_dict()})
         return report
-    output |= _labels(job, output.pop("labels", "leave"))
-    _check_behind(job, fspath(dst))
+    output |= label_options(job, output.pop("labels", "leave"))
+    check_not_behind(job, fspath(dst))
     sink = create_sink(
         dst,
         job.output,
@@ -174,28 +104,18 @@ def run(
         raise RequestError(f"{fspath(dst)!r} can be written by one process only: leave out workers and scheduler.")
     if hasattr(sink, "valid") and (job.mask is not None or has_mask(job.source)):
         sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
-    with _kept_unless_empty(sink, report.output), _closed(job):
-        _Run(job, sink, report, tell, executor or Here()).go(bool(output.get("context")), bool(output.get("spread")))
+    with resumable(sink, report.output), _closed(job):
+        _Run(job, sink, report, tell, executor or Here(watch), watch).go(
+            bool(output.get("context")), bool(output.get("spread"))
+        )
     report.seconds = time.monotonic() - began
     tell({"kind": "end", "done": report.tiles, "total": report.tiles, "report": report.to_dict()})
     return report
 
 
-def _check_behind(job: Job, dst: str) -> None:
-    """Refuse to replace a file that the input is made of, as a VRT is: inputs are never written."""
-    path = local_path(dst)
-    behind = getattr(job.source, "files", None)
-    if path is None or behind is None or not path.exists():
-        return
-    if os.path.realpath(path) in {os.path.realpath(name) for name in behind()}:
-        raise OutputError(
-            f"The input {job.source.uri!r} is made of {dst!r}, which must stay as it is. Choose another place."
-        )
-
-
 @contextmanager
 def _closed(job: Job) -> Iterator[None]:
-    """Let go of files and what was decoded of them; whoever reads again opens them again."""
+    """Close the job's files at the end, and drop decoded pixels; a later read opens them again."""
     try:
         yield
     finally:
@@ -205,98 +125,16 @@ def _closed(job: Job) -> Iterator[None]:
                 close()
 
 
-def _labels(job: Job, wanted: str) -> dict[str, Any]:
-    """The sink's option for labels that are carried."""
-    if wanted == "leave":
-        return {}
-    if wanted != "carry":
-        raise RequestError(f"labels={wanted!r} is not understood: give 'leave' or 'carry'.")
-    path = getattr(job.source, "path", None)
-    if path is None:
-        raise RequestError(f"labels='carry' was given, but {job.source.uri!r} is no OME-Zarr image: it has no labels.")
-    return {"labels": (job.source.uri, path.rpartition("/")[0], job.plan.spec.scale)}
-
-
-def _already(dst: str, key: RunKey) -> bool:
-    """Whether a run with this key has finished ``dst`` before; what it left of its own goes."""
-    try:
-        found = read_provenance(dst)
-    except FormatError:
-        return False  # something else is there; the sink says what may happen to it
-    if found is None or found.get("fingerprint") != key.fingerprint:
-        return False
-    tidy_finished(dst, key)
-    return True
-
-
-@contextmanager
-def _kept_unless_empty(sink: ImageSink, output: str) -> Iterator[None]:
-    """After an error, keep what was restored for the next run; remove an output in which nothing is."""
-    staging = getattr(sink, "staging", None)
-    try:
-        yield
-    except BaseException as exc:
-        # Also on Ctrl-C.
-        if staging is None or not (staging.resumed or _holds_pixels(staging)):
-            _remove(sink, output, exc)
-            raise
-        lost = staging.claim.lost()
-        staging.release()
-        if lost and "(--restart)" not in str(exc) and isinstance(exc, Swin2SROpsError):
-            raise OutputError(
-                f"{exc} Somebody else has removed or emptied {staging.files.where!r} meanwhile: begin again with"
-                " restart (--restart)."
-            ) from exc
-        if isinstance(exc, Swin2SROpsError) and not lost and "same command" not in str(exc):
-            told = "What was restored is kept: the same command goes on where it was."
-            raise type(exc)(f"{exc} {told}") from exc
-        raise
-
-
-def _holds_pixels(staging: Any) -> bool:
-    try:
-        return bool(staging.holds_pixels())
-    except OutputError:
-        return True  # a storage that does not say: nothing is removed there
-
-
-def _remove(sink: ImageSink, output: str, exc: BaseException) -> None:
-    try:
-        sink.abort()
-    except (OSError, OutputError) as left:
-        exc.add_note(f"What was written of {output!r} could not be removed: {left}")
-
-
-def _teller(progress: Progress | None) -> Progress:
-    """Tell the caller and every observer; an observer's failure is not the run's."""
-    observers = manager().hook.swin2sr_ops_progress
-
-    def tell(event: dict[str, Any]) -> None:
-        if progress is not None:
-            progress(event)
-        for observer in observers.get_hookimpls():
-            try:
-                observer.function(*(event for _ in observer.argnames))  # an observer may leave the argument out
-            # Somebody else's code, called for information only.
-            except Exception:
-                logging.getLogger(__name__).exception("observer %s failed", observer.plugin_name)
-
-    return tell
-
-
-def _pair(error: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if error is None else (error[0], error[1])
-
-
 @dataclass
 class _Run:
-    """One image on its way: intensity, tiles, pyramid, metadata; each of them skips what is there."""
+    """The stages of a run: intensity, tiles, pyramid, metadata. Each skips what an earlier run has done."""
 
     job: Job
     sink: ImageSink
     report: RunReport
     tell: Progress
     executor: Executor
+    watch: Watch
 
     def go(self, context: bool, spread: bool) -> None:
         before = identity(self.job)
@@ -317,18 +155,18 @@ class _Run:
         self.sink.finish(provenance_of(self.report))
 
     def _check_place(self) -> None:
-        """Never finish an output from which somebody has removed what is done."""
+        """Refuse to finish an output from which finished tiles were removed meanwhile."""
         staging = getattr(self.sink, "staging", None)
         if staging is not None:
             staging.claim.check()
 
     def _maps(self) -> tuple[IntensityMap, ...]:
-        """Decided once: an earlier run's stay."""
+        """Decide the intensity maps, or take those of the run that is resumed."""
         staging = getattr(self.sink, "staging", None)
         noted = staging.claim.notes.get("intensity") if staging is not None else None
         if noted:
-            return tuple(IntensityMap(m["lo"], m["hi"], _pair(m.get("error"))) for m in noted)
-        maps = intensity_maps(self.job, self.tell, each=self.executor.each, mask=self.job.mask)
+            return tuple(IntensityMap.from_dict(m) for m in noted)
+        maps = intensity_maps(self.job, self.tell, each=self._each, mask=self.job.mask)
         if staging is not None:
             staging.claim.note(intensity=[m.to_dict() for m in maps])
         return maps
@@ -342,7 +180,7 @@ class _Run:
         self.tell({"kind": "start", **start, "image": without_secrets(job.source.uri)})
         todo = (piece for piece in job.pieces() if not work.resumed(piece))
         before = self._skipped()
-        self.executor.tiles(work, todo, self._count)
+        self.executor.tiles(work, self.watch.until_stopped(todo), self._count)
         if self.report.tiles != total:  # never finish what is not whole
             raise TileError(f"Only {self.report.tiles} of {total} tiles were restored.")
         self.report.skipped = self._skipped() - before
@@ -356,7 +194,17 @@ class _Run:
             return 0
         return sum(work.resumed(piece) for piece in self.job.pieces())
 
+    def _each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
+        """Let the executor call ``function`` for each item, until the caller says stop."""
+
+        def until_stopped(item: _T, result: _R) -> None:
+            self.watch.check()
+            done(item, result)
+
+        self.executor.each(function, items, until_stopped)
+
     def _count(self, piece: Piece) -> None:
+        self.watch.check()
         self.report.tiles += 1
         self.report.peak_bytes = max(self.report.peak_bytes, _PROCESS.memory_info().rss)
         rows, columns = piece.tile.shape
@@ -378,4 +226,4 @@ class _Run:
                 done += 1
                 self.tell({"kind": "pyramid", "level": level, "done": done, "total": len(regions)})  # noqa: B023
 
-            self.executor.each(partial(staging.fill, level), regions, count)
+            self._each(partial(staging.fill, level), regions, count)

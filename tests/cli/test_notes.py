@@ -77,7 +77,7 @@ def test_a_warning_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
         try:
             raise ValueError("no")
         except ValueError:
-            logging.getLogger("swin2sr_ops.run.run").exception("observer %s failed", "mine")
+            logging.getLogger("swin2sr_ops.hooks.dispatch").exception("observer %s failed", "mine")
     assert capsys.readouterr().err.splitlines() == [
         "swin2sr-ops: warning: The labels are left out.",
         "swin2sr-ops: warning: no memory for 7 px",

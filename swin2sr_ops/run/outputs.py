@@ -1,0 +1,96 @@
+"""The output of a run: finished before, resumable after an error, and what is written beside the image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
+from swin2sr_ops.io.base import ImageSink, local_path
+from swin2sr_ops.io.output.claim import RunKey, tidy_finished
+from swin2sr_ops.io.output.provenance import read_provenance
+from swin2sr_ops.run.job import Job
+
+__all__ = ["check_not_behind", "finished_before", "label_options", "resumable"]
+
+
+def finished_before(dst: str, key: RunKey) -> bool:
+    """Tell whether a run with this key has finished ``dst``; remove the leftovers of that run."""
+    try:
+        found = read_provenance(dst)
+    except FormatError:
+        return False  # another file is there; the sink decides what may happen to it
+    if found is None or found.get("fingerprint") != key.fingerprint:
+        return False
+    tidy_finished(dst, key)
+    return True
+
+
+def check_not_behind(job: Job, dst: str) -> None:
+    """Refuse to replace a file that the input consists of, such as a raster in a VRT: inputs are never written."""
+    path = local_path(dst)
+    behind = getattr(job.source, "files", None)
+    if path is None or behind is None or not path.exists():
+        return
+    if os.path.realpath(path) in {os.path.realpath(name) for name in behind()}:
+        raise OutputError(
+            f"The input {job.source.uri!r} is made of {dst!r}, which must stay as it is. Choose another place."
+        )
+
+
+def label_options(job: Job, labels: str) -> dict[str, Any]:
+    """Return the sink's options for the labels of the source: ``leave`` or ``carry``.
+
+    Raises
+    ------
+    RequestError
+        Another word, or a source that is no OME-Zarr image.
+    """
+    if labels == "leave":
+        return {}
+    if labels != "carry":
+        raise RequestError(f"labels={labels!r} is not understood: give 'leave' or 'carry'.")
+    path = getattr(job.source, "path", None)
+    if path is None:
+        raise RequestError(f"labels='carry' was given, but {job.source.uri!r} is no OME-Zarr image: it has no labels.")
+    return {"labels": (job.source.uri, path.rpartition("/")[0], job.plan.spec.scale)}
+
+
+@contextmanager
+def resumable(sink: ImageSink, output: str) -> Iterator[None]:
+    """Keep the restored tiles for the next run after an error; remove an output that holds none."""
+    staging = getattr(sink, "staging", None)
+    try:
+        yield
+    except BaseException as exc:
+        # Also on Ctrl-C.
+        if staging is None or not (staging.resumed or _holds_pixels(staging)):
+            _remove(sink, output, exc)
+            raise
+        lost = staging.claim.lost()
+        staging.release()
+        if lost and "(--restart)" not in str(exc) and isinstance(exc, Swin2SROpsError):
+            raise OutputError(
+                f"{exc} Somebody else has removed or emptied {staging.files.where!r} meanwhile: begin again with"
+                " restart (--restart)."
+            ) from exc
+        if isinstance(exc, Swin2SROpsError) and not lost and "same command" not in str(exc):
+            told = "What was restored is kept: the same command goes on where it was."
+            raise type(exc)(f"{exc} {told}") from exc
+        raise
+
+
+def _holds_pixels(staging: Any) -> bool:
+    try:
+        return bool(staging.holds_pixels())
+    except OutputError:
+        return True  # the storage does not answer: remove nothing there
+
+
+def _remove(sink: ImageSink, output: str, exc: BaseException) -> None:
+    try:
+        sink.abort()
+    except (OSError, OutputError) as left:
+        exc.add_note(f"What was written of {output!r} could not be removed: {left}")
