@@ -113,9 +113,7 @@ class Form(Controls):
             )
         if "://" in text:
             return text
-        path = Path(text).expanduser()
-        if not path.is_absolute():
-            raise RequestError(f"{text!r} does not say in which folder: press '...' and choose one.")
+        path = Path(text).expanduser().absolute()  # the whole path is shown when the run has finished
         if not path.parent.is_dir():
             raise RequestError(f"The folder {str(path.parent)!r} does not exist: create it, or choose another one.")
         if not os.access(path.parent, os.W_OK):

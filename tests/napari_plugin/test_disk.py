@@ -197,7 +197,7 @@ def test_a_finished_run_is_not_added_twice(widget: Any, viewer: Any, qtbot: Any,
     [
         ("out/x.tif", "not the name of an OME-Zarr"),
         ("/nonexistent/dir/x.ome.zarr", "does not exist"),
-        ("relative.ome.zarr", "in which folder"),
+        ("no/relative.ome.zarr", "does not exist"),
         ("", "'Folder' is empty"),
     ],
 )
