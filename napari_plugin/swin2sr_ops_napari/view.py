@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops import Restorer
-from swin2sr_ops.hosting import CELL_WINDOWS, AxisOrder, Span, Tile, halve, tile_region
+from swin2sr_ops.hosting import CELL_WINDOWS, AxisOrder, halve
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.ranges import Maps
 
@@ -180,16 +180,12 @@ def _quarters(box: Box, side: int) -> list[Box]:
 
 def compute(view: View, box: Box, restorer: Restorer, maps: Maps) -> NDArray[Any]:
     """The restored pixels of ``box``: where ``step`` is 1, those of a run of the level."""
-    order, spec = view.order, restorer.spec
-    mirror = restorer.ensemble > 1
-    tile = Tile(
-        Span.of(box.y0, box.y1, order.shape[order.y], spec, restorer.halo, mirror=mirror),
-        Span.of(box.x0, box.x1, order.shape[order.x], spec, restorer.halo, mirror=mirror),
-    )
+    order = view.order
     chosen = {axis: slice(index, index + 1) for axis, index in view.planes}
-    block = _read(view, tile_region(order, tile, chosen))
     channel = 0 if order.channel is None else chosen[order.channel].start
-    return restorer.restore_tile(block, order, tile, [maps.of(channel)])
+    return restorer.restore_region(
+        partial(_read, view), order, (box.y0, box.y1), (box.x0, box.x1), [maps.of(channel)], planes=chosen
+    )
 
 
 def source_pixels(view: View, box: Box, scale: int) -> NDArray[Any]:

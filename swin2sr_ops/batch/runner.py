@@ -18,6 +18,7 @@ from swin2sr_ops.errors import ClusterError, OutputError, Swin2SROpsError
 from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.destination import disk_errors
 from swin2sr_ops.run.job import prepare
+from swin2sr_ops.run.relay import Relay, unforeseen
 from swin2sr_ops.run.run import run
 
 __all__ = ["hits_all", "run_batch", "run_entry"]
@@ -33,15 +34,15 @@ class _Way:
     """How images are restored: what is the same for all."""
 
     request: Mapping[str, Any]
-    progress: Progress | None
+    progress: Relay
     options: dict[str, Any]  # of `run`, only those that were given
 
     @classmethod
     def of(cls, request: Mapping[str, Any], progress: Progress | None, executor: Any, given: Mapping[str, Any]) -> _Way:
         options = {key: value for key, value in given.items() if value is not None}
         if executor is None:
-            return cls(request, progress, options)
-        return cls({**request, "workers": executor}, progress, options | {"executor": executor})
+            return cls(request, Relay.of(progress), options)
+        return cls({**request, "workers": executor}, Relay.of(progress), options | {"executor": executor})
 
 
 def run_entry(
@@ -143,7 +144,9 @@ class _Batch:
             result.state, result.reason = "failed", str(exc)
             return not (self.fail_fast or hits_all(exc))
         except Exception as exc:
-            result.state, result.reason = "failed", _unforeseen(exc)
+            if exc is self.way.progress.raised:
+                raise
+            result.state, result.reason = "failed", unforeseen(exc)
             logging.getLogger(__name__).debug("%s failed", entry.source, exc_info=True)
             return not (self.fail_fast or hits_all(exc))
         finally:
@@ -152,7 +155,7 @@ class _Batch:
 
     @contextmanager
     def _telling(self, index: int, result: ImageResult) -> Iterator[None]:
-        tell = self.way.progress or (lambda event: None)
+        tell = self.way.progress
         event = {"index": index, "count": len(self.entries), "source": result.name, "output": result.output}
         tell({"kind": "image", **event})
         yield
@@ -227,14 +230,6 @@ def _make_room(entry: Entry, output: str, origins: _Origins) -> None:
     if entry.ending:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-
-
-def _unforeseen(error: Exception) -> str:
-    """One sentence about an error that no code foresaw."""
-    return (
-        f"An unexpected {type(error).__name__} ended this image ({error}): this is an error of swin2sr-ops. Please"
-        " report it, with the image's metadata."
-    )
 
 
 def hits_all(error: BaseException) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
@@ -19,7 +20,9 @@ from swin2sr_ops.spec import ModelSpec
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["BlockGrid", "overlap_options"]
+    from swin2sr_ops.engine.restorer import Restorer
+
+__all__ = ["BlockGrid", "overlap_options", "restore_block"]
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,56 @@ def overlap_options(
         "meta": np.empty((0,) * array.ndim, array.dtype),
         "grid": BlockGrid(order, array.chunks, depth, (known,)),
     }
+
+
+def restore_block(
+    restorer: Restorer, block: NDArray[Any], grid: BlockGrid | None, block_info: Mapping[int, Mapping[str, Any]] | None
+) -> NDArray[Any]:
+    """Restore a block that carries its overlap, as ``dask.array.map_overlap`` passes it.
+
+    Raises
+    ------
+    RequestError
+        The block does not say where it lies, or the options were made for another array.
+    """
+    if grid is None or not block_info:
+        raise RequestError(
+            "A Restorer is called by dask.array.map_overlap with the options of `map_overlap_options`: a block "
+            "does not say where it lies. For a whole array use swin2sr_ops.restore(array)."
+        )
+    order, info = grid.order, block_info[0]
+    place = info["chunk-location"]
+    _check_made_for(grid, info, block.shape)
+    box, first = [], [0] * block.ndim
+    for axis in (order.y, order.x):
+        start = sum(grid.chunks[axis][: place[axis]])
+        box.append((start, start + grid.chunks[axis][place[axis]]))
+        first[axis] = start - (grid.depth if place[axis] else 0)  # map_overlap gives border blocks no overlap outwards
+
+    def read(region: tuple[slice, ...]) -> NDArray[Any]:
+        index = [slice(None)] * block.ndim  # a block has its own planes, all of them
+        for axis in (order.y, order.x):
+            index[axis] = slice(region[axis].start - first[axis], region[axis].stop - first[axis])
+        return block[tuple(index)]
+
+    return restorer.restore_region(read, order, box[0], box[1], grid.maps)
+
+
+def _check_made_for(grid: BlockGrid, info: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+    """Refuse options that were made for another array: its blocks lie elsewhere, and pixels would be wrong."""
+    counts = tuple(map(len, grid.chunks))
+    place, found = tuple(info["chunk-location"]), tuple(info["num-chunks"])
+    expected = None
+    if found == counts:
+        spatial = {a for a in (grid.order.y, grid.order.x) if counts[a] > 1}
+        expected = tuple(
+            chunks[i] + grid.depth * ((i > 0) + (i < len(chunks) - 1) if a in spatial else 0)
+            for a, (chunks, i) in enumerate(zip(grid.chunks, place, strict=True))
+        )
+    if expected != shape:
+        made = " x ".join(str(sum(c)) for c in grid.chunks)
+        raise RequestError(
+            f"The options of this map_overlap were made for an array of {made} px in chunks {grid.chunks}, but the"
+            f" block at {place} has {' x '.join(map(str, shape))} px: call `map_overlap_options` with the array that"
+            " is mapped, after its last rechunk."
+        )

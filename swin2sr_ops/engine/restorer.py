@@ -6,7 +6,7 @@ storage type. Copies to the device are made in storage type, everything else hap
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from swin2sr_ops.engine.devices import choose_device, choose_dtype, free_memory
 from swin2sr_ops.engine.runner import Network, whole_turn, without_history
 from swin2sr_ops.engine.transfers import fetch, to_device
-from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
 from swin2sr_ops.geometry.orientations import Average, check_ensemble, turns
 from swin2sr_ops.geometry.plan import ITEMSIZE, Halo, Span, Tile, TilePlan, check_halo, within
-from swin2sr_ops.geometry.steps import GROUP_CELLS
-from swin2sr_ops.geometry.tiles import fill_region, fit_tile, tile_size
+from swin2sr_ops.geometry.steps import GROUP_CELLS, Interval
+from swin2sr_ops.geometry.tiles import fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.pixels.intensity import IntensityMap, fill_invalid, invalid_pixels, keep_valid, range_limits
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
@@ -147,6 +146,57 @@ class Restorer:
         return TilePlan(self.spec, *sizes, self.halo, ITEMSIZE[self.asked_precision], self.ensemble, streamed)
 
     # --- computing --------------------------------------------------------------------------
+
+    def tile(self, order: AxisOrder, rows: Interval, columns: Interval) -> Tile:
+        """Turn a box of the image into a tile: what to read around it, what to compute, what to write.
+
+        Parameters
+        ----------
+        order : AxisOrder
+            Axes of the image.
+        rows, columns : (int, int)
+            Start and stop along Y and X, in input pixels.
+        """
+        mirror = self.ensemble > 1
+        y, x = (
+            Span.of(start, stop, order.shape[axis], self.spec, self.halo, mirror=mirror)
+            for axis, (start, stop) in ((order.y, rows), (order.x, columns))
+        )
+        return Tile(y, x)
+
+    def restore_region(
+        self,
+        read: Callable[[tuple[slice, ...]], NDArray[Any]],
+        order: AxisOrder,
+        rows: Interval,
+        columns: Interval,
+        maps: Sequence[IntensityMap],
+        *,
+        planes: Mapping[int, slice] | None = None,
+        nodata: float | None = None,
+    ) -> NDArray[Any]:
+        """Restore a box of the image: the pixels of one pass over the whole image.
+
+        Parameters
+        ----------
+        read : callable
+            Returns the stored pixels of a region, one slice with start and stop per axis of the image.
+        order, rows, columns
+            As in `tile`.
+        maps : sequence of IntensityMap
+            One, or one per channel.
+        planes : mapping, optional
+            Slices along axes that are not spatial; all planes unless given.
+        nodata : float, optional
+            See `restore_tile`.
+
+        Returns
+        -------
+        ndarray
+            With the image's axes, in storage type; ``scale`` times as many rows and columns as the box.
+        """
+        tile = self.tile(order, rows, columns)
+        return self.restore_tile(read(tile_region(order, tile, planes)), order, tile, maps, nodata)
 
     def restore_tile(
         self,
@@ -346,24 +396,9 @@ class Restorer:
         block_info: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> NDArray[Any]:
         """Restore a block that carries its halo, as ``dask.array.map_overlap`` passes it."""
-        if grid is None or not block_info:
-            raise RequestError(
-                "A Restorer is called by dask.array.map_overlap with the options of `map_overlap_options`: a block "
-                "does not say where it lies. For a whole array use swin2sr_ops.restore(array)."
-            )
-        order = grid.order
-        location = block_info[0]["chunk-location"]
-        spans, region = [], [slice(None)] * block.ndim
-        for axis in (order.y, order.x):
-            chunks = grid.chunks[axis]
-            start = sum(chunks[: location[axis]])
-            stop, mirror = start + chunks[location[axis]], self.ensemble > 1
-            span = Span.of(start, stop, sum(chunks), self.spec, self.halo, mirror=mirror)
-            first = start - (grid.depth if location[axis] else 0)  # map_overlap gives border blocks no halo outwards
-            lo, hi = fill_region(span)
-            region[axis] = slice(lo - first, hi - first)
-            spans.append(span)
-        return self.restore_tile(block[tuple(region)], order, Tile(*spans), grid.maps)
+        from swin2sr_ops.engine.overlap import restore_block
+
+        return restore_block(self, block, grid, block_info)
 
 
 def _stored(y: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:

@@ -24,7 +24,7 @@ from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.orientations import check_ensemble
-from swin2sr_ops.geometry.plan import Halo, Span, Tile, TilePlan
+from swin2sr_ops.geometry.plan import Halo, Tile, TilePlan
 from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.lazy.ranges import map_graph
@@ -226,11 +226,7 @@ class _TileTask:
             region[target] = np.asarray(block)[part]
         restorer, order = setup.restorer, setup.order
         y0, y1, x0, x1 = self.owned
-        spec, halo, mirror = restorer.spec, restorer.halo, restorer.ensemble > 1
-        tile = Tile(
-            Span.of(y0, y1, order.shape[order.y], spec, halo, mirror=mirror),
-            Span.of(x0, x1, order.shape[order.x], spec, halo, mirror=mirror),
-        )
+        tile = restorer.tile(order, (y0, y1), (x0, x1))
         ends = maps[self.channel if len(maps) > 1 else 0]
         run = restorer.restore_tile_with_spread if setup.spread else restorer.restore_tile
         return run(region, order, tile, [ends], setup.nodata)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from swin2sr_ops.io.zarr.collection import Collection, open_collection, write_me
 from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import Job, prepare
 from swin2sr_ops.run.pipeline import Executor
+from swin2sr_ops.run.relay import Relay, unforeseen
 from swin2sr_ops.run.run import Progress, run
 
 __all__ = ["ArchiveReport", "archive_key", "run_collection"]
@@ -136,7 +138,7 @@ def run_collection(
         raise FormatError(f"{fspath(src)!r} is one image, or no Zarr: it holds no images to restore one by one.")
     if not fspath(dst).rstrip("/").lower().endswith(".zarr"):
         raise RequestError(f"{fspath(dst)!r} must end with .zarr: {fspath(src)!r} holds many images.")
-    archive = _Archive(collection, fspath(dst), dict(request or {}), dict(output), progress, executor)
+    archive = _Archive(collection, fspath(dst), dict(request or {}), dict(output), Relay.of(progress), executor)
     report = archive.run(overwrite=overwrite, restart=restart, allow_missing=allow_missing)
     report.seconds = time.monotonic() - began
     return report
@@ -148,7 +150,7 @@ class _Archive:
     dst: str
     request: dict[str, Any]
     output: dict[str, Any]
-    progress: Progress | None
+    progress: Relay
     executor: Executor | None
     scale: int = 1
     sums: tuple[int, int] = (0, 0)  # output pixels and tiles of all images
@@ -209,6 +211,12 @@ class _Archive:
                 if isinstance(exc, ClusterError) or is_disk_full(exc):
                     raise  # every further image would meet it
                 report.failed[path] = str(exc)
+            # What no code foresaw in one image is that image's failure.
+            except Exception as exc:
+                if exc is self.progress.raised or is_disk_full(exc):
+                    raise
+                logging.getLogger(__name__).debug("%s failed", path, exc_info=True)
+                report.failed[path] = unforeseen(exc)
             else:
                 restored.append(path)
             state = "failed" if path in report.failed else "done"
@@ -260,8 +268,7 @@ class _Archive:
             files_at(f"{self.dst.rstrip('/')}/{path}/{OWN}").clear()
 
     def _tell(self, event: dict[str, Any]) -> None:
-        if self.progress is not None:
-            self.progress(event)
+        self.progress(event)
 
 
 def archive_key(keys: Mapping[str, RunKey], count: int, *, restart: bool = False) -> RunKey:

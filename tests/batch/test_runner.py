@@ -178,7 +178,7 @@ def test_only_what_was_given_is_passed_on(request_of: dict[str, Any], monkeypatc
     run = runner.run
 
     def watch(job: Any, dst: str, **options: Any) -> Any:
-        seen.append(options)
+        seen.append({**options, "progress": None})
         return run(job, dst, progress=options["progress"])
 
     monkeypatch.setattr(runner, "run", watch)

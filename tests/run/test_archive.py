@@ -11,6 +11,7 @@ import zarr
 
 import swin2sr_ops
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
+from swin2sr_ops.run import archive
 from swin2sr_ops.run.archive import run_collection
 from swin2sr_ops.spec import ModelSpec
 
@@ -167,3 +168,36 @@ def test_says_what_is_wrong(gray_model: ModelSpec, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"must end with \.zarr"):
         run_collection(tmp_path / "plate.zarr", tmp_path / "out.tif", {"model": gray_model})
     json.dumps(run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", {"model": gray_model}).to_dict())
+
+
+def test_an_error_that_no_code_foresaw_ends_one_field(
+    gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plate(tmp_path / "plate.zarr", "0.5")
+    prepare = archive.prepare
+
+    def odd(uri: str, **request: object) -> object:
+        if request["array"] == FIELDS[1] and seen.count(FIELDS[1]):
+            raise KeyError("omero")
+        seen.append(str(request["array"]))
+        return prepare(uri, **request)
+
+    seen: list[str] = []
+    monkeypatch.setattr(archive, "prepare", odd)
+    report = run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", {"model": gray_model}, allow_missing=True)
+    assert (report.images, list(report.failed)) == (2, [FIELDS[1]])
+    assert "unexpected KeyError" in report.failed[FIELDS[1]]
+
+
+def test_what_progress_raises_is_the_callers(gray_model: ModelSpec, tmp_path: Path) -> None:
+    """A host cancels so: no field failed."""
+    write_plate(tmp_path / "plate.zarr", "0.5")
+
+    class Cancelled(Exception):
+        pass
+
+    def cancel(event: object) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", {"model": gray_model}, progress=cancel)
