@@ -19,7 +19,7 @@ from swin2sr_ops.io.zarr.attributes import OWN, other_attributes
 from swin2sr_ops.io.zarr.groups import ZARR_FORMATS, group_documents, ome_place
 from swin2sr_ops.io.zarr.ngff import image_attributes, ome_attributes, stored_axes
 from swin2sr_ops.io.zarr.source import ZarrSource, open_source
-from swin2sr_ops.io.zarr.store import naming, open_node, zarr_root
+from swin2sr_ops.io.zarr.store import child_names, naming, open_node, zarr_root
 
 __all__ = ["carry_labels", "label_names", "list_labels", "missing_labels"]
 
@@ -108,22 +108,28 @@ def carry_labels(
 
 
 def _labels(uri: str, array: str, storage_options: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """Name of each label that the ``labels`` group lists, and what keeps it from being read."""
+    """List the name of each label, and what keeps it from being read.
+
+    Images below ``labels`` that the group does not list are labels too.
+    """
     place = f"{array}/labels".lstrip("/")
     try:
         with naming(f"{uri.rstrip('/')}/{place}", "its metadata make no sense"):
-            attributes = open_node(zarr_root(uri, storage_options), place).attrs.asdict()
+            root = zarr_root(uri, storage_options)
+            attributes = open_node(root, place).attrs.asdict()
             listed = ome_attributes(attributes).get("labels") or attributes.get("labels") or ()
             names = dict.fromkeys(str(entry).strip("/") for entry in listed)
+            unlisted = [name for name in child_names(root, place) if name not in names]
     except FormatError as exc:
         return [] if isinstance(exc.__cause__, FileNotFoundError) else [("labels", str(exc))]
     found = []
-    for name in names:
+    for name in (*names, *unlisted):
         try:
             open_source(uri, array=f"{place}/{name}", storage_options=storage_options)
             found.append((name, ""))
         except FormatError as exc:
-            found.append((name, str(exc)))
+            if name in names:  # what is not listed may be anything
+                found.append((name, str(exc)))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination, disk_errors
 from swin2sr_ops.io.output.pyramid import regions
 from swin2sr_ops.io.output.staging import Layout, Staging
-from swin2sr_ops.io.zarr.labels import carry_labels, list_labels
+from swin2sr_ops.io.zarr.labels import carry_labels, list_labels, missing_labels
 from swin2sr_ops.io.zarr.ngff import image_attributes, label_attributes, stored_axes
 
 __all__ = ["CONTEXT", "SPREAD", "ZarrSink", "create_sink"]
@@ -230,6 +231,8 @@ class ZarrSink:
     def _carry_labels(self) -> None:
         if self.labels is not None:
             uri, group, scale = self.labels
+            for name, reason in missing_labels(uri, array=group):
+                warnings.warn(f"The label image {name!r} is not carried: {reason}", stacklevel=2)
             carry_labels(uri, self.staging.files, scale=scale, version=self.version, array=group)
 
     def _write_attributes(self, provenance: dict[str, Any]) -> None:

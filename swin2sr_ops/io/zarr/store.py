@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import existing_path
@@ -138,6 +139,8 @@ def child_names(root: Any, path: str) -> list[str]:
 
     try:
         names = {name.strip("/") for name in sync(listed())}
+        if _is_web(root.store):
+            names = {unquote(name) for name in names}  # a server's listing has links, which are encoded
     except StorageError:  # this server does list, but not now
         raise
     except (OSError, NotImplementedError):
@@ -145,6 +148,14 @@ def child_names(root: Any, path: str) -> list[str]:
     if not names - _DOCUMENTS:
         names = _consolidated_names(root, path)
     return sorted((n for n in names if n and not n.startswith(".") and n not in _DOCUMENTS), key=natural_key)
+
+
+def _is_web(store: Any) -> bool:
+    """Tell whether a store lists what a web server says."""
+    while hasattr(store, "_store"):  # a wrapper
+        store = store._store
+    protocol = getattr(getattr(store, "fs", None), "protocol", ())
+    return bool({"http", "https"} & set((protocol,) if isinstance(protocol, str) else protocol))
 
 
 def _consolidated_names(root: Any, path: str) -> set[str]:

@@ -17,6 +17,7 @@ from swin2sr_ops.io.zarr.collection import open_collection, write_metadata
 from swin2sr_ops.io.zarr.ngff import ome_attributes
 from swin2sr_ops.io.zarr.ome_xml import rescale_ome_xml
 from swin2sr_ops.io.zarr.source import open_source
+from swin2sr_ops.io.zarr.store import child_names, zarr_root
 
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 PLATE = {
@@ -415,3 +416,27 @@ def test_shared_series_and_metadata_without_pixels(shared):
         wells = json.loads((folder / "metadata_only_v05" / f"{name}.zarr" / "zarr.json").read_text())
         promised = wells["attributes"]["ome"].get("plate", {}).get("wells", [])
         assert (found.kind, found.images, len(found.missing)) == (kind, (), len(promised))
+
+
+def test_names_that_a_web_server_encodes(tmp_path, monkeypatch):
+    """A listing of http has links: `a%2Bb` is the group `a+b`."""
+    pytest.importorskip("aiohttp")
+    import functools
+    import http.server
+    import threading
+
+    for name in ("a+b", "cell (1)", "100%", "µ"):
+        group = zarr.open_group(tmp_path / "tree.zarr" / name, mode="w", zarr_format=2)
+        group.create_array("0", data=np.ones((8, 8), "u1"))
+    zarr.open_group(tmp_path / "tree.zarr", mode="a", zarr_format=2)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = zarr_root(f"http://127.0.0.1:{server.server_port}/tree.zarr")
+        assert set(child_names(root, "")) == {"a+b", "cell (1)", "100%", "µ"}
+        server.shutdown()

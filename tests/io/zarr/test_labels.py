@@ -10,6 +10,7 @@ import zarr
 from hypothesis import given, settings, strategies as st
 from numpy.testing import assert_array_equal
 
+import swin2sr_ops
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.zarr import labels
 from swin2sr_ops.io.zarr.labels import carry_labels, label_names, missing_labels
@@ -280,3 +281,34 @@ def test_shared_broken_labels(shared):
     assert label_names(uri, array="A/3/0") == ()  # two arrays, and no metadata that make them an image
     assert [name for name, _ in missing_labels(uri, array="B/3/0")] == ["labels"]  # the listing itself is broken
     assert label_names(uri, array="B/1/0") == ("annotations",)
+
+
+def test_an_image_that_the_group_does_not_list_is_a_label(tmp_path):
+    """Some writers forget the listing; what is no image is left alone."""
+    group = write_labels_group(tmp_path / "source.zarr")
+    assert label_names(str(tmp_path / "source.zarr")) == ("nuclei",)
+    group["labels"].create_group("table")
+    assert missing_labels(str(tmp_path / "source.zarr")) == ()
+    assert carry_labels(str(tmp_path / "source.zarr"), tmp_path / "out.zarr", scale=2) == ("nuclei",)
+
+
+def test_a_label_that_cannot_be_carried_is_named(tmp_path, gray_model):
+    group = write_labels_group(tmp_path / "source.zarr")
+    group["labels"].attrs["labels"] = ["nuclei", "cells"]
+    with pytest.warns(UserWarning, match="label image 'cells' is not carried"):
+        swin2sr_ops.restore_image(tmp_path / "source.zarr", tmp_path / "out.ome.zarr", model=gray_model, labels="carry")
+    assert label_names(str(tmp_path / "out.ome.zarr")) == ("nuclei",)
+
+
+def write_labels_group(path):
+    """An image with a label that its ``labels`` group does not list."""
+    axes = [{"name": a, "type": "space", "unit": "micrometer"} for a in "yx"]
+    datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [0.5, 0.5]}]}]
+    multiscales = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    group.attrs["multiscales"] = multiscales
+    group.create_array("0", data=np.ones((40, 48), "u2"))
+    nuclei = group.create_group("labels/nuclei")
+    nuclei.attrs.update({"multiscales": multiscales, "image-label": {"version": "0.4"}})
+    nuclei.create_array("0", data=np.ones((40, 48), "u2"))
+    return group
