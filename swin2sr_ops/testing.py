@@ -28,6 +28,7 @@ from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource, Region
 from swin2sr_ops.io.output.claim import RunKey
+from swin2sr_ops.io.output.staging import ResumableSink
 
 __all__ = ["SinkContract", "SourceContract", "pieces", "whole"]
 
@@ -231,11 +232,11 @@ class SinkContract:
         assert_array_equal(self.in_written_order(self.reopen(sink.uri)), self.pixels)
 
     def begun(self, create: Callable[..., ImageSink], fingerprint: str = "abc") -> Any:
-        """A sink that can be gone on with; skips where the format has none."""
+        """Create a sink whose run can be resumed; skip where the format has none."""
         sink: Any = create(self.info, run=RunKey(fingerprint, {"halo": fingerprint}))
-        if not hasattr(sink, "has"):
+        if not isinstance(sink, ResumableSink):
             sink.abort()
-            pytest.skip("the format cannot be gone on with")
+            pytest.skip("a run into this format cannot be resumed")
         return sink
 
     def test_goes_on_where_it_was(self, create: Callable[..., ImageSink]) -> None:

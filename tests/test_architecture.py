@@ -98,6 +98,14 @@ def test_the_seam_is_light_and_complete() -> None:
         assert f"`{name}`" in str(hosting.__doc__), f"{name} has no purpose in the module's docstring"
 
 
+@pytest.mark.parametrize("folder", ["run", "pixels", "lazy", "cluster"])
+def test_optional_abilities_are_protocols(folder: str) -> None:
+    """What a source or a sink can do beside the least is declared, never probed for by name."""
+    for path in (PACKAGE / folder).glob("*.py"):
+        found = re.findall(r"(?:has|get)attr\((?:\w+\.)*(?:source|sink), .*", path.read_text(encoding="utf-8"))
+        assert not found, f"{path.name}: declare a protocol in swin2sr_ops/io/base.py"
+
+
 def test_no_import_cycles() -> None:
     graph = {name: imported(tree, top_level_only=True) for name, tree in modules().items()}
 

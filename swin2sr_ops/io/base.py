@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 from swin2sr_ops.errors import FormatError, RequestError
 
 __all__ = [
+    "ClosableSource",
+    "ComposedSource",
+    "IdentifiedSource",
     "ImageInfo",
     "ImageSink",
     "ImageSource",
+    "MaskedSource",
+    "OpacitySource",
     "Region",
     "ValidPixels",
+    "ValiditySink",
     "absolute_uri",
     "check_axes",
     "check_block",
@@ -139,6 +145,58 @@ class ImageSource(Protocol):
         ...
 
 
+# What a source can do beside `ImageSource`. Each is optional; the core asks with isinstance.
+
+
+@runtime_checkable
+class MaskedSource(Protocol):
+    """A source with masks of its own."""
+
+    def valid_mask(self, region: Region) -> NDArray[np.bool_] | None:
+        """Tell where the pixels of ``region``, two slices for rows and columns, are valid.
+
+        Returns bool ``(rows, columns)`` for all bands, ``(bands, rows, columns)`` for the bands of the whole
+        image's channel or colour axis, or None where the image has no mask.
+        """
+        ...
+
+
+@runtime_checkable
+class OpacitySource(Protocol):
+    """A source with a band of opacity."""
+
+    def shown(self, region: Region) -> NDArray[np.bool_] | None:
+        """Tell where the band of opacity shows the pixels of the other bands; as `MaskedSource.valid_mask`."""
+        ...
+
+
+@runtime_checkable
+class IdentifiedSource(Protocol):
+    """A source that knows what changes when its image does."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return sizes, times of change and small documents, JSON-ready; never the location."""
+        ...
+
+
+@runtime_checkable
+class ComposedSource(Protocol):
+    """A source made of several files, such as a VRT."""
+
+    def files(self) -> list[str]:
+        """Return the paths of all files that the image consists of."""
+        ...
+
+
+@runtime_checkable
+class ClosableSource(Protocol):
+    """A source that holds files open, or decoded pixels in memory."""
+
+    def close(self) -> None:
+        """Close the files and drop the pixels; a later read opens the files again."""
+        ...
+
+
 @runtime_checkable
 class ImageSink(Protocol):
     """Where restored blocks go: created once by the client, filled by whoever holds a tile.
@@ -147,8 +205,7 @@ class ImageSink(Protocol):
     start at its multiples and end there or at the image's end. Until `finish`, nothing at the
     destination looks finished. ``parallel``: whether several processes may write.
 
-    A sink that can be gone on with after a kill also has ``has(region)``, ``noted(region)`` and a
-    ``staging``, as those of this package do: see `swin2sr_ops.io.output.staging`.
+    A sink whose run can be resumed after a kill is a `swin2sr_ops.io.output.staging.ResumableSink`, too.
     """
 
     uri: str
@@ -165,6 +222,16 @@ class ImageSink(Protocol):
     def abort(self) -> None:
         """Remove what was written."""
         ...
+
+
+@runtime_checkable
+class ValiditySink(Protocol):
+    """A sink that stores which pixels of the output are valid.
+
+    The run sets ``valid`` before the first block, if the input or the request has a mask.
+    """
+
+    valid: ValidPixels | None
 
 
 def local_path(uri: str) -> Path | None:

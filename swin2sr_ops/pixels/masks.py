@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
+from swin2sr_ops.io.base import ImageInfo, ImageSource, MaskedSource, OpacitySource, Region
 
 __all__ = ["EnlargedMask", "block_valid", "check_mask", "has_mask", "shown_pixels", "valid_pixels"]
 
@@ -54,8 +54,7 @@ def check_mask(info: ImageInfo, order: AxisOrder) -> tuple[int, int]:
 
 def has_mask(source: ImageSource) -> bool:
     """Whether ``source`` has masks of its own."""
-    own: Any = getattr(source, "valid_mask", None)
-    return own is not None and own((slice(0, 1), slice(0, 1))) is not None
+    return isinstance(source, MaskedSource) and source.valid_mask((slice(0, 1), slice(0, 1))) is not None
 
 
 def valid_pixels(
@@ -66,10 +65,7 @@ def valid_pixels(
     Parameters
     ----------
     source : ImageSource
-        If it has a method ``valid_mask((rows, columns))``, two slices, that is asked. It returns bool
-        ``(rows, columns)`` for all bands, ``(bands, rows, columns)`` for the bands of the whole
-        image's channel or colour axis, or None where there is no mask. A method ``shown`` says in the
-        same way where a band of opacity shows the pixels of the other bands.
+        Its own masks count if it is a `MaskedSource` or an `OpacitySource`.
     mask : ImageSource, optional
         One plane, `check_mask`; what is not zero (nor NaN) is valid.
     order : AxisOrder
@@ -77,7 +73,7 @@ def valid_pixels(
     region : tuple of slice
         Of the image, one slice with start and stop per axis.
     opacity : bool
-        Whether ``shown`` counts.
+        Whether the band of opacity counts.
 
     Returns
     -------
@@ -87,9 +83,10 @@ def valid_pixels(
     """
     window = region[order.y], region[order.x]
     valid = None
-    for name in ("valid_mask", "shown") if opacity else ("valid_mask",):
-        own: Any = getattr(source, name, None)
-        found = None if own is None else own(window)
+    masks = [source.valid_mask(window)] if isinstance(source, MaskedSource) else []
+    if opacity and isinstance(source, OpacitySource):
+        masks.append(source.shown(window))
+    for found in masks:
         if found is not None:
             placed = _placed(np.asarray(found, bool), order, region, source.uri)
             valid = placed if valid is None else valid & placed

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
-from swin2sr_ops.io.base import ImageSink, local_path
+from swin2sr_ops.io.base import ComposedSource, ImageSink, local_path
 from swin2sr_ops.io.output.claim import RunKey, tidy_finished
 from swin2sr_ops.io.output.provenance import read_provenance
+from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.run.job import Job
 
 __all__ = ["check_not_behind", "finished_before", "label_options", "resumable"]
@@ -31,10 +32,9 @@ def finished_before(dst: str, key: RunKey) -> bool:
 def check_not_behind(job: Job, dst: str) -> None:
     """Refuse to replace a file that the input consists of, such as a raster in a VRT: inputs are never written."""
     path = local_path(dst)
-    behind = getattr(job.source, "files", None)
-    if path is None or behind is None or not path.exists():
+    if path is None or not isinstance(job.source, ComposedSource) or not path.exists():
         return
-    if os.path.realpath(path) in {os.path.realpath(name) for name in behind()}:
+    if os.path.realpath(path) in {os.path.realpath(name) for name in job.source.files()}:
         raise OutputError(
             f"The input {job.source.uri!r} is made of {dst!r}, which must stay as it is. Choose another place."
         )
@@ -52,16 +52,17 @@ def label_options(job: Job, labels: str) -> dict[str, Any]:
         return {}
     if labels != "carry":
         raise RequestError(f"labels={labels!r} is not understood: give 'leave' or 'carry'.")
-    path = getattr(job.source, "path", None)
-    if path is None:
+    from swin2sr_ops.io.zarr.source import ZarrSource
+
+    if not isinstance(job.source, ZarrSource):
         raise RequestError(f"labels='carry' was given, but {job.source.uri!r} is no OME-Zarr image: it has no labels.")
-    return {"labels": (job.source.uri, path.rpartition("/")[0], job.plan.spec.scale)}
+    return {"labels": (job.source.uri, job.source.path.rpartition("/")[0], job.plan.spec.scale)}
 
 
 @contextmanager
 def resumable(sink: ImageSink, output: str) -> Iterator[None]:
     """Keep the restored tiles for the next run after an error; remove an output that holds none."""
-    staging = getattr(sink, "staging", None)
+    staging = sink.staging if isinstance(sink, ResumableSink) else None
     try:
         yield
     except BaseException as exc:
@@ -82,7 +83,7 @@ def resumable(sink: ImageSink, output: str) -> Iterator[None]:
         raise
 
 
-def _holds_pixels(staging: Any) -> bool:
+def _holds_pixels(staging: Staging) -> bool:
     try:
         return bool(staging.holds_pixels())
     except OutputError:

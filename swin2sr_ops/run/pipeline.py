@@ -19,7 +19,8 @@ from swin2sr_ops.errors import Stopped, TileError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.tiles import fill_region
-from swin2sr_ops.io.base import ImageSink, ImageSource, Region
+from swin2sr_ops.io.base import ImageSink, ImageSource, MaskedSource, Region
+from swin2sr_ops.io.output.staging import ResumableSink
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.masks import valid_pixels
 from swin2sr_ops.run.job import Part, Piece, Workers
@@ -149,14 +150,14 @@ class TileWork:
             yield region, block[one], {name: side[one] for name, side in sides.items()}
 
     def finished(self, piece: Piece) -> bool:
-        """Whether somebody has written ``piece`` meanwhile: asks the storage."""
-        noted = getattr(self.sink, "noted", None)
-        return noted is not None and all(noted(region) for region in self._of_bands(piece, piece.write))
+        """Tell whether any process has written ``piece`` by now; this asks the storage."""
+        regions, sink = self._of_bands(piece, piece.write), self.sink
+        return isinstance(sink, ResumableSink) and all(sink.noted(region) for region in regions)
 
     def resumed(self, piece: Piece) -> bool:
-        """Whether an earlier run has written ``piece``."""
-        has = getattr(self.sink, "has", None)
-        return has is not None and all(has(region) for region in self._of_bands(piece, piece.write))
+        """Tell whether an earlier run has written ``piece``."""
+        regions, sink = self._of_bands(piece, piece.write), self.sink
+        return isinstance(sink, ResumableSink) and all(sink.has(region) for region in regions)
 
     def _of_bands(self, piece: Piece, region: Region) -> Iterator[Region]:
         if piece.bands is None:
@@ -167,7 +168,7 @@ class TileWork:
             yield (*region[:axis], slice(band, band + 1), *region[axis + 1 :])
 
     def _valid(self, piece: Piece) -> NDArray[np.bool_] | None:
-        if self.mask is None and not hasattr(self.source, "valid_mask"):
+        if self.mask is None and not isinstance(self.source, MaskedSource):
             return None
         found = [valid_pixels(self.source, self.mask, self.order, r) for r in self._of_bands(piece, piece.read)]
         if len(found) == 1 or all(v is None for v in found):

@@ -15,7 +15,8 @@ import psutil
 from swin2sr_ops.errors import OutputError, RequestError, TileError, without_secrets
 from swin2sr_ops.geometry.orientations import check_ensemble
 from swin2sr_ops.hooks.dispatch import create_sink, notifier
-from swin2sr_ops.io.base import ImageSink, Region
+from swin2sr_ops.io.base import ClosableSource, ImageSink, Region, ValiditySink
+from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.masks import EnlargedMask, has_mask
 from swin2sr_ops.run.fingerprint import identity, run_key
@@ -102,7 +103,7 @@ def run(
     if executor is not None and not sink.parallel:
         sink.abort()
         raise RequestError(f"{fspath(dst)!r} can be written by one process only: leave out workers and scheduler.")
-    if hasattr(sink, "valid") and (job.mask is not None or has_mask(job.source)):
+    if isinstance(sink, ValiditySink) and (job.mask is not None or has_mask(job.source)):
         sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
     with resumable(sink, report.output), _closed(job):
         _Run(job, sink, report, tell, executor or Here(watch), watch).go(
@@ -120,9 +121,8 @@ def _closed(job: Job) -> Iterator[None]:
         yield
     finally:
         for source in (job.source, job.mask):
-            close = getattr(source, "close", None)
-            if close is not None:
-                close()
+            if isinstance(source, ClosableSource):
+                source.close()
 
 
 @dataclass
@@ -136,6 +136,11 @@ class _Run:
     executor: Executor
     watch: Watch
 
+    @property
+    def staging(self) -> Staging | None:
+        """The arrays that the output grows in; None for a format that cannot be resumed."""
+        return self.sink.staging if isinstance(self.sink, ResumableSink) else None
+
     def go(self, context: bool, spread: bool) -> None:
         before = identity(self.job)
         maps = self._maps()
@@ -144,9 +149,8 @@ class _Run:
         self._check_place()
         self._pyramid()
         if identity(self.job) != before:
-            staging = getattr(self.sink, "staging", None)
-            if staging is not None:
-                staging.claim.spoil()
+            if self.staging is not None:
+                self.staging.claim.spoil()
             raise OutputError(
                 f"The input {self.job.source.uri!r} changed while it was restored: the output would be of two images."
                 " Begin again with restart (--restart)."
@@ -156,13 +160,12 @@ class _Run:
 
     def _check_place(self) -> None:
         """Refuse to finish an output from which finished tiles were removed meanwhile."""
-        staging = getattr(self.sink, "staging", None)
-        if staging is not None:
-            staging.claim.check()
+        if self.staging is not None:
+            self.staging.claim.check()
 
     def _maps(self) -> tuple[IntensityMap, ...]:
         """Decide the intensity maps, or take those of the run that is resumed."""
-        staging = getattr(self.sink, "staging", None)
+        staging = self.staging
         noted = staging.claim.notes.get("intensity") if staging is not None else None
         if noted:
             return tuple(IntensityMap.from_dict(m) for m in noted)
@@ -189,8 +192,7 @@ class _Run:
         return sum(part.restorer.skipped for part in self.job.parts if part.restorer is not None)
 
     def _count_resumed(self, work: TileWork) -> int:
-        staging = getattr(self.sink, "staging", None)
-        if staging is None or not staging.resumed:
+        if self.staging is None or not self.staging.resumed:
             return 0
         return sum(work.resumed(piece) for piece in self.job.pieces())
 
@@ -214,9 +216,10 @@ class _Run:
         self.tell({"kind": "tile", **counts, "tile": str(piece.tile), "pixels": pixels})
 
     def _pyramid(self) -> None:
-        staging: Any = getattr(self.sink, "staging", None)
-        levels = len(staging.layout.shapes) if staging is not None else 1
-        for level in range(1, levels):
+        staging = self.staging
+        if staging is None:
+            return
+        for level in range(1, len(staging.layout.shapes)):
             regions = list(staging.to_fill(level))
             done = 0
 

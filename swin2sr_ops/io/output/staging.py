@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from swin2sr_ops.io.output.journal import Journal, marks_of, recording
 from swin2sr_ops.io.output.pyramid import fill_region, level_shapes, regions
 from swin2sr_ops.io.storage.files import Files
 
-__all__ = ["Layout", "Staging"]
+__all__ = ["Layout", "ResumableSink", "Staging"]
 
 #: Names of the documents of arrays and groups, which are no chunks.
 _DOCUMENTS = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
@@ -265,3 +265,18 @@ def _compressor(dtype: np.dtype[Any], codec: str, *, v3: bool) -> Any:
 
         return BloscCodec(cname=codec, clevel=level, shuffle="shuffle", typesize=dtype.itemsize)
     return {"id": "blosc", "cname": codec, "clevel": level, "shuffle": 1}  # 1: by bytes
+
+
+@runtime_checkable
+class ResumableSink(Protocol):
+    """A sink whose run can be resumed after a kill: it grows in a `Staging`."""
+
+    staging: Staging
+
+    def has(self, region: Region) -> bool:
+        """Tell whether an earlier run has written ``region``; from what was read at the start."""
+        ...
+
+    def noted(self, region: Region) -> bool:
+        """Tell whether any process has written ``region`` by now; this asks the storage."""
+        ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from swin2sr_ops.io.base import ImageSource, local_path
+from swin2sr_ops.io.base import IdentifiedSource, ImageSource, local_path
 
 __all__ = ["identity_of"]
 
@@ -16,10 +16,8 @@ def identity_of(source: ImageSource) -> dict[str, Any]:
     A source says it itself in a method ``identity()``. Of others, the file's size and time of its
     last change are taken, or nothing where it is no file.
     """
-    own = getattr(source, "identity", None)
-    if own is not None:
-        found: dict[str, Any] = own()
-        return found
+    if isinstance(source, IdentifiedSource):
+        return source.identity()
     path = local_path(source.uri)
     if path is None or not path.is_file():
         return {}
