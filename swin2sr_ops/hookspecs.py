@@ -2,6 +2,10 @@
 
 A plugin is a module or object with functions of these names, marked with `hookimpl`, and an entry
 point in the group ``swin2sr_ops``. Arguments may be left out of an implementation.
+
+pluggy finds, checks and orders the implementations (``tryfirst`` and ``trylast`` count); the package calls them itself
+(`swin2sr_ops.hooks.dispatch`), so that a plugin that fails is named and the next one is asked. Where a hook returns one
+thing or None, the first answer counts and later plugins are not called. Wrappers (``wrapper=True``) are not supported.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ def swin2sr_ops_model_specs() -> Iterable[ModelSpec]:
     raise AssertionError("a specification is not called")
 
 
-@hookspec(firstresult=True)
+@hookspec
 def swin2sr_ops_resolve_model(model: str, wanted: dict[str, Any]) -> ModelSpec | None:
     """Describe what a user calls a model, or return None so that the next plugin may try.
 
@@ -44,7 +48,7 @@ def swin2sr_ops_resolve_model(model: str, wanted: dict[str, Any]) -> ModelSpec |
     """
 
 
-@hookspec(firstresult=True)
+@hookspec
 def swin2sr_ops_build_network(spec: ModelSpec) -> nn.Module | None:
     """Return the network of ``spec`` with its weights, on the CPU, or None so that the next plugin may try.
 
@@ -53,7 +57,7 @@ def swin2sr_ops_build_network(spec: ModelSpec) -> nn.Module | None:
     """
 
 
-@hookspec(firstresult=True)
+@hookspec
 def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | None:
     """Open ``uri`` for reading, or return None so that the next plugin may try.
 
@@ -61,7 +65,7 @@ def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | 
     """
 
 
-@hookspec(firstresult=True)
+@hookspec
 def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) -> ImageSink | None:
     """Create ``uri`` for the image ``info`` describes, or return None so that the next plugin may try.
 

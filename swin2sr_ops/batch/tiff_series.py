@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-__all__ = ["TiffContent", "count_series", "tiff_content"]
+__all__ = ["TiffContent", "tiff_content"]
 
 # What scanners for pathology put beside the slide: the glass's label, a photo of it, small copies.
 _BESIDES = {"label", "macro", "thumbnail", "overview", "label image", "macro image"}
@@ -54,11 +54,6 @@ def tiff_content(path: str | PathLike[str]) -> TiffContent:
             return _content(tiff)
     except (tifffile.TiffFileError, *_DAMAGE):
         return TiffContent()
-
-
-def count_series(uri: str | PathLike[str]) -> int:
-    """How many images the TIFF at ``uri`` holds, labels and the like not counted."""
-    return len(tiff_content(uri).series)
 
 
 def _content(tiff: Any) -> TiffContent:
