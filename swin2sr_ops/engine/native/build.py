@@ -2,7 +2,7 @@
 
 There is no compiler's output in the package: a library for every processor and system would be one for the oldest of
 them. Building takes some seconds, once; the library is kept in the user's cache folder under a name that
-follows from sources, compiler, flags and the processor's features.
+follows from sources, compiler, flags and the processor's features, see `kept`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from swin2sr_ops.engine.native.kept import load_kept
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.weights.download import cache_folder
 
@@ -37,6 +38,9 @@ _SOURCES = {"tiles": ("block.c", "stage.c"), "training": ("learn.c",)}
 # No -ffast-math: sums keep their order, so every pixel gets the same bits wherever it lies.
 _FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 _PROCESSOR = ("-march=native", "-mcpu=native")  # clang knows only the second on ARM
+_SECONDS_TO_ANSWER = 10.0  # what a compiler gets to tell its macros, and to build; a broken one may hang for ever
+_SECONDS_TO_BUILD = 300.0
+_TIMED_OUT, _NOT_RUN = 124, 126  # exit statuses, as shells have them
 _NO_COMPILER = (
     "engine='native' needs a C compiler (gcc or clang), and {}: install one (Debian, Ubuntu: apt install gcc; "
     "macOS: xcode-select --install), or give engine='torch'."
@@ -79,7 +83,7 @@ def find_compiler() -> Compiler:
     RequestError
         If there is none.
     """
-    named = shlex.split(os.environ.get("CC", ""))
+    named = _named_compiler()
     if not named and sys.platform == "darwin" and _run(["xcode-select", "-p"]).returncode:
         # Without Apple's tools, cc is a program that opens a window in which to install them.
         raise RequestError(_NO_COMPILER.format("Apple's command line tools are not installed"))
@@ -91,8 +95,19 @@ def find_compiler() -> Compiler:
             done = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
             if done.returncode == 0:
                 return Compiler(command, _name(done.stdout), done.stdout)
+            if done.returncode == _TIMED_OUT:
+                break
     told = f"CC={os.environ['CC']!r} is none" if named else "no cc, gcc or clang that works was found"
     raise RequestError(_NO_COMPILER.format(told))
+
+
+def _named_compiler() -> list[str]:
+    """Return the words of ``CC``; empty where it is not set."""
+    text = os.environ.get("CC", "")
+    try:
+        return shlex.split(text)
+    except ValueError as exc:
+        raise RequestError(_NO_COMPILER.format(f"CC={text!r} cannot be parsed ({exc})")) from exc
 
 
 def _name(macros: str) -> str:
@@ -121,49 +136,58 @@ def library(part: str = "tiles") -> ctypes.CDLL:
     sources = [_HERE / name for name in _SOURCES[part]]
     texts = [path.read_text() for path in (*sources, *sorted(_HERE.glob("*.h")))]
     known = "\n".join([*texts, *compiler.command, *_FLAGS, compiler.macros])
-    name = f"{part}-{hashlib.sha256(known.encode()).hexdigest()[:16]}.so"
+    name = f"{part}-{hashlib.sha256(known.encode()).hexdigest()[:16]}"
+    problems = []
     for folder in (cache_folder() / "native", Path(tempfile.gettempdir()) / f"swin2sr-ops-{_user()}"):
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if folder.stat().st_uid != _user():  # who may write there could make us run what they like
-                continue
-            if not (folder / name).exists():
-                _build(compiler, sources, folder / name)
-            return ctypes.CDLL(str(folder / name))
-        except OSError as exc:  # read-only, full, or mounted without the right to run
-            problem = exc
+            return load_kept(folder, name, lambda target: _build(compiler, sources, target))
+        except OSError as exc:  # not safe, read-only, full, or mounted without the right to run
+            problems.append(str(exc))
     raise RequestError(
-        f"engine='native' has nowhere to keep its kernels ({problem}): set SWIN2SR_OPS_CACHE to a folder that can be "
-        "written and run from, or give engine='torch'."
+        f"engine='native' has nowhere to keep its kernels ({'; '.join(problems)}): set SWIN2SR_OPS_CACHE to a folder of"
+        " your own that only you can write to and that programs can run from, or give engine='torch'."
     )
 
 
 def _build(compiler: Compiler, sources: Sequence[Path], target: Path) -> None:
-    """Whole or not at all: several processes may want it at the same time."""
+    """Compile ``sources`` into the library ``target``, whose folder is for this alone."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        objects = [str(Path(folder, source.stem + ".o")) for source in sources]
-        steps = [
-            [*compiler.command, *_FLAGS, "-c", str(source), "-o", made]
-            for source, made in zip(sources, objects, strict=True)
-        ]
-        with ThreadPoolExecutor() as pool:  # a source for each core
-            done = list(pool.map(_run, steps))
-        whole = str(Path(folder, target.name))
-        done.append(_run([*compiler.command, "-shared", *objects, "-o", whole]))
-        failed = next((one for one in done if one.returncode), None)
-        if failed is not None:
-            said = (failed.stderr.strip().splitlines() or ["it said nothing"])[0]
-            raise RequestError(
-                f"engine='native': {' '.join(compiler.command)} could not build the kernels ({said}). Give another "
-                "compiler in CC, or engine='torch'."
-            )
-        os.replace(whole, target)
-    _log.info("built kernels for this processor in %.1f s (%s), kept as %s", time.monotonic() - began, compiler, target)
+    objects = [str(target.with_name(source.stem + ".o")) for source in sources]
+    steps = [
+        [*compiler.command, *_FLAGS, "-c", str(source), "-o", made]
+        for source, made in zip(sources, objects, strict=True)
+    ]
+    with ThreadPoolExecutor() as pool:  # a source for each core
+        done = list(pool.map(lambda words: _run(words, _SECONDS_TO_BUILD), steps))
+    if all(one.returncode == 0 for one in done):
+        done.append(_run([*compiler.command, "-shared", *objects, "-o", str(target)], _SECONDS_TO_BUILD))
+    failed = next((one for one in done if one.returncode), None)
+    if failed is not None or not target.is_file():
+        said = (failed.stderr.strip().splitlines() if failed else []) or ["it said nothing"]
+        raise RequestError(
+            f"engine='native': {' '.join(compiler.command)} could not build the kernels ({said[0]}). Give another "
+            "compiler in CC, or engine='torch'."
+        )
+    where = target.parent.parent
+    _log.info("built kernels for this processor in %.1f s (%s), kept in %s", time.monotonic() - began, compiler, where)
 
 
-def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  (CC is the user's)
+def _run(words: list[str], seconds: float = _SECONDS_TO_ANSWER) -> subprocess.CompletedProcess[str]:
+    """Run a compiler; one that hangs, or cannot be run, has failed."""
+    try:
+        return subprocess.run(  # noqa: S603  (CC is the user's)
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, _TIMED_OUT, "", f"it did not end within {seconds:.0f} seconds")
+    except (OSError, ValueError) as exc:  # no program, or no right to run it; a NUL in its name
+        return subprocess.CompletedProcess(words, _NOT_RUN, "", str(exc))
 
 
 def _user() -> int:

@@ -70,7 +70,7 @@ def test_a_mac_without_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     """There ``cc`` is a program that opens a window; it is not called."""
     asked: list[list[str]] = []
 
-    def none(words: list[str]) -> subprocess.CompletedProcess[str]:
+    def none(words: list[str], seconds: float = 0) -> subprocess.CompletedProcess[str]:
         asked.append(words)
         return subprocess.CompletedProcess(words, 2, "", "no developer tools")
 

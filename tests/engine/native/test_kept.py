@@ -1,0 +1,147 @@
+"""A library of kernels is loaded only while it is this user's own and what was built."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from swin2sr_ops.engine import selftest
+from swin2sr_ops.engine.native import build, kept
+from swin2sr_ops.errors import RequestError
+from tests.conftest import NATIVE
+
+pytestmark = [NATIVE, pytest.mark.usefixtures("kernels_anew")]
+POSIX = pytest.mark.skipif(os.name == "nt", reason="owners and modes of POSIX")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the library is kept; the other place is of no use."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "file"))
+    (tmp_path / "one.c").write_text("int one(void) { return 1; }")  # the kernels would take seconds
+    monkeypatch.setattr(build, "_SOURCES", {"tiles": (str(tmp_path / "one.c"),)})
+    return tmp_path / "cache" / "native"
+
+
+def _again() -> None:
+    build.library.cache_clear()
+    build.library()
+
+
+def _library(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.mark.parametrize("how", ["one bit", "empty", "truncated", "folder", "link", "loop", "pipe"])
+def test_a_damaged_library_is_built_anew(folder: Path, tmp_path: Path, how: str) -> None:
+    build.library()
+    path = _library(folder)
+    content = path.read_bytes()
+    shutil.copy(path, tmp_path / "elsewhere.so")
+    path.unlink()  # it is mapped into this process
+    if how == "one bit":
+        path.write_bytes(content[:500] + bytes([content[500] ^ 1]) + content[5001:])
+    elif how == "folder":
+        path.mkdir()
+    elif how == "link":
+        path.symlink_to(tmp_path / "elsewhere.so")
+    elif how == "loop":
+        path.symlink_to(path)
+    elif how == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content[: len(content) // 2 if how == "truncated" else 0])
+    _again()
+    assert not _library(folder).is_symlink()
+    assert _library(folder).read_bytes() == content
+
+
+@POSIX
+def test_a_library_that_others_may_write_is_built_anew(folder: Path) -> None:
+    build.library()
+    path = _library(folder)
+    path.chmod(0o777)
+    before = path.stat().st_ino
+    _again()
+    assert _library(folder).stat().st_mode & 0o777 == 0o700
+    assert _library(folder).stat().st_ino != before
+
+
+@POSIX
+def test_a_umask_that_lets_others_write(folder: Path) -> None:
+    folder.parent.mkdir()
+    before = os.umask(0)
+    try:
+        build.library()
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == _library(folder).stat().st_mode & 0o777 == 0o700
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("mode", "other users can write to"),
+        ("above", "other users can replace"),
+        ("link", "is a link or a file, not a folder"),
+        ("dangling", "File exists"),
+        ("owner", "belongs to another user"),
+    ],
+)
+def test_a_folder_of_others_is_not_used(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, why: str
+) -> None:
+    folder.parent.mkdir()
+    if how in ("link", "dangling"):
+        folder.symlink_to(tmp_path / "theirs")
+        if how == "link":
+            (tmp_path / "theirs").mkdir()
+    else:
+        folder.mkdir()
+        if how == "owner":
+            monkeypatch.setattr(kept.os, "getuid", lambda: 4242)
+        else:
+            (folder if how == "mode" else folder.parent).chmod(0o777)
+    with pytest.raises(RequestError, match=f"has nowhere to keep its kernels .*{why}"):
+        build.library()
+    assert "nowhere to keep its kernels" in selftest.native_obstacle()  # so that `auto` takes torch
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("#!/bin/sh\nsleep 30\n", "is none"),
+        ("not a program", "is none"),
+        ("#!/bin/sh\nprintf 'caf\\351\\n' >&2; exit 1\n", "is none"),
+        (None, "cannot be parsed"),
+    ],
+)
+def test_a_compiler_that_does_not_work_is_a_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, why: str
+) -> None:
+    path = tmp_path / "cc"
+    if script is not None:
+        path.write_text(script)
+        path.chmod(0o755)
+    monkeypatch.setenv("CC", "'" if script is None else str(path))
+    monkeypatch.setattr(build._run, "__defaults__", (0.5,))
+    with pytest.raises(RequestError, match=f"and CC=.*{why}.*: install one"):
+        build.library()
+    assert why in selftest.native_obstacle()
+
+
+def test_a_compiler_that_hangs_while_it_builds(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real = tmp_path / "cc", shutil.which("cc") or "gcc"
+    path.write_text(f'#!/bin/sh\ncase "$*" in *-dM*) exec {real} "$@";; *) exec sleep 30;; esac\n')
+    path.chmod(0o755)
+    monkeypatch.setenv("CC", str(path))
+    monkeypatch.setattr(build, "_SECONDS_TO_BUILD", 0.5)
+    with pytest.raises(RequestError, match=r"could not build the kernels \(it did not end within"):
+        build.library()
+    assert not list(folder.iterdir())
