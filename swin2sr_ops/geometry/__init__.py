@@ -1,1 +1,1 @@
-"""Integers only: which pixels a tile reads, computes and owns."""
+"""Tile plans in integers: the pixels that each tile reads, computes and owns."""

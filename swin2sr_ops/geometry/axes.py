@@ -1,8 +1,8 @@
 """Named axes: which dimensions are planes, which are channels, which are colour.
 
-Letters are those of NGFF and tifffile. ``S`` (samples), and a trailing ``C`` of three or four, are
-colour: restored together by a three-channel model. Any other ``C`` is channels: restored apart,
-each with its own intensity map. Every other axis is a stack of planes.
+The letters are those of NGFF and tifffile. ``S`` (samples) and a trailing ``C`` of three or four are
+colour: a three-channel model restores them together. Any other ``C`` holds channels: each is restored
+separately, with its own intensity map. Every other axis is a stack of planes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_NDIM = 5
 
 @dataclass(frozen=True)
 class AxisOrder:
-    """The axes of one array, checked.
+    """The validated axes of one array.
 
     Attributes
     ----------
@@ -36,14 +36,14 @@ class AxisOrder:
 
     @classmethod
     def of(cls, shape: Sequence[int], axes: str | None = None, *, last_c_is_colour: bool = True) -> AxisOrder:
-        """Check ``axes`` against ``shape``, or name the axes of an array that comes without.
+        """Validate ``axes`` against ``shape``, or guess the axes of an array without names.
 
         Without names the last two axes are Y and X, or Y, X and colour if the last one has three
-        or four entries; what comes before is ``Z``, ``CZ`` or ``TCZ``.
+        or four entries. The leading axes become ``Z``, ``CZ`` or ``TCZ``.
 
-        A last ``C`` of three or four is colour, as people write arrays, unless
-        ``last_c_is_colour=False``: image files say ``S`` when they mean it, and their ``C`` may be
-        four spectral bands.
+        A last ``C`` of three or four entries counts as colour, the usual convention for arrays, unless
+        ``last_c_is_colour=False``. Image files use ``S`` for colour, and their ``C`` may hold four
+        spectral bands.
         """
         shape = tuple(int(n) for n in shape)
         if axes is None:
@@ -78,28 +78,28 @@ class AxisOrder:
 
     @property
     def channel(self) -> int | None:
-        """Position of the axis of channels that are restored apart, if there is one."""
+        """Position of the axis of separately restored channels, if there is one."""
         position = self.axes.find("C")
         return None if position in (-1, self.colour) else position
 
     @property
     def colours(self) -> int:
-        """Colour samples per pixel; 1 where there is no colour axis."""
+        """Colour samples per pixel; 1 without a colour axis."""
         return 1 if self.colour is None else self.shape[self.colour]
 
     @property
     def alpha(self) -> int | None:
-        """Which colour sample is opacity: the last of two or four."""
+        """Index of the opacity sample: the last of two or four."""
         return self.colours - 1 if self.colours in (2, 4) else None
 
     @property
     def model_channels(self) -> int:
-        """Channels of the model that ``"auto"`` looks for: 3 for RGB, with or without opacity, else 1."""
+        """Channels of the model that ``"auto"`` selects: 3 for RGB, with or without opacity, else 1."""
         return 3 if self.colours in (3, 4) else 1
 
     @property
     def without_alpha(self) -> tuple[slice, ...]:
-        """Index that leaves opacity out: it is no intensity."""
+        """Index that drops opacity, which is not an intensity."""
         index = [slice(None)] * len(self.axes)
         if self.colour is not None and self.alpha is not None:
             index[self.colour] = slice(0, self.alpha)
@@ -117,30 +117,30 @@ class AxisOrder:
         return (*self.planes, *colour, self.y, self.x)
 
     def together(self, count: int) -> AxisOrder:
-        """The axes of a block of ``count`` channels that are restored together, as one colour."""
+        """Return the axes of a block whose ``count`` channels are restored together, as one colour."""
         position = self.axes.index("C")
         shape = (*self.shape[:position], count, *self.shape[position + 1 :])
         return AxisOrder(self.axes, shape, position if count > 1 else None)
 
     def scaled(self, scale: int) -> tuple[int, ...]:
-        """Shape of the restored array."""
+        """Return the shape of the restored array."""
         return tuple(n * scale if a in "YX" else n for n, a in zip(self.shape, self.axes, strict=True))
 
 
 def _guess(shape: tuple[int, ...]) -> str:
-    """Letters for an array that comes without names."""
+    """Guess letters for an array without axis names."""
     last = "YXC" if len(shape) >= 3 and shape[-1] in (3, 4) else "YX"
     leading = len(shape) - len(last)
-    # A leading C would be a second one beside colour.
+    # A leading C would be a second C beside colour.
     names = {0: "", 1: "Z", 2: "TZ" if last == "YXC" else "CZ", 3: "TCZ"}
     return names.get(leading, "?" * leading) + last
 
 
 def channel_groups(colours: int, model_channels: int) -> tuple[tuple[int, ...], ...]:
-    """Which colour samples enter the network together; alpha does not enter at all.
+    """Group the colour samples that enter the network together; alpha never enters.
 
-    Three samples enter a three-channel model together; in every other case each sample goes
-    alone. A three-channel model sees a lone sample three times and its three answers are averaged.
+    Three samples enter a three-channel model together. In every other case each sample enters
+    alone. A three-channel model receives a lone sample three times, and its three outputs are averaged.
     """
     opaque = colours - 1 if colours in (2, 4) else colours
     if model_channels == 3 and opaque == 3:

@@ -1,9 +1,9 @@
-"""Self-ensemble: the image restored in its eight orientations, the eight results turned back and averaged.
+"""Self-ensemble: restore the image in its eight orientations, turn the eight results back and average them.
 
-As in the paper (Timofte et al., "Seven ways to improve example-based single image super resolution",
-2016, whose "enhanced prediction" it is). A mirrored image is another image: its windows and cells begin
-at its own first pixel, which is the last one here. So a tile has, along each axis, a second span, of the
-mirrored image (`Span.mirrored`); the average then depends on tiles as little as one pass does.
+The method is the "enhanced prediction" of Timofte et al., "Seven ways to improve example-based single
+image super resolution", 2016. A mirrored image is another image: its windows and cells begin at its own
+first pixel, which is the last pixel of the original. A tile therefore has a second span along each axis,
+of the mirrored image (`Span.mirrored`), and the average is as independent of the tiles as a single pass.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Turn:
     swap: bool = False
 
     def tile(self, tile: Tile) -> Tile:
-        """The same pixels of the turned image."""
+        """Return the tile that covers the same pixels in the turned image."""
         y = _mirrored(tile.y) if self.rows else tile.y
         x = _mirrored(tile.x) if self.columns else tile.x
         return Tile(x, y) if self.swap else Tile(y, x)
 
     def back(self, result: Tensor) -> Tensor:
-        """``(C, rows, columns)`` of the turned image as they lie in the image."""
+        """Turn ``(C, rows, columns)`` of the turned image back to the image's orientation."""
         result = result.transpose(1, 2) if self.swap else result
         axes = [axis for axis, flipped in ((1, self.rows), (2, self.columns)) if flipped]
         return result.flip(axes) if axes else result
@@ -53,12 +53,12 @@ _EIGHT = tuple(Turn(*flags) for flags in product((False, True), repeat=3))
 
 
 def turns(ensemble: int) -> tuple[Turn, ...]:
-    """The passes of an ensemble; the image as it is comes first."""
+    """List the passes of an ensemble, the unturned image first."""
     return (STRAIGHT,) if ensemble == 1 else _EIGHT
 
 
 def check_ensemble(ensemble: int, spread: bool = False) -> int:
-    """Refuse what is neither one pass nor eight, and the spread of a single one."""
+    """Reject a number of passes other than 1 or 8, and a spread of a single pass."""
     if isinstance(ensemble, bool) or ensemble not in (1, 8):
         raise RequestError(
             f"ensemble={ensemble!r} is not known: give 8, the flips and rotations of a square, or 1, which is none."
@@ -69,16 +69,16 @@ def check_ensemble(ensemble: int, spread: bool = False) -> int:
 
 
 class Average:
-    """Mean and standard deviation of the passes, pixel by pixel, in float64 where the device knows it."""
+    """Mean and standard deviation of the passes, pixel by pixel, in float64 where the device supports it."""
 
     def __init__(self, spread: bool) -> None:
         self._mean: Tensor | None = None
         self._spread = spread
-        self._squares: Tensor | None = None  # sum of squared distances from the mean, after Welford
+        self._squares: Tensor | None = None  # sum of squared distances from the mean (Welford)
         self._count = 0
 
     def add(self, result: Tensor, passes: int) -> None:
-        """Take a pass; the only one stays as it is."""
+        """Add a pass; a single pass stays unchanged."""
         import torch
 
         self._count += 1
@@ -97,12 +97,12 @@ class Average:
 
     @property
     def mean(self) -> Tensor:
-        """Of all passes taken."""
+        """Mean of all passes added so far."""
         if self._mean is None:
             raise ValueError("no pass was taken")
         return self._mean
 
     @property
     def spread(self) -> Tensor | None:
-        """Standard deviation of the passes (their mean squared distance from the mean, and its root)."""
+        """Standard deviation of the passes (root of their mean squared distance from the mean)."""
         return None if self._squares is None else (self._squares / self._count).clamp(min=0).sqrt()

@@ -1,7 +1,7 @@
-"""Exact tiling as integers: how an image is cut, what that costs, what error it has, before anything runs.
+"""Plan exact tiling in integers: tiles, cost and expected error, all known before a run.
 
-`TilePlan` is an image's grid of tiles; `swin2sr_ops.geometry.span` says for each axis of each what is read. Nothing
-here imports an array library.
+`TilePlan` is the grid of tiles of one plane. `swin2sr_ops.geometry.span` computes the read interval of each tile
+along each axis. This module imports no array library.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ __all__ = [
     "within",
 ]
 
-#: Bytes per feature value. With bfloat16 two of three planes have 2, the third and the head 4.
+#: Bytes per feature value. With bfloat16 two of three planes take 2 bytes, the third and the head take 4.
 ITEMSIZE = {"auto": 4, "float32": 4, "float64": 8, "bfloat16": 3}
-#: Memory that a plugin's network is taken to need for a pixel of its result: some planes of 64 features, float32.
+#: Assumed memory of a plugin's network per pixel of its result: some planes of 64 features in float32.
 _PIXEL_BYTES = 1024
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One rectangle of one plane: what a task reads, computes and writes."""
+    """One rectangle of one plane: the unit that a task reads, computes and writes."""
 
     y: Span
     x: Span
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Input pixels owned, (rows, columns)."""
+        """Owned input pixels, (rows, columns)."""
         return self.y.stop - self.y.start, self.x.stop - self.x.start
 
     def __str__(self) -> str:
@@ -56,25 +56,25 @@ class Tile:
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How a plane of ``height`` x ``width`` input pixels is cut, before anything runs.
+    """Cut a plane of ``height`` x ``width`` input pixels into tiles.
 
     Parameters
     ----------
     spec : ModelSpec
-        The model, which decides reach, window and scale.
+        The model; it sets reach, window and scale.
     height, width : int
         Size of the plane in input pixels.
     tile : (int, int)
         Rows and columns that one task owns, in input pixels.
     halo : "exact" or int
-        ``"exact"``: the result is that of one pass over the whole plane. A number, a multiple of
-        the window: only so many pixels around are seen, faster and slightly different.
+        ``"exact"``: the result equals one pass over the whole plane. A number, a multiple of the
+        window: the network sees only so many pixels around a tile, faster and slightly different.
     itemsize : int
-        Bytes per feature value while computing (4 for float32).
+        Bytes per feature value during computation (4 for float32).
     ensemble : int
-        8 where flips and rotations of the image are restored too, and averaged; else 1.
+        8 to restore and average the flips and rotations of the image too; else 1.
     streamed : bool
-        Whether one process goes down each column of tiles, and computes nothing twice along Y.
+        True if one process runs down each column of tiles and computes nothing twice along Y.
 
     Raises
     ------
@@ -122,19 +122,19 @@ class TilePlan:
         return len(self.rows) * len(self.columns)
 
     def __iter__(self) -> Any:
-        """All tiles, column by column, each downwards."""
+        """Iterate over all tiles, column by column, top to bottom."""
         return (Tile(y, x) for x in self.columns for y in self.rows)
 
     @property
     def over_read(self) -> float:
-        """Pixels read by all tiles, per pixel of the image."""
+        """Pixels that all tiles read, per pixel of the image."""
         rows = sum(s.fetched[1] - s.fetched[0] for s in self.rows)
         columns = sum(s.fetched[1] - s.fetched[0] for s in self.columns)
         return rows * columns / (self.height * self.width)
 
     @property
     def over_compute(self) -> float:
-        """Pixels computed per pixel of the image, averaged over the layers, cells and all passes included."""
+        """Computed pixels per pixel of the image, averaged over the layers; cells and all passes count."""
         if self.spec.reach is not None:
             spec = within(self.spec, self.halo)
             sides = [[b.hi - b.lo for s in a for b in blocks((s.start, s.stop), s.borders, spec)] for a in self.axes]
@@ -144,7 +144,7 @@ class TilePlan:
         for i, step in enumerate(steps):
             offset, side = step.offset(self.spec.window), self.cell
             needed = [s.needed[i] for s in self.rows]
-            if self.streamed:  # but for the cells in which two tiles meet, and native has no cells
+            if self.streamed:  # except in cells where two tiles meet; native has no cells
                 needed = [(needed[0][0], needed[-1][1])]
             rows = sum(_cell_cover(interval, side, offset) for interval in needed)
             total += rows * sum(_cell_cover(s.needed[i], side, offset) for s in self.columns)
@@ -157,7 +157,7 @@ class TilePlan:
 
     @property
     def peak_bytes(self) -> int:
-        """Memory the largest tile takes while it is computed, in bytes (the model's weights not counted)."""
+        """Memory that the largest tile takes during computation, in bytes, without the model's weights."""
         rows = max(s.read[1] - s.read[0] for s in self.rows)
         columns = max(s.read[1] - s.read[0] for s in self.columns)
         spec = within(self.spec, self.halo)
@@ -165,25 +165,25 @@ class TilePlan:
 
     @property
     def exact(self) -> bool:
-        """Whether the result is that of one pass over the whole plane."""
+        """True if the result equals one pass over the whole plane."""
         reach = within(self.spec, self.halo).reach
         return self.halo == "exact" if reach is None else reach.exact
 
     @property
     def halo_pixels(self) -> int:
-        """Pixels around a tile that decide its result."""
+        """Pixels around a tile that affect its result."""
         return receptive_halo(self.spec) if self.halo == "exact" else int(self.halo)
 
     @property
     def expected_error(self) -> float | None:
-        """Largest error against the whole image, in fractions of full range; None where it was not measured."""
+        """Largest error against the whole image, as a fraction of full range; None if it was not measured."""
         if self.exact:
             return 0.0
         known = {int(k): v for k, v in self.spec.halo_error.items() if int(k) <= self.halo_pixels}
         return known[max(known)] if known else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan's figures as JSON-ready values."""
+        """Return the plan's figures as JSON-ready values."""
         return {
             "model": self.spec.name,
             "input": [self.height, self.width],
@@ -229,7 +229,7 @@ class TilePlan:
 
 
 def check_halo(halo: Halo, spec: ModelSpec) -> None:
-    """Refuse a halo that is neither ``"exact"`` nor a positive multiple of the model's window."""
+    """Reject a halo that is neither ``"exact"`` nor a positive multiple of the model's window."""
     w = spec.window
     if halo == "exact" or (isinstance(halo, int) and halo >= w and halo % w == 0):
         return
@@ -254,16 +254,17 @@ def tile_bytes(
     cells: int = 1,
     streamed: bool = False,
 ) -> int:
-    """Bytes the engine holds for a read region of ``rows`` x ``columns`` pixels.
+    """Estimate the bytes that the engine holds for a read region of ``rows`` x ``columns`` pixels.
 
-    Of a plugin's network one cell is at work, with its halo: what it takes is the model's to say. Else
-    three feature planes (the stage's, its residual, the first features; a fourth of ``num_feat``
-    for the high-frequency head), the network's input and the working set of ``cells`` cells; then one
-    feature plane, the float output and a fourth as many head cells (one and one on a CPU; where
-    there are more, on a GPU, another tile's pixels wait beside).
-    Where tiles are ``streamed``, of each plane about a halo's rows are kept for the next tile.
-    `tests/engine/test_memory.py` holds it against measured peaks. An ensemble's mean, its spread and two
-    temporaries are in float64.
+    A plugin's network computes one cell at a time, with its halo; the model states what that takes.
+    Any other network first holds three feature planes (the stage's, its residual, the first features; a
+    fourth of ``num_feat`` for the high-frequency head), its input and the working set of ``cells`` cells.
+    It then holds one feature plane, the float output and a fourth as many head cells (one and one on a
+    CPU; with more cells, on a GPU, another tile's pixels wait beside them).
+
+    With ``streamed`` tiles each plane keeps about a halo's rows for the next tile. The mean of an
+    ensemble, its spread and two temporaries are float64. `tests/engine/test_memory.py` compares the
+    estimate with measured peaks.
     """
     if ensemble > 1:
         averaged = 4 * 8 * spec.channels * spec.scale**2 * rows * columns
@@ -278,7 +279,7 @@ def tile_bytes(
     waiting = spec.channels * (1 + spec.scale**2) * rows * columns if cells > 1 else 0
     cell = (CELL_WINDOWS * spec.window) ** 2
     width = max(spec.heads) * spec.window**2 + int((8 + 2 * spec.mlp_ratio) * spec.dim)
-    # A head cell is two cells wide; a convolution's result and its shuffled copy are alive together.
+    # A head cell is two cells wide; a convolution's result and its shuffled copy coexist.
     values = spec.num_feat * spec.scale**2 if spec.upsampler not in ("", "pixelshuffledirect") else spec.dim
     head = 2 * values * (2 * CELL_WINDOWS * spec.window + 12) ** 2
     stages = pixels * (3 * spec.dim + beside) + cells * cell * width
@@ -287,7 +288,7 @@ def tile_bytes(
 
 
 def cell_bytes(spec: ModelSpec, itemsize: int, largest: int | None = None) -> int:
-    """Bytes a plugin's network takes for one cell with its halo, of at most ``largest`` pixels."""
+    """Estimate the bytes that a plugin's network takes for one cell with its halo, at most ``largest`` pixels."""
     if spec.reach is None:
         raise ValueError(f"{spec.name} does not run in whole cells")
     pixels = (cell_side(spec) + 2 * padded_size(spec.reach.halo, spec.window)) ** 2

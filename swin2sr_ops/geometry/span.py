@@ -1,12 +1,12 @@
-"""One axis of a tile as integers: what to read so that the result is that of the whole image.
+"""Compute the read interval along one axis with which a tile equals the same pixels of the whole image.
 
 A Swin network sees a bounded neighbourhood and a window grid fixed at the image's first pixel. So
 a tile equals the same pixels of a pass over the whole image if the plan walks its output back
 through the layers: a convolution adds its radius, a window layer snaps the interval outwards to
 its own grid, and nothing crosses the true borders of the padded image.
 
-A network that a plugin builds runs as a whole, in cells with a halo (`ModelSpec.reach`): what a span
-reads is those cells' surroundings.
+A plugin's network runs as a whole, in cells with a halo (`ModelSpec.reach`): a span then reads the
+surroundings of those cells.
 
 All positions are pixels of the *input* plane, counted from the first pixel of the whole image.
 """
@@ -25,15 +25,15 @@ Halo = int | Literal["exact"]
 
 
 def padded_size(size: int, window: int) -> int:
-    """Smallest multiple of ``window`` that holds ``size`` pixels."""
+    """Return the smallest multiple of ``window`` that holds ``size`` pixels."""
     return -(-size // window) * window
 
 
 def pad_index(start: int, stop: int, size: int) -> list[int]:
-    """Source pixel of each pixel in ``[start, stop)``, where pixels from ``size`` on are padding.
+    """Map each pixel in ``[start, stop)`` to its source pixel; pixels from ``size`` on are padding.
 
-    By reflection (the edge is not repeated), as the networks' ``check_image_size`` does; where the
-    image is too small to reflect that far, the value that reflection reached last is repeated.
+    Padding reflects the image without repeating the edge, like the networks' ``check_image_size``. If the
+    image is too small to reflect that far, the last reflected value is repeated.
     """
     return [i if i < size else max(2 * (size - 1) - i, 0) for i in range(start, stop)]
 
@@ -45,15 +45,15 @@ class Span:
     Attributes
     ----------
     start, stop : int
-        Pixels the tile owns; ``[start * scale, stop * scale)`` is what it writes.
+        Pixels that the tile owns; it writes ``[start * scale, stop * scale)``.
     read : (int, int)
-        What enters the network, in the padded image, a multiple of the window at both ends.
+        Interval of the padded image that enters the network; both ends are multiples of the window.
     borders : (int, int)
-        Where the network's image ends: the padded image if exact, else the read interval.
+        Ends of the image as the network sees it: the padded image if exact, else the read interval.
     needed : tuple of (int, int)
-        For each step, the interval of its output that later steps look at.
+        For each step, the interval of its output that later steps read.
     mirrored : Span or None
-        The span of the same pixels in the mirrored image, where an ensemble also restores that.
+        The span of the same pixels in the mirrored image, if an ensemble restores that too.
     """
 
     start: int
@@ -67,7 +67,7 @@ class Span:
 
     @classmethod
     def of(cls, start: int, stop: int, size: int, spec: ModelSpec, halo: Halo, *, mirror: bool = False) -> Span:
-        """The span of pixels ``[start, stop)`` of an axis of ``size`` pixels, for either kind of halo."""
+        """Plan the span of pixels ``[start, stop)`` of an axis of ``size`` pixels, for either kind of halo."""
         if mirror:
             own, other = ((start, stop), (size - stop, size - start))
             return replace(cls.of(*own, size, spec, halo), mirrored=cls.of(*other, size, spec, halo))
@@ -77,14 +77,14 @@ class Span:
 
     @classmethod
     def exact(cls, start: int, stop: int, size: int, spec: ModelSpec) -> Span:
-        """The span whose result does not depend on the tile, and is that of the whole image where that is known."""
+        """Plan a span whose result is independent of the tile and, where that is known, equals the whole image's."""
         borders = (0, padded_size(size, spec.window if spec.reach is None else spec.reach.multiple))
         first, needed = _walk_back((start, stop), borders, spec)
         return cls(start, stop, size, spec.scale, _snap(first, borders, spec.window, 0), borders, needed)
 
     @classmethod
     def approximate(cls, start: int, stop: int, size: int, spec: ModelSpec, halo: int) -> Span:
-        """The span that sees ``halo`` pixels around (a multiple of the window) and no more."""
+        """Plan a span that sees ``halo`` pixels around (a multiple of the window) and no more."""
         whole = (0, padded_size(size, spec.window))
         read = _snap((start - halo, stop + halo), whole, spec.window, 0)
         _, needed = _walk_back((start, stop), read, spec)
@@ -92,13 +92,13 @@ class Span:
 
     @property
     def source(self) -> Interval:
-        """Pixels of the real image that must be fetched to fill `read`."""
+        """Pixels of the real image that fill `read`."""
         index = pad_index(*self.read, self.size)
         return min(index), max(index) + 1
 
     @property
     def fetched(self) -> Interval:
-        """Pixels of the real image that must be fetched for all passes: `source`, and that of `mirrored`."""
+        """Pixels of the real image that all passes need: `source`, and that of `mirrored`."""
         lo, hi = self.source
         if self.mirrored is not None:
             first, last = self.mirrored.source
@@ -107,7 +107,7 @@ class Span:
 
     @property
     def padding(self) -> list[int]:
-        """For each pixel of `read`, its place in `source`."""
+        """Position in `source` of each pixel of `read`."""
         first = self.source[0]
         return [i - first for i in pad_index(*self.read, self.size)]
 
@@ -117,10 +117,10 @@ class Span:
         return self.start * self.scale, self.stop * self.scale
 
     def alike(self, spec: ModelSpec) -> Span:
-        """The span that stands for all those for which the same is computed, of a network that is not a plugin's.
+        """Return one representative of all spans with the same computation (not for a plugin's network).
 
-        They differ by whole cells of the head, which begin with the image, and in how far away the borders are that
-        nothing looks at.
+        Such spans differ by whole cells of the head, whose grid begins with the image, and in the distance to borders
+        that no step reaches.
         """
         period = 2 * CELL_WINDOWS * spec.window
         first = min(self.read[0], *(lo for lo, _ in self.needed))
@@ -142,7 +142,7 @@ class Span:
         )
 
     def split(self, spec: ModelSpec, halo: Halo) -> tuple[Span, Span]:
-        """Two spans for the two halves, cut at a multiple of the window."""
+        """Split the span in two at a multiple of the window."""
         middle = padded_size((self.start + self.stop) // 2, spec.window)
         middle = middle if self.start < middle < self.stop else (self.start + self.stop) // 2
         first = Span.of(self.start, middle, self.size, spec, halo)
@@ -156,7 +156,7 @@ def _snap(interval: Interval, borders: Interval, window: int, shift: int) -> Int
 
 
 def _walk_back(out: Interval, borders: Interval, spec: ModelSpec) -> tuple[Interval, tuple[Interval, ...]]:
-    """Interval of the input, and of each step's output, on which ``out`` depends."""
+    """Compute the interval of the input, and of each step's output, on which ``out`` depends."""
     needed = []
     for step in reversed(network_steps(spec)):
         needed.append(out)
@@ -171,27 +171,27 @@ def _walk_back(out: Interval, borders: Interval, spec: ModelSpec) -> tuple[Inter
 
 
 def receptive_halo(spec: ModelSpec) -> int:
-    """Pixels of context an exact tile needs on each side, as a multiple of the window."""
+    """Return the halo of an exact tile: pixels of context on each side, a multiple of the window."""
     seen = sight(spec, "exact")
     return padded_size(max(-seen[0][0], seen[-1][1] - spec.window), spec.window)
 
 
 def sight(spec: ModelSpec, halo: Halo) -> tuple[Interval, ...]:
-    """For each pixel of a window where no border is near, what is looked at, counted from the window's first pixel.
+    """Compute the receptive field of each pixel of a window far from borders, from the window's first pixel.
 
-    At a border the same is looked at and cut off there: walking back, cutting at every step or once at
-    the end is the same, since a step never moves an interval inwards.
+    Near a border the receptive field is the same, cropped at the border. Cropping at every step back or
+    once at the end gives the same interval, since a step never moves an interval inwards.
     """
     if spec.reach is not None:
         reach = spec.reach.halo if halo == "exact" else int(halo)
         return tuple((i - reach, i + 1 + reach) for i in range(spec.window))
-    far = 64 * (sum(spec.depths) + 8) * spec.window  # a place that no border reaches
+    far = 64 * (sum(spec.depths) + 8) * spec.window  # a position that no border reaches
     reads = [Span.of(far + i, far + i + 1, 2 * far, spec, halo).read for i in range(spec.window)]
     return tuple((lo - far, hi - far) for lo, hi in reads)
 
 
 def within(spec: ModelSpec, halo: Halo) -> ModelSpec:
-    """``spec`` where ``halo`` is what a plugin's network gets to see; any other model as it is."""
+    """Return ``spec`` with a plugin's reach limited to ``halo``; any other model stays unchanged."""
     if spec.reach is None or halo in ("exact", spec.reach.halo):
         return spec
     enough = spec.reach.exact and int(halo) >= spec.reach.halo

@@ -1,4 +1,4 @@
-"""A network as the planner and the engine see it: its layers in order, with reach and shift."""
+"""Describe a network for the planner and the engine: its layers in order, with reach and shift."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["CELL_WINDOWS", "GROUP_CELLS", "Block", "Step", "blocks", "cell_side"
 
 #: Windows along the side of a cell, the fixed block in which the engine computes everything.
 CELL_WINDOWS = 4
-#: Cells that an accelerator is given at once: 32,768 pixels, enough to be busy with.
+#: Cells in one group on an accelerator: 32,768 pixels, enough to keep it busy.
 GROUP_CELLS = 32
-#: Side of a plugin's network's cell in pixels, about, where it does not say.
+#: Default side of a cell of a plugin's network, about, in pixels.
 _FOREIGN_CELL = 256
 
 Interval = tuple[int, int]
@@ -23,9 +23,9 @@ Interval = tuple[int, int]
 class Step:
     """One layer of the network as the planner and the engine see it.
 
-    ``kind`` says what the engine does (``embed``, ``window``, ``merge``, ``tail``, ``before``,
-    ``head``; ``whole`` for a plugin's network, which is one layer), ``path`` names the module,
-    ``reach`` is how many pixels further it looks in its input, ``shift`` the phase of a ``window`` layer's grid.
+    ``kind`` selects the engine's operation (``embed``, ``window``, ``merge``, ``tail``, ``before``,
+    ``head``; ``whole`` for a plugin's network, which is one layer). ``path`` names the module.
+    ``reach`` is the radius in its input, in pixels. ``shift`` is the phase of a ``window`` layer's grid.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Step:
     shift: int = 0
 
     def offset(self, window: int) -> int:
-        """How far this layer's grid of windows, and so of cells, starts before the first pixel."""
+        """Distance by which this layer's grid of windows, and so of cells, starts before the first pixel."""
         return window - self.shift if self.shift else 0
 
 
@@ -65,10 +65,10 @@ def _trunk_steps(spec: ModelSpec, first: str, stages: str, last: str) -> list[St
 
 
 def _head_reach(spec: ModelSpec) -> int:
-    """Input pixels that one output pixel of the head sees to each side of its own.
+    """Compute the head's radius in input pixels: how far one output pixel sees to each side.
 
-    Walks the head back from the output: a 3x3 convolution adds 1 at its resolution, and going
-    back through an upsampling by r divides by r, rounding up.
+    The walk goes back from the output: a 3x3 convolution adds 1 at its resolution, and an upsampling
+    by r divides by r, rounding up.
     """
     if spec.upsampler in ("", "pixelshuffledirect"):
         return 1
@@ -86,7 +86,7 @@ def _head_reach(spec: ModelSpec) -> int:
 
 
 def cell_side(spec: ModelSpec) -> int:
-    """Side of the fixed block in which everything is computed, in input pixels: a multiple of the window."""
+    """Return the side of the engine's fixed block (a cell) in input pixels, a multiple of the window."""
     if spec.reach is None:
         return CELL_WINDOWS * spec.window
     return spec.reach.cell or -(-_FOREIGN_CELL // spec.window) * spec.window
@@ -94,7 +94,7 @@ def cell_side(spec: ModelSpec) -> int:
 
 @dataclass(frozen=True)
 class Block:
-    """Along one axis, a cell of a plugin's network: pixels ``[start, stop)`` of it from ``[lo, hi)`` of the image."""
+    """One axis of a cell of a plugin's network: its pixels ``[start, stop)`` come from ``[lo, hi)`` of the image."""
 
     start: int
     stop: int
@@ -103,7 +103,7 @@ class Block:
 
 
 def blocks(owned: Interval, borders: Interval, spec: ModelSpec) -> list[Block]:
-    """The cells that cover ``owned``. Each is a matter of the image and the model alone, not of the tile."""
+    """List the cells that cover ``owned``; each depends on the image and the model alone, not on the tile."""
     if spec.reach is None:
         raise ValueError(f"{spec.name} does not run in whole cells")
     side, halo, found = cell_side(spec), spec.reach.halo, []

@@ -1,4 +1,4 @@
-"""From a plan to pixels of a real image: which region a tile fetches, and how large tiles may be."""
+"""Map a plan to a real image: the region that a tile reads, and the largest tile that fits in memory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["CHUNK", "FILL_REACH", "LARGEST_TILE", "MEMORY_SHARE", "fill_region", "fit_tile", "tile_region", "tile_size"]
 
-#: Pixels that a hole is filled from its rim: bounded, so that a tile fills it as the whole image would.
+#: Depth in pixels to which a hole is filled from its rim. The bound makes a tile fill it like the whole image.
 FILL_REACH = 8
 #: Share of the free memory that tiles may take.
 MEMORY_SHARE = 0.5
-#: Largest side of an automatic tile, in input pixels: beyond, the halo is cheap already.
+#: Largest side of an automatic tile, in input pixels: the halo of larger tiles is cheap already.
 LARGEST_TILE = 1024
-#: Side of an output chunk in pixels, where the tile allows it.
+#: Side of an output chunk in pixels, if the tile allows it.
 CHUNK = 512
 
 
 def tile_size(tile: int | Sequence[int]) -> tuple[int, int]:
-    """Rows and columns of a tile, given as one number or two."""
+    """Return the rows and columns of a tile that is given as one number or two."""
     try:
         if isinstance(tile, Sequence):
             rows, columns = (index(n) for n in tile)
@@ -35,13 +35,13 @@ def tile_size(tile: int | Sequence[int]) -> tuple[int, int]:
 
 
 def fill_region(span: Span) -> tuple[int, int]:
-    """Pixels of the real image to fetch: the network's, and those that holes are filled from."""
+    """Return the pixels of the real image to read: the network's, and those that fill holes."""
     lo, hi = span.fetched
     return max(lo - FILL_REACH, 0), min(hi + FILL_REACH, span.size)
 
 
 def tile_region(order: AxisOrder, tile: Tile, planes: Mapping[int, slice] | None = None) -> tuple[slice, ...]:
-    """Region of the source that `Restorer.restore_tile` wants, all planes unless ``planes`` says which."""
+    """Return the source region that `Restorer.restore_tile` expects, of all planes or those in ``planes``."""
     region = [slice(0, n) for n in order.shape]
     for axis, span in ((order.y, tile.y), (order.x, tile.x)):
         region[axis] = slice(*fill_region(span))
@@ -60,11 +60,11 @@ def fit_tile(
     cells: int = 1,
     streamed: bool = False,
 ) -> tuple[int, int]:
-    """Largest tile, in input pixels, whose working set fits a share of ``memory`` bytes.
+    """Find the largest tile, in input pixels, whose working set fits a share of ``memory`` bytes.
 
-    Multiples of the engine's cell, at most `LARGEST_TILE`, or twice that where a device computes many ``cells``
-    at once; no larger than the image needs. Where columns of tiles are ``streamed``, only what is computed twice
-    along X costs, and tiles are up to twice as wide and half as high.
+    Its sides are multiples of the engine's cell, at most `LARGEST_TILE`, or twice that if the device computes many
+    ``cells`` at once, and no larger than the image needs. With ``streamed`` columns only the overlap along X costs, so
+    tiles are up to twice as wide and half as high.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def fit_tile(
     budget = memory * MEMORY_SHARE
     while True:
         tile = tuple(min(side, -(-n // step) * step) for n in size)
-        if streamed:  # as many pixels, wider; but an output's chunks stay as high as they were
+        if streamed:  # as many pixels, but wider; the output's chunks keep their height
             wide = min(side * side // max(side // 2, min(side, CHUNK)) // step * step, -(-size[1] // step) * step)
             tile = min(side * side // wide // step * step, -(-size[0] // step) * step), wide
         read = []
@@ -98,5 +98,5 @@ def fit_tile(
 
 
 def _cheaper(spec: ModelSpec) -> int:
-    """A halo that costs less than the exact one."""
+    """Return a halo that costs less than the exact one."""
     return -(-16 // spec.window) * spec.window
