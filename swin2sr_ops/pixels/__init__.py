@@ -1,1 +1,1 @@
-"""Arrays of numbers: intensity maps, statistics, masks, nodata."""
+"""Pixel arrays in NumPy: intensity maps, statistics, sampling, masks and nodata."""

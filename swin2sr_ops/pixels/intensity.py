@@ -1,9 +1,9 @@
-"""Pixel values: one invertible intensity map per image (law 3), and pixels that are no pixels.
+"""Map pixel values to the network's range and back (law 3), and fill invalid pixels.
 
-A network expects 0..1. The map from stored values to 0..1 is affine, decided once for the whole
-image, the same for every tile, and inverted on the way out; nothing is clipped but at the limits
+A network expects 0..1. The map from stored values to 0..1 is affine. It is chosen once for the whole
+image, is the same for every tile, and is inverted on output; values are clipped only at the limits
 of the storage type. NaN, infinities and nodata are filled from valid neighbours before the
-network, so that nothing rings, and come back where they were.
+network, so that they cause no ringing, and are restored to their positions afterwards.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ __all__ = [
     "stored_nodata",
 ]
 
-#: Pixels that a hole is filled from its rim: bounded, so that a tile fills it as the whole image would.
+#: Depth in pixels to which a hole is filled from its rim. The bound makes a tile fill it like the whole image.
 FILL_REACH = 8
 
-#: GDAL takes a float for the nodata value where they differ by less than this part of it.
+#: GDAL treats a float as nodata if it differs from the nodata value by less than this fraction of it.
 _SAME = 4 * float(np.finfo(np.float32).eps)
 
 _SUPPORTED = ("uint8", "uint16", "int8", "int16", "float16", "float32", "float64")
 
 
-#: Why a kind of number is refused, and what to give instead.
+#: The reason why a kind of number is rejected, and the remedy.
 _REFUSED = {
     "b": "there is nothing between true and false to restore. Enlarge a mask or labels by nearest neighbour; "
     "a picture of two values can be given as uint8",
@@ -53,12 +53,12 @@ _REFUSED = {
 
 
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """Return ``dtype`` as NumPy's, or refuse what cannot be restored without loss.
+    """Return ``dtype`` as a NumPy dtype, or reject a type that cannot be restored without loss.
 
     Raises
     ------
     RequestError
-        Truth values, complex numbers, integers beyond 16 bits, and what is no number.
+        For booleans, complex numbers, integers beyond 16 bits, and non-numeric types.
     """
     found = np.dtype(dtype)
     if found.name not in _SUPPORTED:
@@ -71,10 +71,10 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def computed_in(dtype: DTypeLike, precision: str = "auto") -> str | None:
-    """Say what a reader of the report must know about the arithmetic; None where there is nothing to say.
+    """Describe a loss of digits in the arithmetic for the report; None if there is none.
 
-    Only float64 pixels have more digits than the network is given. The intensity map is applied in
-    float64 all the same: digits are lost of the mapped range, not of the stored values.
+    Only float64 pixels have more digits than the network receives. The intensity map is still applied in
+    float64: the loss is in digits of the mapped range, not of the stored values.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def computed_in(dtype: DTypeLike, precision: str = "auto") -> str | None:
 
 
 def range_limits(dtype: DTypeLike) -> tuple[float, float]:
-    """The range of a storage type: its limits for integers, 0..1 for floats."""
+    """Return the range of a storage type: its limits for integers, 0..1 for floats."""
     found = np.dtype(dtype)
     if found.kind == "f":
         return 0.0, 1.0
@@ -102,8 +102,8 @@ def range_limits(dtype: DTypeLike) -> tuple[float, float]:
 class IntensityMap:
     """Stored value v <-> network value (v - lo) / (hi - lo); ``lo == hi`` maps everything to ``lo``.
 
-    ``error`` is the standard error of ``lo`` and ``hi`` in stored units, where they are percentiles
-    of a sample; None where they are exact. It changes no pixel.
+    ``error`` is the standard error of ``lo`` and ``hi`` in stored units if they are percentiles of a
+    sample; None if they are exact. It changes no pixel.
     """
 
     lo: float
@@ -116,13 +116,13 @@ class IntensityMap:
         return self.hi - self.lo
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; ``error`` only where there is one."""
+        """Return the map as JSON-ready values; ``error`` only if there is one."""
         told: dict[str, Any] = {"lo": self.lo, "hi": self.hi}
         return told if self.error is None else told | {"error": list(self.error)}
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> IntensityMap:
-        """Read what `to_dict` gave."""
+        """Build the map from the result of `to_dict`."""
         error = found.get("error")
         return cls(found["lo"], found["hi"], None if error is None else (error[0], error[1]))
 
@@ -132,11 +132,11 @@ _SAMPLE = ":sample"
 
 @dataclass(frozen=True)
 class RangeRequest:
-    """What the user asked of the intensity range.
+    """The user's choice of the intensity range.
 
     ``kind`` is ``auto``, ``dtype``, ``fixed`` or ``percentile``; ``low`` and ``high`` are values or
-    percentages for the last two. ``sample``: percentiles of a sample of the image, with their
-    error, instead of all of it.
+    percentages for the last two. ``sample`` estimates percentiles from a sample of the image, with
+    their error, instead of from the whole image.
     """
 
     kind: str
@@ -145,7 +145,7 @@ class RangeRequest:
     sample: bool = False
 
     def __str__(self) -> str:
-        """As a user would give it."""
+        """Return the text that `parse` reads."""
         if self.kind == "fixed":
             return f"{self.low!r},{self.high!r}"
         if self.kind == "percentile":
@@ -154,9 +154,9 @@ class RangeRequest:
 
     @classmethod
     def parse(cls, value: str | Sequence[float] | RangeRequest) -> RangeRequest:
-        """Read what a user gives.
+        """Parse a user's range.
 
-        ``"auto"``, ``"dtype"``, ``(lo, hi)``, ``"lo,hi"``, percentiles as in ``"p1,p99.8"``, or
+        It is ``"auto"``, ``"dtype"``, ``(lo, hi)``, ``"lo,hi"``, percentiles as in ``"p1,p99.8"``, or
         percentiles of a sample of a large image: ``"p1,p99.8:sample"``.
         """
         if isinstance(value, RangeRequest):
@@ -169,7 +169,7 @@ class RangeRequest:
             parts = [str(p).strip().lower() for p in (value.split(",") if isinstance(value, str) else value)]
             percent = all(p.startswith("p") for p in parts)
             low, high = (float(p.removeprefix("p") if percent else p) for p in parts)
-        except (ValueError, TypeError):  # not numbers, not two, or nothing that can be looped over
+        except (ValueError, TypeError):  # not numbers, not two, or not iterable
             low, high, percent = np.nan, np.nan, False
         if not (np.isfinite([low, high]).all() and low < high) or (percent and not 0 <= low < high <= 100):
             raise RequestError(
@@ -179,10 +179,10 @@ class RangeRequest:
         return cls("percentile" if percent else "fixed", low, high)
 
     def immediate(self, dtype: DTypeLike) -> IntensityMap | None:
-        """The map if it can be had without looking at pixels, else None.
+        """Return the map if it needs no pixels, else None.
 
-        ``auto`` is the range of the type for 8-bit images, which are stretched already, and the
-        smallest to the largest value of the image for all others.
+        For 8-bit images, which are stretched already, ``auto`` is the range of the type. For all others it
+        is the smallest to the largest value of the image.
         """
         if self.kind == "fixed":
             return IntensityMap(self.low, self.high)
@@ -191,14 +191,14 @@ class RangeRequest:
         return None
 
     def looks(self, dtype: DTypeLike) -> int:
-        """How often the pixels must be looked at: not at all, once, or twice (percentiles of floats)."""
+        """Return the number of passes over the pixels: none, one, or two (percentiles of floats)."""
         if self.immediate(dtype) is not None:
             return 0
         return 2 if self.kind == "percentile" and np.dtype(dtype).kind == "f" else 1
 
 
 def _sampled(value: str) -> RangeRequest:
-    """``"<percentiles>:sample"``; nothing else can be had from a sample."""
+    """Parse ``"<percentiles>:sample"``; a sample gives percentiles only."""
     request = RangeRequest.parse(value.rstrip()[: -len(_SAMPLE)])
     if request.kind == "percentile" and request.low > 0 and request.high < 100:
         return replace(request, sample=True)
@@ -213,9 +213,9 @@ def _sampled(value: str) -> RangeRequest:
 
 
 def stored_nodata(nodata: float | None, dtype: DTypeLike) -> Any:
-    """``nodata`` as a pixel of ``dtype`` would hold it, or None if no pixel can (or it is NaN, which always counts).
+    """Return ``nodata`` as a pixel of ``dtype`` stores it; None if no pixel can, or if it is NaN (always invalid).
 
-    A float32 image's -3.4e38 is not the float64 number of the same text.
+    The -3.4e38 of a float32 image is not the float64 number with the same text.
     """
     if nodata is None or np.isnan(nodata):
         return None
@@ -228,9 +228,9 @@ def stored_nodata(nodata: float | None, dtype: DTypeLike) -> Any:
 
 
 def nodata_pixels(block: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
-    """Where ``block`` holds ``nodata``, compared as GDAL does; None where no pixel of its dtype can.
+    """Find the ``nodata`` pixels of ``block``, compared like GDAL; None if no pixel of its dtype can hold it.
 
-    Floats within `_SAME` of the value, relative to it, are equal: many files spell their nodata
+    Floats within `_SAME` of the value, relative to it, are equal: many files write their nodata
     value with fewer digits than their pixels have.
     """
     hole = stored_nodata(nodata, block.dtype)
@@ -243,14 +243,14 @@ def nodata_pixels(block: NDArray[Any], nodata: float | None) -> NDArray[np.bool_
 
 
 def keep_valid(pixels: NDArray[Any], nodata: float | None, valid: NDArray[np.bool_] | None = None) -> None:
-    """Move pixels that are equal to ``nodata`` beside it, in place: a valid pixel does not become a hole.
+    """Move valid pixels off ``nodata``, to a value beside it, in place, so that none becomes a hole.
 
     Parameters
     ----------
     pixels : ndarray
     nodata : float or None
     valid : ndarray of bool, optional
-        Which of them are valid; all unless given.
+        Marks the valid pixels; by default all are.
     """
     same = nodata_pixels(pixels, nodata)
     if same is None:
@@ -261,7 +261,7 @@ def keep_valid(pixels: NDArray[Any], nodata: float | None, valid: NDArray[np.boo
 
 
 def _around_nodata(hole: Any, times: int) -> tuple[Any, Any]:
-    """The open interval of floats that are equal to ``hole``, ``times`` as wide."""
+    """Return the open interval of floats that count as ``hole``, ``times`` as wide."""
     reach = abs(float(hole)) * _SAME * times
     with np.errstate(over="ignore"):
         low, high = (np.array(float(hole) + step, hole.dtype)[()] for step in (-reach, reach))
@@ -269,7 +269,7 @@ def _around_nodata(hole: Any, times: int) -> tuple[Any, Any]:
 
 
 def _beside_nodata(hole: Any, dtype: np.dtype[Any]) -> Any:
-    """The nearest value that is not equal to ``hole``."""
+    """Return the nearest value that does not count as ``hole``."""
     if dtype.kind != "f":
         return hole + 1 if hole < np.iinfo(dtype).max else hole - 1
     highest = np.finfo(dtype).max
@@ -284,9 +284,9 @@ def _beside_nodata(hole: Any, dtype: np.dtype[Any]) -> Any:
 def invalid_pixels(
     block: NDArray[Any], nodata: float | None, valid: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_] | None:
-    """Where ``block`` holds NaN, infinity or nodata, or a mask says so; None where it does nowhere.
+    """Find the invalid pixels of ``block``: NaN, infinity, nodata or masked; None if there are none.
 
-    ``valid`` broadcasts against ``block``: False where there is no pixel, whatever is stored there.
+    ``valid`` broadcasts against ``block``; False masks a pixel, whatever value it stores.
     """
     invalid = ~np.isfinite(block) if block.dtype.kind == "f" else None
     same = nodata_pixels(block, nodata)
@@ -302,18 +302,18 @@ def fill_invalid(plane: NDArray[Any], invalid: NDArray[np.bool_], rest: float) -
     """Fill invalid pixels of ``(H, W)`` from their valid neighbours, rim by rim, `FILL_REACH` deep.
 
     Each pass gives the pixels that touch valid ones the mean of their valid 3 x 3 neighbours.
-    What is deeper inside gets ``rest``. The result at a pixel depends on its `FILL_REACH`
-    surroundings alone.
+    Deeper pixels get ``rest``. The result at a pixel depends only on the `FILL_REACH` pixels
+    around it.
     """
     filled = plane.copy()
-    box = _around(invalid)  # valid pixels beyond the rim of the holes fill nothing
+    box = _around(invalid)  # only valid pixels on the rim of a hole fill anything
     if box is not None:
         filled[box] = _fill(plane[box], invalid[box], rest)
     return filled
 
 
 def _around(invalid: NDArray[np.bool_]) -> tuple[slice, slice] | None:
-    """The smallest rectangle that holds all invalid pixels and their neighbours."""
+    """Return the smallest rectangle that holds all invalid pixels and their neighbours."""
     rows, columns = (np.flatnonzero(invalid.any(axis)) for axis in (1, 0))
     if not rows.size:
         return None
@@ -333,7 +333,7 @@ def _fill(plane: NDArray[Any], invalid: NDArray[np.bool_], rest: float) -> NDArr
     values[~known] = rest
     if plane.dtype.kind != "f":
         values = np.rint(values).clip(*range_limits(plane.dtype))
-    # Valid pixels keep their very value: they do not go through float64.
+    # Valid pixels keep their exact value: they do not pass through float64.
     return np.where(invalid, values.astype(plane.dtype), plane)
 
 

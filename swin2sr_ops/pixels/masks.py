@@ -1,8 +1,8 @@
-"""Which pixels of a source there are: its own mask bands, and a mask that a person gives.
+"""Combine the valid pixels of a source: its own mask bands, and a mask that the user gives.
 
-A mask says for every pixel of a plane whether there is one, whatever is stored there: regions that
-a scanner left out, clouds, the corners of a rotated scene. Where there is none, a pixel is treated
-as nodata is: filled before the network, kept as it was stored, not counted.
+A mask marks each pixel of a plane as valid or not, whatever value is stored: regions that a scanner
+left out, clouds, the corners of a rotated scene. An invalid pixel is treated like nodata: it is
+filled before the network, keeps its stored value and is not counted.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ __all__ = ["EnlargedMask", "block_valid", "check_mask", "has_mask", "shown_pixel
 
 
 def check_mask(info: ImageInfo, order: AxisOrder) -> tuple[int, int]:
-    """How many rows and columns of the image one pixel of the mask stands for.
+    """Validate a mask; return how many rows and columns of the image one of its pixels covers.
 
     Parameters
     ----------
     info : ImageInfo
-        Of the mask: Y and X, and no other axis longer than 1.
+        The mask's: Y and X, and no other axis longer than 1.
     order : AxisOrder
         Axes of the image.
 
     Raises
     ------
     RequestError
-        The mask has planes or channels, or a size that is neither the image's nor a whole part of
-        it (the last row or column of a smaller mask may stand for fewer).
+        If the mask has planes or channels, or a size that is neither the image's nor a whole part of
+        it (the last row or column of a smaller mask may cover fewer).
     """
     others = {a: n for a, n in zip(info.axes, info.shape, strict=True) if a not in "YX" and n != 1}
     mask, image = (info.size("Y"), info.size("X")), (order.shape[order.y], order.shape[order.x])
@@ -53,14 +53,14 @@ def check_mask(info: ImageInfo, order: AxisOrder) -> tuple[int, int]:
 
 
 def has_mask(source: ImageSource) -> bool:
-    """Whether ``source`` has masks of its own."""
+    """Return True if ``source`` has masks of its own."""
     return isinstance(source, MaskedSource) and source.valid_mask((slice(0, 1), slice(0, 1))) is not None
 
 
 def valid_pixels(
     source: ImageSource, mask: ImageSource | None, order: AxisOrder, region: Region, *, opacity: bool = True
 ) -> NDArray[np.bool_] | None:
-    """Where the pixels of ``region`` are pixels, by the source's own masks and by ``mask``.
+    """Find the valid pixels of ``region`` by the source's own masks and by ``mask``.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def valid_pixels(
     order : AxisOrder
         Axes of the image.
     region : tuple of slice
-        Of the image, one slice with start and stop per axis.
+        Region of the image, one slice with start and stop per axis.
     opacity : bool
         Whether the band of opacity counts.
 
@@ -98,9 +98,9 @@ def valid_pixels(
 
 @dataclass(frozen=True)
 class EnlargedMask:
-    """Where the restored image has pixels: rows and columns of it -> bool, each flag ``scale`` x ``scale`` times.
+    """Valid pixels of the restored image: its rows and columns -> bool, each flag ``scale`` x ``scale`` times.
 
-    A pixel is one where all planes and bands have it.
+    A pixel is valid if it is valid in all planes and bands.
     """
 
     source: ImageSource
@@ -124,7 +124,7 @@ class EnlargedMask:
 
 
 def block_valid(valid: NDArray[np.bool_], shape: tuple[int, ...], order: AxisOrder) -> NDArray[np.bool_]:
-    """A view of ``valid`` with a block's ``shape``.
+    """Return a view of ``valid`` with a block's ``shape``.
 
     ``valid`` has the block's axes, of full length or 1; or it is ``(rows, columns)`` for all planes of
     a block with more axes than two.
@@ -132,7 +132,7 @@ def block_valid(valid: NDArray[np.bool_], shape: tuple[int, ...], order: AxisOrd
     Raises
     ------
     RequestError
-        It fits the block in neither way.
+        If it fits the block in neither way.
     """
     valid = np.asarray(valid, bool)
     rows, columns = shape[order.y], shape[order.x]
@@ -150,16 +150,16 @@ def block_valid(valid: NDArray[np.bool_], shape: tuple[int, ...], order: AxisOrd
 def shown_pixels(
     block: NDArray[Any], order: AxisOrder, valid: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_] | None:
-    """``valid`` without the pixels that the block's own opacity hides; None if every pixel is valid.
+    """Remove the pixels that the block's own opacity hides from ``valid``; None if every pixel is valid.
 
-    Where opacity is 0, editors and mosaics store whatever they like as colours.
+    Editors and mosaics store arbitrary colours where opacity is 0.
 
     Parameters
     ----------
     block : ndarray
-        All colours of its pixels.
+        The pixels with all their colours.
     order : AxisOrder
-        Says which colour is opacity, if one is.
+        Names the colour that is opacity, if there is one.
     valid : ndarray of bool, optional
         With the block's axes, of the same length or 1.
     """
@@ -174,7 +174,7 @@ def shown_pixels(
 
 
 def _along(plane: NDArray[np.bool_], order: AxisOrder, bands: int | None = None) -> NDArray[np.bool_]:
-    """``([bands,] rows, columns)`` -> the image's axes; ``bands`` is the axis of the first, where there are."""
+    """Map ``([bands,] rows, columns)`` to the image's axes; ``bands`` is the image's axis of the first, if any."""
     axes = (order.y, order.x) if bands is None else (bands, order.y, order.x)
     others = tuple(a for a in range(len(order.axes)) if a not in axes)
     placed: NDArray[np.bool_] = np.expand_dims(plane.transpose(np.argsort(axes)), others)
@@ -182,7 +182,7 @@ def _along(plane: NDArray[np.bool_], order: AxisOrder, bands: int | None = None)
 
 
 def _placed(found: NDArray[np.bool_], order: AxisOrder, region: Region, uri: str) -> NDArray[np.bool_]:
-    """``(rows, columns)`` or ``(bands, rows, columns)`` of ``region`` -> the image's axes."""
+    """Map ``(rows, columns)`` or ``(bands, rows, columns)`` of ``region`` to the image's axes."""
     size = tuple(part.stop - part.start for part in (region[order.y], region[order.x]))
     if found.ndim == 2 and found.shape == size:
         return _along(found, order)
@@ -196,7 +196,7 @@ def _placed(found: NDArray[np.bool_], order: AxisOrder, region: Region, uri: str
 
 
 def _enlarged(mask: ImageSource, factors: tuple[int, int], window: tuple[slice, slice]) -> NDArray[np.bool_]:
-    """The mask at the image's size, by nearest neighbour: ``(rows, columns)`` of ``window``."""
+    """Enlarge the mask to the image's size by nearest neighbour: ``(rows, columns)`` of ``window``."""
     axes = mask.info.axes
     region = [slice(0, 1)] * len(axes)
     index = []

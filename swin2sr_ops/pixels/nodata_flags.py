@@ -1,8 +1,7 @@
-"""Which restored pixels saw a hole: known for each, and the same however the image is cut.
+"""Flag the restored pixels whose receptive field holds a hole; the flags do not depend on the tiles.
 
-A network looks far around a pixel. Where nodata, NaN or a masked pixel lies within what it looks
-at, it saw a value that was filled in. Such pixels are marked, so that whoever measures can leave
-them out.
+A network has a wide receptive field. If it contains nodata, NaN or a masked pixel, the network saw a
+filled value. Such pixels are flagged, so that measurements can leave them out.
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["CLEAN", "HOLE", "SAW_HOLE", "context_flags", "plane_flags"]
 
-#: All that the network looked at is as it was stored.
+#: Every pixel of the receptive field is as it was stored.
 CLEAN = 0
-#: Something that the network may have looked at was filled.
+#: A pixel that the network may have seen was filled.
 SAW_HOLE = 1
-#: There is no pixel here.
+#: The pixel itself is a hole.
 HOLE = 2
 
 
 def context_flags(invalid: NDArray[np.bool_], tile: Tile, spec: ModelSpec, halo: Halo) -> NDArray[np.uint8]:
-    """Mark each restored pixel of a tile with what its surroundings were.
+    """Flag each restored pixel of a tile by its receptive field: clean, with a hole, or a hole itself.
 
-    What a pixel sees is what `Span.of` reads for that pixel alone. This is a matter of its place in
-    the image and on the window grid, not of the tile, so that tiles put together give the flags of
-    the whole image. `CLEAN` is a promise with ``halo="exact"``: the values in the holes cannot have
-    changed such a pixel. With ``halo=N`` it is as true as that halo is: the inner pixels of a tile see
-    further than N, and by no more than what the halo leaves out (`TilePlan.expected_error`).
+    The receptive field of a pixel is the interval that `Span.of` reads for that pixel alone. It depends
+    on the pixel's position in the image and on the window grid, not on the tile, so the tiles together
+    give the flags of the whole image. `CLEAN` is a guarantee with ``halo="exact"``: the values in the
+    holes cannot have changed such a pixel. With ``halo=N`` it is as good as that halo: the inner pixels
+    of a tile see further than N, by no more than the halo leaves out (`TilePlan.expected_error`).
 
     Parameters
     ----------
     invalid : ndarray of bool
-        ``(rows, columns)`` of the tile's region (`tiling.tile_region`); True where there is no pixel.
+        ``(rows, columns)`` of the tile's region (`tiling.tile_region`); True for a hole.
     tile : Tile
     spec : ModelSpec
     halo : "exact" or int
@@ -62,10 +61,10 @@ def context_flags(invalid: NDArray[np.bool_], tile: Tile, spec: ModelSpec, halo:
         raise RequestError(f"invalid has the shape {invalid.shape}, the region of tile {tile} has {expected}.")
     flags = np.zeros(tile.shape, np.uint8)
     if invalid.any():
-        # Counts of invalid pixels above and left of each corner: any rectangle's count is four of them.
+        # Counts of invalid pixels above and left of each corner: four of them give any rectangle's count.
         corner = np.zeros((expected[0] + 1, expected[1] + 1), np.int32)
         np.cumsum(invalid, 1, np.int32, corner[1:, 1:])
-        for above, below in pairwise(corner):  # row by row: NumPy sums down each column, slowly
+        for above, below in pairwise(corner):  # row by row: NumPy's own sum runs down each column, which is slow
             np.add(above, below, out=below)
         (top, bottom), (left, right) = (
             _seen(span, spec, halo) - first for span, (first, _) in zip(spans, regions, strict=True)
@@ -85,13 +84,13 @@ def plane_flags(
     nodata: float | None = None,
     valid: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """`context_flags` of every plane of a block, the parameters being those of `Restorer.restore_tile`.
+    """Compute `context_flags` for every plane of a block, with the parameters of `Restorer.restore_tile`.
 
     Returns
     -------
     ndarray of uint8
-        Of the restored block's shape. All colours of a pixel have the same flag: where one is
-        missing there is no whole pixel, nor where opacity is 0.
+        With the restored block's shape. All colours of a pixel have the same flag: a pixel is a hole
+        if one of its colours is missing or its opacity is 0.
     """
     seen = block[order.without_alpha]
     known = shown_pixels(block, order, None if valid is None else block_valid(valid, block.shape, order))
@@ -110,9 +109,9 @@ def plane_flags(
 
 
 def _seen(span: Span, spec: ModelSpec, halo: Halo) -> NDArray[np.int64]:
-    """First and last (exclusive) pixel of the image that the network looks at for each pixel of a span: ``(2, n)``.
+    """Return the first and last (exclusive) pixel of the image that the network sees per pixel of a span: ``(2, n)``.
 
-    Pixels of the padding mirror pixels that are looked at anyway.
+    Padding mirrors pixels that the network sees anyway.
     """
     at = np.arange(span.start, span.stop)
     reach = np.array(_reach(spec, halo), np.int64)[:, at % spec.window]
@@ -125,6 +124,6 @@ def _seen(span: Span, spec: ModelSpec, halo: Halo) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=64)
 def _reach(spec: ModelSpec, halo: Halo) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What is looked at for each pixel of a window, counted from the window's first, where no border is near."""
+    """Return the receptive field of each pixel of a window far from borders, from the window's first pixel."""
     seen = sight(spec, halo)
     return tuple(lo for lo, _ in seen), tuple(hi for _, hi in seen)

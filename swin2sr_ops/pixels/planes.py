@@ -1,4 +1,4 @@
-"""The planes of a tile as arrays: which pixels enter the network, and which ones the tile owns."""
+"""Crop, pad and enlarge a tile's planes: the pixels that enter the network, and those that the tile owns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Tally", "channel_of_plane", "enlarged", "network_region", "owned"]
 
 
 class Tally:
-    """A number that several threads count up. A copy that travels to another process starts at zero."""
+    """A counter that several threads share; its copy in another process starts at zero."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -27,19 +27,19 @@ class Tally:
         return Tally, ()
 
     def add(self, more: int) -> None:
-        """Count ``more``."""
+        """Add ``more`` to the count."""
         with self._lock:
             self.count += more
 
 
 def owned(pixels: NDArray[Any], tile: Tile) -> NDArray[Any]:
-    """``(n, rows, columns)`` of the tile's region -> the pixels it owns."""
+    """Crop ``(n, rows, columns)`` of the tile's region to the pixels that it owns."""
     (top, _), (left, _) = (fill_region(span) for span in (tile.y, tile.x))
     return pixels[:, tile.y.start - top : tile.y.stop - top, tile.x.start - left : tile.x.stop - left]
 
 
 def enlarged(pixels: NDArray[Any], scale: int) -> NDArray[Any]:
-    """``(n, rows, columns)``, each pixel ``scale`` x ``scale`` times."""
+    """Repeat each pixel of ``(n, rows, columns)`` ``scale`` x ``scale`` times."""
     return pixels.repeat(scale, 1).repeat(scale, 2)
 
 
@@ -56,7 +56,7 @@ def network_region(pixels: NDArray[Any], tile: Tile, turn: Turn = STRAIGHT) -> N
 
 
 def channel_of_plane(order: AxisOrder, kept: tuple[int, ...]) -> NDArray[np.int64]:
-    """Index along the channel axis of each flattened plane; zeros without such an axis."""
+    """Return each flattened plane's index along the channel axis; zeros without such an axis."""
     index = np.zeros(kept, np.int64)
     if order.channel is not None:
         position = order.planes.index(order.channel)

@@ -1,4 +1,4 @@
-"""An image cut into regions of whole chunks, to look at all or some of it out of core."""
+"""Cut an image into regions of whole chunks, to read all or a sample of it out of core."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Band", "BandGrid", "Bands", "deal", "spread"]
 
 @dataclass(frozen=True)
 class Band:
-    """One look: where, at which channels, for which group of a sample, and into which bins."""
+    """One region to read, with its channels, its group of the sample and its histogram bins."""
 
     region: Region
     channel: int  # the first of the region's channels
@@ -30,12 +30,12 @@ class Band:
 
 @dataclass(frozen=True)
 class BandGrid:
-    """Some channels of an image, cut into regions; none is kept, each is made when it is asked for.
+    """Some channels of an image, cut into regions that are computed on demand, not stored.
 
     Attributes
     ----------
     start, stop, step : tuple of int
-        Per axis of the image: what is cut, and how long a region is.
+        Per axis of the image: the interval that is cut, and the length of a region.
     channel : int or None
         Position of the channel axis.
     """
@@ -49,21 +49,21 @@ class BandGrid:
     def of(
         cls, order: AxisOrder, chunks: Sequence[int], values: int, channels: tuple[int, int], together: int
     ) -> BandGrid:
-        """Regions of whole chunks of about ``values`` values, at least one chunk.
+        """Build regions of whole chunks of about ``values`` values, at least one chunk.
 
-        A chunk is decoded as a whole, whatever is wanted of it: so regions go through its thickness
-        along all axes. They grow along X, then along Y. Colours are never parted.
+        A chunk is always decoded as a whole, so a region spans whole chunks along all axes.
+        Regions grow along X, then along Y. Colours are never split.
 
         Parameters
         ----------
         order : AxisOrder
         chunks : sequence of int
-            What is decoded together.
+            Shape of a chunk, the unit of decoding.
         values : int
         channels : (int, int)
-            First and last (exclusive) channel; ``(0, 1)`` where there are none.
+            First and last (exclusive) channel; ``(0, 1)`` without a channel axis.
         together : int
-            At most so many channels in a region, though the chunk may have more.
+            Largest number of channels in a region, even if the chunk has more.
         """
         start, stop = [0] * len(order.shape), list(order.shape)
         step = [max(min(c, n), 1) for c, n in zip(chunks, order.shape, strict=True)]
@@ -83,16 +83,16 @@ class BandGrid:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Regions along each axis."""
+        """Number of regions along each axis."""
         return tuple(-(-(b - a) // s) for a, b, s in zip(self.start, self.stop, self.step, strict=True))
 
     @property
     def count(self) -> int:
-        """All regions."""
+        """Number of all regions."""
         return math.prod(self.counts)
 
     def region(self, i: int) -> Region:
-        """Region number ``i``, the last axis running first."""
+        """Return region number ``i``; the last axis varies fastest."""
         places = np.unravel_index(i, self.counts)
         edges = zip(self.start, self.stop, self.step, (int(p) for p in places), strict=True)
         return tuple(slice(a + p * s, min(a + (p + 1) * s, b)) for a, b, s, p in edges)
@@ -100,20 +100,20 @@ class BandGrid:
 
 @dataclass(frozen=True)
 class Bands(Sequence[Band]):
-    """Regions of a grid that are looked at: all, or a sample in groups."""
+    """The regions of a grid to read: all, or a sample in groups."""
 
     grid: BandGrid
     chosen: Sequence[int]
     groups: int = 1
     dealt: Sequence[int] | None = None  # the group of each
-    bins: Mapping[tuple[int, int], tuple[int, ...]] | None = None  # by channel and group, for a second look
+    bins: Mapping[tuple[int, int], tuple[int, ...]] | None = None  # by channel and group, for a second pass
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     @property
     def unseen(self) -> float:
-        """Share of the grid that is not looked at."""
+        """Share of the grid that is not read."""
         return 1 - len(self) / self.grid.count
 
     @overload
@@ -132,10 +132,10 @@ class Bands(Sequence[Band]):
 
 
 def spread(count: int, total: int) -> tuple[int, ...]:
-    """``count`` of the numbers below ``total``, evenly spread: one from anywhere in each of ``count`` equal stretches.
+    """Draw ``count`` of the numbers below ``total``, one at random from each of ``count`` equal intervals.
 
-    All planes and all heights have their share. The same every time: `random.Random.random` is the
-    same in all versions of Python.
+    The sample so covers all planes and all heights. It is always the same, since `random.Random.random`
+    gives the same sequence in all versions of Python.
     """
     chance = Random(0)  # noqa: S311  # a sample, not a secret
     edges = [i * total // count for i in range(count + 1)]
@@ -143,7 +143,7 @@ def spread(count: int, total: int) -> tuple[int, ...]:
 
 
 def deal(count: int, groups: int) -> tuple[int, ...]:
-    """A group for each of ``count`` in a row: every ``groups`` of them have each once, always shuffled alike."""
+    """Assign a group to ``count`` items; each run of ``groups`` items has every group once, in a fixed shuffle."""
     chance = Random(1)  # noqa: S311
     dealt: list[int] = []
     while len(dealt) < count:

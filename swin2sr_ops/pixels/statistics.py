@@ -1,4 +1,4 @@
-"""What an intensity range needs to know of all pixels: extremes and exact percentiles, in mergeable parts."""
+"""Compute the statistics behind an intensity range, extremes and exact percentiles, in mergeable parts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, invalid_pix
 
 __all__ = ["Bins", "Statistics", "check_any_valid"]
 
-#: Per channel, the bins of a first look that a second one looks into.
+#: Per channel, the bins of a first pass that a second pass refines.
 Bins = tuple[tuple[int, ...], ...]
 
-#: Values that are counted at a time: what a histogram needs besides stays small.
+#: Values that are counted at a time, to keep temporary arrays small.
 _COUNTED = 1 << 20
 
 
@@ -26,15 +26,15 @@ _COUNTED = 1 << 20
 class Statistics:
     """Smallest and largest valid value and, for percentiles, histograms; one row per channel.
 
-    Partial results of the parts of an image merge into that of the whole, in any order, to the
-    same numbers: minima, maxima and counts do not round. Percentiles are exact (float64 counts as
-    float32): a value's key (`_keys`) has 32 bits that sort as the values do; a first look counts the upper 16, a second
-    look the lower 16 of the bins found (`bins`), however far an outlier is.
+    Statistics of the parts of an image merge, in any order, into the same numbers as those of the
+    whole: minima, maxima and counts do not round. Percentiles are exact (float64 counts as float32): a
+    value's key (`_keys`) has 32 bits that sort like the values. A first pass counts the upper 16 bits, a
+    second pass the lower 16 bits within the bins of the first (`bins`), however far an outlier is.
     """
 
     low: NDArray[np.float64]  # (channels,), +inf where no pixel was valid
     high: NDArray[np.float64]  # (channels,), -inf
-    counts: NDArray[np.int64] | None = None  # (channels, 1 or the bins looked into, 65536)
+    counts: NDArray[np.int64] | None = None  # (channels, 1 or the refined bins, 65536)
 
     @classmethod
     def of(
@@ -48,22 +48,22 @@ class Statistics:
         bins: Bins | None = None,
         valid: NDArray[np.bool_] | None = None,
     ) -> Statistics:
-        """Look at one block.
+        """Compute the statistics of one block.
 
         Parameters
         ----------
         block : ndarray
         channel : int or None
-            Its channel axis, if its channels count apart.
+            Its channel axis, if channels are counted separately.
         nodata : float, optional
         request : RangeRequest, optional
-            Histograms are counted where it wants percentiles.
+            Adds histograms if it asks for percentiles.
         first : Statistics, optional
-            The merged first look, for a second one.
+            The merged first pass, for a second pass.
         bins : optional
-            Instead of ``first``, what it says: numbers travel lighter than histograms.
+            The bins of ``first``, to give instead of it: they are smaller to send than histograms.
         valid : ndarray of bool, optional
-            Of the block's shape; False where there is no pixel.
+            With the block's shape; False for a masked pixel.
         """
         rows = block[None] if channel is None else np.moveaxis(block, channel, 0)
         masks = valid if valid is None else valid[None] if channel is None else np.moveaxis(valid, channel, 0)
@@ -80,43 +80,43 @@ class Statistics:
         return cls(np.array(low), np.array(high), np.array(counts) if counts else None)
 
     def __add__(self, other: Statistics) -> Statistics:
-        """The statistics of both parts together."""
+        """Merge the statistics of two parts."""
         counts = None if self.counts is None or other.counts is None else self.counts + other.counts
         return Statistics(np.minimum(self.low, other.low), np.maximum(self.high, other.high), counts)
 
     @staticmethod
     def merge(parts: Iterable[Statistics]) -> Statistics:
-        """The statistics of all parts together."""
+        """Merge the statistics of all parts."""
         return reduce(Statistics.__add__, parts)
 
     @property
     def valid(self) -> int:
-        """How many values a first look has counted."""
+        """Number of values that a first pass has counted."""
         assert self.counts is not None
         return int(self.counts[:, 0].sum())
 
     @property
     def extremes(self) -> Statistics:
-        """Without the histograms, which are large."""
+        """The same statistics without the histograms, which are large."""
         return Statistics(self.low, self.high)
 
     def row(self, i: int) -> Statistics:
-        """One channel's."""
+        """Return the statistics of one channel."""
         chosen = slice(i, i + 1)
         return Statistics(self.low[chosen], self.high[chosen], None if self.counts is None else self.counts[chosen])
 
     def within(self, bins: slice) -> Statistics:
-        """Of a second look, the part that looked into some of the bins."""
+        """Return the part of a second pass that refined some of the bins."""
         return Statistics(self.low, self.high, None if self.counts is None else self.counts[:, bins])
 
     def bins(self, request: RangeRequest) -> Bins:
-        """Per channel, the bin of this first look that holds each of both percentiles."""
+        """Return, per channel, the bins of this first pass that hold the two percentiles."""
         return tuple(tuple(int(b) for b in self._find(i, request)[0]) for i in range(len(self.low)))
 
     def maps(
         self, request: RangeRequest, dtype: DTypeLike, first: Statistics | None = None
     ) -> tuple[IntensityMap, ...]:
-        """The intensity map of each channel; a channel without a valid pixel gets one that is never used."""
+        """Build the intensity map of each channel; a channel without a valid pixel gets a placeholder."""
         if request.kind == "percentile":
             found = self.percentiles(request, dtype, first)
             return tuple(self._map(i, request, *pair) for i, pair in enumerate(found.tolist()))
@@ -142,9 +142,9 @@ class Statistics:
     def percentiles(
         self, request: RangeRequest, dtype: DTypeLike, first: Statistics | None = None
     ) -> NDArray[np.float64]:
-        """``(channels, 2)`` values at the two ranks, as ``numpy.percentile(method="lower")`` gives them.
+        """Return ``(channels, 2)`` values at the two ranks, equal to ``numpy.percentile(method="lower")``.
 
-        NaN for a channel without a valid pixel.
+        A channel without a valid pixel gets NaN.
         """
         empty = (self.low > self.high).tolist()
         nothing = (np.nan, np.nan)
@@ -165,7 +165,7 @@ class Statistics:
         return _values((bins.astype(np.uint32) << 16) | np.array(fine, np.uint32), dtype)
 
     def _find(self, row: int, request: RangeRequest) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For both percentiles, the bin of the first look that holds it, and its rank inside that bin."""
+        """Find, for both percentiles, the bin of the first pass that holds it and its rank inside that bin."""
         assert self.counts is not None
         total = np.cumsum(self.counts[row, 0])
         ranks = np.floor(np.array([request.low, request.high]) / 100 * (total[-1] - 1)).astype(np.int64)
@@ -174,7 +174,7 @@ class Statistics:
 
 
 def check_any_valid(looks: Sequence[Statistics]) -> None:
-    """Refuse an image in which no channel has a valid pixel."""
+    """Reject an image in which no channel has a valid pixel."""
     if all((part.low > part.high).all() for part in looks):
         raise RequestError(
             "The image has no valid pixel to take its range from (all are NaN, infinite, nodata or masked); "
@@ -183,17 +183,17 @@ def check_any_valid(looks: Sequence[Statistics]) -> None:
 
 
 def _keys(values: NDArray[Any]) -> NDArray[np.uint32]:
-    """32 bits per value that sort as the values do: 8 and 16-bit integers in the upper half, floats as float32."""
+    """Map values to 32-bit keys that sort like them: 8 and 16-bit integers in the upper half, floats as float32."""
     if values.dtype.kind != "f":
         return (values.astype(np.int32) - int(np.iinfo(values.dtype).min)).astype(np.uint32) << np.uint32(16)
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, which sorts as it must
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, which sorts correctly
         bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # + 0: -0 and 0 are one value
     negative = bits >> 31 != 0
     return np.where(negative, ~bits, bits | np.uint32(0x80000000)).astype(np.uint32)
 
 
 def _values(found: NDArray[np.int64], dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Back from two keys."""
+    """Map two keys back to values."""
     keys = found.astype(np.uint32)
     if dtype.kind != "f":
         low = int(np.iinfo(dtype).min)
@@ -204,7 +204,7 @@ def _values(found: NDArray[np.int64], dtype: np.dtype[Any]) -> tuple[float, floa
 
 
 def _count(values: NDArray[Any], bins: Sequence[int] | None) -> NDArray[np.int64]:
-    """Histogram of the keys' upper halves ``(1, 65536)``, or of the lower halves within bins ``(bins, 65536)``."""
+    """Count the keys' upper halves ``(1, 65536)``, or the lower halves within bins ``(bins, 65536)``."""
     counts = np.zeros((1 if bins is None else len(bins), 65536), np.int64)
     for start in range(0, values.size, _COUNTED):
         keys = _keys(values[start : start + _COUNTED])
