@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import existing_path, local_path
 from swin2sr_ops.io.geo.address import is_address, subdataset
+from swin2sr_ops.io.geo.descriptions import check_description, safe_drivers
 from swin2sr_ops.io.geo.metadata import is_georeferenced
 from swin2sr_ops.io.tiff.damage import check_whole
 
@@ -78,6 +79,7 @@ def _is_raster_file(uri: str) -> bool:
         path.with_suffix(s).exists() or Path(f"{path}{s}").exists() for s in _SIDECARS
     ):
         return False  # GDAL knows a picture's place from a file beside it only
+    check_description(uri, path)
     return _gdal_has_a_place(uri)
 
 
@@ -91,7 +93,7 @@ def _opens(uri: str) -> bool:
     try:
         with env_ctx_if_needed(), open_dataset(uri):
             return True
-    except (RasterioError, OSError):
+    except (RasterioError, OSError, UnicodeError):
         return False
 
 
@@ -104,7 +106,7 @@ def _gdal_has_a_place(uri: str) -> bool:
             if dataset.driver in _PLAIN:
                 return is_georeferenced(dataset) or dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG"
             return bool(dataset.driver != "Zarr")
-    except (RasterioError, OSError):
+    except (RasterioError, OSError, UnicodeError):
         return False
 
 
@@ -145,6 +147,13 @@ def _is_single(path: Path) -> bool:
         return False
 
 
+def _reason(error: Exception) -> str:
+    """Return what GDAL says; its text may quote bytes of a damaged file, which rasterio cannot decode."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.object.decode("utf-8", "replace").strip().rstrip(".")
+    return str(error.__cause__ or error).strip().rstrip(".")
+
+
 @contextmanager
 def naming(uri: str) -> Iterator[None]:
     """Turn what GDAL says of a damaged file into one `FormatError`; else GDAL prints it, too."""
@@ -154,8 +163,8 @@ def naming(uri: str) -> Iterator[None]:
     try:
         with env_ctx_if_needed():
             yield
-    except (RasterioError, OSError) as exc:
-        reason = str(exc.__cause__ or exc).strip().rstrip(".")
+    except (RasterioError, OSError, UnicodeError) as exc:
+        reason = _reason(exc)
         raise FormatError(
             f"{uri!r} cannot be read ({reason}): it is truncated or damaged, or of a kind that GDAL does not read."
         ) from exc
@@ -171,11 +180,12 @@ def open_dataset(uri: str, series: int = 0, level: int = 0) -> Any:
     """
     import rasterio
 
-    options = {"overview_level": level - 1} if level else {}
+    options: dict[str, Any] = {"overview_level": level - 1} if level else {}
     path = uri if is_address(uri) else local_path(uri)
+    drivers = _drivers_of(uri)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        dataset = rasterio.open(uri if path is None else path, **options)
+        dataset = _open(uri if path is None else path, drivers, options)
         parts = dataset.subdatasets
         if series == 0 and (dataset.count or not parts):
             return dataset
@@ -185,13 +195,41 @@ def open_dataset(uri: str, series: int = 0, level: int = 0) -> Any:
         return rasterio.open(subdataset(parts[series], dataset.name), **options)
 
 
+def _open(path: str | Path, drivers: list[str] | None, options: dict[str, Any]) -> Any:
+    import rasterio
+    from rasterio.env import ensure_env_with_credentials
+    from rasterio.io import DatasetReader
+
+    if drivers is None:
+        return rasterio.open(path, **options)
+    # `rasterio.open` takes a single driver only.
+    return ensure_env_with_credentials(lambda name: DatasetReader(name, driver=drivers, **options))(str(path))
+
+
+def _drivers_of(uri: str) -> list[str] | None:
+    """Return the drivers that may read ``uri``; None for all, where a person used GDAL's own words."""
+    if is_address(uri):
+        return None
+    path = local_path(uri)
+    return (
+        safe_drivers(Path() if path is None else path) if path is not None or not _is_named_description(uri) else None
+    )
+
+
+def _is_named_description(uri: str) -> bool:
+    """Whether a person named a VRT on a server, or a raster in GDAL's own words."""
+    scheme, _, rest = uri.partition("://")
+    return scheme in _WRAPPED or PurePosixPath(urlsplit(rest).path).suffix.lower() == ".vrt"
+
+
 def parts_of(uri: str) -> list[str]:
     """GDAL's addresses of the rasters in ``uri``, where it holds several and is none itself."""
     import rasterio
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(uri if local_path(uri) is None or is_address(uri) else local_path(uri)) as dataset:
+        path = None if is_address(uri) else local_path(uri)
+        with _open(uri if path is None else path, _drivers_of(uri), {}) as dataset:
             return [] if dataset.count else list(dataset.subdatasets)
 
 

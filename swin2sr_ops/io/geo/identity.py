@@ -82,7 +82,7 @@ def _listed(path: str) -> Iterator[str]:
             with rasterio.open(path) as dataset:
                 files = list(dataset.files)
         yield from files
-    except (RasterioError, OSError):
+    except (RasterioError, OSError, UnicodeError):
         return
 
 
