@@ -6,12 +6,12 @@ Only argparse is loaded until a command runs: ``--help`` costs nothing.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from swin2sr_ops.cli.parsers import build_parser
+from swin2sr_ops.cli.streams import lasting_streams
 from swin2sr_ops.errors import Swin2SROpsError
 
 __all__ = ["main"]
@@ -19,6 +19,11 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 where images of a batch failed, or 2 after a sentence on stderr."""
+    with lasting_streams():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     args = argparse.Namespace(command="")
     try:
         args = build_parser().parse_args(argv)
@@ -32,6 +37,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"swin2sr-ops: stopped{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return status
