@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from swin2sr_ops.errors import DownloadError
+from swin2sr_ops.errors import CheckpointError, DownloadError
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.catalogue import BUILTIN
 from swin2sr_ops.weights.digest import file_sha256
@@ -48,6 +48,10 @@ def cached(spec: ModelSpec, *, cache: Path | None = None) -> Path | None:
         If what lies there is not what the catalogue, or the first download, says.
     """
     path = _target(spec, cache)
+    if path.is_symlink():
+        raise DownloadError(
+            f"{path}, the weights of {spec.name}, is a link, which is not followed: put the file there."
+        )
     if not path.is_file():
         return None
     _check(path, spec)
@@ -103,9 +107,12 @@ def _retrieve(path: Path, spec: ModelSpec, progress: bool) -> Path:
         logger.setLevel(level)
     try:
         _check(path, spec)
+        if not spec.sha256:
+            _check_opens(path, spec)
     except DownloadError:
         path.unlink()
         raise
+    _record(path).unlink(missing_ok=True)  # a link in its place is not followed
     _record(path).write_text(file_sha256(path) + "\n", encoding="ascii")
     return path
 
@@ -135,6 +142,19 @@ def _check(path: Path, spec: ModelSpec) -> None:
     else:
         return
     raise DownloadError(f"{path}, the weights of {spec.name}, {problem}. Delete it and download it again.")
+
+
+def _check_opens(path: Path, spec: ModelSpec) -> None:
+    """Refuse what is no checkpoint before its hash is recorded: a network's log-in page comes with status 200, too."""
+    from swin2sr_ops.weights.checkpoint import read_tensors
+
+    try:
+        read_tensors(path)
+    except CheckpointError as exc:
+        raise DownloadError(
+            f"{spec.weights} sent no weights of {spec.name}, perhaps a page to log in to the network ({exc}). Open that"
+            " address in a browser, then download again."
+        ) from exc
 
 
 class _Resuming:
@@ -168,6 +188,9 @@ class _Resuming:
         """One request, from where the last one ended."""
         import requests
 
+        for own in (self.part, self.tag):
+            if own.is_symlink():  # never write through a link
+                own.unlink()
         have = self.part.stat().st_size if self.part.is_file() else 0
         headers = {"Accept-Encoding": "identity"}  # a range counts the file's own bytes
         if have:

@@ -136,10 +136,11 @@ def test_another_process_goes_on_where_the_first_ended(server: Server, tmp_path:
 
 def test_a_file_that_changed_meanwhile_is_begun_again(server: Server, tmp_path: Path) -> None:
     server.breaks = [100_000] * 4
+    spec = server.spec(sha256=hashlib.sha256(CONTENT[::-1]).hexdigest())
     with pytest.raises(DownloadError):
-        _fetch(server.spec(), tmp_path)
+        _fetch(spec, tmp_path)
     server.content, server.etag = CONTENT[::-1], '"two"'
-    assert _fetch(server.spec(), tmp_path).read_bytes() == CONTENT[::-1]
+    assert _fetch(spec, tmp_path).read_bytes() == CONTENT[::-1]
 
 
 def test_a_server_without_ranges(server: Server, tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_a_part_longer_than_the_file(server: Server, tmp_path: Path) -> None:
 
 def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
     server.statuses = [503, 429]
-    assert _fetch(server.spec(), tmp_path).read_bytes() == CONTENT
+    assert _fetch(server.spec(sha256=DIGEST), tmp_path).read_bytes() == CONTENT
     assert len(server.asked) == 3
 
 
@@ -181,11 +182,37 @@ def test_the_wrong_file_is_not_kept(server: Server, tmp_path: Path, known: dict[
 
 
 def test_the_first_download_pins_an_unknown_file(server: Server, tmp_path: Path) -> None:
+    torch.save({"params": parameters(TINY)}, tmp_path / "theirs")
+    server.content = (tmp_path / "theirs").read_bytes()
+    digest = hashlib.sha256(server.content).hexdigest()
     path = _fetch(server.spec(), tmp_path)
-    assert path.with_name(path.name + ".sha256").read_text().strip() == DIGEST
+    assert path.with_name(path.name + ".sha256").read_text().strip() == digest
     path.write_bytes(b"something else")
-    with pytest.raises(DownloadError, match=rf"instead of {DIGEST}\. Delete it"):
+    with pytest.raises(DownloadError, match=rf"instead of {digest}\. Delete it"):
         cached(server.spec(), cache=tmp_path)
+
+
+def test_a_log_in_page_is_not_kept_nor_pinned(server: Server, tmp_path: Path) -> None:
+    server.content = b"<!DOCTYPE html><html>Welcome to our hotel: please log in</html>"
+    with pytest.raises(DownloadError, match=r"sent no weights of far, perhaps a page to log in .*an HTML page"):
+        _fetch(server.spec(), tmp_path)
+    assert {p.suffix for p in tmp_path.iterdir()} <= {".lock"}
+
+
+def test_links_in_the_cache_are_not_followed(server: Server, tmp_path: Path) -> None:
+    spec, theirs = server.spec(sha256=DIGEST), tmp_path / "theirs"
+    theirs.write_bytes(b"precious")
+    path = _fetch(spec, tmp_path / "cache")
+    path.unlink()
+    path.with_name(path.name + ".part").symlink_to(theirs)
+    path.with_name(path.name + ".sha256").unlink()
+    path.with_name(path.name + ".sha256").symlink_to(theirs)
+    assert _fetch(spec, tmp_path / "cache").read_bytes() == CONTENT
+    assert theirs.read_bytes() == b"precious"
+    path.unlink()
+    path.symlink_to(theirs)
+    with pytest.raises(DownloadError, match="is a link, which is not followed"):
+        _fetch(spec, tmp_path / "cache")
 
 
 def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,5 +240,5 @@ def test_loading_fetches_when_allowed(server: Server, tmp_path: Path, monkeypatc
 
 
 def test_progress_is_shown(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fetch(server.spec(), cache=tmp_path)
+    fetch(server.spec(sha256=DIGEST), cache=tmp_path)
     assert "far: 100%" in capsys.readouterr().err
