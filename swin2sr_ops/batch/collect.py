@@ -183,7 +183,13 @@ class _Folder:
             path = local_path(source.uri)
             if path is not None and os.path.realpath(path) in together:
                 continue
-            made, files = self._of(source)
+            try:
+                made, files = self._of(source)
+            except Swin2SROpsError:
+                raise
+            # Whatever a damaged file raises here ends that image when it is opened, not the batch.
+            except Exception:  # noqa: BLE001
+                made, files = [Entry(source.uri, self._place(source), self.options, False, self._ending("zarr"))], set()
             together |= files
             for entry in made if self.dst is not None else ():
                 other = taken.setdefault(entry.output + entry.ending, entry.source)
@@ -206,7 +212,8 @@ class _Folder:
             raise OutputError(f"The folder {str(parent)!r} does not exist: create it first.")
         for source in found:
             origin = local_path(source.uri)
-            if origin is not None and path.resolve().is_relative_to(origin.resolve()):
+            # `Path.resolve` raises where links go in a circle, which is that one image's failure.
+            if origin is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(origin)):
                 raise OutputError(f"The output folder {self.dst!r} lies in the input {source.uri!r}: choose another.")
 
     def _of(self, source: Found) -> tuple[list[Entry], set[str]]:

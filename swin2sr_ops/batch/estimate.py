@@ -102,6 +102,9 @@ def _plan_of(
         found = _add_up(entry, output, list(jobs.values()), pyramid)
     except Swin2SROpsError as exc:
         return ImagePlan(without_secrets(entry.source), entry.output, error=str(exc), note=entry.note), []
+    except Exception as exc:  # noqa: BLE001  # whatever one image raises is that image's failure
+        told = f"An unexpected {type(exc).__name__} ended its planning ({exc})."
+        return ImagePlan(without_secrets(entry.source), entry.output, error=told, note=entry.note), []
     work = [] if finished else [each for job in jobs.values() for each in network_pixels(job)]
     return replace(found, kind=kind, missing=missing, finished=finished), work
 

@@ -53,7 +53,7 @@ def is_zarr(uri: str) -> bool:
     path = local_path(uri)
     if kind_of(uri) == "zarr":
         return True
-    return path is None and ".zarr/" in uri if path is None else any((path / m).is_file() for m in _MARKERS)
+    return path is None and ".zarr/" in uri if path is None else any(os.path.isfile(path / m) for m in _MARKERS)
 
 
 def address_of(url: str) -> str:
@@ -109,6 +109,8 @@ def _listed(name: str, dst: str | None) -> Iterator[Found]:
     if not lines:
         raise RequestError(f"The list file {name!r} names no source: give one a line.")
     for line in lines:
+        if "\0" in line:
+            raise RequestError(f"The list file {name!r} holds a NUL character: give a text file, one source a line.")
         if line.startswith("@"):
             raise RequestError(f"The list file {name!r} names another list, {line!r}: give that with --list as well.")
         elsewhere = "://" in line or line.startswith("sample:") or is_address(line)
@@ -116,16 +118,16 @@ def _listed(name: str, dst: str | None) -> Iterator[Found]:
 
 
 def _word(word: str, dst: str | None) -> list[Found]:
-    path = local_path(word)
+    path = None if "\0" in word else local_path(word)
     if word.startswith("sample:"):
         return [Found(word, "")]
     if is_address(word):
         return [Found(word, folder_of_address(word))]
     if path is None:
         return _remote(word)
-    if not path.exists() and _MAGIC.search(word):
+    if not os.path.exists(path) and _MAGIC.search(word):
         return _globbed(word, dst)
-    if path.is_dir() and not is_zarr(word):
+    if os.path.isdir(path) and not is_zarr(word):
         return _searched(path, dst)
     return [Found(word, _folder_of(path))]
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+from swin2sr_ops.errors import FormatError
+from swin2sr_ops.io.tiff.damage import check_planes
+
 __all__ = ["TiffContent", "tiff_content"]
 
 # What scanners for pathology put beside the slide: the glass's label, a photo of it, small copies.
@@ -51,8 +54,9 @@ def tiff_content(path: str | PathLike[str]) -> TiffContent:
 
     try:
         with tifffile.TiffFile(path) as tiff:
+            check_planes(str(path), tiff)
             return _content(tiff)
-    except (tifffile.TiffFileError, *_DAMAGE):
+    except (FormatError, MemoryError, tifffile.TiffFileError, *_DAMAGE):
         return TiffContent()
 
 

@@ -9,12 +9,15 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from swin2sr_ops.errors import FormatError
 from swin2sr_ops.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource
     from swin2sr_ops.nets.network import SwinNet
     from swin2sr_ops.spec import ModelSpec
+
+_MOST_BYTES = 1 << 54  # of the pixels of one image
 
 
 @hookimpl(trylast=True)
@@ -49,8 +52,16 @@ def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | 
             _check_georeference(uri)
         source: ImageSource | None = import_module(f"swin2sr_ops.io.{name}").open_source(uri, **options)
         if source is not None:
+            _check_claim(uri, source.info)
             return source
     return None
+
+
+def _check_claim(uri: str, info: ImageInfo) -> None:
+    """Refuse an image that no disk holds: it would be planned for ever."""
+    if info.nbytes > _MOST_BYTES:
+        shape = " x ".join(map(str, info.shape))
+        raise FormatError(f"{uri!r} is damaged: it claims {shape} pixels, which no disk holds.")
 
 
 def _check_georeference(uri: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -90,7 +92,7 @@ class ImageInfo:
     @property
     def nbytes(self) -> int:
         """Bytes of the pixels, not compressed."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(map(int, self.shape)) * self.dtype.itemsize  # NumPy's product would overflow
 
     def scaled(self, scale: int) -> ImageInfo:
         """The same place with ``scale`` times finer pixels along Y and X (law 4).
@@ -257,7 +259,7 @@ def existing_path(uri: str) -> Path | None:
         Nothing is there.
     """
     path = local_path(uri)
-    if path is not None and not path.exists():
+    if path is not None and not os.path.exists(path):  # unlike Path's, false for link loops and closed folders
         raise FormatError(f"There is no file or folder at {uri!r}.")
     return path
 

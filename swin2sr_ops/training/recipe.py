@@ -163,10 +163,13 @@ class Recipe:
             names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
             raise RequestError(f"There is no recipe {str(path)!r}: give a TOML file or one of {names}.")
         try:
-            values = tomllib.loads(file.read_text()) | {k: v for k, v in changes.items() if v is not None}
+            text = file.read_text(encoding="utf-8")
+            values = tomllib.loads(text) | {k: v for k, v in changes.items() if v is not None}
             values = ({} if model is None else {"model": model}) | values
-        except tomllib.TOMLDecodeError as exc:
+        except (tomllib.TOMLDecodeError, RecursionError) as exc:
             raise RequestError(f"Recipe {str(file)!r} is not valid TOML: {exc}.") from exc
+        except (OSError, ValueError) as exc:  # a folder, no right to read it, not UTF-8
+            raise RequestError(f"Recipe {str(file)!r} cannot be read ({exc}): give a TOML file in UTF-8.") from exc
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown or "model" not in values:
             problem = f"unknown entries {', '.join(unknown)}" if unknown else "no [model] table, and there is no --init"
@@ -175,6 +178,6 @@ class Recipe:
         recipe = cls(**values)
         try:
             _ = recipe.spec  # a model that cannot be built is refused here
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, OverflowError) as exc:
             raise RequestError(f"The [model] of recipe {str(file)!r} cannot be read: {exc}.") from exc
         return recipe

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -69,6 +70,27 @@ _CONFIG: dict[str, str] = {
 }
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 16
+
+
+def _are_whole(value: object) -> bool:
+    return isinstance(value, list) and 0 < len(value) < 1 << 10 and all(map(_is_whole, value))
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e9
+
+
+#: What kind of value a field has, where it is no whole number.
+_KINDS: dict[str, Callable[[object], bool]] = {
+    "depths": _are_whole,
+    "heads": _are_whole,
+    "value_range": _is_real,
+    "resi_connection": lambda value: isinstance(value, str),
+}
+
+
 def is_hugging_face(tensors: Mapping[str, Tensor]) -> bool:
     """Whether the names are those of ``transformers``."""
     return any(name.endswith("first_convolution.weight") for name in tensors)
@@ -116,7 +138,7 @@ def read_folder(
     files = _weight_files(folder)
     tensors: dict[str, Tensor] = {}
     for file in files:
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise CheckpointError(f"{folder} lacks {file.name}, one of its weight files: fetch it again.")
         tensors.update(read(file))
     digests = [file_sha256(file) for file in files]
@@ -130,8 +152,13 @@ def _weight_files(folder: Path) -> list[Path]:
             return [folder / name]
     for name in _INDEXES:
         if (folder / name).is_file():
-            shards = _json(folder / name).get("weight_map", {}).values()
-            return [folder / shard for shard in sorted(set(shards))]
+            shards = _json(folder / name).get("weight_map", {})
+            names: list[Any] = list(shards.values()) if isinstance(shards, dict) else []
+            if not names or not all(isinstance(n, str) and n == Path(n).name and n.strip(".") for n in names):
+                raise CheckpointError(
+                    f"{folder / name} must have a weight_map from tensors to names of files beside it."
+                )
+            return [folder / shard for shard in sorted(set(names))]
     present = ", ".join(sorted(p.name for p in folder.iterdir())[:5])
     raise CheckpointError(f"{folder} has neither {' nor '.join(_FILES)} (it has {present}): fetch the weights too.")
 
@@ -142,6 +169,9 @@ def _facts(path: Path) -> dict[str, Any]:
     if kind != "swin2sr":
         raise CheckpointError(f"{path} describes a {kind!r} model; expected 'swin2sr'.")
     facts = {field: config[key] for key, field in _CONFIG.items() if key in config}
+    for key, name in _CONFIG.items():
+        if name in facts and not _KINDS.get(name, _is_whole)(facts[name]):
+            raise CheckpointError(f"{path} has {key}={str(facts[name])[:60]!r}, which no Swin2SR has: fetch it again.")
     if config.get("upsampler") == "":
         facts.pop("scale", None)  # says 2 by default, and means nothing there
     for name in ("depths", "heads"):
@@ -153,7 +183,9 @@ def _facts(path: Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as exc:
+    except OSError as exc:
+        raise CheckpointError(f"{path} cannot be read: {exc}.") from exc
+    except (ValueError, RecursionError) as exc:
         raise CheckpointError(f"{path} is not valid JSON ({exc}): fetch it again.") from exc
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} holds a {type(found).__name__}; expected a JSON object.")

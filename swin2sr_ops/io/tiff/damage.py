@@ -6,14 +6,25 @@ not have holes that nobody asked for, nor forget its pixel size because a tag wa
 
 from __future__ import annotations
 
+import os
+import re
 import struct
+from collections.abc import Callable, Sequence
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from swin2sr_ops.errors import FormatError
 
-__all__ = ["check_begun", "check_whole"]
+__all__ = ["check_begun", "check_claim", "check_planes", "check_whole"]
 
+_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
+_SIZES = re.compile(r"\bSize([ZT])\s*=\s*[\"'](\d{1,30})[\"']")
+_PLANE_COUNTS = re.compile(r"\bPlaneCount\s*=\s*[\"'](\d{1,30})[\"']")
+_FILE_NAMES = re.compile(r"\bFileName\s*=\s*[\"']([^\"']{1,1000})[\"']")
+_LEAST_DIRECTORY = 50  # bytes of a page's directory with the fewest tags
+_FEW_PLANES = 100_000  # so many cost nothing: what is missing of them is said exactly
+_MOST_PER_BYTE = 1 << 24  # a page of zeros, or one that was never written: codecs reach 2^17
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
@@ -25,6 +36,7 @@ def check_begun(uri: str, tiff: Any) -> None:
     FormatError
         The first directory lies beyond the end of the file, or was never written.
     """
+    check_planes(uri, tiff)
     if len(tiff.series) > 0:
         return
     big, handle = tiff.tiff.offsetsize == 8, tiff.filehandle
@@ -33,6 +45,56 @@ def check_begun(uri: str, tiff: Any) -> None:
     if first >= handle.size:
         raise FormatError(f"{uri!r} is truncated: page 0 begins at byte {first} but the file has {handle.size}.")
     raise FormatError(f"{uri!r} is damaged, or was never written to its end: it is a TIFF without any page.")
+
+
+def check_planes(uri: str, tiff: Any) -> None:
+    """Refuse an OME-XML that claims more planes than its files can hold, before anything is made for each.
+
+    Raises
+    ------
+    FormatError
+        Not even the planes' directories fit.
+    """
+    xml = tiff.ome_metadata if tiff.is_ome else None
+    if not xml:
+        return
+    room = tiff.filehandle.size + sum(map(_size_beside(tiff), set(_FILE_NAMES.findall(xml))))
+    most = max(room // _LEAST_DIRECTORY, _FEW_PLANES)
+    claims = [prod(int(dict(_SIZES.findall(tag)).get(a, "1") or 1) for a in "ZT") for tag in _PIXELS.findall(xml)]
+    claims += [int(count) for count in _PLANE_COUNTS.findall(xml)]
+    if sum(claims) > 2 * most:  # a plane counts in its sizes and in its TiffData
+        raise FormatError(
+            f"{uri!r} is damaged: its OME-XML claims {max(claims)} planes, and its files have {room} bytes in all."
+        )
+
+
+def _size_beside(tiff: Any) -> Callable[[str], int]:
+    folder = Path(tiff.filehandle.path).parent
+
+    def size(name: str) -> int:
+        path = folder / name
+        return path.stat().st_size if os.path.isfile(path) else 0
+
+    return size
+
+
+def check_claim(uri: str, shape: Sequence[int], itemsize: int, held: int) -> None:
+    """Refuse a file that claims more pixels than any codec could have put into its bytes.
+
+    Parameters
+    ----------
+    uri : str
+        For the message.
+    shape, itemsize : sequence of int, int
+        What it claims.
+    held : int
+        Bytes that it has.
+    """
+    claimed = prod(shape) * itemsize
+    if claimed > max(held, 1) * _MOST_PER_BYTE:
+        raise FormatError(
+            f"{uri!r} is damaged: it claims {' x '.join(map(str, shape))} pixels, which its {held} bytes cannot hold."
+        )
 
 
 def check_whole(uri: str, tiff: Any, series: Any) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import ImageInfo, Region, absolute_uri, check_axes, check_region, existing_path
-from swin2sr_ops.io.tiff.damage import check_begun, check_whole
+from swin2sr_ops.io.tiff.damage import check_begun, check_claim, check_planes, check_whole
 from swin2sr_ops.io.tiff.decoded import Strips
 from swin2sr_ops.io.tiff.metadata import channels_of, nodata_of, place_of
 from swin2sr_ops.io.tiff.ome import carried_ome
@@ -90,6 +90,7 @@ class TiffSource:
                 import tifffile
 
                 with tifffile.TiffFile(_path(self.uri)) as tiff:
+                    check_planes(self.uri, tiff)
                     self._files = _files(tiff, tiff.series[self.series])
             seen = [os.stat(name) for name in [str(_path(self.uri)), *self._files]]
         files = [[s.st_size, s.st_mtime_ns] for s in seen]
@@ -122,6 +123,7 @@ class TiffSource:
         path = _path(self.uri)
         tiff = tifffile.TiffFile(path)
         try:
+            check_planes(self.uri, tiff)
             series = tiff.series[self.series]
             check_whole(self.uri, tiff, series.levels[self.level])
             self._raw = raw_planes(series.levels[self.level], self.info.shape)
@@ -239,6 +241,9 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int) -> Tif
         raise FormatError(
             f"{uri!r} has the shape {shape} and dtype {chosen.dtype}: an image has 2 to {_MAX_NDIM} axes."
         )
+    files = _files(tiff, tiff.series[series])
+    held = sum(os.path.getsize(name) for name in (str(tiff.filehandle.path), *files))
+    check_claim(uri, shape, np.dtype(chosen.dtype).itemsize, held)
     letters = _letters(chosen.axes, shape, page) if axes is None else check_axes(axes, len(shape))
     raw = raw_planes(chosen, shape)
     info = ImageInfo(
@@ -253,7 +258,6 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int) -> Tif
         levels=len(levels),
         extra=_extra(tiff, page, series),
     )
-    files = _files(tiff, tiff.series[series])
     return TiffSource(uri, series, level, _placed(info, tiff, levels, level, series), raw, files)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -113,7 +114,7 @@ def open_source(
     path = existing_path(uri)
     if (path is None and ".zarr" not in uri) or (path is not None and not (path.is_dir() or is_zip(path))):
         return None
-    if path is not None and path.is_dir() and not any((path / marker).is_file() for marker in MARKERS):
+    if path is not None and path.is_dir() and not any(os.path.isfile(path / marker) for marker in MARKERS):
         raise FormatError(f"The folder {uri!r} is no Zarr: it has no zarr.json, .zarray or .zgroup.{_zarrs_in(path)}")
     if series:
         raise RequestError(f"series={series} was given, but a Zarr has no series: name the image by its path.")
@@ -150,7 +151,11 @@ def _address(uri: str, path: str) -> str:
 
 
 def _zarrs_in(folder: Any) -> str:
-    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and any((p / m).is_file() for m in MARKERS))
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:  # no right to look
+        return ""
+    inside = [n for n in names if any(os.path.isfile(folder / n / m) for m in MARKERS)]
     return f" It contains {_some(inside)}: name one of them." if inside else ""
 
 
@@ -302,6 +307,8 @@ def _check_array(uri: str, array: Any) -> None:
         raise FormatError(f"{uri!r} holds {array.dtype}, not numbers: it is no image.")
     if 0 in array.shape:
         raise FormatError(f"{uri!r} has no pixels: its shape is {array.shape}.")
+    if 0 in array.chunks:
+        raise FormatError(f"{uri!r} is damaged: its chunks have the shape {array.chunks}, which holds no pixel.")
 
 
 def _guess_axes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:

@@ -38,7 +38,7 @@ _STAMPS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "l
 # What zarr-python raises for damaged metadata and chunks: it has no error of its own for most of it.
 _ZARR_ERRORS = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, RuntimeError, ImportError,
-    zlib.error, zipfile.BadZipFile,
+    ArithmeticError, MemoryError, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def is_zarr(uri: str) -> bool:
     path = existing_path(uri)
     if path is None:
         return ".zarr" in uri
-    return is_zip(path) or (path.is_dir() and any((path / marker).is_file() for marker in MARKERS))
+    return is_zip(path) or (os.path.isdir(path) and any(os.path.isfile(path / marker) for marker in MARKERS))
 
 
 def zarr_root(uri: str, storage_options: Mapping[str, Any] | None = None) -> Any:
