@@ -7,6 +7,7 @@ numbers than torch for a small network, are left unused.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from copy import deepcopy
 from dataclasses import replace
@@ -15,7 +16,7 @@ from threading import Lock
 
 import torch
 
-from swin2sr_ops.engine.native.build import library
+from swin2sr_ops.engine.native.build import find_compiler, library
 from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.plan import TilePlan
@@ -42,10 +43,20 @@ def native_obstacle() -> str:
     try:
         library()
     except RequestError as exc:
+        if _has_compiler():  # who has none, and named none, needs no note with every run
+            _log.warning("the next engine computes: %s", exc)
         return str(exc)
     if _differs("native", _SMALL, "cpu", half=False):
         return "what the C compiler built differs from torch"
     return ""
+
+
+def _has_compiler() -> bool:
+    try:
+        find_compiler()
+    except RequestError:
+        return bool(os.environ.get("CC", "").strip())
+    return True
 
 
 def triton_obstacle(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> str:

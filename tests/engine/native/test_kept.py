@@ -95,7 +95,7 @@ def test_a_umask_that_lets_others_write(folder: Path) -> None:
     ],
 )
 def test_a_folder_of_others_is_not_used(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, why: str
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.parent.mkdir()
     if how in ("link", "dangling"):
@@ -111,6 +111,7 @@ def test_a_folder_of_others_is_not_used(
     with pytest.raises(RequestError, match=f"has nowhere to keep its kernels .*{why}"):
         build.library()
     assert "nowhere to keep its kernels" in selftest.native_obstacle()  # so that `auto` takes torch
+    assert "the next engine computes: engine='native' has nowhere to keep its kernels" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,12 @@ def test_a_folder_of_others_is_not_used(
     ],
 )
 def test_a_compiler_that_does_not_work_is_a_sentence(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, why: str
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str | None,
+    why: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     path = tmp_path / "cc"
     if script is not None:
@@ -134,6 +140,7 @@ def test_a_compiler_that_does_not_work_is_a_sentence(
     with pytest.raises(RequestError, match=f"and CC=.*{why}.*: install one"):
         build.library()
     assert why in selftest.native_obstacle()
+    assert "the next engine computes" in caplog.text
 
 
 def test_a_compiler_that_hangs_while_it_builds(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
