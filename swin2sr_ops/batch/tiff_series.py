@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from swin2sr_ops.errors import FormatError
@@ -52,8 +54,11 @@ def tiff_content(path: str | PathLike[str]) -> TiffContent:
     """Look into the TIFF at ``path``; one that cannot be read counts as one image, whose opening says why."""
     import tifffile
 
+    from swin2sr_ops.io.tiff.sets import open_tiff
+
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with warnings.catch_warnings(), open_tiff(Path(path)) as tiff:
+            warnings.simplefilter("ignore")  # said when the image is opened
             check_planes(str(path), tiff)
             return _content(tiff)
     except (FormatError, MemoryError, tifffile.TiffFileError, *_DAMAGE):
@@ -62,15 +67,18 @@ def tiff_content(path: str | PathLike[str]) -> TiffContent:
 
 def _content(tiff: Any) -> TiffContent:
     all_series = list(tiff.series)
+    from swin2sr_ops.io.tiff.sets import own_series
+
+    own = own_series(tiff)  # a file of a set describes all images of the set
     dtype = str(all_series[0].dtype) if all_series else ""
     geo = bool(tiff.is_geotiff)
     if geo or len(all_series) < 2:  # a GeoTIFF's further series are its overviews and masks
         return TiffContent(geo=geo, dtype=dtype, files=_files(all_series))
-    besides = {k: str(s.name) for k, s in enumerate(all_series) if _is_beside(s)}
-    kept = tuple(k for k in range(len(all_series)) if k not in besides)
+    besides = {k: str(all_series[k].name) for k in own if _is_beside(all_series[k])}
+    kept = tuple(k for k in own if k not in besides)
     if not kept:
         return TiffContent(dtype=dtype)
-    return TiffContent(kept, tuple(besides.values()), geo, dtype, _files(all_series))
+    return TiffContent(kept, tuple(besides.values()), geo, dtype, _files([all_series[k] for k in own]))
 
 
 def _is_beside(series: Any) -> bool:

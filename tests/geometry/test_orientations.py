@@ -109,7 +109,7 @@ def test_holes_and_opacity(models: dict[str, ModelSpec], rng: np.random.Generato
     missing = np.isnan(image).repeat(2, 0).repeat(2, 1)
     for found in results[0]:
         np.testing.assert_array_equal(np.isnan(found), missing)
-    picture = rng.integers(0, 255, (24, 26, 4)).astype("u1")
+    picture = rng.integers(1, 255, (24, 26, 4)).astype("u1")  # opacity 0 would be a hole
     out, spread = dask.compute(*swin2sr_ops.restore(picture, **(options | {"model": models["rgb"], "range": "auto"})))
     np.testing.assert_array_equal(out[..., 3], picture[..., 3].repeat(2, 0).repeat(2, 1))
     assert not spread[..., 3].any()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import isclose, isfinite
 from typing import Any
 
+from swin2sr_ops.io.tiff.sets import ome_root
 from swin2sr_ops.io.units import is_known, unit_name
 
 __all__ = ["Place", "channels_of", "nodata_of", "place_of"]
@@ -93,10 +94,8 @@ def _number(value: object, *, finite: bool = True) -> float | None:
 
 
 def _ome_pixels(tiff: Any, series: int) -> dict[str, Any]:
-    """The ``Pixels`` element of an image, its attributes and children by name."""
-    from tifffile import xml2dict
-
-    image = _listed(xml2dict(tiff.ome_metadata).get("OME", {}).get("Image"))
+    """Return the ``Pixels`` element of an image, its attributes and children by name."""
+    image = _listed(ome_root(tiff).get("Image"))
     pixels = image[series].get("Pixels", {}) if series < len(image) else {}
     return pixels if isinstance(pixels, dict) else {}
 

@@ -30,8 +30,8 @@ _WAVES = ("EmissionWavelength", "ExcitationWavelength", "PinholeSize")
 _IMMERSIONS = {"Oil", "Water", "WaterDipping", "Air", "Multi", "Glycerol", "Other"}
 
 
-def carried_ome(xml: str, series: int) -> dict[str, Any]:
-    """What the image number ``series`` says about how it was taken, where 2016-06 has a place for it.
+def carried_ome(root: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return what the OME element ``root`` says about how an image was taken, where 2016-06 has a place for it.
 
     Returns
     -------
@@ -40,11 +40,8 @@ def carried_ome(xml: str, series: int) -> dict[str, Any]:
         ``Channel``, a list of dicts with ``Fluor``, ``EmissionWavelength``, ``ExcitationWavelength``,
         ``PinholeSize`` and their units.
     """
-    from tifffile import xml2dict
-
-    root = xml2dict(xml).get("OME", {})
     images = _listed(root.get("Image"))
-    image = images[series] if series < len(images) and isinstance(images[series], dict) else {}
+    image = images[number] if number < len(images) and isinstance(images[number], dict) else {}
     found: dict[str, Any] = {}
     text = _text(image.get("Description"))
     if text:

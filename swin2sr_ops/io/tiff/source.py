@@ -23,6 +23,7 @@ from swin2sr_ops.io.tiff.decoded import Strips
 from swin2sr_ops.io.tiff.metadata import channels_of, nodata_of, place_of
 from swin2sr_ops.io.tiff.ome import carried_ome
 from swin2sr_ops.io.tiff.raw import RawPlanes, raw_planes
+from swin2sr_ops.io.tiff.sets import companion_of, image_number, ome_root, open_tiff, own_series
 
 __all__ = ["TiffSource", "open_source"]
 
@@ -87,11 +88,9 @@ class TiffSource:
         """What tells that the image has changed: sizes and times of all files it lies in, JSON-ready, without paths."""
         with _naming(self.uri):
             if self._files is None:
-                import tifffile
-
-                with tifffile.TiffFile(_path(self.uri)) as tiff:
+                with open_tiff(_path(self.uri)) as tiff:
                     check_planes(self.uri, tiff)
-                    self._files = _files(tiff, tiff.series[self.series])
+                    self._files = _files(tiff, tiff.series[self.series], _path(self.uri))
             seen = [os.stat(name) for name in [str(_path(self.uri)), *self._files]]
         files = [[s.st_size, s.st_mtime_ns] for s in seen]
         return {"files": files, "series": self.series, "level": self.level}
@@ -117,11 +116,10 @@ class TiffSource:
             return self._opened if self._raw is None else None
 
     def _connect(self) -> None:
-        import tifffile
         import zarr
 
         path = _path(self.uri)
-        tiff = tifffile.TiffFile(path)
+        tiff = open_tiff(path)
         try:
             check_planes(self.uri, tiff)
             series = tiff.series[self.series]
@@ -155,7 +153,7 @@ class _Opened:
 
 
 def open_source(
-    uri: str, *, axes: str | None = None, level: int = 0, series: int = 0, array: str | None = None
+    uri: str, *, axes: str | None = None, level: int = 0, series: int | None = None, array: str | None = None
 ) -> TiffSource | None:
     """Open the TIFF at ``uri``, or return None where ``uri`` is none.
 
@@ -168,7 +166,7 @@ def open_source(
     level : int
         Resolution level of a pyramid, 0 the finest.
     series : int
-        Which image, where there are several; the first unless given.
+        Which image, where there are several; the first that has pixels in this very file, unless given.
     array : str, optional
         Not for TIFF.
 
@@ -191,9 +189,7 @@ def open_source(
         raise FormatError(f"{uri!r} is called {path.suffix}, but is no TIFF: it starts with {start!r}.")
     if array is not None:
         raise RequestError(f"array={array!r} was given, but a TIFF has none: choose an image with series=.")
-    import tifffile
-
-    with _naming(uri), tifffile.TiffFile(path) as tiff:
+    with _naming(uri), open_tiff(path) as tiff:
         return _open(uri, tiff, axes, level, series)
 
 
@@ -225,9 +221,10 @@ def _naming(uri: str) -> Iterator[None]:
         ) from exc
 
 
-def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int) -> TiffSource:
+def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int | None) -> TiffSource:
     check_begun(uri, tiff)
     count = len(tiff.series)
+    series = own_series(tiff)[0] if series is None and count else series or 0
     if not 0 <= series < count:
         raise RequestError(f"series={series} was asked for, but {uri!r} has {count}, numbered from 0.")
     levels = tiff.series[series].levels
@@ -241,38 +238,42 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int) -> Tif
         raise FormatError(
             f"{uri!r} has the shape {shape} and dtype {chosen.dtype}: an image has 2 to {_MAX_NDIM} axes."
         )
-    files = _files(tiff, tiff.series[series])
+    files = _files(tiff, tiff.series[series], _path(uri))
     held = sum(os.path.getsize(name) for name in (str(tiff.filehandle.path), *files))
     check_claim(uri, shape, np.dtype(chosen.dtype).itemsize, held)
     letters = _letters(chosen.axes, shape, page) if axes is None else check_axes(axes, len(shape))
     raw = raw_planes(chosen, shape)
+    number = image_number(tiff, series) if tiff.is_ome else series
     info = ImageInfo(
         shape=shape,
         axes=letters,
         dtype=np.dtype(chosen.dtype).newbyteorder("="),
         chunks=_chunks(letters, shape, None if raw else page.chunks),
-        channels=channels_of(tiff, series, shape[letters.index("C")] if "C" in letters else 1),
+        channels=channels_of(tiff, number, shape[letters.index("C")] if "C" in letters else 1),
         nodata=nodata_of(page),
         name=Path(uri).name.rsplit(".", 1)[0].removesuffix(".ome"),
         format=_format(tiff),
         levels=len(levels),
-        extra=_extra(tiff, page, series),
+        extra=_extra(tiff, page, number),
     )
-    return TiffSource(uri, series, level, _placed(info, tiff, levels, level, series), raw, files)
+    return TiffSource(uri, series, level, _placed(info, tiff, levels, level, number), raw, files)
 
 
-def _files(tiff: Any, series: Any) -> tuple[str, ...]:
-    """The files beside the one that was named, in the order of their planes."""
-    if not series.is_multifile:
-        return ()
-    names = dict.fromkeys(str(page.parent.filehandle.path) for page in series.pages if page is not None)
-    names.pop(str(tiff.filehandle.path), None)
+def _files(tiff: Any, series: Any, path: Path) -> tuple[str, ...]:
+    """List the files beside the one that was named: of its planes, in their order, and of its metadata."""
+    names = {}
+    if series.is_multifile:
+        names = dict.fromkeys(str(page.parent.filehandle.path) for page in series.pages if page is not None)
+        names.pop(str(tiff.filehandle.path), None)
+    companion = companion_of(tiff, path)
+    if companion is not None and companion.is_file():
+        names[str(companion.absolute())] = None
     return tuple(names)
 
 
-def _placed(info: ImageInfo, tiff: Any, levels: Sequence[Any], level: int, series: int) -> ImageInfo:
+def _placed(info: ImageInfo, tiff: Any, levels: Sequence[Any], level: int, number: int) -> ImageInfo:
     """``info`` with what the file says about its axes' places."""
-    place = place_of(tiff, levels[0].keyframe, series)
+    place = place_of(tiff, levels[0].keyframe, number)
     if level:
         fine, coarse = (dict(zip(levels[k].axes, levels[k].shape, strict=True)) for k in (0, level))
         place = place.at_level(fine, coarse)
@@ -284,12 +285,12 @@ def _placed(info: ImageInfo, tiff: Any, levels: Sequence[Any], level: int, serie
     )
 
 
-def _extra(tiff: Any, page: Any, series: int) -> dict[str, Any]:
+def _extra(tiff: Any, page: Any, number: int) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     if len(tiff.series) > 1:
         names = [str(s.name) for s in tiff.series[:_TRAVELLING]]
         extra["series"] = {"count": len(tiff.series), "names": names}
-    ome = carried_ome(tiff.ome_metadata, series) if tiff.is_ome else {}
+    ome = carried_ome(ome_root(tiff), number) if tiff.is_ome else {}
     if ome:
         extra["ome"] = ome
     if page.photometric == _MINISWHITE:

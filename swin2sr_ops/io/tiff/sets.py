@@ -1,0 +1,145 @@
+"""OME-TIFF in several files: which image of the set a file holds, and where the set's metadata are.
+
+The OME-XML of each file of a set describes all images of the set (OME model, `TiffData` and `BinaryOnly`). The file
+that a person names may hold any of them, and the others may be missing.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+__all__ = ["companion_of", "image_number", "ome_root", "open_tiff", "own_series"]
+
+
+_TIFF = {".tif", ".tiff", ".tf2", ".tf8", ".btf"}
+
+
+def open_tiff(path: Path) -> Any:
+    """Open a TIFF with tifffile; where its OME-XML lies in a companion file, with that."""
+    import tifffile
+
+    tiff = _beside(tifffile.TiffFile(path), path)
+    companion = companion_of(tiff, path)
+    if companion is None:
+        return tiff
+    try:
+        xml = companion.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        warnings.warn(
+            f"The metadata of {str(path)!r} lie in {companion.name!r}, which cannot be read ({exc}): axes, pixel size"
+            " and channels are guessed. Put that file beside it.",
+            stacklevel=2,
+        )
+        return tiff
+    tiff.close()
+    return _beside(tifffile.TiffFile(path, omexml=xml), path)
+
+
+def companion_of(tiff: Any, path: Path) -> Path | None:
+    """Return the XML file with the metadata of a `BinaryOnly` TIFF; None where there is none.
+
+    A plane that points back to a master TIFF is a plain image: the master is the source of the whole set.
+    """
+    name = _metadata_file(tiff)
+    if not name or Path(name).suffix.lower() in _TIFF:
+        return None
+    return path.parent / name  # its own folder, whatever the name says
+
+
+def ome_root(tiff: Any) -> dict[str, Any]:
+    """Return the OME element as tifffile's nested dicts; empty, with a warning, where the XML is not well-formed."""
+    from tifffile import xml2dict
+
+    try:
+        root = xml2dict(tiff.ome_metadata or "").get("OME", {})
+    except (ElementTree.ParseError, ValueError, TypeError) as exc:
+        warnings.warn(
+            f"The OME-XML of {tiff.filename!r} is not well-formed ({exc}): its axes, pixel size and channels are lost.",
+            stacklevel=2,
+        )
+        return {}
+    return root if isinstance(root, dict) else {}
+
+
+def own_series(tiff: Any) -> tuple[int, ...]:
+    """List the series to restore for this very file; all of them where none has pixels in it.
+
+    They are those with pixels in the file, and those in files without metadata of their own: a master file lists
+    such files, which hold no OME-XML or point back to it.
+    """
+    inside = [any(page is not None and page.parent is tiff for page in _some(series)) for series in tiff.series]
+    if not any(inside):
+        return tuple(range(len(inside)))
+    return tuple(k for k, series in enumerate(tiff.series) if inside[k] or not _apart(series, tiff))
+
+
+def _apart(series: Any, tiff: Any) -> bool:
+    """Tell whether the files of a series are sources of their own."""
+    page = next((page for page in series.pages if page is not None), None)
+    if page is None:
+        return True
+    return bool(page.parent.is_ome) and _metadata_file(page.parent) != tiff.filehandle.name
+
+
+def _metadata_file(tiff: Any) -> str:
+    """Return the name of the file that a `BinaryOnly` file points to; empty where it has metadata of its own."""
+    from tifffile import xml2dict
+
+    text = tiff.pages.first.description if tiff.is_ome else ""  # its own, whatever it was opened with
+    if "BinaryOnly" not in text:
+        return ""
+    found = xml2dict(text)["OME"].get("BinaryOnly")
+    return Path(str(found.get("MetadataFile", ""))).name if isinstance(found, dict) else ""
+
+
+def image_number(tiff: Any, series: int) -> int:
+    """Return the number in the OME-XML of the image that a series shows.
+
+    tifffile leaves out images whose files are missing, so numbers differ: the image is the one whose `TiffData` names
+    the file and the page of the series' first plane.
+    """
+    images = _listed(ome_root(tiff).get("Image"))
+    if len(images) == len(tiff.series):
+        return series
+    page = next((p for p in tiff.series[series].pages if p is not None), None)
+    if page is None:
+        return series
+    folder, where = tiff.filehandle.dirname, os.path.realpath(page.parent.filehandle.path)
+    for number, image in enumerate(images):
+        pixels = image.get("Pixels") if isinstance(image, dict) else None
+        for data in _listed(pixels.get("TiffData") if isinstance(pixels, dict) else None):
+            if isinstance(data, dict) and _names(data, folder, tiff) == where and _holds(data, page.index):
+                return number
+    return series
+
+
+def _names(data: dict[str, Any], folder: str, tiff: Any) -> str:
+    """Return the file that a `TiffData` names; the file itself unless it names one."""
+    uuid = data.get("UUID")
+    name = uuid.get("FileName") if isinstance(uuid, dict) else None
+    return os.path.realpath(os.path.join(folder, str(name)) if name else tiff.filehandle.path)
+
+
+def _holds(data: dict[str, Any], index: int) -> bool:
+    first = int(data.get("IFD", 0))
+    return first <= index < first + int(data.get("PlaneCount", 1))
+
+
+def _some(series: Any) -> list[Any]:
+    """Return the pages of a series without opening files for it: a few are enough where all lie in one file."""
+    return list(series.pages) if series.is_multifile else [series.pages[0]]
+
+
+def _beside(tiff: Any, path: Path) -> Any:
+    """Let tifffile look for the other files of a set where the person's path is, not where a link leads."""
+    if path.is_symlink():
+        tiff.filehandle._dir, tiff.filehandle._name = str(path.parent.absolute()), path.name
+    return tiff
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
