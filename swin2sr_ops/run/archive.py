@@ -231,7 +231,13 @@ class _Archive:
         if claim.resumed:
             Destination.at(place, remote=True, inner=True).reopen()
         done = run(
-            self._prepare(path), place, anywhere=True, progress=self.progress, executor=self.executor, **self.output
+            self._prepare(path),
+            place,
+            anywhere=True,
+            inner=True,
+            progress=self.progress,
+            executor=self.executor,
+            **self.output,
         )
         report.images += 1
         report.pixels += done.pixels

@@ -28,7 +28,7 @@ _RESULT_VERSION = 1
 def run_key(job: Job, output: Mapping[str, Any], *, restart: bool = False) -> RunKey:
     """The key of ``job`` when it is written with the options ``output``."""
     settings = settings_of(job)
-    settings |= {f"output {name}": value for name, value in sorted(output.items())}
+    settings |= {f"output {name}": value for name, value in sorted(output.items()) if name != "inner"}
     settings = json_ready(settings)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     return RunKey(digest, settings, restart)

@@ -77,7 +77,11 @@ def resumable(sink: ImageSink, output: str) -> Iterator[None]:
                 f"{exc} Somebody else has removed or emptied {staging.files.where!r} meanwhile: begin again with"
                 " restart (--restart)."
             ) from exc
-        if isinstance(exc, Swin2SROpsError) and not lost and "same command" not in str(exc):
+        if (
+            isinstance(exc, Swin2SROpsError)
+            and not lost
+            and not any(told in str(exc) for told in ("same command", "(--restart)"))
+        ):
             told = "What was restored is kept: the same command goes on where it was."
             raise type(exc)(f"{exc} {told}") from exc
         raise

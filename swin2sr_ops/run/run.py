@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike, fspath
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from swin2sr_ops.errors import OutputError, RequestError, TileError, without_secrets
+from swin2sr_ops.errors import OutputError, RequestError, Swin2SROpsError, TileError, without_secrets
 from swin2sr_ops.geometry.orientations import check_ensemble
 from swin2sr_ops.hooks.dispatch import create_sink, notifier
 from swin2sr_ops.io.base import ClosableSource, ImageSink, Region, ValiditySink
@@ -143,20 +143,37 @@ class _Run:
 
     def go(self, context: bool, spread: bool) -> None:
         before = identity(self.job)
-        maps = self._maps()
-        self.report.settings["intensity"] = [m.to_dict() for m in maps]
-        self._tiles(maps, context, spread)
-        self._check_place()
-        self._pyramid()
-        if identity(self.job) != before:
-            if self.staging is not None:
-                self.staging.claim.spoil()
+        try:
+            maps = self._maps()
+            self.report.settings["intensity"] = [m.to_dict() for m in maps]
+            self._tiles(maps, context, spread)
+            self._check_place()
+            self._pyramid()
+        except BaseException as exc:
+            changed = False
+            with suppress(Swin2SROpsError, OSError):  # what ended the run is what to say
+                changed = self._changed(before)
+            if changed and isinstance(exc, Swin2SROpsError):
+                raise type(exc)(f"{exc} The input changed meanwhile: begin again with restart (--restart).") from exc
+            raise
+        if self._changed(before):
             raise OutputError(
                 f"The input {self.job.source.uri!r} changed while it was restored: the output would be of two images."
                 " Begin again with restart (--restart)."
             )
         self._check_place()
         self.sink.finish(provenance_of(self.report))
+
+    def _changed(self, before: object) -> bool:
+        """Tell whether the input is another one than at the start, and spoil the run if so.
+
+        Checked however a run ends: with the old file back in its place, a resume could not tell.
+        """
+        if identity(self.job) == before:
+            return False
+        if self.staging is not None:
+            self.staging.claim.spoil()
+        return True
 
     def _check_place(self) -> None:
         """Refuse to finish an output from which finished tiles were removed meanwhile."""

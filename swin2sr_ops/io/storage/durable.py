@@ -8,11 +8,15 @@ after it.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+#: What a file system answers that has no such call: a sandbox, a network or FUSE file system.
+_NO_SUCH_CALL = {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 __all__ = ["sync_file", "sync_folder", "sync_tree", "write_durably"]
 
@@ -50,12 +54,17 @@ def sync_file(path: Path) -> None:
 
 def sync_folder(path: Path) -> None:
     """Force the names in a folder onto the disk; where folders cannot be opened (Windows), names need no sync."""
-    with suppress(PermissionError, IsADirectoryError):
+    try:
         handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except (PermissionError, IsADirectoryError):
+        return
+    try:
+        os.fsync(handle)
+    except OSError as exc:
+        if exc.errno not in _NO_SUCH_CALL:
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -75,6 +84,8 @@ def _sync_file_system(path: Path) -> bool:
     try:
         if syncfs(handle) != 0:
             code = ctypes.get_errno()
+            if code in _NO_SUCH_CALL:
+                return False
             raise OSError(code, os.strerror(code), str(path))
     finally:
         os.close(handle)

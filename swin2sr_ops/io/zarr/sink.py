@@ -44,6 +44,7 @@ def create_sink(
     spread: bool = False,
     labels: tuple[str, str, int] | None = None,
     anywhere: bool = False,
+    inner: bool = False,
     run: RunKey | None = None,
 ) -> ZarrSink | None:
     """Start an OME-Zarr image at ``uri``, or return None where ``uri`` does not end in ``.zarr``.
@@ -78,6 +79,8 @@ def create_sink(
         Store and path of an image group whose labels are carried, and how many times they are enlarged.
     anywhere : bool
         Whether ``uri`` may end as it likes: an image inside a larger archive does.
+    inner : bool
+        Whether that archive is unfinished: the image then keeps its journal, which a resume verifies.
     run : RunKey, optional
         What this run is known by; without it, nothing can be gone on with.
 
@@ -98,7 +101,7 @@ def create_sink(
     shards = _shards(info, chunks, shards)
     if shards is not None and ngff == "0.4":
         raise RequestError("Shards were given, but OME-Zarr 0.4 (Zarr v2) has none: use 0.5, or leave them out.")
-    destination = Destination.at(uri, overwrite=overwrite, remote=True, inner=anywhere)
+    destination = Destination.at(uri, overwrite=overwrite, remote=True, inner=inner)
     destination.check(source)
     sides = ({f"{CONTEXT}/0": "uint8"} if context else {}) | ({f"{SPREAD}/0": "float32"} if spread else {})
     layout = _layout(info, chunks, shards, ngff, pyramid=pyramid, sides=sides)
