@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.events import Event
+
 CHUNK, SHARD, SCALE = 512, 2048, 2
 MODEL = "tiny-x2-gray"
 
@@ -156,8 +158,8 @@ def ours(case: Case, **options: Any) -> None:
 
     began, first = time.perf_counter(), []
 
-    def note(event: dict[str, Any]) -> None:
-        if event["kind"] == "start":
+    def note(event: Event) -> None:
+        if event.kind == "start":
             first.append(time.perf_counter() - began)
 
     report = run(job_of(case), case.output, progress=note, **{"pyramid": False, **options})
@@ -189,12 +191,12 @@ def resume(case: Case) -> None:
     job = job_of(case)
     seconds: dict[str, float] = {}
 
-    def stop(event: dict[str, Any]) -> None:
-        if event["kind"] == "tile" and event["done"] >= 0.9 * event["total"]:
+    def stop(event: Event) -> None:
+        if event.kind == "tile" and event.done >= 0.9 * event.total:
             raise KeyboardInterrupt
 
-    def note(event: dict[str, Any]) -> None:
-        seconds.setdefault(event["kind"], time.perf_counter() - began)
+    def note(event: Event) -> None:
+        seconds.setdefault(event.kind, time.perf_counter() - began)
 
     with suppress(KeyboardInterrupt):
         run(job, case.output, pyramid=False, progress=stop)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
 from swin2sr_ops.cluster.executor import chosen_executor
+from swin2sr_ops.events import Progress
 from swin2sr_ops.geometry.plan import Halo
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.report import RunReport
@@ -39,7 +40,7 @@ def restore_image(
     engine: str = "auto",
     overwrite: bool = False,
     restart: bool = False,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
     workers: int | str | None = None,
     scheduler: str | None = None,
     **output: Any,
@@ -73,8 +74,9 @@ def restore_image(
     restart : bool
         Begin again, whatever a run has left there.
     progress : callable, optional
-        Called with a dict per event: ``{"kind": "range" | "start" | "tile" | "pyramid" | "end", "done": n,
-        "total": n, ...}``; ``range`` is the look at the pixels that an intensity range may need.
+        ``progress(event)`` is called here for each event (`swin2sr_ops.events`). Every event has ``kind``,
+        ``done`` and ``total``; kinds are ``range`` (reading pixels for the intensity range), ``start``, ``tile``,
+        ``pyramid`` and ``end``.
     workers : int or "gpus", optional
         Processes of a local Dask cluster, or one per visible GPU; unless given, this process.
     scheduler : str, optional

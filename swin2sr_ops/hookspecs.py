@@ -18,6 +18,7 @@ import pluggy
 if TYPE_CHECKING:
     from torch import nn
 
+    from swin2sr_ops.events import Event
     from swin2sr_ops.hooks.hosts import HostAdapter
     from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource
     from swin2sr_ops.spec import ModelSpec
@@ -82,8 +83,8 @@ def swin2sr_ops_hosts() -> Iterable[HostAdapter]:
 
 
 @hookspec
-def swin2sr_ops_progress(event: dict[str, Any]) -> None:
-    """Hear of a run; what an observer raises is only logged.
+def swin2sr_ops_progress(event: Event) -> None:
+    """Observe a run; an error that an observer raises is only logged.
 
-    ``event["kind"]`` is ``range``, ``start``, ``tile``, ``pyramid`` or ``end``.
+    ``event.kind`` is ``range``, ``start``, ``tile``, ``pyramid`` or ``end``; see `swin2sr_ops.events`.
     """

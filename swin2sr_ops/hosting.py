@@ -26,6 +26,8 @@ Run
     `prepare` resolves a request to a `Job`; `run` executes it, stops where ``stop()`` is true, and passes each
     finished block to ``on_block``; `provenance_of` is what a run writes into its output. `network_pixels` and
     `seconds_of` say how long a job takes.
+Show progress
+    `Event` has ``kind``, ``done`` and ``total``; `RunStart`, `TileDone` and `PyramidProgress` are events.
 
 Examples
 --------
@@ -43,6 +45,12 @@ if TYPE_CHECKING:
     from swin2sr_ops.batch.estimate import network_pixels as network_pixels, seconds_of as seconds_of
     from swin2sr_ops.engine.devices import choose_device as choose_device, free_memory as free_memory
     from swin2sr_ops.engine.select import ENGINES as ENGINES
+    from swin2sr_ops.events import (
+        Event as Event,
+        PyramidProgress as PyramidProgress,
+        RunStart as RunStart,
+        TileDone as TileDone,
+    )
     from swin2sr_ops.geometry.axes import AxisOrder as AxisOrder
     from swin2sr_ops.geometry.plan import CELL_WINDOWS as CELL_WINDOWS, Halo as Halo, Span as Span, Tile as Tile
     from swin2sr_ops.geometry.tiles import CHUNK as CHUNK, MEMORY_SHARE as MEMORY_SHARE, tile_region as tile_region
@@ -90,6 +98,7 @@ _HOMES = {
     "CELL_WINDOWS": "geometry.plan",
     "CHUNK": "geometry.tiles",
     "ENGINES": "engine.select",
+    "Event": "events",
     "Files": "io.storage.files",
     "Halo": "geometry.plan",
     "HostAdapter": "hooks.hosts",
@@ -100,12 +109,15 @@ _HOMES = {
     "IntensityMap": "pixels.intensity",
     "Job": "run.job",
     "MEMORY_SHARE": "geometry.tiles",
+    "PyramidProgress": "events",
     "RangeRequest": "pixels.intensity",
     "Reach": "spec",
     "Region": "io.base",
+    "RunStart": "events",
     "Span": "geometry.plan",
     "Statistics": "pixels.statistics",
     "Tile": "geometry.plan",
+    "TileDone": "events",
     "cache_folder": "weights.download",
     "check_any_valid": "pixels.statistics",
     "check_block": "io.base",
@@ -123,8 +135,8 @@ _HOMES = {
     "level_shapes": "io.output.pyramid",
     "local_path": "io.base",
     "lock_for": "io.output.lock",
-    "ome_attributes": "io.zarr.ngff",
     "network_pixels": "batch.estimate",
+    "ome_attributes": "io.zarr.ngff",
     "open_collection": "io.zarr.collection",
     "open_node": "io.zarr.store",
     "plugin_manager": "hooks.dispatch:manager",

@@ -11,6 +11,7 @@ from napari.qt.threading import create_worker
 from napari.utils import cancelable_progress
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from swin2sr_ops.hosting import Event, TileDone
 from swin2sr_ops_napari.mailbox import Mailbox
 from swin2sr_ops_napari.pace import Pace
 from swin2sr_ops_napari.warm import load_torch
@@ -103,7 +104,7 @@ class Background(QObject):
             outcome = Outcome(error=exc)
         self._emit(outcome)
 
-    def _emit(self, item: dict[str, Any] | Outcome) -> None:
+    def _emit(self, item: Event | Outcome) -> None:
         if not self._mail.post(item):
             self._stop.set()
 
@@ -125,12 +126,12 @@ class Background(QObject):
         if outcome is not None:
             self._end(outcome)
 
-    def _line(self, event: dict[str, Any]) -> tuple[str, int, int] | None:
-        kind, done, total = event["kind"], int(event.get("done", 0)), int(event.get("total", 0))
+    def _line(self, event: Event) -> tuple[str, int, int] | None:
+        kind, done, total = event.kind, event.done, event.total
         if kind == "start":
             self._pace = Pace(done, total)
-        elif kind == "tile" and self._pace is not None:
-            self._pace.step(done, int(event.get("pixels", 0)))
+        elif isinstance(event, TileDone) and self._pace is not None:
+            self._pace.step(done, event.pixels)
         elif kind in ("range", "pyramid"):
             what = "Reading the intensity range" if kind == "range" else "Making the smaller levels"
             return f"{what}: {done} of {total}", done, total

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from swin2sr_ops import RunReport
 from swin2sr_ops.errors import RequestError, Stopped
-from swin2sr_ops.hosting import CHUNK, Job, Region, prepare, run
+from swin2sr_ops.hosting import CHUNK, Event, Job, Region, prepare, run
 from swin2sr_ops_napari.bridge import ArraySource, Pyramid, offer, offer_sink
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.request import Request
 
 __all__ = ["Seen", "Stop", "Stopped", "Tell", "check_memory", "job_of", "to_disk", "to_memory"]
 
-Tell = Callable[[dict[str, Any]], None]
+Tell = Callable[[Event], None]
 Stop = Callable[[], bool]
 Seen = Callable[[Region, NDArray[Any]], None]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from swin2sr_ops import RunReport, restore_image
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.hosting import files_at
+from swin2sr_ops.hosting import Event, RunStart, files_at
 from swin2sr_ops_fractal.groups import add_to_well, in_well
 from swin2sr_ops_fractal.tables import carry_tables
 
@@ -115,17 +115,17 @@ def updates(zarr_url: str, target: str, **attributes: str) -> dict[str, Any]:
     return {"image_list_updates": [{"zarr_url": target, "origin": zarr_url, **told}]}
 
 
-def _tell() -> Callable[[Mapping[str, Any]], None]:
+def _tell() -> Callable[[Event], None]:
     """Log the start, and every tenth of the tiles: a task's log is all that its user sees."""
     told = 0
 
-    def tell(event: Mapping[str, Any]) -> None:
+    def tell(event: Event) -> None:
         nonlocal told
-        if event["kind"] == "start":
-            told = 10 * event["done"] // max(event["total"], 1)
-            logger.info("%s: %d tiles, %d of them are there", event["image"], event["total"], event["done"])
-        elif event["kind"] == "tile" and 10 * event["done"] // event["total"] > told:
-            told = 10 * event["done"] // event["total"]
-            logger.info("%d of %d tiles", event["done"], event["total"])
+        if isinstance(event, RunStart):
+            told = 10 * event.done // max(event.total, 1)
+            logger.info("%s: %d tiles, %d of them are there", event.image, event.total, event.done)
+        elif event.kind == "tile" and 10 * event.done // event.total > told:
+            told = 10 * event.done // event.total
+            logger.info("%d of %d tiles", event.done, event.total)
 
     return tell

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops import Swin2SROpsError, __version__, restore_image
+from swin2sr_ops.hosting import Event, PyramidProgress, RunStart, TileDone
 
 if find_spec("rasterio") is None:
     raise ImportError("rasterio, which rio is a part of, is not installed: `pip install 'swin2sr-ops[geo]'` brings it.")
@@ -103,16 +104,15 @@ class _Progress:
         if self.bar is not None:
             self.bar.render_finish()
 
-    def show(self, event: dict[str, Any]) -> None:
-        """One event of `swin2sr_ops.restore_image`."""
+    def show(self, event: Event) -> None:
+        """Show an event of `swin2sr_ops.restore_image`."""
         if self.quiet:
             return
-        kind = event["kind"]
-        if kind == "start":
-            self.bar = click.progressbar(length=event["pixels"], label="restoring", file=sys.stderr)
-            self.bar.update(event["pixels"] * event["done"] // event["total"])
-        elif kind == "tile" and self.bar is not None:
-            self.bar.update(event["pixels"])
-        elif kind == "pyramid" and self.bar is not None:
-            self.bar.label = f"overview {event['level']}"
+        if isinstance(event, RunStart):
+            self.bar = click.progressbar(length=event.pixels, label="restoring", file=sys.stderr)
+            self.bar.update(event.pixels * event.done // event.total)
+        elif isinstance(event, TileDone) and self.bar is not None:
+            self.bar.update(event.pixels)
+        elif isinstance(event, PyramidProgress) and self.bar is not None:
+            self.bar.label = f"overview {event.level}"
             self.bar.render_progress()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Any
 
@@ -10,6 +10,7 @@ from swin2sr_ops.batch.collect import collect
 from swin2sr_ops.batch.report import BatchReport
 from swin2sr_ops.batch.runner import run_batch
 from swin2sr_ops.cluster.executor import chosen_executor
+from swin2sr_ops.events import Progress
 
 __all__ = ["restore_batch"]
 
@@ -25,7 +26,7 @@ def restore_batch(
     overwrite: bool = False,
     restart: bool = False,
     fail_fast: bool = False,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
     workers: int | str | None = None,
     scheduler: str | None = None,
     **request: Any,

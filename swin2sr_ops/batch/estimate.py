@@ -15,6 +15,7 @@ from swin2sr_ops.batch.collect import Entry, named
 from swin2sr_ops.batch.cost import Estimate, ImagePlan
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import FormatError, Swin2SROpsError, without_secrets
+from swin2sr_ops.events import EstimateProgress, Progress
 from swin2sr_ops.geometry.axes import channel_groups
 from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.provenance import read_provenance
@@ -41,7 +42,7 @@ def estimate(
     *,
     probe: bool = True,
     pyramid: bool = True,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Progress | None = None,
     output_options: Mapping[str, Any] | None = None,
     counted: Callable[[Estimate], None] | None = None,
     executor: ClusterExecutor | None = None,
@@ -59,7 +60,7 @@ def estimate(
     pyramid : bool
         Whether outputs get one.
     progress : callable, optional
-        Gets ``{"kind": "estimate", "done": n, "total": n}`` per image.
+        Receives an `EstimateProgress` per image.
     output_options : mapping, optional
         Options of the outputs. With them it is found out which outputs are finished already; they
         are not probed for.
@@ -81,7 +82,7 @@ def estimate(
         images.append(image)
         works.append(work)
         if progress is not None:
-            progress({"kind": "estimate", "done": done, "total": len(entries)})
+            progress(EstimateProgress(done=done, total=len(entries)))
     found = Estimate(images, _free(entries), "this device" if executor is None else "one of the workers")
     if counted is not None:
         counted(found)

@@ -15,6 +15,7 @@ from typing import Any
 from swin2sr_ops.batch.collect import Entry, named
 from swin2sr_ops.batch.report import BatchReport, ImageResult
 from swin2sr_ops.errors import ClusterError, OutputError, Swin2SROpsError
+from swin2sr_ops.events import Event, ImageEnd, ImageStart, PartEnd, PartStart, Progress
 from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.destination import disk_errors
 from swin2sr_ops.run.job import prepare
@@ -22,8 +23,6 @@ from swin2sr_ops.run.relay import Relay, unforeseen
 from swin2sr_ops.run.run import run
 
 __all__ = ["hits_all", "run_batch", "run_entry"]
-
-Progress = Callable[[dict[str, Any]], None]
 
 _OF_ARCHIVES = ("allow_missing",)  # options that single images do not have
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -87,9 +86,8 @@ def run_batch(
     executor : optional
         Who computes the tiles; threads of this process unless given.
     progress : callable, optional
-        Gets the events of each image's run, and before and after them ``{"kind": "image", "index", "count",
-        "source", "output"}`` and ``{"kind": "image end", ..., "state", "reason", "pixels", "seconds"}``; for
-        the images of an archive "part" and "part end".
+        Receives the events of each image's run, an `ImageStart` before and an `ImageEnd` after them; for the
+        images of an archive `PartStart` and `PartEnd`.
     overwrite, restart, output_options
         As in `swin2sr_ops.restore_image`.
     fail_fast : bool
@@ -156,11 +154,15 @@ class _Batch:
     @contextmanager
     def _telling(self, index: int, result: ImageResult) -> Iterator[None]:
         tell = self.way.progress
-        event = {"index": index, "count": len(self.entries), "source": result.name, "output": result.output}
-        tell({"kind": "image", **event})
+        total, source = len(self.entries), result.name
+        tell(ImageStart(done=index, total=total, source=source, output=result.output))
         yield
-        told = {"output": result.output, "state": result.state, "reason": result.reason, "pixels": result.pixels}
-        tell({"kind": "image end", **event, **told, "seconds": result.seconds})
+        tell(
+            ImageEnd(
+                done=index + 1, total=total, source=source, output=result.output, state=result.state,
+                reason=result.reason, pixels=result.pixels, seconds=result.seconds,
+            )
+        )  # fmt: skip
         self._sum_up()
         if self.after_each is not None:
             self.after_each(self.report)
@@ -186,11 +188,16 @@ def _restore(entry: Entry, way: _Way, origins: _Origins) -> Any:
 
 
 def _parts(progress: Progress | None) -> Progress | None:
-    """Calls the images of an archive its parts: they are one image of the batch."""
+    """Call the images of an archive its parts: together they are one image of the batch."""
     if progress is None:
         return None
-    names = {"image": "part", "image end": "part end"}
-    return lambda event: progress({**event, "kind": names.get(event["kind"], event["kind"])})
+    kinds: dict[type[Event], type[Event]] = {ImageStart: PartStart, ImageEnd: PartEnd}
+
+    def tell(event: Event) -> None:
+        kind = kinds.get(type(event))
+        progress(event if kind is None else kind(**vars(event)))
+
+    return tell
 
 
 def _scale_of(asked: Mapping[str, Any]) -> int:

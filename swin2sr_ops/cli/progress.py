@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from swin2sr_ops.cli.progress_json import json_line
+from swin2sr_ops.events import Event, ImageEnd, ImageStart, PartEnd, PartStart, PyramidProgress, RunStart, TileDone
 
 __all__ = ["Progress", "two_interrupts"]
 
@@ -38,10 +39,10 @@ class Progress:
         self.whole = self._bar(pixels, "all images") if enabled and pixels and self.seen else None
         self.counted = 0  # of the image under way
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Show ``event``; kinds that are not known here are left to others."""
+    def __call__(self, event: Event) -> None:
+        """Show ``event``; leave out kinds that are not known here."""
         if self.enabled:
-            show = getattr(self, f"_{event['kind'].replace(' ', '_')}", None)
+            show = getattr(self, f"_{event.kind.replace(' ', '_')}", None)
             if show is not None:
                 show(event)
 
@@ -54,18 +55,18 @@ class Progress:
 
     # --- events, by kind --------------------------------------------------------------------------
 
-    def _estimate(self, event: dict[str, Any]) -> None:
-        if self.seen and event["total"] > 10:
-            end = "\n" if event["done"] == event["total"] else ""
-            print(f"\rlooking at the images: {event['done']}/{event['total']} ", end=end, file=sys.stderr)
+    def _estimate(self, event: Event) -> None:
+        if self.seen and event.total > 10:
+            end = "\n" if event.done == event.total else ""
+            print(f"\rlooking at the images: {event.done}/{event.total} ", end=end, file=sys.stderr)
 
-    def _range(self, event: dict[str, Any]) -> None:
+    def _range(self, event: Event) -> None:
         """A short image is looked at before a line could be read; of a long one it is told."""
-        if self.seen and event["total"] > 10 and self.whole is None:
-            print(f"\rlooking for the intensity range: {event['done']}/{event['total']} ", end="", file=sys.stderr)
+        if self.seen and event.total > 10 and self.whole is None:
+            print(f"\rlooking for the intensity range: {event.done}/{event.total} ", end="", file=sys.stderr)
 
-    def _start(self, event: dict[str, Any]) -> None:
-        done, total, pixels = event["done"], event["total"], event["pixels"]
+    def _start(self, event: RunStart) -> None:
+        done, total, pixels = event.done, event.total, event.pixels
         resumed = pixels * done // total if total else 0
         if done:
             self._say(f"going on: {done} of {total} tiles are there")
@@ -73,45 +74,45 @@ class Progress:
             self.bar = self._bar(pixels, "", resumed, leave=self.whole is None)
         self._skip(resumed)
 
-    def _tile(self, event: dict[str, Any]) -> None:
-        self.counted += event["pixels"]
+    def _tile(self, event: TileDone) -> None:
+        self.counted += event.pixels
         if self.bar is not None:
-            self.bar.set_postfix_str(f"tile {event['done']}/{event['total']}", refresh=False)
-            self.bar.update(event["pixels"])
+            self.bar.set_postfix_str(f"tile {event.done}/{event.total}", refresh=False)
+            self.bar.update(event.pixels)
         if self.whole is not None:
-            self.whole.update(event["pixels"])
+            self.whole.update(event.pixels)
 
-    def _pyramid(self, event: dict[str, Any]) -> None:
+    def _pyramid(self, event: PyramidProgress) -> None:
         if self.bar is not None:
-            self.bar.set_postfix_str(f"level {event['level']}: {event['done']}/{event['total']}")
+            self.bar.set_postfix_str(f"level {event.level}: {event.done}/{event.total}")
 
-    def _end(self, event: dict[str, Any]) -> None:
+    def _end(self, event: Event) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
 
-    def _image(self, event: dict[str, Any]) -> None:
+    def _image(self, event: ImageStart) -> None:
         self.counted = 0
         if self.whole is not None:
-            self.whole.set_description_str(f"image {event['index'] + 1}/{event['count']}")
+            self.whole.set_description_str(f"image {event.done + 1}/{event.total}")
 
-    def _image_end(self, event: dict[str, Any]) -> None:
+    def _image_end(self, event: ImageEnd) -> None:
         self._end(event)
-        self._skip(max(event["pixels"] - self.counted, 0))  # finished by an earlier run
-        if self.seen and event["state"] != "failed":
+        self._skip(max(event.pixels - self.counted, 0))  # finished by an earlier run
+        if self.seen and event.state != "failed":
             return
-        told = "failed" if event["state"] == "failed" else event["output"]
-        told += " (finished before)" if event["state"] == "already" else f", {event['seconds']:.1f} s"
-        self._say(f"[{event['index'] + 1}/{event['count']}] {event['source']}: {told}")
+        told = "failed" if event.state == "failed" else event.output
+        told += " (finished before)" if event.state == "already" else f", {event.seconds:.1f} s"
+        self._say(f"[{event.done}/{event.total}] {event.source}: {told}")
 
-    def _part(self, event: dict[str, Any]) -> None:
+    def _part(self, event: PartStart) -> None:
         if self.whole is not None:
-            self.whole.set_postfix_str(f"{event['source']} ({event['index'] + 1}/{event['count']})", refresh=False)
+            self.whole.set_postfix_str(f"{event.source} ({event.done + 1}/{event.total})", refresh=False)
 
-    def _part_end(self, event: dict[str, Any]) -> None:
+    def _part_end(self, event: PartEnd) -> None:
         self._end(event)
-        if event["state"] == "failed" or not self.seen:
-            self._say(f"  [{event['index'] + 1}/{event['count']}] {event['source']}: {event['state']}")
+        if event.state == "failed" or not self.seen:
+            self._say(f"  [{event.done}/{event.total}] {event.source}: {event.state}")
 
     # --- how it is shown --------------------------------------------------------------------------
 

@@ -10,11 +10,12 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.errors import FormatError, ModelError, RequestError, Swin2SROpsError
+from swin2sr_ops.events import Event, Progress
 from swin2sr_ops.hooks.hosts import HostAdapter
 from swin2sr_ops.hooks.manager import ANYTHING, BUILTIN, PREFIX, PluginInfo, manager, told
 from swin2sr_ops.spec import ModelSpec
@@ -146,11 +147,11 @@ def build_network(spec: ModelSpec) -> nn.Module:
     return built
 
 
-def notifier(progress: Callable[[dict[str, Any]], None] | None) -> Callable[[dict[str, Any]], None]:
+def notifier(progress: Progress | None) -> Progress:
     """Return a function that passes an event to ``progress`` and to every observer; it logs an observer's failure."""
     observers = manager().hook.swin2sr_ops_progress
 
-    def notify(event: dict[str, Any]) -> None:
+    def notify(event: Event) -> None:
         if progress is not None:
             progress(event)
         for observer in observers.get_hookimpls():

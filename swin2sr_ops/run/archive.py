@@ -13,6 +13,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from swin2sr_ops.errors import ClusterError, FormatError, RequestError, Swin2SROpsError
+from swin2sr_ops.events import Event, ImageEnd, ImageStart, Progress
 from swin2sr_ops.io.output.claim import Claim, RunKey, tidy_finished
 from swin2sr_ops.io.output.destination import Destination, is_disk_full
 from swin2sr_ops.io.output.journal import OWN
@@ -23,7 +24,7 @@ from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import Job, prepare
 from swin2sr_ops.run.pipeline import Executor
 from swin2sr_ops.run.relay import Relay, unforeseen
-from swin2sr_ops.run.run import Progress, run
+from swin2sr_ops.run.run import run
 
 __all__ = ["ArchiveReport", "archive_key", "run_collection"]
 
@@ -203,8 +204,8 @@ class _Archive:
         for index, path in enumerate(self.collection.images):
             if path in report.failed:
                 continue
-            where = {"index": index, "count": len(self.collection.images), "source": path}
-            self._tell({"kind": "image", **where, "output": self.dst})
+            total = len(self.collection.images)
+            self._tell(ImageStart(done=index, total=total, source=path, output=self.dst))
             try:
                 self._one(claim, path, report)
             except Swin2SROpsError as exc:
@@ -220,8 +221,9 @@ class _Archive:
             else:
                 restored.append(path)
             state = "failed" if path in report.failed else "done"
-            told = {"state": state, "reason": report.failed.get(path, ""), "output": self.dst}
-            self._tell({"kind": "image end", **where, **told})
+            reason = report.failed.get(path, "")
+            end = ImageEnd(done=index + 1, total=total, source=path, output=self.dst, state=state, reason=reason)
+            self._tell(end)
         return restored
 
     def _one(self, claim: Claim, path: str, report: ArchiveReport) -> None:
@@ -273,7 +275,7 @@ class _Archive:
         for path in self.collection.images:
             files_at(f"{self.dst.rstrip('/')}/{path}/{OWN}").clear()
 
-    def _tell(self, event: dict[str, Any]) -> None:
+    def _tell(self, event: Event) -> None:
         self.progress(event)
 
 

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.events import Progress, RangeProgress
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
@@ -63,7 +64,6 @@ THREADS = 4
 T = TypeVar("T")
 R = TypeVar("R")
 Each = Callable[[Callable[[Band], Statistics], Sequence[Band], Callable[[Band, Statistics], None]], None]
-Tell = Callable[[dict[str, Any]], None]
 Found = dict[tuple[int, int], Statistics]  # by number of the map and group
 
 
@@ -122,7 +122,7 @@ def _parted(numbers: Sequence[int | None], channel: int) -> bool:
 
 
 def intensity_maps(
-    job: Job, tell: Tell, each: Each | None = None, *, mask: ImageSource | None = None
+    job: Job, tell: Progress, each: Each | None = None, *, mask: ImageSource | None = None
 ) -> tuple[IntensityMap, ...]:
     """One map, or one per channel: decided once for the whole image, read region by region.
 
@@ -133,7 +133,7 @@ def intensity_maps(
     job : Job
         Its source, order, nodata, parts (which bands share a map) and range request are used.
     tell : callable
-        Told ``{"kind": "range", "done": n, "total": n}`` after each region.
+        Receives a `RangeProgress` after each region.
     each : callable, optional
         ``each(function, items, done)`` calls ``function`` with every item, anywhere and in any order, and
         ``done(item, result)`` here, one at a time, as they come. By default a few threads do it: the
@@ -200,7 +200,7 @@ class _Run:
     look: Look
     numbers: Sequence[int | None]  # of each channel's map
     each: Each
-    tell: Tell
+    tell: Progress
     regions: int  # of all parts
     extremes: list[Statistics] = field(default_factory=list)
     done: int = 0
@@ -219,7 +219,7 @@ class _Run:
                     key = number, band.group
                     found[key] = found[key] + result.row(i) if key in found else result.row(i)
             self.done += 1
-            self.tell({"kind": "range", "done": self.done, "total": self.regions * self.looks})
+            self.tell(RangeProgress(done=self.done, total=self.regions * self.looks))
 
         self.each(self.look, part, add)
         return found

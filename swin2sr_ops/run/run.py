@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import psutil
 
 from swin2sr_ops.errors import OutputError, RequestError, Swin2SROpsError, TileError, without_secrets
+from swin2sr_ops.events import Progress, PyramidProgress, RunEnd, RunStart, TileDone
 from swin2sr_ops.geometry.orientations import check_ensemble
 from swin2sr_ops.hooks.dispatch import create_sink, notifier
 from swin2sr_ops.io.base import ClosableSource, ImageSink, Region, ValiditySink
@@ -27,8 +28,6 @@ from swin2sr_ops.run.ranges import intensity_maps
 from swin2sr_ops.run.report import RunReport, new_report, provenance_of
 
 __all__ = ["run"]
-
-Progress = Callable[[dict[str, Any]], None]
 _PROCESS = psutil.Process()
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -86,7 +85,7 @@ def run(
     if not restart and finished_before(fspath(dst), key):
         report.state, report.tiles = "already", job.count
         report.resumed = report.tiles
-        tell({"kind": "end", "done": report.tiles, "total": report.tiles, "report": report.to_dict()})
+        tell(RunEnd(done=report.tiles, total=report.tiles, report=report.to_dict()))
         return report
     output |= label_options(job, output.pop("labels", "leave"))
     check_not_behind(job, fspath(dst))
@@ -110,7 +109,7 @@ def run(
             bool(output.get("context")), bool(output.get("spread"))
         )
     report.seconds = time.monotonic() - began
-    tell({"kind": "end", "done": report.tiles, "total": report.tiles, "report": report.to_dict()})
+    tell(RunEnd(done=report.tiles, total=report.tiles, report=report.to_dict()))
     return report
 
 
@@ -196,8 +195,8 @@ class _Run:
         work = TileWork(job.source, job.order, job.parts, maps, job.nodata, self.sink, job.mask, context, spread)
         self.report.resumed = self._count_resumed(work)
         self.report.tiles = self.report.resumed
-        start = {"done": self.report.resumed, "total": total, "pixels": self.report.pixels}
-        self.tell({"kind": "start", **start, "image": without_secrets(job.source.uri)})
+        image, pixels = without_secrets(job.source.uri), self.report.pixels
+        self.tell(RunStart(done=self.report.resumed, total=total, image=image, pixels=pixels))
         todo = (piece for piece in job.pieces() if not work.resumed(piece))
         before = self._skipped()
         self.executor.tiles(work, self.watch.until_stopped(todo), self._count)
@@ -229,8 +228,7 @@ class _Run:
         rows, columns = piece.tile.shape
         planes = self.job.order.colours if piece.bands is None else len(piece.bands)
         pixels = rows * columns * self.job.plan.spec.scale**2 * planes
-        counts = {"done": self.report.tiles, "total": self.job.count}
-        self.tell({"kind": "tile", **counts, "tile": str(piece.tile), "pixels": pixels})
+        self.tell(TileDone(done=self.report.tiles, total=self.job.count, tile=str(piece.tile), pixels=pixels))
 
     def _pyramid(self) -> None:
         staging = self.staging
@@ -244,6 +242,6 @@ class _Run:
                 nonlocal done
                 staging.filled(level, region)  # noqa: B023
                 done += 1
-                self.tell({"kind": "pyramid", "level": level, "done": done, "total": len(regions)})  # noqa: B023
+                self.tell(PyramidProgress(done=done, total=len(regions), level=level))  # noqa: B023
 
             self._each(partial(staging.fill, level), regions, count)

@@ -73,7 +73,7 @@ def test_it_is_told(request_of: dict[str, Any]) -> None:
 
 def test_a_plan_without_probe_or_output(request_of: dict[str, Any]) -> None:
     seen: list[int] = []
-    found = estimate(collect(["in"], None), request_of, probe=False, progress=lambda event: seen.append(event["done"]))
+    found = estimate(collect(["in"], None), request_of, probe=False, progress=lambda event: seen.append(event.done))
     assert (found.seconds, found.free_bytes) == (None, None)
     assert "time" not in str(found)
     assert "free disk unknown" in str(found)

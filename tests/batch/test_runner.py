@@ -160,17 +160,17 @@ def test_a_source_of_the_batch_is_never_replaced(request_of: dict[str, Any]) -> 
 
 
 def test_events(request_of: dict[str, Any]) -> None:
-    events: list[dict[str, Any]] = []
-    run_batch(collect(["in/a.tif", BAD], "out"), request_of, progress=lambda event: events.append(dict(event)))
-    kinds = [event["kind"] for event in events]
+    events: list[Any] = []
+    run_batch(collect(["in/a.tif", BAD], "out"), request_of, progress=events.append)
+    kinds = [event.kind for event in events]
     assert kinds[0] == "image"
     assert [kinds.count(k) for k in ("image", "start", "end", "image end")] == [2, 1, 1, 2]
-    ends = [event for event in events if event["kind"] == "image end"]
-    assert [(e["index"], e["count"], e["source"], e["state"]) for e in ends] == [
-        (0, 2, "in/a.tif", "done"),
-        (1, 2, BAD, "failed"),
+    ends = [event for event in events if event.kind == "image end"]
+    assert [(e.done, e.total, e.source, e.state) for e in ends] == [
+        (1, 2, "in/a.tif", "done"),
+        (2, 2, BAD, "failed"),
     ]
-    assert sum(e["pixels"] for e in events if e["kind"] == "tile") == ends[0]["pixels"] == 40 * 48
+    assert sum(e.pixels for e in events if e.kind == "tile") == ends[0].pixels == 40 * 48
 
 
 def test_only_what_was_given_is_passed_on(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,14 +275,12 @@ def test_an_archive_that_lacks_an_image(request_of: dict[str, Any]) -> None:
 
 def test_a_plate_is_one_image_of_the_batch(request_of: dict[str, Any]) -> None:
     plate_zarr("p.zarr")
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     entries = collect(["p.zarr", "in/a.tif"], "out")
-    report = run_batch(
-        entries, request_of, output_options={"allow_missing": True}, progress=lambda event: events.append(dict(event))
-    )
+    report = run_batch(entries, request_of, output_options={"allow_missing": True}, progress=events.append)
     assert states(report) == ["done", "done"]
     assert report.images[0].pixels == 2 * 48 * 4
     assert swin2sr_ops.open_source("out/p_x2.ome.zarr/A/1/1").info.shape == (12, 16)
-    kinds = [event["kind"] for event in events]
+    kinds = [event.kind for event in events]
     assert [kinds.count(k) for k in ("image", "image end", "part", "part end")] == [2, 2, 2, 2]
     assert states(run_batch(entries, request_of)) == ["already", "already"]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import tifffile
 
 from swin2sr_ops import cli
 from swin2sr_ops.cli.progress import Progress, two_interrupts
+from swin2sr_ops.events import Event, ImageEnd, ImageStart, RunStart, TileDone
 from swin2sr_ops.spec import ModelSpec
 from tests.batch.helpers import plate_zarr
 
@@ -211,18 +213,18 @@ def test_what_an_earlier_run_did_is_told_and_is_no_speed(capsys: pytest.CaptureF
     progress.seen = True
     progress.whole = progress._bar(2000, "all images")
     whole = progress.whole
-    progress({"kind": "image", "index": 0, "count": 2, "source": "a", "output": "b"})
-    progress({"kind": "start", "done": 120, "total": 400, "pixels": 1000, "image": "a"})
+    progress(ImageStart(done=0, total=2, source="a", output="b"))
+    progress(RunStart(done=120, total=400, pixels=1000, image="a"))
     assert progress.bar is not None
     assert (progress.bar.n, progress.bar.initial) == (300, 300)
     assert (whole.n, whole.initial) == (300, 300)
-    progress({"kind": "tile", "done": 400, "total": 400, "pixels": 700})
-    progress({"kind": "something", "new": 1})
-    ended = {"source": "a", "output": "b", "state": "done", "pixels": 1000, "seconds": 1.0, "count": 2}
-    progress({"kind": "image end", "index": 0, **ended})
+    progress(TileDone(done=400, total=400, pixels=700))
+    progress(Event(done=1, total=1))
+    ended = ImageEnd(done=1, total=2, source="a", output="b", state="done", pixels=1000, seconds=1.0)
+    progress(ended)
     assert (whole.n, whole.initial) == (1000, 300)
-    progress({"kind": "image", "index": 1, "count": 2, "source": "a", "output": "b"})
-    progress({"kind": "image end", "index": 1, **ended, "state": "already"})
+    progress(ImageStart(done=1, total=2, source="a", output="b"))
+    progress(replace(ended, done=2, state="already"))
     assert (whole.n, whole.initial) == (2000, 1300)
     progress.close()
     assert "going on: 120 of 400 tiles are there" in capsys.readouterr().err
@@ -230,8 +232,8 @@ def test_what_an_earlier_run_did_is_told_and_is_no_speed(capsys: pytest.CaptureF
 
 def test_no_progress_where_it_is_not_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(False, 2000)
-    progress({"kind": "start", "done": 120, "total": 400, "pixels": 1000})
-    progress({"kind": "tile", "done": 121, "total": 400, "pixels": 7})
+    progress(RunStart(done=120, total=400, pixels=1000))
+    progress(TileDone(done=121, total=400, pixels=7))
     progress.close()
     assert capsys.readouterr() == ("", "")
 

@@ -18,6 +18,7 @@ import swin2sr_ops
 from swin2sr_ops import cli
 from swin2sr_ops.cli import progress_json
 from swin2sr_ops.cli.progress_json import JsonLines
+from swin2sr_ops.events import Event, PyramidProgress, RunStart, TileDone
 from swin2sr_ops.spec import ModelSpec
 from tests.batch.helpers import plate_zarr
 
@@ -63,16 +64,22 @@ def test_many_images_and_a_bad_one(gray_model: ModelSpec, capsys: pytest.Capture
     assert [e["text"] for e in again if e["kind"] == "image end"] == ["already", "already"]
 
 
+class SomethingNew(Event):
+    """A kind that the command line does not know yet."""
+
+    kind = "something new"
+
+
 def test_time_left_counts_this_run_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Of 4000 pixels, 1000 were there; 1000 take 10 s, so 2000 will take 20."""
     now = [0.0]
     monkeypatch.setattr(progress_json.time, "monotonic", lambda: now[0])
     tell = JsonLines("a", 4000)
-    tell({"kind": "start", "done": 1, "total": 2, "pixels": 2000, "image": "x"})
+    tell(RunStart(done=1, total=2, pixels=2000, image="x"))
     now[0] = 10.0
-    tell({"kind": "tile", "done": 2, "total": 2, "pixels": 1000, "tile": "x"})
-    tell({"kind": "something new"})
-    tell({"kind": "pyramid", "level": 1, "done": 1, "total": 3})
+    tell(TileDone(done=2, total=2, pixels=1000, tile="x"))
+    tell(SomethingNew(done=0, total=0))
+    tell(PyramidProgress(done=1, total=3, level=1))
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert lines[1:] == [
         {"kind": "tile", "image": "a", "done": 2, "total": 2, "seconds_left": 20.0},

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from swin2sr_ops.events import Event, PyramidProgress, RangeProgress, RunStart, TileDone
 from tests.napari_plugin.conftest import prepare
 
 
-@pytest.mark.parametrize("kind", ["range", "tile", "pyramid"])
+@pytest.mark.parametrize(
+    "event_of",
+    [
+        lambda done: RangeProgress(done=done, total=1000),
+        lambda done: TileDone(done=done, total=1000, pixels=1),
+        lambda done: PyramidProgress(done=done, total=1000, level=1),
+    ],
+    ids=["range", "tile", "pyramid"],
+)
 def test_a_burst_of_events_is_drawn_without_nesting(
-    viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+    viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch, event_of: Callable[[int], Event]
 ) -> None:
     """napari's bar processes events; without a guard each of a thousand entered the handler again."""
     from napari.utils import progress
@@ -36,9 +46,9 @@ def test_a_burst_of_events_is_drawn_without_nesting(
     monkeypatch.setattr(background, "cancelable_progress", bar)
 
     def burst(tell: Any, _stop: Any) -> str:
-        tell({"kind": "start", "done": 0, "total": 1000})
+        tell(RunStart(done=0, total=1000, pixels=1000))
         for done in range(1000):
-            tell({"kind": kind, "done": done, "total": 1000, "pixels": 1})
+            tell(event_of(done))
         return "done"
 
     run = background.Background("burst", burst)

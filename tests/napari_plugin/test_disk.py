@@ -13,6 +13,7 @@ import tifffile
 
 import swin2sr_ops
 from swin2sr_ops.cli import main
+from swin2sr_ops.events import Event
 from swin2sr_ops.spec import ModelSpec
 from tests.napari_plugin.conftest import finish, prepare, spots
 
@@ -92,8 +93,8 @@ def test_napari_goes_on_with_what_the_command_began(
 ) -> None:
     out = tmp_path / "out.ome.zarr"
 
-    def interrupt(event: dict[str, Any]) -> None:
-        if event["kind"] == "tile" and event["done"] == 3:
+    def interrupt(event: Event) -> None:
+        if event.kind == "tile" and event.done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

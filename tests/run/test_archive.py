@@ -11,6 +11,7 @@ import zarr
 
 import swin2sr_ops
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
+from swin2sr_ops.events import Event
 from swin2sr_ops.run import archive
 from swin2sr_ops.run.archive import run_collection
 from swin2sr_ops.spec import ModelSpec
@@ -114,8 +115,8 @@ def test_stopped_and_gone_on_with(
     class Stop(BaseException):
         pass
 
-    def stop(event: dict) -> None:
-        if event["kind"] == "image" and event["index"] == 2:
+    def stop(event: Event) -> None:
+        if event.kind == "image" and event.done == 2:
             raise Stop
 
     out = tmp_path / "out.zarr"

@@ -16,6 +16,7 @@ import tifffile
 
 import swin2sr_ops
 from swin2sr_ops.errors import OutputError, Swin2SROpsError
+from swin2sr_ops.events import Event
 from swin2sr_ops.run import pipeline
 from tests.conftest import write_model
 from tests.kills import digest
@@ -72,11 +73,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
-def at(kind: str, done: int, act: Callable[[], object]) -> Callable[[dict[str, Any]], None]:
+def at(kind: str, done: int, act: Callable[[], object]) -> Callable[[Event], None]:
     """Progress that acts at one moment of the run."""
 
-    def told(event: dict[str, Any]) -> None:
-        if (event["kind"], event.get("done")) == (kind, done):
+    def told(event: Event) -> None:
+        if (event.kind, event.done) == (kind, done):
             act()
 
     return told

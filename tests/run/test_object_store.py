@@ -17,6 +17,7 @@ import zarr
 
 import swin2sr_ops
 from swin2sr_ops.errors import FormatError, OutputError, Swin2SROpsError
+from swin2sr_ops.events import Event
 from swin2sr_ops.io.storage import remote
 from swin2sr_ops.run.archive import run_collection
 from tests.conftest import write_model
@@ -130,12 +131,12 @@ def test_the_same_objects_as_files(s3: Any, source: Path, model: Path, tmp_path:
     cut, where = {**CUT, **options}, s3_url("out.ome.zarr")
     opened: list[str] = []
 
-    def look(event: dict[str, Any]) -> None:
+    def look(event: Event) -> None:
         try:
             zarr.open_group(where, mode="r")
         except FileNotFoundError:
             return
-        opened.append(event["kind"])
+        opened.append(event.kind)
 
     report = swin2sr_ops.restore_image(source, where, model=model, progress=look, **cut)
     assert (report.state, report.resumed, opened) == ("done", 0, ["end"])
@@ -252,8 +253,8 @@ class Stop(Exception):
 def stopped(source: Path, where: str, model: Path, tiles: int = 5) -> None:
     """Begin a run and leave it after a few tiles."""
 
-    def stop(event: dict[str, Any]) -> None:
-        if event["kind"] == "tile" and event["done"] == tiles:
+    def stop(event: Event) -> None:
+        if event.kind == "tile" and event.done == tiles:
             raise Stop
 
     with pytest.raises(Stop):
@@ -371,8 +372,8 @@ def test_a_server_that_falls(
     where, needle = s3_url("out.ome.zarr"), "/out.ome.zarr/" if side == "output" else "/source.ome.zarr/0/c/"
     down: list[bool] = []
 
-    def fall(event: dict[str, Any]) -> None:
-        if event["kind"] == "tile" and event["done"] == 2:
+    def fall(event: Event) -> None:
+        if event.kind == "tile" and event.done == 2:
             down.append(True)
 
     faults.choose = lambda method, path: "500" if down and needle in path else None

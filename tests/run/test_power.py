@@ -133,8 +133,7 @@ class Stop(Exception):
 
 def stopped(source: Path, out: Path, kind: str, count: int, **options: Any) -> None:
     def progress(event: Any) -> None:
-        found = event if isinstance(event, dict) else vars(event) | {"kind": event.kind}
-        if found["kind"] == kind and found.get("done", count) == count:
+        if event.kind == kind and event.done == count:
             raise Stop
 
     with pytest.raises(Stop):
@@ -182,7 +181,7 @@ def test_finished_images_of_an_unfinished_plate_are_verified(
     ended = []
 
     def progress(event: Any) -> None:
-        kind = event["kind"] if isinstance(event, dict) else event.kind
+        kind = event.kind
         ended.append(kind) if kind == "image end" else None
         if len(ended) == 1:
             raise Stop
@@ -224,7 +223,7 @@ def test_a_source_that_changed_spoils_the_run(ends: str, source: Path, gray_mode
     options = {"model": gray_model, "range": (0, 250), **CUT}
 
     def change(event: Any) -> None:
-        kind, done = (event["kind"], event.get("done")) if isinstance(event, dict) else (event.kind, event.done)
+        kind, done = event.kind, event.done
         if kind == "tile" and done == 2:
             tifffile.imwrite(source, np.full((70, 100), 9, "u1"))
         if kind == "tile" and done == 6 and ends == "in the middle":

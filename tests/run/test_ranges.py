@@ -204,11 +204,11 @@ def test_masked_pixels_do_not_count(small_bands: None, rng: np.random.Generator)
 
 def test_progress_is_told(small_bands: None, rng: np.random.Generator) -> None:
     source = Pixels(rng.random((3, 40, 60)).astype("f4"), "CYX", (1, 16, 60))
-    events: list[dict] = []
+    events: list[Any] = []
     intensity_maps(job_of(source, "p1,p99"), events.append)
-    assert [e["done"] for e in events] == list(range(1, len(events) + 1))
-    assert {e["total"] for e in events} == {len(events)} == {2 * 3 * 3}
-    assert {e["kind"] for e in events} == {"range"}
+    assert [e.done for e in events] == list(range(1, len(events) + 1))
+    assert {e.total for e in events} == {len(events)} == {2 * 3 * 3}
+    assert {e.kind for e in events} == {"range"}
     assert intensity_maps(job_of(source, "0,1"), events.append) == (IntensityMap(0, 1),)
     assert len(source.regions) == len(events)
 
@@ -341,10 +341,10 @@ def test_small_images_are_looked_at_whole(small_sample: None) -> None:
 def test_where_a_sample_sees_nothing_everything_is_looked_at(small_sample: None) -> None:
     pixels = np.full((512, 512), np.nan, "f4")
     pixels[100:110, 100:110] = np.arange(100).reshape(10, 10)
-    events: list[dict] = []
+    events: list[Any] = []
     (found,) = intensity_maps(job_of(Pixels(pixels, "YX", (16, 16)), "p1,p99:sample"), events.append)
     assert found == IntensityMap(0, 98)
-    assert events[-1]["done"] == events[-1]["total"]
+    assert events[-1].done == events[-1].total
     with pytest.raises(RequestError, match="no valid pixel"):
         maps_of(Pixels(pixels[200:, 200:], "YX", (16, 16)), "p1,p99:sample")
 

@@ -12,6 +12,7 @@ import zarr
 
 import swin2sr_ops
 from swin2sr_ops.errors import OutputError, RequestError
+from swin2sr_ops.events import Event
 from swin2sr_ops.run.pipeline import TileWork
 from swin2sr_ops.spec import ModelSpec
 
@@ -21,8 +22,8 @@ class Stop(BaseException):
 
 
 def stop_after(tiles: int):
-    def progress(event: dict) -> None:
-        if event["kind"] == "tile" and event["done"] >= tiles:
+    def progress(event: Event) -> None:
+        if event.kind == "tile" and event.done >= tiles:
             raise Stop
 
     return progress
@@ -158,8 +159,8 @@ def test_a_changed_source_is_noticed(source: Path, gray_model: ModelSpec, tmp_pa
     with pytest.raises(OutputError, match="source image files was"):
         swin2sr_ops.restore_image(source, out, **options)
 
-    def touch(event: dict) -> None:
-        if event["kind"] == "tile" and event["done"] == 3:
+    def touch(event: Event) -> None:
+        if event.kind == "tile" and event.done == 3:
             os.utime(source, ns=(2, 2))
 
     with pytest.raises(OutputError, match="changed while it was restored"):

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import zarr
 
 import swin2sr_ops
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
+from swin2sr_ops.events import Event
 from swin2sr_ops.spec import ModelSpec
 
 
@@ -111,12 +113,12 @@ def test_progress_and_observers(
 
     class Observer:
         @swin2sr_ops.hookimpl
-        def swin2sr_ops_progress(self, event: dict) -> None:
+        def swin2sr_ops_progress(self, event: Event) -> None:
             raise ValueError("an observer's own mistake")
 
     observer = Observer()
     manager().register(observer)
-    events: list[dict] = []
+    events: list[Any] = []
     try:
         with caplog.at_level(logging.ERROR):
             swin2sr_ops.restore_image(
@@ -124,11 +126,11 @@ def test_progress_and_observers(
             )
     finally:
         manager().unregister(observer)
-    assert [e["total"] for e in events if e["kind"] == "range"] == [2, 2]  # one band per channel
-    events = [e for e in events if e["kind"] != "range"]
-    assert [e["kind"] for e in events] == ["start", *["tile"] * 4, "end"]
-    assert events[-2]["done"] == events[-2]["total"] == 4
-    assert sum(e["pixels"] for e in events if e["kind"] == "tile") == events[0]["pixels"]
+    assert [e.total for e in events if e.kind == "range"] == [2, 2]  # one band per channel
+    events = [e for e in events if e.kind != "range"]
+    assert [e.kind for e in events] == ["start", *["tile"] * 4, "end"]
+    assert events[-2].done == events[-2].total == 4
+    assert sum(e.pixels for e in events if e.kind == "tile") == events[0].pixels
     assert "own mistake" in caplog.text
 
 

@@ -11,6 +11,7 @@ import tifffile
 import zarr
 
 from swin2sr_ops.errors import RequestError, Stopped
+from swin2sr_ops.events import Event
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.pipeline import Here
 from swin2sr_ops.run.run import run
@@ -35,8 +36,8 @@ def test_stopped_and_resumed(source: Path, gray_model: ModelSpec, tmp_path: Path
     run(prepare(str(source), **options), whole)
     done: list[str] = []
 
-    def progress(event: dict[str, Any]) -> None:
-        done.extend(["tile"] * (event["kind"] == "tile"))
+    def progress(event: Event) -> None:
+        done.extend(["tile"] * (event.kind == "tile"))
 
     with pytest.raises(Stopped):
         run(prepare(str(source), **options), out, progress=progress, stop=lambda: len(done) >= 4, executor=executor)
