@@ -85,6 +85,7 @@ def _is_raster_file(uri: str) -> bool:
 
 def _opens(uri: str) -> bool:
     """Whether GDAL opens ``uri``, or knows its prefix so well that it should say what is wrong."""
+    from rasterio._err import CPLE_BaseError  # reading an odd tag lets it through
     from rasterio.env import env_ctx_if_needed
     from rasterio.errors import RasterioError
 
@@ -93,11 +94,12 @@ def _opens(uri: str) -> bool:
     try:
         with env_ctx_if_needed(), open_dataset(uri):
             return True
-    except (RasterioError, OSError, UnicodeError):
+    except (RasterioError, CPLE_BaseError, OSError, UnicodeError):
         return False
 
 
 def _gdal_has_a_place(uri: str) -> bool:
+    from rasterio._err import CPLE_BaseError  # reading an odd tag lets it through
     from rasterio.env import env_ctx_if_needed
     from rasterio.errors import RasterioError
 
@@ -106,7 +108,7 @@ def _gdal_has_a_place(uri: str) -> bool:
             if dataset.driver in _PLAIN:
                 return is_georeferenced(dataset) or dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG"
             return bool(dataset.driver != "Zarr")
-    except (RasterioError, OSError, UnicodeError):
+    except (RasterioError, CPLE_BaseError, OSError, UnicodeError):
         return False
 
 
@@ -157,13 +159,14 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def naming(uri: str) -> Iterator[None]:
     """Turn what GDAL says of a damaged file into one `FormatError`; else GDAL prints it, too."""
+    from rasterio._err import CPLE_BaseError  # reading an odd tag lets it through
     from rasterio.env import env_ctx_if_needed
     from rasterio.errors import RasterioError
 
     try:
         with env_ctx_if_needed():
             yield
-    except (RasterioError, OSError, UnicodeError) as exc:
+    except (RasterioError, CPLE_BaseError, OSError, UnicodeError) as exc:
         reason = _reason(exc)
         raise FormatError(
             f"{uri!r} cannot be read ({reason}): it is truncated or damaged, or of a kind that GDAL does not read."
