@@ -19,12 +19,12 @@ import numpy as np
 from swin2sr_ops.io.base import ImageInfo, json_ready
 from swin2sr_ops.io.units import OME_SYMBOLS
 
-__all__ = ["OME_DTYPES", "carried_ome", "ome_xml"]
+__all__ = ["CONTROL", "OME_DTYPES", "carried_ome", "ome_xml"]
 
 OME_DTYPES = {"int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64", "complex64", "complex128"}
 _LENGTHS = {"m", "mm", "µm", "nm", "pm", "Å"}
 _DATE = re.compile(r"-?\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
-_CONTROL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML cannot hold
+CONTROL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML cannot hold
 _MOST_TEXT = 2000  # characters of a description: it travels with every copy of a source
 _WAVES = ("EmissionWavelength", "ExcitationWavelength", "PinholeSize")
 _IMMERSIONS = {"Oil", "Water", "WaterDipping", "Air", "Multi", "Glycerol", "Other"}
@@ -66,7 +66,7 @@ def _listed(value: Any) -> list[Any]:
 def _text(value: object) -> str:
     if isinstance(value, dict):  # an element with attributes of its own
         value = value.get("value")
-    return "" if value is None else _CONTROL.sub(" ", str(value)).strip()[:_MOST_TEXT]
+    return "" if value is None else CONTROL.sub(" ", str(value)).strip()[:_MOST_TEXT]
 
 
 def _positive(value: object) -> float | None:

@@ -7,36 +7,63 @@ that a person names may hold any of them, and the others may be missing.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from swin2sr_ops.io.tiff.ome import CONTROL
+
 __all__ = ["companion_of", "image_number", "ome_root", "open_tiff", "own_series"]
 
 
+#: An ampersand that begins no entity: XML ends there.
+_BARE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)")
 _TIFF = {".tif", ".tiff", ".tf2", ".tf8", ".btf"}
 
 
 def open_tiff(path: Path) -> Any:
-    """Open a TIFF with tifffile; where its OME-XML lies in a companion file, with that."""
+    """Open a TIFF with tifffile: with its companion's OME-XML where it has one, mended where it is not well-formed."""
     import tifffile
 
     tiff = _beside(tifffile.TiffFile(path), path)
-    companion = companion_of(tiff, path)
-    if companion is None:
-        return tiff
+    xml = None
     try:
-        xml = companion.read_text(encoding="utf-8")
+        companion = companion_of(tiff, path)
+        xml = _mended(tiff) if companion is None else companion.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
         warnings.warn(
-            f"The metadata of {str(path)!r} lie in {companion.name!r}, which cannot be read ({exc}): axes, pixel size"
-            " and channels are guessed. Put that file beside it.",
+            f"The metadata of {str(path)!r} lie in {_metadata_file(tiff)!r}, which cannot be read ({reason}): axes,"
+            " pixel size and channels are guessed. Put that file beside it.",
             stacklevel=2,
         )
+    if xml is None:
         return tiff
     tiff.close()
     return _beside(tifffile.TiffFile(path, omexml=xml), path)
+
+
+def _mended(tiff: Any) -> str | None:
+    """Return OME-XML whose illegal characters are replaced; None where it needs no mending, or cannot be mended."""
+    text = tiff.pages.first.description if tiff.is_ome else ""
+    fault = _fault(text)
+    if fault is None:
+        return None
+    mended = _BARE.sub("&amp;", CONTROL.sub(" ", text))
+    what = "its axes, pixel size and channels are lost" if _fault(mended) else "wrong characters in it are replaced"
+    warnings.warn(f"The OME-XML of {tiff.filename!r} is not well-formed ({fault}): {what}.", stacklevel=3)
+    return None if _fault(mended) else mended
+
+
+def _fault(xml: str) -> ElementTree.ParseError | None:
+    try:
+        if xml:
+            ElementTree.fromstring(xml)  # noqa: S314  (tifffile parses the same text)
+    except ElementTree.ParseError as exc:
+        return exc
+    return None
 
 
 def companion_of(tiff: Any, path: Path) -> Path | None:
@@ -51,16 +78,12 @@ def companion_of(tiff: Any, path: Path) -> Path | None:
 
 
 def ome_root(tiff: Any) -> dict[str, Any]:
-    """Return the OME element as tifffile's nested dicts; empty, with a warning, where the XML is not well-formed."""
+    """Return the OME element as tifffile's nested dicts; empty where the XML is not well-formed."""
     from tifffile import xml2dict
 
     try:
         root = xml2dict(tiff.ome_metadata or "").get("OME", {})
-    except (ElementTree.ParseError, ValueError, TypeError) as exc:
-        warnings.warn(
-            f"The OME-XML of {tiff.filename!r} is not well-formed ({exc}): its axes, pixel size and channels are lost.",
-            stacklevel=2,
-        )
+    except (ElementTree.ParseError, ValueError, TypeError):  # said by `open_tiff`
         return {}
     return root if isinstance(root, dict) else {}
 
@@ -102,7 +125,8 @@ def image_number(tiff: Any, series: int) -> int:
     tifffile leaves out images whose files are missing, so numbers differ: the image is the one whose `TiffData` names
     the file and the page of the series' first plane.
     """
-    images = _listed(ome_root(tiff).get("Image"))
+    root = ome_root(tiff)
+    images = _listed(root.get("Image"))
     if len(images) == len(tiff.series):
         return series
     page = next((p for p in tiff.series[series].pages if p is not None), None)
@@ -112,16 +136,26 @@ def image_number(tiff: Any, series: int) -> int:
     for number, image in enumerate(images):
         pixels = image.get("Pixels") if isinstance(image, dict) else None
         for data in _listed(pixels.get("TiffData") if isinstance(pixels, dict) else None):
-            if isinstance(data, dict) and _names(data, folder, tiff) == where and _holds(data, page.index):
+            if (
+                isinstance(data, dict)
+                and _names(data, folder, root.get("UUID"), tiff) == where
+                and _holds(data, page.index)
+            ):
                 return number
     return series
 
 
-def _names(data: dict[str, Any], folder: str, tiff: Any) -> str:
-    """Return the file that a `TiffData` names; the file itself unless it names one."""
+def _names(data: dict[str, Any], folder: str, own: object, tiff: Any) -> str:
+    """Return the file that a `TiffData` names: the file itself where it names none, or that file's own UUID.
+
+    A file that was renamed keeps its UUID.
+    """
     uuid = data.get("UUID")
-    name = uuid.get("FileName") if isinstance(uuid, dict) else None
-    return os.path.realpath(os.path.join(folder, str(name)) if name else tiff.filehandle.path)
+    if not isinstance(uuid, dict) or not uuid.get("FileName"):
+        return str(os.path.realpath(tiff.filehandle.path))
+    named = os.path.realpath(os.path.join(folder, str(uuid["FileName"])))
+    renamed = bool(own) and uuid.get("value") == own and not os.path.exists(named)
+    return str(os.path.realpath(tiff.filehandle.path)) if renamed else named
 
 
 def _holds(data: dict[str, Any], index: int) -> bool:

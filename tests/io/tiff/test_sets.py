@@ -98,10 +98,25 @@ def test_xml_without_tiff_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["a & b", "\x01", "<Open>"])
 def test_xml_that_is_not_well_formed(fault: str, tmp_path: Path) -> None:
-    """The pixels are whole: they are restored, and what is lost is said."""
-    write(tmp_path / "a.ome.tif", pixels(3), ome(image(0, part("a.ome.tif"), name="NAME")).replace("NAME", fault))
-    with pytest.warns(UserWarning, match=r"OME-XML of 'a\.ome\.tif' is not well-formed"):
-        assert opened(tmp_path / "a.ome.tif").info.shape == (20, 30)
+    """The pixels are whole: they are restored, wrong characters are replaced, and what is lost is said, once."""
+    xml = ome(image(0, part("a.ome.tif"), size=0.4, name="NAME")).replace("NAME", fault)
+    write(tmp_path / "a.ome.tif", pixels(3), xml)
+    with pytest.warns(UserWarning, match=r"OME-XML of 'a\.ome\.tif' is not well-formed") as said:
+        source = opened(tmp_path / "a.ome.tif")
+    assert source.info.shape == (20, 30)
+    assert len(said) == 1
+    if fault != "<Open>":
+        assert source.info.pixel_size["X"] == pytest.approx(0.4)
+
+
+def test_a_position_that_was_renamed(tmp_path: Path) -> None:
+    """It keeps its UUID; the name in its XML is gone."""
+    data = [part(f"p{k}.ome.tif") for k in range(2)]
+    xml = ome(*(image(k, data[k], size=0.1 * (k + 1)) for k in range(2)))
+    write(tmp_path / "renamed.ome.tif", pixels(5), xml.replace("<OME ", '<OME UUID="urn:uuid:p1.ome.tif" '))
+    source = opened(tmp_path / "renamed.ome.tif")
+    assert source.info.pixel_size["X"] == pytest.approx(0.2)
+    assert [c["label"] for c in source.info.channels] == ["1-0"]
 
 
 def test_metadata_in_a_companion(tmp_path: Path) -> None:
