@@ -216,7 +216,7 @@ class Staging:
                     self.files.write(f"{path}/{key}", document)
 
     def _drop_unvouched(self) -> None:
-        """Remove chunks that no whole marker vouches for: a torn shard would stop whoever writes a part of it."""
+        """Remove chunks that no whole marker vouches for: a torn shard would stop the next writer of a part of it."""
         vouched = self.journal.vouched()
         for name in self._paths():
             for key in list(self.files.listing(name)):
