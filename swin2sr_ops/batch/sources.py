@@ -11,7 +11,7 @@ from glob import glob
 from pathlib import Path
 
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
-from swin2sr_ops.io.base import local_path
+from swin2sr_ops.io.base import TIFF_SUFFIXES, local_path
 from swin2sr_ops.io.geo.address import file_of, is_address
 
 __all__ = ["ZARRS", "Found", "address_of", "find", "folder_of_address", "is_zarr", "kind_of", "natural"]
@@ -19,7 +19,6 @@ __all__ = ["ZARRS", "Found", "address_of", "find", "folder_of_address", "is_zarr
 #: Suffixes of folders and zip files that are Zarr.
 ZARRS = (".zarr", ".zarr.zip", ".ozx")
 _MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
-_TIFF = {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".lsm", ".qptiff", ".scn"}
 _PICTURE = {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm"}
 _UNFINISHED = (".partial", ".lock", ".replaced")
 _MAGIC = re.compile(r"[*?\[]")
@@ -45,7 +44,7 @@ def kind_of(name: str) -> str:
     suffix = os.path.splitext(lower)[1]
     if lower.endswith(ZARRS):
         return "zarr"
-    return "tiff" if suffix in _TIFF else "picture" if suffix in _PICTURE else ""
+    return "tiff" if suffix in TIFF_SUFFIXES else "picture" if suffix in _PICTURE else ""
 
 
 def is_zarr(uri: str) -> bool:

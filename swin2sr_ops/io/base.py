@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.errors import FormatError, RequestError
 
 __all__ = [
+    "TIFF_SUFFIXES",
     "ClosableSource",
     "ComposedSource",
     "IdentifiedSource",
@@ -38,6 +39,10 @@ __all__ = [
 ]
 
 Region = tuple[slice, ...]
+#: What TIFFs are called, those of microscopes and scanners included.
+TIFF_SUFFIXES = frozenset(
+    {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".lsm", ".stk", ".qptiff", ".scn", ".ndpi", ".bif"}
+)
 _AFFINE, _SHAPE = "spatial:transform", "spatial:shape"
 #: Rows and columns of an image -> where it has pixels, bool of that size.
 ValidPixels = Callable[[slice, slice], NDArray[np.bool_]]

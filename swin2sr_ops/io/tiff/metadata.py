@@ -10,6 +10,7 @@ from math import isclose, isfinite
 from typing import Any
 
 from swin2sr_ops.io.tiff.sets import ome_root
+from swin2sr_ops.io.tiff.vendors import vendor_of, vendor_sizes
 from swin2sr_ops.io.units import is_known, unit_name
 
 __all__ = ["Place", "channels_of", "nodata_of", "place_of"]
@@ -66,11 +67,9 @@ def place_of(tiff: Any, page: Any, series: int) -> Place:
         return _ome_place(_ome_pixels(tiff, series))
     if tiff.is_imagej:
         return _imagej_place(tiff.imagej_metadata or {}, page)
-    if tiff.is_svs:
-        return _aperio_place(page)
     if tiff.is_shaped and series < len(tiff.shaped_metadata or ()):
         return _own_place(tiff.shaped_metadata[series]) or _tag_place(page)
-    return _tag_place(page)
+    return _vendor_place(tiff, page)
 
 
 def channels_of(tiff: Any, series: int, count: int) -> tuple[dict[str, Any], ...]:
@@ -181,12 +180,23 @@ def _own_place(metadata: Mapping[str, Any]) -> Place | None:
     return Place(*(dict(metadata.get(key) or {}) for key in ("pixel_size", "origin", "units")))
 
 
-def _aperio_place(page: Any) -> Place:
+def _vendor_place(tiff: Any, page: Any) -> Place:
+    """What vendors' tags say, else what the resolution tags say; a note where a vendor's file says neither."""
     place = Place()
-    found = re.search(r"\bMPP\s*=\s*([0-9.]+)", str(page.description))
-    for axis in "YX" if found else "":
-        place.add(axis, found[1] if found else None, "µm")
-    return place
+    for axis, size, unit in vendor_sizes(tiff, page):
+        if unit_name(unit):  # "pixel" is no size
+            place.add(axis, size, unit)
+    if {"Y", "X"} <= place.pixel_size.keys():
+        return place
+    tags = _tag_place(page)
+    vendor = vendor_of(tiff)
+    if vendor and not tags.pixel_size:
+        warnings.warn(
+            f"{tiff.filename!r} is a {vendor} file in which no pixel size is found: the output has none, and programs"
+            " count its pixels.",
+            stacklevel=2,
+        )
+    return Place(place.pixel_size | tags.pixel_size, {}, place.units | tags.units)
 
 
 def _tag_place(page: Any) -> Place:

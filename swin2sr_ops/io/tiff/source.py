@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import ImageInfo, Region, absolute_uri, check_axes, check_region, existing_path
+from swin2sr_ops.io.base import TIFF_SUFFIXES, ImageInfo, Region, absolute_uri, check_axes, check_region, existing_path
 from swin2sr_ops.io.tiff.damage import check_begun, check_claim, check_planes, check_whole
 from swin2sr_ops.io.tiff.decoded import Strips
 from swin2sr_ops.io.tiff.metadata import channels_of, nodata_of, place_of
@@ -28,7 +28,6 @@ from swin2sr_ops.io.tiff.sets import companion_of, image_number, ome_root, open_
 __all__ = ["TiffSource", "open_source"]
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_SUFFIXES = {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".lsm", ".qptiff", ".scn"}
 _MAX_NDIM = 5
 # What tifffile and the codecs raise for a damaged file, besides tifffile's own error; SyntaxError is for XML.
 _DAMAGE = (
@@ -184,7 +183,7 @@ def open_source(
     with path.open("rb") as file:
         start = file.read(4)
     if start not in _MAGIC:
-        if path.suffix.lower() not in _SUFFIXES:
+        if path.suffix.lower() not in TIFF_SUFFIXES:
             return None
         raise FormatError(f"{uri!r} is called {path.suffix}, but is no TIFF: it starts with {start!r}.")
     if array is not None:
