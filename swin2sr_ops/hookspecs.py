@@ -1,11 +1,12 @@
-"""The hooks: what a plugin can add. Names start with ``swin2sr_ops_``.
+"""Declare the hooks that a plugin can implement; their names start with ``swin2sr_ops_``.
 
 A plugin is a module or object with functions of these names, marked with `hookimpl`, and an entry
-point in the group ``swin2sr_ops``. Arguments may be left out of an implementation.
+point in the group ``swin2sr_ops``. An implementation may leave arguments out.
 
-pluggy finds, checks and orders the implementations (``tryfirst`` and ``trylast`` count); the package calls them itself
-(`swin2sr_ops.hooks.dispatch`), so that a plugin that fails is named and the next one is asked. Where a hook returns one
-thing or None, the first answer counts and later plugins are not called. Wrappers (``wrapper=True``) are not supported.
+pluggy finds, checks and orders the implementations (``tryfirst`` and ``trylast`` count). The package calls them itself
+(`swin2sr_ops.hooks.dispatch`): if a plugin fails, a warning names it and the next plugin is called. If a hook returns
+one thing or None, the first answer counts and later plugins are not called. Wrappers (``wrapper=True``) are not
+supported.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "PROJECT", "hookimpl", "hookspec"]
 
 PROJECT = "swin2sr_ops"
-#: Entry-point group that plugins are found in.
+#: Entry-point group in which plugins are found.
 GROUP = "swin2sr_ops"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -35,17 +36,17 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def swin2sr_ops_model_specs() -> Iterable[ModelSpec]:
-    """Models to list, as data; nothing is loaded for it."""
+    """List models as data; list them without loading anything."""
     raise AssertionError("a specification is not called")
 
 
 @hookspec
 def swin2sr_ops_resolve_model(model: str, wanted: dict[str, Any]) -> ModelSpec | None:
-    """Describe what a user calls a model, or return None so that the next plugin may try.
+    """Resolve a model that a user names, or return None so that the next plugin may try.
 
-    Asked where no list has that name and the built-in loader refuses it: of ``--model photo.pth`` when
-    that is no Swin2SR or SwinIR, and of ``--model mine:anything``. ``wanted`` holds ``scale``, ``task``
-    and what else was said about the model; the spec's scale and task are compared with it afterwards.
+    The hook is called if no list has that name and the built-in loader rejects it: for ``--model photo.pth``
+    if that is neither Swin2SR nor SwinIR, and for ``--model mine:anything``. ``wanted`` holds ``scale``,
+    ``task`` and the other hints that the user gave; the spec's scale and task are validated against it afterwards.
     """
 
 
@@ -53,8 +54,8 @@ def swin2sr_ops_resolve_model(model: str, wanted: dict[str, Any]) -> ModelSpec |
 def swin2sr_ops_build_network(spec: ModelSpec) -> nn.Module | None:
     """Return the network of ``spec`` with its weights, on the CPU, or None so that the next plugin may try.
 
-    It takes ``(1, C, H, W)`` in 0..1 and gives ``(1, C, H scale, W scale)``. For an architecture that is
-    not of this package the spec says in ``reach`` how far it sees (`swin2sr_ops.spec.Reach`).
+    It takes ``(1, C, H, W)`` in 0..1 and returns ``(1, C, H scale, W scale)``. For an architecture from outside
+    this package the spec gives the receptive field in ``reach`` (`swin2sr_ops.spec.Reach`).
     """
 
 
@@ -68,17 +69,17 @@ def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | 
 
 @hookspec
 def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) -> ImageSink | None:
-    """Create ``uri`` for the image ``info`` describes, or return None so that the next plugin may try.
+    """Create ``uri`` for the image that ``info`` describes, or return None so that the next plugin may try.
 
     ``options`` may hold ``overwrite``, ``source`` (the input's uri), ``chunks``, ``shards``, ``pyramid``,
-    whatever else was asked of the format, and ``run``, what the run is known by
-    (`swin2sr_ops.io.output.claim.RunKey`): a format that cannot be gone on with has no use for it.
+    further options of the format, and ``run``, the key of the run (`swin2sr_ops.io.output.claim.RunKey`).
+    A format whose runs cannot be resumed ignores ``run``.
     """
 
 
 @hookspec
 def swin2sr_ops_hosts() -> Iterable[HostAdapter]:
-    """Adapters of the applications that this plugin brings the operator to; nothing is imported for it."""
+    """List adapters of the applications to which this plugin adds the operator; import no application for it."""
     raise AssertionError("a specification is not called")
 
 

@@ -1,1 +1,1 @@
-"""Plugins: who answers which hook."""
+"""Find plugins and dispatch the hooks to them."""

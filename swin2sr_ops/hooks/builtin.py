@@ -1,4 +1,4 @@
-"""The built-in models and formats, given through the same hooks as everybody else's."""
+"""Provide the built-in models and formats through the same hooks that plugins use."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from swin2sr_ops.nets.network import SwinNet
     from swin2sr_ops.spec import ModelSpec
 
-_MOST_BYTES = 1 << 54  # of the pixels of one image
+_MOST_BYTES = 1 << 54  # limit for the pixels of one image
 
 
 @hookimpl(trylast=True)
 def swin2sr_ops_model_specs() -> Iterable[ModelSpec]:
-    """The shipped models, then the released ones."""
+    """List the shipped models, then the released ones."""
     from swin2sr_ops.weights.catalogue import all_models
 
     return all_models()
@@ -30,7 +30,7 @@ def swin2sr_ops_model_specs() -> Iterable[ModelSpec]:
 
 @hookimpl(trylast=True)
 def swin2sr_ops_build_network(spec: ModelSpec) -> SwinNet | None:
-    """Swin2SR and SwinIR."""
+    """Build a Swin2SR or SwinIR network."""
     if spec.reach is not None:
         return None
     from swin2sr_ops.weights.loader import load_network
@@ -40,12 +40,12 @@ def swin2sr_ops_build_network(spec: ModelSpec) -> SwinNet | None:
 
 @hookimpl(trylast=True)
 def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | None:
-    """Zarr and OME-Zarr folders, GeoTIFF, TIFF, PNG and JPEG files, and the samples of the package."""
+    """Open Zarr and OME-Zarr folders, GeoTIFF, TIFF, PNG and JPEG files, and the package's samples."""
     if uri.startswith("sample:"):
         from swin2sr_ops.io.samples import sample_path
 
         uri = str(sample_path(uri))
-    # Only what may be needed is imported: a folder is never a TIFF.
+    # Import only the formats that may be needed: a folder is never a TIFF.
     formats = ("zarr.source",) if os.path.isdir(uri) else ("geo.source", "tiff.source", "picture", "zarr.source")
     for name in formats:
         if name == "tiff.source":
@@ -58,14 +58,14 @@ def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> ImageSource | 
 
 
 def _check_claim(uri: str, info: ImageInfo) -> None:
-    """Refuse an image that no disk holds: it would be planned for ever."""
+    """Reject an image larger than any disk: planning its tiles would never end."""
     if info.nbytes > _MOST_BYTES:
         shape = " x ".join(map(str, info.shape))
         raise FormatError(f"{uri!r} is damaged: it claims {shape} pixels, which no disk holds.")
 
 
 def _check_georeference(uri: str) -> None:
-    """Say that a raster's place on Earth will be lost where nothing here can read it."""
+    """Warn that a raster's georeference will be lost if rasterio is missing."""
     if find_spec("rasterio") is None and not uri.startswith(("memory:", "/vsi")):
         from swin2sr_ops.io.geo.source import is_geotiff
 
@@ -79,7 +79,7 @@ def _check_georeference(uri: str) -> None:
 
 @hookimpl(trylast=True)
 def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) -> ImageSink | None:
-    """OME-Zarr; COG where the image is georeferenced, TIFF and PNG by suffix."""
+    """Create an OME-Zarr; a COG if the image is georeferenced, TIFF or PNG by suffix."""
     for name in ("geo.cog_sink", "tiff.sink", "picture", "zarr.sink"):
         sink: ImageSink | None = import_module(f"swin2sr_ops.io.{name}").create_sink(uri, info, **options)
         if sink is not None:

@@ -1,7 +1,7 @@
-"""What plugins are asked: models, networks, sources, sinks, hosts.
+"""Dispatch hooks to plugins: models, networks, sources, sinks, hosts.
 
-The first that has an answer is taken. One that fails is named in a warning, kept for
-``swin2sr-ops plugins``, and left out; the others are asked.
+The first answer counts. A plugin that fails is named in a warning, recorded for ``swin2sr-ops plugins``
+and skipped; the next plugin is called.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from swin2sr_ops.errors import FormatError, ModelError, RequestError, Swin2SROpsError
 from swin2sr_ops.events import Event, Progress
 from swin2sr_ops.hooks.hosts import HostAdapter
-from swin2sr_ops.hooks.manager import ANYTHING, BUILTIN, PREFIX, PluginInfo, manager, told
+from swin2sr_ops.hooks.manager import ANYTHING, BUILTIN, PREFIX, PluginInfo, error_text, manager
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ __all__ = [
 
 
 def loaded() -> list[PluginInfo]:
-    """What became of every plugin that is installed, the built-ins first; those that list something are asked.
+    """Return the state of every installed plugin, the built-ins first, after asking each for its models and hosts.
 
-    Their failures are in the result and are not warned of.
+    Failures are in the result and raise no warning.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -51,15 +51,15 @@ def loaded() -> list[PluginInfo]:
 
 
 def _implementations(hook: str) -> Iterator[Any]:
-    """Who implements a hook, in pluggy's own order: the last one registered first."""
+    """Iterate over the implementations of a hook in pluggy's order: the last one registered first."""
     yield from reversed(getattr(manager().hook, PREFIX + hook).get_hookimpls())
 
 
 def _all(hook: str, what: str, kind: type) -> Iterator[Any]:
-    """What everybody lists; who fails at it, or lists something else, is named in a warning and left out."""
+    """List the items of all plugins; name a plugin that fails or lists another type in a warning, and skip it."""
     for impl in _implementations(hook):
         try:
-            with redirect_stdout(sys.stderr):  # a program may read what this one prints
+            with redirect_stdout(sys.stderr):  # another program may parse this process's standard output
                 listed: Iterable[Any] | None = impl.function()
                 found = [] if listed is None else list(listed)
             strange = next((item for item in found if not isinstance(item, kind)), None)
@@ -68,15 +68,15 @@ def _all(hook: str, what: str, kind: type) -> Iterator[Any]:
         except ANYTHING as exc:
             if impl.plugin_name == BUILTIN:
                 raise
-            manager().failed(impl.plugin_name, f"cannot list its {what}: {told(exc)}")
+            manager().failed(impl.plugin_name, f"cannot list its {what}: {error_text(exc)}")
             continue
         yield from found
 
 
 def _first(hook: str, **given: Any) -> tuple[Any, str]:
-    """The first answer, or None with a sentence about those who failed.
+    """Return the first answer and "", or None and a sentence about the plugins that failed.
 
-    An error of this project is an answer: the plugin knows the request, and says what is wrong with it.
+    An error of this project counts as an answer: the plugin knows the request and says what is wrong with it.
     """
     failures = []
     for impl in _implementations(hook):
@@ -87,8 +87,8 @@ def _first(hook: str, **given: Any) -> tuple[Any, str]:
         except ANYTHING as exc:
             if impl.plugin_name == BUILTIN:
                 raise
-            manager().failed(impl.plugin_name, f"failed in {PREFIX}{hook}: {told(exc)}")
-            failures.append(f" Plugin {impl.plugin_name!r} failed at it: {told(exc)}")
+            manager().failed(impl.plugin_name, f"failed in {PREFIX}{hook}: {error_text(exc)}")
+            failures.append(f" Plugin {impl.plugin_name!r} failed at it: {error_text(exc)}")
             continue
         if found is not None:
             return found, ""
@@ -96,22 +96,22 @@ def _first(hook: str, **given: Any) -> tuple[Any, str]:
 
 
 def model_specs() -> list[ModelSpec]:
-    """All models that somebody lists: plugins' first, then the shipped and the released ones.
+    """List all models: plugins' first, then the shipped and the released ones.
 
-    A plugin that fails at it is named in a warning and left out.
+    A plugin that fails is named in a warning and skipped.
     """
     return list(_all("model_specs", "models", ModelSpec))
 
 
 def hosts() -> list[HostAdapter]:
-    """Adapters of all applications that somebody brings the operator to, by name; failing plugins are left out."""
+    """List the host adapters of all plugins by name; skip plugins that fail."""
     return sorted(_all("hosts", "hosts", HostAdapter), key=lambda adapter: str(adapter.name))
 
 
 def resolve_model(model: str | os.PathLike[str] | ModelSpec = "auto", **wanted: Any) -> ModelSpec:
-    """The spec of what a user calls a model: a plugin's name, a catalogue name, a file or folder, a spec.
+    """Resolve a model to its spec: a plugin's name, a catalogue name, a file or folder, or a spec.
 
-    ``wanted`` holds ``scale``, ``task``, ``channels`` and what a checkpoint does not say about itself;
+    ``wanted`` holds ``scale``, ``task``, ``channels`` and hints that the checkpoint lacks;
     see `swin2sr_ops.weights.loader.resolve_spec`.
     """
     from swin2sr_ops.weights.loader import resolve_spec
@@ -126,7 +126,7 @@ def resolve_model(model: str | os.PathLike[str] | ModelSpec = "auto", **wanted: 
         try:
             found, failures = _first("resolve_model", model=os.fspath(model), wanted=dict(wanted))
         except Swin2SROpsError as theirs:
-            if not os.path.exists(model):  # a name that a plugin understands, and only it
+            if not os.path.exists(model):  # a name that only the plugin understands
                 raise
             raise type(exc)(f"{exc} {theirs}") from exc
         if found is None:
@@ -137,7 +137,7 @@ def resolve_model(model: str | os.PathLike[str] | ModelSpec = "auto", **wanted: 
 
 
 def build_network(spec: ModelSpec) -> nn.Module:
-    """The network of ``spec``, with its weights, on the CPU."""
+    """Build the network of ``spec`` with its weights, on the CPU."""
     network, failures = _first("build_network", spec=spec)
     if network is None:
         raise ModelError(
@@ -148,7 +148,7 @@ def build_network(spec: ModelSpec) -> nn.Module:
 
 
 def notifier(progress: Progress | None) -> Progress:
-    """Return a function that passes an event to ``progress`` and to every observer; it logs an observer's failure."""
+    """Return a function that passes an event to ``progress`` and to every observer, and logs observers' failures."""
     observers = manager().hook.swin2sr_ops_progress
 
     def notify(event: Event) -> None:
@@ -157,7 +157,7 @@ def notifier(progress: Progress | None) -> Progress:
         for observer in observers.get_hookimpls():
             try:
                 observer.function(*(event for _ in observer.argnames))  # an observer may leave the argument out
-            # Another package's code, called for its information only.
+            # An observer is another package's code; its failure must not stop the run.
             except Exception:
                 logging.getLogger(__name__).exception("observer %s failed", observer.plugin_name)
 
@@ -172,32 +172,32 @@ def open_source(uri: str | os.PathLike[str], **options: Any) -> ImageSource:
     uri : str or path
         A file or folder: OME-Zarr, Zarr, TIFF, PNG, JPEG; or ``sample:NAME``.
     **options
-        ``axes``, ``level``, ``series``, ``array``: see the formats.
+        ``axes``, ``level``, ``series``, ``array``; the formats describe them.
 
     Raises
     ------
     FormatError
-        If it is missing, damaged, or nobody reads it.
+        If it is missing or damaged, or no format reads it.
     """
     given = {k: v for k, v in options.items() if v is not None}
     source, failures = _first("open_source", uri=os.fspath(uri), options=given)
     if source is None:
         raise FormatError(
-            f"{os.fspath(uri)!r} is of no format that is read here: expected OME-Zarr or Zarr (a folder), "
-            f"TIFF, PNG or JPEG, or a plugin's (`swin2sr-ops plugins` lists them).{failures}"
+            f"No format reads {os.fspath(uri)!r}: give an OME-Zarr or Zarr folder, a TIFF, PNG or JPEG file, "
+            f"or a plugin's format (`swin2sr-ops plugins` lists them).{failures}"
         )
     opened: ImageSource = source
     return opened
 
 
 def create_sink(uri: str | os.PathLike[str], info: ImageInfo, **options: Any) -> ImageSink:
-    """Create an output for the image ``info`` describes; its format follows from the suffix of ``uri``."""
+    """Create an output for the image that ``info`` describes; the suffix of ``uri`` selects the format."""
     given = {k: v for k, v in options.items() if v is not None}
     sink, failures = _first("create_sink", uri=os.fspath(uri), info=info, options=given)
     if sink is None:
         raise RequestError(
-            f"{os.fspath(uri)!r} does not say a format that is written here: end it with .ome.zarr, .zarr, "
-            f".ome.tif, .tif or .png, or as a plugin's format does.{failures}"
+            f"The suffix of {os.fspath(uri)!r} does not say a format that can be written: end it with .ome.zarr, "
+            f".zarr, .ome.tif, .tif, .png or the suffix of a plugin's format.{failures}"
         )
     created: ImageSink = sink
     return created

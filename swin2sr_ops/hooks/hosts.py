@@ -1,9 +1,8 @@
-"""Applications that take the operator: what an adapter is, and what it says about its host.
+"""Describe the applications that can use the operator, and ask each for its state.
 
-A host adapter describes one application: whether it is present, whether it knows the operator
-(asked from the application itself), and how the operator is put into it where installing this
-package is not enough. Adapters come through the hook ``swin2sr_ops_hosts``; nothing here imports
-an application.
+A host adapter describes one application: whether it is present, whether it lists the operator
+(asked from the application itself), and how to register the operator if installing this package
+is not enough. Adapters come from the hook ``swin2sr_ops_hosts``; this module imports no application.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ __all__ = ["HostAdapter", "HostStatus", "statuses"]
 
 @dataclass(frozen=True)
 class HostStatus:
-    """What an adapter found.
+    """State of one application, as its adapter reports it.
 
     Attributes
     ----------
     name, title : str
-        For commands ("napari"), and for people.
+        Name for commands ("napari") and title for people.
     present : bool
         Whether the application, or its library, can be used here.
     registered : bool
-        Whether the application lists the operator, asked from its own discovery.
+        Whether the application's own discovery lists the operator.
     working : bool
-        Whether what it lists could be loaded.
+        Whether the listed operator can be loaded.
     version : str
-        Of the application.
+        Version of the application.
     detail : str
-        A sentence: what is missing and what to do, or where the operator is found.
+        One sentence: what is missing and what to do, or where to find the operator.
     problem : str
-        Why the adapter could not tell, where it failed or took too long. Adapters leave it empty.
+        Why the state is unknown: the adapter failed or took too long. Adapters leave it empty.
     """
 
     name: str
@@ -52,7 +51,10 @@ class HostStatus:
 
     @property
     def state(self) -> str:
-        """In one word: ``working``, ``broken`` (listed, and cannot be loaded), ``present``, ``absent``, ``unknown``."""
+        """Return the state in one word.
+
+        ``working``, ``broken`` (listed, but loading it fails), ``present``, ``absent`` or ``unknown``.
+        """
         if self.problem:
             return "unknown"
         if not self.present:
@@ -60,42 +62,42 @@ class HostStatus:
         return "working" if self.registered and self.working else "broken" if self.registered else "present"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a dict that can be stored as JSON."""
         return asdict(self) | {"state": self.state}
 
 
 @runtime_checkable
 class HostAdapter(Protocol):
-    """One application."""
+    """Adapter of one application."""
 
     name: str
     title: str
 
     def status(self) -> HostStatus:
-        """Ask the application; it is imported only here."""
+        """Ask the application for its state; import the application only here."""
         ...
 
     def install(self) -> str:
-        """Put the operator into the application; returns a sentence that says where.
+        """Register the operator in the application; return a sentence that says where.
 
         Raises
         ------
         RequestError
-            Installing this package was enough, or the application is not there.
+            If installing this package was enough, or the application is missing.
         """
         ...
 
 
 def statuses(adapters: Sequence[HostAdapter], timeout: float = 30.0) -> list[HostStatus]:
-    """Ask all adapters at the same time; one that fails or hangs does not keep the others from answering.
+    """Ask all adapters in parallel; one that fails or hangs does not block the others.
 
-    What applications print on the way goes to standard error.
+    Output that applications print meanwhile goes to standard error.
 
     Parameters
     ----------
     adapters : sequence of HostAdapter
     timeout : float
-        Seconds, for all of them together.
+        Seconds for all of them together.
     """
     found: list[HostStatus | None] = [None] * len(adapters)
 
@@ -104,7 +106,7 @@ def statuses(adapters: Sequence[HostAdapter], timeout: float = 30.0) -> list[Hos
 
     until = time.monotonic() + timeout
     with redirect_stdout(sys.stderr):
-        # Daemons: an application that hangs while it is imported must not keep this process alive.
+        # Daemon threads: an application that hangs during its import must not keep this process alive.
         threads = [threading.Thread(target=ask, args=pair, daemon=True) for pair in enumerate(adapters)]
         for thread in threads:
             thread.start()
@@ -117,7 +119,7 @@ def statuses(adapters: Sequence[HostAdapter], timeout: float = 30.0) -> list[Hos
 def _status(adapter: HostAdapter) -> HostStatus:
     try:
         status = adapter.status()
-    # Somebody else's code, and behind it an application: a broken one may even end the process when it is imported.
+    # Foreign code: an adapter may raise anything, and importing a broken application may even exit the process.
     except (Exception, SystemExit) as exc:  # noqa: BLE001
         return _unknown(adapter, f"Its adapter failed: {type(exc).__name__}: {exc}")
     if not isinstance(status, HostStatus):

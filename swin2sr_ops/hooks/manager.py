@@ -1,14 +1,14 @@
-"""What is installed: finds plugins by their entry points and loads them safely.
+"""Find plugins by their entry points and load them safely.
 
-A plugin is somebody else's code. Whatever it does wrong is told in a warning with its name and kept
-for ``swin2sr-ops plugins``; the others go on. What they are asked is in `swin2sr_ops.hooks.dispatch`.
+A plugin is foreign code. Each failure is named in a warning and recorded for ``swin2sr-ops plugins``;
+the other plugins still work. `swin2sr_ops.hooks.dispatch` calls the hooks.
 
 Environment
 -----------
 SWIN2SR_OPS_PLUGINS
-    ``0`` switches discovery off; a list of entry-point names loads those alone.
+    ``0`` switches discovery off; a list of entry-point names loads only those.
 SWIN2SR_OPS_BLOCK
-    Entry-point names that are not loaded.
+    Names of entry points to skip.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ import pluggy
 from swin2sr_ops import hookspecs
 from swin2sr_ops.errors import RequestError, Swin2SROpsError
 
-__all__ = ["ANYTHING", "BUILTIN", "PREFIX", "PluginInfo", "PluginManager", "manager", "new_manager", "told"]
+__all__ = ["ANYTHING", "BUILTIN", "PREFIX", "PluginInfo", "PluginManager", "error_text", "manager", "new_manager"]
 
 BUILTIN = "swin2sr_ops.hooks.builtin"
 PREFIX = f"{hookspecs.PROJECT}_"
-#: What a plugin may raise: anything, an exit at import too.
+#: Exceptions that a plugin may raise: any, and also an exit during import.
 ANYTHING = (Exception, SystemExit)
 _HOOKS = tuple(name for name in dir(hookspecs) if name.startswith(PREFIX))
 
 
-def told(exc: BaseException) -> str:
-    """An error in a line: this project's are sentences, of others the kind is worth knowing."""
+def error_text(exc: BaseException) -> str:
+    """Format an error as one line; prefix the class name unless the error is this project's own."""
     text = " ".join(str(exc).split())
     return text if isinstance(exc, Swin2SROpsError) and text else f"{type(exc).__name__}: {text}" if text else repr(exc)
 
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What became of an entry point.
+    """State of one entry point.
 
     Attributes
     ----------
     name, value : str
-        Of the entry point: what it is called, and the module it names.
+        Name of the entry point, and the module that it names.
     status : {"loaded", "broken", "blocked"}
-        ``broken``: it could not be loaded, or failed when it was asked.
+        ``broken``: loading it failed, or a call of one of its hooks failed.
     reason : str
-        Why it is broken or blocked.
+        Why the plugin is broken or blocked.
     hooks : tuple of str
-        What it implements, without ``swin2sr_ops_``.
+        Hooks that it implements, without the prefix ``swin2sr_ops_``.
     distribution, version : str
-        What was installed; empty where that is not known.
+        Installed distribution and its version; empty if unknown.
     """
 
     name: str
@@ -71,21 +71,21 @@ class PluginInfo:
 
     @property
     def advice(self) -> str:
-        """What to do about it, where there is something."""
+        """Advice on what to do about the plugin; empty if it works."""
         if self.status == "broken":
             newer = f"Try `pip install --upgrade {self.distribution}`, or leave" if self.distribution else "Leave"
-            return f"{newer} it out with SWIN2SR_OPS_BLOCK={self.name}, and tell its author. The rest works."
+            return f"{newer} it out with SWIN2SR_OPS_BLOCK={self.name}, and inform its author. The rest works."
         if self.status == "blocked":
-            return "Change that variable in the environment to have it."
-        return "" if self.hooks else "It implements no hook, and so does nothing: is it up to date?"
+            return "To load it, change that environment variable."
+        return "" if self.hooks else "It implements no hook and has no effect: is it up to date?"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a dict that can be stored as JSON."""
         return asdict(self) | {"hooks": list(self.hooks), "advice": self.advice}
 
 
 class PluginManager(pluggy.PluginManager):
-    """pluggy's manager, which also keeps what became of every entry point."""
+    """Extend pluggy's manager with the state of every entry point."""
 
     def __init__(self) -> None:
         super().__init__(hookspecs.PROJECT)
@@ -93,7 +93,7 @@ class PluginManager(pluggy.PluginManager):
         self.infos: list[PluginInfo] = []
 
     def load(self, entry: EntryPoint) -> None:
-        """Load a plugin, if the environment wants it; a broken one is named and left out."""
+        """Load a plugin unless the environment blocks it; name a broken one in a warning and skip it."""
         dist = getattr(entry, "dist", None)
         info = PluginInfo(
             entry.name, entry.value, distribution=dist.name if dist else "", version=dist.version if dist else ""
@@ -106,20 +106,20 @@ class PluginManager(pluggy.PluginManager):
         try:
             if self.has_plugin(entry.name):
                 raise RequestError(f"another plugin is called {entry.name!r} too")
-            with redirect_stdout(sys.stderr):  # a program may read what this one prints
+            with redirect_stdout(sys.stderr):  # another program may parse this process's standard output
                 plugin = entry.load()
             _check_hooks(self, plugin)
             self.register(plugin, entry.name)
         except ANYTHING as exc:
             if plugin is not None and self.get_plugin(entry.name) is plugin:
-                self.unregister(plugin)  # pluggy before 1.7 keeps the hooks that come before a wrong one
-            self.infos.append(replace(info, status="broken", reason=told(exc)))
-            warnings.warn(f"Plugin {entry.name!r} ({entry.value}) was left out: {told(exc)}", stacklevel=3)
+                self.unregister(plugin)  # pluggy before 1.7 keeps the hooks registered before the wrong one
+            self.infos.append(replace(info, status="broken", reason=error_text(exc)))
+            warnings.warn(f"Plugin {entry.name!r} ({entry.value}) was left out: {error_text(exc)}", stacklevel=3)
             return
         self.infos.append(replace(info, hooks=_hooks_of(self, plugin)))
 
     def failed(self, name: str, how: str) -> None:
-        """Name a plugin that failed when it was asked, and remember it."""
+        """Warn of a plugin whose hook failed, and record the failure."""
         warnings.warn(f"Plugin {name!r} {how}", stacklevel=4)
         for i, info in enumerate(self.infos):
             if info.name == name and info.status == "loaded":
@@ -128,12 +128,12 @@ class PluginManager(pluggy.PluginManager):
 
 @lru_cache(maxsize=1)
 def manager() -> PluginManager:
-    """The process's plugin manager."""
+    """Return the plugin manager of this process."""
     return new_manager()
 
 
 def new_manager() -> PluginManager:
-    """A fresh manager: built-ins, then what is installed; a broken plugin is named and left out."""
+    """Create a manager with the built-ins and the installed plugins; name broken plugins in warnings and skip them."""
     from swin2sr_ops import __version__
     from swin2sr_ops.hooks import builtin
 
@@ -148,7 +148,7 @@ def new_manager() -> PluginManager:
 
 
 def _refusal(name: str) -> str:
-    """Why the environment does not want a plugin; empty if it does."""
+    """Return why the environment blocks a plugin; empty if it does not."""
     chosen = os.environ.get("SWIN2SR_OPS_PLUGINS")
     if name in _names(os.environ.get("SWIN2SR_OPS_BLOCK", "")):
         return "named in SWIN2SR_OPS_BLOCK"
@@ -165,14 +165,14 @@ def _hooks_of(found: PluginManager, plugin: object) -> tuple[str, ...]:
 
 
 def _check_hooks(found: PluginManager, plugin: object) -> None:
-    """Refuse hooks that nobody would ever call. Before `register`, which makes a place for any name."""
+    """Reject hooks that would never be called; run before `register`, which accepts any name."""
     for name in dir(plugin):
         options: Any = found.parse_hookimpl_opts(plugin, name)
         if options is None:
             if name.startswith(PREFIX) and callable(getattr(plugin, name)):
                 raise RequestError(f"its {name} is not marked with hookimpl")
         elif options["wrapper"] or options["hookwrapper"]:
-            raise RequestError(f"its {name} is a wrapper around others' hooks, of which there are none here")
+            raise RequestError(f"its {name} wraps other plugins' hooks, which is not supported")
         elif not options["optionalhook"] and (options["specname"] or name) not in _HOOKS:
             raise RequestError(f"it has a hook that does not exist, {options['specname'] or name}; {_instead(name)}")
 

@@ -1,4 +1,4 @@
-"""Models by name: what there is, and the network itself for who wants to call it directly."""
+"""List models by name, and load a network for direct use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["list_models", "load_model"]
 
 
 def list_models(*, task: str | None = None, scale: int | None = None, channels: int | None = None) -> list[ModelSpec]:
-    """List the models that are known by name, without loading any.
+    """List the models that are known by name; load none.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def list_models(*, task: str | None = None, scale: int | None = None, channels: 
 def load_model(model: str | PathLike[str] | ModelSpec = "auto", *, download: bool = False, **hints: Any) -> nn.Module:
     """Load a network with its weights, in evaluation mode, on the CPU, float32.
 
-    Call it on ``(B, C, H, W)`` tensors in 0..1; ``outputs`` gives all that its head computes (the
-    auxiliary image of compressed super-resolution, the high-frequency part). For large images use
+    Call it on ``(B, C, H, W)`` tensors in 0..1. Its method ``outputs`` returns everything that the head computes
+    (the auxiliary image of compressed super-resolution, the high-frequency part). For large images use
     `swin2sr_ops.restore` or `swin2sr_ops.Restorer`.
 
     Parameters
@@ -56,7 +56,7 @@ def load_model(model: str | PathLike[str] | ModelSpec = "auto", *, download: boo
     download : bool
         Fetch released weights if they are not in the cache yet.
     **hints
-        What a checkpoint does not say about itself: ``value_range``, ``window``, ``name``.
+        Hints that the checkpoint lacks: ``value_range``, ``window``, ``name``.
     """
     from swin2sr_ops.hooks.dispatch import build_network, resolve_model
     from swin2sr_ops.weights.loader import weights_path
