@@ -55,7 +55,7 @@ class Child:
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, str(here / "archives_child.py"), str(cpus), *([] if name in PEERS else ["free"])],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment,
         )  # fmt: skip
 
     def __enter__(self) -> Child:
@@ -288,7 +288,7 @@ def told(figures: Figures) -> str:
 def machine_of(folder: Path) -> Figures:
     names = ("zarr", "numcodecs", "dask", "distributed", "tifffile", "numpy")
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     kinds = {p.mountpoint: p.fstype for p in psutil.disk_partitions(all=True)}
     mount = next(str(p) for p in (folder.resolve(), *folder.resolve().parents) if str(p) in kinds)
@@ -322,7 +322,7 @@ def main() -> None:
                 getattr(bench, name)()
         figures["machine"]["load"].append(os.getloadavg()[0])
     if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=1))
+        options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     print(told(figures))
 
 

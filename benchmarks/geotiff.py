@@ -90,7 +90,7 @@ def measured(name: str, folder: str, source: Path, target: Path) -> dict[str, fl
     """`child`, in a process of its own."""
     threads = {k: "1" for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     words = [sys.executable, __file__, "--child", name, "--weights", folder, str(source), str(target)]
-    done = subprocess.run(words, env=os.environ | threads, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, env=os.environ | threads, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         sys.exit(f"{name}: {done.stderr.strip()}")
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

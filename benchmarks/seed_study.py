@@ -70,13 +70,15 @@ def train(one: Recipe, out: Path, data: Path, every: int, cases: list[tuple[Tens
     """The curve of one run, from where it stood."""
     file = out / "curve.csv"
     trainer = Trainer(one, data / "train", out)
-    rows = [(int(a), float(b), float(c)) for a, b, c in csv.reader(file.open())] if file.exists() else []
+    rows = (
+        [(int(a), float(b), float(c)) for a, b, c in csv.reader(file.open(encoding="utf-8"))] if file.exists() else []
+    )
     curve: Curve = [row for row in rows if row[0] <= trainer.step]
     while trainer.step < one.steps:
         trainer.run(save_every=every, until=trainer.step + every, log=lambda _: None)
-        loss = float((out / "log.csv").read_text().splitlines()[-1].split(",")[1])
+        loss = float((out / "log.csv").read_text(encoding="utf-8").splitlines()[-1].split(",")[1])
         curve.append((trainer.step, quality(trainer, cases), loss))
-        with file.open("w") as stream:
+        with file.open("w", encoding="utf-8") as stream:
             csv.writer(stream).writerows(curve)
     return curve
 
@@ -159,8 +161,8 @@ def main() -> None:
                 one = recipe(architecture, seed, rate, args.steps)
                 curve = curves[architecture, rate, seed] = train(one, out, args.data, args.every, cases)
                 print(f"{architecture} rate {rate:g} seed {seed}: {curve[-1][1]:.2f} dB", flush=True)
-    (args.out / "curves.svg").write_text(drawn(curves))
-    with (args.out / "curves.csv").open("w") as stream:
+    (args.out / "curves.svg").write_text(drawn(curves), encoding="utf-8")
+    with (args.out / "curves.csv").open("w", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["network", "rate", "seed", "step", "psnr", "loss"])
         writer.writerows([*key, *(f"{x:g}" for x in row)] for key, curve in curves.items() for row in curve)

@@ -143,7 +143,7 @@ def measured(name: str, folder: str, scale: int, side: int, out: str, way: Way) 
     words = ["--child", name, "--folder", folder, "--scale", str(scale), "--sizes", str(side), "--out", out]
     words += ["--device", way.device, "--precision", way.precision]
     done = subprocess.run(
-        [sys.executable, __file__, *words], env=os.environ | threads, capture_output=True, text=True, check=True
+        [sys.executable, __file__, *words], env=os.environ | threads, capture_output=True, encoding="utf-8", check=True
     )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -198,7 +198,7 @@ def print_moved(rows: list[dict[str, Any]], per_pixel: int, rate: float) -> None
 def machine() -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
-    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    told = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     cpu = next((line.split(":")[1].strip() for line in told.splitlines() if "model name" in line), "unknown")
     versions = {}
     for name in ("torch", "transformers", "openvino", "monai", "swin2sr-ops"):
@@ -252,7 +252,7 @@ def main() -> None:
                     print_moved(rows, moved_bytes(folder, way), bandwidth(way))
                 found["tables"].append({"network": network, "side": side, "matrix_gflops": rate, "rows": rows})
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def main() -> None:
     rows = []
     for way in WAYS:
         words = [sys.executable, __file__, *sys.argv[1:], "--way", way]
-        rows.append(json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
+        rows.append(json.loads(subprocess.run(words, check=True, capture_output=True, encoding="utf-8").stdout))
         row, first = rows[-1], rows[0]
         print(
             f"| {way} | {row['tile'][0]} x {row['tile'][1]} | {row['over_compute']:.2f} | {row['seconds']:.1f} "

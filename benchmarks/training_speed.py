@@ -65,7 +65,7 @@ def main() -> None:
             for name, options in ways.items():
                 environment = os.environ | {"OMP_NUM_THREADS": "1"}
                 command = [sys.executable, __file__, *words, "--engine", *options]
-                done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+                done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True)
                 found[name].append(float(done.stdout.splitlines()[-1]))
     print(f"{args.recipe} on {args.device}, patches per second\n")
     print("| | patches/s |\n|---|---|")

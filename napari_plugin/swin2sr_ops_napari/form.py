@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from swin2sr_ops import ModelSpec
 from swin2sr_ops.errors import RequestError, Swin2SROpsError
-from swin2sr_ops.hosting import Halo, resolve_model
+from swin2sr_ops.hosting import Halo, local_path, resolve_model
 from swin2sr_ops_napari.choices import Choice, advice, choices, overlaps
 from swin2sr_ops_napari.controls import OUTPUTS, Controls
 from swin2sr_ops_napari.layers import LayerImage, describe, is_named
@@ -111,9 +111,10 @@ class Form(Controls):
                 f"{text!r} is not the name of an OME-Zarr: end it with .ome.zarr. For TIFF or PNG, restore to a new"
                 " layer and save that."
             )
-        if "://" in text:
+        path = local_path(text)
+        if path is None:
             return text
-        path = Path(text).expanduser().absolute()  # the whole path is shown when the run has finished
+        path = path.absolute()  # the whole path is shown when the run has finished
         if not path.parent.is_dir():
             raise RequestError(f"The folder {str(path.parent)!r} does not exist: create it, or choose another one.")
         if not os.access(path.parent, os.W_OK):

@@ -65,7 +65,12 @@ def _check() -> str:
     code = "from fractal_task_tools._cli import main; main()"
     try:
         done = subprocess.run(  # noqa: S603  # this very Python
-            [sys.executable, "-c", code, *CHECK], capture_output=True, text=True, timeout=_SECONDS, check=False
+            [sys.executable, "-c", code, *CHECK],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
         return str(exc)

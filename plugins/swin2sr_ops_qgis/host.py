@@ -133,7 +133,8 @@ def _asked(ask: str, *words: str) -> str:
     try:
         with TemporaryDirectory() as scratch:
             done = subprocess.run(  # noqa: S603  (QGIS's own program, with words from above)
-                [ask, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=_PATIENCE,
+                [ask, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
+                errors="replace", timeout=_PATIENCE,
                 env=environment(ask, Path(scratch)), check=False,
             )  # fmt: skip
     except (OSError, subprocess.SubprocessError):

@@ -16,6 +16,7 @@ from swin2sr_ops.batch.tiff_series import TiffContent, tiff_content
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
 from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.geo.address import is_address, name_of
+from swin2sr_ops.io.storage.paths import is_url, without_separator
 
 __all__ = ["FORMATS", "Entry", "collect", "named"]
 
@@ -115,7 +116,7 @@ def _is_one_file(dst: str | None, found: Sequence[Found], format: str | None) ->
     """Whether ``dst`` names the one output, not a folder of outputs."""
     if dst is None:
         return False
-    suffix = os.path.splitext(dst.rstrip("/"))[1].lower()
+    suffix = os.path.splitext(without_separator(dst))[1].lower()
     path = local_path(dst)
     if kind_of(dst) and len(found) > 1:
         raise RequestError(f"{dst!r} names one output, but there are {len(found)} sources: give a folder.")
@@ -246,10 +247,10 @@ class _Folder:
         folder, name = _folder_and_name(source.uri)
         if source.root:
             below = os.path.relpath(folder, self.common or source.root).replace(os.sep, "/")
-            if "://" in source.uri:
+            if local_path(source.uri) is None:
                 below = folder.removeprefix(source.root if self.common is None else self.common).strip("/")
             name = name if below in ("", ".") else f"{below}/{name}"
-        return f"{self.dst.rstrip('/')}/{name}" if "://" in self.dst else os.path.join(self.dst, *name.split("/"))
+        return f"{self.dst.rstrip('/')}/{name}" if is_url(self.dst) else os.path.join(self.dst, *name.split("/"))
 
     def _ending(self, kind: str, content: TiffContent | None = None, uri: str = "") -> str:
         if self.dst is None:

@@ -19,6 +19,7 @@ from swin2sr_ops.events import EstimateProgress, Progress
 from swin2sr_ops.geometry.axes import channel_groups
 from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.provenance import read_provenance
+from swin2sr_ops.io.storage.paths import without_separator
 from swin2sr_ops.run.archive import archive_key
 from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import Job, prepare
@@ -155,7 +156,7 @@ def _is_finished(output: str, kind: str, jobs: Mapping[str, Job], options: Mappi
 
 
 def _add_up(entry: Entry, output: str, jobs: Sequence[Job], pyramid: bool) -> ImagePlan:
-    first, name = jobs[0], output.lower().rstrip("/")
+    first, name = jobs[0], without_separator(output.lower())
     levels = _PYRAMID if pyramid and not name.endswith(".png") else 1.0
     info = first.source.info
     models = dict.fromkeys(p.restorer.spec.name for job in jobs for p in job.parts if p.restorer is not None)

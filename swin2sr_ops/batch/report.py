@@ -16,6 +16,8 @@ from swin2sr_ops.batch.collect import Entry
 from swin2sr_ops.batch.cost import counted
 from swin2sr_ops.errors import OutputError, without_secrets
 from swin2sr_ops.io.base import json_ready
+from swin2sr_ops.io.storage.moves import replace_path
+from swin2sr_ops.io.storage.paths import user_path
 
 __all__ = ["STATES", "BatchReport", "ImageResult"]
 
@@ -140,13 +142,13 @@ class BatchReport:
         OutputError
             The file cannot be written.
         """
-        target = Path(os.path.abspath(Path(fspath(path)).expanduser()))
+        target = Path(os.path.abspath(user_path(path)))
         try:
             part = target.with_name(f".{target.name}.{uuid4().hex}")
             try:
                 with part.open("x", encoding="utf-8") as file:  # mkstemp would let nobody else read it
                     json.dump(self.to_dict(), file, indent=1)
-                os.replace(part, target)
+                replace_path(part, target)
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise

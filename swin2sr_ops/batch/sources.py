@@ -13,6 +13,7 @@ from pathlib import Path
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
 from swin2sr_ops.io.base import TIFF_SUFFIXES, local_path
 from swin2sr_ops.io.geo.address import file_of, is_address
+from swin2sr_ops.io.storage.paths import is_url, user_path, without_separator
 
 __all__ = ["ZARRS", "Found", "address_of", "find", "folder_of_address", "is_zarr", "kind_of", "natural"]
 
@@ -40,7 +41,7 @@ def natural(text: str) -> list[tuple[int, int | str]]:
 
 def kind_of(name: str) -> str:
     """``zarr``, ``tiff``, ``picture``, or nothing where the suffix of ``name`` does not say it."""
-    lower = name.rstrip("/").lower()
+    lower = without_separator(name).lower()
     suffix = os.path.splitext(lower)[1]
     if lower.endswith(ZARRS):
         return "zarr"
@@ -97,9 +98,9 @@ def find(words: Sequence[str], lists: Sequence[str] = (), dst: str | None = None
 
 
 def _listed(name: str, dst: str | None) -> Iterator[Found]:
-    path = Path(name).expanduser()
+    path = user_path(name)
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as exc:
         raise RequestError(
             f"The list file {name!r} cannot be read ({exc}): give a text file, one source a line."
@@ -112,8 +113,15 @@ def _listed(name: str, dst: str | None) -> Iterator[Found]:
             raise RequestError(f"The list file {name!r} holds a NUL character: give a text file, one source a line.")
         if line.startswith("@"):
             raise RequestError(f"The list file {name!r} names another list, {line!r}: give that with --list as well.")
-        elsewhere = "://" in line or line.startswith("sample:") or is_address(line)
-        yield from _word(line if elsewhere else str(path.parent / Path(line).expanduser()), dst)
+        yield from _word(_beside(path.parent, line), dst)
+
+
+def _beside(folder: Path, line: str) -> str:
+    """What a line of a list in ``folder`` names; a path is relative to that folder."""
+    if is_url(line) or line.startswith("sample:") or is_address(line):
+        return line
+    here = folder / line
+    return str(here if os.path.lexists(here) else folder / user_path(line))
 
 
 def _word(word: str, dst: str | None) -> list[Found]:
@@ -160,7 +168,7 @@ def _searched(folder: Path, dst: str | None) -> list[Found]:
 
 
 def _globbed(pattern: str, dst: str | None) -> list[Found]:
-    parts = Path(pattern).expanduser().parts
+    parts = user_path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if _MAGIC.search(part))
     root = Path(*parts[:fixed]) if fixed else Path()
     avoid = _output_inside(root, dst)

@@ -79,7 +79,7 @@ def _tell(args: argparse.Namespace, found: Evaluation) -> None:
         return
     if args.json is not None:
         try:
-            Path(args.json).write_text(json.dumps(found.to_dict(), indent=1) + "\n")
+            Path(args.json).write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
         except OSError as exc:
             raise OutputError(f"{args.json!r} cannot be written: {exc}.") from exc
     print(found.markdown() if args.markdown else found)

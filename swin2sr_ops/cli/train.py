@@ -57,5 +57,5 @@ def _show(name: str) -> int:
     path = RECIPES / f"{Path(name).stem}.toml"
     if not path.exists():
         raise RequestError(f"There is no built-in recipe {name!r}, only {', '.join(names)}.")
-    sys.stdout.write(path.read_text())
+    sys.stdout.write(path.read_text(encoding="utf-8"))
     return 0

@@ -90,9 +90,9 @@ def free_memory_cpu() -> int:
     available: int = psutil.virtual_memory().available
     for folder in _cgroups():
         try:
-            limit = (folder / "memory.max").read_text().strip()
-            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            used = int((folder / "memory.current").read_text())
+            limit = (folder / "memory.max").read_text(encoding="utf-8").strip()
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
+            used = int((folder / "memory.current").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if limit.isdigit():
@@ -105,7 +105,7 @@ def _cgroups() -> list[Path]:
     """This process's control group (v2) and those above it: each may hold a limit."""
     root = Path("/sys/fs/cgroup")
     try:
-        own = Path("/proc/self/cgroup").read_text().split("::", 1)[1].strip().lstrip("/")
+        own = Path("/proc/self/cgroup").read_text(encoding="utf-8").split("::", 1)[1].strip().lstrip("/")
     except (OSError, IndexError):
         return [root]
     folder = root / own

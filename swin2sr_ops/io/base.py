@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.storage.paths import is_url, path_of_url, user_path
 
 __all__ = [
     "TIFF_SUFFIXES",
@@ -243,10 +243,9 @@ class ValiditySink(Protocol):
 
 def local_path(uri: str) -> Path | None:
     """The path that ``uri`` (a path or a ``file:`` URL) names; None where it lies elsewhere."""
-    scheme, sep, _ = uri.partition("://")
-    if not sep:
-        return Path(uri).expanduser()
-    return Path(unquote(urlsplit(uri).path)) if scheme == "file" else None
+    if not is_url(uri):
+        return user_path(uri)
+    return Path(path_of_url(uri)) if uri.lower().startswith("file:") else None
 
 
 def absolute_uri(uri: str) -> str:

@@ -19,6 +19,7 @@ from swin2sr_ops.io.output.destination import Destination, is_disk_full
 from swin2sr_ops.io.output.journal import OWN
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.storage.files import files_at
+from swin2sr_ops.io.storage.paths import without_separator
 from swin2sr_ops.io.zarr.collection import Collection, open_collection, write_metadata
 from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import Job, prepare
@@ -137,7 +138,7 @@ def run_collection(
     collection = open_collection(fspath(src))
     if collection is None:
         raise FormatError(f"{fspath(src)!r} is one image, or no Zarr: it holds no images to restore one by one.")
-    if not fspath(dst).rstrip("/").lower().endswith(".zarr"):
+    if not without_separator(fspath(dst)).lower().endswith(".zarr"):
         raise RequestError(f"{fspath(dst)!r} must end with .zarr: {fspath(src)!r} holds many images.")
     archive = _Archive(collection, fspath(dst), dict(request or {}), dict(output), Relay.of(progress), executor)
     report = archive.run(overwrite=overwrite, restart=restart, allow_missing=allow_missing)
@@ -273,7 +274,7 @@ class _Archive:
     def _forget_journals(self) -> None:
         """Remove what the images kept for a resume; the archive stands under its name."""
         for path in self.collection.images:
-            files_at(f"{self.dst.rstrip('/')}/{path}/{OWN}").clear()
+            files_at(f"{without_separator(self.dst)}/{path}/{OWN}").clear()
 
     def _tell(self, event: Event) -> None:
         self.progress(event)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import pickle
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from swin2sr_ops.engine.devices import choose_device
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.io.storage.moves import replace_path
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training.data import PatchSampler
 from swin2sr_ops.training.kernels import use_engine
@@ -149,7 +149,7 @@ class Trainer:
             quality, told = f"{psnr:.4f}", f"  held out {psnr:.2f} dB (input {self.validation.baseline:.2f})"
         file = self.out / "log.csv"
         head = "" if file.exists() and file.stat().st_size else ",".join(LOG_COLUMNS) + "\n"
-        with file.open("a") as stream:
+        with file.open("a", encoding="utf-8") as stream:
             stream.write(f"{head}{self.step},{loss:.6f},{rate:.3e},{seconds:.3f},{speed:.2f},{quality}\n")
         left = (last - self.step) * seconds / 60
         log(f"step {self.step}/{last}  loss {loss:.5f}{told}  {speed:.1f} patches/s  {left:.0f} min left")
@@ -169,7 +169,7 @@ class Trainer:
         }
         temporary = self.state_file.with_suffix(".tmp")
         torch.save(state, temporary)
-        os.replace(temporary, self.state_file)
+        replace_path(temporary, self.state_file)
 
     def _restore(self) -> None:
         self._check_recipe()
@@ -189,12 +189,12 @@ class Trainer:
     def _forget_rows(self) -> None:
         """Drop rows of ``log.csv`` of steps that were not saved before the run was killed: they come again."""
         file = self.out / "log.csv"
-        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
         lines = [line for line in lines if line.endswith("\n")]  # the last one may have been cut short
         known = [*lines[:1], *(row for row in lines[1:] if int(row.split(",")[0]) <= self.step)]
         temporary = file.with_suffix(".tmp")
-        temporary.write_text("".join(known))
-        os.replace(temporary, file)
+        temporary.write_text("".join(known), encoding="utf-8")
+        replace_path(temporary, file)
 
     def _settings(self) -> dict[str, Any]:
         """What must stay the same when a run goes on: all but its length, and the model, whose weights tell it."""
@@ -205,8 +205,8 @@ class Trainer:
         file = self.out / "recipe.json"
         if not (file.exists() and self.state_file.exists()):
             temporary = file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self._settings(), indent=1) + "\n")
-            os.replace(temporary, file)
+            temporary.write_text(json.dumps(self._settings(), indent=1) + "\n", encoding="utf-8")
+            replace_path(temporary, file)
 
     def _check_recipe(self) -> None:
         """Refuse to go on with other settings: the result would be that of no recipe."""
@@ -215,7 +215,7 @@ class Trainer:
             return
         # A run of an earlier version did what a setting it did not know does by default.
         defaults = Recipe(model=self.recipe.model).to_dict()
-        began, now = defaults | json.loads(file.read_text()), self._settings()
+        began, now = defaults | json.loads(file.read_text(encoding="utf-8")), self._settings()
         other = [f"{key}={began.get(key)!r}, not {now[key]!r}" for key in now if began.get(key) != now[key]]
         if other:
             raise RequestError(

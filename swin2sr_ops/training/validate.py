@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from statistics import fmean
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swin2sr_ops.evaluate.metrics import psnr
+from swin2sr_ops.io.storage.moves import replace_path
 from swin2sr_ops.training.data import PatchSampler, training_images
 
 __all__ = ["Validation"]
@@ -54,7 +54,7 @@ class Validation:
                 rows.append([_enlarged(source, self.scale), result, target])
         temporary = picture.with_suffix(".tmp.png")
         _sheet(rows[:_ROWS]).save(temporary)
-        os.replace(temporary, picture)
+        replace_path(temporary, picture)
         return fmean(scores)
 
 

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from swin2sr_ops.errors import CheckpointError
+from swin2sr_ops.io.storage.paths import user_path
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights import huggingface
 from swin2sr_ops.weights.catalogue import read_header, spec_of_header
@@ -81,7 +82,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     CheckpointError
         If it is missing or no checkpoint; the message says what it is instead.
     """
-    path = Path(path).expanduser().resolve()
+    path = user_path(path).resolve()
     if not path.exists():
         raise CheckpointError(f"There is no file {path}; {EXPECTED}.")
     if path.is_dir():

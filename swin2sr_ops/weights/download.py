@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from swin2sr_ops.errors import CheckpointError, DownloadError
+from swin2sr_ops.io.storage.moves import replace_path
+from swin2sr_ops.io.storage.paths import user_path
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.catalogue import BUILTIN
 from swin2sr_ops.weights.digest import file_sha256
@@ -33,7 +35,7 @@ def cache_folder() -> Path:
     """Where downloaded weights are kept: ``SWIN2SR_OPS_CACHE``, or the user's cache folder."""
     chosen = os.environ.get("SWIN2SR_OPS_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return user_path(chosen)
     import pooch
 
     return Path(pooch.os_cache("swin2sr-ops"))
@@ -181,7 +183,7 @@ class _Resuming:
                 if pause is None or not _passing(exc):
                     raise self._error(exc) from exc
                 time.sleep(pause)
-        os.replace(self.part, output_file)
+        replace_path(self.part, output_file)
         self.tag.unlink(missing_ok=True)
 
     def _attempt(self, url: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.errors import CheckpointError, ModelError
+from swin2sr_ops.io.storage.paths import user_path
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights import catalogue, download as downloads
 from swin2sr_ops.weights.catalogue import BUILTIN, find, read_header, shipped, spec_of_header
@@ -71,7 +72,7 @@ def resolve_spec(
         spec = model
     elif _is_file(model):
         # A foreign file does not say what it is for: there the task is something the user tells.
-        spec = _from_file(Path(model).expanduser().resolve(), hints if task is None else {"task": task, **hints})
+        spec = _from_file(user_path(model).resolve(), hints if task is None else {"task": task, **hints})
         hints = {}
     else:
         spec = find(os.fspath(model))
@@ -131,7 +132,7 @@ def weights_path(spec: ModelSpec, *, download: bool = False) -> Path:
             raise ModelError(f"{path.name} is missing from the installed package: reinstall swin2sr-ops.")
         return path
     if not downloads.is_url(where):
-        return Path(where).expanduser()
+        return user_path(where)
     cached = downloads.cached(spec)
     if cached is not None:
         return cached

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from swin2sr_ops.errors import CheckpointError
+from swin2sr_ops.io.storage.moves import replace_path
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.catalogue import HEADER_KEY
 from swin2sr_ops.weights.loader import check_parameters, empty_network
@@ -60,7 +61,7 @@ def save_model(
     try:
         save_file(tensors, temporary, metadata={HEADER_KEY: header})  # one key: their order is not fixed
         os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
+        replace_path(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path

@@ -134,7 +134,7 @@ def library(part: str = "tiles") -> ctypes.CDLL:
     """
     compiler = find_compiler()
     sources = [_HERE / name for name in _SOURCES[part]]
-    texts = [path.read_text() for path in (*sources, *sorted(_HERE.glob("*.h")))]
+    texts = [path.read_text(encoding="utf-8") for path in (*sources, *sorted(_HERE.glob("*.h")))]
     known = "\n".join([*texts, *compiler.command, *_FLAGS, compiler.macros])
     name = f"{part}-{hashlib.sha256(known.encode()).hexdigest()[:16]}"
     problems = []

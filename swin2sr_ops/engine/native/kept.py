@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from swin2sr_ops.io.storage.durable import sync_file, sync_folder
+from swin2sr_ops.io.storage.moves import replace_path
 
 __all__ = ["load_kept"]
 
@@ -92,7 +93,7 @@ def _keep(folder: Path, name: str, build: Callable[[Path], None]) -> Path:
         sync_file(fresh)
         target = folder / f"{name}.{_digest(fresh.read_bytes())}.so"
         _remove_damaged(folder, name)
-        os.replace(fresh, target)
+        replace_path(fresh, target)
         sync_folder(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)

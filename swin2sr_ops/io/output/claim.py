@@ -218,9 +218,18 @@ def tidy_finished(uri: str, key: RunKey) -> None:
         own.clear(OWN)
     left = destination.files.read(RECORD)
     names = {p.name for p in destination.partial.iterdir()} if destination.partial.is_dir() else set()
-    if names <= {OWN} if left is None else json.loads(left).get("fingerprint") == key.fingerprint:
+    if names <= {OWN} if left is None else _fingerprint(left) == key.fingerprint:
         destination.tidy()
-        destination.lock_file.unlink(missing_ok=True)
+        with suppress(OSError):  # on Windows, a run that begins may have opened it
+            destination.lock_file.unlink(missing_ok=True)
+
+
+def _fingerprint(record: bytes) -> str | None:
+    try:
+        found = json.loads(record)
+    except ValueError:  # a power cut tore it
+        return None
+    return found.get("fingerprint") if isinstance(found, dict) else None
 
 
 def _remove_dead_lease(destination: Destination) -> None:

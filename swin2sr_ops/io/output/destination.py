@@ -18,6 +18,8 @@ from swin2sr_ops.io.output.lock import Lock, lock_for
 from swin2sr_ops.io.output.sidecars import orphans, sidecars
 from swin2sr_ops.io.storage.durable import sync_folder, sync_tree
 from swin2sr_ops.io.storage.files import Files, LocalFiles, RemoteFiles
+from swin2sr_ops.io.storage.moves import remove_path, replace_path
+from swin2sr_ops.io.storage.paths import without_separator
 
 __all__ = ["RECORD", "Destination", "disk_errors", "is_disk_full"]
 
@@ -91,7 +93,7 @@ class Destination:
                 f"{uri!r} is not on this file system: only Zarr is written to object stores, other formats to folders."
             )
         # Absolute, because a worker may run in another folder; links are kept as the user named them.
-        return cls(uri.rstrip("/"), None if path is None else Path(os.path.abspath(path)), overwrite, inner)
+        return cls(without_separator(uri), None if path is None else Path(os.path.abspath(path)), overwrite, inner)
 
     @property
     def partial(self) -> Path:
@@ -182,7 +184,7 @@ class Destination:
         """An empty place to grow in; what was there goes first."""
         with disk_errors(self.files.where):
             if self.path is not None:
-                _remove(self.partial)
+                remove_path(self.partial)
                 self.partial.mkdir()
                 return
             for root in _ROOTS:  # first, so that what is left of the old output does not look finished
@@ -210,20 +212,20 @@ class Destination:
             return
         with disk_errors(self.path):
             self._remove_partial()
-            _remove(self.path.with_name(self.path.name + ".replaced"))
+            remove_path(self.path.with_name(self.path.name + ".replaced"))
             if self.path.is_dir():
-                _remove(self.path / OWN)
+                remove_path(self.path / OWN)
 
     def _remove_partial(self) -> None:
         """Its record goes last, so that a kill in between leaves what can be told to be ours."""
         if self.partial.is_dir():
             for item in self.partial.iterdir():
                 if item.name != OWN:
-                    _remove(item)
+                    remove_path(item)
             for item in (self.partial / OWN).glob("*"):
                 if item.is_dir():
-                    _remove(item)
-        _remove(self.partial)
+                    remove_path(item)
+        remove_path(self.partial)
 
     def _put_in_place(self, finished: Path) -> None:
         assert self.path is not None
@@ -239,26 +241,26 @@ class Destination:
     def _rename(self, finished: Path) -> None:
         assert self.path is not None
         if not os.path.lexists(self.path) or not (finished.is_dir() or self.path.is_dir()):
-            os.replace(finished, self.path)
+            replace_path(finished, self.path)
             return
         # A folder cannot be replaced in one step: the old one moves aside, and back if that fails.
         aside = self.path.with_name(self.path.name + ".replaced")
-        _remove(aside)
-        os.replace(self.path, aside)
+        remove_path(aside)
+        replace_path(self.path, aside)
         try:
-            os.replace(finished, self.path)
+            replace_path(finished, self.path)
         except OSError:
-            os.replace(aside, self.path)
+            replace_path(aside, self.path)
             raise
-        _remove(aside)
+        remove_path(aside)
 
     def _dress(self, finished: Path) -> None:
         """Put the files beside ``finished`` beside the output, before it appears; an old output's go first."""
         assert self.path is not None
         for old in sidecars(self.path):
-            old.unlink(missing_ok=True)
+            remove_path(old)
         for new in sidecars(finished):
-            os.replace(new, self.path.with_name(self.path.name + new.name.removeprefix(finished.name)))
+            replace_path(new, self.path.with_name(self.path.name + new.name.removeprefix(finished.name)))
 
     def reopen(self) -> None:
         """Make a finished `inner` image unfinished again, so that a run verifies it and mends what is torn."""
@@ -267,7 +269,7 @@ class Destination:
                 for root in _ROOTS:
                     self.files.remove(root)
         elif (self.path / RECORD).is_file() and not os.path.lexists(self.partial):
-            os.replace(self.path, self.partial)
+            replace_path(self.path, self.partial)
 
     def discard(self) -> None:
         """Remove what has grown so far."""
@@ -276,10 +278,3 @@ class Destination:
             return
         with disk_errors(self.partial):
             self._remove_partial()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -24,6 +25,7 @@ __all__ = ["FileLock", "Lease", "Lock", "lock_for"]
 BEAT, VOID = 15.0, 60.0
 #: Runs of this process that ended while their storage did not answer: their leases lie about.
 _ENDED: set[str] = set()
+WINDOWS = sys.platform == "win32"
 
 
 @dataclass
@@ -46,11 +48,20 @@ class FileLock:
         self._held = lock
 
     def release(self) -> None:
-        """Give it back; its file goes first, while nobody else can have it."""
-        if self._held is not None:
+        """Release the lock, and remove its file.
+
+        The file goes first, so that no other run can lock a file that is about to vanish. Windows removes no open
+        file: there it goes after, unless another run has opened it meanwhile.
+        """
+        if self._held is None:
+            return
+        with suppress(OSError):
             self.path.unlink(missing_ok=True)
-            self._held.release()
-            self._held = None
+        self._held.release()
+        self._held = None
+        if WINDOWS:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
 
 @dataclass

@@ -6,8 +6,8 @@ there with all its bytes, or not there) holds on S3 as well.
 
 from __future__ import annotations
 
+import asyncio
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import local_path
+from swin2sr_ops.io.storage import moves
 from swin2sr_ops.io.storage.durable import sync_folder, write_durably
+from swin2sr_ops.io.storage.moves import patiently, remove_path, replace_path
 from swin2sr_ops.io.storage.remote import opening, patient, retrying
 
 if TYPE_CHECKING:
@@ -86,8 +88,9 @@ class LocalFiles:
         return str(self.folder)
 
     def read(self, key: str) -> bytes | None:
+        path = self.folder / key
         try:
-            return (self.folder / key).read_bytes()
+            return patiently(path.read_bytes) if path.is_file() else None
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
@@ -100,12 +103,12 @@ class LocalFiles:
                 write_durably(beside, data)
             else:
                 beside.write_bytes(data)
-            os.replace(beside, path)
+            replace_path(beside, path)
             if durable:
                 for folder in (path.parent, *path.parent.parents[: key.count("/") + 1]):
                     sync_folder(folder)
         except BaseException:
-            beside.unlink(missing_ok=True)
+            remove_path(beside)
             raise
 
     def create(self, key: str, data: bytes) -> bool:
@@ -124,14 +127,10 @@ class LocalFiles:
             yield from ((inside / name).as_posix() for name in names)
 
     def remove(self, key: str) -> None:
-        (self.folder / key).unlink(missing_ok=True)
+        patiently(lambda: (self.folder / key).unlink(missing_ok=True))
 
     def clear(self, prefix: str = "") -> None:
-        path = self.folder / prefix
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove_path(self.folder / prefix)
 
     def sweep(self) -> None:
         for key in list(self.listing()):
@@ -141,7 +140,22 @@ class LocalFiles:
     def store(self, prefix: str = "") -> Store:
         from zarr.storage import LocalStore
 
-        return LocalStore(self.folder / prefix)
+        place = self.folder / prefix
+        return _patient_store(LocalFiles(place)) if moves.WINDOWS else LocalStore(place)
+
+
+def _patient_store(files: LocalFiles) -> Store:
+    """zarr-python's store, in which values are written as `LocalFiles` does: with patience for a blocked rename."""
+    from zarr.storage import LocalStore, WrapperStore
+
+    class _Patient(WrapperStore[Any]):  # type: ignore[misc]  # zarr-python is not typed for us
+        async def set(self, key: str, value: Any) -> None:
+            await asyncio.to_thread(files.write, key, value.to_bytes())
+
+        async def delete(self, key: str) -> None:
+            await asyncio.to_thread(files.remove, key)
+
+    return _Patient(LocalStore(files.folder))
 
 
 @dataclass(frozen=True)

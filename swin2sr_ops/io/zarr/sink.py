@@ -17,6 +17,7 @@ from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination, disk_errors
 from swin2sr_ops.io.output.pyramid import regions
 from swin2sr_ops.io.output.staging import Layout, Staging
+from swin2sr_ops.io.storage.paths import without_separator
 from swin2sr_ops.io.zarr.labels import carry_labels, list_labels, missing_labels
 from swin2sr_ops.io.zarr.ngff import image_attributes, label_attributes, stored_axes
 
@@ -92,7 +93,7 @@ def create_sink(
     RequestError
         The axes do not fit NGFF, or the chunks not the image.
     """
-    if not (anywhere or uri.rstrip("/").lower().endswith(".zarr")):
+    if not (anywhere or without_separator(uri).lower().endswith(".zarr")):
         return None
     if ngff not in _FORMATS:
         raise RequestError(f"ngff={ngff!r} was given, but OME-Zarr is written as 0.5 or 0.4.")

@@ -1,0 +1,41 @@
+"""Rename and remove with patience: on Windows, a virus scanner or an indexer holds a new file open for a moment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+__all__ = ["patiently", "remove_path", "replace_path"]
+
+_T = TypeVar("_T")
+WINDOWS = sys.platform == "win32"
+#: Seconds before each further try: 3 in all.
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
+
+
+def replace_path(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> None:
+    """Give ``old`` the name ``new``, as `os.replace` does."""
+    patiently(lambda: os.replace(old, new))
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; nothing happens where nothing is."""
+    if path.is_dir() and not path.is_symlink():
+        patiently(lambda: shutil.rmtree(path))
+    else:
+        patiently(lambda: path.unlink(missing_ok=True))
+
+
+def patiently(change: Callable[[], _T]) -> _T:
+    """Return what ``change`` returns; on Windows, try it again where another program holds the file open."""
+    for pause in PAUSES if WINDOWS else ():
+        try:
+            return change()
+        except PermissionError:  # a real lack of rights is raised by the last try
+            time.sleep(pause)
+    return change()

@@ -1,0 +1,57 @@
+"""Paths as people write them: with ``~``, a drive, a trailing separator, or as a ``file:`` URL."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from os import PathLike, fspath
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["is_url", "path_of_url", "user_path", "without_separator"]
+
+WINDOWS = sys.platform == "win32"
+
+
+def user_path(text: str | PathLike[str]) -> Path:
+    """Expand ``~`` and ``~name`` at the beginning, unless a file of that very name exists.
+
+    A name that no user has stays as it is, so that ``~draft.zarr`` can be written, too.
+    """
+    text = fspath(text)
+    return Path(text) if os.path.lexists(text) else Path(os.path.expanduser(text))
+
+
+def is_url(text: str) -> bool:
+    """Tell whether ``text`` begins with a scheme; a single letter is a drive, as in ``C://images``."""
+    scheme, mark, _ = text.partition("://")
+    return bool(mark) and len(scheme) != 1
+
+
+def path_of_url(url: str, *, windows: bool | None = None) -> str:
+    r"""Return the path that a ``file:`` URL names; ``windows``: by the rules of that system (default: of this one).
+
+    Examples
+    --------
+    >>> path_of_url("file:///data/a%20b.tif", windows=False)
+    '/data/a b.tif'
+    >>> path_of_url("file:///C:/data/a.tif", windows=True), path_of_url("file://server/share/a.tif", windows=True)
+    ('C:/data/a.tif', '//server/share/a.tif')
+    """
+    parts = urlsplit(url)
+    host, path = unquote(parts.netloc), unquote(parts.path)
+    host = "" if host.lower() == "localhost" else host
+    if not (WINDOWS if windows is None else windows):
+        return path
+    if re.fullmatch(r"[A-Za-z][:|]", host):  # file://C:/data, with a slash too few
+        return f"{host[0]}:{path}"
+    if host:
+        return f"//{host}{path}"
+    return re.sub(r"^/([A-Za-z])[:|]", r"\1:", path)
+
+
+def without_separator(text: str, *, windows: bool | None = None) -> str:
+    r"""Remove trailing separators: ``/``, and on Windows, where ``text`` is no URL, also the backslash."""
+    both = (WINDOWS if windows is None else windows) and not is_url(text)
+    return text.rstrip("/\\" if both else "/")

@@ -1,0 +1,98 @@
+"""Renames and removals that another program blocks for a moment, as scanners do on Windows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+import swin2sr_ops
+from swin2sr_ops.errors import OutputError
+from swin2sr_ops.io.output import lock
+from swin2sr_ops.io.output.lock import FileLock
+from swin2sr_ops.io.storage import moves
+from swin2sr_ops.spec import ModelSpec
+from tests.run.test_archive import tree
+
+
+class Scanner:
+    """Holds every file once, just after it came into being."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, times: int = 1) -> None:
+        self.times, self.seen = times, dict[str, int]()
+        patch.setattr(moves, "WINDOWS", True)
+        patch.setattr(moves, "PAUSES", (0.0,) * 3)
+        patch.setattr(os, "replace", self.holding(os.replace))
+        patch.setattr(Path, "replace", lambda old, new: os.replace(old, new))
+        patch.setattr(Path, "unlink", self.holding(Path.unlink))
+        patch.setattr(shutil, "rmtree", self.holding(shutil.rmtree))
+
+    def holding(self, change: Callable[..., Any]) -> Callable[..., Any]:
+        def held(path: Any, *args: Any, **kwargs: Any) -> Any:
+            key = f"{change.__name__} {args[0] if change.__name__ == 'replace' else path}"
+            count = self.seen[key] = self.seen.get(key, 0) + 1
+            if count <= self.times and os.path.lexists(path):
+                raise PermissionError(13, "used by another process", str(path))
+            return change(path, *args, **kwargs)
+
+        return held
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.tif"
+    tifffile.imwrite(path, np.random.default_rng(0).integers(1, 250, (70, 100)).astype("u1"))
+    return path
+
+
+@pytest.mark.parametrize("name", ["o.ome.zarr", "o.ome.tif", "o.png"])
+def test_a_scanner_delays_and_does_not_stop_a_run(
+    name: str, source: Path, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"model": gray_model, "tile": 32, "chunks": 64}
+    swin2sr_ops.restore_image(source, tmp_path / f"whole_{name}", **options)
+    (tmp_path / name).write_bytes(b"an old output")
+    with monkeypatch.context() as patch:
+        scanner = Scanner(patch)
+        swin2sr_ops.restore_image(source, tmp_path / name, overwrite=True, **options)
+        assert sum(scanner.seen.values()) > 10
+    if name.endswith("zarr"):
+        assert tree(tmp_path / name) == tree(tmp_path / f"whole_{name}")
+    else:
+        assert (tmp_path / name).read_bytes() == (tmp_path / f"whole_{name}").read_bytes()
+
+
+def test_a_folder_without_rights_is_a_sentence(
+    source: Path, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Scanner(monkeypatch, times=99)
+    with pytest.raises(OutputError, match=r"cannot be written: used by another process"):
+        swin2sr_ops.restore_image(source, tmp_path / "o.ome.zarr", model=gray_model)
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "opened by another run"])
+def test_an_open_lock_file_is_not_removed_on_windows(
+    others: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "WINDOWS", True)
+    path, mine = tmp_path / "o.lock", FileLock(tmp_path / "o.lock", "o")
+    mine.acquire()
+    unlink = Path.unlink
+
+    def refusing(self: Path, missing_ok: bool = False) -> None:
+        if self == path and path.exists() and (mine._held.is_locked if mine._held is not None else others):
+            raise PermissionError(13, "used by another process", str(path))
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refusing)
+    mine.release()
+    assert path.exists() == others
+    second = FileLock(path, "o")
+    second.acquire()
+    second.release()

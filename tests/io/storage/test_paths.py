@@ -1,0 +1,77 @@
+"""Paths as people write them, by the rules of either system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swin2sr_ops.batch.collect import collect
+from swin2sr_ops.batch.sources import find
+from swin2sr_ops.io.base import local_path
+from swin2sr_ops.io.storage import paths
+from swin2sr_ops.io.storage.paths import is_url, path_of_url, user_path, without_separator
+
+
+@pytest.mark.parametrize(
+    ("url", "windows", "posix"),
+    [
+        ("file:///C:/data/a%20b.tif", "C:/data/a b.tif", "/C:/data/a b.tif"),
+        ("file:///c|/data/a.tif", "c:/data/a.tif", "/c|/data/a.tif"),
+        ("file://C:/data/a.tif", "C:/data/a.tif", "/data/a.tif"),
+        ("file://localhost/C:/a.tif", "C:/a.tif", "/C:/a.tif"),
+        ("file://server/share/a.tif", "//server/share/a.tif", "/share/a.tif"),
+        ("file:///data/a.tif", "/data/a.tif", "/data/a.tif"),
+    ],
+)
+def test_file_urls(url: str, windows: str, posix: str) -> None:
+    assert path_of_url(url, windows=True) == windows
+    assert path_of_url(url, windows=False) == posix
+
+
+def test_drives_are_no_schemes() -> None:
+    assert not is_url("C://data/a.tif")
+    assert not is_url(r"C:\data\a.tif")
+    assert is_url("s3://bucket/a.zarr")
+    assert local_path(r"C:\data\a.tif") == Path(r"C:\data\a.tif")
+    assert local_path("s3://bucket/a.zarr") is None
+    assert local_path("FILE:///data/a.tif") == Path("/data/a.tif")
+
+
+def test_trailing_backslashes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert without_separator("C:\\out.zarr\\", windows=True) == "C:\\out.zarr"
+    assert without_separator("out.zarr//", windows=True) == "out.zarr"
+    assert without_separator("s3://bucket/a\\", windows=True) == "s3://bucket/a\\"
+    assert without_separator("a\\", windows=False) == "a\\"
+    monkeypatch.setattr(paths, "WINDOWS", True)
+    (tmp_path / "a.tif").touch()
+    (entry,) = collect([str(tmp_path / "a.tif")], f"{tmp_path}/out.ome.zarr\\", series=0)
+    assert entry.output.rstrip("\\").endswith("out.ome.zarr")
+    assert not entry.ending  # one output, no folder of outputs
+
+
+def test_names_that_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    (home / "in").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.chdir(tmp_path)
+    Path("~root").touch()
+    Path("~").mkdir()
+    Path("~/a.tif").touch()
+    assert user_path("~root") == Path("~root")
+    assert user_path("~/a.tif") == Path("~/a.tif")
+    assert user_path("~/in/a.tif") == home / "in/a.tif"
+    assert user_path("~no-such-user.zarr") == Path("~no-such-user.zarr")
+
+
+def test_sources_that_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "~root.tif").touch()
+    (folder / "list.txt").write_text("\N{ZERO WIDTH NO-BREAK SPACE}~root.tif\n", encoding="utf-8")  # as Notepad does
+    monkeypatch.chdir(tmp_path)
+    assert [source.uri for source in find(["@images/list.txt"])] == ["images/~root.tif"]
+    monkeypatch.chdir(folder)
+    assert [Path(source.uri).name for source in find(["~root.tif", "*.tif", "."])] == ["~root.tif"]
