@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops import ModelError, ModelSpec, hookimpl
-from swin2sr_ops.hosting import local_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +25,8 @@ _HINTS = ("name",)
 def swin2sr_ops_resolve_model(model: str, wanted: dict[str, Any]) -> ModelSpec | None:
     """The checkpoint ``model`` names, described; None where it names none, or none that spandrel knows."""
     asked = model.startswith(PREFIX)
+    from swin2sr_ops.hosting import local_path
+
     name = model.removeprefix(PREFIX)
     path = local_path(name) or Path(name)
     if not asked and not (path.is_file() and path.suffix in _SUFFIXES):
