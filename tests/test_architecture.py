@@ -25,7 +25,7 @@ LEVELS = {
     "run": 6, "lazy": 6,
     "cluster": 7, "training": 7, "evaluate": 7,
     "batch": 8, "api": 8,
-    "cli": 9, "fractal_tasks": 9, "testing": 9, "hosting": 9, "": 9,
+    "__main__": 9, "cli": 9, "fractal_tasks": 9, "testing": 9, "hosting": 9, "": 9,
 }  # fmt: skip
 
 
@@ -147,9 +147,3 @@ def test_light(code: str) -> None:
     measure = f"import sys\n{code}\nprint([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", measure], capture_output=True, text=True, check=True)
     assert done.stderr.strip().splitlines()[-1] == "[]"
-
-
-def test_version_is_the_distributions() -> None:
-    from importlib.metadata import version
-
-    assert version("swin2sr-ops") == swin2sr_ops.__version__

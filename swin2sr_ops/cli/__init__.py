@@ -38,4 +38,15 @@ def _main(argv: Sequence[str] | None) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         return 141
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.split(".")[0] == "swin2sr_ops":
+            raise  # a fault of ours
+        print(f"swin2sr-ops: error: {missing(exc.name)}", file=sys.stderr)
+        return 2
     return status
+
+
+def missing(module: str) -> str:
+    """Say in a sentence that a library is not installed."""
+    name = module.split(".", maxsplit=1)[0]
+    return f"The library {name} is not installed in {sys.prefix}, and this needs it: `python -m pip install {name}`."

@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from swin2sr_ops_qgis import host as host_module, place
+from swin2sr_ops_qgis.__main__ import main as qgis_main
 from swin2sr_ops_qgis.host import NAME, QgisHost
 from swin2sr_ops_qgis.provider import runner
 
@@ -240,6 +242,22 @@ def test_a_profile_that_is_not_there(no_qgis: Path, monkeypatch: pytest.MonkeyPa
 def test_a_qgis_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert host_module._asked("/nothing/at/all", "list") == ""
     assert host_module._version(None) == ""
+
+
+def test_archive_for_the_plugin_repository(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One folder, with metadata of this version, the licence and the modules; the same bytes each time."""
+    paths = [tmp_path / "one.zip", tmp_path / "two.zip"]
+    for path in paths:
+        assert qgis_main([str(path)]) == 0
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with zipfile.ZipFile(paths[0]) as archive:
+        names = set(archive.namelist())
+        metadata = archive.read(f"{NAME}/metadata.txt").decode()
+    assert names == {f"{NAME}/{p.name}" for p in PROVIDER.iterdir() if p.is_file()} | {f"{NAME}/LICENSE"}
+    assert f"\nversion={swin2sr_ops.__version__}\n" in metadata
+    assert qgis_main([str(tmp_path / "plugin.tar")]) == 2
+    assert qgis_main([str(tmp_path / "no" / "plugin.zip")]) == 2
+    assert capsys.readouterr().err.count("error:") == 2
 
 
 # --- a real QGIS ----------------------------------------------------------------------------------
