@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import warnings
 from html import unescape
 
-__all__ = ["OME_SYMBOLS", "is_known", "unit_name"]
+__all__ = ["OME_SYMBOLS", "is_known", "unit_along", "unit_name"]
 
 _PREFIXES = {
     "Y": "yotta", "Z": "zetta", "E": "exa", "P": "peta", "T": "tera", "G": "giga", "M": "mega", "k": "kilo",
@@ -49,6 +50,18 @@ def unit_name(given: object) -> str:
         if spelling in _NAMES:
             return _NAMES[spelling]
     return text.lower()
+
+
+def unit_along(axis: str, given: object) -> str:
+    """Return the name of the unit along ``axis``, as `unit_name` does, with a note where it is unknown."""
+    name = unit_name(given)
+    if name and not is_known(name):
+        warnings.warn(
+            f"The unit {str(given)!r} of the pixel size along {axis} is unknown: programs that read the output may"
+            " take it for pixels.",
+            stacklevel=3,
+        )
+    return name
 
 
 def is_known(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from swin2sr_ops.io.tiff.sets import ome_root
 from swin2sr_ops.io.tiff.vendors import vendor_of, vendor_sizes
-from swin2sr_ops.io.units import is_known, unit_name
+from swin2sr_ops.io.units import unit_along, unit_name
 
 __all__ = ["Place", "channels_of", "nodata_of", "place_of"]
 
@@ -33,13 +33,7 @@ class Place:
         value = _number(size)
         if value is not None and value > 0:
             self.pixel_size[axis] = value
-            name = unit_name(unit)
-            if name and not is_known(name):
-                warnings.warn(
-                    f"The unit {str(unit)!r} of the pixel size along {axis} is unknown: programs that read the output"
-                    " may take it for pixels.",
-                    stacklevel=2,
-                )
+            name = unit_along(axis, unit)
             if name:
                 self.units[axis] = name
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import ImageInfo
-from swin2sr_ops.io.units import unit_name
+from swin2sr_ops.io.units import unit_along
 from swin2sr_ops.io.zarr.omero import read_channels
 from swin2sr_ops.io.zarr.transformations import Place, place_of
 
@@ -197,7 +197,8 @@ def _axis_entries(multiscale: Mapping[str, Any]) -> list[Mapping[str, Any]] | No
 
 
 def _units(axes: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    named = {a: unit_name(e.get("unit")) for a, e in zip(axes, entries, strict=True)}
+    placed = [(a, entry.get("unit")) for a, entry in zip(axes, entries, strict=True) if a not in "CS"]
+    named = {a: unit_along(a, unit) for a, unit in placed}
     return {a: unit for a, unit in named.items() if unit}
 
 

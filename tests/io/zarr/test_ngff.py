@@ -72,6 +72,16 @@ def test_axes_given_must_fit() -> None:
         read_multiscale(attributes, "a.zarr", "YX")
 
 
+@pytest.mark.parametrize("given", [None, "CYX"])
+def test_an_unknown_unit_is_said(given: str | None) -> None:
+    axes = [{**AXES[0], "unit": "counts"}, {**AXES[1], "unit": "furlong"}, {**AXES[2], "unit": "um"}]
+    with pytest.warns(UserWarning, match="The unit 'furlong' of the pixel size along Y is unknown") as said:
+        found = read_multiscale({"multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}, "a.zarr", given)
+    assert len(said) == 1
+    assert found is not None
+    assert found.units == {"Y": "furlong", "X": "micrometer"}
+
+
 def test_further_images_of_a_group_are_said() -> None:
     image = {"axes": AXES, "datasets": [{"path": "0"}]}
     with pytest.warns(UserWarning, match="2 images in one group"):
