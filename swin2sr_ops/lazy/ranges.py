@@ -14,7 +14,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 from swin2sr_ops.pixels.masks import shown_pixels
-from swin2sr_ops.pixels.statistics import Statistics, check_any_valid
+from swin2sr_ops.pixels.statistics import Statistics, check_any_valid, note_constant
 
 __all__ = ["map_graph"]
 
@@ -45,6 +45,8 @@ class _Decide:
 
     def __call__(self, last: list[Statistics], first: list[Statistics]) -> tuple[IntensityMap, ...]:
         check_any_valid(last)
+        rows = [part.extremes.row(i) for part in last for i in range(len(part.low))]
+        note_constant(dict(enumerate(rows)))
         earlier: list[Statistics | None] = [*first] or [None] * len(last)
         return tuple(m for a, b in zip(last, earlier, strict=True) for m in a.maps(self.request, self.dtype, b))
 

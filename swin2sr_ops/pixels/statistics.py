@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -13,13 +14,16 @@ from numpy.typing import DTypeLike, NDArray
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, invalid_pixels
 
-__all__ = ["Bins", "Statistics", "check_any_valid"]
+__all__ = ["Bins", "Statistics", "check_any_valid", "note_constant"]
 
 #: Per channel, the bins of a first pass that a second pass refines.
 Bins = tuple[tuple[int, ...], ...]
 
 #: Values that are counted at a time, to keep temporary arrays small.
 _COUNTED = 1 << 20
+
+#: Channels that a note names.
+_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,31 @@ def check_any_valid(looks: Sequence[Statistics]) -> None:
             "The image has no valid pixel to take its range from (all are NaN, infinite, nodata or masked); "
             "there is nothing to restore."
         )
+
+
+def note_constant(found: Mapping[int, Statistics], *, sampled: bool = False) -> None:
+    """Warn of channels whose valid pixels all have one value: files whose pixels are not found read so.
+
+    Parameters
+    ----------
+    found : mapping
+        Extremes, one row each, by the number of the channel.
+    sampled : bool
+        Whether they are of a sample.
+    """
+    seen = {n: (float(part.low[0]), float(part.high[0])) for n, part in found.items() if part.low[0] <= part.high[0]}
+    values = {n: low for n, (low, high) in seen.items() if low == high}
+    if not values:
+        return
+    names = ", ".join(map(str, sorted(values)[:_NAMED])) + (", ..." if len(values) > _NAMED else "")
+    where = f"channel{'s' if len(values) > 1 else ''} {names}" if len(values) < len(seen) else "the image"
+    one = {f"{value:g}" for value in values.values()}
+    what = f"the value {one.pop()}" if len(one) == 1 else "one value in each channel"
+    warnings.warn(
+        f"All {'sampled' if sampled else 'valid'} pixels of {where} have {what}, so the output will be constant there:"
+        " check that the input is complete.",
+        stacklevel=3,
+    )
 
 
 def _keys(values: NDArray[Any]) -> NDArray[np.uint32]:

@@ -39,7 +39,7 @@ from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 from swin2sr_ops.pixels.masks import shown_pixels, valid_pixels
 from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, spread
-from swin2sr_ops.pixels.statistics import Statistics, check_any_valid
+from swin2sr_ops.pixels.statistics import Statistics, check_any_valid, note_constant
 
 if TYPE_CHECKING:
     from swin2sr_ops.run.job import Job
@@ -161,7 +161,8 @@ def intensity_maps(
     maps: dict[int, IntensityMap] = {}
     for part in parts:
         maps |= run.maps(part)
-    check_any_valid(run.extremes)
+    check_any_valid(list(run.extremes.values()))
+    note_constant(run.extremes, sampled=job.request.sample)
     # What is not looked at, opacity, is not mapped either.
     last = max(job.map_of(c) for c in range(len(numbers)))
     return tuple(maps.get(number, IntensityMap(0.0, 1.0)) for number in range(last + 1))
@@ -202,7 +203,7 @@ class _Run:
     each: Each
     tell: Progress
     regions: int  # of all parts
-    extremes: list[Statistics] = field(default_factory=list)
+    extremes: dict[int, Statistics] = field(default_factory=dict)  # by number of the map
     done: int = 0
 
     @property
@@ -234,7 +235,7 @@ class _Run:
             self.regions, self.done = self.regions + len(whole) - len(part), self.done - len(part)
             return self.maps(whole)
         together = _together(first)
-        self.extremes += [found.extremes for found in together.values()]
+        self.extremes |= {number: found.extremes for number, found in together.items()}
         own, last = first, together
         if twice:
             second = self.merged(replace(part, bins=self.bins(part, first, together)))

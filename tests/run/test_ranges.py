@@ -401,3 +401,11 @@ def test_stored_images_are_sampled(small_sample: None, tmp_path: Path) -> None:
         assert intensity_maps(job, lambda _: None) == expected
         whole = intensity_maps(replace(job, request=RangeRequest.parse("p1,p99")), lambda _: None)
         assert [(m.lo, m.hi) for m in whole] == [tuple(np.percentile(p, (1, 99), method="lower")) for p in pixels]
+
+
+@pytest.mark.parametrize("request_", ["auto", "p0,p100"])
+def test_a_channel_without_contrast_is_named(request_: str) -> None:
+    pixels = np.zeros((2, 20, 20), "u2")
+    pixels[1, 0, 0] = 9
+    with pytest.warns(UserWarning, match="channel 0 have the value 0"):
+        maps_of(Pixels(pixels, "CYX", (1, 20, 20)), request_)
