@@ -41,6 +41,8 @@ def letters_of(array: xr.DataArray, axes: Axes = None, rgb: bool | None = None) 
     RequestError
         Rows or columns cannot be told, or ``axes`` or ``rgb`` do not fit.
     """
+    if isinstance(axes, (list, tuple)):
+        axes = "".join(map(str, axes))
     if isinstance(axes, str):
         if len(axes) != array.ndim:
             raise RequestError(
@@ -54,10 +56,17 @@ def letters_of(array: xr.DataArray, axes: Axes = None, rgb: bool | None = None) 
             if letter not in found.values():
                 raise RequestError(
                     f"None of the dimensions {_listed(array)} is known to be {what}: name it {letter.lower()},"
-                    f" or give axes, such as axes={{'{array.dims[-1]}': '{letter}'}}."
+                    f" or give axes, such as axes={_example(array, found)}."
                 )
     found = _coloured(array, found, rgb)
     return "".join(found[dim] for dim in array.dims)
+
+
+def _example(array: xr.DataArray, found: Mapping[Hashable, str]) -> str:
+    """Axes that a person could give: a letter for rows and columns, as far as they are missing."""
+    missing = [letter for letter in "YX" if letter not in found.values()]
+    open_dims = [dim for dim in array.dims if found.get(dim) not in ("Y", "X")][-len(missing) :]
+    return "{" + ", ".join(f"{str(dim)!r}: '{a}'" for dim, a in zip(open_dims, missing, strict=False)) + "}"
 
 
 def spatial_dims(array: xr.DataArray, axes: Axes = None) -> tuple[Hashable, Hashable] | None:

@@ -12,9 +12,31 @@ from dataclasses import dataclass
 
 from swin2sr_ops.errors import RequestError
 
-__all__ = ["MAX_NDIM", "AxisOrder", "channel_groups"]
+__all__ = ["MAX_NDIM", "AxisOrder", "channel_groups", "letters_of"]
 
 MAX_NDIM = 5
+
+
+def letters_of(axes: object) -> str:
+    """Return the letters that a person gave, as capitals in one string; a list or tuple of letters is joined.
+
+    Raises
+    ------
+    RequestError
+        ``axes`` is something else.
+
+    Examples
+    --------
+    >>> letters_of("czyx"), letters_of(("C", "Y", "X"))
+    ('CZYX', 'CYX')
+    """
+    if isinstance(axes, (list, tuple)) and all(isinstance(letter, str) and len(letter) == 1 for letter in axes):
+        axes = "".join(axes)
+    if not isinstance(axes, str):
+        raise RequestError(
+            f"axes={axes!r} was given: give a string with one letter per dimension, such as 'YX', 'YXC' or 'TCZYX'."
+        )
+    return axes.upper()
 
 
 @dataclass(frozen=True)
@@ -46,9 +68,9 @@ class AxisOrder:
         spectral bands.
         """
         shape = tuple(int(n) for n in shape)
-        if axes is None:
-            axes = _guess(shape)
-        axes = axes.upper()
+        if len(shape) < 2:
+            raise RequestError(f"The array has the shape {shape}: an image has 2 to {MAX_NDIM} dimensions.")
+        axes = _guess(shape) if axes is None else letters_of(axes)
         if len(shape) > MAX_NDIM:
             raise RequestError(
                 f"The array has {len(shape)} dimensions {shape}; 2 to {MAX_NDIM} can be restored. "

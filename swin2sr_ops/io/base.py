@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.geometry.axes import letters_of
 from swin2sr_ops.io.storage.paths import is_url, path_of_url, user_path
 
 __all__ = [
@@ -276,7 +277,7 @@ def check_axes(axes: str, ndim: int) -> str:
     RequestError
         Another number of letters, a letter twice, no letter, or no Y and X.
     """
-    axes = axes.upper()
+    axes = letters_of(axes)
     if len(axes) != ndim:
         raise RequestError(f"axes={axes!r} names {len(axes)} dimensions, but the array has {ndim}.")
     if not axes.isalpha() or len(set(axes)) != ndim or not {"Y", "X"} <= set(axes):

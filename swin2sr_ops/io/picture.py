@@ -220,7 +220,7 @@ def create_sink(
     if info.dtype not in (np.uint8, np.uint16) or info.axes not in ("YX", "YXS") or info.size("S") not in (1, 2, 3, 4):
         raise RequestError(
             f"PNG holds uint8 or uint16 with the axes YX or YXS, not {info.dtype} {info.axes} {info.shape}:"
-            " write .tif or .zarr."
+            f" write .tif or .zarr{', or call the colours S: axes=YXS' if info.axes == 'YXC' else ''}."
         )
     if info.nbytes > _MOST_BYTES:
         raise RequestError(

@@ -52,7 +52,7 @@ def test_channel_groups() -> None:
     [
         ((2,) * 7, None, "7 dimensions"),
         ((2,) * 6, "TCZYXS", "6 dimensions"),
-        ((5,), None, "does not fit"),
+        ((5,), None, "2 to 5 dimensions"),
         ((5, 6), "YXC", "does not fit"),
         ((5, 6), "ZX", "does not fit"),
         ((5, 6, 7), "YXX", "does not fit"),

@@ -101,7 +101,10 @@ def create_sink(
 def _check_fits(uri: str, info: ImageInfo) -> None:
     odd = [a for a in info.axes if a not in "TCZYXS"]
     if odd:
-        raise RequestError(f"The axes {info.axes!r} do not fit TIFF, which has T, C, Z, Y, X and S but no {odd[0]}.")
+        raise RequestError(
+            f"The axes {info.axes!r} do not fit TIFF, which has T, C, Z, Y, X and S but no {odd[0]}: name it as one of"
+            " these with axes=, or write .ome.zarr."
+        )
     if uri.lower().endswith((".ome.tif", ".ome.tiff")) and not _ome_knows(info):
         raise RequestError(f"OME-TIFF cannot hold {info.dtype}: write a plain .tif, or .zarr.")
 

@@ -125,10 +125,12 @@ def _read(ome: Mapping[str, Any], where: str, given: str | None) -> Multiscale:
     version = str(ome.get("version") or first.get("version") or "0.4")
     axes, units = _read_axes(first, where, version, given)
     ndim = len(axes)
-    outer = place_of(first.get("coordinateTransformations"), ndim, where)
+    # Letters that fit the array, unlike the metadata, which then cannot give a place to its axes.
+    fits = given is None or len(_axis_entries(first) or given) == ndim
+    outer = place_of(first.get("coordinateTransformations") if fits else None, ndim, where)
     levels = []
     for dataset in first["datasets"]:
-        scale, shift = _dataset_place(dataset, ndim, where)
+        scale, shift = _dataset_place(dataset if fits else {}, ndim, where)
         # The dataset's transformations come first, the multiscale's act on their result.
         levels.append(
             Level(
@@ -158,8 +160,13 @@ def _read_axes(
 ) -> tuple[str, dict[str, str]]:
     entries = _axis_entries(multiscale)
     if given is not None:  # the user's letters count; units go by position
-        if entries is not None and len(entries) != len(given):
-            raise RequestError(f"axes={given!r} names {len(given)} dimensions, but {where!r} has {len(entries)} axes.")
+        if entries is not None and len(entries) != len(given):  # the array decides which count is right
+            warnings.warn(
+                f"{where!r} describes {len(entries)} axes, and axes={given!r} names {len(given)}: pixel size and origin"
+                " are left out.",
+                stacklevel=2,
+            )
+            return given, {}
         return given, _units(given, entries or [{} for _ in given])
     if entries is None and version in ("0.1", "0.2"):  # these had five axes and did not name them
         return "TCZYX", {}
@@ -214,9 +221,11 @@ def stored_axes(axes: str) -> str:
     """
     middle = [a for a in axes if a not in "TZYX"]
     if len(middle) > 1:
+        free = [a for a in "TZ" if a not in axes]
+        remedy = f"name one of them {' or '.join(free)} with axes=" if free else "write one index at a time"
         raise RequestError(
-            f"The axes {axes!r} do not fit OME-Zarr, which has time, one of {', '.join(middle)}, and space."
-            " Restore one index at a time, or write TIFF."
+            f"The axes {axes!r} do not fit OME-Zarr, which has time, one of {', '.join(middle)}, and space:"
+            f" {'write .ome.tif' if set(middle) == set('CS') else remedy}."
         )
     return "".join(a for a in ("T", *middle, "Z", "Y", "X") if a in axes)
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.geometry.axes import letters_of
 from swin2sr_ops.io.base import (
     ImageInfo,
     Region,
@@ -168,7 +169,7 @@ def _open_node(asked: _Asked, root: Any, node: Any, path: str) -> ZarrSource:
     if hasattr(node, "shape"):
         return _plain(asked, node, path)
     attributes, address = node.attrs.asdict(), asked.address
-    image = ngff.read_multiscale(attributes, address, None if asked.axes is None else asked.axes.upper())
+    image = ngff.read_multiscale(attributes, address, None if asked.axes is None else letters_of(asked.axes))
     if image is not None:
         return _image(asked, node, path, image)
     ome = ngff.ome_attributes(attributes)

@@ -66,10 +66,26 @@ def test_images_without_axes_want_them_and_take_them() -> None:
     assert found.axes == "CYX"
 
 
-def test_axes_given_must_fit() -> None:
-    attributes = {"multiscales": [{"axes": AXES, "datasets": [{"path": "0"}]}]}
-    with pytest.raises(RequestError, match="has 3 axes"):
-        read_multiscale(attributes, "a.zarr", "YX")
+def test_axes_given_must_fit_the_array(tmp_path: Path) -> None:
+    """Metadata may describe other axes than the array has: the letters that the error asks for are then heeded."""
+    axes = [{"name": "t"}, {"name": "z"}, *AXES]
+    step = {"type": "scale", "scale": [1, 1, 1, 0.5, 0.5]}
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=3)
+    group.create_array("0", data=np.ones((3, 20, 30), "u2"))
+    datasets = [{"path": "0", "coordinateTransformations": [step]}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    uri = str(tmp_path / "a.zarr")
+    with pytest.raises(FormatError, match="say which axes these are with axes="):
+        open_source(uri)
+    with pytest.warns(UserWarning, match="describes 5 axes, and axes='CYX' names 3: pixel size and origin are left"):
+        source = open_source(uri, axes="CYX")
+    assert source is not None
+    assert (source.info.axes, source.info.pixel_size["X"]) == ("CYX", 1)
+    with (
+        pytest.warns(UserWarning, match="describes 5 axes"),
+        pytest.raises(RequestError, match="names 2 dimensions, but the array has 3"),
+    ):
+        open_source(uri, axes="YX")
 
 
 @pytest.mark.parametrize("given", [None, "CYX"])
