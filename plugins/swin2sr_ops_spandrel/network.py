@@ -36,11 +36,11 @@ def read(path: Path, sha256: str = "") -> Any:
         If spandrel does not know it.
     """
     if not path.is_file():
-        raise CheckpointError(f"There is no file {path}: put it back, or name the model anew.")
+        raise CheckpointError(f"There is no file {path}: put it back, or resolve the model again.")
     if sha256 and file_sha256(path) != sha256:
         raise CheckpointError(
             f"{path} is not the file that was described: its SHA-256 begins with {file_sha256(path)[:12]} instead of "
-            f"{sha256[:12]}. Put that file back, or name the model anew."
+            f"{sha256[:12]}. Put that file back, or resolve the model again."
         )
     # Half-precision files hold rounded weights, not other arithmetic.
     state = {k: v.float() if v.is_floating_point() else v for k, v in read_tensors(path).items()}

@@ -1,1 +1,1 @@
-"""Weights: reading every kind of checkpoint, saying what network it is, fetching it, saving our own."""
+"""Read, identify, download and save weights."""

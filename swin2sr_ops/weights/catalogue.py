@@ -1,6 +1,6 @@
-"""All models by name: those shipped with the package, and those released by the authors, as a table.
+"""List all models by name: those shipped with the package and those released by the authors.
 
-Nothing here opens a network connection or imports an array library: a released model is a row, a
+This module opens no network connection and imports no array library: a released model is a table row, a
 shipped model is the header of its ``.safetensors`` file.
 """
 
@@ -18,18 +18,18 @@ from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["BUILTIN", "HEADER_KEY", "MODELS_FOLDER", "all_models", "find", "read_header", "shipped", "spec_of_header"]
 
-#: Key of the safetensors header under which our files carry their `ModelSpec` as JSON.
+#: Key of the safetensors header under which this package stores the `ModelSpec` as JSON.
 HEADER_KEY = "swin2sr_ops"
 
-_MAX_HEADER = 100_000_000  # the limit of the format itself
+_MAX_HEADER = 100_000_000  # limit set by the safetensors format
 
-#: Where the models that come with the package lie; ``package:<file>`` in `ModelSpec.weights` means here.
+#: Folder of the shipped models; ``package:<file>`` in `ModelSpec.weights` refers to it.
 MODELS_FOLDER = Path(__file__).parents[1] / "data" / "models"
 
 _SWIN2SR = "https://github.com/mv-lab/swin2sr/releases/download/v0.0.1/"
 _SWINIR = "https://github.com/JingyunLiang/SwinIR/releases/download/v0.0/"
 
-# --- the networks: each row of the table is one of these at some scale and number of channels ---
+# --- the networks: each table row is one of these at some scale and number of channels ---
 
 _SWIN2SR_M = ModelSpec(name="", licence="Apache-2.0")
 _SWIN2SR_S = replace(
@@ -37,7 +37,7 @@ _SWIN2SR_S = replace(
 )
 _SWIN2SR_AUX = replace(_SWIN2SR_M, task="compressed_sr", scale=4, upsampler="pixelshuffle_aux")
 _SWIN2SR_REAL = replace(_SWIN2SR_M, task="real_sr", scale=4, upsampler="nearest+conv")
-# JPEG codes blocks of 8 x 8: a window of 7 keeps the network's grid off theirs.
+# JPEG codes blocks of 8 x 8: a window of 7 keeps the network's grid from coinciding with theirs.
 _SWIN2SR_JPEG = replace(_SWIN2SR_M, task="jpeg", scale=1, upsampler="", window=7, value_range=255.0)
 _SWINIR_M = replace(_SWIN2SR_M, architecture="swinir")
 _SWINIR_S = replace(_SWIN2SR_S, architecture="swinir")
@@ -46,16 +46,16 @@ _SWINIR_LARGE = replace(_SWINIR_REAL, dim=240, depths=(6,) * 9, heads=(8,) * 9, 
 _SWINIR_DENOISE = replace(_SWINIR_M, task="denoise", scale=1, upsampler="")
 _SWINIR_JPEG = replace(_SWIN2SR_JPEG, architecture="swinir")
 
-# --- when to use them ---
+# --- when to use which ---
 
-_CLEAN = "Enlarges clean images that were reduced bicubically; noise and compression are enlarged with them."
-_LIGHT = "As the classical models with a twelfth of the parameters: first choice for very large images."
+_CLEAN = "Enlarges clean images that were reduced bicubically; it enlarges noise and compression artefacts too."
+_LIGHT = "Like the classical models with a twelfth of the parameters: first choice for very large images."
 _COMPRESSED = "Enlarges images that were reduced and then strongly compressed with JPEG."
 _PSNR = "Enlarges photographs of unknown degradation: soft, invents little."
-_GAN = "Enlarges photographs of unknown degradation: sharp, invents texture, so not for measurements."
+_GAN = "Enlarges photographs of unknown degradation: sharp, but invents texture; do not measure in its results."
 _NOISE = "Removes Gaussian noise of standard deviation {} (of 255); noise of another strength needs another model."
-_BLOCKS = "Removes the traces of JPEG compression at about quality {}."
-_ANY_BLOCKS = "Removes the traces of JPEG compression at any quality from gray images."
+_BLOCKS = "Removes JPEG compression artefacts of about quality {}."
+_ANY_BLOCKS = "Removes JPEG compression artefacts of any quality from gray images."
 
 # --- the table: name, network, scale, channels, file, advice ---
 
@@ -100,9 +100,9 @@ _RELEASED: tuple[_Row, ...] = (
     ("swinir-jpeg-color-40", _SWINIR_JPEG, 1, 3, "006_colorCAR_DFWB_s126w7_SwinIR-M_jpeg40", _BLOCKS),
 )
 
-# Size in bytes and SHA-256 of the released files. The authors publish neither: these are the ones that
-# at least two independent projects pin to the same value. A model that is not here is pinned by its
-# first download (`swin2sr_ops.weights.download`).
+# Size in bytes and SHA-256 of the released files. The authors publish neither; a value is listed here if at least
+# two independent projects pin the same one. A model that is not listed is pinned by its first download
+# (`swin2sr_ops.weights.download`).
 _PINNED: dict[str, tuple[int, str]] = {
     "swinir-classical-div2k-x4": (59611499, "129dc773ba2d4c07f3eb0bb116fbe692011b7cc072d9ca12797cd3748198610a"),
     "swinir-classical-df2k-x2": (67277475, "2032ebf8f401dd3ce2fae5f3852117cb72101ec6ed8358faa64c2a3fa09ed4ac"),
@@ -119,7 +119,7 @@ _PINNED: dict[str, tuple[int, str]] = {
 }
 
 
-#: Largest error of approximate halos, where the weights were at hand: `benchmarks/halo_error.py`.
+#: Largest error of approximate halos, for models whose weights were available: `benchmarks/halo_error.py`.
 _HALO_ERROR = {"swin2sr-lightweight-x2": {"8": 0.025279, "16": 0.004326, "24": 0.001251, "32": 0.000334}}
 
 
@@ -144,7 +144,7 @@ BUILTIN: dict[str, ModelSpec] = {row[0]: _released(row) for row in _RELEASED}
 
 
 def all_models() -> tuple[ModelSpec, ...]:
-    """All models with a name: the shipped ones first, then the released ones."""
+    """Return all models with a name: the shipped ones first, then the released ones."""
     return (*shipped(), *BUILTIN.values())
 
 
@@ -154,9 +154,9 @@ def find(name: str) -> ModelSpec:
     Raises
     ------
     ModelError
-        If there is none; the message lists the names that come close.
+        If there is none; the message lists similar names.
     """
-    models = {spec.name: spec for spec in reversed(all_models())}  # shipped ones win
+    models = {spec.name: spec for spec in reversed(all_models())}  # a shipped model wins over a released one
     if name in models:
         return models[name]
     close = difflib.get_close_matches(name.lower(), models, n=3, cutoff=0.5)
@@ -165,7 +165,7 @@ def find(name: str) -> ModelSpec:
 
 
 def shipped() -> tuple[ModelSpec, ...]:
-    """The models that come with the package, by name; their ``weights`` read ``package:<file>``."""
+    """Return the shipped models by name; their ``weights`` are ``package:<file>``."""
     return _shipped(MODELS_FOLDER)
 
 
@@ -186,7 +186,7 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is no safetensors file, or ends before its header says.
+        If the file is not a safetensors file, or its size does not match its header.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -205,7 +205,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def spec_of_header(header: dict[str, Any], path: Path) -> ModelSpec | None:
-    """The `ModelSpec` in a header that `read_header` gave; None if the file was not written by us."""
+    """Return the `ModelSpec` in a header from `read_header`; None if another program wrote the file."""
     text = header.get("__metadata__", {}).get(HEADER_KEY)
     if text is None:
         return None

@@ -1,7 +1,7 @@
 """Read a checkpoint of any origin into parameters under the official names.
 
-Origins: the authors' ``.pth`` files (and those of KAIR, BasicSR, Lightning), Hugging Face folders,
-``.safetensors`` files of others, and our own ``.safetensors`` with the model's description in the
+Supported are the authors' ``.pth`` files (and those of KAIR, BasicSR, Lightning), Hugging Face folders, other
+programs' ``.safetensors`` files, and this package's own ``.safetensors`` with the model's description in the
 header. Nothing is ever unpickled: ``torch.load`` runs with ``weights_only=True``.
 """
 
@@ -30,17 +30,17 @@ from swin2sr_ops.weights.sniff import DAMAGE, EXPECTED, check_torch_file
 
 __all__ = ["Checkpoint", "read_checkpoint", "read_state", "read_tensors", "split_buffers"]
 
-#: Where training programs put the parameters; averaged ones (EMA) are what the papers measure.
+#: Keys under which training programs store the parameters; the papers measure the averaged ones (EMA).
 _WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "netG.", "_orig_mod.")
 
-#: Computed from shapes, never learned; files of other training sizes differ in them.
+#: Buffers are computed from shapes, never learned; they differ between files of different training sizes.
 _BUFFERS = ("attn_mask", "relative_position_index", "relative_coords_table")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file says.
+    """Contents of a checkpoint file or folder.
 
     Attributes
     ----------
@@ -49,12 +49,12 @@ class Checkpoint:
     parameters : dict of str to Tensor
         Learned tensors under the official names, float32, on the CPU.
     facts : dict
-        Fields of `ModelSpec` that the file states beside its parameters: the window, read off the
-        buffers; all of them for a Hugging Face folder, from its ``config.json``.
+        Fields of `ModelSpec` that the file states beside its parameters: the window, derived from the
+        buffers; for a Hugging Face folder, all fields in its ``config.json``.
     spec : ModelSpec or None
-        The description in the header of our own files.
+        Description in the header, if this package wrote the file.
     sha256 : str
-        Of the file; of the weight file for a folder.
+        SHA-256 of the file; for a folder, of its weight file.
     """
 
     path: Path
@@ -80,7 +80,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If it is missing or no checkpoint; the message says what it is instead.
+        If it is missing or is not a checkpoint; the message says what the file is instead.
     """
     path = user_path(path).resolve()
     if not path.exists():
@@ -100,15 +100,15 @@ def _checkpoint(
     parameters, window = split_buffers(raw)
     if window:
         facts = {"window": window, **facts}
-    # Contiguous float32 whatever was stored: half-precision files hold rounded weights, not other arithmetic.
+    # Always store contiguous float32: a half-precision file holds rounded weights but asks for no other arithmetic.
     parameters = {name: tensor.to(torch.float32).contiguous() for name, tensor in parameters.items()}
     return Checkpoint(path, parameters, facts, spec, digest)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The flat dictionary of tensors in one file, wrappers and prefixes taken off."""
+    """Read the tensors of one file as a flat dictionary, without wrappers and prefixes."""
     if path.suffix == ".safetensors":
-        read_header(path)  # says in a sentence what is wrong with a damaged file
+        read_header(path)  # describes the damage of a damaged file in one sentence
         try:
             loaded: Any = load_file(path)
         except SafetensorError as exc:
@@ -137,7 +137,7 @@ def _torch_load(path: Path) -> object:
 
 
 def _unwrap(loaded: object, path: Path) -> Mapping[str, Any]:
-    """The innermost dictionary: behind a known key, or the only dictionary in there."""
+    """Return the innermost dictionary: behind a known key, or the only dictionary inside."""
     if not isinstance(loaded, Mapping):
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors; {EXPECTED}.")
     for key in _WRAPPERS:
@@ -157,7 +157,7 @@ def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def split_buffers(raw: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
-    """The parameters, and the window that the buffers tell (0 where they were stripped)."""
+    """Separate parameters from buffers; return the parameters and the window of the buffers (0 if there are none)."""
     window = 0
     parameters = {}
     for name, tensor in raw.items():

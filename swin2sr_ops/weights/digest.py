@@ -1,4 +1,4 @@
-"""SHA-256 of weight files, computed once per file and process."""
+"""Compute the SHA-256 of weight files once per file and process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["file_sha256"]
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file as hexadecimal digits; computed again only when its size or time changes."""
+    """Return a file's SHA-256 as hexadecimal digits; recompute it only if size or modification time changes."""
     stat = path.stat()
     return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
 

@@ -1,4 +1,4 @@
-"""Fetch released weights into the cache: resumed after interruptions, checked, never on its own account."""
+"""Download released weights into the cache on request only; resume interrupted downloads and validate the files."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["cache_folder", "cached", "fetch", "is_url"]
 
 _TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
-_CHUNK = 1 << 16  # at most so many bytes are lost when the line breaks
+_CHUNK = 1 << 16  # most bytes lost if the connection breaks
 _PAUSES = (1.0, 4.0, 10.0)  # seconds between attempts
 
 
 def is_url(text: str) -> bool:
-    """Whether ``text`` names a place on the web."""
+    """Return True if ``text`` is an http or https URL."""
     return text.startswith(("http://", "https://"))
 
 
 def cache_folder() -> Path:
-    """Where downloaded weights are kept: ``SWIN2SR_OPS_CACHE``, or the user's cache folder."""
+    """Return the cache folder of downloaded weights: ``SWIN2SR_OPS_CACHE``, or the user's cache folder."""
     chosen = os.environ.get("SWIN2SR_OPS_CACHE")
     if chosen:
         return user_path(chosen)
@@ -42,17 +42,17 @@ def cache_folder() -> Path:
 
 
 def cached(spec: ModelSpec, *, cache: Path | None = None) -> Path | None:
-    """The weights of ``spec`` if they are in the cache, checked; None if they are not.
+    """Return the validated weights of ``spec`` from the cache; None if they are not there.
 
     Raises
     ------
     DownloadError
-        If what lies there is not what the catalogue, or the first download, says.
+        If the cached file differs from what the catalogue, or the first download, states.
     """
     path = _target(spec, cache)
     if path.is_symlink():
         raise DownloadError(
-            f"{path}, the weights of {spec.name}, is a link, which is not followed: put the file there."
+            f"{path}, the weights of {spec.name}, is a symbolic link, which is not followed: put the file itself there."
         )
     if not path.is_file():
         return None
@@ -61,25 +61,25 @@ def cached(spec: ModelSpec, *, cache: Path | None = None) -> Path | None:
 
 
 def fetch(spec: ModelSpec, *, progress: bool = True, cache: Path | None = None) -> Path:
-    """Return the weights of ``spec``, fetched into the cache if they are not there.
+    """Return the path of the weights of ``spec``; download them into the cache if they are not there.
 
-    An interrupted download leaves a ``.part`` file and goes on from its end next time, where the
-    server can. Where the catalogue knows no SHA-256, the one of the first download is kept in a
-    ``.sha256`` file beside the weights and holds from then on.
+    An interrupted download leaves a ``.part`` file. The next call resumes at its end if the server supports
+    that. If the catalogue has no SHA-256, a ``.sha256`` file beside the weights records the one of the first
+    download, and later calls validate against it.
 
     Parameters
     ----------
     spec : ModelSpec
-        With an ``http`` or ``https`` URL in ``weights``.
+        Its ``weights`` is an ``http`` or ``https`` URL.
     progress : bool
         Whether to show a progress bar.
     cache : Path, optional
-        Instead of `cache_folder`.
+        Folder to use instead of `cache_folder`.
 
     Raises
     ------
     DownloadError
-        If the server cannot be reached, has no such file, or sends another one.
+        If the server cannot be reached, does not have the file, or sends a different one.
     """
     if not is_url(spec.weights):
         raise DownloadError(f"The weights of {spec.name} are at {spec.weights!r}, which is no http or https URL.")
@@ -88,7 +88,7 @@ def fetch(spec: ModelSpec, *, progress: bool = True, cache: Path | None = None) 
     path = _target(spec, cache)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):  # of several workers one fetches, the others wait and find it
+        with FileLock(f"{path}.lock"):  # one of several workers downloads; the others wait and use its file
             return cached(spec, cache=cache) or _retrieve(path, spec, progress)
     except OSError as exc:
         raise DownloadError(f"The weights of {spec.name} cannot be stored at {path}: {exc}.") from exc
@@ -99,9 +99,9 @@ def _retrieve(path: Path, spec: ModelSpec, progress: bool) -> Path:
 
     logger = pooch.get_logger()
     level = logger.level
-    logger.setLevel("WARNING")  # its "Downloading data from ..." would cut the progress bar
+    logger.setLevel("WARNING")  # its "Downloading data from ..." would break the progress bar
     try:
-        # The hash is checked below: pooch's message would not say what to do.
+        # The hash is validated below: pooch's message would not say what to do.
         pooch.retrieve(
             spec.weights, None, fname=path.name, path=path.parent, downloader=_Resuming(path, spec, progress)
         )
@@ -114,7 +114,7 @@ def _retrieve(path: Path, spec: ModelSpec, progress: bool) -> Path:
     except DownloadError:
         path.unlink()
         raise
-    _record(path).unlink(missing_ok=True)  # a link in its place is not followed
+    _record(path).unlink(missing_ok=True)  # replace a symbolic link instead of following it
     _record(path).write_text(file_sha256(path) + "\n", encoding="ascii")
     return path
 
@@ -132,7 +132,7 @@ def _record(path: Path) -> Path:
 
 
 def _check(path: Path, spec: ModelSpec) -> None:
-    """Compare with what is known; also with the record of the first download."""
+    """Validate size and SHA-256 against the spec, or against the record of the first download."""
     known = spec.sha256
     if not known and _record(path).is_file():
         known = _record(path).read_text(encoding="ascii").strip()
@@ -147,15 +147,15 @@ def _check(path: Path, spec: ModelSpec) -> None:
 
 
 def _check_opens(path: Path, spec: ModelSpec) -> None:
-    """Refuse what is no checkpoint before its hash is recorded: a network's log-in page comes with status 200, too."""
+    """Reject a file that is no checkpoint before its hash is recorded: a log-in page also comes with status 200."""
     from swin2sr_ops.weights.checkpoint import read_tensors
 
     try:
         read_tensors(path)
     except CheckpointError as exc:
         raise DownloadError(
-            f"{spec.weights} sent no weights of {spec.name}, perhaps a page to log in to the network ({exc}). Open that"
-            " address in a browser, then download again."
+            f"{spec.weights} did not send weights of {spec.name} but perhaps the log-in page of a network ({exc}). Open"
+            " that address in a browser, then download again."
         ) from exc
 
 
@@ -187,7 +187,7 @@ class _Resuming:
         self.tag.unlink(missing_ok=True)
 
     def _attempt(self, url: str) -> None:
-        """One request, from where the last one ended."""
+        """Send one request that starts at the end of the partial file."""
         import requests
 
         for own in (self.part, self.tag):
@@ -197,12 +197,12 @@ class _Resuming:
         headers = {"Accept-Encoding": "identity"}  # a range counts the file's own bytes
         if have:
             headers["Range"] = f"bytes={have}-"
-            if self.tag.is_file():  # the rest of a file that changed since is no use
+            if self.tag.is_file():  # if the file has changed since, the server must send all of it
                 headers["If-Range"] = self.tag.read_text(encoding="latin-1")
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-            if response.status_code == 416:  # nothing after our last byte: not the file we began
+            if response.status_code == 416:  # nothing after our last byte: the server's file has changed
                 self.part.unlink()
-                raise EOFError("the server has no more bytes of the file that was begun")
+                raise EOFError("the partial file is longer than the file on the server")
             response.raise_for_status()
             self._receive(response, have if response.status_code == 206 else 0)
 
@@ -212,7 +212,7 @@ class _Resuming:
         length = int(response.headers.get("Content-Length", 0))
         total = have + length if length else None
         etag = response.headers.get("ETag", "")
-        if etag and not etag.startswith("W/"):  # weak tags do not promise equal bytes
+        if etag and not etag.startswith("W/"):  # weak tags do not guarantee equal bytes
             self.tag.write_text(etag, encoding="latin-1")
         with (
             self.part.open("ab" if have else "wb") as file,
@@ -234,12 +234,12 @@ class _Resuming:
             problem = f"the server answered {response.status_code} {response.reason}"
         return DownloadError(
             f"The weights of {self.spec.name} could not be fetched from {self.spec.weights}: {problem}. "
-            f"Offline? Fetch that file elsewhere and save it as {self.target}."
+            f"If this machine is offline, download that file elsewhere and save it as {self.target}."
         )
 
 
 def _passing(exc: Exception) -> bool:
-    """Whether another attempt may go better: the line, or a server that is busy or ill."""
+    """Return True if a retry may succeed: after a connection error, or if the server is busy or failing."""
     import requests
 
     if isinstance(exc, requests.HTTPError):

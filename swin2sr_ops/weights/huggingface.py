@@ -1,7 +1,7 @@
-"""Hugging Face's Swin2SR (``transformers``): its folders and its names for the same tensors.
+"""Read Hugging Face's Swin2SR (``transformers``): its folders, and its names for the same tensors.
 
-The weights are those of the official network; only names differ, and q, k, v are apart. Buffers are
-not stored, so window and value range come from ``config.json``.
+The weights are those of the official network; only the names differ, and q, k and v are separate. The files store
+no buffers, so window and value range come from ``config.json``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from swin2sr_ops.weights.digest import file_sha256
 
 __all__ = ["is_hugging_face", "official_names", "read_folder"]
 
-#: Single weight files first, then the index of sharded ones.
+#: Single weight files first, then the indexes of sharded ones.
 _FILES = ("model.safetensors", "pytorch_model.bin")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
-#: Applied in this order to a name without its ``swin2sr.`` prefix.
+#: Applied in this order to a name without its prefix ``swin2sr.``.
 _RENAMES: tuple[tuple[str, str], ...] = (
     (r"^first_convolution\.", "conv_first."),
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
@@ -44,7 +44,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"\.layernorm_after\.", ".norm2."),
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"\.output\.dense\.", ".mlp.fc2."),
-    # Heads: those of transformers live under ``upsample.``, and so do the enlargements within.
+    # Heads: transformers puts them, and the upsampling layers inside, under ``upsample.``.
     (r"^upsample\.upsample\.convolution(_0)?\.", "upsample.0."),
     (r"^upsample\.upsample\.convolution_1\.", "upsample.2."),
     (r"^upsample\.upsample\.convolution_2\.", "upsample.4."),
@@ -57,7 +57,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
 
 _QKV = re.compile(r"^(.*\.attn)\.(query|key|value)\.weight$")
 
-#: ``config.json`` and `ModelSpec` name the same things differently; ``num_heads`` only here.
+#: Names in ``config.json`` and in `ModelSpec` for the same value; each stage has its own ``num_heads``.
 _CONFIG: dict[str, str] = {
     "upscale": "scale",
     "num_channels": "channels",
@@ -82,7 +82,7 @@ def _is_real(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e9
 
 
-#: What kind of value a field has, where it is no whole number.
+#: Validators of the fields that are not whole numbers.
 _KINDS: dict[str, Callable[[object], bool]] = {
     "depths": _are_whole,
     "heads": _are_whole,
@@ -92,12 +92,12 @@ _KINDS: dict[str, Callable[[object], bool]] = {
 
 
 def is_hugging_face(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of ``transformers``."""
+    """Return True if the names are those of ``transformers``."""
     return any(name.endswith("first_convolution.weight") for name in tensors)
 
 
 def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under the official names, q, k and v joined."""
+    """Return the same tensors under the official names, with q, k and v joined."""
     renamed = {_rename(name): tensor for name, tensor in tensors.items()}
     parts: dict[str, dict[str, Tensor]] = {}
     state = {}
@@ -123,12 +123,12 @@ def _rename(name: str) -> str:
 def read_folder(
     folder: Path, read: Callable[[Path], dict[str, Tensor]]
 ) -> tuple[dict[str, Tensor], dict[str, Any], str]:
-    """Tensors, facts of ``config.json`` and SHA-256 of a folder.
+    """Read a folder; return its tensors, the facts of its ``config.json`` and the SHA-256.
 
     Parameters
     ----------
     folder : Path
-        Holds ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``, whole or in shards.
+        Holds ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``, as one file or in shards.
     read : callable
         Reads one weight file.
     """
@@ -173,7 +173,7 @@ def _facts(path: Path) -> dict[str, Any]:
         if name in facts and not _KINDS.get(name, _is_whole)(facts[name]):
             raise CheckpointError(f"{path} has {key}={str(facts[name])[:60]!r}, which no Swin2SR has: fetch it again.")
     if config.get("upsampler") == "":
-        facts.pop("scale", None)  # says 2 by default, and means nothing there
+        facts.pop("scale", None)  # without an upsampler the default of 2 has no meaning
     for name in ("depths", "heads"):
         if name in facts:
             facts[name] = tuple(facts[name])

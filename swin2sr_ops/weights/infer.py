@@ -1,8 +1,8 @@
-"""Say which network a state dict is: everything that shapes and names tell, and no guesses.
+"""Infer the network of a state dict from its shapes and names, without guessing.
 
-Two things can be missing. The value range (``img_range``) is in no checkpoint; the window of a
-Swin2SR is not where the buffers were stripped. Both follow only if the file is, in every number
-that it does tell, one of the released networks; otherwise they are asked for by name.
+Two values can be missing. No checkpoint contains the value range (``img_range``), and a Swin2SR without
+buffers does not contain its window. Both are inferred only if every number in the file agrees with a
+released network; otherwise the user must give them.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = ["SHAPE_FIELDS", "infer_spec"]
 
-#: Fields of `ModelSpec` that a network's shape consists of, window and value range aside.
+#: Fields of `ModelSpec` that define a network's shape, except window and value range.
 SHAPE_FIELDS = (
     *("architecture", "scale", "channels", "dim", "depths", "heads", "mlp_ratio", "qkv_bias", "patch_norm"),
     *("upsampler", "resi_connection", "num_feat"),
 )
 
-#: Fields about a model, not of its network: what the user says is simply taken.
+#: Fields about a model rather than its network: the user's values are taken unchecked.
 _FREE_FIELDS = ("task", "licence", "advice", "provenance", "quality", "halo_error")
 
 _BLOCK = "layers.0.residual_group.blocks.0."
 
-#: A piece of a name that gives another network away.
+#: Parts of tensor names that identify other architectures.
 _FOREIGN: tuple[tuple[str, str], ...] = (
     ("rdb1.conv1", "an ESRGAN"),
     ("RDB1.conv1", "an ESRGAN"),
@@ -60,11 +60,11 @@ def infer_spec(
     state : mapping of str to Tensor
         Parameters under the official names (`swin2sr_ops.weights.checkpoint`).
     name : str
-        What to call the model.
+        Name for the model.
     facts : mapping, optional
-        What the file says beside its parameters (`Checkpoint.facts`).
+        Facts that the file states beside its parameters (`Checkpoint.facts`).
     hints : mapping, optional
-        What the user says, fields of `ModelSpec`. They win, except over what the file contradicts.
+        Fields of `ModelSpec` that the user gives. They have priority unless the file contradicts them.
 
     Returns
     -------
@@ -74,21 +74,21 @@ def infer_spec(
     Raises
     ------
     CheckpointError
-        If it is another network, or a kind of Swin network that is not built here, or if the window
-        or the value range is needed from the user, or if a hint contradicts the file.
+        If it is another network or an unsupported kind of Swin network, if the user must give the window
+        or the value range, or if a hint contradicts the file.
 
     Notes
     -----
     Without a hint or a fact, the value range is that of the released networks that agree in every
-    number (all of them: 255 with window 7, which the JPEG models have, else 1). A Swin2SR stripped
-    of its buffers gets its window the same way, if all released networks that agree have the same.
+    number (255 with window 7, as in the JPEG models, else 1). The window of a Swin2SR without buffers is
+    inferred in the same way, if all released networks that agree have the same window.
     """
     given = {**(facts or {}), **(hints or {})}
     _check_hints(hints or {})
     try:
         found = _shape(state, name)
     except (LookupError, ValueError, ZeroDivisionError) as exc:  # a missing tensor, or one with too few axes
-        raise CheckpointError(f"{name} looks like a Swin network, but lacks what belongs to one: {exc}.") from exc
+        raise CheckpointError(f"{name} looks like a Swin network, but a part is missing: {exc}.") from exc
     for key, value in found.items():
         if key in given and _plain(given[key]) != _plain(value):
             said = "was asked for" if hints and key in hints else "is in its config.json"
@@ -112,7 +112,7 @@ def _check_hints(hints: Mapping[str, Any]) -> None:
     known = ("window", "value_range", *_FREE_FIELDS, *SHAPE_FIELDS)
     unknown = sorted(set(hints) - set(known))
     if unknown:
-        raise RequestError(f"{', '.join(unknown)} cannot be said about a checkpoint; possible are {', '.join(known)}.")
+        raise RequestError(f"{', '.join(unknown)} is no hint about a checkpoint; possible are {', '.join(known)}.")
 
 
 def _plain(value: Any) -> Any:
@@ -120,19 +120,19 @@ def _plain(value: Any) -> Any:
 
 
 def _agreed(rows: list[ModelSpec], key: str, name: str, examples: str) -> Any:
-    """The value that all released networks of this shape have, if there are any and they agree."""
+    """Return the value that all released networks of this shape have, if there are any and they agree."""
     values = {getattr(row, key) for row in rows}
     if len(values) == 1:
         return values.pop()
     if values:
         why = f"released networks of its shape have {' and '.join(map(str, sorted(values)))}"
     else:
-        why = "it has the shape of no released network"
-    raise CheckpointError(f"{name}: the file does not say its {key}, and {why}. Say {key}=... ({examples}).")
+        why = "no released network has its shape"
+    raise CheckpointError(f"{name}: the file does not state its {key}, and {why}. Give {key}=... ({examples}).")
 
 
 def _task(upsampler: str, window: int) -> str:
-    """What networks of this kind are released for; a hint may say otherwise."""
+    """Return the task for which networks of this kind were released; a hint may override it."""
     tasks = {"nearest+conv": "real_sr", "pixelshuffledirect": "lightweight_sr", "pixelshuffle_aux": "compressed_sr"}
     if upsampler == "":
         return "jpeg" if window == 7 else "denoise"
@@ -181,7 +181,7 @@ def _architecture(state: Mapping[str, Tensor], name: str) -> str:
 
 
 def _refuse_unbuilt(state: Mapping[str, Tensor], name: str) -> None:
-    """Variants of the family that nobody released for plain restoration."""
+    """Reject variants of the family that are not supported."""
     reason = ""
     if "conv_first.weight" not in state:
         reason = "it rearranges its input first (pixel unshuffle, as in DiffBIR)"
@@ -197,7 +197,7 @@ def _refuse_unbuilt(state: Mapping[str, Tensor], name: str) -> None:
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Entries of a module list: ``prefix`` + 0, 1, ... ."""
+    """Count the entries of a module list: ``prefix`` + 0, 1, ... ."""
     numbers = {int(key[len(prefix) :].split(".", 1)[0]) for key in state if key.startswith(prefix)}
     return len(numbers)
 
@@ -240,7 +240,7 @@ def _scale(state: Mapping[str, Tensor], upsampler: str, channels: int) -> int:
 
 
 def _window(state: Mapping[str, Tensor], name: str, facts: Mapping[str, Any], hints: Mapping[str, Any]) -> int:
-    """The window by the parameters, the file or the user, in this order; 0 where nobody knows."""
+    """Return the window by the parameters, the file or the user, in this order; 0 if unknown."""
     table = state.get(_BLOCK + "attn.relative_position_bias_table")  # ((2w - 1)^2, heads)
     known = (math.isqrt(table.shape[0]) + 1) // 2 if table is not None else facts.get("window", 0)
     asked = hints.get("window", known)

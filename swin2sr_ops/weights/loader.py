@@ -1,7 +1,7 @@
-"""From what a user calls a model to its description, and from there to a network.
+"""Resolve what a user calls a model to its description, and load its network.
 
-`resolve_spec` loads torch only where a foreign file must be opened to know what it is: names,
-``"auto"`` and our own files are read without it.
+`resolve_spec` imports torch only to open a foreign file: names, ``"auto"`` and this package's own files
+are read without it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["check_parameters", "empty_network", "load_network", "resolve_spec", "weights_path"]
 
 _PACKAGE = "package:"
-#: What models for previews are called: nobody gets one who did not ask for it.
+#: Prefix of the preview models' names; ``"auto"`` never chooses one.
 _PREVIEWS = "nano-"
 _SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 
@@ -40,21 +40,21 @@ def resolve_spec(
     channels: int | None = None,
     **hints: Any,
 ) -> ModelSpec:
-    """Return the description of what a user calls a model.
+    """Resolve a model to its description.
 
     Parameters
     ----------
     model : str, path-like or ModelSpec
-        A catalogue name; a checkpoint file or a Hugging Face folder; a description; or ``"auto"``:
-        the fastest shipped model for ``task``, ``scale`` and ``channels`` that is not for previews (``nano``).
+        A catalogue name; a checkpoint file or a Hugging Face folder; a description; or ``"auto"``, the
+        fastest shipped model for ``task``, ``scale`` and ``channels`` except the preview models (``nano``).
     task, scale : str, int, optional
-        What is wanted; a model for something else is an error.
+        Required task and scale; a model with another one is an error.
     channels : int, optional
-        For ``"auto"``: channels that enter together. A named model keeps its own, since an image
-        may be restored channel by channel.
+        For ``"auto"``: channels that enter the network together. A named model keeps its own number, since
+        an image may be restored channel by channel.
     **hints
-        For a file that does not tell all: ``value_range``, ``window``, ``name``, and other fields
-        of `ModelSpec`. They are checked against the file.
+        Facts that the file lacks: ``value_range``, ``window``, ``name``, and other fields of `ModelSpec`.
+        They are validated against the file.
 
     Returns
     -------
@@ -64,14 +64,14 @@ def resolve_spec(
     Raises
     ------
     ModelError
-        If there is no such model, or it does not fit.
+        If there is no such model, or it does not fit the request.
     """
     if model == "auto":
         spec = _choose(task, scale, channels)
     elif isinstance(model, ModelSpec):
         spec = model
     elif _is_file(model):
-        # A foreign file does not say what it is for: there the task is something the user tells.
+        # A foreign file does not state its task: take it from the user.
         spec = _from_file(user_path(model).resolve(), hints if task is None else {"task": task, **hints})
         hints = {}
     else:
@@ -88,19 +88,19 @@ def resolve_spec(
 
 
 def load_network(spec: ModelSpec, *, download: bool = False) -> SwinNet:
-    """Build the network of ``spec`` and load its weights: float32, on the CPU, for evaluation.
+    """Build the network of ``spec`` and load its weights: float32, on the CPU, in evaluation mode.
 
     Parameters
     ----------
     spec : ModelSpec
-        Where ``weights`` points is read: a path, ``package:<file>`` or an URL.
+        ``weights`` is a path, ``package:<file>`` or a URL.
     download : bool
-        Whether weights that are not in the cache may be fetched.
+        Whether to download weights that are not in the cache.
 
     Raises
     ------
     ModelError
-        If the weights are missing, or not those of ``spec``.
+        If the weights are missing, or are not those of ``spec``.
     """
     from swin2sr_ops.nets.network import channel_mean
     from swin2sr_ops.weights.checkpoint import read_checkpoint
@@ -109,7 +109,7 @@ def load_network(spec: ModelSpec, *, download: bool = False) -> SwinNet:
     if spec.sha256 and checkpoint.sha256 != spec.sha256:
         raise CheckpointError(
             f"{checkpoint.path} is not the file that {spec.name} was described from: its SHA-256 begins with "
-            f"{checkpoint.sha256[:12]} instead of {spec.sha256[:12]}. Put that file back, or name the model anew."
+            f"{checkpoint.sha256[:12]} instead of {spec.sha256[:12]}. Put that file back, or resolve the model again."
         )
     window = checkpoint.facts.get("window", spec.window)
     if window != spec.window:
@@ -122,10 +122,10 @@ def load_network(spec: ModelSpec, *, download: bool = False) -> SwinNet:
 
 
 def weights_path(spec: ModelSpec, *, download: bool = False) -> Path:
-    """Where the weights of ``spec`` lie on this machine; fetched first if they may be."""
+    """Return the local path of the weights of ``spec``; download them first if allowed."""
     where = spec.weights
     if not where:
-        raise ModelError(f"Model {spec.name!r} does not say where its weights are: give a file, or `weights=`.")
+        raise ModelError(f"Model {spec.name!r} does not state where its weights are: give a file, or `weights=`.")
     if where.startswith(_PACKAGE):
         path = catalogue.MODELS_FOLDER / where.removeprefix(_PACKAGE)
         if not path.is_file():
@@ -146,7 +146,7 @@ def weights_path(spec: ModelSpec, *, download: bool = False) -> Path:
 
 
 def empty_network(spec: ModelSpec) -> SwinNet:
-    """The network of ``spec`` with shapes but no values: no memory taken, no random numbers drawn."""
+    """Build the network of ``spec`` with shapes but no values: it takes no memory and draws no random numbers."""
     import torch
 
     from swin2sr_ops.nets.network import SwinNet
@@ -156,7 +156,7 @@ def empty_network(spec: ModelSpec) -> SwinNet:
 
 
 def check_parameters(state: Mapping[str, Tensor], net: SwinNet, what: str) -> None:
-    """Refuse parameters that are not those of ``net``, naming the first few."""
+    """Raise an error if the parameters are not those of ``net``; name the first few."""
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     missing = [name for name in expected if name not in found]
@@ -170,7 +170,7 @@ def check_parameters(state: Mapping[str, Tensor], net: SwinNet, what: str) -> No
         f"{len(names)} {words} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         for names, words in (
             (missing, "are missing"),
-            (extra, "are not of this network"),
+            (extra, "do not belong to this network"),
             (other, "have another shape"),
         )
         if names
@@ -186,11 +186,11 @@ def _megabytes(spec: ModelSpec) -> str:
 
 
 def _is_file(model: str | os.PathLike[str]) -> bool:
-    """Whether a path is meant: it exists, or it could be no name."""
+    """Return True if ``model`` is a path: it exists, or it cannot be a name."""
     if not isinstance(model, str):
         return True
     if downloads.is_url(model):
-        raise ModelError(f"{model} is an URL: download the file, then give its path.")
+        raise ModelError(f"{model} is a URL: download the file, then give its path.")
     is_name = model in BUILTIN or any(spec.name == model for spec in shipped())
     looks_like_one = any(mark in model for mark in ("/", os.sep, "~")) or Path(model).suffix in _SUFFIXES
     return not is_name and (looks_like_one or Path(model).exists())
@@ -206,7 +206,7 @@ def _from_file(path: Path, hints: Mapping[str, Any]) -> ModelSpec:
 
     checkpoint = read_checkpoint(path)
     for row in BUILTIN.values():
-        if row.sha256 and row.sha256 == checkpoint.sha256:  # a released file, whatever it is called here
+        if row.sha256 and row.sha256 == checkpoint.sha256:  # a released file, under any file name
             return _with_hints(replace(row, weights=str(path)), hints)
     about = {key: value for key, value in hints.items() if key != "name"}
     spec = infer_spec(checkpoint.parameters, name=hints.get("name", path.stem), facts=checkpoint.facts, hints=about)
@@ -216,19 +216,19 @@ def _from_file(path: Path, hints: Mapping[str, Any]) -> ModelSpec:
 
 
 def _with_hints(spec: ModelSpec, hints: Mapping[str, Any]) -> ModelSpec:
-    """Take a name from the hints; everything else a description knows better."""
+    """Take the name from the hints; validate all other hints against the description."""
     for key, value in hints.items():
         if key == "name":
             spec = replace(spec, name=value)
         elif not hasattr(spec, key):
-            raise ModelError(f"{key}={value!r} is not something a model has.")
+            raise ModelError(f"{key}={value!r} is not a field of a model.")
         elif getattr(spec, key) != value:
             raise ModelError(f"{key}={value!r} does not fit {spec.name}, which has {key}={getattr(spec, key)!r}.")
     return spec
 
 
 def _choose(task: str | None, scale: int | None, channels: int | None) -> ModelSpec:
-    """The shipped model for a request; without a scale, one that enlarges twice before one that enlarges more."""
+    """Choose the shipped model for a request; without a scale, prefer x2 over larger scales."""
     wanted: dict[str, str | int | None] = {"task": task, "scale": scale, "channels": channels}
     if task is None and scale is None:
         wanted["scale"] = 2
@@ -245,5 +245,5 @@ def _choose(task: str | None, scale: int | None, channels: int | None) -> ModelS
 
 
 def _merit(spec: ModelSpec) -> tuple[int, int, float]:
-    """Larger is better: less is invented at x2; who wants a slower one names it; then PSNR tells."""
+    """Rank a model, larger is better: lower scale (it invents less), then faster, then higher PSNR."""
     return -spec.scale, -spec.dim * sum(spec.depths), float(spec.quality.get("psnr", 0))

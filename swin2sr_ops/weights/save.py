@@ -1,4 +1,4 @@
-"""Save a model as one ``.safetensors`` file that says what it is: the description is in its header."""
+"""Save a model as one ``.safetensors`` file with its description in the header."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def save_model(
     Parameters
     ----------
     path : path-like
-        Where; an existing file is replaced, in one step, when the new one is complete.
+        Output file; an existing file is replaced atomically once the new one is complete.
     model : Module or mapping of str to Tensor
-        The network or its parameters.
+        Network or its parameters.
     spec : ModelSpec
-        What it is, how it was trained (`ModelSpec.provenance`) and measured. ``weights``, ``sha256``
-        and ``size_bytes`` are left out: they are about a file.
+        Description of the model, its training (`ModelSpec.provenance`) and its measurements. ``weights``,
+        ``sha256`` and ``size_bytes`` are left out, since they describe a file.
     dtype : torch.dtype
-        Of the stored numbers; half precision halves the file, computing is in float32 either way.
+        Type of the stored numbers. Half precision halves the file; inference computes in float32 either way.
 
     Raises
     ------
@@ -59,8 +59,8 @@ def save_model(
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     try:
-        save_file(tensors, temporary, metadata={HEADER_KEY: header})  # one key: their order is not fixed
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
+        save_file(tensors, temporary, metadata={HEADER_KEY: header})  # one key only: the order of keys is not fixed
+        os.chmod(temporary, 0o644)  # mkstemp creates a private file
         replace_path(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)

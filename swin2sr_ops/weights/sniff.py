@@ -1,4 +1,4 @@
-"""Say what a file is by its first bytes: for the error message about a file that is not a checkpoint."""
+"""Identify a file that is not a checkpoint by its first bytes, for the error message."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ EXPECTED = "expected the weights of a Swin2SR or SwinIR network: .pth, .safetens
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a git-lfs pointer, not the file itself: run `git lfs pull`, or download it directly"),
-    (b"<!doctype html", "an HTML page, probably what a download link answered"),
-    (b"<html", "an HTML page, probably what a download link answered"),
+    (b"<!doctype html", "an HTML page, probably the answer of a download link"),
+    (b"<html", "an HTML page, probably the answer of a download link"),
     (b"\x89png", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"ii*\0", "a TIFF image"),
@@ -29,19 +29,19 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"{", "a JSON text"),
 )
 
-#: What readers of archives and pickles raise depends on where a file is damaged (tried: each of these).
+#: Errors that readers of archives and pickles raise; each was seen, depending on where the file is damaged.
 DAMAGE: tuple[type[Exception], ...] = (
     *(RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError),
     *(struct.error, zipfile.BadZipFile),
 )
 
-#: First bytes of what torch.save writes: a zip archive, or (before torch 1.6) pickles in a row.
+#: First bytes that torch.save writes: a zip archive, or (before torch 1.6) consecutive pickles.
 _ZIP = b"PK"
 _PICKLE = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 
 
 def check_torch_file(path: Path) -> None:
-    """Refuse a file that ``torch.save`` has not written, in a sentence that says what it is.
+    """Reject a file that ``torch.save`` did not write; the message says what the file is.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def _kind(head: bytes) -> str:
     for magic, words in _MAGIC:
         if start.startswith(magic) or head.lower().startswith(magic):
             return words
-    return f"a file of a kind not known here (it begins with {head[:8]!r})"
+    return f"a file of unknown kind (it begins with {head[:8]!r})"
 
 
 def _check_archive(path: Path) -> None:
@@ -82,7 +82,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _members(path: Path) -> list[str] | None:
-    """Names in a zip archive; None if its directory, which stands at the end, is missing."""
+    """Return the names in a zip archive; None if its directory, which is at the end, is missing."""
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:

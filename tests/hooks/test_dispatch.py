@@ -426,7 +426,7 @@ def test_a_plugin_builds_its_network(install: Install, rng: np.random.Generator)
     image = rng.integers(0, 255, (17, 20), dtype="u1")
     restored = swin2sr_ops.restore(image, model="from-nowhere").compute()
     assert restored.shape == (34, 40)
-    with pytest.raises(ModelError, match="does not say where its weights are"):
+    with pytest.raises(ModelError, match="does not state where its weights are"):
         swin2sr_ops.load_model(small_spec(name="other"))
 
 

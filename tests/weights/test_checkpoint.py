@@ -199,13 +199,13 @@ def _script(path: Path) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (_bytes(b""), "is empty; expected the weights of a Swin2SR"),
-    "html": (_bytes(b"\n<!DOCTYPE html><html>404</html>"), "is an HTML page, probably what a download link"),
+    "html": (_bytes(b"\n<!DOCTYPE html><html>404</html>"), "is an HTML page, probably the answer of a download link"),
     "lfs": (_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"), "git-lfs pointer"),
     "png": (_png, "is a PNG image"),
     "tiff": (_bytes(b"II*\0" + bytes(40)), "is a TIFF image"),
     "json": (_bytes(b'{"a": 1}'), "is a JSON text"),
     "gzip": (_bytes(gzip.compress(b"weights")), "is a gzip archive: unpack"),
-    "text": (_bytes(b"hello world"), r"of a kind not known here \(it begins with b'hello wo'\)"),
+    "text": (_bytes(b"hello world"), r"a file of unknown kind \(it begins with b'hello wo'\)"),
     "zip": (_zip, "is a zip archive of readme.txt"),
     "cut": (_cut, "is truncated"),
     "cut-legacy": (_cut_legacy, "is damaged or truncated"),

@@ -39,7 +39,7 @@ def test_every_released_file_tells_what_it_is(spec: ModelSpec) -> None:
 
 def test_community_network_with_window_needs_only_its_range() -> None:
     state = with_buffers(meta_parameters(TINY), TINY)
-    with pytest.raises(CheckpointError, match=r"value_range.*shape of no released network.*value_range=\.\.\."):
+    with pytest.raises(CheckpointError, match=r"value_range.*no released network has its shape.*value_range=\.\.\."):
         _infer(state)
     assert _infer(state, value_range=1) == replace(TINY, name="file", task="lightweight_sr")
 
@@ -85,7 +85,7 @@ def test_hints_win_where_the_file_is_silent() -> None:
 
 
 def test_unknown_hints_are_refused() -> None:
-    with pytest.raises(RequestError, match="colour cannot be said"):
+    with pytest.raises(RequestError, match="colour is no hint"):
         _infer(meta_parameters(TINY), colour="blue")
 
 
@@ -128,7 +128,7 @@ ESRGAN = ("model.0.weight", "model.1.sub.0.RDB1.conv1.0.weight", "model.1.sub.0.
         (lambda s: {k.replace("conv_first.", "conv_first.1."): v for k, v in s.items()}, "pixel unshuffle"),
         (lambda s: {**s, "patch_embed.proj.weight": torch.zeros(12, 12, 2, 2)}, "2 pixels to a side"),
         (lambda s: {**s, "conv_last.weight": torch.zeros(1, 12, 3, 3)}, "turns 3 channels into 1"),
-        (lambda s: {k: v for k, v in s.items() if "layers.1" not in k or "logit" not in k}, "lacks what belongs"),
+        (lambda s: {k: v for k, v in s.items() if "layers.1" not in k or "logit" not in k}, "a part is missing"),
     ],
 )
 def test_foreign_networks_are_named(change: Any, words: str) -> None:

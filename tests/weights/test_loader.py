@@ -54,7 +54,7 @@ def test_a_name_must_fit_the_request() -> None:
         resolve_spec("swin2sr-classical-x2", task="denoise")
     with pytest.raises(ModelError, match="window=7 does not fit"):
         resolve_spec("swin2sr-classical-x2", window=7)
-    with pytest.raises(ModelError, match="colour='blue' is not something a model has"):
+    with pytest.raises(ModelError, match="colour='blue' is not a field of a model"):
         resolve_spec("swin2sr-classical-x2", colour="blue")
 
 
@@ -65,7 +65,7 @@ def test_unknown_name_and_missing_file_and_url(tmp_path: Path) -> None:
         resolve_spec("weights.pth")
     with pytest.raises(CheckpointError, match="There is no file"):
         resolve_spec(tmp_path / "weights")
-    with pytest.raises(ModelError, match="is an URL: download"):
+    with pytest.raises(ModelError, match="is a URL: download"):
         resolve_spec("https://example.org/model.pth")
 
 
@@ -149,7 +149,7 @@ def test_what_is_loaded_is_ready_to_run(tmp_path: Path) -> None:
 
 def test_no_weights_and_no_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SWIN2SR_OPS_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match="'tiny' does not say where its weights are"):
+    with pytest.raises(ModelError, match="'tiny' does not state where its weights are"):
         load_network(TINY)
     words = r"not in the cache; run `swin2sr-ops models --download swinir-real-x4-gan` \(67 MB, Apache-2.0\)"
     with pytest.raises(ModelError, match=words):
@@ -170,7 +170,7 @@ def test_a_file_that_changed_is_refused(tmp_path: Path) -> None:
 def test_weights_of_another_network_name_what_differs(tmp_path: Path) -> None:
     torch.save(parameters(TINY), tmp_path / "tiny.pth")
     where = str(tmp_path / "tiny.pth")
-    with pytest.raises(CheckpointError, match=r"38 are not of this network \(layers\.1.*, \.\.\.\)"):
+    with pytest.raises(CheckpointError, match=r"38 do not belong to this network \(layers\.1.*, \.\.\.\)"):
         load_network(replace(TINY, depths=(2,), heads=(2,), weights=where))
     with pytest.raises(CheckpointError, match=r"are missing \(layers\.2"):
         load_network(replace(TINY, depths=(2, 2, 2), heads=(2, 2, 2), weights=where))
