@@ -1,1 +1,1 @@
-"""The networks in torch: the modules (training, parity) and the tile engine (inference)."""
+"""Define the networks as torch modules, for training and for the tile engine."""

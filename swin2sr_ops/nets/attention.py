@@ -1,8 +1,8 @@
 """Window attention of Swin2SR (Swin V2, cosine) and SwinIR (Swin V1, dot product).
 
-Tokens come as ``(n, P, C)``: n windows of P = window**2 pixels. What depends on weights alone
-(position bias, concatenated qkv bias, clamped logit scale) is one `AttentionConstants`, computed
-anew in every training step and once per loaded model in the tile engine.
+Tokens have the shape ``(n, P, C)``: n windows of P = window**2 pixels. Values that depend only on the weights
+(position bias, concatenated qkv bias, clamped logit scale) form one `AttentionConstants`. Training recomputes
+them in every step, the tile engine once per loaded model.
 
 Parameter names are those of the official checkpoints.
 """
@@ -21,19 +21,19 @@ __all__ = ["AttentionConstants", "CosineAttention", "DotAttention"]
 
 @dataclass(frozen=True)
 class AttentionConstants:
-    """What an attention layer derives from its weights, whatever the pixels are."""
+    """Values that an attention layer derives from its weights, independent of the pixels."""
 
     bias: Tensor  # (1, heads, P, P), added to the logits
     qkv_bias: Tensor | None  # (3 C,)
     query_scale: Tensor | float  # (heads, 1, 1) or a number, multiplied into the queries
 
     def half(self) -> AttentionConstants:
-        """For tokens in bfloat16. Bias and scale stay: 8 bits of a bias of 16 would be an error of 0.03."""
+        """Cast for tokens in bfloat16; bias and scale stay, since 8 bits of a bias of 16 would be an error of 0.03."""
         return replace(self, qkv_bias=None if self.qkv_bias is None else self.qkv_bias.bfloat16())
 
 
 def relative_index(window: int) -> Tensor:
-    """Row of the (2w-1)^2 table for each pair of pixels of a window: ``(P, P)`` int64."""
+    """Compute the row of the (2w-1)^2 table for each pair of pixels of a window: ``(P, P)`` int64."""
     steps = torch.arange(window)
     row, col = torch.meshgrid(steps, steps, indexing="ij")
     row, col = row.flatten(), col.flatten()
@@ -43,7 +43,7 @@ def relative_index(window: int) -> Tensor:
 
 
 def log_coordinates(window: int) -> Tensor:
-    """Log-spaced relative coordinates, ``((2w-1)^2, 2)`` (Swin V2, eq. 4; scaled to 8 as in its code)."""
+    """Compute log-spaced relative coordinates, ``((2w-1)^2, 2)`` (Swin V2, eq. 4; scaled to 8 as in its code)."""
     steps = torch.arange(-(window - 1), window, dtype=torch.float32)
     grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
     grid = grid * 8 / (window - 1)
@@ -61,12 +61,12 @@ class _WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor, constants: AttentionConstants, mask: Tensor | None = None) -> Tensor:
-        """``(n, P, C)`` -> the same; ``mask``, ``(n, 1, P or 1, P)``, is added to the logits of all heads."""
+        """Map ``(n, P, C)`` to the same shape; add ``mask``, ``(n, 1, P or 1, P)``, to the logits of all heads."""
         qkv = F.linear(tokens, self.qkv.weight, constants.qkv_bias)
         return self.proj(self._attend(qkv, constants, mask))  # type: ignore[no-any-return]
 
     def _attend(self, qkv: Tensor, constants: AttentionConstants, mask: Tensor | None) -> Tensor:
-        """Softmax attention per window: ``(n, P, 3 C)`` -> ``(n, P, C)``."""
+        """Compute softmax attention per window: ``(n, P, 3 C)`` -> ``(n, P, C)``."""
         n, pixels, width = qkv.shape
         q, k, v = qkv.view(n, pixels, 3, self.heads, width // (3 * self.heads)).permute(2, 0, 3, 1, 4)  # (n, h, P, d)
         if qkv.requires_grad:
@@ -81,10 +81,10 @@ class _WindowAttention(nn.Module):
     def _written_out(
         self, q: Tensor, k: Tensor, v: Tensor, constants: AttentionConstants, mask: Tensor | None
     ) -> Tensor:
-        """The same for training, ``(n, h, P, d)`` each.
+        """Compute the same attention for training; each tensor is ``(n, h, P, d)``.
 
-        torch's fused kernels take no bias that learns. What it falls back to looks for rows that are masked
-        whole, and divides strided memory: what that saves is in docs/benchmarks.md.
+        torch's fused kernels do not support a learned bias. Their fallback searches for fully masked rows and
+        divides strided memory; docs/benchmarks.md says how much time this version saves.
         """
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         if self.cosine:
@@ -95,7 +95,7 @@ class _WindowAttention(nn.Module):
 
 
 def _unit(x: Tensor) -> Tensor:
-    """`F.normalize` of the last axis with one product instead of a division for each number."""
+    """Normalise the last axis like `F.normalize`, with one product instead of one division per number."""
     length = x.float() if x.dtype == torch.bfloat16 else x
     return x * (length * length).sum(-1, keepdim=True).clamp_min(1e-24).rsqrt().to(x.dtype)
 
@@ -110,13 +110,13 @@ class CosineAttention(_WindowAttention):
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
         self.cpb_mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(inplace=True), nn.Linear(512, heads, bias=False))
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        # There is no key bias: cosine similarity would not see most of it.
+        # There is no key bias: cosine similarity would remove most of it.
         self.q_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
         self.v_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
 
     def constants(self) -> AttentionConstants:
         weight = self.qkv.weight
-        # Built in float32 and cast: the coordinates of the official code are float32 numbers.
+        # Compute in float32, then cast: the official code's coordinates are float32 numbers.
         coordinates = log_coordinates(self.window).to(weight)
         pixels = self.window**2
         table = self.cpb_mlp(coordinates)  # ((2w-1)^2, h)

@@ -1,8 +1,8 @@
-"""Swin blocks and the residual stage around them (RSTB), whole-plane form for training and parity.
+"""Define Swin blocks and the residual stage around them (RSTB) on whole planes, for training and parity tests.
 
 A plane is ``(B, H, W, C)``: channels last, so that a window's pixels are rows of one matrix.
-Both networks are made of the same block core on ``(n, P, C)`` tokens, which the tile engine calls
-too: training and inference share the arithmetic and differ only in how windows are fetched.
+Both networks consist of the same block core on ``(n, P, C)`` tokens. The tile engine calls this core
+too, so training and inference share the arithmetic and differ only in how they gather windows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Mlp", "ResidualStage", "SwinBlock", "residual_conv", "wrap_mask"]
 
 
 class Mlp(nn.Module):
-    """Linear, GELU (erf), Linear."""
+    """Multilayer perceptron: Linear, GELU (erf), Linear."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -47,11 +47,11 @@ class SwinBlock(nn.Module):
         self.attn = attention(dim, heads, window, qkv_bias)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, hidden)
-        #: What computes `forward` in training, where torch does not.
+        #: Replaces the computation of `forward` in training; None if torch computes it.
         self.in_training: Callable[[SwinBlock, Tensor, AttentionConstants], Tensor] | None = None
 
     def tokens(self, x: Tensor, constants: AttentionConstants, mask: Tensor | None = None) -> Tensor:
-        """The block on windows ``(n, P, C)``; ``mask`` ``(n, 1, P or 1, P)`` says which pixels see each other."""
+        """Run the block on windows ``(n, P, C)``; ``mask``, ``(n, 1, P or 1, P)``, says which pixels attend."""
         if self.post_norm:
             x = x + self.norm1(self.attn(x, constants, mask))
             return x + self.norm2(self.mlp(x))  # type: ignore[no-any-return]
@@ -59,7 +59,7 @@ class SwinBlock(nn.Module):
         return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
 
     def forward(self, plane: Tensor) -> Tensor:
-        """The block on a plane ``(B, H, W, C)`` whose sides are multiples of the window."""
+        """Run the block on a plane ``(B, H, W, C)`` whose sides are multiples of the window."""
         batch, height, width, dim = plane.shape
         w = self.window
         constants = self.attn.constants()
@@ -75,13 +75,13 @@ class SwinBlock(nn.Module):
         return torch.roll(x, (self.shift, self.shift), (1, 2)) if self.shift else x
 
 
-@lru_cache(maxsize=2)  # training uses one size; a mask of a whole photograph is large
+@lru_cache(maxsize=2)  # training uses one size; the mask of a whole photograph is large
 def wrap_mask(height: int, width: int, window: int, shift: int) -> Tensor:
-    """Which pixels of a rolled window really were neighbours: 0 or -inf, ``(nW, 1, P, P)``.
+    """Mask the pixels of a rolled window that were not neighbours before rolling: 0 or -inf, ``(nW, 1, P, P)``.
 
     The official code adds -100, which a temperature of 100 can outweigh: pixels of opposite image
-    borders would then see each other. With -inf the networks are what their papers say and a
-    result never depends on the far border; on released weights both give the same numbers.
+    borders would then attend to each other. With -inf the networks follow their papers and a result
+    never depends on the far border. For the released weights both give the same numbers.
     """
 
     def part(size: int) -> Tensor:
@@ -98,7 +98,7 @@ def wrap_mask(height: int, width: int, window: int, shift: int) -> Tensor:
 
 
 def residual_conv(dim: int, kind: str) -> nn.Module:
-    """The convolution that closes a stage: one 3x3, or the bottleneck of the large models."""
+    """Create the convolution that ends a stage: one 3x3, or the bottleneck of the large models."""
     if kind == "1conv":
         return nn.Conv2d(dim, dim, 3, 1, 1)
     return nn.Sequential(
@@ -111,7 +111,7 @@ def residual_conv(dim: int, kind: str) -> nn.Module:
 
 
 class _Blocks(nn.Module):
-    """Holds the blocks under the official name ``residual_group.blocks``."""
+    """Store the blocks under the official name ``residual_group.blocks``."""
 
     def __init__(self, blocks: list[SwinBlock]) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class _Blocks(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Per-pixel embedding: a 1x1 convolution (Swin2SR only) and a LayerNorm (at the entrance only)."""
+    """Embed each pixel: a 1x1 convolution (Swin2SR only) and a LayerNorm (before the first stage only)."""
 
     def __init__(self, dim: int, *, project: bool, normalise: bool) -> None:
         super().__init__()
@@ -127,14 +127,14 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(dim) if normalise else None
 
     def forward(self, plane: Tensor) -> Tensor:
-        """``(..., C)`` -> ``(..., C)``: a 1x1 convolution is a linear layer on channels-last pixels."""
+        """Map ``(..., C)`` to ``(..., C)``: a 1x1 convolution is a linear layer on channels-last pixels."""
         if self.proj is not None:
             plane = F.linear(plane, self.proj.weight.flatten(1), self.proj.bias)
         return self.norm(plane) if self.norm is not None else plane
 
 
 class ResidualStage(nn.Module):
-    """RSTB: blocks, a convolution, a per-pixel embedding, and the input added."""
+    """Residual Swin stage (RSTB): blocks, a convolution, a per-pixel embedding, and the input added."""
 
     def __init__(self, blocks: list[SwinBlock], dim: int, resi_connection: str, *, project: bool) -> None:
         super().__init__()

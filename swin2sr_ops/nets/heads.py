@@ -1,8 +1,8 @@
-"""Reconstruction heads, written once for two ways of running them.
+"""Define the reconstruction heads once for two ways of running them.
 
-`PlaneOps` runs a head on whole planes with zero padding (training, parity). `PatchOps` runs it on
-a patch of a plane with valid convolutions and knows where the image ends, so that a patch gives
-the very pixels of the plane (the tile engine). Tensors are ``(B, C, H, W)``.
+`PlaneOps` runs a head on whole planes with zero padding (training, parity tests). `PatchOps` runs it on
+a patch of a plane with valid convolutions and knows the borders of the image, so that a patch has
+exactly the pixels of the plane (the tile engine). Tensors are ``(B, C, H, W)``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ X = TypeVar("X")
 
 
 class Ops(Protocol, Generic[X]):
-    """What a head may do with its pixels."""
+    """Operations that a head may apply to its pixels."""
 
     def conv(self, module: nn.Module, x: X) -> X: ...
     def lrelu(self, x: X, slope: float) -> X: ...
@@ -31,7 +31,7 @@ class Ops(Protocol, Generic[X]):
 
 
 def before_upsample(net: Any, features: X, ops: Ops[X]) -> X:
-    """``conv_before_upsample``, which the high-frequency branch starts from."""
+    """Compute ``conv_before_upsample``, the start of the high-frequency branch."""
     return ops.lrelu(ops.conv(net.conv_before_upsample[0], features), 0.01)
 
 
@@ -41,16 +41,16 @@ def reconstruct(net: Any, features: X, image: X, ops: Ops[X], before: X | None =
     Parameters
     ----------
     net : SwinNet
-        Owner of the convolutions, under their official names.
+        Has the convolutions, under their official names.
     features, image
-        Output of the trunk (the second trunk for ``pixelshuffle_hf``) and the normalised input.
+        Output of the trunk (of the second trunk for ``pixelshuffle_hf``) and the normalised input.
     before
         For ``pixelshuffle_hf``: the first branch's features (`before_upsample`).
 
     Returns
     -------
     dict
-        ``image``, the result before denormalisation; ``aux`` at input size for compressed
+        ``image``, the result before denormalisation; ``aux``, at input size, for compressed
         super-resolution; ``base`` and ``hf`` for the high-frequency head.
     """
     kind = net.spec.upsampler
@@ -89,7 +89,7 @@ def _nearest_conv(net: Any, features: X, ops: Ops[X]) -> X:
 
 
 class PlaneOps:
-    """Whole planes: plain tensors, zero padding at the borders."""
+    """Run operations on whole planes: plain tensors, zero padding at the borders."""
 
     def conv(self, module: nn.Module, x: Tensor) -> Tensor:
         return module(x)  # type: ignore[no-any-return]
@@ -115,10 +115,10 @@ class PlaneOps:
 
 @dataclass(frozen=True)
 class Patch:
-    """Rectangles of a plane, all of one size: their pixels, where each starts, and their resolution.
+    """Rectangles of a plane, all of the same size: their pixels, where each starts, and their resolution.
 
-    ``places`` counts rows and columns of this resolution from the first pixel of the image;
-    ``resolution`` is pixels per input pixel.
+    ``places`` gives the first row and column of each, at this resolution, counted from the image's first pixel;
+    ``resolution`` is in pixels per input pixel.
     """
 
     data: Tensor  # (rectangles, C, H, W)
@@ -126,20 +126,20 @@ class Patch:
     resolution: int = 1
 
     def inner(self, data: Tensor, border: int) -> Patch:
-        """``data``, which lacks ``border`` pixels on every side."""
+        """Return a patch of ``data``, which lacks ``border`` pixels on every side."""
         return replace(self, data=data, places=tuple((top + border, left + border) for top, left in self.places))
 
     def finer(self, data: Tensor, factor: int) -> Patch:
-        """``data``, which is ``factor`` times finer."""
+        """Return a patch of ``data``, which has ``factor`` times the resolution."""
         places = tuple((top * factor, left * factor) for top, left in self.places)
         return Patch(data, places, self.resolution * factor)
 
 
 @dataclass(frozen=True)
 class PatchOps:
-    """Patches: valid convolutions, zeros outside the image kept zero between layers.
+    """Run operations on patches: valid convolutions; pixels outside the image stay zero between layers.
 
-    ``borders`` is where the image ends, ``((top, bottom), (left, right))`` in input pixels.
+    ``borders`` are the ends of the image, ``((top, bottom), (left, right))`` in input pixels.
     """
 
     borders: tuple[tuple[int, int], tuple[int, int]]
@@ -159,7 +159,7 @@ class PatchOps:
         return x.finer(F.interpolate(x.data, scale_factor=factor, mode="nearest"), factor)
 
     def bicubic(self, x: Patch, factor: int) -> Patch:
-        """Beyond the image its last pixel goes on."""
+        """Enlarge bicubically; beyond the image its last pixel is repeated."""
         (top, bottom), (left, right) = self.borders
         height, width = x.data.shape[-2:]
         parts = []
@@ -171,7 +171,7 @@ class PatchOps:
         return self.blank(x.inner(data, 2).finer(_bicubic_valid(data, factor), factor))
 
     def add(self, a: Patch, b: Patch) -> Patch:
-        # The two lie to each other as in every other rectangle.
+        # The offset between the two patches is the same for all rectangles.
         (a_top, a_left), (b_top, b_left) = a.places[0], b.places[0]
         top, left = max(a_top, b_top), max(a_left, b_left)
         bottom = min(a_top + a.data.shape[-2], b_top + b.data.shape[-2])
@@ -182,7 +182,7 @@ class PatchOps:
         return replace(a, data=part_a + part_b, places=places)
 
     def blank(self, x: Patch) -> Patch:
-        """Zero what lies outside the image, in place: the padding that the next convolution sees."""
+        """Zero the pixels outside the image, in place: the next convolution sees them as padding."""
         (top, bottom), (left, right) = ((lo * x.resolution, hi * x.resolution) for lo, hi in self.borders)
         height, width = x.data.shape[-2:]
         for data, (first_row, first_column) in zip(x.data, x.places, strict=True):
@@ -200,8 +200,8 @@ class PatchOps:
 def _bicubic_valid(x: Tensor, factor: int) -> Tensor:
     """Enlarge ``(B, C, H + 4, W + 4)`` to ``(B, C, H f, W f)``: cubic convolution, A = -0.75, half-pixel centres.
 
-    The same numbers as ``F.interpolate(mode="bicubic", align_corners=False)``, but the weights
-    depend on the phase alone, not on a floating-point position in the image.
+    Equals ``F.interpolate(mode="bicubic", align_corners=False)``, but the weights depend only on
+    the phase, not on a floating-point position in the image.
     """
     kernel = _bicubic_kernel(factor).to(x)  # (f, 5)
     batch, channels = x.shape[:2]
@@ -214,7 +214,7 @@ def _bicubic_valid(x: Tensor, factor: int) -> Tensor:
 
 
 def _bicubic_kernel(factor: int) -> Tensor:
-    """Weights of the five neighbours -2..2 for each of the ``factor`` phases."""
+    """Compute the weights of the five neighbours -2..2 for each of the ``factor`` phases."""
     phase = (torch.arange(factor, dtype=torch.float64) + 0.5) / factor - 0.5
     distance = (torch.arange(-2, 3, dtype=torch.float64)[None, :] - phase[:, None]).abs()
     a = -0.75

@@ -1,8 +1,7 @@
-"""Swin2SR and SwinIR as modules, built from a `ModelSpec`.
+"""Build Swin2SR and SwinIR as modules from a `ModelSpec`.
 
-Parameter names are those of the official checkpoints, so their state dicts load as they are. The
-forward pass here is the plain one, on whole planes, differentiable; large images go through
-`swin2sr_ops.engine.tile_engine`.
+Parameter names are those of the official checkpoints, so their state dicts load unchanged. The forward pass
+here runs on whole planes and is differentiable; large images go through `swin2sr_ops.engine.tile_engine`.
 
 References
 ----------
@@ -27,7 +26,7 @@ RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
 
 class SwinNet(nn.Module):
-    """The network of a `ModelSpec`, randomly initialised as the official code does it."""
+    """Network of a `ModelSpec`, initialised randomly as in the official code."""
 
     mean: Tensor
     layers_hf: nn.ModuleList
@@ -53,7 +52,7 @@ class SwinNet(nn.Module):
         return self.outputs(x)["image"]
 
     def outputs(self, x: Tensor) -> dict[str, Tensor]:
-        """All that the head gives: ``image``, and ``aux`` (input size) or ``base`` and ``hf`` where it has them."""
+        """Return all outputs of the head: ``image``, and ``aux`` (input size) or ``base`` and ``hf`` if it has them."""
         height, width = x.shape[-2:]
         ops = PlaneOps()
         image = (_pad(x, self.spec.window) - self.mean) * self.spec.value_range
@@ -78,12 +77,12 @@ class SwinNet(nn.Module):
         return self.denormalise(y)
 
     def denormalise(self, y: Tensor) -> Tensor:
-        """Network units back to 0..1."""
+        """Convert network units back to 0..1."""
         return y / self.spec.value_range + self.mean
 
 
 def channel_mean(channels: int) -> Tensor:
-    """What is subtracted from the input, ``(1, C, 1, 1)``; not part of the official state dicts."""
+    """Return the mean to subtract from the input, ``(1, C, 1, 1)``; the official state dicts do not contain it."""
     mean = RGB_MEAN if channels == 3 else (0.0,) * channels
     return torch.tensor(mean).view(1, -1, 1, 1)
 
@@ -150,7 +149,7 @@ def _add_head(net: SwinNet, spec: ModelSpec) -> None:
 
 
 def _initialise(module: nn.Module) -> None:
-    """Truncated normal linear layers, as in the official code; convolutions keep torch's default."""
+    """Initialise linear layers with a truncated normal, as in the official code; convolutions keep torch's default."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
