@@ -18,7 +18,7 @@ from tests.docs_files import batch, clusters, evaluate, microscopy, nothing, rem
 DOCS = Path(__file__).parents[1] / "docs"
 MAKERS = {
     "microscopy": microscopy, "remote-sensing": remote_sensing, "clusters": clusters, "batch": batch,
-    "hosts": remote_sensing, "evaluate": evaluate, "training": training, "models": nothing,
+    "hosts": remote_sensing, "evaluate": evaluate, "training": training, "models": nothing, "evidence": microscopy,
 }  # fmt: skip
 NEEDS = {
     "microscopy": ("yaozarrs",), "remote-sensing": ("rasterio", "rio_cogeo"), "clusters": ("distributed",),

@@ -125,6 +125,11 @@ class TilePlan:
         """Iterate over all tiles, column by column, top to bottom."""
         return (Tile(y, x) for x in self.columns for y in self.rows)
 
+    def tile_at(self, number: int) -> Tile:
+        """Return the tile at position ``number`` of the iteration."""
+        column, row = divmod(number, len(self.rows))
+        return Tile(self.rows[row], self.columns[column])
+
     @property
     def over_read(self) -> float:
         """Pixels that all tiles read, per pixel of the image."""

@@ -19,7 +19,7 @@ from swin2sr_ops.io.storage.identity import identity_of
 from swin2sr_ops.run.job import Job
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["identity", "run_key"]
+__all__ = ["identity", "identity_digest", "run_key"]
 
 #: Raised when the same settings give other pixels or another layout than before.
 _RESULT_VERSION = 1
@@ -86,3 +86,8 @@ def identity(job: Job) -> dict[str, Any]:
     if job.mask is not None:
         found["mask"] = identity_of(job.mask)
     return found
+
+
+def identity_digest(found: Mapping[str, Any]) -> str:
+    """Return a short name for the result of `identity`, as an output keeps it."""
+    return hashlib.sha256(json.dumps(json_ready(found), sort_keys=True).encode()).hexdigest()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from builtins import range as range_of  # `range` is a keyword of the public functions
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import product
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from os import PathLike
 from typing import Any, Protocol
 
@@ -69,6 +68,7 @@ class Job:
     chunk: tuple[int, int]  # of the output, along Y and X
     shard: tuple[int, int] | None = None
     mask: ImageSource | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)  # axes, level, series, array, where they were given
 
     @property
     def restorer(self) -> Restorer:
@@ -108,36 +108,37 @@ class Job:
         known = [group for part in self.parts for group in part.groups or ()]
         return next((i for i, group in enumerate(known) if channel in group), channel)
 
-    def each_plane(self) -> Iterator[tuple[dict[int, slice], int]]:
-        """For every plane, its place along the axes that are not spatial, and its intensity map."""
-        order = self.order
-        for index in product(*(range_of(order.shape[a]) for a in order.planes)):
-            chosen = {a: slice(i, i + 1) for a, i in zip(order.planes, index, strict=True)}
-            yield chosen, 0 if order.channel is None else self.map_of(chosen[order.channel].start)
-
     def pieces(self) -> Iterator[Piece]:
         """All tiles of all planes, in the order in which they are written."""
-        order = self.order
-        for chosen, number in self.each_plane():
-            found = self._part_of(chosen)
-            if found is None:
-                continue  # goes with another band
-            part, bands = found
-            for tile in self.parts[part].plan:
-                write = [chosen.get(a, slice(0, n)) for a, n in enumerate(order.shape)]
-                write[order.y], write[order.x] = slice(*tile.y.write), slice(*tile.x.write)
-                yield Piece(tile, tile_region(order, tile, chosen), tuple(write), number, part, bands)
+        return map(self.piece, range_of(self.count))
 
-    def _part_of(self, chosen: dict[int, slice]) -> tuple[int, Group | None] | None:
-        """Which part restores a plane, and with which bands; None where another band has it in its group."""
-        if self.parts[0].groups is None or self.order.channel is None:
-            return 0, None
-        band = chosen[self.order.channel].start
-        for i, part in enumerate(self.parts):
-            for group in part.groups or ():
-                if band in group:
-                    return (i, group) if band == group[0] else None
-        raise AssertionError("every band is in a group")
+    def piece(self, number: int) -> Piece:
+        """Return the piece at position ``number`` of `pieces`, without making those before it."""
+        order, (plane, place) = self.order, divmod(number, len(self.plan))
+        chosen, (band, part, bands) = self._plane(plane)
+        tile = self.parts[part].plan.tile_at(place)
+        write = [chosen.get(a, slice(0, n)) for a, n in enumerate(order.shape)]
+        write[order.y], write[order.x] = slice(*tile.y.write), slice(*tile.x.write)
+        intensity = 0 if order.channel is None else self.map_of(band)
+        return Piece(tile, tile_region(order, tile, chosen), tuple(write), intensity, part, bands)
+
+    def _plane(self, number: int) -> tuple[dict[int, slice], tuple[int, int, Group | None]]:
+        """Place of a plane along the axes that are not spatial; its channel, part, and the bands with it."""
+        order, chosen = self.order, {}
+        lead: tuple[int, int, Group | None] = (0, 0, None)
+        for axis in reversed(order.planes):
+            leads = self._leads if axis == order.channel else ()
+            number, i = divmod(number, len(leads) or order.shape[axis])
+            if axis == order.channel:
+                lead = leads[i] if leads else (i, 0, None)
+                i = lead[0]
+            chosen[axis] = slice(i, i + 1)
+        return chosen, lead
+
+    @cached_property
+    def _leads(self) -> tuple[tuple[int, int, Group], ...]:
+        """First band, part and group of bands that are restored together; empty where every plane goes alone."""
+        return tuple(sorted((g[0], i, g) for i, part in enumerate(self.parts) for g in part.groups or ()))
 
 
 class Workers(Protocol):
@@ -195,7 +196,9 @@ def prepare(
         memory = room if memory is None else memory
     parts, chunk = _parts(restorers, [groups for _, groups in chosen], order, tile, cut, memory, workers is None)
     nodata = info.nodata if nodata is None else nodata
-    return Job(source, order, parts, request, nodata, chunk, cut.shards, masking)
+    given = {"axes": axes, "level": level, "series": series, "array": array}
+    reading = {name: value for name, value in given.items() if value not in (None, 0)}
+    return Job(source, order, parts, request, nodata, chunk, cut.shards, masking, reading)
 
 
 @dataclass(frozen=True)

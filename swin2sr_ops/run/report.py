@@ -8,6 +8,7 @@ from typing import Any
 from swin2sr_ops.errors import without_secrets
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.pixels.intensity import computed_in
+from swin2sr_ops.run.fingerprint import identity_digest
 from swin2sr_ops.run.job import Job
 
 __all__ = ["RunReport", "new_report", "provenance_of"]
@@ -36,6 +37,8 @@ class RunReport:
         Largest resident memory of the process that was seen between tiles.
     fingerprint : str
         Digest of what decides the result.
+    source_identity : str
+        Digest of the sizes, times and metadata of the files of the source, and of the mask.
     """
 
     source: str
@@ -51,6 +54,7 @@ class RunReport:
     resumed: int = 0
     skipped: int = 0
     fingerprint: str = ""
+    source_identity: str = ""
 
     @property
     def pixels_per_second(self) -> float:
@@ -98,6 +102,8 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
         settings |= {"halo_pixels": job.plan.halo_pixels, "exact": job.plan.exact}
     if restorer.ensemble > 1:
         settings["ensemble"] = restorer.ensemble
+    if job.reading:
+        settings["reading"] = dict(job.reading)
     names, weights = key.settings["model"], key.settings["weights"]
     return RunReport(
         without_secrets(job.source.uri),
@@ -107,6 +113,7 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
         settings,
         pixels=job.pixels,
         fingerprint=key.fingerprint,
+        source_identity=identity_digest(key.settings["source"]),
     )
 
 
@@ -120,6 +127,7 @@ def provenance_of(report: RunReport) -> dict[str, Any]:
         "model": report.model,
         "weights_sha256": report.weights_sha256,
         "source": report.source,
+        "source_identity": report.source_identity,
         "fingerprint": report.fingerprint,
         "settings": settings,
     }

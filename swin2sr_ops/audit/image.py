@@ -1,0 +1,215 @@
+"""One image of an output, with the run that would make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import gcd
+from os import PathLike, fspath
+
+import numpy as np
+
+from swin2sr_ops.audit.compare import CheckSink, Stored
+from swin2sr_ops.audit.placement import Agreement, placement_of
+from swin2sr_ops.audit.record import Record, read_record
+from swin2sr_ops.audit.report import AuditReport
+from swin2sr_ops.errors import FormatError, ModelError
+from swin2sr_ops.hooks.dispatch import open_source, resolve_model
+from swin2sr_ops.io.base import ClosableSource, ImageSource, Region
+from swin2sr_ops.io.zarr.sink import CONTEXT, SPREAD
+from swin2sr_ops.io.zarr.store import is_zarr
+from swin2sr_ops.run.fingerprint import identity, identity_digest
+from swin2sr_ops.run.job import Job, Piece, prepare
+from swin2sr_ops.run.pipeline import Here, TileWork
+from swin2sr_ops.spec import ModelSpec
+
+__all__ = ["AuditedImage", "Given"]
+
+#: Smallest side of a tile in input pixels, and the largest side that whole chunks of the output may ask for.
+_SIDE, _MOST = 256, 1024
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the caller says instead of the provenance."""
+
+    source: str | PathLike[str] | None = None
+    mask: str | PathLike[str] | None = None
+    model: str | PathLike[str] | None = None
+    device: str | None = None
+    precision: str | None = None
+    engine: str | None = None
+
+
+@dataclass
+class AuditedImage:
+    """An image of the output; ``path`` is its place inside an archive.
+
+    `prepare` reads metadata only. `check` recomputes tiles.
+    """
+
+    output: str
+    path: str | None
+    given: Given
+    count: int = 0
+    _record: Record | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The path; empty for a single image."""
+        return self.path or ""
+
+    @property
+    def record(self) -> Record:
+        """The provenance, read once."""
+        if self._record is None:
+            self._record = read_record(f"{self.output.rstrip('/')}/{self.path}" if self.path else self.output)
+        return self._record
+
+    def prepare(self) -> Job:
+        """Return the job of the run, with tiles for an audit.
+
+        Raises
+        ------
+        Swin2SROpsError
+            The output does not say how it was made, the source cannot be opened, or the weights are others.
+        """
+        record, given = self.record, self.given
+        settings, reading = record.settings, dict(record.settings.get("reading", {}))
+        if self.path and (given.source is not None or "array" not in reading):
+            reading["array"] = self.path  # archives are built like their sources
+        job = prepare(
+            given.source or record.source,
+            model=_model(record, given.model),
+            scale=int(settings["scale"]),
+            halo=settings["halo"],
+            tile=self._tile(),
+            nodata=record.nodata,
+            mask=given.mask or settings.get("mask"),
+            ensemble=int(settings.get("ensemble", 1)),
+            **placement_of(record, given.device, given.precision, given.engine),
+            **reading,
+        )
+        self.count = job.count
+        return job
+
+    def check(self, numbers: Sequence[int], report: AuditReport, done: Callable[[], None]) -> None:
+        """Recompute the tiles with these numbers, and note in the report what differs; ``done`` is called for each."""
+        record, job = self.record, self.prepare()
+        sink = self._sink(job)
+        self._note(job, sink, report)
+        context, spread = "context" in sink.sides, "spread" in sink.sides
+        work = TileWork(job.source, job.order, job.parts, record.maps, job.nodata, sink, job.mask, context, spread)
+
+        def count(_: Piece) -> None:
+            report.checked += 1
+            done()
+
+        try:
+            Here().tiles(work, map(job.piece, numbers), count)
+        finally:
+            for source in (job.source, job.mask):
+                if isinstance(source, ClosableSource):
+                    source.close()
+        report.inexact += sink.inexact
+        report.differences += [difference for _, difference in sink.found]
+        report.wrong += len({_owner(region, job) for region, _ in sink.found})
+
+    def _note(self, job: Job, sink: CheckSink, report: AuditReport) -> None:
+        """Put into the report what was compared with what."""
+        record = self.record
+        report.source, report.model = fspath(self.given.source or record.source), ",".join(record.models)
+        report.agreement = str(sink.agreement)
+        report.weights = "verified by SHA-256" if all(record.weights) else "not recorded"
+        if report.source_identity == "other":
+            return
+        if not record.source_identity:
+            report.source_identity = "not recorded"
+        else:
+            same = identity_digest(identity(job)) == record.source_identity
+            report.source_identity = "same" if same else "other"
+
+    def _stored(self, path: str = "", level: int = 0) -> ImageSource:
+        array = "/".join(part for part in (self.path, path) if part)
+        return open_source(self.output, array=array or None, level=level or None)
+
+    def _tile(self) -> int | tuple[int, int]:
+        """Sides of a tile in input pixels: whole chunks of the output, unless the result depends on the run's tiles."""
+        settings = self.record.settings
+        if settings["halo"] != "exact":
+            rows, columns = settings["tile"]
+            return int(rows), int(columns)
+        info, scale = self._stored().info, int(settings["scale"])
+        rows, columns = (_side(info.chunks[info.axes.index(a)], scale) for a in "YX")
+        return rows, columns
+
+    def _sink(self, job: Job) -> CheckSink:
+        import torch
+
+        first, maps = self._stored(), self.record.maps
+        levels = [
+            Stored.of(self._stored(level=k) if k else first, job.output, level=k) for k in range(first.info.levels)
+        ]
+
+        def width_of(region: Region) -> float:
+            channel = job.order.channel
+            number = 0 if channel is None or len(maps) == 1 else job.map_of(region[channel].start)
+            return maps[number].width
+
+        agreement = Agreement.of(self.record, job.restorer.network.placed(), torch.__version__)
+        unit, sides = (1,) * len(job.order.axes), dict(self._sides(job))
+        return CheckSink(self.output, job.output, unit, levels, sides, agreement, width_of, self.name)
+
+    def _sides(self, job: Job) -> Iterator[tuple[str, Stored]]:
+        """What the run wrote beside the image, where it did."""
+        for name, path, dtype in (("context", CONTEXT, "uint8"), ("spread", SPREAD, "float32")):
+            if not is_zarr(self.output):
+                return
+            try:
+                source = self._stored(path)
+            except FormatError:  # the run was not asked for it
+                continue
+            yield name, Stored.of(source, replace(job.output, dtype=np.dtype(dtype)))
+
+
+def _model(record: Record, given: str | PathLike[str] | None) -> str | ModelSpec:
+    """The run's model, or its two models with a comma, if the weights are those that the provenance names.
+
+    Raises
+    ------
+    ModelError
+        The model is not known here, or has other weights.
+    """
+    names = record.models if given is None else tuple(fspath(given).split(","))
+    if len(names) != len(record.models):
+        raise ModelError(f"{len(names)} models were given, but the run used {len(record.models)}: {record.models}.")
+    specs = []
+    for name, digest in zip(names, record.weights, strict=True):
+        try:
+            spec = resolve_model(name)
+        except ModelError as exc:
+            raise ModelError(
+                f"The run used the model {name!r} (SHA-256 of its weights: {digest[:12] or 'not recorded'}), which is"
+                f" not known here: give its file with --model. {exc}"
+            ) from exc
+        if digest and spec.sha256 and spec.sha256 != digest:
+            raise ModelError(
+                f"The weights of {name!r} have the SHA-256 {spec.sha256[:12]}..., and the run used {digest[:12]}...:"
+                " give the run's file with --model."
+            )
+        specs.append(spec if spec.sha256 else replace(spec, sha256=digest))
+    return specs[0] if len(specs) == 1 else ",".join(names)
+
+
+def _side(chunk: int, scale: int) -> int:
+    """Input pixels along one side of a tile, for chunks of ``chunk`` output pixels."""
+    whole = chunk // gcd(chunk, scale)
+    return _SIDE if whole > _MOST else whole * max(_SIDE // whole, 1)
+
+
+def _owner(region: Region, job: Job) -> tuple[object, ...]:
+    """What names the tile that a block belongs to: bands that are restored together share one."""
+    parts = [(part.start, part.stop) for part in region]
+    if job.parts[0].groups is not None and job.order.channel is not None:
+        parts[job.order.channel] = (job.map_of(region[job.order.channel].start), -1)
+    return tuple(parts)

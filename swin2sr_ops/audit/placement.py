@@ -1,0 +1,88 @@
+"""Where an audit computes: as the run did, or elsewhere, within a stated bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from swin2sr_ops.audit.record import Record
+from swin2sr_ops.engine.devices import choose_device
+from swin2sr_ops.engine.runner import Placed
+from swin2sr_ops.engine.select import ENGINES, check_engine
+from swin2sr_ops.errors import RequestError
+
+__all__ = ["BOUND", "Agreement", "placement_of"]
+
+#: Largest difference between two engines or devices, as a fraction of the intensity range: in float32 (and float64),
+#: and where one of the two computes in bfloat16. The same bounds decide whether this package's kernels are used.
+BOUND = {False: 2e-5, True: 3e-2}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What "the same pixels" means for an audit.
+
+    Attributes
+    ----------
+    bound : float
+        0: bit for bit. Else the largest allowed difference, as a fraction of the intensity range.
+    here, there : str
+        Where the audit and the run computed, in words.
+    """
+
+    bound: float
+    here: str
+    there: str
+
+    @classmethod
+    def of(cls, record: Record, placed: Placed, torch_version: str) -> Agreement:
+        """Compare where the run computed with where the audit computes."""
+        run = (record.device, record.precision, record.engine, str(record.settings.get("torch", torch_version)))
+        audit = (placed.kind, placed.precision, placed.engine, torch_version)
+        half = "bfloat16" in (record.precision, placed.precision)
+        return cls(0.0 if run == audit else BOUND[half], _words(*audit), _words(*run))
+
+    def allowed(self, width: float, dtype: np.dtype[Any]) -> float:
+        """Largest difference in stored units, for an intensity range of ``width``."""
+        if not self.bound:
+            return 0.0
+        if dtype.kind != "f":  # two numbers that are close may round to two neighbours
+            return float(np.floor(self.bound * width)) + 1
+        return self.bound * width + float(np.finfo(dtype).eps) * width
+
+    def __str__(self) -> str:
+        if not self.bound:
+            return "bit for bit"
+        return f"within {self.bound:g} of the intensity range (the run: {self.there}; the audit: {self.here})"
+
+
+def placement_of(record: Record, device: str | None, precision: str | None, engine: str | None) -> dict[str, Any]:
+    """Return device, precision and engine of the audit: the run's where they work here, unless others are given."""
+    found = device or _device(record.device)
+    same = found.partition(":")[0] == record.device
+    if precision is None:
+        precision = record.precision if same else "float32"
+    if engine is None:
+        engine = _engine(record.engine.split()[0], precision) if same else "auto"
+    return {"device": found, "precision": precision, "engine": engine}
+
+
+def _device(kind: str) -> str:
+    try:
+        choose_device(kind)
+    except RequestError:  # the machine of the run had it
+        return "cpu"
+    return kind
+
+
+def _engine(name: str, precision: str) -> str:
+    try:
+        return check_engine(name, precision) if name in ENGINES else "auto"
+    except RequestError:  # no compiler, or not installed
+        return "auto"
+
+
+def _words(device: str, precision: str, engine: str, torch_version: str) -> str:
+    return f"{engine} on {device} in {precision}, torch {torch_version}"

@@ -1,0 +1,98 @@
+"""What an output says about the run that made it, read for an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from swin2sr_ops.errors import FormatError
+from swin2sr_ops.io.output.provenance import read_provenance
+from swin2sr_ops.pixels.intensity import IntensityMap
+
+__all__ = ["Record", "read_record"]
+
+_NEEDED = ("model", "source", "settings")
+
+
+@dataclass(frozen=True)
+class Record:
+    """The provenance of one image.
+
+    Attributes
+    ----------
+    models, weights : tuple of str
+        Names and SHA-256 of the weights, in the same order; a raster may have two.
+    source : str
+        Where the run found its input.
+    source_identity : str
+        Digest of the input's sizes, times and metadata; empty in outputs of older versions.
+    maps : tuple of IntensityMap
+        Intensity range as used, of the image or of each channel.
+    settings : dict
+        As `swin2sr_ops.run.report.provenance_of` wrote them.
+    """
+
+    models: tuple[str, ...]
+    weights: tuple[str, ...]
+    source: str
+    source_identity: str
+    maps: tuple[IntensityMap, ...]
+    settings: dict[str, Any]
+
+    @property
+    def nodata(self) -> float | None:
+        """The value that meant "no pixel here"; JSON has a name for NaN only."""
+        value = self.settings.get("nodata")
+        return None if value is None else float(value)
+
+    @property
+    def device(self) -> str:
+        """Kind of device, such as ``cuda``."""
+        return str(self.settings.get("device", "cpu")).partition(":")[0]
+
+    @property
+    def engine(self) -> str:
+        """Engine with its version, as the report names it."""
+        return str(self.settings.get("engine", "torch"))
+
+    @property
+    def precision(self) -> str:
+        """What was computed in."""
+        return str(self.settings.get("precision", "float32"))
+
+
+def read_record(uri: str) -> Record:
+    """Read the provenance of the finished image at ``uri``.
+
+    Raises
+    ------
+    FormatError
+        There is none, or it lacks what an audit needs.
+    """
+    found = read_provenance(uri)
+    if found is None:
+        raise FormatError(
+            f"{uri!r} does not say how it was made: an audit needs a finished output of swin2sr-ops, with the"
+            " provenance in its metadata."
+        )
+    settings = found.get("settings")
+    if not all(found.get(name) for name in _NEEDED) or not isinstance(settings, Mapping) or "intensity" not in settings:
+        raise FormatError(
+            f"The provenance of {uri!r} is incomplete: an audit needs the model, the source and the settings with the"
+            " intensity range. Restore the image again."
+        )
+    try:
+        maps = tuple(IntensityMap.from_dict(m) for m in settings["intensity"])
+    except (TypeError, KeyError, IndexError) as exc:
+        raise FormatError(f"The intensity range in the provenance of {uri!r} makes no sense: {exc!r}.") from exc
+    models, weights = str(found["model"]).split(","), str(found.get("weights_sha256") or "").split(",")
+    weights += [""] * (len(models) - len(weights))
+    return Record(
+        tuple(models),
+        tuple(weights),
+        str(found["source"]),
+        str(found.get("source_identity") or ""),
+        maps,
+        dict(settings),
+    )
