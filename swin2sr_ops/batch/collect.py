@@ -192,6 +192,9 @@ class _Folder:
             except Exception:  # noqa: BLE001
                 made, files = [Entry(source.uri, self._place(source), self.options, False, self._ending("zarr"))], set()
             together |= files
+            others = {os.path.realpath(name) for name in files} - {os.path.realpath(source.uri)}
+            if others:  # a master file after its planes: it opens them all
+                entries = [entry for entry in entries if os.path.realpath(entry.source) not in others]
             for entry in made if self.dst is not None else ():
                 other = taken.setdefault(entry.output + entry.ending, entry.source)
                 if other != entry.source:

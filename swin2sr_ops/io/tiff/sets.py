@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from swin2sr_ops.io.tiff.masters import part_of_master
 from swin2sr_ops.io.tiff.ome import CONTROL
 
-__all__ = ["companion_of", "image_number", "ome_root", "open_tiff", "own_series"]
+__all__ = ["image_number", "metadata_file_of", "ome_root", "open_tiff", "own_series"]
 
 
 #: An ampersand that begins no entity: XML ends there.
@@ -24,25 +25,32 @@ _TIFF = {".tif", ".tiff", ".tf2", ".tf8", ".btf"}
 
 
 def open_tiff(path: Path) -> Any:
-    """Open a TIFF with tifffile: with its companion's OME-XML where it has one, mended where it is not well-formed."""
+    """Open a TIFF with tifffile: with the OME-XML that lies in another file, mended where it is not well-formed."""
     import tifffile
 
     tiff = _beside(tifffile.TiffFile(path), path)
-    xml = None
-    try:
-        companion = companion_of(tiff, path)
-        xml = _mended(tiff) if companion is None else companion.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = getattr(exc, "strerror", None) or exc
-        warnings.warn(
-            f"The metadata of {str(path)!r} lie in {_metadata_file(tiff)!r}, which cannot be read ({reason}): axes,"
-            " pixel size and channels are guessed. Put that file beside it.",
-            stacklevel=2,
-        )
+    beside = metadata_file_of(tiff, path)
+    xml = _mended(tiff) if beside is None else _described(tiff, path, beside)
     if xml is None:
         return tiff
     tiff.close()
     return _beside(tifffile.TiffFile(path, omexml=xml), path)
+
+
+def _described(tiff: Any, path: Path, beside: Path) -> str | None:
+    """Return the OME-XML that another file holds: all of a companion's, the file's own part of a master TIFF's."""
+    try:
+        if beside.suffix.lower() in _TIFF:
+            return part_of_master(beside, path.name, ome_root(tiff).get("UUID"), len(tiff.pages))
+        return beside.read_text(encoding="utf-8")
+    except (OSError, ValueError, LookupError, ElementTree.ParseError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        warnings.warn(
+            f"The metadata of {str(path)!r} lie in {beside.name!r}, which cannot be read ({reason}): axes, pixel size"
+            " and channels are guessed. Put that file beside it.",
+            stacklevel=3,
+        )
+        return None
 
 
 def _mended(tiff: Any) -> str | None:
@@ -66,13 +74,14 @@ def _fault(xml: str) -> ElementTree.ParseError | None:
     return None
 
 
-def companion_of(tiff: Any, path: Path) -> Path | None:
-    """Return the XML file with the metadata of a `BinaryOnly` TIFF; None where there is none.
+def metadata_file_of(tiff: Any, path: Path) -> Path | None:
+    """Return the file with the metadata of a `BinaryOnly` TIFF, which may be missing; None where it has its own.
 
-    A plane that points back to a master TIFF is a plain image: the master is the source of the whole set.
+    A companion (XML) describes a set, of which any file opens the whole image. The files of a master TIFF are images
+    of their own: the master is the source of the whole.
     """
     name = _metadata_file(tiff)
-    if not name or Path(name).suffix.lower() in _TIFF:
+    if not name or name == path.name:
         return None
     return path.parent / name  # its own folder, whatever the name says
 
@@ -115,7 +124,10 @@ def _metadata_file(tiff: Any) -> str:
     text = tiff.pages.first.description if tiff.is_ome else ""  # its own, whatever it was opened with
     if "BinaryOnly" not in text:
         return ""
-    found = xml2dict(text)["OME"].get("BinaryOnly")
+    try:
+        found = xml2dict(text)["OME"].get("BinaryOnly")
+    except ElementTree.ParseError:  # said by `open_tiff`
+        return ""
     return Path(str(found.get("MetadataFile", ""))).name if isinstance(found, dict) else ""
 
 

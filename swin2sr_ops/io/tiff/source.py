@@ -23,7 +23,7 @@ from swin2sr_ops.io.tiff.decoded import Strips
 from swin2sr_ops.io.tiff.metadata import channels_of, nodata_of, place_of
 from swin2sr_ops.io.tiff.ome import carried_ome
 from swin2sr_ops.io.tiff.raw import RawPlanes, raw_planes
-from swin2sr_ops.io.tiff.sets import companion_of, image_number, ome_root, open_tiff, own_series
+from swin2sr_ops.io.tiff.sets import image_number, metadata_file_of, ome_root, open_tiff, own_series
 
 __all__ = ["TiffSource", "open_source"]
 
@@ -264,9 +264,9 @@ def _files(tiff: Any, series: Any, path: Path) -> tuple[str, ...]:
     if series.is_multifile:
         names = dict.fromkeys(str(page.parent.filehandle.path) for page in series.pages if page is not None)
         names.pop(str(tiff.filehandle.path), None)
-    companion = companion_of(tiff, path)
-    if companion is not None and companion.is_file():
-        names[str(companion.absolute())] = None
+    beside = metadata_file_of(tiff, path)
+    if beside is not None and beside.is_file():
+        names[str(beside.absolute())] = None
     return tuple(names)
 
 

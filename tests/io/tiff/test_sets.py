@@ -143,3 +143,62 @@ def test_a_set_of_links(tmp_path: Path) -> None:
         (tmp_path / f"c{k}.ome.tif").symlink_to(tmp_path / "objects" / f"KEY{k}.tif")
     found = opened(tmp_path / "c0.ome.tif").read((slice(0, 2), slice(0, 1), slice(0, 1)))
     assert found.ravel().tolist() == [5, 6]
+
+
+def master_and_planes(folder: Path, master: str = "c0.ome.tif") -> list[str]:
+    """Two channels of two moments, a file each; the first one describes all."""
+    names = [master, "c0t1.ome.tif", "c1t0.ome.tif", "c1t1.ome.tif"]
+    data = "".join(part(name, c=k // 2, t=k % 2) for k, name in enumerate(names))
+    stage = "".join(
+        f'<Plane TheC="{k // 2}" TheT="{k % 2}" TheZ="0" PositionX="{k}" PositionXUnit="µm"/>' for k in range(4)
+    )
+    xml = ome(image(0, data + stage, c=2, size=0.4).replace('SizeT="1"', 'SizeT="2" PhysicalSizeXUnit="µm"'))
+    write(folder / master, pixels(0), xml)
+    for k, name in enumerate(names[1:], 1):
+        write(folder / name, pixels(k), ome(f'<BinaryOnly MetadataFile="{master}" UUID="urn:uuid:{master}"/>'))
+    return names
+
+
+def test_a_plane_has_the_metadata_of_its_master(tmp_path: Path) -> None:
+    names = master_and_planes(tmp_path)
+    source = opened(tmp_path / names[2])
+    assert (source.info.shape, source.info.axes) == ((20, 30), "YX")
+    assert source.read((slice(0, 1), slice(0, 1))) == 2
+    assert source.info.pixel_size["X"] == pytest.approx(0.4)
+    assert source.info.origin["X"] == 2
+    assert [c["label"] for c in source.info.channels] == ["0-1"]
+    assert len(source.identity()["files"]) == 2
+    assert opened(tmp_path / names[0]).info.shape == (2, 2, 20, 30)
+
+
+def test_a_position_in_a_file_of_its_own_has_the_axes_of_its_master(tmp_path: Path) -> None:
+    """All planes of an image are in the file, and planes are counted from 0 there."""
+    planes = "".join(part("p1.ome.tif", k, z=k % 2, c=k // 2) for k in range(4))
+    write(tmp_path / "p0.ome.tif", pixels(1), ome(image(0, part("p0.ome.tif")), image(1, planes, c=2, z=2, size=0.2)))
+    write(tmp_path / "p1.ome.tif", pixels(9, 4), ome('<BinaryOnly MetadataFile="p0.ome.tif" UUID="urn:uuid:x"/>'))
+    info = opened(tmp_path / "p1.ome.tif").info
+    assert (info.axes, info.shape) == ("CZYX", (2, 2, 20, 30))
+    assert info.pixel_size["X"] == pytest.approx(0.2)
+    assert [c["label"] for c in info.channels] == ["1-0", "1-1"]
+
+
+@pytest.mark.parametrize("fault", ["missing", "another set", "irregular"])
+def test_a_master_that_says_nothing_is_named(fault: str, tmp_path: Path) -> None:
+    names = master_and_planes(tmp_path)
+    if fault == "missing":
+        (tmp_path / names[0]).unlink()
+    elif fault == "another set":
+        write(tmp_path / names[0], pixels(0), ome(image(0, part("elsewhere.ome.tif"))))
+    else:
+        three = "".join(part(names[1], k, c=c, z=z) for k, (c, z) in enumerate([(0, 0), (0, 1), (1, 0)]))
+        write(tmp_path / names[0], pixels(0), ome(image(0, three, c=2, z=2)))
+        write(tmp_path / names[1], pixels(1, 3), ome(f'<BinaryOnly MetadataFile="{names[0]}" UUID="u"/>'))
+    with pytest.warns(UserWarning, match=r"lie in 'c0\.ome\.tif', which cannot be read"):
+        assert opened(tmp_path / names[1]).info.shape[-2:] == (20, 30)
+
+
+@pytest.mark.parametrize("master", ["a.ome.tif", "z.ome.tif"], ids=["first", "last"])
+def test_a_folder_of_a_master_and_its_planes_is_one_image(master: str, tmp_path: Path) -> None:
+    names = master_and_planes(tmp_path / "run", master)
+    entries = collect([str(tmp_path / "run")], str(tmp_path / "out"))
+    assert [Path(entry.source).name for entry in entries] == [names[0]]
