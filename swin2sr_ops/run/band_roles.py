@@ -30,9 +30,9 @@ def spectrum_of(info: ImageInfo, order: AxisOrder) -> Spectrum | None:
     """How the bands of ``info`` are grouped; None where all of them go alone.
 
     A raster says it, in ``info.extra["geo"]``: by the colour interpretation of its bands, or by
-    bands that are called red, green and blue.
+    bands that are called red, green and blue. A plain TIFF says it of its samples in ``info.extra["bands"]``.
     """
-    geo = info.extra.get("geo") or {}
+    geo = info.extra.get("geo") or info.extra.get("bands") or {}
     if order.channel is None or len(geo.get("colorinterp", ())) != info.size("C"):
         return None
     found = bands_by_colour(geo)

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import TIFF_SUFFIXES, ImageInfo, Region, absolute_uri, check_axes, check_region, existing_path
+from swin2sr_ops.io.geo.metadata import channels_of as band_channels
+from swin2sr_ops.io.tiff.colours import MINISWHITE, axis_letters, band_roles, check_colours
 from swin2sr_ops.io.tiff.damage import check_begun, check_claim, check_planes, check_whole
 from swin2sr_ops.io.tiff.decoded import Strips
 from swin2sr_ops.io.tiff.metadata import channels_of, nodata_of, place_of
@@ -37,19 +39,14 @@ _DAMAGE = (
 _TRAVELLING = 64  # planes, files or names that are worth a place in every copy of a source
 _RAW_CHUNK = 512  # raw pixels have no chunks: what is handy to read, for those who plan by them
 
-# PhotometricInterpretation
-_MINISWHITE, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 2, 3, 5, 6
-_COLOUR_SPACES = {8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv"}
-_MOSAIC = 32803
-_YCBCR_CODECS = {7, 33007, 34892, 33003, 33004, 33005, 34712, 50001}  # these decode to RGB by themselves
-
 
 @dataclass
 class TiffSource:
     """One series of a TIFF at one level; pickles as its address, and opens again where it lands.
 
     ``info.extra`` holds, where the file has them: ``series`` (``count`` and ``names`` of its
-    images), ``ome`` (see `tiff_ome.carried_ome`), ``bits_per_sample``, ``photometric``.
+    images), ``ome`` (see `tiff_ome.carried_ome`), ``bits_per_sample``, ``photometric``, ``bands`` (see
+    `colours.band_roles`).
     """
 
     uri: str
@@ -230,7 +227,7 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int | None)
     if not 0 <= level < len(levels):
         raise RequestError(f"level={level} was asked for, but {uri!r} has the levels 0 to {len(levels) - 1}.")
     chosen, page = levels[level], levels[level].keyframe
-    _check_colours(uri, tiff, page)
+    check_colours(uri, tiff, page)
     check_whole(uri, tiff, chosen)
     shape = tuple(int(n) for n in chosen.shape)
     if chosen.dtype is None or len(shape) > _MAX_NDIM or len(shape) < 2 or 0 in shape:
@@ -240,7 +237,8 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int | None)
     files = _files(tiff, tiff.series[series], _path(uri))
     held = sum(os.path.getsize(name) for name in (str(tiff.filehandle.path), *files))
     check_claim(uri, shape, np.dtype(chosen.dtype).itemsize, held)
-    letters = _letters(chosen.axes, shape, page) if axes is None else check_axes(axes, len(shape))
+    letters = axis_letters(chosen.axes, shape, page) if axes is None else check_axes(axes, len(shape))
+    bands = band_roles(uri, chosen.axes, letters, page) if axes is None else {}
     raw = raw_planes(chosen, shape)
     number = image_number(tiff, series) if tiff.is_ome else series
     info = ImageInfo(
@@ -248,12 +246,16 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int | None)
         axes=letters,
         dtype=np.dtype(chosen.dtype).newbyteorder("="),
         chunks=_chunks(letters, shape, None if raw else page.chunks),
-        channels=channels_of(tiff, number, shape[letters.index("C")] if "C" in letters else 1),
+        channels=(
+            band_channels(bands)
+            if bands
+            else channels_of(tiff, number, shape[letters.index("C")] if "C" in letters else 1)
+        ),
         nodata=nodata_of(page),
         name=Path(uri).name.rsplit(".", 1)[0].removesuffix(".ome"),
         format=_format(tiff),
         levels=len(levels),
-        extra=_extra(tiff, page, number),
+        extra=_extra(tiff, page, number) | ({"bands": bands} if bands else {}),
     )
     return TiffSource(uri, series, level, _placed(info, tiff, levels, level, number), raw, files)
 
@@ -292,7 +294,7 @@ def _extra(tiff: Any, page: Any, number: int) -> dict[str, Any]:
     ome = carried_ome(ome_root(tiff), number) if tiff.is_ome else {}
     if ome:
         extra["ome"] = ome
-    if page.photometric == _MINISWHITE:
+    if page.photometric == MINISWHITE:
         extra["photometric"] = "miniswhite"
     bits = page.bitspersample
     if page.dtype is not None and page.dtype.kind == "u" and isinstance(bits, int) and bits < 8 * page.dtype.itemsize:
@@ -303,39 +305,6 @@ def _extra(tiff: Any, page: Any, number: int) -> dict[str, Any]:
 def _format(tiff: Any) -> str:
     kind = "OME-TIFF" if tiff.is_ome else "ImageJ TIFF" if tiff.is_imagej else "GeoTIFF" if tiff.is_geotiff else "TIFF"
     return f"{kind} (BigTIFF)" if tiff.is_bigtiff else kind
-
-
-def _check_colours(uri: str, tiff: Any, page: Any) -> None:
-    """Refuse stored numbers that are no brightnesses: a mean of two of them means nothing."""
-    kind = page.photometric
-    if kind == _PALETTE and not (tiff.is_imagej or tiff.is_ome):  # there it is a display table only
-        raise FormatError(f"{uri!r} stores palette indices, not colours: convert it to RGB first.")
-    if kind == _SEPARATED:
-        raise FormatError(f"{uri!r} stores printing inks (CMYK): convert it to RGB first.")
-    if kind == _MOSAIC:
-        raise FormatError(f"{uri!r} is a raw sensor mosaic: develop it to RGB first.")
-    if kind in _COLOUR_SPACES:
-        raise FormatError(f"{uri!r} stores {_COLOUR_SPACES[kind]} colours: convert it to RGB first.")
-    if kind == _YCBCR and page.compression not in _YCBCR_CODECS:
-        raise FormatError(f"{uri!r} stores YCbCr colours without JPEG: convert it to RGB first.")
-
-
-def _letters(given: str, shape: Sequence[int], page: Any) -> str:
-    """Axis letters as `ImageInfo` wants them.
-
-    S is for colours only: samples of satellite bands or of gray with transparency are channels.
-    tifffile's letters for "some sequence" and rarer ones become T, Z or C, whichever is free.
-    """
-    letters = list(given)
-    if "S" in letters:
-        colours = page.photometric in (_RGB, _YCBCR) and shape[letters.index("S")] in (3, 4)
-        if not colours and "C" not in letters:
-            letters[letters.index("S")] = "C"
-    for i, letter in enumerate(letters):
-        if letter not in "TZCYXS":
-            free = [a for a in "TZC" if a not in letters]
-            letters[i] = free[0] if free else letter
-    return "".join(letters)
 
 
 def _chunks(axes: str, shape: tuple[int, ...], decoded: tuple[int, ...] | None) -> tuple[int, ...]:
