@@ -26,7 +26,7 @@ Range = tuple[int, int]
 class Box(ctypes.Structure):
     """Rows and columns, from the first to behind the last; C's kernels take it as it is."""
 
-    _fields_ = [(name, ctypes.c_long) for name in ("top", "bottom", "left", "right")]
+    _fields_ = [(name, ctypes.c_ssize_t) for name in ("top", "bottom", "left", "right")]
     top: int
     bottom: int
     left: int

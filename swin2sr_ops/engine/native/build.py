@@ -32,11 +32,15 @@ __all__ = ["Compiler", "find_compiler", "library"]
 
 _log = logging.getLogger(__name__)
 
+#: Of the arithmetic: who raises it knows that results get other last bits (tests/engine/native/test_bits.py).
+REVISION = 1
+
 _HERE = Path(__file__).parent
 #: What is built together: all that a tile needs, and what training needs, which takes longer and few want.
 _SOURCES = {"tiles": ("block.c", "stage.c"), "training": ("learn.c",)}
-# No -ffast-math: sums keep their order, so every pixel gets the same bits wherever it lies.
-_FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+# No -ffast-math and no contraction: every pixel gets the same bits wherever it lies, whichever compiler built the
+# kernels, and however wide the vectors are.
+_FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 _PROCESSOR = ("-march=native", "-mcpu=native")  # clang knows only the second on ARM
 _SECONDS_TO_ANSWER = 10.0  # what a compiler gets to tell its macros, and to build; a broken one may hang for ever
 _SECONDS_TO_BUILD = 300.0
@@ -81,7 +85,7 @@ def find_compiler() -> Compiler:
     Raises
     ------
     RequestError
-        If there is none.
+        If there is none, or the processor is too old for the kernels.
     """
     named = _named_compiler()
     if not named and sys.platform == "darwin" and _run(["xcode-select", "-p"]).returncode:
@@ -94,11 +98,21 @@ def find_compiler() -> Compiler:
             command = (*words, processor)
             done = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
             if done.returncode == 0:
+                _check_processor(done.stdout)
                 return Compiler(command, _name(done.stdout), done.stdout)
             if done.returncode == _TIMED_OUT:
                 break
     told = f"CC={os.environ['CC']!r} is none" if named else "no cc, gcc or clang that works was found"
     raise RequestError(_NO_COMPILER.format(told))
+
+
+def _check_processor(macros: str) -> None:
+    """Refuse x86 without fused multiply-adds: a function call for each would be slower than torch."""
+    if ("__x86_64__ " in macros or "__i386__ " in macros) and "__FMA__ " not in macros:
+        raise RequestError(
+            "engine='native' needs a processor with AVX2 and FMA (Intel since 2013, AMD since 2015), and this one, or "
+            "CC, has none: give engine='torch'."
+        )
 
 
 def _named_compiler() -> list[str]:

@@ -37,7 +37,7 @@ class Block(ctypes.Structure):
     """``Block`` of window.h."""
 
     _fields_ = [
-        *fields(ctypes.c_long, "dim heads window hidden post_norm cosine"),
+        *fields(ctypes.c_ssize_t, "dim heads window hidden post_norm cosine"),
         ("eps", ctypes.c_float),
         *fields(NUMBERS, "qkv qkv_bias scale bias proj proj_bias norm1 norm1_bias"),
         *fields(NUMBERS, "fc1 fc1_bias fc2 fc2_bias norm2 norm2_bias"),
@@ -48,7 +48,7 @@ class _Stage(ctypes.Structure):
     """``Stage`` of stage.c."""
 
     _fields_ = [
-        *fields(ctypes.c_long, "dim"),
+        *fields(ctypes.c_ssize_t, "dim"),
         ("eps", ctypes.c_float),
         *fields(NUMBERS, "conv conv_bias embed embed_bias norm norm_bias"),
     ]
@@ -68,7 +68,7 @@ class NativeSteps(Steps):
     def __init__(self, net: SwinNet, constants: dict[str, AttentionConstants]) -> None:
         self._library = library()
         for name in ("swin_scratch", "swin_row", "swin_stage_scratch"):
-            getattr(self._library, name).restype = ctypes.c_long
+            getattr(self._library, name).restype = ctypes.c_ssize_t
         self._weights: list[Tensor] = []  # the kernels have their addresses
         self._blocks: dict[str, Block] = {}
         self._stages: dict[str, _Stage] = {}
@@ -90,8 +90,8 @@ class NativeSteps(Steps):
         block = self._blocks[path]
         with self._scratch.borrowed() as scratch:
             self._library.swin_block(
-                ctypes.byref(block), _address(plane), ctypes.c_long(plane.stride(0)), ctypes.c_long(down),
-                ctypes.c_long(across), ctypes.byref(inside), _address(scratch),
+                ctypes.byref(block), _address(plane), ctypes.c_ssize_t(plane.stride(0)), ctypes.c_ssize_t(down),
+                ctypes.c_ssize_t(across), ctypes.byref(inside), _address(scratch),
             )  # fmt: skip
 
     def has(self, path: str) -> bool:
@@ -101,8 +101,8 @@ class NativeSteps(Steps):
         stage = self._stages[path]
         with self._scratch.borrowed() as scratch:
             self._library.swin_stage(
-                ctypes.byref(stage), _address(plane), ctypes.c_long(plane.stride(0)), _address(target),
-                ctypes.c_long(target.stride(0)), ctypes.c_long(place.rows), ctypes.c_long(place.columns),
+                ctypes.byref(stage), _address(plane), ctypes.c_ssize_t(plane.stride(0)), _address(target),
+                ctypes.c_ssize_t(target.stride(0)), ctypes.c_ssize_t(place.rows), ctypes.c_ssize_t(place.columns),
                 ctypes.byref(place.inside), _address(scratch),
             )  # fmt: skip
 

@@ -43,7 +43,7 @@ class _Gradients(ctypes.Structure):
 class _Planes(ctypes.Structure):
     """``Planes`` of learn.c."""
 
-    _fields_ = [*fields(ctypes.c_long, "down across shift"), *fields(ctypes.c_void_p, "masks input gradient output")]
+    _fields_ = [*fields(ctypes.c_ssize_t, "down across shift"), *fields(ctypes.c_void_p, "masks input gradient output")]
 
 
 def learn_natively(net: SwinNet) -> str:
@@ -60,8 +60,8 @@ def learn_natively(net: SwinNet) -> str:
         If the kernels cannot be built.
     """
     built = library("training")
-    for name in ("swin_learn_bias_row", "swin_learn_scratch", "swin_learn_row", "swin_learn_lanes"):
-        getattr(built, name).restype = ctypes.c_long
+    for name in ("swin_learn_bias_row", "swin_learn_scratch", "swin_learn_row", "swin_learn_sums"):
+        getattr(built, name).restype = ctypes.c_ssize_t
     for module in net.modules():
         if isinstance(module, SwinBlock):
             module.in_training = _block
@@ -139,7 +139,7 @@ class _Call:
             to = _Gradients(**{name: v.data_ptr() for name, v in sums[i].items()} if sums else {})
             scratch = torch.empty(size)
             self.library.swin_learn(
-                ctypes.byref(self.spec), ctypes.byref(planes), ctypes.c_long(ends[i]), ctypes.c_long(ends[i + 1]),
+                ctypes.byref(self.spec), ctypes.byref(planes), ctypes.c_ssize_t(ends[i]), ctypes.c_ssize_t(ends[i + 1]),
                 ctypes.byref(to), ctypes.c_void_p(scratch.data_ptr()),
             )  # fmt: skip
 
@@ -151,14 +151,14 @@ class _Call:
 
     def zeros(self) -> Sums:
         """Room for the gradients by the weights, as the kernels add them up."""
-        heads, dim, lanes = self.block.attn.heads, self.spec.dim, self.library.swin_learn_lanes()
-        found = {"bias": torch.zeros(heads, self.pixels, self.row), "qkv_bias": torch.zeros(3 * dim, lanes)}
+        heads, dim, sums = self.block.attn.heads, self.spec.dim, self.library.swin_learn_sums()
+        found = {"bias": torch.zeros(heads, self.pixels, self.row), "qkv_bias": torch.zeros(3 * dim, sums)}
         for name, values in self._read.items():
             if name in _WEIGHTS:
-                row = self.library.swin_learn_row(ctypes.c_long(values.shape[1]))
+                row = self.library.swin_learn_row(ctypes.c_ssize_t(values.shape[1]))
                 found[name] = torch.zeros(values.shape[0], row)
             elif name not in found:
-                found[name] = torch.zeros(values.numel(), lanes)
+                found[name] = torch.zeros(values.numel(), sums)
         return found
 
     def by_weights(self, sums: list[Sums]) -> list[Tensor | None]:
@@ -175,13 +175,21 @@ class _Call:
             elif name in _WEIGHTS:
                 found.append(total[:, : values.shape[1]])
             else:
-                found.append(total.sum(-1).view_as(values))
+                found.append(_added(total).view_as(values))
         return found
 
     def _as_read(self, name: str, values: Tensor) -> Tensor:
         if name == "bias":  # by key, then query
             values = F.pad(values[0].transpose(1, 2), (0, self.row - self.pixels))
         return values.detach().contiguous()
+
+
+def _added(sums: Tensor) -> Tensor:
+    """Add the last axis, a power of two long, in one order: torch's own depends on the processor."""
+    while sums.shape[-1] > 1:
+        half = sums.shape[-1] // 2
+        sums = sums[..., :half] + sums[..., half:]
+    return sums
 
 
 @lru_cache(maxsize=4)

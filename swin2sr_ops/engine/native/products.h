@@ -1,9 +1,19 @@
-/* Products of small matrices in registers, and a few functions, on whatever vectors the machine has. */
+/* Products of small matrices in registers, and a few functions, on whatever vectors the machine has.
 
+   The same bits everywhere: the compiler contracts nothing (-ffp-contract=off), every fused multiply-add is written
+   as one, sums go one after another down the rows, so that no order depends on the number of lanes, and the functions
+   are our own. Division and square root are exact by IEEE 754. */
+
+#include <stddef.h>
 #include <string.h>
-#ifdef __AVX__
+#if defined(__AVX__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
+
+/* A count or an index: 64 bits on Windows too, where a long has 32. `ctypes.c_ssize_t`. */
+typedef ptrdiff_t num;
 
 /* Numbers in a vector: as many as the machine has room for, unless the compiler is told. */
 #if !defined(LANES)
@@ -28,6 +38,24 @@ typedef int ivec __attribute__((vector_size(4 * LANES)));
 INLINE vec load(const float *p) { return *(const vec *)p; }
 INLINE void store(float *p, vec v) { *(vec *)p = v; }
 INLINE vec spread(float f) { return f - (vec){0}; }
+
+/* a * b + c, rounded once. */
+#if defined(__AVX512F__) && LANES == 16
+INLINE vec fused(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+#elif defined(__FMA__) && LANES == 8
+INLINE vec fused(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+#elif defined(__FMA__) && LANES == 4
+INLINE vec fused(vec a, vec b, vec c) { return _mm_fmadd_ps(a, b, c); }
+#elif defined(__aarch64__) && LANES == 4
+INLINE vec fused(vec a, vec b, vec c) { return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+#else
+INLINE vec fused(vec a, vec b, vec c)
+{
+    for (int i = 0; i < LANES; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
+}
+#endif
+
 /* Where one of both is NaN: b. */
 #if defined(__AVX512F__) && LANES == 16
 INLINE vec larger(vec a, vec b) { return _mm512_max_ps(a, b); }
@@ -52,16 +80,18 @@ INLINE vec root(vec a)
 INLINE vec exponential(vec x)
 {
     x = larger(spread(-87.0f), x);
-    vec n = x * 1.44269504088896341f + 12582912.0f; /* 1.5 * 2^23: the last bits are the nearest whole number */
+    /* 1.5 * 2^23: the last bits are the nearest whole number */
+    vec n = fused(x, spread(1.44269504088896341f), spread(12582912.0f));
     ivec bits = (ivec)n << 23;
     n -= 12582912.0f;
-    vec r = x - n * 0.693145751953125f - n * 1.42860682030941723e-6f; /* ln 2 in two parts */
-    vec s = 1.0f / 120 + r * (1.0f / 720);
-    s = 1.0f / 24 + r * s;
-    s = 1.0f / 6 + r * s;
-    s = 0.5f + r * s;
-    s = 1.0f + r * s;
-    s = 1.0f + r * s;
+    vec r = fused(n, spread(-0.693145751953125f), x); /* ln 2 in two parts */
+    r = fused(n, spread(-1.42860682030941723e-6f), r);
+    vec s = fused(r, spread(1.0f / 720), spread(1.0f / 120));
+    s = fused(r, s, spread(1.0f / 24));
+    s = fused(r, s, spread(1.0f / 6));
+    s = fused(r, s, spread(0.5f));
+    s = fused(r, s, spread(1.0f));
+    s = fused(r, s, spread(1.0f));
     return (vec)((ivec)s + bits);
 }
 
@@ -70,12 +100,12 @@ INLINE vec error_function(vec x)
 {
     ivec sign = (ivec)x & (ivec)spread(-0.0f);
     vec z = (vec)((ivec)x ^ sign);
-    vec t = 1.0f / (1.0f + 0.3275911f * z);
-    vec s = -1.453152027f + t * 1.061405429f;
-    s = 1.421413741f + t * s;
-    s = -0.284496736f + t * s;
-    s = 0.254829592f + t * s;
-    vec y = 1.0f - t * s * exponential(-z * z);
+    vec t = 1.0f / fused(z, spread(0.3275911f), spread(1.0f));
+    vec s = fused(t, spread(1.061405429f), spread(-1.453152027f));
+    s = fused(t, s, spread(1.421413741f));
+    s = fused(t, s, spread(-0.284496736f));
+    s = fused(t, s, spread(0.254829592f));
+    vec y = fused(-(t * s), exponential(-z * z), spread(1.0f));
     return (vec)((ivec)y | sign);
 }
 
@@ -88,7 +118,7 @@ INLINE vec error_function(vec x)
 typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
 
 /* to[c][r] = from[r][c] for r < rows <= 8 and c < columns <= 8; with 8 columns, to[c] gets zeros behind its rows. */
-INLINE void transpose(const float *from, long from_row, int rows, int columns, float *to, long to_row)
+INLINE void transpose(const float *from, num from_row, int rows, int columns, float *to, num to_row)
 {
 #ifdef SHUFFLES
     if (columns == 8) {
@@ -120,21 +150,21 @@ INLINE void transpose(const float *from, long from_row, int rows, int columns, f
 
 /* Rows and columns, from the first to behind the last. */
 typedef struct {
-    long top, bottom, left, right;
+    num top, bottom, left, right;
 } Box;
 
 /* A left factor: element (i, k) of a group of up to 6 rows lies at i * row + k * column. */
 typedef struct {
     const float *data;
-    long row, column, group; /* group: from one group of 6 rows to the next */
+    num row, column, group; /* group: from one group of 6 rows to the next */
 } Matrix;
 
-INLINE Matrix packed(const float *data, long columns) { return (Matrix){data, 1, ROWS, ROWS * columns}; }
+INLINE Matrix packed(const float *data, num columns) { return (Matrix){data, 1, ROWS, ROWS * columns}; }
 
 /* `rows` x `across` vectors of a product, summed over `taps` right factors; rows, across and taps are constants
    where this is inlined. */
-INLINE void tile(const int rows, const int across, const int taps, const float *a, long row, long column, long depth,
-                 const float *const *b, long b_row, const float *start, long start_row, float *out, long out_row)
+INLINE void tile(const int rows, const int across, const int taps, const float *a, num row, num column, num depth,
+                 const float *const *b, num b_row, const float *start, num start_row, float *out, num out_row)
 {
     vec sum[ROWS][ACROSS];
 #pragma GCC unroll 6
@@ -147,15 +177,15 @@ INLINE void tile(const int rows, const int across, const int taps, const float *
         }
     for (int t = 0; t < taps; t++, a += depth * column) {
         const float *from = b[t];
-        for (long k = 0; k < depth; k++) {
+        for (num k = 0; k < depth; k++) {
             vec right[ACROSS];
 #pragma GCC unroll 4
             for (int j = 0; j < across; j++) right[j] = load(from + k * b_row + j * LANES);
 #pragma GCC unroll 6
             for (int i = 0; i < rows; i++) {
-                float left = a[i * row + k * column];
+                vec left = spread(a[i * row + k * column]);
 #pragma GCC unroll 4
-                for (int j = 0; j < across; j++) sum[i][j] += left * right[j];
+                for (int j = 0; j < across; j++) sum[i][j] = fused(left, right[j], sum[i][j]);
             }
         }
     }
@@ -172,11 +202,11 @@ INLINE void tile(const int rows, const int across, const int taps, const float *
 
 /* out (rows, px) = start + a (rows, depth) . b (depth, px). `start`: none, a number for each row
    (start_row = 0), or a matrix. px is a multiple of `across` vectors. */
-INLINE void multiply(const int across, Matrix a, long rows, long depth, const float *b, long px, const float *start,
-                     long start_row, float *out)
+INLINE void multiply(const int across, Matrix a, num rows, num depth, const float *b, num px, const float *start,
+                     num start_row, float *out)
 {
-    for (long p = 0; p < px; p += across * LANES)
-        for (long r = 0; r < rows; r += ROWS) {
+    for (num p = 0; p < px; p += across * LANES)
+        for (num r = 0; r < rows; r += ROWS) {
             const float *left = a.data + r / ROWS * a.group, *right = b + p;
             const float *from = !start ? 0 : start_row ? start + r * start_row + p : start + r;
 #define CASE(n) \

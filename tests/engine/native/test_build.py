@@ -11,15 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import swin2sr_ops
 from swin2sr_ops.engine import selftest as check
 from swin2sr_ops.engine.native import build
-from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.errors import RequestError
-from tests.conftest import NATIVE, random_net, small_spec
-from tests.engine.test_tile_engine import run
+from tests.conftest import NATIVE
 
 pytestmark = [NATIVE, pytest.mark.usefixtures("kernels_anew")]
 
@@ -38,9 +35,9 @@ def test_built_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_all_lanes() -> None:
-    """What other processors get, vectors of 4 and of 16 numbers, compiles without a warning."""
+    """What other processors get, vectors of 4, 8 and 16 numbers, compiles without a warning."""
     compiler = build.find_compiler().command[0]
-    for flags in (["-mno-avx"], ["-mavx512f"]) if os.uname().machine == "x86_64" else ([],):
+    for flags in ([], ["-mavx2", "-mfma"], ["-mavx512f"]) if os.uname().machine == "x86_64" else ([],):
         words = [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", *flags, "-c", "-o", os.devnull]
         for name in itertools.chain(*build._SOURCES.values()):
             done = subprocess.run(
@@ -50,13 +47,14 @@ def test_all_lanes() -> None:
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="flags of x86")
-def test_without_avx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vectors of 4 give torch's numbers too."""
+def test_a_processor_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without fused multiply-adds torch is faster, and `auto` takes it."""
     monkeypatch.setenv("CC", f"{shutil.which('cc') or 'gcc'} -mno-avx")
-    assert str(build.find_compiler()).endswith(", 4 lanes")
-    net, image = random_net(small_spec(depths=(2,), heads=(2,))), torch.rand(1, 40, 34)
-    expected = run(TileEngine(net), image, (40, 34))
-    torch.testing.assert_close(run(TileEngine(net, kernels="native"), image, (40, 34)), expected, rtol=0, atol=2e-5)
+    with pytest.raises(RequestError, match="needs a processor with AVX2 and FMA"):
+        build.library()
+    assert "AVX2 and FMA" in check.native_obstacle()
+    image = np.zeros((20, 20), "u1")
+    assert swin2sr_ops.restore(image, model="tiny-x2-gray").compute().shape == (40, 40)
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

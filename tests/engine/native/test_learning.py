@@ -1,4 +1,4 @@
-"""Our own kernels in training: torch's result and gradients, whatever the network's sizes and the vectors' length."""
+"""Our own kernels in training: torch's result and gradients, whatever the network's sizes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
-from swin2sr_ops.engine.native import build
 from swin2sr_ops.engine.native.learning import learn_natively
-from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training import kernels
 from swin2sr_ops.training.kernels import use_engine
 from tests.conftest import NATIVE, random_net, small_spec
-from tests.engine.test_tile_engine import run
 
 CPU = torch.device("cpu")
 
@@ -78,22 +75,6 @@ def test_gradients(
         assert_like_float64(net, torch.rand(batch, net.spec.channels, height, width))
     finally:
         torch.set_num_threads(before)
-
-
-@NATIVE
-@pytest.mark.parametrize("lanes", [4, 16])
-@pytest.mark.usefixtures("kernels_anew")
-def test_vectors_of_other_processors(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With vectors as long as other processors have them, put together here of shorter ones or left half empty."""
-    monkeypatch.setattr(build, "_FLAGS", (*build._FLAGS, f"-DLANES={lanes}"))
-    for window, dim in ((8, 24), (7, 20)):
-        for architecture in ("swin2sr", "swinir"):
-            net = random_trained(window=window, dim=dim, architecture=architecture)
-            assert_like_float64(net, torch.rand(1, net.spec.channels, 33, 20))
-            net = net.eval().requires_grad_(False)
-            x = torch.rand(net.spec.channels, 40, 33)
-            plain, found = (run(TileEngine(net, kernels=name), x, (24, 16)) for name in ("torch", "native"))
-            torch.testing.assert_close(found, plain, atol=1e-5, rtol=0)
 
 
 @NATIVE

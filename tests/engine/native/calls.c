@@ -1,0 +1,151 @@
+/* Calls of the kernels, read from a file with what they gave elsewhere: in how many numbers do they differ here?
+
+   Words of eight bytes, numbers of four. A call is its kind (1: swin_block, 2: swin_stage, 3: swin_learn), the weights,
+   then where and on what; 0 ends the file. */
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _WIN32
+#include <fcntl.h>
+#include <io.h>
+#endif
+
+typedef ptrdiff_t num;
+typedef struct { num top, bottom, left, right; } Box;
+typedef struct { num dim, heads, window, hidden, post_norm, cosine; float eps; const float *weights[14]; } Block;
+typedef struct { num dim; float eps; const float *weights[6]; } Stage;
+typedef struct { num down, across, shift; const float *masks, *input, *gradient; float *output; } Planes;
+typedef struct { float *of[14]; } Gradients;
+
+num swin_scratch(const Block *b);
+num swin_row(const Block *b);
+num swin_stage_scratch(const Stage *s);
+void swin_block(const Block *b, float *first, num stride, num down, num across, const Box *inside, float *scratch);
+void swin_stage(const Stage *s, const float *source, num source_stride, float *target, num target_stride, num rows,
+                num columns, const Box *inside, float *scratch);
+num swin_learn_scratch(const Block *b);
+num swin_learn_row(num columns);
+num swin_learn_bias_row(const Block *b);
+num swin_learn_sums(void);
+void swin_learn(const Block *b, const Planes *of, num first, num last, const Gradients *to, float *scratch);
+
+static void take(void *to, size_t bytes)
+{
+    if (fread(to, 1, bytes, stdin) != bytes) exit(2);
+}
+
+static num word(void)
+{
+    num found;
+    take(&found, sizeof found);
+    return found;
+}
+
+/* Vectors are read up to the end of the one in which the last number lies. */
+static float *zeros(num count) { return calloc(count + 64, sizeof(float)); }
+
+static float *numbers(num count)
+{
+    float *found = count ? zeros(count) : 0;
+    take(found, count * sizeof(float));
+    return found;
+}
+
+static void weights(const float **found, int count)
+{
+    for (int i = 0; i < count; i++) found[i] = numbers(word());
+}
+
+/* Some numbers come in rows as long as vectors are there; here they may have another length. */
+static const float *in_rows(const float *from, num rows, num pixels, num row, num mine)
+{
+    if (!from) return 0;
+    float *found = zeros(rows * mine);
+    for (num i = 0; i < rows; i++) memcpy(found + i * mine, from + i * row, pixels * sizeof(float));
+    return found;
+}
+
+static num apart(const float *a, const float *b, num count)
+{
+    num found = 0;
+    for (num i = 0; i < count; i++) found += memcmp(a + i, b + i, sizeof(float)) != 0;
+    return found;
+}
+
+static num read_block(Block *b, num (*own_row)(const Block *))
+{
+    take(b, 6 * sizeof(num));
+    take(&b->eps, sizeof b->eps);
+    num row = word(), pixels = b->window * b->window;
+    weights(b->weights, 14);
+    b->weights[3] = in_rows(b->weights[3], b->heads * pixels, pixels, row, own_row(b));
+    return row;
+}
+
+static num block(void)
+{
+    Block b;
+    read_block(&b, swin_row);
+    num count = word(), first = word(), stride = word(), down = word(), across = word();
+    Box inside;
+    take(&inside, sizeof inside);
+    float *plane = numbers(count), *expected = numbers(count);
+    swin_block(&b, plane + first, stride, down, across, &inside, zeros(swin_scratch(&b)));
+    return apart(plane, expected, count);
+}
+
+static num stage(void)
+{
+    Stage s;
+    take(&s.dim, sizeof s.dim);
+    take(&s.eps, sizeof s.eps);
+    weights(s.weights, 6);
+    num count = word(), first = word(), stride = word(), rows = word(), columns = word();
+    Box inside;
+    take(&inside, sizeof inside);
+    float *source = numbers(count), *target = numbers(count), *expected = numbers(count);
+    swin_stage(&s, source + first, stride, target + first, stride, rows, columns, &inside, zeros(swin_stage_scratch(&s)));
+    return apart(target, expected, count);
+}
+
+static num learn(void)
+{
+    Block b;
+    num row = read_block(&b, swin_learn_bias_row), found = 0, rows[14], columns[14], lengths[14];
+    Planes of = {.down = word(), .across = 0};
+    of.across = word(), of.shift = word();
+    num windows = word(), count = word(), pixels = b.window * b.window;
+    of.masks = in_rows(numbers(word()), 4 * pixels, pixels, row, swin_learn_bias_row(&b));
+    of.input = numbers(count), of.gradient = numbers(word()), of.output = zeros(count);
+    Gradients to = {{0}};
+    for (int i = 0; i < 14; i++) { /* kind of rows: 0 weights, 1 position bias, 2 others */
+        num kind = word();
+        rows[i] = word(), columns[i] = word();
+        lengths[i] = kind == 0 ? swin_learn_row(columns[i]) : kind == 1 ? swin_learn_bias_row(&b) : swin_learn_sums();
+        to.of[i] = zeros(rows[i] * lengths[i]);
+    }
+    swin_learn(&b, &of, 0, windows, &to, zeros(swin_learn_scratch(&b)));
+    found += apart(of.output, numbers(count), count);
+    for (int i = 0; i < 14; i++) {
+        float *expected = numbers(rows[i] * columns[i]);
+        for (num r = 0; of.gradient && r < rows[i]; r++)
+            found += apart(to.of[i] + r * lengths[i], expected + r * columns[i], columns[i]);
+    }
+    return found;
+}
+
+int main(void)
+{
+#ifdef _WIN32
+    _setmode(_fileno(stdin), _O_BINARY);
+#endif
+    num calls[3] = {0}, kind, found = 0;
+    while ((kind = word())) {
+        found += kind == 1 ? block() : kind == 2 ? stage() : learn();
+        calls[kind - 1]++;
+    }
+    printf("%d %d %d %d\n", (int)calls[0], (int)calls[1], (int)calls[2], (int)found);
+    return 0;
+}

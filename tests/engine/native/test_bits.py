@@ -1,0 +1,93 @@
+"""The kernels give the same bits, whichever compiler built them and however wide the vectors are."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+
+from swin2sr_ops.engine.native import build, kernels as steps, learning
+from swin2sr_ops.engine.tile_engine import TileEngine
+from tests.conftest import NATIVE, random_net, small_spec
+from tests.engine.native.bits import Calls
+from tests.engine.native.test_learning import derivatives, random_trained
+from tests.engine.test_tile_engine import run
+
+#: Of `Calls.digest`. Where it changes, other pixels are given: raise `build.REVISION`.
+RECORDED = {1: "3f5c05b997189d69"}
+
+X86 = platform.machine() in ("x86_64", "AMD64")
+ZIG = f"{sys.executable} -m ziglang cc" if find_spec("ziglang") else ""
+CLANG = next((name for name in ("clang", *(f"clang-{n}" for n in range(25, 13, -1))) if shutil.which(name)), "")
+LANES = {16: ("-mavx512f", "-mavx512dq", "-mavx512vl"), 8: ("-mno-avx512f",), 4: ("-DLANES=4",)}
+
+each = pytest.mark.parametrize("lanes", [16, 8, 4])
+compilers = pytest.mark.parametrize("compiler", ["gcc", "clang", "zig"])
+
+pytestmark = NATIVE
+
+#: What the first of the builds gave.
+EXPECTED: dict[str, list[torch.Tensor]] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _folder() -> Iterator[None]:
+    yield
+    built.cache_clear()
+
+
+@lru_cache
+def built(compiler: str, lanes: int) -> ctypes.CDLL:
+    """All kernels in one library."""
+    command = {"gcc": shutil.which("gcc") or "", "clang": CLANG, "zig": ZIG}[compiler]
+    if not command:
+        pytest.skip(f"no {compiler} (pip install ziglang; Debian: apt install clang)")
+    if X86 and lanes == 16 and not _has_avx512():
+        pytest.skip("this processor has no AVX-512")
+    flags = ["-march=native", *LANES[lanes]] if X86 else ["-mcpu=native", f"-DLANES={lanes}"]
+    sources = [str(Path(build.__file__).with_name(name)) for names in build._SOURCES.values() for name in names]
+    with TemporaryDirectory() as folder:
+        made = str(Path(folder) / "kernels.so")
+        subprocess.run([*command.split(), *build._FLAGS, *flags, "-shared", *sources, "-o", made], check=True)
+        return ctypes.CDLL(made)
+
+
+def _has_avx512() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.is_file() and " avx512f " in cpuinfo.read_text()
+
+
+@compilers
+@each
+def test_recorded(compiler: str, lanes: int) -> None:
+    """Blocks, ends of stages and training give the bits of this revision."""
+    assert Calls(built(compiler, lanes)).digest() == RECORDED[build.REVISION]
+
+
+@compilers
+@each
+def test_networks(compiler: str, lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small networks through the engine, cut into tiles, and their gradients."""
+    image = torch.rand(1, 41, 37, generator=torch.Generator().manual_seed(1))
+    batch = torch.rand(2, 1, 24, 19, generator=torch.Generator().manual_seed(2))
+    library, found = built(compiler, lanes), []
+    for module in (steps, learning):
+        monkeypatch.setattr(module, "library", lambda part="tiles": library)
+    for changes in ({"dim": 24}, {"architecture": "swinir", "window": 7, "dim": 20, "resi_connection": "3conv"}):
+        spec = small_spec(**changes)
+        found.append(run(TileEngine(random_net(spec), kernels="native"), image, (30, 21)))
+        net = random_trained(**changes)
+        learning.learn_natively(net)
+        found += derivatives(net, batch).values()
+    expected = EXPECTED.setdefault("networks", found)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
