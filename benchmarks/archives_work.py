@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.events import Event
+from swin2sr_ops.request import RestoreRequest
 
 CHUNK, SHARD, SCALE = 512, 2048, 2
 MODEL = "tiny-x2-gray"
@@ -150,7 +151,9 @@ def job_of(case: Case, **options: Any) -> Any:
     from swin2sr_ops.run.job import prepare
 
     cut = {"chunks": CHUNK, "shards": case.shard} if case.output.endswith(".zarr") else {}
-    return prepare(case.source, model=MODEL, range=(0, 65535), tile=case.unit // SCALE, **cut, **options)
+    return prepare(
+        case.source, RestoreRequest(model=MODEL, range=(0, 65535), tile=case.unit // SCALE, **cut, **options)
+    )
 
 
 def ours(case: Case, **options: Any) -> None:

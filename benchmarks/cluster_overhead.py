@@ -53,7 +53,7 @@ def places(count: int) -> Iterator[Place]:
         name="deep", scale=2, channels=1, dim=180, depths=(6,) * 6, heads=(6,) * 6, upsampler="pixelshuffle"
     )
     rows = math.isqrt(count)
-    plan = TilePlan(spec, rows * SIDE, -(-count // rows) * SIDE, (SIDE, SIDE), "exact", 4)
+    plan = TilePlan(spec, rows * SIDE, -(-count // rows) * SIDE, (SIDE, SIDE))
     for _, tile in zip(range(count), plan, strict=False):
         owned = tuple(slice(*span.write) for span in (tile.y, tile.x))
         yield Place(tile, tuple(slice(*span.read) for span in (tile.y, tile.x)), owned)

@@ -8,7 +8,8 @@ from typing import Any
 
 from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.events import Progress
-from swin2sr_ops.geometry.plan import Halo
+from swin2sr_ops.placement import Halo
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.report import RunReport
 from swin2sr_ops.run.run import run
@@ -101,11 +102,11 @@ def restore_image(
     >>> import swin2sr_ops
     >>> report = swin2sr_ops.restore_image("sample:cells", "cells_x2.ome.zarr")  # doctest: +SKIP
     """
-    request: dict[str, Any] = dict(
+    request = RestoreRequest(
         model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
         precision=precision, nodata=nodata, level=level, series=series, array=array, mask=mask,
         chunks=chunks, shards=shards, ensemble=ensemble, engine=engine,
-    )  # fmt: skip
-    options: dict[str, Any] = {"overwrite": overwrite, "restart": restart, "progress": progress, **output}
+    ).validated()  # fmt: skip
     with chosen_executor(workers, scheduler, device) as executor:
-        return run(prepare(src, workers=executor, **request), dst, executor=executor, **options)
+        job = prepare(src, request, workers=executor)
+        return run(job, dst, overwrite=overwrite, restart=restart, progress=progress, executor=executor, **output)

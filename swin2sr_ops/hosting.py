@@ -18,12 +18,12 @@ Know models and devices
     `resolve_model`, `download_model`, `cache_folder`, `file_sha256`, `read_tensors`, `Reach`, `ENGINES`,
     `choose_device`, `free_memory`.
 Plan tiles
-    `AxisOrder`, `Halo`, `Span`, `Tile`, `tile_region`, `CHUNK`, `MEMORY_SHARE`, `CELL_WINDOWS`.
+    `AxisOrder`, `Halo`, `Span`, `Tile`, `tile_region`, `tile_size`, `CHUNK`, `MEMORY_SHARE`, `CELL_WINDOWS`.
 Map intensities
     `IntensityMap`, `RangeRequest`, `Statistics`, `check_any_valid`, `check_dtype`, `intensity_maps`,
     `each_in_threads`.
 Run
-    `prepare` resolves a request to a `Job`; `run` executes it, stops where ``stop()`` is true, and passes each
+    `prepare` resolves a `RestoreRequest` to a `Job`; `run` executes it, stops where ``stop()`` is true, and passes each
     finished block to ``on_block``; `provenance_of` is what a run writes into its output. `network_pixels` and
     `seconds_of` say how long a job takes.
 Show progress
@@ -52,8 +52,13 @@ if TYPE_CHECKING:
         TileDone as TileDone,
     )
     from swin2sr_ops.geometry.axes import AxisOrder as AxisOrder
-    from swin2sr_ops.geometry.plan import CELL_WINDOWS as CELL_WINDOWS, Halo as Halo, Span as Span, Tile as Tile
-    from swin2sr_ops.geometry.tiles import CHUNK as CHUNK, MEMORY_SHARE as MEMORY_SHARE, tile_region as tile_region
+    from swin2sr_ops.geometry.plan import CELL_WINDOWS as CELL_WINDOWS, Span as Span, Tile as Tile
+    from swin2sr_ops.geometry.tiles import (
+        CHUNK as CHUNK,
+        MEMORY_SHARE as MEMORY_SHARE,
+        tile_region as tile_region,
+        tile_size as tile_size,
+    )
     from swin2sr_ops.hooks.dispatch import manager, resolve_model as resolve_model
     from swin2sr_ops.hooks.hosts import HostAdapter as HostAdapter, HostStatus as HostStatus
     from swin2sr_ops.io.base import (
@@ -82,6 +87,8 @@ if TYPE_CHECKING:
         check_dtype as check_dtype,
     )
     from swin2sr_ops.pixels.statistics import Statistics as Statistics, check_any_valid as check_any_valid
+    from swin2sr_ops.placement import Halo as Halo
+    from swin2sr_ops.request import RestoreRequest as RestoreRequest
     from swin2sr_ops.run.job import Job as Job, prepare as prepare
     from swin2sr_ops.run.ranges import each_in_threads as each_in_threads, intensity_maps as intensity_maps
     from swin2sr_ops.run.report import provenance_of as provenance_of
@@ -100,7 +107,7 @@ _HOMES = {
     "ENGINES": "engine.select",
     "Event": "events",
     "Files": "io.storage.files",
-    "Halo": "geometry.plan",
+    "Halo": "placement",
     "HostAdapter": "hooks.hosts",
     "HostStatus": "hooks.hosts",
     "ImageInfo": "io.base",
@@ -113,6 +120,7 @@ _HOMES = {
     "RangeRequest": "pixels.intensity",
     "Reach": "spec",
     "Region": "io.base",
+    "RestoreRequest": "request",
     "RunStart": "events",
     "Span": "geometry.plan",
     "Statistics": "pixels.statistics",
@@ -148,6 +156,7 @@ _HOMES = {
     "run": "run.run",
     "seconds_of": "batch.estimate",
     "tile_region": "geometry.tiles",
+    "tile_size": "geometry.tiles",
     "write_metadata": "io.zarr.collection",
     "zarr_root": "io.zarr.store",
 }

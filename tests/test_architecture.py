@@ -17,9 +17,9 @@ PACKAGE = Path(swin2sr_ops.__file__).parent
 #: Imports go down only (or stay on a level). A name stands for the folder or module and all below it.
 LEVELS = {
     "errors": 0, "events": 0,
-    "spec": 1, "geometry": 1,
+    "spec": 1, "placement": 1, "geometry": 1,
     "io": 2, "pixels": 2, "nets": 2,
-    "weights": 3,
+    "weights": 3, "request": 3,
     "hookspecs": 4, "hooks": 4,
     "engine": 5,
     "run": 6, "lazy": 6,

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from swin2sr_ops import ModelSpec
 from swin2sr_ops.errors import RequestError, Swin2SROpsError
-from swin2sr_ops.hosting import Halo, local_path, resolve_model
+from swin2sr_ops.hosting import CHUNK, Halo, local_path, resolve_model
 from swin2sr_ops_napari.choices import Choice, advice, choices, overlaps
 from swin2sr_ops_napari.controls import OUTPUTS, Controls
 from swin2sr_ops_napari.layers import LayerImage, describe, is_named
@@ -75,7 +75,7 @@ class Form(Controls):
             device=self.device_box.currentText().strip() or "auto",
             engine=self.engine_box.currentText(),
             ensemble=1 if self._by_name() else self._answer().ensemble,
-            chunks=int(self.chunk_box.currentText()),
+            chunks=None if self.chunk_box.currentText() == str(CHUNK) else int(self.chunk_box.currentText()),
             memory_share=self.preferences.memory_share,
         )
 

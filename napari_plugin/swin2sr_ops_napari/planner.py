@@ -16,7 +16,6 @@ from swin2sr_ops_napari.mailbox import Mailbox
 from swin2sr_ops_napari.pace import span
 from swin2sr_ops_napari.request import Request
 from swin2sr_ops_napari.warm import load_torch
-from swin2sr_ops_napari.whole import job_of
 
 __all__ = ["Planner", "size_line"]
 
@@ -104,7 +103,7 @@ class Planner(QObject):
             load_torch()
             # Another name: the run's own address must stay free, since its name goes into the output.
             with offer(replace(wish.image, name=f"plan of {wish.image.name}")) as source:
-                job = job_of(source, wish.image, wish.request)
+                job = wish.request.job(source, wish.image)
             answer = wish, job.count, seconds_of(network_pixels(job))
         # The line is a service: what is wrong is said when a button is pressed.
         except (Swin2SROpsError, RuntimeError, OSError, MemoryError):

@@ -15,6 +15,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.hosting import (
     IntensityMap,
     RangeRequest,
+    RestoreRequest,
     Statistics,
     check_any_valid,
     each_in_threads,
@@ -59,7 +60,7 @@ def exact_maps(image: LayerImage, request: Request, tell: Tell = lambda event: N
         each_in_threads(function, items, until_stopped)
 
     with offer(image) as source:
-        job = prepare(source, model=request.model, range=request.range, device="cpu", tile=256)
+        job = prepare(source, RestoreRequest(model=request.model, range=request.range, device="cpu", tile=256))
         return Maps(intensity_maps(job, tell, each))
 
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swin2sr_ops import ModelSpec, Restorer
-from swin2sr_ops.hosting import CHUNK, MEMORY_SHARE, Halo, choose_device, free_memory, resolve_model
+from swin2sr_ops.hosting import (
+    CHUNK,
+    MEMORY_SHARE,
+    Job,
+    RestoreRequest,
+    choose_device,
+    free_memory,
+    prepare,
+    resolve_model,
+    tile_size,
+)
 from swin2sr_ops_napari.layers import LayerImage
 
 __all__ = ["Request"]
@@ -17,21 +27,9 @@ _TILE = 256
 
 
 @dataclass(frozen=True)
-class Request:
-    """Model, overlap, intensity range, device, engine, ensemble: the same words as `swin2sr_ops.restore`.
+class Request(RestoreRequest):
+    """What the form asks for, and how much of the device's free memory tiles may take."""
 
-    ``chunks`` are those of a file, in pixels along Y and X. ``memory_share`` is how much of the device's free memory
-    tiles may take.
-    """
-
-    model: str = "auto"
-    halo: Halo = "exact"
-    range: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    engine: str = "auto"
-    ensemble: int = 1
-    chunks: int = CHUNK
     memory_share: float = MEMORY_SHARE
 
     def spec(self, image: LayerImage) -> ModelSpec:
@@ -40,16 +38,17 @@ class Request:
 
     def restorer(self, image: LayerImage) -> Restorer:
         """What restores single tiles."""
-        return Restorer(
-            self.spec(image), halo=self.halo, device=self.device, precision=self.precision, engine=self.engine,
-            ensemble=self.ensemble,
-        )  # fmt: skip
+        return Restorer.at(self.spec(image), self.placement)
+
+    def job(self, source: str, image: LayerImage) -> Job:
+        """Resolve the request for ``source``: an address that `offer` gave, or a file."""
+        return prepare(source, replace(self, tile=self.responsive_tile(image)), memory=self.memory())
 
     def memory(self) -> int:
         """Bytes to plan tiles for, in the words of `swin2sr_ops.run.job.prepare`; loads torch."""
         return int(free_memory(choose_device(self.device)) * self.memory_share / MEMORY_SHARE)
 
-    def tile(self, image: LayerImage) -> int | None:
+    def responsive_tile(self, image: LayerImage) -> int | None:
         """Input pixels along the side of a tile; None where the largest that fits is best.
 
         A CPU works seconds on the largest tile: with small ones, results come and Cancel acts within a
@@ -58,17 +57,18 @@ class Request:
         """
         if choose_device(self.device).type != "cpu":
             return None
-        step = self.chunks // math.gcd(self.chunks, self.spec(image).scale)
+        side, _ = tile_size(self.chunks or CHUNK)
+        step = side // math.gcd(side, self.spec(image).scale)
         return -(-_TILE // step) * step
 
     def command(self, source: str, output: str, image: LayerImage) -> str:
         """The command that does, or goes on with, the same on a file."""
-        words = ["swin2sr-ops", "restore", source, output, "--model", self.model]
+        words = ["swin2sr-ops", "restore", source, output, "--model", str(self.model)]
         for name in ("halo", "range", "device", "precision", "engine", "ensemble", "chunks"):
             value = getattr(self, name)
             if value != getattr(Request, name):
                 words += [f"--{name}", str(value)]
-        tile = self.tile(image)
+        tile = self.responsive_tile(image)
         if tile is not None:
             words += ["--tile", str(tile)]  # larger ones would compute again what small ones have begun
         return shlex.join(words)

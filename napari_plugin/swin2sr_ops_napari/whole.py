@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from swin2sr_ops import RunReport
 from swin2sr_ops.errors import RequestError, Stopped
-from swin2sr_ops.hosting import CHUNK, Event, Job, Region, prepare, run
+from swin2sr_ops.hosting import Event, Region, run
 from swin2sr_ops_napari.bridge import ArraySource, Pyramid, offer, offer_sink
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.request import Request
 
-__all__ = ["Seen", "Stop", "Stopped", "Tell", "check_memory", "job_of", "to_disk", "to_memory"]
+__all__ = ["Seen", "Stop", "Stopped", "Tell", "check_memory", "to_disk", "to_memory"]
 
 Tell = Callable[[Event], None]
 Stop = Callable[[], bool]
@@ -38,7 +38,7 @@ def to_memory(
         With a sentence.
     """
     with offer(image) as source, offer_sink(target) as sink:
-        return run(job_of(source, image, request), sink, progress=tell, stop=stop, on_block=seen)
+        return run(request.job(source, image), sink, progress=tell, stop=stop, on_block=seen)
 
 
 def to_disk(
@@ -58,29 +58,11 @@ def to_disk(
     begun here or by the command line; from a NumPy array, where an earlier run of the same pixels was.
     """
     if file is not None:
-        return run(job_of(file, image, request), path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite)
+        return run(request.job(file, image), path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite)
     with offer(image) as source:
-        job = job_of(source, image, request)
+        job = request.job(source, image)
         anew = not ArraySource(source, image).recognisable  # whether it is what an earlier run had, nobody can tell
         return run(job, path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite, restart=anew)
-
-
-def job_of(source: str, image: LayerImage, request: Request) -> Job:
-    """Resolve the request for ``source``: an address that `offer` gave, or a file."""
-    given: dict[str, Any] = {} if request.chunks == CHUNK else {"chunks": request.chunks}
-    return prepare(
-        **given,
-        src=source,
-        model=request.model,
-        halo=request.halo,
-        range=request.range,
-        device=request.device,
-        precision=request.precision,
-        engine=request.engine,
-        ensemble=request.ensemble,
-        tile=request.tile(image),
-        memory=request.memory(),
-    )
 
 
 def check_memory(image: LayerImage, scale: int) -> None:

@@ -11,17 +11,34 @@ from swin2sr_ops.batch.report import BatchReport
 from swin2sr_ops.batch.runner import run_batch
 from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.events import Progress
+from swin2sr_ops.placement import Halo
+from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["restore_batch"]
-
-_SELECTION = ("axes", "level", "series", "array")
-_OUTPUT = ("ngff", "pyramid", "context", "spread", "labels", "allow_missing")
 
 
 def restore_batch(
     sources: str | PathLike[str] | Sequence[str | PathLike[str]],
     dst: str | PathLike[str],
     *,
+    model: str | PathLike[str] | ModelSpec = "auto",
+    axes: str | None = None,
+    scale: int | None = None,
+    halo: Halo = "exact",
+    tile: int | tuple[int, int] | None = None,
+    range: str | Sequence[float] = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    nodata: float | None = None,
+    level: int | None = None,
+    series: int | None = None,
+    array: str | None = None,
+    mask: str | PathLike[str] | None = None,
+    chunks: int | tuple[int, int] | None = None,
+    shards: int | tuple[int, int] | None = None,
+    ensemble: int = 1,
+    engine: str = "auto",
     format: str | None = None,
     overwrite: bool = False,
     restart: bool = False,
@@ -29,7 +46,7 @@ def restore_batch(
     progress: Progress | None = None,
     workers: int | str | None = None,
     scheduler: str | None = None,
-    **request: Any,
+    **output: Any,
 ) -> BatchReport:
     """Restore many images, or an archive of many. One bad image does not stop the rest.
 
@@ -42,15 +59,18 @@ def restore_batch(
         and trees, URLs.
     dst : str or path
         A folder; for a single plate or tree also the Zarr that it becomes.
+    model, axes, scale, halo, tile, range, device, precision, nodata, level, series, array, mask, chunks, shards, \
+ensemble, engine
+        As in `swin2sr_ops.restore_image`, the same for all images.
     format : {"same", "zarr", "tiff", "cog", "png"}, optional
         Of the outputs; unless given, that of the inputs.
     overwrite, restart, progress, workers, scheduler
         As in `swin2sr_ops.restore_image`.
     fail_fast : bool
         Begin no image after one that failed.
-    **request
-        The other keywords of `swin2sr_ops.restore_image`, the same for all images, and
-        ``allow_missing`` for archives: finish them without the images that cannot be restored.
+    **output
+        Options of the format, as in `swin2sr_ops.restore_image`; and ``allow_missing`` for archives: finish
+        them without the images that cannot be restored.
 
     Returns
     -------
@@ -68,10 +88,14 @@ def restore_batch(
     >>> print(report)  # doctest: +SKIP
     """
     listed = [sources] if isinstance(sources, (str, PathLike)) else list(sources)
-    chosen = {key: request.pop(key) for key in _SELECTION if key in request}
-    output = {key: request.pop(key) for key in _OUTPUT if key in request}
-    entries = collect([fspath(s) for s in listed], fspath(dst), format=format, **chosen)
-    with chosen_executor(workers, scheduler, request.get("device", "auto")) as executor:
+    request = RestoreRequest(
+        model=model, scale=scale, halo=halo, tile=tile, range=range, device=device, precision=precision,
+        nodata=nodata, mask=mask, chunks=chunks, shards=shards, ensemble=ensemble, engine=engine,
+    ).validated()  # fmt: skip
+    entries = collect(
+        [fspath(s) for s in listed], fspath(dst), format=format, axes=axes, level=level, series=series, array=array
+    )
+    with chosen_executor(workers, scheduler, device) as executor:
         return run_batch(
             entries, request, executor=executor, progress=progress, overwrite=overwrite, restart=restart,
             fail_fast=fail_fast, output_options=output,

@@ -20,9 +20,10 @@ from swin2sr_ops.geometry.axes import channel_groups
 from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.storage.paths import without_separator
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.archive import archive_key
 from swin2sr_ops.run.fingerprint import run_key
-from swin2sr_ops.run.job import Job, prepare
+from swin2sr_ops.run.job import Job, Workers, prepare
 
 if TYPE_CHECKING:
     from swin2sr_ops.cluster.executor import ClusterExecutor
@@ -39,7 +40,7 @@ _PYRAMID = 4 / 3  # all levels of half the size, together
 
 def estimate(
     entries: Sequence[Entry],
-    request: Mapping[str, Any],
+    request: RestoreRequest,
     *,
     probe: bool = True,
     pyramid: bool = True,
@@ -54,8 +55,8 @@ def estimate(
     ----------
     entries : sequence of Entry
         From `collect`.
-    request : mapping
-        Keyword arguments of `swin2sr_ops.run.job.prepare`.
+    request : RestoreRequest
+        The same for all images.
     probe : bool
         Restore a small tile of noise per model, to tell the time.
     pyramid : bool
@@ -75,11 +76,9 @@ def estimate(
     Estimate
         An image that cannot be restored is in it with the reason.
     """
-    if executor is not None:
-        request = {**request, "workers": executor}
     images, works = [], []
     for done, entry in enumerate(entries, 1):
-        image, work = _plan_of(entry, request, pyramid, output_options)
+        image, work = _plan_of(entry, request, executor, pyramid, output_options)
         images.append(image)
         works.append(work)
         if progress is not None:
@@ -94,11 +93,11 @@ def estimate(
 
 
 def _plan_of(
-    entry: Entry, request: Mapping[str, Any], pyramid: bool, options: Mapping[str, Any] | None
+    entry: Entry, request: RestoreRequest, workers: Workers | None, pyramid: bool, options: Mapping[str, Any] | None
 ) -> tuple[ImagePlan, Work]:
     """The plan of an image but for its time, and what that depends on."""
     try:
-        kind, jobs, missing = _jobs_of(entry, {**request, **entry.options})
+        kind, jobs, missing = _jobs_of(entry, request.for_image(**entry.options), workers)
         output = named(entry, next(iter(jobs.values())).restorer.spec.scale)
         finished = options is not None and _is_finished(output, kind, jobs, options)
         found = _add_up(entry, output, list(jobs.values()), pyramid)
@@ -121,10 +120,12 @@ def _timed(image: ImagePlan, work: Work, rate: Rate) -> ImagePlan:
         return ImagePlan(image.source, image.output, error=str(exc), note=image.note)
 
 
-def _jobs_of(entry: Entry, request: Mapping[str, Any]) -> tuple[str, dict[str, Job], dict[str, str]]:
+def _jobs_of(
+    entry: Entry, request: RestoreRequest, workers: Workers | None
+) -> tuple[str, dict[str, Job], dict[str, str]]:
     """Kind of an archive, its images' jobs by path, and why others are missing; else the image's own job."""
     if not entry.collection:
-        return "", {"": prepare(entry.source, **request)}, {}
+        return "", {"": prepare(entry.source, request, workers=workers)}, {}
     from swin2sr_ops.io.zarr.collection import open_collection
 
     found = open_collection(entry.source)
@@ -133,7 +134,7 @@ def _jobs_of(entry: Entry, request: Mapping[str, Any]) -> tuple[str, dict[str, J
     jobs, missing = {}, dict(found.missing)
     for path in found.images:
         try:
-            jobs[path] = prepare(entry.source, **{**request, "array": path})
+            jobs[path] = prepare(entry.source, request.for_image(array=path), workers=workers)
         except Swin2SROpsError as exc:  # one bad image does not stop the rest of an archive
             missing[path] = str(exc)
     if not jobs:

@@ -28,7 +28,7 @@ def pixels_per_second(restorer: Restorer) -> float:
     Measured once per model, device, precision and engine in a process.
     """
     spec = replace(restorer.spec, provenance={}, quality={}, halo_error={}, advice="")
-    key = (spec, str(choose_device(restorer.device)), restorer.precision, restorer.engine_name)
+    key = (spec, str(choose_device(restorer.placement.device)), restorer.precision, restorer.placement.engine)
     if key not in _known:
         _known[key] = _measure(restorer)
     return _known[key]
@@ -38,7 +38,7 @@ def _measure(restorer: Restorer) -> float:
     import torch
 
     # Every core gets a cell to work on; a GPU is busy only with many.
-    on_cpu = choose_device(restorer.device).type == "cpu"
+    on_cpu = choose_device(restorer.placement.device).type == "cpu"
     cells = min(_MOST_CELLS, max(2, math.ceil(math.sqrt(2 * torch.get_num_threads())))) if on_cpu else _MOST_CELLS
     side = cells * restorer.plan(1, 1, 1).cell
     if restorer.spec.reach is not None:  # what a plugin builds may be large, and its cells are

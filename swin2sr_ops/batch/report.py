@@ -18,6 +18,7 @@ from swin2sr_ops.errors import OutputError, without_secrets
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.storage.moves import replace_path
 from swin2sr_ops.io.storage.paths import user_path
+from swin2sr_ops.request import RestoreRequest
 
 __all__ = ["STATES", "BatchReport", "ImageResult"]
 
@@ -91,10 +92,11 @@ class BatchReport:
     stopped: bool = False
 
     @classmethod
-    def of(cls, entries: Sequence[Entry], settings: dict[str, Any] | None = None) -> BatchReport:
+    def of(cls, entries: Sequence[Entry], request: RestoreRequest | None = None) -> BatchReport:
         """The report of a batch that has not begun."""
         images = [ImageResult(without_secrets(e.source), e.output, series=e.options.get("series")) for e in entries]
-        return cls(images, settings={k: _shown(v) for k, v in (settings or {}).items()})
+        asked = {} if request is None else vars(request)
+        return cls(images, settings={name: _shown(value) for name, value in asked.items() if value is not None})
 
     @property
     def counts(self) -> dict[str, int]:

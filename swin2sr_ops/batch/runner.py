@@ -18,6 +18,7 @@ from swin2sr_ops.errors import ClusterError, OutputError, Swin2SROpsError
 from swin2sr_ops.events import Event, ImageEnd, ImageStart, PartEnd, PartStart, Progress
 from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.destination import disk_errors
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.relay import Relay, unforeseen
 from swin2sr_ops.run.run import run
@@ -29,24 +30,23 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
-class _Way:
-    """How images are restored: what is the same for all."""
+class _Shared:
+    """What all images of a batch have in common."""
 
-    request: Mapping[str, Any]
+    request: RestoreRequest
     progress: Relay
+    executor: Any
     options: dict[str, Any]  # of `run`, only those that were given
 
     @classmethod
-    def of(cls, request: Mapping[str, Any], progress: Progress | None, executor: Any, given: Mapping[str, Any]) -> _Way:
+    def of(cls, request: RestoreRequest, progress: Progress | None, executor: Any, given: Mapping[str, Any]) -> _Shared:
         options = {key: value for key, value in given.items() if value is not None}
-        if executor is None:
-            return cls(request, Relay.of(progress), options)
-        return cls({**request, "workers": executor}, Relay.of(progress), options | {"executor": executor})
+        return cls(request, Relay.of(progress), executor, options)
 
 
 def run_entry(
     entry: Entry,
-    request: Mapping[str, Any],
+    request: RestoreRequest,
     *,
     executor: Any = None,
     progress: Progress | None = None,
@@ -59,12 +59,12 @@ def run_entry(
     Parameters and errors are those of `run_batch`, but an error is raised.
     """
     given = {"overwrite": overwrite or None, "restart": restart or None, **(output_options or {})}
-    return _restore(entry, _Way.of(request, progress, executor, given), _Origins.of([entry]))
+    return _restore(entry, _Shared.of(request, progress, executor, given), _Origins.of([entry]))
 
 
 def run_batch(
     entries: Sequence[Entry],
-    request: Mapping[str, Any],
+    request: RestoreRequest,
     *,
     executor: Any = None,
     progress: Progress | None = None,
@@ -81,8 +81,8 @@ def run_batch(
     ----------
     entries : sequence of Entry
         From `collect`.
-    request : mapping
-        Keyword arguments of `swin2sr_ops.run.job.prepare`, the same for all images.
+    request : RestoreRequest
+        The same for all images.
     executor : optional
         Who computes the tiles; threads of this process unless given.
     progress : callable, optional
@@ -104,8 +104,8 @@ def run_batch(
         every further image would meet, such as a full disk: the rest is "not started".
     """
     given = {"overwrite": overwrite or None, "restart": restart or None, **(output_options or {})}
-    report = BatchReport.of(entries, dict(request)) if report is None else report
-    batch = _Batch(entries, report, _Way.of(request, progress, executor, given), fail_fast, after_each)
+    report = BatchReport.of(entries, request) if report is None else report
+    batch = _Batch(entries, report, _Shared.of(request, progress, executor, given), fail_fast, after_each)
     batch.run()
     return report
 
@@ -114,7 +114,7 @@ def run_batch(
 class _Batch:
     entries: Sequence[Entry]
     report: BatchReport
-    way: _Way
+    shared: _Shared
     fail_fast: bool
     after_each: Callable[[BatchReport], None] | None
     began: float = field(default_factory=time.monotonic)
@@ -137,12 +137,12 @@ class _Batch:
         began = time.monotonic()
         result.state = "stopped"  # true until it ends otherwise
         try:
-            result.take(_restore(entry, self.way, origins))
+            result.take(_restore(entry, self.shared, origins))
         except Swin2SROpsError as exc:
             result.state, result.reason = "failed", str(exc)
             return not (self.fail_fast or hits_all(exc))
         except Exception as exc:
-            if exc is self.way.progress.raised:
+            if exc is self.shared.progress.raised:
                 raise
             result.state, result.reason = "failed", unforeseen(exc)
             logging.getLogger(__name__).debug("%s failed", entry.source, exc_info=True)
@@ -153,7 +153,7 @@ class _Batch:
 
     @contextmanager
     def _telling(self, index: int, result: ImageResult) -> Iterator[None]:
-        tell = self.way.progress
+        tell = self.shared.progress
         total, source = len(self.entries), result.name
         tell(ImageStart(done=index, total=total, source=source, output=result.output))
         yield
@@ -172,19 +172,22 @@ class _Batch:
         self.report.model = ", ".join(dict.fromkeys(i.model for i in self.report.images if i.model))
 
 
-def _restore(entry: Entry, way: _Way, origins: _Origins) -> Any:
-    asked = {**way.request, **entry.options}
+def _restore(entry: Entry, shared: _Shared, origins: _Origins) -> Any:
+    asked = shared.request.for_image(**entry.options)
     if entry.collection:
         from swin2sr_ops.run.archive import run_collection
 
         output = named(entry, _scale_of(asked))
         _make_room(entry, output, origins)
-        return run_collection(entry.source, output, asked, progress=_parts(way.progress), **way.options)
-    job = prepare(entry.source, **asked)
+        progress = _parts(shared.progress)
+        return run_collection(
+            entry.source, output, asked, progress=progress, executor=shared.executor, **shared.options
+        )
+    job = prepare(entry.source, asked, workers=shared.executor)
     output = named(entry, job.restorer.spec.scale)
     _make_room(entry, output, origins)
-    options = {key: value for key, value in way.options.items() if key not in _OF_ARCHIVES}
-    return run(job, output, progress=way.progress, **options)
+    options = {key: value for key, value in shared.options.items() if key not in _OF_ARCHIVES}
+    return run(job, output, progress=shared.progress, executor=shared.executor, **options)
 
 
 def _parts(progress: Progress | None) -> Progress | None:
@@ -200,13 +203,13 @@ def _parts(progress: Progress | None) -> Progress | None:
     return tell
 
 
-def _scale_of(asked: Mapping[str, Any]) -> int:
+def _scale_of(asked: RestoreRequest) -> int:
     """Scale of the models that images of an archive get: every one of them has it."""
     from swin2sr_ops.hooks.dispatch import resolve_model
 
-    model = asked.get("model", "auto")
+    model = asked.model
     first = model.split(",")[0].strip() if isinstance(model, str) else model  # one for colours, one for other bands
-    return resolve_model(first, scale=asked.get("scale")).scale
+    return resolve_model(first, scale=asked.scale).scale
 
 
 @dataclass(frozen=True)

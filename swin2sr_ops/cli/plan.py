@@ -14,6 +14,7 @@ from swin2sr_ops.batch.estimate import estimate, network_pixels, seconds_of
 from swin2sr_ops.cli.notes import warnings_as_notes
 from swin2sr_ops.cli.request import entries_of, request_of
 from swin2sr_ops.errors import without_secrets
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import Job, Part, prepare
 
 __all__ = ["main"]
@@ -45,8 +46,8 @@ def _begin(before: list[Estimate], found: Estimate) -> None:
     print(found, flush=True)
 
 
-def _one(entry: Entry, request: dict[str, Any], as_json: bool) -> int:
-    job = prepare(entry.source, **request, **entry.options)
+def _one(entry: Entry, request: RestoreRequest, as_json: bool) -> int:
+    job = prepare(entry.source, request.for_image(**entry.options))
     if as_json:
         print(json.dumps(_facts(job)))
         return 0

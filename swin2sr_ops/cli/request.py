@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from typing import Any
 
 from swin2sr_ops.batch.collect import Entry, collect
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.hooks.dispatch import resolve_model
+from swin2sr_ops.request import RestoreRequest
 
 __all__ = ["entries_of", "output_options_of", "request_of"]
+
+_OF_ENTRIES = ("axes", "level", "series", "array")  # `collect` notes them for each image
 
 
 def entries_of(args: argparse.Namespace) -> list[Entry]:
@@ -32,22 +36,14 @@ def entries_of(args: argparse.Namespace) -> list[Entry]:
     )
 
 
-def request_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of `swin2sr_ops.run.job.prepare` that ``restore`` and ``plan`` share, the same for all images."""
+def request_of(args: argparse.Namespace) -> RestoreRequest:
+    """Build the request that ``restore`` and ``plan`` share, the same for all images."""
     hints = {"value_range": args.value_range, "window": args.window}
-    given = {k: v for k, v in hints.items() if v is not None}
-    request = {
-        "model": resolve_model(args.model, scale=args.scale, **given) if given else args.model,
-        "scale": args.scale,
-        "halo": args.halo,
-        "tile": args.tile,
-        "range": args.range,
-        "device": args.device,
-        "precision": args.precision,
-        "nodata": args.nodata,
-    }
-    more = {name: getattr(args, name, None) for name in ("mask", "chunks", "shards", "ensemble", "engine")}
-    return request | {name: value for name, value in more.items() if value is not None}
+    hints = {name: value for name, value in hints.items() if value is not None}
+    model = resolve_model(args.model, scale=args.scale, **hints) if hints else args.model
+    own = {field.name for field in fields(RestoreRequest)} - {"model", *_OF_ENTRIES}
+    given = {name: value for name, value in vars(args).items() if name in own and value is not None}
+    return RestoreRequest(model=model, **given).validated()
 
 
 def output_options_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from swin2sr_ops.cli.progress_json import JsonLines
 from swin2sr_ops.cli.request import entries_of, output_options_of, request_of
 from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.errors import without_secrets
+from swin2sr_ops.request import RestoreRequest
 
 __all__ = ["main"]
 
@@ -61,7 +62,7 @@ def _written(report: BatchReport, path: str | None) -> Iterator[None]:
 
 
 def _one(
-    args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], report: BatchReport, executor: Any
+    args: argparse.Namespace, entries: list[Entry], request: RestoreRequest, report: BatchReport, executor: Any
 ) -> int:
     """A single image or archive: what is wrong is an error of the command."""
     (entry,), (result,) = entries, report.images
@@ -92,7 +93,7 @@ def _one(
 
 
 def _many(
-    args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], report: BatchReport, executor: Any
+    args: argparse.Namespace, entries: list[Entry], request: RestoreRequest, report: BatchReport, executor: Any
 ) -> int:
     """A batch: what is wrong with an image is told at the end."""
     found = _planned(args, entries, request, executor)
@@ -133,7 +134,7 @@ def _progress(args: argparse.Namespace, image: str = "", pixels: int = 0) -> Pro
 
 
 def _planned(
-    args: argparse.Namespace, entries: list[Entry], request: dict[str, Any], executor: Any, *, tell: bool = True
+    args: argparse.Namespace, entries: list[Entry], request: RestoreRequest, executor: Any, *, tell: bool = True
 ) -> Estimate:
     """What it would cost, of which all that is counted is told before anything is measured."""
     say, before = _teller(args, tell), Estimate()

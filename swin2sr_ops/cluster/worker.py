@@ -206,7 +206,7 @@ async def answer(call: bytes, threads: int | None, dask_worker: Any) -> Any:
 
 def place(restorers: Sequence[Restorer]) -> list[tuple[Placed, int]]:
     """Where and how this process would compute for each of them, and the bytes that are free there."""
-    return [(one.network.placed(), free_memory(choose_device(one.device))) for one in restorers]
+    return [(one.network.placed(), free_memory(choose_device(one.placement.device))) for one in restorers]
 
 
 async def release(restorers: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +11,17 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.geometry.plan import Halo, receptive_halo
-from swin2sr_ops.geometry.steps import cell_side
+from swin2sr_ops.geometry.plan import receptive_halo
+from swin2sr_ops.geometry.steps import Interval, cell_side
 from swin2sr_ops.geometry.tiles import FILL_REACH
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
+from swin2sr_ops.placement import Halo
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
     import dask.array as da
 
-    from swin2sr_ops.engine.restorer import Restorer
-
-__all__ = ["BlockGrid", "overlap_options", "restore_block"]
+__all__ = ["BlockGrid", "block_in_image", "overlap_options"]
 
 
 @dataclass(frozen=True)
@@ -75,10 +74,10 @@ def overlap_options(
     }
 
 
-def restore_block(
-    restorer: Restorer, block: NDArray[Any], grid: BlockGrid | None, block_info: Mapping[int, Mapping[str, Any]] | None
-) -> NDArray[Any]:
-    """Restore a block that carries its overlap, as ``dask.array.map_overlap`` passes it.
+def block_in_image(
+    block: NDArray[Any], grid: BlockGrid | None, block_info: Mapping[int, Mapping[str, Any]] | None
+) -> tuple[Callable[[tuple[slice, ...]], NDArray[Any]], AxisOrder, Interval, Interval, tuple[IntensityMap, ...]]:
+    """Return the arguments of `Restorer.restore_region` for a block that carries its overlap.
 
     Raises
     ------
@@ -105,7 +104,7 @@ def restore_block(
             index[axis] = slice(region[axis].start - first[axis], region[axis].stop - first[axis])
         return block[tuple(index)]
 
-    return restorer.restore_region(read, order, box[0], box[1], grid.maps)
+    return read, order, box[0], box[1], grid.maps
 
 
 def _check_made_for(grid: BlockGrid, info: Mapping[str, Any], shape: tuple[int, ...]) -> None:

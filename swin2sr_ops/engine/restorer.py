@@ -7,6 +7,7 @@ storage type. Copies to the device are made in storage type, everything else hap
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -14,24 +15,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.engine.devices import choose_device, choose_dtype, free_memory
+from swin2sr_ops.engine.devices import choose_device, free_memory
+from swin2sr_ops.engine.ensemble import Average, turn_back
+from swin2sr_ops.engine.overlap import BlockGrid, block_in_image, overlap_options
 from swin2sr_ops.engine.runner import Network, whole_turn, without_history
-from swin2sr_ops.engine.transfers import fetch, to_device
+from swin2sr_ops.engine.transfers import fetch, to_network, to_storage
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
-from swin2sr_ops.geometry.orientations import Average, check_ensemble, turns
-from swin2sr_ops.geometry.plan import ITEMSIZE, Halo, Span, Tile, TilePlan, check_halo, within
+from swin2sr_ops.geometry.orientations import turns
+from swin2sr_ops.geometry.plan import Span, Tile, TilePlan, check_halo, within
 from swin2sr_ops.geometry.steps import GROUP_CELLS, Interval
 from swin2sr_ops.geometry.tiles import fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
-from swin2sr_ops.pixels.intensity import IntensityMap, fill_invalid, invalid_pixels, keep_valid, range_limits
+from swin2sr_ops.pixels.intensity import IntensityMap, fill_invalid, invalid_pixels, keep_valid
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
 from swin2sr_ops.pixels.planes import Tally, channel_of_plane, enlarged, network_region, owned
+from swin2sr_ops.placement import Halo, Placement, check_ensemble
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
-    import torch
-
-    from swin2sr_ops.engine.overlap import BlockGrid
+    pass
 
 __all__ = ["Restorer"]
 
@@ -75,45 +77,37 @@ class Restorer:
         engine: str = "auto",
     ) -> None:
         spec = resolve_model(model)
+        self.placement = Placement(device, precision, engine, halo, ensemble)
         check_halo(halo, spec)
         self.spec = within(spec, halo)
-        self.halo = halo
-        self.device = device
-        self.asked_precision = precision
-        self.ensemble = check_ensemble(ensemble)
-        self.network = Network(self.spec, halo, device, precision, engine)
+        self.network = Network(self.spec, self.placement)
         self._skipped = Tally()
 
+    @classmethod
+    def at(cls, spec: ModelSpec, placement: Placement) -> Restorer:
+        """Return a restorer of a resolved model with this placement."""
+        return cls(spec, **vars(placement))
+
     def __repr__(self) -> str:
-        told = f"halo={self.halo!r}, device={self.device!r}, precision={self.asked_precision!r}"
-        told += ", ensemble=8" if self.ensemble > 1 else ""
-        told += f", engine={self.engine_name!r}" if self.engine_name not in ("auto", "torch") else ""
-        return f"Restorer({self.spec.name!r}, {told})"
+        asked = self.placement
+        shown = f"halo={asked.halo!r}, device={asked.device!r}, precision={asked.precision!r}"
+        shown += ", ensemble=8" if asked.ensemble > 1 else ""
+        shown += f", engine={asked.engine!r}" if asked.engine not in ("auto", "torch") else ""
+        return f"Restorer({self.spec.name!r}, {shown})"
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        way = self.halo, self.device, self.asked_precision, self.ensemble, self.engine_name
-        return (type(self).__name__, self.spec.to_dict(), *way)
+        asked = self.placement
+        settings = asked.halo, asked.device, asked.precision, asked.ensemble, asked.engine
+        return (type(self).__name__, self.spec.to_dict(), *settings)
 
     @property
     def precision(self) -> str:
         """What it computes in; of ``"auto"``, what that was where it was first asked."""
         return self.network.precision
 
-    @property
-    def engine_name(self) -> str:
-        """The engine that was asked for."""
-        return self.network.asked_engine
-
     def bare(self) -> Restorer:
         """The same restorer without the model's history and figures: what tasks need to carry."""
-        return Restorer(
-            without_history(self.spec),
-            halo=self.halo,
-            device=self.device,
-            precision=self.asked_precision,
-            ensemble=self.ensemble,
-            engine=self.engine_name,
-        )
+        return Restorer.at(without_history(self.spec), self.placement)
 
     @property
     def skipped(self) -> int:
@@ -136,14 +130,13 @@ class Restorer:
         ``in_order`` says that this process will restore all tiles, in the plan's order, one channel group each: on a
         CPU nothing is then computed twice along Y.
         """
-        streamed = in_order and self.network.can_stream and self.ensemble == 1
+        streamed = in_order and self.network.can_stream and self.placement.ensemble == 1
         if tile is None:
-            free = free_memory(choose_device(self.device)) if memory is None else memory
+            free = free_memory(choose_device(self.placement.device)) if memory is None else memory
             cells = 1 if self.network.kind == "cpu" else GROUP_CELLS
-            way = self.halo, self.precision, self.ensemble, cells, streamed
-            tile = fit_tile(self.spec, (height, width), free, *way)
-        sizes = height, width, tile_size(tile)
-        return TilePlan(self.spec, *sizes, self.halo, ITEMSIZE[self.asked_precision], self.ensemble, streamed)
+            resolved = replace(self.placement, precision=self.precision)
+            tile = fit_tile(self.spec, (height, width), free, resolved, cells, streamed)
+        return TilePlan(self.spec, height, width, tile_size(tile), self.placement, streamed)
 
     # --- computing --------------------------------------------------------------------------
 
@@ -157,9 +150,9 @@ class Restorer:
         rows, columns : (int, int)
             Start and stop along Y and X, in input pixels.
         """
-        mirror = self.ensemble > 1
+        mirror = self.placement.ensemble > 1
         y, x = (
-            Span.of(start, stop, order.shape[axis], self.spec, self.halo, mirror=mirror)
+            Span.of(start, stop, order.shape[axis], self.spec, self.placement.halo, mirror=mirror)
             for axis, (start, stop) in ((order.y, rows), (order.x, columns))
         )
         return Tile(y, x)
@@ -250,7 +243,7 @@ class Restorer:
 
         It is NaN where there is no pixel, and zero for opacity.
         """
-        check_ensemble(self.ensemble, spread=True)
+        check_ensemble(self.placement.ensemble, spread=True)
         s = self.spec.scale
         shape = list(block.shape)
         shape[order.y], shape[order.x] = tile.shape[0] * s, tile.shape[1] * s
@@ -333,31 +326,20 @@ class Restorer:
         """Channels that enter the network together, filled -> restored, in storage type; and the passes' spread."""
         import torch
 
-        device = choose_device(self.device)
+        device = choose_device(self.placement.device)
         wide = torch.float64 if "float64" in (pixels.dtype.name, self.precision) else torch.float32
-        passes, average = turns(self.ensemble), Average(spread)
-        inputs = (self._input(network_region(pixels, tile, turn), ends, device, wide) for turn in passes)
+        passes, average = turns(self.placement.ensemble), Average(spread)
+        inputs = (to_network(network_region(pixels, tile, turn), ends, device, wide, self.precision) for turn in passes)
         first = next(inputs)  # made ready while another tile's network runs
         with whole_turn(device):
             for turn, x in zip(passes, chain([first], inputs), strict=True):
-                average.add(turn.back(self.network.run(x, turn.tile(tile))), len(passes))
+                average.add(turn_back(self.network.run(x, turn.tile(tile)), turn), len(passes))
             y, apart = average.mean, average.spread
-            y = y.cpu() if device.type == "mps" else y
-            stored = fetch(_stored(y.to(wide) * ends.width + ends.lo, pixels.dtype))
-            told = None if apart is None else fetch(apart)
+            stored = fetch(to_storage(y, ends, wide, pixels.dtype))
+            deviation = None if apart is None else fetch(apart)
         result = stored().numpy().astype(pixels.dtype, copy=False)
         keep_valid(result, nodata)
-        return result, None if told is None else (told().double() * ends.width).float().numpy()
-
-    def _input(self, region: NDArray[Any], ends: IntensityMap, device: torch.device, wide: torch.dtype) -> torch.Tensor:
-        """What the network is given: 0..1, on its device."""
-        import torch
-
-        stored = torch.from_numpy(np.ascontiguousarray(region, region.dtype.newbyteorder("=")))
-        # Stored types cross the bus, where the device knows them; Apple's knows no double.
-        x = stored.to(wide) if device.type == "mps" else to_device(stored, device).to(wide)
-        x = (x - ends.lo) / (ends.width or 1.0)
-        return x.to(torch.promote_types(choose_dtype(self.precision), torch.float32)).to(device)
+        return result, None if deviation is None else (deviation().double() * ends.width).float().numpy()
 
     # --- dask.array.map_overlap ---------------------------------------------------------------
 
@@ -385,9 +367,7 @@ class Restorer:
         RequestError
             If chunks are smaller than the halo (the sentence says to which size to rechunk).
         """
-        from swin2sr_ops.engine.overlap import overlap_options
-
-        return overlap_options(self.spec, self.halo, array, axes, range)
+        return overlap_options(self.spec, self.placement.halo, array, axes, range)
 
     def __call__(
         self,
@@ -396,20 +376,4 @@ class Restorer:
         block_info: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> NDArray[Any]:
         """Restore a block that carries its halo, as ``dask.array.map_overlap`` passes it."""
-        from swin2sr_ops.engine.overlap import restore_block
-
-        return restore_block(self, block, grid, block_info)
-
-
-def _stored(y: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:
-    """Round and clip to the storage type (float16, which some devices do not know, as float32)."""
-    import torch
-
-    y = y.clamp(*_limits(dtype)) if dtype.kind == "f" else y.round().clamp(*_limits(dtype))
-    kind: torch.dtype = getattr(torch, "float32" if dtype.name == "float16" else dtype.name)
-    return y.to(kind)
-
-
-def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Smallest and largest number of a storage type: a pixel does not become infinite."""
-    return (float(np.finfo(dtype).min), float(np.finfo(dtype).max)) if dtype.kind == "f" else range_limits(dtype)
+        return self.restore_region(*block_in_image(block, grid, block_info))

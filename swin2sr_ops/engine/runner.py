@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from swin2sr_ops.engine.devices import auto_precision, check_precision, choose_device, choose_dtype, is_out_of_memory
 from swin2sr_ops.engine.select import check_engine, choose_engine, why_engine
 from swin2sr_ops.errors import TileError
-from swin2sr_ops.geometry.plan import Halo, Tile
+from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.hooks.dispatch import build_network
+from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -56,15 +57,14 @@ class Network:
     ----------
     spec : ModelSpec
         With the reach that ``halo`` leaves it.
-    halo : "exact" or int
-    device, precision, engine : str
-        See `Restorer`. What ``"auto"`` was decided to be goes along to the workers to which this is sent.
+    placement : Placement
+        As asked for. What ``"auto"`` was decided to be goes along to the workers to which this is sent.
     """
 
-    def __init__(self, spec: ModelSpec, halo: Halo, device: str, precision: str, engine: str) -> None:
-        self.spec, self.halo, self.device = spec, halo, device
-        self._precision = check_precision(precision)
-        self.asked_engine = check_engine(engine, precision, foreign=spec.reach is not None)
+    def __init__(self, spec: ModelSpec, placement: Placement) -> None:
+        self.spec, self.placement = spec, placement
+        self._precision = check_precision(placement.precision)
+        check_engine(placement.engine, placement.precision, foreign=spec.reach is not None)
         self._chosen: dict[str, str] = {}  # engine for a kind of device
         self._elsewhere: Placed | None = None
         self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
@@ -74,13 +74,13 @@ class Network:
     def precision(self) -> str:
         """What it computes in; of ``"auto"``, what that was where it was first asked."""
         if self._precision == "auto":
-            self._precision = auto_precision(self.device, foreign=self.spec.reach is not None)
+            self._precision = auto_precision(self.placement.device, foreign=self.spec.reach is not None)
         return self._precision
 
     def place(self) -> tuple[torch.device, torch.dtype, str]:
         """Device, precision and engine that this process computes with."""
-        device, dtype = choose_device(self.device), choose_dtype(self.precision)
-        asked = self._chosen.get(device.type, self.asked_engine)
+        device, dtype = choose_device(self.placement.device), choose_dtype(self.precision)
+        asked = self._chosen.get(device.type, self.placement.engine)
         engine = choose_engine(asked, device, dtype, self.spec)
         self._chosen[device.type] = engine.split()[0]
         return device, dtype, engine
@@ -90,7 +90,7 @@ class Network:
         if self._elsewhere is not None:
             return self._elsewhere
         device, dtype, engine = self.place()
-        why = why_engine(self.asked_engine, device, dtype, self.spec)
+        why = why_engine(self.placement.engine, device, dtype, self.spec)
         return Placed(str(device), self.precision, engine, why)
 
     def settle(self, placed: Placed) -> None:
@@ -102,12 +102,12 @@ class Network:
     @property
     def kind(self) -> str:
         """Of the device that computes."""
-        return choose_device(self.device).type if self._elsewhere is None else self._elsewhere.kind
+        return choose_device(self.placement.device).type if self._elsewhere is None else self._elsewhere.kind
 
     @property
     def can_stream(self) -> bool:
         """Whether `streaming` gains anything: of two tiles that a GPU has in hand, none waits for the other."""
-        return self.halo == "exact" and self.spec.reach is None and self.kind == "cpu"
+        return self.placement.halo == "exact" and self.spec.reach is None and self.kind == "cpu"
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
@@ -189,7 +189,7 @@ class Network:
                 if smallest:
                     raise TileError(
                         f"Not even a tile of {tile.shape[0]} x {tile.shape[1]} px of {self.spec.name} fits the memory "
-                        f"of device {self.device!r} ({exc}). Free some, or use device='cpu'."
+                        f"of device {self.placement.device!r} ({exc}). Free some, or use device='cpu'."
                     ) from exc
             # Out of the `except`: the error holds the failed attempt's tensors as long as it lives.
             _log.warning("no memory for a tile of %d x %d px of %s: going on in halves", *tile.shape, self.spec.name)
@@ -204,7 +204,7 @@ class Network:
         rows = tile.shape[0] >= tile.shape[1]
         longer = tile.y if rows else tile.x
         parts = []
-        for span in longer.split(self.spec, self.halo):
+        for span in longer.split(self.spec, self.placement.halo):
             lo, hi = (edge - longer.read[0] for edge in span.read)
             part = x[:, lo:hi] if rows else x[:, :, lo:hi]
             parts.append(self._run(part, Tile(span, tile.x) if rows else Tile(tile.y, span)))

@@ -1,15 +1,50 @@
-"""Pixels to and from a GPU while it computes: on streams of their own, through pinned memory."""
+"""Stored pixels to the network's values on a device, and back; a GPU copies while it computes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.engine.devices import choose_dtype
+from swin2sr_ops.pixels.intensity import IntensityMap, range_limits
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["fetch", "to_device"]
+__all__ = ["fetch", "to_device", "to_network", "to_storage"]
+
+
+def to_network(
+    region: NDArray[Any], ends: IntensityMap, device: torch.device, wide: torch.dtype, precision: str
+) -> torch.Tensor:
+    """Map stored pixels to 0..1 in ``wide`` arithmetic, and put them on ``device``, float32 or wider."""
+    import torch
+
+    stored = torch.from_numpy(np.ascontiguousarray(region, region.dtype.newbyteorder("=")))
+    # The storage type crosses the bus if the device supports it; Apple's supports no float64.
+    x = stored.to(wide) if device.type == "mps" else to_device(stored, device).to(wide)
+    x = (x - ends.lo) / (ends.width or 1.0)
+    return x.to(torch.promote_types(choose_dtype(precision), torch.float32)).to(device)
+
+
+def to_storage(y: torch.Tensor, ends: IntensityMap, wide: torch.dtype, dtype: np.dtype[Any]) -> torch.Tensor:
+    """Map the network's values back, and round and clip them to ``dtype``; float16 is float32 until it leaves."""
+    import torch
+
+    y = y.cpu() if y.device.type == "mps" else y
+    y = y.to(wide) * ends.width + ends.lo
+    y = y.clamp(*_limits(dtype)) if dtype.kind == "f" else y.round().clamp(*_limits(dtype))
+    kind: torch.dtype = getattr(torch, "float32" if dtype.name == "float16" else dtype.name)
+    return y.to(kind)
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the smallest and largest finite number of a storage type."""
+    return (float(np.finfo(dtype).min), float(np.finfo(dtype).max)) if dtype.kind == "f" else range_limits(dtype)
 
 
 def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -11,14 +11,14 @@ from functools import cached_property
 from typing import Any
 
 from swin2sr_ops.errors import PlanError
-from swin2sr_ops.geometry.span import Halo, Span, pad_index, padded_size, receptive_halo, sight, within
+from swin2sr_ops.geometry.span import Span, pad_index, padded_size, receptive_halo, sight, within
 from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, blocks, cell_side, network_steps
+from swin2sr_ops.placement import AUTO, Halo, Placement
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = [
     "CELL_WINDOWS",
     "ITEMSIZE",
-    "Halo",
     "Span",
     "Tile",
     "TilePlan",
@@ -66,13 +66,10 @@ class TilePlan:
         Size of the plane in input pixels.
     tile : (int, int)
         Rows and columns that one task owns, in input pixels.
-    halo : "exact" or int
-        ``"exact"``: the result equals one pass over the whole plane. A number, a multiple of the
-        window: the network sees only so many pixels around a tile, faster and slightly different.
-    itemsize : int
-        Bytes per feature value during computation (4 for float32).
-    ensemble : int
-        8 to restore and average the flips and rotations of the image too; else 1.
+    placement : Placement
+        Its halo is ``"exact"``: the result equals one pass over the whole plane; or a multiple of the window:
+        the network sees only so many pixels around a tile, faster and slightly different. Its precision and
+        ensemble decide the memory, and its ensemble whether tiles are planned for the mirrored image too.
     streamed : bool
         True if one process runs down each column of tiles and computes nothing twice along Y.
 
@@ -86,9 +83,7 @@ class TilePlan:
     height: int
     width: int
     tile: tuple[int, int]
-    halo: Halo = "exact"
-    itemsize: int = 4
-    ensemble: int = 1
+    placement: Placement = AUTO
     streamed: bool = False
 
     def __post_init__(self) -> None:
@@ -96,12 +91,12 @@ class TilePlan:
             raise PlanError(f"The image has no pixels along Y or X ({self.height} x {self.width}): nothing to restore.")
         if min(self.tile) < 1:
             raise PlanError(f"Tile {self.tile} must have at least one row and one column.")
-        check_halo(self.halo, self.spec)
+        check_halo(self.placement.halo, self.spec)
 
     def _spans(self, size: int, tile: int) -> tuple[Span, ...]:
         starts = range(0, size, tile)
-        spec, mirror = self.spec, self.ensemble > 1
-        return tuple(Span.of(i, min(i + tile, size), size, spec, self.halo, mirror=mirror) for i in starts)
+        spec, mirror = self.spec, self.placement.ensemble > 1
+        return tuple(Span.of(i, min(i + tile, size), size, spec, self.placement.halo, mirror=mirror) for i in starts)
 
     @cached_property
     def rows(self) -> tuple[Span, ...]:
@@ -141,9 +136,9 @@ class TilePlan:
     def over_compute(self) -> float:
         """Computed pixels per pixel of the image, averaged over the layers; cells and all passes count."""
         if self.spec.reach is not None:
-            spec = within(self.spec, self.halo)
+            spec = within(self.spec, self.placement.halo)
             sides = [[b.hi - b.lo for s in a for b in blocks((s.start, s.stop), s.borders, spec)] for a in self.axes]
-            return self.ensemble * sum(sides[0]) * sum(sides[1]) / (self.height * self.width)
+            return self.placement.ensemble * sum(sides[0]) * sum(sides[1]) / (self.height * self.width)
         steps = network_steps(self.spec)
         total = 0
         for i, step in enumerate(steps):
@@ -153,7 +148,7 @@ class TilePlan:
                 needed = [(needed[0][0], needed[-1][1])]
             rows = sum(_cell_cover(interval, side, offset) for interval in needed)
             total += rows * sum(_cell_cover(s.needed[i], side, offset) for s in self.columns)
-        return self.ensemble * total / (len(steps) * self.height * self.width)
+        return self.placement.ensemble * total / (len(steps) * self.height * self.width)
 
     @property
     def cell(self) -> int:
@@ -165,19 +160,21 @@ class TilePlan:
         """Memory that the largest tile takes during computation, in bytes, without the model's weights."""
         rows = max(s.read[1] - s.read[0] for s in self.rows)
         columns = max(s.read[1] - s.read[0] for s in self.columns)
-        spec = within(self.spec, self.halo)
-        return tile_bytes(spec, rows, columns, self.itemsize, self.ensemble, streamed=self.streamed)
+        spec = within(self.spec, self.placement.halo)
+        return tile_bytes(
+            spec, rows, columns, ITEMSIZE[self.placement.precision], self.placement.ensemble, streamed=self.streamed
+        )
 
     @property
     def exact(self) -> bool:
         """True if the result equals one pass over the whole plane."""
-        reach = within(self.spec, self.halo).reach
-        return self.halo == "exact" if reach is None else reach.exact
+        reach = within(self.spec, self.placement.halo).reach
+        return self.placement.halo == "exact" if reach is None else reach.exact
 
     @property
     def halo_pixels(self) -> int:
         """Pixels around a tile that affect its result."""
-        return receptive_halo(self.spec) if self.halo == "exact" else int(self.halo)
+        return receptive_halo(self.spec) if self.placement.halo == "exact" else int(self.placement.halo)
 
     @property
     def expected_error(self) -> float | None:
@@ -195,19 +192,19 @@ class TilePlan:
             "output": [self.height * self.spec.scale, self.width * self.spec.scale],
             "tile": list(self.tile),
             "tiles": len(self),
-            "halo": self.halo,
+            "halo": self.placement.halo,
             "halo_pixels": self.halo_pixels,
             "exact": self.exact,
             "over_read": round(self.over_read, 4),
             "over_compute": round(self.over_compute, 4),
             "peak_bytes": self.peak_bytes,
             "expected_error": self.expected_error,
-            **({"ensemble": self.ensemble} if self.ensemble > 1 else {}),
+            **({"ensemble": self.placement.ensemble} if self.placement.ensemble > 1 else {}),
         }
 
     def __str__(self) -> str:
-        d = self.to_dict()
-        name = self.halo if self.exact or self.halo != "exact" else "the model's own"
+        d, passes = self.to_dict(), self.placement.ensemble
+        name = self.placement.halo if self.exact or self.placement.halo != "exact" else "the model's own"
         return "\n".join(
             [
                 f"model       {d['model']} (x{self.spec.scale})",
@@ -217,7 +214,7 @@ class TilePlan:
                 f"over-read   {self.over_read:.2f}x, over-compute {self.over_compute:.2f}x",
                 f"memory      {self.peak_bytes / 2**20:.0f} MiB per tile at work",
                 f"error       {self._error}",
-                *([f"ensemble    {self.ensemble} passes, flips and rotations, averaged"] if self.ensemble > 1 else []),
+                *([f"ensemble    {passes} passes, flips and rotations, averaged"] if passes > 1 else []),
             ]
         )
 

@@ -14,14 +14,12 @@ All positions are pixels of the *input* plane, counted from the first pixel of t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, blocks, network_steps
+from swin2sr_ops.placement import Halo
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["Halo", "Span", "pad_index", "padded_size", "receptive_halo", "sight", "within"]
-
-Halo = int | Literal["exact"]
+__all__ = ["Span", "pad_index", "padded_size", "receptive_halo", "sight", "within"]
 
 
 def padded_size(size: int, window: int) -> int:

@@ -7,8 +7,9 @@ from operator import index
 
 from swin2sr_ops.errors import PlanError
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.geometry.plan import ITEMSIZE, Halo, Span, Tile, tile_bytes, within
+from swin2sr_ops.geometry.plan import ITEMSIZE, Span, Tile, tile_bytes, within
 from swin2sr_ops.geometry.steps import cell_side
+from swin2sr_ops.placement import AUTO, Placement
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["CHUNK", "FILL_REACH", "LARGEST_TILE", "MEMORY_SHARE", "fill_region", "fit_tile", "tile_region", "tile_size"]
@@ -23,15 +24,15 @@ LARGEST_TILE = 1024
 CHUNK = 512
 
 
-def tile_size(tile: int | Sequence[int]) -> tuple[int, int]:
-    """Return the rows and columns of a tile that is given as one number or two."""
+def tile_size(tile: int | Sequence[int], name: str = "tile") -> tuple[int, int]:
+    """Return the rows and columns of a tile, or another rectangle, that is given as one number or two."""
     try:
         if isinstance(tile, Sequence):
             rows, columns = (index(n) for n in tile)
             return rows, columns
         return index(tile), index(tile)
     except (TypeError, ValueError) as exc:
-        raise PlanError(f"tile={tile!r} is not understood: give one whole number, or two (rows, columns).") from exc
+        raise PlanError(f"{name}={tile!r} is not understood: give one whole number, or two (rows, columns).") from exc
 
 
 def fill_region(span: Span) -> tuple[int, int]:
@@ -54,9 +55,7 @@ def fit_tile(
     spec: ModelSpec,
     size: tuple[int, int],
     memory: int,
-    halo: Halo = "exact",
-    precision: str = "auto",
-    ensemble: int = 1,
+    placement: Placement = AUTO,
     cells: int = 1,
     streamed: bool = False,
 ) -> tuple[int, int]:
@@ -71,7 +70,7 @@ def fit_tile(
     PlanError
         If not even the smallest tile fits.
     """
-    spec = within(spec, halo)
+    spec = within(spec, placement.halo)
     step = cell_side(spec)
     side = max(LARGEST_TILE * (1 if cells == 1 else 2) // step, 1) * step
     budget = memory * MEMORY_SHARE
@@ -83,9 +82,9 @@ def fit_tile(
         read = []
         for n, t in zip(size, tile, strict=True):
             middle = min(max((n - t) // 2, 0), max(n - 1, 0))
-            span = Span.of(middle, min(middle + t, n), n, spec, halo)
+            span = Span.of(middle, min(middle + t, n), n, spec, placement.halo)
             read.append(span.read[1] - span.read[0])
-        need = tile_bytes(spec, read[0], read[1], ITEMSIZE[precision], ensemble, cells, streamed)
+        need = tile_bytes(spec, read[0], read[1], ITEMSIZE[placement.precision], placement.ensemble, cells, streamed)
         if need <= budget:
             return tile[0], tile[1]
         if side <= step:

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.geometry.orientations import check_ensemble
-from swin2sr_ops.geometry.plan import Halo, Tile, TilePlan
+from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.lazy.ranges import map_graph
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
+from swin2sr_ops.placement import Halo, check_ensemble
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["restore"]
@@ -118,10 +119,14 @@ def restore(
     >>> lazy.shape, lazy.dtype
     ((2, 80, 100), dtype('uint16'))
     """
+    asked = RestoreRequest(
+        model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
+        precision=precision, nodata=nodata, ensemble=ensemble, engine=engine,
+    ).validated()  # fmt: skip
+    check_ensemble(ensemble, spread)
     array, order = _as_dask(array, axes)
     spec = resolve_model(model, scale=scale, channels=order.model_channels)
-    check_ensemble(ensemble, spread)
-    restorer = Restorer(spec, halo=halo, device=device, precision=precision, ensemble=ensemble, engine=engine)
+    restorer = Restorer.at(spec, asked.placement)
     plan = restorer.plan(order.shape[order.y], order.shape[order.x], _tile_size(array, order, restorer, tile))
     request = RangeRequest.parse(range)
     token = tokenize(array.name, restorer, order, plan.tile, request, nodata, spread)
@@ -179,7 +184,7 @@ def _tile_size(
     if tile is not None:
         return tile_size(tile)
     size = order.shape[order.y], order.shape[order.x]
-    fit = fit_tile(restorer.spec, size, LAZY_MEMORY, restorer.halo, restorer.asked_precision, restorer.ensemble)
+    fit = fit_tile(restorer.spec, size, LAZY_MEMORY, restorer.placement)
     chunk = max(array.chunks[order.y]), max(array.chunks[order.x])
     rows, columns = (t // c * c if 32 <= c <= t else t for t, c in zip(fit, chunk, strict=True))
     return rows, columns

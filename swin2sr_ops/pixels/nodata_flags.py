@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.geometry.plan import Halo, Span, Tile, TilePlan, sight
+from swin2sr_ops.geometry.plan import Span, Tile, TilePlan, sight
 from swin2sr_ops.geometry.tiles import fill_region
 from swin2sr_ops.pixels.intensity import invalid_pixels
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
+from swin2sr_ops.placement import Halo
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["CLEAN", "HOLE", "SAW_HOLE", "context_flags", "plane_flags"]
@@ -102,7 +103,7 @@ def plane_flags(
     if order.colour is not None:
         opaque, colours = seen.shape[order.colour], block.shape[order.colour]
     flat = planes.reshape(-1, opaque, *planes.shape[-2:])
-    flags = np.stack([context_flags(np.any(plane, 0), tile, plan.spec, plan.halo) for plane in flat])
+    flags = np.stack([context_flags(np.any(plane, 0), tile, plan.spec, plan.placement.halo) for plane in flat])
     out = flags[:, None].repeat(colours, 1)
     colour_axis = () if order.colour is None else (colours,)
     return out.reshape(*kept, *colour_axis, *out.shape[-2:]).transpose(np.argsort(order.order))

@@ -21,6 +21,7 @@ from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.storage.files import files_at
 from swin2sr_ops.io.storage.paths import without_separator
 from swin2sr_ops.io.zarr.collection import Collection, open_collection, write_metadata
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import Job, prepare
 from swin2sr_ops.run.pipeline import Executor
@@ -100,7 +101,7 @@ class ArchiveReport:
 def run_collection(
     src: str | PathLike[str],
     dst: str | PathLike[str],
-    request: Mapping[str, Any] | None = None,
+    request: RestoreRequest = RestoreRequest(),  # noqa: B008  (a frozen value)
     *,
     overwrite: bool = False,
     restart: bool = False,
@@ -120,8 +121,8 @@ def run_collection(
         A plate, a series, or any tree of groups; local, or a URL.
     dst : str or path
         Ends with ``.zarr``.
-    request : mapping
-        Keyword arguments of `swin2sr_ops.run.job.prepare`, the same for all images.
+    request : RestoreRequest
+        The same for all images.
     overwrite, restart, progress, executor, output
         As in `swin2sr_ops.run.run`.
     allow_missing : bool
@@ -140,7 +141,7 @@ def run_collection(
         raise FormatError(f"{fspath(src)!r} is one image, or no Zarr: it holds no images to restore one by one.")
     if not without_separator(fspath(dst)).lower().endswith(".zarr"):
         raise RequestError(f"{fspath(dst)!r} must end with .zarr: {fspath(src)!r} holds many images.")
-    archive = _Archive(collection, fspath(dst), dict(request or {}), dict(output), Relay.of(progress), executor)
+    archive = _Archive(collection, fspath(dst), request, dict(output), Relay.of(progress), executor)
     report = archive.run(overwrite=overwrite, restart=restart, allow_missing=allow_missing)
     report.seconds = time.monotonic() - began
     return report
@@ -150,7 +151,7 @@ def run_collection(
 class _Archive:
     collection: Collection
     dst: str
-    request: dict[str, Any]
+    request: RestoreRequest
     output: dict[str, Any]
     progress: Relay
     executor: Executor | None
@@ -198,7 +199,7 @@ class _Archive:
         return key
 
     def _prepare(self, path: str) -> Job:
-        return prepare(self.collection.uri, **{**self.request, "array": path})
+        return prepare(self.collection.uri, self.request.for_image(array=path), workers=self.executor)
 
     def _images(self, claim: Claim, report: ArchiveReport) -> list[str]:
         restored = []

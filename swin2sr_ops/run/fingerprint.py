@@ -48,10 +48,10 @@ def settings_of(job: Job) -> dict[str, Any]:
         "model": ",".join(spec.name for spec in models),
         "weights": ",".join(spec.sha256 for spec in models),
         "scale": job.plan.spec.scale,
-        "halo": job.plan.halo,
+        "halo": job.plan.placement.halo,
         "precision": ",".join(sorted({one.precision for one in restorers})),
         "device": placed.kind,
-        "range": str(job.request),
+        "range": str(job.range),
         "nodata": job.nodata,
         "axes": info.axes,
         "shape": list(info.shape),
@@ -59,16 +59,16 @@ def settings_of(job: Job) -> dict[str, Any]:
         "chunk": list(job.chunk),
         "source": identity(job),
     }
-    foreign = [within(spec, job.plan.halo) for spec in models if spec.reach is not None]
+    foreign = [within(spec, job.plan.placement.halo) for spec in models if spec.reach is not None]
     if foreign:
         found["cells"] = [_cells(spec) for spec in foreign]
     if placed.engine != "torch":
         found["engine"] = placed.engine
-    if restorer.ensemble > 1:
-        found["ensemble"] = restorer.ensemble
+    if restorer.placement.ensemble > 1:
+        found["ensemble"] = restorer.placement.ensemble
     if job.order.alpha is not None or any(part.restorer is None for part in job.parts):
         found["opacity"] = "0 hides colours"
-    if job.plan.halo != "exact" and len(foreign) < len(models):
+    if job.plan.placement.halo != "exact" and len(foreign) < len(models):
         found["tile"] = list(job.plan.tile)
     return found
 

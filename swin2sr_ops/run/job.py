@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from builtins import range as range_of  # `range` is a keyword of the public functions
+from builtins import range as range_of  # `range` is a field of `Job`
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from os import PathLike
-from typing import Any, Protocol
+from typing import Protocol
 
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import ModelError, PlanError
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
-from swin2sr_ops.geometry.plan import Halo, Tile, TilePlan
+from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.tiles import CHUNK, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
 from swin2sr_ops.pixels.intensity import RangeRequest, check_dtype
 from swin2sr_ops.pixels.masks import check_mask
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.band_roles import Group, check_scales, spectrum_of
 from swin2sr_ops.spec import ModelSpec
 
@@ -63,7 +64,7 @@ class Job:
     source: ImageSource
     order: AxisOrder
     parts: tuple[Part, ...]
-    request: RangeRequest
+    range: RangeRequest
     nodata: float | None
     chunk: tuple[int, int]  # of the output, along Y and X
     shard: tuple[int, int] | None = None
@@ -151,54 +152,43 @@ class Workers(Protocol):
 
 def prepare(
     src: str | PathLike[str],
+    request: RestoreRequest = RestoreRequest(),  # noqa: B008  (a frozen value)
     *,
-    model: str | PathLike[str] | ModelSpec = "auto",
-    axes: str | None = None,
-    scale: int | None = None,
-    halo: Halo = "exact",
-    tile: int | tuple[int, int] | None = None,
-    range: str | Sequence[float] = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    nodata: float | None = None,
-    level: int | None = None,
-    series: int | None = None,
-    array: str | None = None,
-    mask: str | PathLike[str] | None = None,
-    chunks: int | tuple[int, int] | None = None,
-    shards: int | tuple[int, int] | None = None,
-    ensemble: int = 1,
-    engine: str = "auto",
     memory: int | None = None,
     workers: Workers | None = None,
 ) -> Job:
-    """Resolve a request: open the source, choose the models, plan the tiles. See `restore_image`.
+    """Resolve a request for one image: open the source, choose the models, plan the tiles.
 
-    ``chunks`` and ``shards`` are those of the output, along Y and X. ``memory`` is what tiles may take, in bytes.
-    ``workers`` are those of a cluster that is to restore: what is "auto" is then decided as they do, and tiles are
-    sized for what one of them has.
+    Parameters
+    ----------
+    src : str or path
+        As in `swin2sr_ops.restore_image`.
+    request : RestoreRequest
+        What to do with it.
+    memory : int, optional
+        Bytes that tiles may take.
+    workers : Workers, optional
+        Those of a cluster that is to restore: they decide what is "auto", and tiles fit the memory of each of them.
     """
-    source = open_source(src, axes=axes, level=level, series=series, array=array)
+    source = open_source(src, axes=request.axes, level=request.level, series=request.series, array=request.array)
     info = source.info
     check_dtype(info.dtype)
-    order = AxisOrder.of(info.shape, info.axes, last_c_is_colour=axes is not None)
-    request = RangeRequest.parse(range)
-    masking = None if mask is None else open_source(mask)
-    if masking is not None:
-        check_mask(masking.info, order)
-    chosen = _models(model, scale, info, order)
-    cut = _Cut(None if chunks is None else tile_size(chunks), None if shards is None else tile_size(shards))
-    way: dict[str, Any] = {"halo": halo, "device": device, "precision": precision}
-    way |= {"ensemble": ensemble, "engine": engine}
-    restorers = [None if spec is None else Restorer(spec, **way) for spec, _ in chosen]
+    order = AxisOrder.of(info.shape, info.axes, last_c_is_colour=request.axes is not None)
+    mask = None if request.mask is None else open_source(request.mask)
+    if mask is not None:
+        check_mask(mask.info, order)
+    chosen = _models(request.model, request.scale, info, order)
+    cut = _Cut(*(None if size is None else tile_size(size) for size in (request.chunks, request.shards)))
+    restorers = [None if spec is None else Restorer.at(spec, request.placement) for spec, _ in chosen]
     if workers is not None:
         room = workers.settle([r for r in restorers if r is not None])
         memory = room if memory is None else memory
-    parts, chunk = _parts(restorers, [groups for _, groups in chosen], order, tile, cut, memory, workers is None)
-    nodata = info.nodata if nodata is None else nodata
-    given = {"axes": axes, "level": level, "series": series, "array": array}
+    groups = [group for _, group in chosen]
+    parts, chunk = _parts(restorers, groups, order, request.tile, cut, memory, workers is None)
+    nodata = info.nodata if request.nodata is None else request.nodata
+    given = {"axes": request.axes, "level": request.level, "series": request.series, "array": request.array}
     reading = {name: value for name, value in given.items() if value not in (None, 0)}
-    return Job(source, order, parts, request, nodata, chunk, cut.shards, masking, reading)
+    return Job(source, order, parts, RangeRequest.parse(request.range), nodata, chunk, cut.shards, mask, reading)
 
 
 @dataclass(frozen=True)

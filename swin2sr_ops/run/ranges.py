@@ -151,10 +151,10 @@ def intensity_maps(
     RequestError
         No pixel is valid, or both percentiles are one value.
     """
-    known = job.request.immediate(job.source.info.dtype)
+    known = job.range.immediate(job.source.info.dtype)
     if known is not None:
         return (known,)
-    look = Look(job.source, job.order, job.nodata, job.request, mask)
+    look = Look(job.source, job.order, job.nodata, job.range, mask)
     numbers = _numbers(job)
     parts = look.parts(numbers)
     run = _Run(look, numbers, each or each_in_threads, tell, sum(len(part) for part in parts))

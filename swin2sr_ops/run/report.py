@@ -86,22 +86,22 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
     settings = {
         "version": __version__,
         "torch": key.settings["torch"],
-        "halo": job.plan.halo,
+        "halo": job.plan.placement.halo,
         "tile": list(job.plan.tile),
         "precision": placed.precision,
         "device": placed.device,
         "engine": placed.engine,
         "engine_why": placed.why,
         "scale": job.plan.spec.scale,
-        "range": str(job.request),
+        "range": str(job.range),
         "nodata": job.nodata,
         "mask": None if job.mask is None else without_secrets(job.mask.uri),
         "arithmetic": computed_in(job.source.info.dtype, restorer.precision),
     }
     if job.plan.spec.reach is not None:  # a plugin's network: "exact" may be more than it can promise
         settings |= {"halo_pixels": job.plan.halo_pixels, "exact": job.plan.exact}
-    if restorer.ensemble > 1:
-        settings["ensemble"] = restorer.ensemble
+    if restorer.placement.ensemble > 1:
+        settings["ensemble"] = restorer.placement.ensemble
     if job.reading:
         settings["reading"] = dict(job.reading)
     names, weights = key.settings["model"], key.settings["weights"]

@@ -14,12 +14,12 @@ import psutil
 
 from swin2sr_ops.errors import OutputError, RequestError, Swin2SROpsError, TileError, without_secrets
 from swin2sr_ops.events import Progress, PyramidProgress, RunEnd, RunStart, TileDone
-from swin2sr_ops.geometry.orientations import check_ensemble
 from swin2sr_ops.hooks.dispatch import create_sink, notifier
 from swin2sr_ops.io.base import ClosableSource, ImageSink, Region, ValiditySink
 from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.masks import EnlargedMask, has_mask
+from swin2sr_ops.placement import check_ensemble
 from swin2sr_ops.run.fingerprint import identity, run_key
 from swin2sr_ops.run.job import Job, Piece
 from swin2sr_ops.run.outputs import check_not_behind, finished_before, label_options, resumable
@@ -76,7 +76,7 @@ def run(
     if executor is not None and on_block is not None:
         raise RequestError("on_block was given with an executor: it sees only blocks that this process restores.")
     began, watch = time.monotonic(), Watch(stop, on_block)
-    check_ensemble(job.restorer.ensemble, bool(output.get("spread")))
+    check_ensemble(job.restorer.placement.ensemble, bool(output.get("spread")))
     if executor is not None:  # also of a job that was prepared without them
         executor.settle([part.restorer for part in job.parts if part.restorer is not None])
     key = run_key(job, output, restart=restart)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from swin2sr_ops.batch.estimate import estimate, network_pixels
 from swin2sr_ops.batch.runner import run_batch
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import ModelError, OutputError
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.spec import ModelSpec
 
@@ -29,8 +31,8 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture
-def request_of(gray_model: ModelSpec) -> dict[str, Any]:
-    return {"model": gray_model.weights, "tile": 16}
+def request_of(gray_model: ModelSpec) -> RestoreRequest:
+    return RestoreRequest(model=gray_model.weights, tile=16)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_totals(request_of: dict[str, Any]) -> None:
+def test_totals(request_of: RestoreRequest) -> None:
     found = estimate(collect(["in"], "out"), request_of)
     a, b, c = found.images
     assert (a.output, a.pixels_in, a.pixels_out, a.tiles) == ("out/a_x2.ome.tif", 480, 1920, 4)
@@ -59,7 +61,7 @@ def test_totals(request_of: dict[str, Any]) -> None:
     assert not Path("out").exists()
 
 
-def test_it_is_told(request_of: dict[str, Any]) -> None:
+def test_it_is_told(request_of: RestoreRequest) -> None:
     found = estimate(collect(["in"], "out"), request_of)
     text = str(found)
     assert "in/a.tif (YX 20 x 24 uint16) -> out/a_x2.ome.tif: 4 tiles" in text
@@ -71,7 +73,7 @@ def test_it_is_told(request_of: dict[str, Any]) -> None:
     assert told["images"][0]["shape"] == [20, 24]
 
 
-def test_a_plan_without_probe_or_output(request_of: dict[str, Any]) -> None:
+def test_a_plan_without_probe_or_output(request_of: RestoreRequest) -> None:
     seen: list[int] = []
     found = estimate(collect(["in"], None), request_of, probe=False, progress=lambda event: seen.append(event.done))
     assert (found.seconds, found.free_bytes) == (None, None)
@@ -80,7 +82,7 @@ def test_a_plan_without_probe_or_output(request_of: dict[str, Any]) -> None:
     assert seen == [1, 2, 3]
 
 
-def test_many_images_are_summed_up(request_of: dict[str, Any]) -> None:
+def test_many_images_are_summed_up(request_of: RestoreRequest) -> None:
     for k in range(25):
         tifffile.imwrite(f"in/m{k}.tif", np.zeros((8, 8), "u1"))
     text = str(estimate(collect(["in/m*.tif"], "out"), request_of, probe=False))
@@ -88,7 +90,7 @@ def test_many_images_are_summed_up(request_of: dict[str, Any]) -> None:
     assert text.count("uint8") == 20
 
 
-def test_an_archive_counts_all_its_images(request_of: dict[str, Any]) -> None:
+def test_an_archive_counts_all_its_images(request_of: RestoreRequest) -> None:
     plate_zarr("p.zarr")
     found = estimate(collect(["p.zarr"], "q.zarr"), request_of, probe=False)
     (plate,) = found.images
@@ -99,7 +101,7 @@ def test_an_archive_counts_all_its_images(request_of: dict[str, Any]) -> None:
     assert found.to_dict()["count"] == 2
 
 
-def test_what_an_archive_lacks_is_told(request_of: dict[str, Any]) -> None:
+def test_what_an_archive_lacks_is_told(request_of: RestoreRequest) -> None:
     """A well that is listed but not there, and an image that cannot be restored."""
     plate_zarr("p.zarr")
     shutil.rmtree("p.zarr/A/1/1")
@@ -112,7 +114,7 @@ def test_what_an_archive_lacks_is_told(request_of: dict[str, Any]) -> None:
     assert set(estimate(collect(["r.zarr"], "q.zarr"), request_of, probe=False).images[0].missing) == {"A/1/0"}
 
 
-def test_what_is_finished_is_not_measured(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_finished_is_not_measured(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     plate_zarr("p.zarr")
     entries = collect(["p.zarr", "in/a.tif", "in/b.tif"], "out")
     run_batch(entries[:2], request_of)
@@ -124,11 +126,11 @@ def test_what_is_finished_is_not_measured(request_of: dict[str, Any], monkeypatc
     assert "out/in/a_x2.ome.tif: finished already, with the same settings" in text
     assert "images      4, 3 of them finished already" in text
     assert "0.00 -> 0.01 megapixels, 12 tiles" in text  # of what is left to do
-    other = estimate(entries, {**request_of, "range": (0, 9)}, probe=False, output_options={})
+    other = estimate(entries, replace(request_of, range=(0, 9)), probe=False, output_options={})
     assert not any(image.finished for image in other.images)
 
 
-def test_no_figures_where_nothing_is_left_to_do(request_of: dict[str, Any]) -> None:
+def test_no_figures_where_nothing_is_left_to_do(request_of: RestoreRequest) -> None:
     entries = collect(["in/a.tif"], "out")
     run_batch(entries, request_of)
     found = estimate(entries, request_of, output_options={})
@@ -136,7 +138,7 @@ def test_no_figures_where_nothing_is_left_to_do(request_of: dict[str, Any]) -> N
 
 
 def test_all_is_counted_before_anything_is_measured(
-    request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
 
@@ -159,14 +161,14 @@ def test_all_is_counted_before_anything_is_measured(
     assert [line.split(":")[0] for line in told] == ["in/a.tif", "in/b.tif"]  # c.tif was told before
 
 
-def test_png_has_no_pyramid(request_of: dict[str, Any]) -> None:
+def test_png_has_no_pyramid(request_of: RestoreRequest) -> None:
     (image,) = estimate(collect(["in/a.tif"], "a.png"), request_of, probe=False).images
     assert image.output_bytes == 1920 * 2
     (image,) = estimate(collect(["in/a.tif"], "a.tif"), request_of, probe=False, pyramid=False).images
     assert image.output_bytes == 1920 * 2
 
 
-def test_the_probe_is_made_once(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_is_made_once(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     tile = Restorer.restore_tile
 
@@ -181,12 +183,12 @@ def test_the_probe_is_made_once(request_of: dict[str, Any], monkeypatch: pytest.
     assert len(probe._known) == 1
 
 
-def test_network_pixels_count_what_is_computed(request_of: dict[str, Any], rgb_model: ModelSpec) -> None:
+def test_network_pixels_count_what_is_computed(request_of: RestoreRequest, rgb_model: ModelSpec) -> None:
     tifffile.imwrite("rgb.tif", np.zeros((40, 24, 3), "u1"), photometric="rgb")
-    job = prepare("rgb.tif", **request_of)
+    job = prepare("rgb.tif", request_of)
     ((_, pixels),) = network_pixels(job)
     assert pixels == pytest.approx(3 * 40 * 24 * job.plan.over_compute)  # a gray model: each colour alone
-    job = prepare("rgb.tif", model=rgb_model.weights)
+    job = prepare("rgb.tif", RestoreRequest(model=rgb_model.weights))
     ((_, pixels),) = network_pixels(job)
     assert pixels == pytest.approx(40 * 24 * job.plan.over_compute)
 
@@ -198,18 +200,18 @@ def room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 0, free))
 
 
-def test_enough_room(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_enough_room(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     room(monkeypatch, 5120)  # as much as the output takes
     assert check_disk(estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False)) == ""
 
 
-def test_perhaps_enough_room(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_perhaps_enough_room(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     room(monkeypatch, 3000)
     assert "may become full" in check_disk(estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False))
 
 
 def test_what_is_encoded_at_the_end_needs_twice_the_room(
-    request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until then its pixels lie beside it; of several outputs, of one at a time."""
     for free, says in ((10240, ""), (6000, "may become full"), (5000, "too little room")):
@@ -230,7 +232,7 @@ def test_what_is_encoded_at_the_end_needs_twice_the_room(
     assert check_disk(estimate(collect(["in/[ad].tif"], "out"), request_of, probe=False)) == ""
 
 
-def test_no_room(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     room(monkeypatch, 2000)
     found = estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False)
     with pytest.raises(OutputError, match=r"too little room: .* --no-disk-check"):
@@ -244,7 +246,7 @@ def test_no_room(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) ->
         check_disk(found, overwrite=True)
 
 
-def test_an_object_store_has_room(request_of: dict[str, Any]) -> None:
+def test_an_object_store_has_room(request_of: RestoreRequest) -> None:
     found = estimate(collect(["in/a.tif"], "memory://out"), request_of, probe=False)
     assert found.free_bytes is None
     assert check_disk(found) == ""

@@ -21,6 +21,7 @@ from swin2sr_ops.batch.collect import collect
 from swin2sr_ops.batch.report import STATES, BatchReport, ImageResult
 from swin2sr_ops.batch.runner import hits_all, run_batch, run_entry
 from swin2sr_ops.errors import ClusterError, FormatError, OutputError, TileError
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.spec import ModelSpec
 
 from .helpers import plate_zarr
@@ -29,8 +30,8 @@ BAD = "in/c.tif"
 
 
 @pytest.fixture
-def request_of(gray_model: ModelSpec) -> dict[str, Any]:
-    return {"model": gray_model.weights, "tile": 16}
+def request_of(gray_model: ModelSpec) -> RestoreRequest:
+    return RestoreRequest(model=gray_model.weights, tile=16)
 
 
 @pytest.fixture(autouse=True)
@@ -70,18 +71,18 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) ->
     monkeypatch.setattr(runner, "run", fail)
 
 
-def test_one_bad_image_does_not_stop_the_rest(images: list[np.ndarray], request_of: dict[str, Any]) -> None:
+def test_one_bad_image_does_not_stop_the_rest(images: list[np.ndarray], request_of: RestoreRequest) -> None:
     report = run_batch(collect(["in"], "out"), request_of)
     assert states(report) == ["done", "done", "failed", "done", "done", "done"]
     assert (report.ok, report.stopped, report.counts) == (False, False, {"done": 5, "failed": 1})
     assert "in/c.tif" in report.images[2].reason
     assert "truncated" in report.images[2].reason
     assert outputs() == expected("abdef")
-    whole = swin2sr_ops.restore(images[3], model=request_of["model"]).compute()
+    whole = swin2sr_ops.restore(images[3], model=request_of.model).compute()
     np.testing.assert_array_equal(tifffile.imread("out/d_x2.ome.tif"), whole)
 
 
-def test_a_second_run_does_nothing_again(request_of: dict[str, Any]) -> None:
+def test_a_second_run_does_nothing_again(request_of: RestoreRequest) -> None:
     entries = collect(["in/a.tif", "in/b.tif"], "out")
     run_batch(entries[:1], request_of)
     before = Path("out/a_x2.ome.tif").stat()
@@ -91,7 +92,7 @@ def test_a_second_run_does_nothing_again(request_of: dict[str, Any]) -> None:
     assert Path("out/a_x2.ome.tif").stat() == before
 
 
-def test_outputs_keep_their_folders(request_of: dict[str, Any]) -> None:
+def test_outputs_keep_their_folders(request_of: RestoreRequest) -> None:
     Path("in/deep/er").mkdir(parents=True)
     Path("in/a.tif").rename("in/deep/er/a.tif")
     assert run_batch(collect(["in/deep/er/a.tif", "in/b.tif"], "out"), request_of).ok
@@ -99,7 +100,7 @@ def test_outputs_keep_their_folders(request_of: dict[str, Any]) -> None:
     assert Path("out/b_x2.ome.tif").is_file()
 
 
-def test_fail_fast(request_of: dict[str, Any]) -> None:
+def test_fail_fast(request_of: RestoreRequest) -> None:
     report = run_batch(collect(["in"], "out"), request_of, fail_fast=True)
     assert states(report) == ["done", "done", "failed", *["not started"] * 3]
     assert not report.ok
@@ -113,7 +114,7 @@ def full_disk() -> OutputError:
 
 @pytest.mark.parametrize("make", [full_disk, lambda: ClusterError("The cluster is gone.")])
 def test_what_would_hit_all_ends_the_batch(
-    request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch, make: Callable[[], Exception]
+    request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch, make: Callable[[], Exception]
 ) -> None:
     failing(monkeypatch, "d.tif", make())
     report = run_batch(collect(["in"], "out"), request_of)
@@ -131,7 +132,7 @@ def test_hits_all_looks_at_causes() -> None:
     assert not hits_all(denied)
 
 
-def test_an_interrupt_ends_the_batch_and_is_told(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_the_batch_and_is_told(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, "b.tif", KeyboardInterrupt())
     report = run_batch(collect(["in"], "out"), request_of)
     assert states(report) == ["done", "stopped", *["not started"] * 4]
@@ -140,7 +141,7 @@ def test_an_interrupt_ends_the_batch_and_is_told(request_of: dict[str, Any], mon
 
 
 def test_an_error_that_no_code_foresaw_ends_one_image_only(
-    request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, "b.tif", ZeroDivisionError("a bug"))
     report = run_batch(collect(["in"], "out"), request_of)
@@ -149,7 +150,7 @@ def test_an_error_that_no_code_foresaw_ends_one_image_only(
     assert "unexpected ZeroDivisionError" in report.images[1].reason
 
 
-def test_a_source_of_the_batch_is_never_replaced(request_of: dict[str, Any]) -> None:
+def test_a_source_of_the_batch_is_never_replaced(request_of: RestoreRequest) -> None:
     """``a`` would become ``a_x2``, which is a source as well."""
     Path("in/b.tif").rename("in/a_x2.ome.tif")
     before = Path("in/a_x2.ome.tif").read_bytes()
@@ -159,7 +160,7 @@ def test_a_source_of_the_batch_is_never_replaced(request_of: dict[str, Any]) -> 
     assert Path("in/a_x2.ome.tif").read_bytes() == before
 
 
-def test_events(request_of: dict[str, Any]) -> None:
+def test_events(request_of: RestoreRequest) -> None:
     events: list[Any] = []
     run_batch(collect(["in/a.tif", BAD], "out"), request_of, progress=events.append)
     kinds = [event.kind for event in events]
@@ -173,7 +174,7 @@ def test_events(request_of: dict[str, Any]) -> None:
     assert sum(e.pixels for e in events if e.kind == "tile") == ends[0].pixels == 40 * 48
 
 
-def test_only_what_was_given_is_passed_on(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_was_given_is_passed_on(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, Any]] = []
     run = runner.run
 
@@ -185,10 +186,13 @@ def test_only_what_was_given_is_passed_on(request_of: dict[str, Any], monkeypatc
     (entry,) = collect(["in/a.tif"], "a.zarr")
     run_entry(entry, request_of)
     run_entry(entry, request_of, overwrite=True, restart=True, output_options={"pyramid": False, "ngff": None})
-    assert seen == [{"progress": None}, {"progress": None, "overwrite": True, "restart": True, "pyramid": False}]
+    assert seen == [
+        {"progress": None, "executor": None},
+        {"progress": None, "executor": None, "overwrite": True, "restart": True, "pyramid": False},
+    ]
 
 
-def test_run_entry_raises(request_of: dict[str, Any]) -> None:
+def test_run_entry_raises(request_of: RestoreRequest) -> None:
     (entry,) = collect([BAD], "c.zarr")
     with pytest.raises(FormatError, match="truncated"):
         run_entry(entry, request_of)
@@ -197,7 +201,7 @@ def test_run_entry_raises(request_of: dict[str, Any]) -> None:
 # --- the report -------------------------------------------------------------------------------------
 
 
-def test_report_for_programs_and_people(request_of: dict[str, Any]) -> None:
+def test_report_for_programs_and_people(request_of: RestoreRequest) -> None:
     seen: list[dict[str, int]] = []
     report = run_batch(collect(["in/a.tif", BAD], "out"), request_of, after_each=lambda r: seen.append(r.counts))
     assert seen == [{"done": 1, "not started": 1}, {"done": 1, "failed": 1}]
@@ -249,7 +253,7 @@ def test_a_report_replaces_the_old_one_whole(tmp_path: Path, monkeypatch: pytest
     assert report.images[0].name == "s (series 1)"
 
 
-def test_a_tile_error_is_one_image(request_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tile_error_is_one_image(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, "a.tif", TileError("y=0:16 failed"))
     assert states(run_batch(collect(["in/a.tif", "in/b.tif"], "out"), request_of)) == ["failed", "done"]
 
@@ -257,7 +261,7 @@ def test_a_tile_error_is_one_image(request_of: dict[str, Any], monkeypatch: pyte
 # --- archives ---------------------------------------------------------------------------------------
 
 
-def test_an_archive_that_lacks_an_image(request_of: dict[str, Any]) -> None:
+def test_an_archive_that_lacks_an_image(request_of: RestoreRequest) -> None:
     """What is not finished is said, and what to do about it."""
     plate_zarr("p.zarr")
     Path("p.zarr/A/1/1/0/.zarray").unlink()
@@ -273,7 +277,7 @@ def test_an_archive_that_lacks_an_image(request_of: dict[str, Any]) -> None:
     assert "left out: 1 image of p.zarr\n        A/1/1: " in str(report)
 
 
-def test_a_plate_is_one_image_of_the_batch(request_of: dict[str, Any]) -> None:
+def test_a_plate_is_one_image_of_the_batch(request_of: RestoreRequest) -> None:
     plate_zarr("p.zarr")
     events: list[Any] = []
     entries = collect(["p.zarr", "in/a.tif"], "out")

@@ -27,6 +27,7 @@ from swin2sr_ops.cli import main
 from swin2sr_ops.cluster.executor import ClusterExecutor, open_cluster, restore_here
 from swin2sr_ops.cluster.flight import Feed, workers_of
 from swin2sr_ops.errors import ClusterError, OutputError, RequestError, Swin2SROpsError, TileError
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.run import run
 from swin2sr_ops.spec import ModelSpec
@@ -110,14 +111,14 @@ def test_engines_are_what_workers_have(gray_model: ModelSpec, tmp_path: Path, rn
     tifffile.imwrite(tmp_path / "a.tif", rng.integers(0, 255, (70, 60)).astype("u1"))
     request = {"model": gray_model, "device": "cpu"}
     with existing(env={"CC": "none-at-all"}) as cluster, open_cluster(scheduler=cluster.scheduler_address) as executor:
-        job = prepare(tmp_path / "a.tif", workers=executor, **request)
+        job = prepare(tmp_path / "a.tif", RestoreRequest(**request), workers=executor)
         report = run(job, tmp_path / "b.tif", executor=executor)
         with pytest.raises(RequestError, match=r"none-at-all.*give engine='torch'\. \(on worker tcp://"):
-            prepare(tmp_path / "a.tif", workers=executor, engine="native", **request)
+            prepare(tmp_path / "a.tif", RestoreRequest(engine="native", **request), workers=executor)
         limit = executor.worker_memory
     assert report.settings["engine"] == "torch"
     assert "CC='none-at-all' is none" in report.settings["engine_why"]
-    plain = prepare(tmp_path / "a.tif", memory=limit, engine="torch", **request)
+    plain = prepare(tmp_path / "a.tif", RestoreRequest(engine="torch", **request), memory=limit)
     assert job.plan.tile == plain.plan.tile
     assert run(plain, tmp_path / "b.tif").state == "already"
 
@@ -137,7 +138,7 @@ def test_a_plan_is_the_workers(
         with open_cluster(scheduler=cluster.scheduler_address) as executor:
             assert list(executor.client.run(networks).values()) == [0]
             # Prepared as if for this process: the run asks the workers itself.
-            job = prepare(source, model=gray_model, device="cpu")
+            job = prepare(source, RestoreRequest(model=gray_model, device="cpu"))
             assert run(job, tmp_path / "b.tif", executor=executor).settings["engine"] == "torch"
         assert main([*plan, *there]) == 0
         assert "finished already" in capsys.readouterr().out
@@ -228,7 +229,7 @@ def held(client: distributed.Client) -> int:
 def test_the_same_pixels_as_here(two: ClusterExecutor, gray_model: ModelSpec, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 4000, (2, 70, 100), dtype="u2")
     zarr.save_array(tmp_path / "in.zarr", pixels)
-    job = prepare(tmp_path / "in.zarr", model=gray_model, axes="ZYX", tile=32, device="cpu")
+    job = prepare(tmp_path / "in.zarr", RestoreRequest(model=gray_model, axes="ZYX", tile=32, device="cpu"))
     run(job, tmp_path / "here.ome.zarr")
     two.stream = restore_here
     try:
@@ -415,9 +416,11 @@ CLIENT = """
 import sys
 from pathlib import Path
 from swin2sr_ops.cluster.executor import open_cluster
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.run import run
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.request import RestoreRequest
 from tests.cluster.fakes import FakeWork, fake_stream
 if __name__ == "__main__":
     try:

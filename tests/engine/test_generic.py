@@ -29,6 +29,8 @@ from swin2sr_ops.geometry.tiles import fit_tile, tile_region
 from swin2sr_ops.hooks import dispatch as plugins
 from swin2sr_ops.hookspecs import hookimpl
 from swin2sr_ops.pixels.nodata_flags import CLEAN, context_flags
+from swin2sr_ops.placement import Placement
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.spec import ModelSpec, Reach
@@ -78,7 +80,7 @@ def picture(channels: int, height: int, width: int) -> Tensor:
 def in_tiles(engine: CellEngine, image: Tensor, tile: tuple[int, int], halo: Any = "exact") -> Tensor:
     s = engine.spec.scale
     out = torch.full((len(image), image.shape[1] * s, image.shape[2] * s), float("nan"), dtype=image.dtype)
-    for t in TilePlan(engine.spec, *image.shape[1:], tile, halo):
+    for t in TilePlan(engine.spec, *image.shape[1:], tile, Placement(halo=halo)):
         region = image[:, slice(*t.y.source), slice(*t.x.source)][:, t.y.padding][:, :, t.x.padding]
         out[:, slice(*t.y.write), slice(*t.x.write)] = engine.run(region, t)["image"]
     return out
@@ -134,14 +136,14 @@ def test_with_a_shorter_halo(rng: np.random.Generator) -> None:
     spec, net = spec_of(depth=3), net_of(depth=3)
     image = picture(1, 41, 30)
     for halo, exact in ((2, False), (5, True), (9, True)):
-        plan = TilePlan(spec, 41, 30, (7, 9), halo)
+        plan = TilePlan(spec, 41, 30, (7, 9), Placement(halo=halo))
         assert (plan.exact, plan.halo_pixels) == (exact, halo)
         engine = CellEngine(net, Restorer(spec, halo=halo).spec)
         found = in_tiles(engine, image, (7, 9), halo)
         assert torch.equal(found, in_tiles(engine, image, (41, 30), halo))
         assert ((found - whole(net, image, spec)).abs().max() < 1e-12) == exact
     with pytest.raises(PlanError, match="halo=0"):
-        TilePlan(spec, 41, 30, (7, 9), 0)
+        TilePlan(spec, 41, 30, (7, 9), Placement(halo=0))
 
 
 def test_several_threads_have_their_own_module() -> None:
@@ -253,7 +255,7 @@ def test_a_file_from_end_to_end(family: Family, rng: np.random.Generator, tmp_pa
     np.testing.assert_array_equal(found, swin2sr_ops.restore(image, model=spec, range=(0, 1)).compute())
 
     def key(model: ModelSpec, tile: int, halo: Any = "exact") -> str:
-        return run_key(prepare(source, model=model, tile=tile, halo=halo, chunks=40), {}).fingerprint
+        return run_key(prepare(source, RestoreRequest(model=model, tile=tile, halo=halo, chunks=40)), {}).fingerprint
 
     assert key(spec, 20) == key(spec, 40)
     assert key(spec, 20, 2) == key(spec, 40, 2)

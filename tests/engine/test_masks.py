@@ -19,6 +19,7 @@ from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.tiles import tile_region
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.planes import Tally
+from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import ModelSpec
 
 UNIT = [IntensityMap(0, 1)]
@@ -87,7 +88,7 @@ def test_masks_do_not_depend_on_the_tiling(
     whole = restorer.restore_tile(image, order, whole_tile(order, gray_model), ends, valid=valid)
     before = restorer.skipped
     out = np.zeros_like(whole)
-    for tile in TilePlan(gray_model, *image.shape, (rows, columns), halo):  # type: ignore[arg-type]
+    for tile in TilePlan(gray_model, *image.shape, (rows, columns), Placement(halo=halo)):  # type: ignore[arg-type]
         region = tile_region(order, tile)
         write = tuple(slice(*span.write) for span in (tile.y, tile.x))
         out[write] = restorer.restore_tile(image[region], order, tile, ends, valid=valid[region])

@@ -12,6 +12,7 @@ import torch
 
 from swin2sr_ops import ModelSpec, Restorer
 from swin2sr_ops.engine.devices import auto_precision
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import settings_of
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.spec import Reach
@@ -49,7 +50,7 @@ def test_a_device_that_only_workers_have() -> None:
 def test_a_run_computes_alike_everywhere(gpu: pytest.MonkeyPatch, gray_model: ModelSpec, tmp_path: Path) -> None:
     """The run's settings decide it, before its restorers go to workers, which may have no GPU."""
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
-    job = prepare(tmp_path / "a.tif", model=gray_model, tile=16)
+    job = prepare(tmp_path / "a.tif", RestoreRequest(model=gray_model, tile=16))
     gpu.setattr("swin2sr_ops.engine.runner.choose_device", lambda device: torch.device("cuda", 0))
     assert settings_of(job)["precision"] == "bfloat16"
     sent = pickle.dumps(job.restorer)
@@ -63,5 +64,5 @@ def test_graphs_are_the_same_anywhere(gray_model: ModelSpec) -> None:
     """A graph that was built beside a GPU leaves the choice to its tasks, as one that was built without."""
     restorer = Restorer(gray_model)
     assert restorer.precision == "bfloat16"
-    assert restorer.bare().asked_precision == restorer.asked_precision == "auto"
+    assert restorer.bare().placement.precision == restorer.placement.precision == "auto"
     assert restorer.__dask_tokenize__() == Restorer(gray_model).__dask_tokenize__()

@@ -14,7 +14,8 @@ from torch import Tensor
 import swin2sr_ops
 from swin2sr_ops.engine.row_cache import Carry
 from swin2sr_ops.engine.tile_engine import TileEngine
-from swin2sr_ops.geometry.plan import Halo, Tile, TilePlan
+from swin2sr_ops.geometry.plan import Tile, TilePlan
+from swin2sr_ops.placement import Halo, Placement
 from swin2sr_ops.spec import ModelSpec
 from tests.conftest import NATIVE, random_net, small_spec
 from tests.engine.test_tile_engine import HEADS, region, run
@@ -75,7 +76,7 @@ def changed(image: Tensor, row: int) -> Tensor:
 
 
 def tile_at(spec: ModelSpec, row: int, column: int = 0, height: int = HEIGHT, halo: Halo = "exact") -> Tile:
-    plan = TilePlan(spec, height, WIDTH, (40, 35), halo)
+    plan = TilePlan(spec, height, WIDTH, (40, 35), Placement(halo=halo))
     return next(tile for tile in plan if (tile.y.start, tile.x.start) == (row, column))
 
 

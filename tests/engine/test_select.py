@@ -21,6 +21,7 @@ from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.engine.runner import Placed
 from swin2sr_ops.engine.select import choose_engine, why_engine
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import run_key, settings_of
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.report import new_report, provenance_of
@@ -100,7 +101,7 @@ def test_a_run_computes_alike_everywhere(
 ) -> None:
     """What was chosen where the run began holds for its workers: one that cannot do it says so."""
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
-    job = prepare(tmp_path / "a.tif", model=gray_model, tile=16, device="cpu")
+    job = prepare(tmp_path / "a.tif", RestoreRequest(model=gray_model, tile=16, device="cpu"))
     chosen = settings_of(job)["engine"]
     assert chosen.startswith("native ")
     sent = pickle.dumps(job.restorer)
@@ -125,11 +126,14 @@ def test_workers_decide_where_they_compute(gray_model: ModelSpec, tmp_path: Path
             return 64 << 30
 
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2400, 2400), "u1"))
-    job = prepare(tmp_path / "a.tif", model=gray_model, workers=Workers(), chunks=512)
+    job = prepare(tmp_path / "a.tif", RestoreRequest(model=gray_model, chunks=512), workers=Workers())
     settings = settings_of(job)
     assert [settings[name] for name in ("device", "precision", "engine")] == ["cuda", "bfloat16", "triton 3.6.0"]
     assert job.plan.tile == (2048, 2048)
-    assert prepare(tmp_path / "a.tif", model=gray_model, memory=64 << 30, chunks=512).plan.tile == (512, 2048)
+    assert prepare(tmp_path / "a.tif", RestoreRequest(model=gray_model, chunks=512), memory=64 << 30).plan.tile == (
+        512,
+        2048,
+    )
     report = new_report(job, "b.tif", run_key(job, {}))
     assert {"device": "cuda:0", "engine_why": "the fastest on cuda"}.items() <= report.settings.items()
     sent = pickle.loads(pickle.dumps(job.restorer))
@@ -140,7 +144,7 @@ def test_without_one_no_worker_takes_it(
     no_compiler: None, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
-    job = prepare(tmp_path / "a.tif", model=gray_model, tile=16, device="cpu")
+    job = prepare(tmp_path / "a.tif", RestoreRequest(model=gray_model, tile=16, device="cpu"))
     assert "engine" not in settings_of(job)
     sent = pickle.dumps(job.restorer)
     monkeypatch.undo()
@@ -153,7 +157,7 @@ def test_without_one_no_worker_takes_it(
 def test_a_graph_leaves_it_to_its_tasks(gray_model: ModelSpec) -> None:
     restorer = Restorer(gray_model, device="cpu")
     restorer.network.place()
-    assert restorer.bare().engine_name == restorer.engine_name == "auto"
+    assert restorer.bare().placement.engine == restorer.placement.engine == "auto"
     assert restorer.__dask_tokenize__() == Restorer(gray_model, device="cpu").__dask_tokenize__()
 
 

@@ -16,6 +16,7 @@ from swin2sr_ops.engine.float32 import full_float32, short_float32
 from swin2sr_ops.engine.row_cache import Carry
 from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.geometry.plan import Tile, TilePlan
+from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import UPSAMPLERS, ModelSpec
 from tests.conftest import random_net, small_spec
 
@@ -29,7 +30,7 @@ def run(
     carry = Carry() if streamed else None
     s = engine.spec.scale
     out = torch.full((channels, height * s, width * s), float("nan"), dtype=image.dtype)
-    for t in TilePlan(engine.spec, height, width, tile, halo):  # type: ignore[arg-type]
+    for t in TilePlan(engine.spec, height, width, tile, Placement(halo=halo)):  # type: ignore[arg-type]
         out[:, slice(*t.y.write), slice(*t.x.write)] = engine.run(region(image, t), t, carry)["image"]
     return out
 

@@ -17,6 +17,7 @@ from swin2sr_ops.geometry.orientations import turns
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.hooks.models import load_model
 from swin2sr_ops.pixels.nodata_flags import CLEAN, context_flags
+from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.save import save_model
 from tests.conftest import random_net, small_spec, write_model
@@ -141,7 +142,7 @@ def test_flags_know_what_the_mirrored_image_sees(models: dict[str, ModelSpec]) -
     image = rng.random((170, 150))
     invalid = np.zeros(image.shape, bool)
     invalid[40:42, 30] = invalid[120, 149] = True
-    plan = TilePlan(spec, *image.shape, image.shape, ensemble=8)
+    plan = TilePlan(spec, *image.shape, image.shape, placement=Placement(ensemble=8))
     (tile,) = plan
     flags = context_flags(invalid, tile, spec, "exact")
     results = []
@@ -154,7 +155,7 @@ def test_flags_know_what_the_mirrored_image_sees(models: dict[str, ModelSpec]) -
     (lone,) = TilePlan(spec, *image.shape, image.shape)
     assert (context_flags(invalid, lone, spec, "exact") == CLEAN).sum() > (flags == CLEAN).sum()
     together = np.zeros_like(flags)
-    for part in TilePlan(spec, *image.shape, (37, 60), ensemble=8):
+    for part in TilePlan(spec, *image.shape, (37, 60), placement=Placement(ensemble=8)):
         region = tuple(slice(*span.fetched) for span in (part.y, part.x))
         lo = [max(r.start - 8, 0) for r in region]
         hi = [min(r.stop + 8, n) for r, n in zip(region, image.shape, strict=True)]

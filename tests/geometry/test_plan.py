@@ -11,6 +11,7 @@ from hypothesis.strategies import integers, sampled_from
 
 from swin2sr_ops.errors import PlanError
 from swin2sr_ops.geometry.plan import Span, TilePlan, pad_index, receptive_halo, tile_bytes
+from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import UPSAMPLERS, ModelSpec
 from tests.conftest import random_net, small_spec
 
@@ -44,7 +45,7 @@ def test_gradients_stay_inside_the_plan(upsampler: str, scale: int, resi: str) -
 @given(size=integers(1, 300), tile=integers(1, 120), window=sampled_from([7, 8]), halo=sampled_from(["exact", 1, 2, 4]))
 def test_tiles_cover_the_image_once(size: int, tile: int, window: int, halo: object) -> None:
     spec = small_spec(window=window, scale=3, upsampler="pixelshuffle")
-    plan = TilePlan(spec, size, size, (tile, tile), halo if halo == "exact" else int(halo) * window)  # type: ignore[call-overload]
+    plan = TilePlan(spec, size, size, (tile, tile), Placement(halo=halo if halo == "exact" else int(halo) * window))  # type: ignore[call-overload]
     writes = [span.write for span in plan.rows]
     assert writes[0][0] == 0
     assert writes[-1][1] == size * 3
@@ -71,14 +72,14 @@ def test_a_plan_can_be_read() -> None:
     assert 1.1 < plan.over_compute < plan.over_read < 1.5
     assert plan.to_dict()["expected_error"] == 0.0
     measured = ModelSpec(name="m", halo_error={"8": 0.015, "16": 0.005})
-    assert TilePlan(measured, 100, 100, (50, 50), 24).expected_error == 0.005
-    assert "not measured" in str(TilePlan(ModelSpec(name="m"), 100, 100, (50, 50), 24))
+    assert TilePlan(measured, 100, 100, (50, 50), Placement(halo=24)).expected_error == 0.005
+    assert "not measured" in str(TilePlan(ModelSpec(name="m"), 100, 100, (50, 50), Placement(halo=24)))
 
 
 @pytest.mark.parametrize("halo", [0, 12, -8, "big", 8.0])
 def test_halo_off_the_grid_is_refused(halo: object) -> None:
     with pytest.raises(PlanError, match="multiple of its window"):
-        TilePlan(small_spec(), 64, 64, (32, 32), halo)  # type: ignore[arg-type]
+        TilePlan(small_spec(), 64, 64, (32, 32), Placement(halo=halo))  # type: ignore[arg-type]
 
 
 def test_empty_plane_and_tile_are_refused() -> None:

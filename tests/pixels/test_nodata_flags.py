@@ -14,6 +14,7 @@ from swin2sr_ops.geometry.plan import Span, Tile, TilePlan
 from swin2sr_ops.geometry.tiles import tile_region
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.nodata_flags import CLEAN, HOLE, SAW_HOLE, context_flags, plane_flags
+from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import ModelSpec
 from tests.conftest import small_spec
 
@@ -33,7 +34,7 @@ def halo_of(spec: ModelSpec, times: str | int) -> str | int:
 def tiles_together(invalid: np.ndarray, spec: ModelSpec, halo: str | int, tile: tuple[int, int]) -> np.ndarray:
     order = AxisOrder.of(invalid.shape, "YX")
     whole = np.full(order.scaled(spec.scale), 9, np.uint8)
-    for part in TilePlan(spec, *invalid.shape, tile, halo):
+    for part in TilePlan(spec, *invalid.shape, tile, Placement(halo=halo)):
         write = tuple(slice(*span.write) for span in (part.y, part.x))
         whole[write] = context_flags(invalid[tile_region(order, part)], part, spec, halo)
     return whole

@@ -25,6 +25,7 @@ from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import CheckpointError, ModelError
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.hooks import dispatch as plugins
+from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.digest import file_sha256
 from tests.conftest import random_net, small_spec
@@ -178,7 +179,7 @@ def test_a_gray_image_and_a_stack(files: dict[str, Path]) -> None:
 
 def test_another_halo(files: dict[str, Path]) -> None:
     spec = plugins.resolve_model(files["scunet"])
-    near, far = (TilePlan(spec, 300, 300, (300, 300), halo).expected_error for halo in (64, 128))
+    near, far = (TilePlan(spec, 300, 300, (300, 300), Placement(halo=halo)).expected_error for halo in (64, 128))
     assert near > far
     assert spec.window == 64, "windows of 8 pixels after three strides of 2"
     assert Restorer(plugins.resolve_model(files["dncnn"]), halo=8).plan(99, 99).exact is False

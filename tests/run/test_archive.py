@@ -12,6 +12,7 @@ import zarr
 import swin2sr_ops
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
 from swin2sr_ops.events import Event
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run import archive
 from swin2sr_ops.run.archive import run_collection
 from swin2sr_ops.spec import ModelSpec
@@ -83,7 +84,7 @@ def test_plate_in_plate_out(
     path, pixels = plate
     before = tree(path)
     out = tmp_path / "plate_x2.zarr"
-    report = run_collection(path, out, {"model": gray_model}, ngff=ngff)
+    report = run_collection(path, out, RestoreRequest(model=gray_model), ngff=ngff)
     assert (report.state, report.kind, report.images, report.failed) == ("done", "plate", 3, {})
     yaozarrs.validate_zarr_store(str(out))
     for field, image in pixels.items():
@@ -100,17 +101,17 @@ def test_plate_in_plate_out(
     assert not [name for name in tree(out) if ".partial" in name or ".swin2sr_ops" in name]
     assert tree(path) == before
     written = tree(out)
-    assert run_collection(path, out, {"model": gray_model}, ngff=ngff).state == "already"
+    assert run_collection(path, out, RestoreRequest(model=gray_model), ngff=ngff).state == "already"
     assert tree(out) == written
     with pytest.raises(OutputError, match="exists already"):
-        run_collection(path, out, {"model": gray_model, "halo": 8}, ngff=ngff)
+        run_collection(path, out, RestoreRequest(model=gray_model, halo=8), ngff=ngff)
 
 
 def test_stopped_and_gone_on_with(
     plate: tuple[Path, dict[str, np.ndarray]], gray_model: ModelSpec, tmp_path: Path
 ) -> None:
     path, _ = plate
-    run_collection(path, tmp_path / "whole.zarr", {"model": gray_model})
+    run_collection(path, tmp_path / "whole.zarr", RestoreRequest(model=gray_model))
 
     class Stop(BaseException):
         pass
@@ -121,11 +122,11 @@ def test_stopped_and_gone_on_with(
 
     out = tmp_path / "out.zarr"
     with pytest.raises(Stop):
-        run_collection(path, out, {"model": gray_model}, progress=stop)
+        run_collection(path, out, RestoreRequest(model=gray_model), progress=stop)
     assert not out.exists()
     with pytest.raises(OutputError, match="half-done output of another run"):
-        run_collection(path, out, {"model": gray_model, "halo": 8})
-    report = run_collection(path, out, {"model": gray_model})
+        run_collection(path, out, RestoreRequest(model=gray_model, halo=8))
+    report = run_collection(path, out, RestoreRequest(model=gray_model))
     assert report.resumed == 4  # two fields of two channels
     assert tree(out) == tree(tmp_path / "whole.zarr")
 
@@ -137,11 +138,11 @@ def test_one_bad_field_does_not_stop_the_rest(
     for chunk in (p for p in (path / "A/1/1/0").rglob("*") if p.is_file() and not p.name.startswith((".z", "zarr"))):
         chunk.write_bytes(b"torn")
     out = tmp_path / "out.zarr"
-    report = run_collection(path, out, {"model": gray_model})
+    report = run_collection(path, out, RestoreRequest(model=gray_model))
     assert (report.state, report.images, list(report.failed)) == ("failed", 2, ["A/1/1"])
     assert "damaged" in report.reason
     assert not out.exists()
-    report = run_collection(path, out, {"model": gray_model}, allow_missing=True)
+    report = run_collection(path, out, RestoreRequest(model=gray_model), allow_missing=True)
     assert (report.state, report.images) == ("done", 2)
     attributes = zarr.open_group(out / "A/1").attrs.asdict()
     assert [i["path"] for i in attributes["ome"]["well"]["images"]] == ["0"]
@@ -154,7 +155,7 @@ def test_trees_and_plain_arrays(gray_model: ModelSpec, tmp_path: Path, rng: np.r
     plain = rng.integers(0, 99, (30, 30)).astype("u1")
     root.create_array("day2/plain", data=plain, attributes={"exposure": 3})
     out = tmp_path / "out.zarr"
-    report = run_collection(tmp_path / "in.zarr", out, {"model": gray_model})
+    report = run_collection(tmp_path / "in.zarr", out, RestoreRequest(model=gray_model))
     assert (report.kind, report.images) == ("tree", 2)
     expected = swin2sr_ops.restore(plain, model=gray_model).compute()
     np.testing.assert_array_equal(zarr.open_group(out)["day2/plain/0"][:], expected)
@@ -164,11 +165,13 @@ def test_trees_and_plain_arrays(gray_model: ModelSpec, tmp_path: Path, rng: np.r
 def test_says_what_is_wrong(gray_model: ModelSpec, tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "one.zarr", data=np.zeros((9, 9), "u1"))
     with pytest.raises(FormatError, match="is one image"):
-        run_collection(tmp_path / "one.zarr", tmp_path / "out.zarr", {"model": gray_model})
+        run_collection(tmp_path / "one.zarr", tmp_path / "out.zarr", RestoreRequest(model=gray_model))
     write_plate(tmp_path / "plate.zarr", "0.5")
     with pytest.raises(RequestError, match=r"must end with \.zarr"):
-        run_collection(tmp_path / "plate.zarr", tmp_path / "out.tif", {"model": gray_model})
-    json.dumps(run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", {"model": gray_model}).to_dict())
+        run_collection(tmp_path / "plate.zarr", tmp_path / "out.tif", RestoreRequest(model=gray_model))
+    json.dumps(
+        run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", RestoreRequest(model=gray_model)).to_dict()
+    )
 
 
 def test_an_error_that_no_code_foresaw_ends_one_field(
@@ -177,15 +180,17 @@ def test_an_error_that_no_code_foresaw_ends_one_field(
     write_plate(tmp_path / "plate.zarr", "0.5")
     prepare = archive.prepare
 
-    def odd(uri: str, **request: object) -> object:
-        if request["array"] == FIELDS[1] and seen.count(FIELDS[1]):
+    def odd(uri: str, request: RestoreRequest, **options: object) -> object:
+        if request.array == FIELDS[1] and seen.count(FIELDS[1]):
             raise KeyError("omero")
-        seen.append(str(request["array"]))
-        return prepare(uri, **request)
+        seen.append(str(request.array))
+        return prepare(uri, request, **options)
 
     seen: list[str] = []
     monkeypatch.setattr(archive, "prepare", odd)
-    report = run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", {"model": gray_model}, allow_missing=True)
+    report = run_collection(
+        tmp_path / "plate.zarr", tmp_path / "out.zarr", RestoreRequest(model=gray_model), allow_missing=True
+    )
     assert (report.images, list(report.failed)) == (2, [FIELDS[1]])
     assert "unexpected KeyError" in report.failed[FIELDS[1]]
 
@@ -201,4 +206,6 @@ def test_what_progress_raises_is_the_callers(gray_model: ModelSpec, tmp_path: Pa
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", {"model": gray_model}, progress=cancel)
+        run_collection(
+            tmp_path / "plate.zarr", tmp_path / "out.zarr", RestoreRequest(model=gray_model), progress=cancel
+        )

@@ -19,6 +19,7 @@ import swin2sr_ops
 from swin2sr_ops.errors import FormatError, OutputError, Swin2SROpsError
 from swin2sr_ops.events import Event
 from swin2sr_ops.io.storage import remote
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.archive import run_collection
 from tests.conftest import write_model
 from tests.s3_server import (
@@ -194,7 +195,7 @@ def test_a_plate(s3: Any, model: Path, tmp_path: Path) -> None:
     """Plate in, plate out; a killed one goes on, well by well."""
     make_plate(tmp_path / "plate.zarr")
     upload(s3, tmp_path / "plate.zarr", "plate.zarr")
-    request = {"model": model, "chunks": 64}
+    request = RestoreRequest(model=model, chunks=64)
     for where in (s3_url("out.ome.zarr"), tmp_path / "out.ome.zarr"):
         report = run_collection(s3_url("plate.zarr"), where, request)
         assert (report.state, report.kind, report.images) == ("done", "plate", 3)

@@ -18,6 +18,7 @@ import swin2sr_ops
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.output import destination
 from swin2sr_ops.io.storage import durable
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.archive import run_collection
 from swin2sr_ops.spec import ModelSpec
 from tests.run.test_archive import tree, write_plate
@@ -100,7 +101,7 @@ def test_a_plate_is_on_the_disk_before_it_has_its_name(
 ) -> None:
     write_plate(tmp_path / "plate.zarr", "0.5")
     disk = ForgetfulDisk(monkeypatch)
-    run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", {"model": gray_model})
+    run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", RestoreRequest(model=gray_model))
     disk.check(tmp_path / "out.zarr")
     assert not list((tmp_path / "out.zarr").rglob(".swin2sr_ops"))
 
@@ -176,7 +177,7 @@ def test_finished_images_of_an_unfinished_plate_are_verified(
     damage: str, gray_model: ModelSpec, tmp_path: Path
 ) -> None:
     write_plate(tmp_path / "plate.zarr", "0.5")
-    request = {"model": gray_model, "chunks": 64}
+    request = RestoreRequest(model=gray_model, chunks=64)
     run_collection(tmp_path / "plate.zarr", tmp_path / "whole.zarr", request)
     ended = []
 

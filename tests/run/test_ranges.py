@@ -22,6 +22,7 @@ from swin2sr_ops.io.base import ImageInfo, Region
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, spread
 from swin2sr_ops.pixels.statistics import Statistics
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run import ranges as intensity
 from swin2sr_ops.run.ranges import Look, each_in_threads, intensity_maps
 
@@ -397,7 +398,7 @@ def test_stored_images_are_sampled(small_sample: None, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.ome.tif", pixels, **options)
     zarr.create_array(tmp_path / "a.zarr", data=pixels, chunks=(1, 16, 16))
     for name in ("a.ome.tif", "a.zarr"):
-        job = prepare(tmp_path / name, axes="CYX", range="p1,p99:sample")
+        job = prepare(tmp_path / name, RestoreRequest(axes="CYX", range="p1,p99:sample"))
         assert intensity_maps(job, lambda _: None) == expected
         whole = intensity_maps(replace(job, request=RangeRequest.parse("p1,p99")), lambda _: None)
         assert [(m.lo, m.hi) for m in whole] == [tuple(np.percentile(p, (1, 99), method="lower")) for p in pixels]

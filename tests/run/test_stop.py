@@ -12,6 +12,7 @@ import zarr
 
 from swin2sr_ops.errors import RequestError, Stopped
 from swin2sr_ops.events import Event
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.pipeline import Here
 from swin2sr_ops.run.run import run
@@ -33,16 +34,22 @@ class Observing(Here):
 def test_stopped_and_resumed(source: Path, gray_model: ModelSpec, tmp_path: Path, executor: Here | None) -> None:
     out, whole = tmp_path / "out.zarr", tmp_path / "whole.zarr"
     options: dict[str, Any] = {"model": gray_model, "tile": 64, "chunks": 128}
-    run(prepare(str(source), **options), whole)
+    run(prepare(str(source), RestoreRequest(**options)), whole)
     done: list[str] = []
 
     def progress(event: Event) -> None:
         done.extend(["tile"] * (event.kind == "tile"))
 
     with pytest.raises(Stopped):
-        run(prepare(str(source), **options), out, progress=progress, stop=lambda: len(done) >= 4, executor=executor)
+        run(
+            prepare(str(source), RestoreRequest(**options)),
+            out,
+            progress=progress,
+            stop=lambda: len(done) >= 4,
+            executor=executor,
+        )
     assert not out.exists()
-    report = run(prepare(str(source), **options), out)
+    report = run(prepare(str(source), RestoreRequest(**options)), out)
     assert 4 <= report.resumed < report.tiles
     np.testing.assert_array_equal(zarr.open_group(out)["0"][:], zarr.open_group(whole)["0"][:])
 
@@ -50,7 +57,11 @@ def test_stopped_and_resumed(source: Path, gray_model: ModelSpec, tmp_path: Path
 def test_stopped_at_once(source: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
     """Also while the intensity range is looked for; nothing is left of an output without pixels."""
     with pytest.raises(Stopped):
-        run(prepare(str(source), model=gray_model, range="p1,p99"), tmp_path / "o.zarr", stop=lambda: True)
+        run(
+            prepare(str(source), RestoreRequest(model=gray_model, range="p1,p99")),
+            tmp_path / "o.zarr",
+            stop=lambda: True,
+        )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tif"]
 
 
@@ -62,12 +73,12 @@ def test_blocks_are_those_of_the_output(source: Path, gray_model: ModelSpec, tmp
         regions.append(region)
         seen[region] = block
 
-    run(prepare(str(source), model=gray_model, tile=64), tmp_path / "o.zarr", on_block=look)
+    run(prepare(str(source), RestoreRequest(model=gray_model, tile=64)), tmp_path / "o.zarr", on_block=look)
     np.testing.assert_array_equal(zarr.open_group(tmp_path / "o.zarr")["0"][:], seen)
     assert len({str(region) for region in regions}) == len(regions) == 2 * 9
 
 
 def test_blocks_do_not_travel(source: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
-    job = prepare(str(source), model=gray_model)
+    job = prepare(str(source), RestoreRequest(model=gray_model))
     with pytest.raises(RequestError, match="on_block was given with an executor"):
         run(job, tmp_path / "o.zarr", on_block=lambda *_: None, executor=Here())

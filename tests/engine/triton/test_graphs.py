@@ -19,6 +19,7 @@ from swin2sr_ops.engine.triton import graphs
 from swin2sr_ops.engine.triton.graphs import Graphs
 from swin2sr_ops.engine.triton.steps import FusedSteps
 from swin2sr_ops.geometry.plan import Tile, TilePlan
+from swin2sr_ops.placement import Placement
 from tests.conftest import random_net, small_spec
 from tests.engine.test_tile_engine import engine_of, region, run
 
@@ -185,7 +186,7 @@ def test_alike_tiles_are_computed_alike(
     """What stands for a tile gives the same bits, wherever the tile lies."""
     engine = engine_of(small_spec(depths=(2,), heads=(2,), window=window))
     reach = halo if isinstance(halo, str) else halo * window
-    plan = list(TilePlan(engine.spec, height, width, (rows, columns), reach))  # type: ignore[arg-type]
+    plan = list(TilePlan(engine.spec, height, width, (rows, columns), Placement(halo=reach)))  # type: ignore[arg-type]
     tile = plan[which % len(plan)]
     image = region(torch.rand(1, height, width, generator=torch.Generator().manual_seed(which)), tile)
     alike = Tile(tile.y.alike(engine.spec), tile.x.alike(engine.spec))

@@ -1,0 +1,77 @@
+"""What a person asks for, as one value: the keywords that every way to restore an image shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any
+
+from swin2sr_ops.geometry.tiles import tile_size
+from swin2sr_ops.pixels.intensity import RangeRequest
+from swin2sr_ops.placement import Halo, Placement
+from swin2sr_ops.spec import ModelSpec
+
+__all__ = ["RestoreRequest"]
+
+
+@dataclass(frozen=True)
+class RestoreRequest:
+    """The keywords of `swin2sr_ops.restore_image`, without source, destination and what only concerns the output.
+
+    The public functions list these keywords once more, with the same defaults; everything behind them passes
+    this value on. `swin2sr_ops.run.job.prepare` resolves it for one image.
+
+    Attributes
+    ----------
+    model, axes, scale, halo, tile, range, device, precision, nodata, level, series, array, mask, chunks, shards, \
+ensemble, engine
+        See `swin2sr_ops.restore_image`.
+
+    Examples
+    --------
+    >>> RestoreRequest(model="nano-x2-gray", halo=16).placement
+    Placement(device='auto', precision='auto', engine='auto', halo=16, ensemble=1)
+    """
+
+    model: str | PathLike[str] | ModelSpec = "auto"
+    axes: str | None = None
+    scale: int | None = None
+    halo: Halo = "exact"
+    tile: int | tuple[int, int] | None = None
+    range: str | Sequence[float] = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    nodata: float | None = None
+    level: int | None = None
+    series: int | None = None
+    array: str | None = None
+    mask: str | PathLike[str] | None = None
+    chunks: int | tuple[int, int] | None = None
+    shards: int | tuple[int, int] | None = None
+    ensemble: int = 1
+    engine: str = "auto"
+
+    @property
+    def placement(self) -> Placement:
+        """Where and how the networks compute."""
+        return Placement(self.device, self.precision, self.engine, self.halo, self.ensemble)
+
+    def validated(self) -> RestoreRequest:
+        """Return the request after every check that needs no image.
+
+        Raises
+        ------
+        RequestError, PlanError
+            A value makes no sense, whatever the image.
+        """
+        RangeRequest.parse(self.range)
+        for name in ("tile", "chunks", "shards"):
+            if getattr(self, name) is not None:
+                tile_size(getattr(self, name), name)
+        _ = self.placement
+        return self
+
+    def for_image(self, **options: Any) -> RestoreRequest:
+        """Return the request with what holds for one image of many: ``axes``, ``level``, ``series``, ``array``."""
+        return replace(self, **options)

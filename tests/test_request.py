@@ -1,0 +1,56 @@
+"""One request behind all public functions: the same keywords, with the same defaults and types."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+
+import pytest
+
+import swin2sr_ops
+from swin2sr_ops.errors import PlanError, RequestError
+from swin2sr_ops.placement import Placement
+from swin2sr_ops.request import RestoreRequest
+
+#: What only a file has; `restore` gets an array.
+OF_FILES = {"level", "series", "array", "mask", "chunks", "shards"}
+
+
+@pytest.mark.parametrize("name", ["restore", "restore_image", "restore_batch"])
+def test_the_public_functions_ask_for_the_same(name: str) -> None:
+    signature = inspect.signature(getattr(swin2sr_ops, name))
+    expected = {f.name: (f.default, f.type) for f in fields(RestoreRequest)}
+    if name == "restore":
+        expected = {key: value for key, value in expected.items() if key not in OF_FILES}
+    found = {p.name: (p.default, p.annotation) for p in signature.parameters.values() if p.name in expected}
+    assert found == expected
+    keyword_only = {p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
+    assert set(expected) <= keyword_only
+
+
+def test_a_restorer_is_placed_by_the_same_keywords() -> None:
+    asked = inspect.signature(swin2sr_ops.Restorer).parameters
+    assert {f.name: f.default for f in fields(Placement)} == {
+        name: p.default for name, p in asked.items() if name != "model"
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"range": "from dawn to dusk"}, "range='from dawn to dusk'"),
+        ({"ensemble": 4}, "ensemble=4 is not known"),
+        ({"tile": "wide"}, "tile='wide' is not understood"),
+        ({"chunks": (1, 2, 3)}, "chunks=.* is not understood"),
+        ({"shards": 0.5}, "shards=0.5 is not understood"),
+    ],
+)
+def test_nonsense_is_rejected_before_anything_is_opened(given: dict, sentence: str) -> None:
+    with pytest.raises((RequestError, PlanError), match=sentence):
+        swin2sr_ops.restore_image("there is no such file.tif", "out.tif", **given)
+
+
+def test_one_image_of_many() -> None:
+    request = RestoreRequest(model="nano-x2-gray", series=1)
+    assert request.for_image(series=2, axes="ZYX") == RestoreRequest(model="nano-x2-gray", series=2, axes="ZYX")
+    assert request.series == 1
