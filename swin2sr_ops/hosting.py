@@ -67,7 +67,6 @@ if TYPE_CHECKING:
         ImageSource as ImageSource,
         Region as Region,
         check_block as check_block,
-        local_path as local_path,
     )
     from swin2sr_ops.io.output.lock import lock_for as lock_for
     from swin2sr_ops.io.output.pyramid import (
@@ -77,8 +76,9 @@ if TYPE_CHECKING:
         regions as regions,
     )
     from swin2sr_ops.io.storage.files import Files as Files, files_at as files_at
-    from swin2sr_ops.io.zarr.collection import open_collection as open_collection, write_metadata as write_metadata
-    from swin2sr_ops.io.zarr.groups import group_documents as group_documents
+    from swin2sr_ops.io.storage.paths import local_path as local_path
+    from swin2sr_ops.io.zarr.collection import open_collection as open_collection
+    from swin2sr_ops.io.zarr.groups import group_documents as group_documents, write_metadata as write_metadata
     from swin2sr_ops.io.zarr.ngff import ome_attributes as ome_attributes
     from swin2sr_ops.io.zarr.store import open_node as open_node, zarr_root as zarr_root
     from swin2sr_ops.pixels.intensity import (
@@ -141,7 +141,7 @@ _HOMES = {
     "halve": "io.output.pyramid",
     "intensity_maps": "run.ranges",
     "level_shapes": "io.output.pyramid",
-    "local_path": "io.base",
+    "local_path": "io.storage.paths",
     "lock_for": "io.output.lock",
     "network_pixels": "batch.estimate",
     "ome_attributes": "io.zarr.ngff",
@@ -157,7 +157,7 @@ _HOMES = {
     "seconds_of": "batch.estimate",
     "tile_region": "geometry.tiles",
     "tile_size": "geometry.tiles",
-    "write_metadata": "io.zarr.collection",
+    "write_metadata": "io.zarr.groups",
     "zarr_root": "io.zarr.store",
 }
 

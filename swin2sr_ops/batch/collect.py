@@ -14,9 +14,8 @@ from typing import Any
 from swin2sr_ops.batch.sources import ZARRS, Found, address_of, find, folder_of_address, is_zarr, kind_of
 from swin2sr_ops.batch.tiff_series import TiffContent, tiff_content
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
-from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.geo.address import is_address, name_of
-from swin2sr_ops.io.storage.paths import is_url, without_separator
+from swin2sr_ops.io.storage.paths import is_url, local_path, without_separator
 
 __all__ = ["FORMATS", "Entry", "collect", "named"]
 

@@ -6,7 +6,7 @@ import os
 
 from swin2sr_ops.batch.cost import Estimate, ImagePlan, size_of
 from swin2sr_ops.errors import OutputError
-from swin2sr_ops.io.base import local_path
+from swin2sr_ops.io.storage.paths import local_path
 
 __all__ = ["check_disk"]
 

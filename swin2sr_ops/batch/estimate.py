@@ -17,9 +17,8 @@ from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import FormatError, Swin2SROpsError, without_secrets
 from swin2sr_ops.events import EstimateProgress, Progress
 from swin2sr_ops.geometry.axes import channel_groups
-from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.provenance import read_provenance
-from swin2sr_ops.io.storage.paths import without_separator
+from swin2sr_ops.io.storage.paths import local_path, without_separator
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.archive import archive_key
 from swin2sr_ops.run.fingerprint import run_key

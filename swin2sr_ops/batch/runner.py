@@ -16,8 +16,8 @@ from swin2sr_ops.batch.collect import Entry, named
 from swin2sr_ops.batch.report import BatchReport, ImageResult
 from swin2sr_ops.errors import ClusterError, OutputError, Swin2SROpsError
 from swin2sr_ops.events import Event, ImageEnd, ImageStart, PartEnd, PartStart, Progress
-from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.output.destination import disk_errors
+from swin2sr_ops.io.storage.paths import local_path
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.relay import Relay, unforeseen

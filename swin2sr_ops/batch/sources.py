@@ -11,9 +11,9 @@ from glob import glob
 from pathlib import Path
 
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
-from swin2sr_ops.io.base import TIFF_SUFFIXES, local_path
+from swin2sr_ops.io.base import TIFF_SUFFIXES
 from swin2sr_ops.io.geo.address import file_of, is_address
-from swin2sr_ops.io.storage.paths import is_url, user_path, without_separator
+from swin2sr_ops.io.storage.paths import is_url, local_path, user_path, without_separator
 
 __all__ = ["ZARRS", "Found", "address_of", "find", "folder_of_address", "is_zarr", "kind_of", "natural"]
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swin2sr_ops.cluster.environment import environment
 from swin2sr_ops.cluster.flight import asked, workers_of
 from swin2sr_ops.errors import ClusterError, RequestError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["check_request", "environment", "join_cluster", "local_spec", "start_cluster"]
+__all__ = ["check_request", "join_cluster", "local_spec", "start_cluster"]
 
 #: Threads of a worker: as many batches at a time, one of which computes while the other reads and writes.
 THREADS = 2
@@ -207,18 +207,6 @@ def _check_workers(client: Client, place: str) -> None:
             f"The workers of the cluster at {place!r} have different versions of torch ({told}): the pixels would "
             "depend on which worker restored them. Install the same on all."
         )
-
-
-def environment(dask_worker: Any = None) -> dict[str, str | None]:
-    """What decides whether this process can work for a client."""
-    from swin2sr_ops import __version__
-
-    try:
-        torch: str | None = version("torch")
-    except PackageNotFoundError:
-        torch = None
-    place = getattr(dask_worker, "address", None)
-    return {"swin2sr_ops": __version__, "torch": torch, "address": place}
 
 
 def _not_installed(place: str, who: str, exc: BaseException) -> ClusterError:

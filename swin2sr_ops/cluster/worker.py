@@ -22,8 +22,8 @@ import cloudpickle
 from distributed import WorkerPlugin, get_worker
 from distributed.core import Status
 
+from swin2sr_ops.cluster.environment import environment
 from swin2sr_ops.cluster.flight import LANES
-from swin2sr_ops.cluster.start import environment
 from swin2sr_ops.engine.devices import choose_device, free_memory
 from swin2sr_ops.errors import ClusterError, Swin2SROpsError
 

@@ -7,21 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swin2sr_ops.engine.cell_blocks import CellBlocks
 from swin2sr_ops.engine.cells import Cells, Grid, GroupGrid, grouped
 from swin2sr_ops.engine.row_cache import Kept
 from swin2sr_ops.engine.threads import for_each
 from swin2sr_ops.geometry.plan import Span, Tile
 from swin2sr_ops.geometry.steps import Step
 from swin2sr_ops.nets.heads import Patch, PatchOps, before_upsample, reconstruct
-
-if TYPE_CHECKING:
-    from swin2sr_ops.engine.tile_engine import TileEngine
 
 __all__ = ["TileWork"]
 
@@ -56,7 +54,7 @@ class TileWork:
 
     def __init__(
         self,
-        engine: TileEngine,
+        blocks: CellBlocks,
         image: Tensor,
         tile: Tile,
         pool: ThreadPoolExecutor | None,
@@ -64,17 +62,17 @@ class TileWork:
         below: Kept | None = None,
     ) -> None:
         self.pool, self.above, self.below = pool, above, below
-        self.engine, self.net, self.spec, self.tile = engine, engine.net, engine.spec, tile
+        self.blocks, self.net, self.spec, self.tile = blocks, blocks.net, blocks.spec, tile
         firsts = tile.y.read[0] if above is None else max(above.lowest(self.spec), tile.y.read[0]), tile.x.read[0]
         self.y, self.x = (
-            _Axis.of(span, engine.cell, engine.spec.window, first)
+            _Axis.of(span, blocks.cell, blocks.spec.window, first)
             for span, first in zip((tile.y, tile.x), firsts, strict=True)
         )
         image = image[:, firsts[0] - tile.y.read[0] :]
         self.ops = PatchOps((tile.y.borders, tile.x.borders))
         origin, window = (self.y.origin, self.x.origin), self.spec.window
         device = self.net.conv_first.weight.device
-        self.grid = Grid(origin, window) if engine.group == 1 else GroupGrid(origin, window, self.x.length, device)
+        self.grid = Grid(origin, window) if blocks.group == 1 else GroupGrid(origin, window, self.x.length, device)
         self.like = self.net.conv_first.weight
         self.image = self._plane(self.spec.channels)  # zero outside: the first convolution's padding
         top, left = firsts[0] - self.y.origin, firsts[1] - self.x.origin
@@ -137,7 +135,7 @@ class TileWork:
         self.keep(step)
 
         def work(cells: Cells) -> None:
-            tokens = self.engine.block(step.path, self.grid.windows(self.plane, cells), cells.cuts)
+            tokens = self.blocks.block(step.path, self.grid.windows(self.plane, cells), cells.cuts)
             self.grid.put_windows(self.plane, cells, tokens)
 
         self._each(work, index, step.offset(self.spec.window))
@@ -221,17 +219,17 @@ class TileWork:
             for name, patch in reconstruct(self.net, features, image, self.ops, before).items():
                 self._keep(name, patch, cells)
 
-        self._each(work, index, side=2 * self.engine.cell)
+        self._each(work, index, side=2 * self.blocks.cell)
 
     # --- cells ---------------------------------------------------------------------------------
 
     def _each(self, work: Callable[[Cells], None], index: int, offset: int = 0, side: int = 0) -> None:
         """Call ``work`` for all cells that later layers look at, on as many threads as there are."""
-        wide, side = bool(side), side or self.engine.cell
+        wide, side = bool(side), side or self.blocks.cell
         rows = self.y.cells(self.rows(index), side, offset)
         columns = self.x.cells(self.tile.x.needed[index], side, offset)
         # Cells of the head are four times as large, and much larger still at output resolution.
-        size = max(1, self.engine.group // 4) if wide else self.engine.group
+        size = max(1, self.blocks.group // 4) if wide else self.blocks.group
         for_each(work, grouped([(y, x) for y in rows for x in columns], side, self.ops.borders, size), self.pool)
 
     def _convolve(self, layers: Any, patch: Patch) -> Patch:

@@ -13,28 +13,25 @@ cells, always as many (`swin2sr_ops.engine.cells`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from swin2sr_ops.engine.block_runner import DirectWork
-from swin2sr_ops.engine.cells import Cuts
+from swin2sr_ops.engine.cell_blocks import CellBlocks
 from swin2sr_ops.engine.float32 import full_float32, short_float32
 from swin2sr_ops.engine.plane_run import TileWork
 from swin2sr_ops.engine.row_cache import Carry, Kept
 from swin2sr_ops.engine.threads import single_thread_kernels
-from swin2sr_ops.geometry.plan import CELL_WINDOWS, Tile
+from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.steps import GROUP_CELLS, network_steps
-from swin2sr_ops.nets.blocks import SwinBlock
 from swin2sr_ops.nets.network import SwinNet
 
 if TYPE_CHECKING:
-    from swin2sr_ops.engine.openvino import CompiledBlocks
     from swin2sr_ops.engine.triton.graphs import Graphs
 
 __all__ = ["TileEngine"]
@@ -61,41 +58,32 @@ class TileEngine:
     def __init__(self, net: SwinNet, *, half: bool = False, kernels: str = "torch", group: int | None = None) -> None:
         self.net = net
         self.spec = net.spec
-        self.cell = CELL_WINDOWS * net.spec.window
-        with torch.inference_mode():
-            self._constants = {
-                step.path: attrgetter(step.path)(net).attn.constants()
-                for step in network_steps(net.spec)
-                if step.kind == "window"
-            }
         self._float32 = short_float32 if half else full_float32
+        on_cpu = net.conv_first.weight.device.type == "cpu"
+        self.group = group or (1 if on_cpu else GROUP_CELLS)
+        self.blocks = blocks = CellBlocks(net, self.group, half=half)
         if half:
-            self._constants = {path: found.half() for path, found in self._constants.items()}
             for stages in (net.layers, getattr(net, "layers_hf", None)):
                 if stages is not None:
                     stages.to(torch.bfloat16)
-        on_cpu = net.conv_first.weight.device.type == "cpu"
-        self.group = group or (1 if on_cpu else GROUP_CELLS)
-        self._compiled: CompiledBlocks | None = None
         self._work: Callable[..., TileWork] = TileWork
         self._graphs: Graphs | None = None
         if kernels == "openvino":
             from swin2sr_ops.engine.openvino import CompiledBlocks
 
-            self._compiled = CompiledBlocks(net, self._constants)
+            blocks.compiled = CompiledBlocks(net, blocks.constants)
         elif kernels == "native":
             from swin2sr_ops.engine.native.kernels import NativeSteps
 
-            self._work = partial(DirectWork, NativeSteps(net, self._constants))
+            self._work = partial(DirectWork, NativeSteps(net, blocks.constants))
         elif kernels == "triton":
             from swin2sr_ops.engine.triton.graphs import Graphs
             from swin2sr_ops.engine.triton.steps import FusedSteps
 
-            steps = FusedSteps(net, self._constants)
+            steps = FusedSteps(net, blocks.constants)
             self._work = partial(DirectWork, steps)
             if steps.complete and not on_cpu:
                 self._graphs = Graphs(net.spec)
-        self._masks: dict[tuple[int, ...], Tensor] = {}
 
     @torch.inference_mode()
     def run(self, image: Tensor, tile: Tile, carry: Carry | None = None) -> dict[str, Tensor]:
@@ -135,7 +123,7 @@ class TileEngine:
         if carry is not None:
             above = carry.take(image, tile)
             below = Kept.of(image, tile, self.spec) if tile.y.stop < tile.y.size else None
-        work = self._work(self, image, tile, pool, above, below)
+        work = self._work(self.blocks, image, tile, pool, above, below)
         for index, step in enumerate(network_steps(self.spec)):
             if carry is not None:
                 work.join(index)
@@ -143,28 +131,3 @@ class TileEngine:
         if carry is not None:
             carry.last = below
         return work.results
-
-    def block(self, path: str, tokens: Tensor, cuts: Sequence[Cuts]) -> Tensor:
-        """The Swin block at ``path`` on cells' windows ``(16 n, P, C)``, of which ``cuts`` pixels lie outside."""
-        constants = self._constants[path]
-        mask = None
-        if any(map(any, cuts)):
-            mask = torch.cat([self.key_mask(one, constants.bias) for one in cuts])
-        if self._compiled is not None:
-            return self._compiled.run(path, tokens, mask)
-        block: SwinBlock = attrgetter(path)(self.net)
-        return block.tokens(tokens, constants, mask)
-
-    def key_mask(self, cuts: Cuts, like: Tensor) -> Tensor:
-        """Mask for a cell of which ``cuts`` (top, bottom, left, right) pixels lie outside: ``(16, 1, 1, P)``."""
-        if cuts not in self._masks:
-            w, n = self.spec.window, CELL_WINDOWS
-            top, bottom, left, right = cuts
-            inside = torch.zeros(self.cell, self.cell, dtype=torch.bool)
-            inside[top : self.cell - bottom, left : self.cell - right] = True
-            inside = inside.view(n, w, n, w).transpose(1, 2).reshape(n * n, w * w)
-            # A window wholly outside may look at itself: its result is never kept.
-            hidden = ~inside & inside.any(1, keepdim=True)
-            mask = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
-            self._masks[cuts] = mask.to(like)[:, None, None, :]
-        return self._masks[cuts]

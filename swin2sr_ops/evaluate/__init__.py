@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from swin2sr_ops.evaluate.degrade import Degradation
 from swin2sr_ops.evaluate.fidelity import fidelity, fidelity_map
-from swin2sr_ops.evaluate.measure import Measured, evaluate
+from swin2sr_ops.evaluate.measure import evaluate
 from swin2sr_ops.evaluate.metrics import luma, psnr, psnr_b, ssim
 from swin2sr_ops.evaluate.microscopy import frc, frc_cutoff, si_psnr
 from swin2sr_ops.evaluate.report import Evaluation, Scores
 from swin2sr_ops.evaluate.resize import imresize
+from swin2sr_ops.evaluate.scoring import Measured
 
 __all__ = [
     "Degradation",

@@ -10,7 +10,7 @@ from swin2sr_ops.evaluate.fidelity import fidelity_map
 from swin2sr_ops.evaluate.sheet import heat
 
 if TYPE_CHECKING:
-    from swin2sr_ops.evaluate.measure import Measured
+    from swin2sr_ops.evaluate.scoring import Measured
 
 __all__ = ["Maps"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,38 +17,12 @@ from swin2sr_ops.evaluate.degrade import Degradation, Given, Levels, gray, luma8
 from swin2sr_ops.evaluate.report import Evaluation, Scores, shown_by_default
 from swin2sr_ops.evaluate.request import cases_of, check_request
 from swin2sr_ops.evaluate.restoring import Restoring, interpolated
-from swin2sr_ops.evaluate.scoring import scores_of
+from swin2sr_ops.evaluate.scoring import Measured, scores_of
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["Measured", "evaluate"]
+__all__ = ["evaluate"]
 
 Model = str | PathLike[str] | ModelSpec
-
-
-@dataclass
-class Measured:
-    """One image with all that was made of it; pixels are ``(H, W, C)`` in the unit of the file.
-
-    Attributes
-    ----------
-    given : ndarray
-        The input; float32 where noise was added.
-    truth : ndarray or None
-        Cropped to what the input shows.
-    outputs : dict
-        Method -> its result; ``bicubic`` (or ``input``) is the baseline, always there.
-    scores : dict
-        Method -> figure -> value.
-    """
-
-    name: str
-    scale: int
-    given: NDArray[Any]
-    truth: NDArray[Any] | None
-    levels: Levels
-    degrade: str | None
-    outputs: dict[str, NDArray[Any]] = field(default_factory=dict)
-    scores: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

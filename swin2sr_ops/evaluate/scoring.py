@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.evaluate.degrade import Levels
 from swin2sr_ops.evaluate.fidelity import fidelity
 from swin2sr_ops.evaluate.metrics import crop, luma, psnr, psnr_b, ssim
 from swin2sr_ops.evaluate.microscopy import frc_cutoff, si_psnr
 
-if TYPE_CHECKING:
-    from swin2sr_ops.evaluate.measure import Measured
+__all__ = ["Measured", "scores_of"]
 
-__all__ = ["scores_of"]
+
+@dataclass
+class Measured:
+    """One image with all that was made of it; pixels are ``(H, W, C)`` in the unit of the file.
+
+    Attributes
+    ----------
+    given : ndarray
+        The input; float32 where noise was added.
+    truth : ndarray or None
+        Cropped to what the input shows.
+    outputs : dict
+        Method -> its result; ``bicubic`` (or ``input``) is the baseline, always there.
+    scores : dict
+        Method -> figure -> value.
+    """
+
+    name: str
+    scale: int
+    given: NDArray[Any]
+    truth: NDArray[Any] | None
+    levels: Levels
+    degrade: str | None
+    outputs: dict[str, NDArray[Any]] = field(default_factory=dict)
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def scores_of(

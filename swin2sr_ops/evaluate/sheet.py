@@ -13,7 +13,7 @@ from swin2sr_ops.errors import OutputError, RequestError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from swin2sr_ops.evaluate.measure import Measured
+    from swin2sr_ops.evaluate.scoring import Measured
 
 __all__ = ["Sheet"]
 

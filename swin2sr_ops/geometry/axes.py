@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from swin2sr_ops.errors import RequestError
 
-__all__ = ["MAX_NDIM", "AxisOrder", "channel_groups", "letters_of"]
+__all__ = ["MAX_NDIM", "AxisOrder", "Region", "channel_groups", "letters_of"]
 
 MAX_NDIM = 5
+#: Part of an image: one slice with start and stop per axis.
+Region = tuple[slice, ...]
 
 
 def letters_of(axes: object) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.geometry.axes import letters_of
-from swin2sr_ops.io.storage.paths import is_url, path_of_url, user_path
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.axes import Region, letters_of
 
 __all__ = [
     "TIFF_SUFFIXES",
@@ -29,17 +26,13 @@ __all__ = [
     "Region",
     "ValidPixels",
     "ValiditySink",
-    "absolute_uri",
     "check_axes",
     "check_block",
     "check_region",
     "chunk_grid",
-    "existing_path",
     "json_ready",
-    "local_path",
 ]
 
-Region = tuple[slice, ...]
 #: What TIFFs are called, those of microscopes and scanners included.
 TIFF_SUFFIXES = frozenset(
     {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".lsm", ".stk", ".qptiff", ".scn", ".ndpi", ".bif"}
@@ -240,33 +233,6 @@ class ValiditySink(Protocol):
     """
 
     valid: ValidPixels | None
-
-
-def local_path(uri: str) -> Path | None:
-    """The path that ``uri`` (a path or a ``file:`` URL) names; None where it lies elsewhere."""
-    if not is_url(uri):
-        return user_path(uri)
-    return Path(path_of_url(uri)) if uri.lower().startswith("file:") else None
-
-
-def absolute_uri(uri: str) -> str:
-    """``uri`` as it is understood in every folder: workers may run in another."""
-    path = local_path(uri)
-    return uri if path is None else str(path.absolute())
-
-
-def existing_path(uri: str) -> Path | None:
-    """Like `local_path`, but what it names must be there.
-
-    Raises
-    ------
-    FormatError
-        Nothing is there.
-    """
-    path = local_path(uri)
-    if path is not None and not os.path.exists(path):  # unlike Path's, false for link loops and closed folders
-        raise FormatError(f"There is no file or folder at {uri!r}.")
-    return path
 
 
 def check_axes(axes: str, ndim: int) -> str:

@@ -14,20 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import (
-    ImageInfo,
-    Region,
-    absolute_uri,
-    check_axes,
-    check_region,
-    chunk_grid,
-    existing_path,
-    json_ready,
-)
+from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region, chunk_grid, json_ready
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination
 from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
+from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.geometry.axes import AxisOrder, Region
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
@@ -33,8 +33,6 @@ from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["restore"]
-
-Region = tuple[slice, ...]
 
 #: What tiles of lazy arrays are sized for: a constant, since where they will run is not known.
 LAZY_MEMORY = 4 << 30

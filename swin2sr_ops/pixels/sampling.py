@@ -11,8 +11,7 @@ from typing import overload
 
 import numpy as np
 
-from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.io.base import Region
+from swin2sr_ops.geometry.axes import AxisOrder, Region
 from swin2sr_ops.pixels.statistics import Bins
 
 __all__ = ["Band", "BandGrid", "Bands", "deal", "spread"]

@@ -20,7 +20,8 @@ from swin2sr_ops.io.output.journal import OWN
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.storage.files import files_at
 from swin2sr_ops.io.storage.paths import without_separator
-from swin2sr_ops.io.zarr.collection import Collection, open_collection, write_metadata
+from swin2sr_ops.io.zarr.collection import Collection, open_collection
+from swin2sr_ops.io.zarr.groups import write_metadata
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import Job, prepare

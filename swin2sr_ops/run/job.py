@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from os import PathLike
-from typing import Protocol
+from typing import Any, Protocol
 
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import ModelError, PlanError
@@ -17,8 +17,8 @@ from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.tiles import CHUNK, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
+from swin2sr_ops.io.masks import check_mask
 from swin2sr_ops.pixels.intensity import RangeRequest, check_dtype
-from swin2sr_ops.pixels.masks import check_mask
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.band_roles import Group, check_scales, spectrum_of
 from swin2sr_ops.spec import ModelSpec

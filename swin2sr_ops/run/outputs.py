@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
-from swin2sr_ops.io.base import ComposedSource, ImageSink, local_path
+from swin2sr_ops.io.base import ComposedSource, ImageSink
 from swin2sr_ops.io.output.claim import RunKey, tidy_finished
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.output.staging import ResumableSink, Staging
+from swin2sr_ops.io.storage.paths import local_path
 from swin2sr_ops.run.job import Job
 
 __all__ = ["check_not_behind", "finished_before", "label_options", "resumable"]

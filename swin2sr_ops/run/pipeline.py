@@ -20,9 +20,9 @@ from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.tiles import fill_region
 from swin2sr_ops.io.base import ImageSink, ImageSource, MaskedSource, Region
+from swin2sr_ops.io.masks import valid_pixels
 from swin2sr_ops.io.output.staging import ResumableSink
 from swin2sr_ops.pixels.intensity import IntensityMap
-from swin2sr_ops.pixels.masks import valid_pixels
 from swin2sr_ops.run.job import Part, Piece, Workers
 
 __all__ = ["Executor", "Here", "TileWork", "Watch", "stream"]

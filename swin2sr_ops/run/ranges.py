@@ -36,8 +36,9 @@ from numpy.typing import NDArray
 from swin2sr_ops.events import Progress, RangeProgress
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageSource
+from swin2sr_ops.io.masks import valid_pixels
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
-from swin2sr_ops.pixels.masks import shown_pixels, valid_pixels
+from swin2sr_ops.pixels.masks import shown_pixels
 from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, spread
 from swin2sr_ops.pixels.statistics import Statistics, check_any_valid, note_constant
 
@@ -162,7 +163,7 @@ def intensity_maps(
     for part in parts:
         maps |= run.maps(part)
     check_any_valid(list(run.extremes.values()))
-    note_constant(run.extremes, sampled=job.request.sample)
+    note_constant(run.extremes, sampled=job.range.sample)
     # What is not looked at, opacity, is not mapped either.
     last = max(job.map_of(c) for c in range(len(numbers)))
     return tuple(maps.get(number, IntensityMap(0.0, 1.0)) for number in range(last + 1))

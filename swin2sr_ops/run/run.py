@@ -16,9 +16,9 @@ from swin2sr_ops.errors import OutputError, RequestError, Swin2SROpsError, TileE
 from swin2sr_ops.events import Progress, PyramidProgress, RunEnd, RunStart, TileDone
 from swin2sr_ops.hooks.dispatch import create_sink, notifier
 from swin2sr_ops.io.base import ClosableSource, ImageSink, Region, ValiditySink
+from swin2sr_ops.io.masks import EnlargedMask, has_mask
 from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.pixels.intensity import IntensityMap
-from swin2sr_ops.pixels.masks import EnlargedMask, has_mask
 from swin2sr_ops.placement import check_ensemble
 from swin2sr_ops.run.fingerprint import identity, run_key
 from swin2sr_ops.run.job import Job, Piece

@@ -201,13 +201,13 @@ def test_what_float32_is(half: bool, told: str, monkeypatch: pytest.MonkeyPatch)
     before = conv.fp32_precision, matmul.fp32_precision
     seen: list[tuple[str, str]] = []
     engine = TileEngine(random_net(small_spec(depths=(2,), heads=(2,))), half=half, group=2)
-    block = engine.block
+    block = engine.blocks.block
 
     def watched(*given: Any) -> torch.Tensor:
         seen.append((conv.fp32_precision, matmul.fp32_precision))
         return block(*given)
 
-    monkeypatch.setattr(engine, "block", watched)
+    monkeypatch.setattr(engine.blocks, "block", watched)
     alike, other = (short_float32, full_float32) if half else (full_float32, short_float32)
     with alike():
         run(engine, torch.rand(1, 20, 20), (20, 20))

@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import (
-    ImageInfo,
-    check_axes,
-    check_block,
-    check_region,
-    chunk_grid,
-    existing_path,
-    json_ready,
-    local_path,
-)
+from swin2sr_ops.io.base import ImageInfo, check_axes, check_block, check_region, chunk_grid, json_ready
+from swin2sr_ops.io.storage.paths import existing_path, local_path
 
 INFO = ImageInfo(shape=(100, 130), axes="YX", dtype=np.dtype("u2"), chunks=(50, 50), pixel_size={"Y": 2.0, "X": 2.0})
 

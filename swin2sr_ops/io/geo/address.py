@@ -10,7 +10,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from swin2sr_ops.io.base import absolute_uri
+from swin2sr_ops.io.storage.paths import absolute_uri
 
 __all__ = ["absolute_address", "file_of", "is_address", "name_of", "subdataset"]
 

@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import existing_path, local_path
 from swin2sr_ops.io.geo.address import is_address, subdataset
 from swin2sr_ops.io.geo.descriptions import check_description, safe_drivers
 from swin2sr_ops.io.geo.metadata import is_georeferenced
+from swin2sr_ops.io.storage.paths import existing_path, local_path
 from swin2sr_ops.io.tiff.damage import check_whole
 
 __all__ = ["check_tiff", "is_geotiff", "is_raster", "naming", "open_dataset", "parts_of"]

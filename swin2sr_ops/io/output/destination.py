@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swin2sr_ops.errors import OutputError
-from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.geo.address import file_of
 from swin2sr_ops.io.output.journal import OWN
 from swin2sr_ops.io.output.lock import Lock, lock_for
@@ -19,7 +18,7 @@ from swin2sr_ops.io.output.sidecars import orphans, sidecars
 from swin2sr_ops.io.storage.durable import sync_folder, sync_tree
 from swin2sr_ops.io.storage.files import Files, LocalFiles, RemoteFiles
 from swin2sr_ops.io.storage.moves import remove_path, replace_path
-from swin2sr_ops.io.storage.paths import without_separator
+from swin2sr_ops.io.storage.paths import local_path, without_separator
 
 __all__ = ["RECORD", "Destination", "disk_errors", "is_disk_full"]
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.storage.files import files_at
+from swin2sr_ops.io.storage.paths import local_path
 
 __all__ = ["read_provenance"]
 

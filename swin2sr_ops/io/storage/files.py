@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from swin2sr_ops.errors import OutputError
-from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.storage import moves
 from swin2sr_ops.io.storage.durable import sync_folder, write_durably
 from swin2sr_ops.io.storage.moves import patiently, remove_path, replace_path
+from swin2sr_ops.io.storage.paths import local_path
 from swin2sr_ops.io.storage.remote import opening, patient, retrying
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from swin2sr_ops.io.base import IdentifiedSource, ImageSource, local_path
+from swin2sr_ops.io.base import IdentifiedSource, ImageSource
+from swin2sr_ops.io.storage.paths import local_path
 
 __all__ = ["identity_of"]
 

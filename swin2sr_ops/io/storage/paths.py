@@ -9,7 +9,17 @@ from os import PathLike, fspath
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["is_url", "path_of_url", "user_path", "without_separator"]
+from swin2sr_ops.errors import FormatError
+
+__all__ = [
+    "absolute_uri",
+    "existing_path",
+    "is_url",
+    "local_path",
+    "path_of_url",
+    "user_path",
+    "without_separator",
+]
 
 WINDOWS = sys.platform == "win32"
 
@@ -55,3 +65,30 @@ def without_separator(text: str, *, windows: bool | None = None) -> str:
     r"""Remove trailing separators: ``/``, and on Windows, where ``text`` is no URL, also the backslash."""
     both = (WINDOWS if windows is None else windows) and not is_url(text)
     return text.rstrip("/\\" if both else "/")
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the path that ``uri`` (a path or a ``file:`` URL) names; None if it lies elsewhere."""
+    if not is_url(uri):
+        return user_path(uri)
+    return Path(path_of_url(uri)) if uri.lower().startswith("file:") else None
+
+
+def absolute_uri(uri: str) -> str:
+    """Return ``uri`` as every working folder understands it: workers may run in another."""
+    path = local_path(uri)
+    return uri if path is None else str(path.absolute())
+
+
+def existing_path(uri: str) -> Path | None:
+    """Return `local_path`, and check that something is there.
+
+    Raises
+    ------
+    FormatError
+        If there is no such file or folder.
+    """
+    path = local_path(uri)
+    if path is not None and not os.path.exists(path):  # unlike Path's, false for link loops and closed folders
+        raise FormatError(f"There is no file or folder at {uri!r}.")
+    return path

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import TIFF_SUFFIXES, ImageInfo, Region, absolute_uri, check_axes, check_region, existing_path
+from swin2sr_ops.io.base import TIFF_SUFFIXES, ImageInfo, Region, check_axes, check_region
 from swin2sr_ops.io.geo.metadata import channels_of as band_channels
+from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
 from swin2sr_ops.io.tiff.colours import MINISWHITE, axis_letters, band_roles, check_colours
 from swin2sr_ops.io.tiff.damage import check_begun, check_claim, check_planes, check_whole
 from swin2sr_ops.io.tiff.decoded import Strips

@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 
 from swin2sr_ops.errors import FormatError
 from swin2sr_ops.io.zarr import source as zarr_source
-from swin2sr_ops.io.zarr.groups import sorted_wells, write_metadata
 from swin2sr_ops.io.zarr.ngff import ome_attributes
 from swin2sr_ops.io.zarr.store import child_names, is_zarr, naming, natural_key, open_node, zarr_root
 
-__all__ = ["Collection", "open_collection", "write_metadata"]
+__all__ = ["Collection", "open_collection", "sorted_wells"]
 
 _AT_ONCE = 16  # requests on their way: a plate's metadata are thousands of tiny objects
 _NO_IMAGES = frozenset({"labels", "tables", "OME"})
@@ -244,3 +243,21 @@ def _join(path: str, name: str) -> str:
 
 def _path_key(path: str) -> list[Any]:
     return [natural_key(part) for part in path.split("/")]
+
+
+def sorted_wells(plate: Mapping[str, Any]) -> list[str]:
+    """Paths of a plate's wells by row and column."""
+    wells = [(well.get("rowIndex"), well.get("columnIndex"), str(well["path"]).strip("/")) for well in plate["wells"]]
+    rows, columns = ([str(entry.get("name")) for entry in plate.get(key) or ()] for key in ("rows", "columns"))
+
+    def place(well: tuple[int | None, int | None, str]) -> tuple[int, int]:
+        row, column, path = well
+        names = (*path.split("/"), "")[:2]  # before 0.4, the path alone told the place
+        given = zip((row, column), names, (rows, columns), strict=True)
+        first, second = (
+            index if index is not None else (known.index(name) if name in known else len(known))
+            for index, name, known in given
+        )
+        return first, second
+
+    return [path for *_, path in sorted(wells, key=place)]

@@ -6,21 +6,19 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.destination import disk_errors
 from swin2sr_ops.io.storage.files import Files, files_at
 from swin2sr_ops.io.zarr.attributes import OWN, other_attributes
+from swin2sr_ops.io.zarr.collection import Collection
 from swin2sr_ops.io.zarr.ngff import ome_attributes
 from swin2sr_ops.io.zarr.ome_xml import rescale_ome_xml
 from swin2sr_ops.io.zarr.store import naming, open_node, read_key, zarr_root
 
-if TYPE_CHECKING:
-    from swin2sr_ops.io.zarr.collection import Collection
-
-__all__ = ["ZARR_FORMATS", "group_documents", "ome_place", "sorted_wells", "write_metadata"]
+__all__ = ["ZARR_FORMATS", "group_documents", "ome_place", "write_metadata"]
 
 #: Version of NGFF: version of Zarr.
 ZARR_FORMATS = {"0.4": 2, "0.5": 3}
@@ -203,21 +201,3 @@ def _write(files: Files, path: str, content: Any, version: str) -> None:
         return
     for key, data in group_documents(path, content, version):
         files.write(key, data)
-
-
-def sorted_wells(plate: Mapping[str, Any]) -> list[str]:
-    """Paths of a plate's wells by row and column."""
-    wells = [(well.get("rowIndex"), well.get("columnIndex"), str(well["path"]).strip("/")) for well in plate["wells"]]
-    rows, columns = ([str(entry.get("name")) for entry in plate.get(key) or ()] for key in ("rows", "columns"))
-
-    def place(well: tuple[int | None, int | None, str]) -> tuple[int, int]:
-        row, column, path = well
-        names = (*path.split("/"), "")[:2]  # before 0.4, the path alone told the place
-        given = zip((row, column), names, (rows, columns), strict=True)
-        first, second = (
-            index if index is not None else (known.index(name) if name in known else len(known))
-            for index, name, known in given
-        )
-        return first, second
-
-    return [path for *_, path in sorted(wells, key=place)]

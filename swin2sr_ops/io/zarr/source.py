@@ -13,15 +13,8 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.geometry.axes import letters_of
-from swin2sr_ops.io.base import (
-    ImageInfo,
-    Region,
-    absolute_uri,
-    check_axes,
-    check_region,
-    existing_path,
-    json_ready,
-)
+from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region, json_ready
+from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
 from swin2sr_ops.io.zarr import ngff
 from swin2sr_ops.io.zarr.attributes import carried
 from swin2sr_ops.io.zarr.chunk_names import check_chunk_names

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import existing_path
+from swin2sr_ops.io.storage.paths import existing_path
 from swin2sr_ops.io.storage.remote import StorageError, opening, patient, retrying
 
 __all__ = [

@@ -244,5 +244,5 @@ def test_which_networks() -> None:
     ):
         net = random_net(small_spec(depths=(1,), heads=(2,), **changes))
         engine = TileEngine(net, kernels="triton")
-        assert FusedSteps(net, engine._constants).complete is complete
+        assert FusedSteps(net, engine.blocks.constants).complete is complete
         assert engine._graphs is None  # there is no GPU

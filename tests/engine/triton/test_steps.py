@@ -49,7 +49,7 @@ for case in range(14):
     inside = Box(one_of(-9, 0, 3), down * window - one_of(-5, 0, 2), one_of(-1, 2), across * window - one_of(-1, 4))
     given, found = plane.clone(), plane.clone()
     with torch.inference_mode():
-        fused.FusedSteps(net, engine._constants).windows(path, found, down, across, inside)
+        fused.FusedSteps(net, engine.blocks.constants).windows(path, found, down, across, inside)
         y, x = torch.meshgrid(torch.arange(down * window), torch.arange(across * window), indexing="ij")
         seen = (y >= inside.top) & (y < inside.bottom) & (x >= inside.left) & (x < inside.right)
         def windows(t):
@@ -121,7 +121,7 @@ for case in range(30):
     engine = TileEngine(net, half=half, kernels="triton")
     rows, columns = one_of(1, 5, 16), one_of(1, 7, 17)
     place = Place(rows, columns, Box(-one_of(0, 3, 12), rows + one_of(0, 4), -one_of(0, 5), columns + one_of(0, 2)))
-    steps, exact = fused.FusedSteps(net, engine._constants), net.double()
+    steps, exact = fused.FusedSteps(net, engine.blocks.constants), net.double()
     stages = torch.bfloat16 if half else torch.float32
     with torch.inference_mode():
         if kind in ("embed", "embed_hf"):

@@ -8,9 +8,8 @@ import pytest
 
 from swin2sr_ops.batch.collect import collect
 from swin2sr_ops.batch.sources import find
-from swin2sr_ops.io.base import local_path
 from swin2sr_ops.io.storage import paths
-from swin2sr_ops.io.storage.paths import is_url, path_of_url, user_path, without_separator
+from swin2sr_ops.io.storage.paths import is_url, local_path, path_of_url, user_path, without_separator
 
 
 @pytest.mark.parametrize(

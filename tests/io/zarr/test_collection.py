@@ -13,7 +13,8 @@ import zarr
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.storage.files import RemoteFiles
-from swin2sr_ops.io.zarr.collection import open_collection, write_metadata
+from swin2sr_ops.io.zarr.collection import open_collection
+from swin2sr_ops.io.zarr.groups import write_metadata
 from swin2sr_ops.io.zarr.ngff import ome_attributes
 from swin2sr_ops.io.zarr.ome_xml import rescale_ome_xml
 from swin2sr_ops.io.zarr.source import open_source

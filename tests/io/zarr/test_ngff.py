@@ -11,7 +11,8 @@ import pytest
 import zarr
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.zarr.groups import _plate, _well, sorted_wells
+from swin2sr_ops.io.zarr.collection import sorted_wells
+from swin2sr_ops.io.zarr.groups import _plate, _well
 from swin2sr_ops.io.zarr.ngff import read_multiscale
 from swin2sr_ops.io.zarr.omero import read_channels
 from swin2sr_ops.io.zarr.source import open_source

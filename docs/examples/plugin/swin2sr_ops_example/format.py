@@ -9,8 +9,9 @@ import numpy as np
 
 from swin2sr_ops import hookimpl
 from swin2sr_ops.errors import FormatError
-from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_block, check_region, existing_path, local_path
+from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_block, check_region
 from swin2sr_ops.io.output.destination import Destination
+from swin2sr_ops.io.storage.paths import existing_path, local_path
 
 AXES = {2: "YX", 3: "ZYX", 4: "CZYX", 5: "TCZYX"}
 
