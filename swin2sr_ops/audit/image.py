@@ -18,6 +18,7 @@ from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ClosableSource, ImageSource, Region
 from swin2sr_ops.io.zarr.sink import CONTEXT, SPREAD
 from swin2sr_ops.io.zarr.store import is_zarr
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import identity, identity_digest
 from swin2sr_ops.run.job import Job, Piece, prepare
 from swin2sr_ops.run.pipeline import Here, TileWork
@@ -78,8 +79,7 @@ class AuditedImage:
         settings, reading = record.settings, dict(record.settings.get("reading", {}))
         if self.path and (given.source is not None or "array" not in reading):
             reading["array"] = self.path  # archives are built like their sources
-        job = prepare(
-            given.source or record.source,
+        request = RestoreRequest(
             model=_model(record, given.model),
             scale=int(settings["scale"]),
             halo=settings["halo"],
@@ -90,6 +90,7 @@ class AuditedImage:
             **placement_of(record, given.device, given.precision, given.engine),
             **reading,
         )
+        job = prepare(given.source or record.source, request)
         self.count = job.count
         return job
 
