@@ -16,6 +16,7 @@ import swin2sr_ops
 from swin2sr_ops.audit import audit, image
 from swin2sr_ops.cli import main
 from swin2sr_ops.errors import FormatError, ModelError, RequestError
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.archive import run_collection
 from swin2sr_ops.spec import ModelSpec
 from tests.conftest import write_model
@@ -136,7 +137,7 @@ def test_reading_options_are_remembered(gray_model: ModelSpec, tmp_path: Path, r
 def test_plates(version: str, gray_model: ModelSpec, tmp_path: Path) -> None:
     write_plate(tmp_path / "plate.zarr", version)
     out = tmp_path / "out.zarr"
-    run_collection(tmp_path / "plate.zarr", out, {"model": gray_model, "chunks": 64}, ngff=version)
+    run_collection(tmp_path / "plate.zarr", out, RestoreRequest(model=gray_model, chunks=64), ngff=version)
     found = audit(out, model=gray_model.weights, sample=None)
     assert (found.ok, found.total) == (True, 3 * 2 * 4)
     shutil.move(tmp_path / "plate.zarr", tmp_path / "moved.zarr")
