@@ -73,7 +73,8 @@ def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) 
 
     ``options`` may hold ``overwrite``, ``source`` (the input's uri), ``chunks``, ``shards``, ``pyramid``,
     further options of the format, and ``run``, the key of the run (`swin2sr_ops.io.output.claim.RunKey`).
-    A format whose runs cannot be resumed ignores ``run``.
+    A format whose runs cannot be resumed ignores ``run``. ``parallel`` is True if several processes will write:
+    a format that only one process can write then raises `RequestError` before it touches the destination.
     """
 
 

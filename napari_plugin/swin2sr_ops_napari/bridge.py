@@ -106,7 +106,6 @@ class MemorySink:
     info: ImageInfo
     target: Pyramid
     write_unit: tuple[int, ...]
-    parallel: bool = True
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:

@@ -125,7 +125,6 @@ class CheckSink:
     agreement: Agreement
     width_of: Callable[[Region], float]
     image: str = ""
-    parallel: bool = False
     found: list[tuple[Region, Difference]] = field(default_factory=list)
     inexact: int = 0  # blocks that are within the bound, and not the same bits
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)

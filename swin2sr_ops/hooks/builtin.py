@@ -80,6 +80,7 @@ def _check_georeference(uri: str) -> None:
 @hookimpl(trylast=True)
 def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) -> ImageSink | None:
     """Create an OME-Zarr; a COG if the image is georeferenced, TIFF or PNG by suffix."""
+    options = {name: value for name, value in options.items() if name != "parallel"}  # all of them can
     for name in ("geo.cog_sink", "tiff.sink", "picture", "zarr.sink"):
         sink: ImageSink | None = import_module(f"swin2sr_ops.io.{name}").create_sink(uri, info, **options)
         if sink is not None:

@@ -24,6 +24,7 @@ __all__ = [
     "MaskedSource",
     "OpacitySource",
     "Region",
+    "SidesSink",
     "ValidPixels",
     "ValiditySink",
     "check_axes",
@@ -204,14 +205,13 @@ class ImageSink(Protocol):
 
     ``write_unit`` is, per axis, what one writer must own whole (a chunk, or a shard): regions
     start at its multiples and end there or at the image's end. Until `finish`, nothing at the
-    destination looks finished. ``parallel``: whether several processes may write.
+    destination looks finished. It travels to other processes by pickle, and several of them may write.
 
     A sink whose run can be resumed after a kill is a `swin2sr_ops.io.output.staging.ResumableSink`, too.
     """
 
     uri: str
     info: ImageInfo
-    parallel: bool
     write_unit: tuple[int, ...]
 
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None: ...
@@ -222,6 +222,15 @@ class ImageSink(Protocol):
 
     def abort(self) -> None:
         """Remove what was written."""
+        ...
+
+
+@runtime_checkable
+class SidesSink(Protocol):
+    """A sink that stores further values beside each block: ``context`` flags, the ``spread`` of an ensemble."""
+
+    def write(self, region: Region, block: NDArray[Any], **sides: NDArray[Any]) -> None:
+        """Write a block as ``sink[region] = block`` does, and the arrays of its region beside it."""
         ...
 
 

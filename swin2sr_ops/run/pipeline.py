@@ -19,7 +19,7 @@ from swin2sr_ops.errors import Stopped, TileError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.tiles import fill_region
-from swin2sr_ops.io.base import ImageSink, ImageSource, MaskedSource, Region
+from swin2sr_ops.io.base import ImageSink, ImageSource, MaskedSource, Region, SidesSink
 from swin2sr_ops.io.masks import valid_pixels
 from swin2sr_ops.io.output.staging import ResumableSink
 from swin2sr_ops.pixels.intensity import IntensityMap
@@ -131,10 +131,10 @@ class TileWork:
     def write(self, piece: Piece, result: Computed, on_block: OnBlock | None = None) -> None:
         """Write the result of `compute`; pass each written block to ``on_block``."""
         for region, block, sides in self._blocks(piece, result):
-            if not sides:
-                self.sink[region] = block
+            if isinstance(self.sink, SidesSink):
+                self.sink.write(region, block, **sides)
             else:
-                self.sink.write(region, block, **sides)  # type: ignore[attr-defined]  # only asked of sinks that have it
+                self.sink[region] = block
             if on_block is not None:
                 on_block(region, block)
 

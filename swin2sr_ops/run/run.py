@@ -15,7 +15,7 @@ import psutil
 from swin2sr_ops.errors import OutputError, RequestError, Swin2SROpsError, TileError, without_secrets
 from swin2sr_ops.events import Progress, PyramidProgress, RunEnd, RunStart, TileDone
 from swin2sr_ops.hooks.dispatch import create_sink, notifier
-from swin2sr_ops.io.base import ClosableSource, ImageSink, Region, ValiditySink
+from swin2sr_ops.io.base import ClosableSource, ImageSink, Region, SidesSink, ValiditySink
 from swin2sr_ops.io.masks import EnlargedMask, has_mask
 from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.pixels.intensity import IntensityMap
@@ -97,17 +97,17 @@ def run(
         run=key,
         chunks=job.chunk,
         shards=job.shard,
+        parallel=True if executor is not None else None,
         **output,
     )
-    if executor is not None and not sink.parallel:
+    sides = [name for name in ("context", "spread") if output.get(name)]
+    if sides and not isinstance(sink, SidesSink):
         sink.abort()
-        raise RequestError(f"{fspath(dst)!r} can be written by one process only: leave out workers and scheduler.")
+        raise RequestError(f"The format of {fspath(dst)!r} has no room for {sides[0]}: leave it out, or write a Zarr.")
     if isinstance(sink, ValiditySink) and (job.mask is not None or has_mask(job.source)):
         sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
     with resumable(sink, report.output), _closed(job):
-        _Run(job, sink, report, tell, executor or Here(watch), watch).go(
-            bool(output.get("context")), bool(output.get("spread"))
-        )
+        _Run(job, sink, report, tell, executor or Here(watch), watch).go("context" in sides, "spread" in sides)
     report.seconds = time.monotonic() - began
     tell(RunEnd(done=report.tiles, total=report.tiles, report=report.to_dict()))
     return report

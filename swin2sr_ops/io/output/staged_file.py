@@ -34,7 +34,6 @@ class StagedFile(ABC):
     info: ImageInfo
     write_unit: tuple[int, ...]
     staging: Staging
-    parallel: bool = True
 
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
         self.staging.write(check_block(region, block, self.info, self.write_unit), block)

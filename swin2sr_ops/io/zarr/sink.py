@@ -169,7 +169,6 @@ class ZarrSink:
     write_unit: tuple[int, ...]
     staging: Staging
     labels: tuple[str, str, int] | None = None
-    parallel: bool = True
 
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
         self.write(region, block)

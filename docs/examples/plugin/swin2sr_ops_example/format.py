@@ -47,8 +47,6 @@ class NpySource:
 class NpySink:
     """Grows beside its name and is renamed when it is finished. A ``.npy`` has no room for metadata."""
 
-    parallel = True
-
     def __init__(self, uri: str, info: ImageInfo, *, overwrite: bool = False, source: str | None = None) -> None:
         self.uri, self.info = uri, info
         self.destination = Destination.at(uri, overwrite=overwrite)
