@@ -7,7 +7,10 @@ so importing this module costs nothing.
 Describe a host
     `HostAdapter`, `HostStatus`: what an adapter says about its application.
 Read and write images
-    `ImageInfo`, `ImageSource`, `ImageSink`, `Region`, `check_block`: the protocols of formats;
+    `ImageInfo`, `ImageSource`, `ImageSink`, `Region`, `check_block`: the protocols of formats. What a format can do
+    besides is a protocol of its own: `MaskedSource`, `OpacitySource` (pixels that do not count), `IdentifiedSource`,
+    `ComposedSource` (what a source is known by, the files behind it), `ClosableSource`; `ResumableSink`,
+    `ValiditySink`, `SidesSink` (masks of the output, values beside the image). `is_disk_full` tells what an error is.
     `plugin_manager` registers a source or a sink for the time of a run; `local_path`, `Files`, `files_at`, `lock_for`:
     files and objects, wherever they are stored.
 Read and write Zarr groups
@@ -62,12 +65,20 @@ if TYPE_CHECKING:
     from swin2sr_ops.hooks.dispatch import manager, resolve_model as resolve_model
     from swin2sr_ops.hooks.hosts import HostAdapter as HostAdapter, HostStatus as HostStatus
     from swin2sr_ops.io.base import (
+        ClosableSource as ClosableSource,
+        ComposedSource as ComposedSource,
+        IdentifiedSource as IdentifiedSource,
         ImageInfo as ImageInfo,
         ImageSink as ImageSink,
         ImageSource as ImageSource,
+        MaskedSource as MaskedSource,
+        OpacitySource as OpacitySource,
         Region as Region,
+        SidesSink as SidesSink,
+        ValiditySink as ValiditySink,
         check_block as check_block,
     )
+    from swin2sr_ops.io.output.destination import is_disk_full as is_disk_full
     from swin2sr_ops.io.output.lock import lock_for as lock_for
     from swin2sr_ops.io.output.pyramid import (
         fill_region as fill_region,
@@ -75,6 +86,7 @@ if TYPE_CHECKING:
         level_shapes as level_shapes,
         regions as regions,
     )
+    from swin2sr_ops.io.output.staging import ResumableSink as ResumableSink
     from swin2sr_ops.io.storage.files import Files as Files, files_at as files_at
     from swin2sr_ops.io.storage.paths import local_path as local_path
     from swin2sr_ops.io.zarr.collection import open_collection as open_collection
@@ -104,28 +116,36 @@ _HOMES = {
     "AxisOrder": "geometry.axes",
     "CELL_WINDOWS": "geometry.plan",
     "CHUNK": "geometry.tiles",
+    "ClosableSource": "io.base",
+    "ComposedSource": "io.base",
     "ENGINES": "engine.select",
     "Event": "events",
     "Files": "io.storage.files",
     "Halo": "placement",
     "HostAdapter": "hooks.hosts",
     "HostStatus": "hooks.hosts",
+    "IdentifiedSource": "io.base",
     "ImageInfo": "io.base",
     "ImageSink": "io.base",
     "ImageSource": "io.base",
     "IntensityMap": "pixels.intensity",
     "Job": "run.job",
     "MEMORY_SHARE": "geometry.tiles",
+    "MaskedSource": "io.base",
+    "OpacitySource": "io.base",
     "PyramidProgress": "events",
     "RangeRequest": "pixels.intensity",
     "Reach": "spec",
     "Region": "io.base",
     "RestoreRequest": "request",
+    "ResumableSink": "io.output.staging",
     "RunStart": "events",
+    "SidesSink": "io.base",
     "Span": "geometry.plan",
     "Statistics": "pixels.statistics",
     "Tile": "geometry.plan",
     "TileDone": "events",
+    "ValiditySink": "io.base",
     "cache_folder": "weights.download",
     "check_any_valid": "pixels.statistics",
     "check_block": "io.base",
@@ -140,6 +160,7 @@ _HOMES = {
     "group_documents": "io.zarr.groups",
     "halve": "io.output.pyramid",
     "intensity_maps": "run.ranges",
+    "is_disk_full": "io.output.destination",
     "level_shapes": "io.output.pyramid",
     "local_path": "io.storage.paths",
     "lock_for": "io.output.lock",

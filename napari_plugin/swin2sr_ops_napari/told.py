@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from dataclasses import dataclass
 
 from swin2sr_ops.errors import Swin2SROpsError
+from swin2sr_ops.hosting import is_disk_full
 
 __all__ = ["Told", "sentence"]
 
@@ -60,7 +60,7 @@ def sentence(error: BaseException) -> Told | None:
         return Told(
             "There is not enough memory for this: choose 'OME-Zarr on disk' in the box 'Result' under Advanced."
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return Told(
             "The disk is full: free some space and press Restore, which resumes the run; or choose another folder."
         )

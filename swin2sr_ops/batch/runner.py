@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -16,7 +15,7 @@ from swin2sr_ops.batch.collect import Entry, named
 from swin2sr_ops.batch.report import BatchReport, ImageResult
 from swin2sr_ops.errors import ClusterError, OutputError, Swin2SROpsError
 from swin2sr_ops.events import Event, ImageEnd, ImageStart, PartEnd, PartStart, Progress
-from swin2sr_ops.io.output.destination import disk_errors
+from swin2sr_ops.io.output.destination import causes, disk_errors, is_disk_full
 from swin2sr_ops.io.storage.paths import local_path
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
@@ -26,7 +25,6 @@ from swin2sr_ops.run.run import run
 __all__ = ["hits_all", "run_batch", "run_entry"]
 
 _OF_ARCHIVES = ("allow_missing",)  # options that single images do not have
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -244,9 +242,4 @@ def _make_room(entry: Entry, output: str, origins: _Origins) -> None:
 
 def hits_all(error: BaseException) -> bool:
     """Whether every further image would meet ``error``: a full disk, a cluster that is gone."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ClusterError) or (isinstance(cause, OSError) and cause.errno in _FULL):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return is_disk_full(error) or any(isinstance(cause, ClusterError) for cause in causes(error))

@@ -13,13 +13,13 @@ from pathlib import Path
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
 from swin2sr_ops.io.base import TIFF_SUFFIXES
 from swin2sr_ops.io.geo.address import file_of, is_address
-from swin2sr_ops.io.storage.paths import is_url, local_path, user_path, without_separator
+from swin2sr_ops.io.storage.paths import is_url, local_path, natural_key, user_path, without_separator
+from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
-__all__ = ["ZARRS", "Found", "address_of", "find", "folder_of_address", "is_zarr", "kind_of", "natural"]
+__all__ = ["ZARRS", "Found", "address_of", "find", "folder_of_address", "is_zarr", "kind_of"]
 
 #: Suffixes of folders and zip files that are Zarr.
 ZARRS = (".zarr", ".zarr.zip", ".ozx")
-_MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 _PICTURE = {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm"}
 _UNFINISHED = (".partial", ".lock", ".replaced")
 _MAGIC = re.compile(r"[*?\[]")
@@ -32,11 +32,6 @@ class Found:
     uri: str
     root: str
     searched: bool = False  # found in a folder or by a glob, not named itself
-
-
-def natural(text: str) -> list[tuple[int, int | str]]:
-    """Sorting key that puts ``f2`` before ``f10``."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
 
 
 def kind_of(name: str) -> str:
@@ -53,7 +48,7 @@ def is_zarr(uri: str) -> bool:
     path = local_path(uri)
     if kind_of(uri) == "zarr":
         return True
-    return path is None and ".zarr/" in uri if path is None else any(os.path.isfile(path / m) for m in _MARKERS)
+    return path is None and ".zarr/" in uri if path is None else any(os.path.isfile(path / m) for m in DOCUMENTS)
 
 
 def address_of(url: str) -> str:
@@ -164,7 +159,7 @@ def _searched(folder: Path, dst: str | None) -> list[Found]:
         raise RequestError(
             f"The folder {str(folder)!r} is no Zarr and holds no image: give one with TIFF, Zarr, PNG or JPEG in it."
         )
-    return [Found(name, os.path.abspath(folder), True) for name in sorted(images, key=natural)]
+    return [Found(name, os.path.abspath(folder), True) for name in sorted(images, key=natural_key)]
 
 
 def _globbed(pattern: str, dst: str | None) -> list[Found]:
@@ -187,7 +182,7 @@ def _globbed(pattern: str, dst: str | None) -> list[Found]:
             f"No image matches {pattern!r}: check the pattern, and quote it, so that the shell keeps it."
         )
     top = _folder_of(root) if any(part.endswith(".zarr") for part in root.parts) else os.path.abspath(root)
-    return [Found(name, top, True) for name in sorted(images, key=natural)]
+    return [Found(name, top, True) for name in sorted(images, key=natural_key)]
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -201,7 +196,7 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 def _walk(root: Path, avoid: str) -> Iterator[str]:
     """Files and Zarr folders below ``root``, hidden and unfinished ones left out; a Zarr is not entered."""
     for folder, folders, files in os.walk(root):
-        if folder != str(root) and any(marker in files for marker in _MARKERS):
+        if folder != str(root) and any(marker in files for marker in DOCUMENTS):
             folders.clear()
             yield folder
             continue
@@ -250,7 +245,7 @@ def _remote(url: str) -> list[Found]:
 
     try:
         fs, pattern = url_to_fs(url)
-        names = sorted((fs.unstrip_protocol(name) for name in fs.glob(pattern)), key=natural)
+        names = sorted((fs.unstrip_protocol(name) for name in fs.glob(pattern)), key=natural_key)
     except (ImportError, OSError, ValueError) as exc:
         raise FormatError(f"{url!r} cannot be listed ({exc}): name the images themselves.") from exc
     images = [name for name in names if kind_of(name)]

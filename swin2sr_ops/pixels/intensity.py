@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.tiles import FILL_REACH
 
 __all__ = [
-    "FILL_REACH",
     "IntensityMap",
     "RangeRequest",
     "check_dtype",
@@ -31,8 +31,6 @@ __all__ = [
     "stored_nodata",
 ]
 
-#: Depth in pixels to which a hole is filled from its rim. The bound makes a tile fill it like the whole image.
-FILL_REACH = 8
 
 #: GDAL treats a float as nodata if it differs from the nodata value by less than this fraction of it.
 _SAME = 4 * float(np.finfo(np.float32).eps)

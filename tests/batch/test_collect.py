@@ -10,8 +10,8 @@ import zarr
 from PIL import Image
 
 from swin2sr_ops.batch.collect import Entry, collect, named
-from swin2sr_ops.batch.sources import natural
 from swin2sr_ops.errors import OutputError, RequestError
+from swin2sr_ops.io.storage.paths import natural_key
 
 from .helpers import PIXELS, image_zarr, plate_zarr, raster, tif
 
@@ -203,7 +203,7 @@ def test_a_bad_list_file(text: str | None, says: str) -> None:
 
 
 def test_natural_order() -> None:
-    assert sorted(["f10", "f2", "f1b", "g", "1"], key=natural) == ["1", "f1b", "f2", "f10", "g"]
+    assert sorted(["f10", "f2", "f1b", "g", "1"], key=natural_key) == ["1", "f1b", "f2", "f10", "g"]
 
 
 @pytest.mark.parametrize(

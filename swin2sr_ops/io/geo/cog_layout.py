@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.io.geo.cog_tags import Tag
+from swin2sr_ops.io.tiff.tags import GDAL_NODATA
 
 __all__ = ["SAMPLE_FORMATS", "Directory", "head", "image_tags", "mask_tags", "predictor"]
 
@@ -23,7 +24,7 @@ SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 
 _DEFLATE = 8
 _MASK = 4  # photometric interpretation
-_OF_OVERVIEWS = {262, 338, 42113}  # colours, meaning of further bands, nodata
+_OF_OVERVIEWS = {262, 338, GDAL_NODATA}  # colours, meaning of further bands, nodata
 _SHORT, _LONG, _LONG8 = 3, 4, 16
 _TILE_OFFSETS, _TILE_BYTE_COUNTS = 324, 325
 

@@ -20,6 +20,7 @@ from swin2sr_ops.io.geo.descriptions import check_description, safe_drivers
 from swin2sr_ops.io.geo.metadata import is_georeferenced
 from swin2sr_ops.io.storage.paths import existing_path, local_path
 from swin2sr_ops.io.tiff.damage import check_whole
+from swin2sr_ops.io.tiff.tags import GDAL_METADATA, GDAL_NODATA
 
 __all__ = ["check_tiff", "is_geotiff", "is_raster", "naming", "open_dataset", "parts_of"]
 
@@ -30,7 +31,7 @@ _REMOTE = {"http", "https", "s3", "gs", "az"}
 _WRAPPED = {"zip", "tar", "gzip", "vrt"}  # rasterio's and GDAL's words for what lies in, or is made of, another file
 _REMOTE_SUFFIXES = {".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".img"}
 _GEO_TAGS = {34735, 33550, 33922, 34264, 50844}  # GeoKeys, pixel scale, tie points, transformation, RPCs
-_GDAL_TAGS = {42112, 42113}  # GDAL's metadata and nodata, which training chips have without a place
+_GDAL_TAGS = {GDAL_METADATA, GDAL_NODATA}  # training chips have them without a place
 _MICROSCOPES = {
     "ome", "imagej", "svs", "lsm", "stk", "ndpi", "scn", "qpi", "bif", "fluoview", "micromanager", "mmstack",
     "metaseries", "philips", "fei", "sem", "nih", "eer", "indica",

@@ -19,24 +19,26 @@ from swin2sr_ops.io.storage.durable import sync_folder, sync_tree
 from swin2sr_ops.io.storage.files import Files, LocalFiles, RemoteFiles
 from swin2sr_ops.io.storage.moves import remove_path, replace_path
 from swin2sr_ops.io.storage.paths import local_path, without_separator
+from swin2sr_ops.io.zarr.documents import GROUP_DOCUMENTS
 
-__all__ = ["RECORD", "Destination", "disk_errors", "is_disk_full"]
+__all__ = ["RECORD", "Destination", "causes", "disk_errors", "is_disk_full"]
 
 #: What is being made there, and what a later run needs to know: `swin2sr_ops.io.output.claim`.
 RECORD = f"{OWN}/run.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-#: What makes a folder of an object store a Zarr group; written last, so it says that the output is finished.
-_ROOTS = ("zarr.json", ".zgroup")
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Iterate over ``error`` and what it came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether ``error``, or what it came from, says that there is no room left."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _FULL:
-            return True
-        cause = cause.__cause__
-    return False
+    """Tell whether ``error``, or what it came from, says that there is no room left."""
+    return any(isinstance(cause, OSError) and cause.errno in _FULL for cause in causes(error))
 
 
 @contextmanager
@@ -123,7 +125,7 @@ class Destination:
         """Whether a finished output, or anything else, is there."""
         if self.path is not None:
             return os.path.lexists(self.path)
-        return any(self.files.read(root) is not None for root in _ROOTS)
+        return any(self.files.read(root) is not None for root in GROUP_DOCUMENTS)
 
     def check(self, source: str | None = None) -> None:
         """Refuse what would destroy something.
@@ -186,7 +188,7 @@ class Destination:
                 remove_path(self.partial)
                 self.partial.mkdir()
                 return
-            for root in _ROOTS:  # first, so that what is left of the old output does not look finished
+            for root in GROUP_DOCUMENTS:  # first, so that what is left of the old output does not look finished
                 self.files.remove(root)
             tops = {key.split("/", 1)[0] for key in self.files.listing()} - {OWN}
             for name in (*sorted(tops), f"{OWN}/done", f"{OWN}/run.json"):  # many at once; not the lock
@@ -265,7 +267,7 @@ class Destination:
         """Make a finished `inner` image unfinished again, so that a run verifies it and mends what is torn."""
         if self.path is None:
             if self.files.read(RECORD) is not None:
-                for root in _ROOTS:
+                for root in GROUP_DOCUMENTS:
                     self.files.remove(root)
         elif (self.path / RECORD).is_file() and not os.path.lexists(self.partial):
             replace_path(self.path, self.partial)

@@ -18,11 +18,11 @@ from swin2sr_ops.io.output.destination import Destination, disk_errors
 from swin2sr_ops.io.output.journal import Journal, marks_of, recording
 from swin2sr_ops.io.output.pyramid import fill_region, level_shapes, regions
 from swin2sr_ops.io.storage.files import Files
+from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
 __all__ = ["Layout", "ResumableSink", "Staging"]
 
 #: Names of the documents of arrays and groups, which are no chunks.
-_DOCUMENTS = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class Staging:
         vouched = self.journal.vouched()
         for name in self._paths():
             for key in list(self.files.listing(name)):
-                if key not in vouched and key.rsplit("/", 1)[-1] not in _DOCUMENTS:
+                if key not in vouched and key.rsplit("/", 1)[-1] not in DOCUMENTS:
                     self.files.remove(key)
 
     def _paths(self) -> list[str]:

@@ -16,6 +16,7 @@ __all__ = [
     "existing_path",
     "is_url",
     "local_path",
+    "natural_key",
     "path_of_url",
     "user_path",
     "without_separator",
@@ -92,3 +93,17 @@ def existing_path(uri: str) -> Path | None:
     if path is not None and not os.path.exists(path):  # unlike Path's, false for link loops and closed folders
         raise FormatError(f"There is no file or folder at {uri!r}.")
     return path
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a key that sorts "2" before "10", and "B/3" before "B/12"."""
+    digits, parts = "", []
+    for character in text + "\0":
+        if character.isdecimal() and character.isascii():
+            digits += character
+            continue
+        if digits:
+            parts.append((0, int(digits), digits))
+            digits = ""
+        parts.append((1, 0, character))
+    return tuple(parts)

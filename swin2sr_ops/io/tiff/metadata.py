@@ -10,6 +10,7 @@ from math import isclose, isfinite
 from typing import Any
 
 from swin2sr_ops.io.tiff.sets import ome_root
+from swin2sr_ops.io.tiff.tags import GDAL_NODATA
 from swin2sr_ops.io.tiff.vendors import vendor_of, vendor_sizes
 from swin2sr_ops.io.units import unit_along, unit_name
 
@@ -17,7 +18,6 @@ __all__ = ["Place", "channels_of", "nodata_of", "place_of"]
 
 # Dots per inch that programs write when they know nothing of the object.
 _DEFAULT_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 250, 300, 350, 360, 400, 600, 720, 1200, 2400)
-_NODATA_TAG = 42113  # GDAL's
 
 
 @dataclass
@@ -75,7 +75,7 @@ def channels_of(tiff: Any, series: int, count: int) -> tuple[dict[str, Any], ...
 
 def nodata_of(page: Any) -> float | None:
     """GDAL's tag for "no pixel here", which is text."""
-    return _number(str(page.tags.valueof(_NODATA_TAG, "")).strip("\0 "), finite=False)
+    return _number(str(page.tags.valueof(GDAL_NODATA, "")).strip("\0 "), finite=False)
 
 
 def _number(value: object, *, finite: bool = True) -> float | None:

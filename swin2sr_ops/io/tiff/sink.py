@@ -22,6 +22,7 @@ from swin2sr_ops.io.output.pyramid import regions
 from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
 from swin2sr_ops.io.tiff.ome import OME_DTYPES, ome_xml
+from swin2sr_ops.io.tiff.tags import GDAL_NODATA
 
 __all__ = ["TiffSink", "create_sink"]
 
@@ -31,7 +32,6 @@ _CLASSIC = 3 << 30  # beyond this a classic TIFF's 32-bit offsets might not do
 _BUFFER = 16 << 20  # bytes of tiles that may wait for their compression, and their results for the disk
 _LEVEL = 1  # of deflate: twice to four times as fast as the usual 6, and 0 to 6 % larger
 _CENTIMETERS = {"meter": 100.0, "millimeter": 0.1, "micrometer": 1e-4, "nanometer": 1e-7, "angstrom": 1e-8}
-_NODATA_TAG = 42113  # GDAL's
 
 
 def create_sink(
@@ -190,7 +190,7 @@ class TiffSink(StagedFile):
     def _nodata_tag(self) -> tuple[tuple[int, str, int, str, bool], ...]:
         if self.info.nodata is None:
             return ()
-        return ((_NODATA_TAG, "s", 0, _nodata_text(self.info.nodata), True),)
+        return ((GDAL_NODATA, "s", 0, _nodata_text(self.info.nodata), True),)
 
     def _described(self, provenance: dict[str, Any]) -> dict[str, Any]:
         """What the first page says: OME-XML, or tifffile's own JSON where OME lacks the pixel type."""

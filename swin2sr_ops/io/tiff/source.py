@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.geometry.axes import MAX_NDIM
 from swin2sr_ops.io.base import TIFF_SUFFIXES, ImageInfo, Region, check_axes, check_region
 from swin2sr_ops.io.geo.metadata import channels_of as band_channels
 from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
@@ -31,7 +32,6 @@ from swin2sr_ops.io.tiff.sets import image_number, metadata_file_of, ome_root, o
 __all__ = ["TiffSource", "open_source"]
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_MAX_NDIM = 5
 # What tifffile and the codecs raise for a damaged file, besides tifffile's own error; SyntaxError is for XML.
 _DAMAGE = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError, RuntimeError,
@@ -231,10 +231,8 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int | None)
     check_colours(uri, tiff, page)
     check_whole(uri, tiff, chosen)
     shape = tuple(int(n) for n in chosen.shape)
-    if chosen.dtype is None or len(shape) > _MAX_NDIM or len(shape) < 2 or 0 in shape:
-        raise FormatError(
-            f"{uri!r} has the shape {shape} and dtype {chosen.dtype}: an image has 2 to {_MAX_NDIM} axes."
-        )
+    if chosen.dtype is None or len(shape) > MAX_NDIM or len(shape) < 2 or 0 in shape:
+        raise FormatError(f"{uri!r} has the shape {shape} and dtype {chosen.dtype}: an image has 2 to {MAX_NDIM} axes.")
     files = _files(tiff, tiff.series[series], _path(uri))
     held = sum(os.path.getsize(name) for name in (str(tiff.filehandle.path), *files))
     check_claim(uri, shape, np.dtype(chosen.dtype).itemsize, held)

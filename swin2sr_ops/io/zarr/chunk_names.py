@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from swin2sr_ops.errors import FormatError
-from swin2sr_ops.io.zarr.store import MARKERS
+from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
 __all__ = ["check_chunk_names"]
 
@@ -80,7 +80,7 @@ def _keys(place: Any, inside: str, depth: int) -> Iterator[str]:
         return found
 
     for name in sync(listed()):
-        if not name or name in MARKERS or name.startswith("."):
+        if not name or name in DOCUMENTS or name.startswith("."):
             continue
         key = f"{inside}/{name}".lstrip("/")
         if re.fullmatch(r"c|\d+", name):  # a chunk, or a folder of them

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from swin2sr_ops.errors import FormatError
+from swin2sr_ops.geometry.axes import MAX_NDIM
+from swin2sr_ops.io.storage.paths import natural_key
 from swin2sr_ops.io.zarr import source as zarr_source
 from swin2sr_ops.io.zarr.ngff import ome_attributes
-from swin2sr_ops.io.zarr.store import child_names, is_zarr, naming, natural_key, open_node, zarr_root
+from swin2sr_ops.io.zarr.store import child_names, is_zarr, naming, open_node, zarr_root
 
 __all__ = ["Collection", "open_collection", "sorted_wells"]
 
 _AT_ONCE = 16  # requests on their way: a plate's metadata are thousands of tiny objects
 _NO_IMAGES = frozenset({"labels", "tables", "OME"})
-_MAX_NDIM = 5
 _R = TypeVar("_R")
 
 
@@ -234,7 +235,7 @@ def _fields(well: Any) -> list[str]:
 
 def _may_be_image(array: Any) -> bool:
     """Whether a plain array has what an image needs; coordinates and texts lie beside images, too."""
-    return 2 <= array.ndim <= _MAX_NDIM and array.dtype.kind in "biufc" and 0 not in array.shape
+    return 2 <= array.ndim <= MAX_NDIM and array.dtype.kind in "biufc" and 0 not in array.shape
 
 
 def _join(path: str, name: str) -> str:

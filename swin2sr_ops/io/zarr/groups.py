@@ -14,14 +14,13 @@ from swin2sr_ops.io.output.destination import disk_errors
 from swin2sr_ops.io.storage.files import Files, files_at
 from swin2sr_ops.io.zarr.attributes import OWN, other_attributes
 from swin2sr_ops.io.zarr.collection import Collection
+from swin2sr_ops.io.zarr.documents import GROUP_DOCUMENTS, ZARR_FORMATS
 from swin2sr_ops.io.zarr.ngff import ome_attributes
 from swin2sr_ops.io.zarr.ome_xml import rescale_ome_xml
 from swin2sr_ops.io.zarr.store import naming, open_node, read_key, zarr_root
 
-__all__ = ["ZARR_FORMATS", "group_documents", "ome_place", "write_metadata"]
+__all__ = ["group_documents", "ome_place", "write_metadata"]
 
-#: Version of NGFF: version of Zarr.
-ZARR_FORMATS = {"0.4": 2, "0.5": 3}
 _LAYOUT = "bioformats2raw.layout"
 _OME_XML = "OME/METADATA.ome.xml"
 
@@ -99,7 +98,7 @@ def _groups_above(paths: Iterable[str]) -> list[str]:
 
 def _is_group(root: Any, group: str) -> bool:
     """Whether a group's document is there; a path may lead through plain folders."""
-    return any(read_key(root, f"{group}/{name}".lstrip("/")) is not None for name in ("zarr.json", ".zgroup"))
+    return any(read_key(root, f"{group}/{name}".lstrip("/")) is not None for name in GROUP_DOCUMENTS)
 
 
 def _below(group: str, paths: Iterable[str]) -> list[str]:

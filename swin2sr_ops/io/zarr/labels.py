@@ -16,7 +16,8 @@ from swin2sr_ops.io.output.destination import disk_errors
 from swin2sr_ops.io.output.pyramid import level_shapes, regions
 from swin2sr_ops.io.storage.files import Files, files_at
 from swin2sr_ops.io.zarr.attributes import OWN, other_attributes
-from swin2sr_ops.io.zarr.groups import ZARR_FORMATS, group_documents, ome_place
+from swin2sr_ops.io.zarr.documents import ZARR_FORMATS
+from swin2sr_ops.io.zarr.groups import group_documents, ome_place
 from swin2sr_ops.io.zarr.ngff import image_attributes, ome_attributes, stored_axes
 from swin2sr_ops.io.zarr.source import ZarrSource, open_source
 from swin2sr_ops.io.zarr.store import child_names, naming, open_node, zarr_root

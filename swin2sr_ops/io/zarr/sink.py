@@ -18,12 +18,12 @@ from swin2sr_ops.io.output.destination import Destination, disk_errors
 from swin2sr_ops.io.output.pyramid import regions
 from swin2sr_ops.io.output.staging import Layout, Staging
 from swin2sr_ops.io.storage.paths import without_separator
+from swin2sr_ops.io.zarr.documents import ZARR_FORMATS
 from swin2sr_ops.io.zarr.labels import carry_labels, list_labels, missing_labels
 from swin2sr_ops.io.zarr.ngff import image_attributes, label_attributes, stored_axes
 
 __all__ = ["CONTEXT", "SPREAD", "ZarrSink", "create_sink"]
 
-_FORMATS = {"0.4": 2, "0.5": 3}
 _T = TypeVar("_T")
 #: Where the flags lie that say what nodata has touched: a label image.
 CONTEXT = "labels/nodata_context"
@@ -95,7 +95,7 @@ def create_sink(
     """
     if not (anywhere or without_separator(uri).lower().endswith(".zarr")):
         return None
-    if ngff not in _FORMATS:
+    if ngff not in ZARR_FORMATS:
         raise RequestError(f"ngff={ngff!r} was given, but OME-Zarr is written as 0.5 or 0.4.")
     stored_axes(info.axes)  # refuses what does not fit
     chunks = chunk_grid(info, chunks)
@@ -128,7 +128,7 @@ def _layout(
         shards=None if shards is None else _stored(info, shards),
         pyramid=pyramid,
         nodata=info.nodata,
-        zarr_format=_FORMATS[ngff],
+        zarr_format=ZARR_FORMATS[ngff],
         names=tuple(a.lower().replace("s", "c") for a in axes),
         sides=sides,
     )
@@ -219,7 +219,7 @@ class ZarrSink:
     def _group(self, path: str, attributes: Mapping[str, Any]) -> None:
         """Write the documents of a group; the one that makes it a group last."""
         files, prefix = self.staging.files, f"{path}/" if path else ""
-        if _FORMATS[self.version] == 3:
+        if ZARR_FORMATS[self.version] == 3:
             document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
             files.write(f"{prefix}zarr.json", _json(document))
             return

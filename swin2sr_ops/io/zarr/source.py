@@ -12,17 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.geometry.axes import letters_of
+from swin2sr_ops.geometry.axes import MAX_NDIM, letters_of
 from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region, json_ready
 from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
 from swin2sr_ops.io.zarr import ngff
 from swin2sr_ops.io.zarr.attributes import carried
 from swin2sr_ops.io.zarr.chunk_names import check_chunk_names
-from swin2sr_ops.io.zarr.store import MARKERS, child_names, is_zip, naming, open_node, store_identity, zarr_root
+from swin2sr_ops.io.zarr.documents import DOCUMENTS
+from swin2sr_ops.io.zarr.store import child_names, is_zip, naming, open_node, store_identity, zarr_root
 
 __all__ = ["ZarrSource", "open_source"]
-
-_MAX_NDIM = 5
 
 
 @dataclass
@@ -108,7 +107,7 @@ def open_source(
     path = existing_path(uri)
     if (path is None and ".zarr" not in uri) or (path is not None and not (path.is_dir() or is_zip(path))):
         return None
-    if path is not None and path.is_dir() and not any(os.path.isfile(path / marker) for marker in MARKERS):
+    if path is not None and path.is_dir() and not any(os.path.isfile(path / marker) for marker in DOCUMENTS):
         raise FormatError(f"The folder {uri!r} is no Zarr: it has no zarr.json, .zarray or .zgroup.{_zarrs_in(path)}")
     if series:
         raise RequestError(f"series={series} was given, but a Zarr has no series: name the image by its path.")
@@ -149,7 +148,7 @@ def _zarrs_in(folder: Any) -> str:
         names = sorted(os.listdir(folder))
     except OSError:  # no right to look
         return ""
-    inside = [n for n in names if any(os.path.isfile(folder / n / m) for m in MARKERS)]
+    inside = [n for n in names if any(os.path.isfile(folder / n / m) for m in DOCUMENTS)]
     return f" It contains {_some(inside)}: name one of them." if inside else ""
 
 
@@ -295,8 +294,8 @@ def _fill_value(array: Any) -> dict[str, Any]:
 
 
 def _check_array(uri: str, array: Any) -> None:
-    if not 2 <= array.ndim <= _MAX_NDIM:
-        raise FormatError(f"{uri!r} has {array.ndim} dimensions {array.shape}: an image has 2 to {_MAX_NDIM}.")
+    if not 2 <= array.ndim <= MAX_NDIM:
+        raise FormatError(f"{uri!r} has {array.ndim} dimensions {array.shape}: an image has 2 to {MAX_NDIM}.")
     if np.dtype(array.dtype).kind not in "biufc":
         raise FormatError(f"{uri!r} holds {array.dtype}, not numbers: it is no image.")
     if 0 in array.shape:

@@ -14,24 +14,22 @@ from typing import Any
 from urllib.parse import unquote
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.storage.paths import existing_path
+from swin2sr_ops.io.storage.paths import existing_path, natural_key
 from swin2sr_ops.io.storage.remote import StorageError, opening, patient, retrying
+from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
 __all__ = [
-    "MARKERS",
     "child_names",
     "is_zarr",
     "is_zip",
     "naming",
-    "natural_key",
     "open_node",
     "read_key",
     "store_identity",
     "zarr_root",
 ]
 
-MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
-_DOCUMENTS = frozenset({*MARKERS, ".zmetadata"})
+_DOCUMENTS = frozenset({*DOCUMENTS, ".zmetadata"})
 _ZIPS = (".zarr.zip", ".ozx")
 # The names under which file systems tell that an object is another one, the surest first.
 _STAMPS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "updated", "created")
@@ -75,7 +73,7 @@ def is_zarr(uri: str) -> bool:
     path = existing_path(uri)
     if path is None:
         return ".zarr" in uri
-    return is_zip(path) or (os.path.isdir(path) and any(os.path.isfile(path / marker) for marker in MARKERS))
+    return is_zip(path) or (os.path.isdir(path) and any(os.path.isfile(path / marker) for marker in DOCUMENTS))
 
 
 def zarr_root(uri: str, storage_options: Mapping[str, Any] | None = None) -> Any:
@@ -101,7 +99,7 @@ def _top_of_zip(path: Path) -> str:
     names = {name for name in names if not name.startswith("__MACOSX/") and not name.endswith("/.DS_Store")}
     tops = {name.split("/", 1)[0] for name in names} - {".DS_Store"}
     for top in ("", *sorted(tops)):
-        if any(f"{top}/{marker}".lstrip("/") in names for marker in MARKERS) and (not top or len(tops) == 1):
+        if any(f"{top}/{marker}".lstrip("/") in names for marker in DOCUMENTS) and (not top or len(tops) == 1):
             return top
     raise FormatError(f"The zip file {str(path)!r} holds no Zarr: it has no zarr.json, .zarray or .zgroup at its top.")
 
@@ -172,20 +170,6 @@ def _consolidated_names(root: Any, path: str) -> set[str]:
     return set()
 
 
-def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key: "2" before "10", "B/3" before "B/12"."""
-    digits, parts = "", []
-    for character in text + "\0":
-        if character.isdecimal() and character.isascii():
-            digits += character
-            continue
-        if digits:
-            parts.append((0, int(digits), digits))
-            digits = ""
-        parts.append((1, 0, character))
-    return tuple(parts)
-
-
 def store_identity(
     uri: str, path: str, group: str | None, storage_options: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -202,7 +186,7 @@ def store_identity(
     root = zarr_root(uri, storage_options)
     documents = hashlib.sha256()
     for base in (path,) if group is None else (path, group):
-        for name in MARKERS:
+        for name in DOCUMENTS:
             documents.update(_canonical(read_key(root, f"{base}/{name}".lstrip("/"))))
     identity: dict[str, Any] = {"metadata": documents.hexdigest()}
     listing = _listing(uri, root, path, storage_options)

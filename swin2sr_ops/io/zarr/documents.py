@@ -1,0 +1,12 @@
+"""What a Zarr is made of by name: its documents, and the formats that NGFF versions stand for."""
+
+from __future__ import annotations
+
+__all__ = ["DOCUMENTS", "GROUP_DOCUMENTS", "ZARR_FORMATS"]
+
+#: Documents of arrays and groups, in format 3 and 2; a folder with one of them is a Zarr.
+DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+#: Documents that make a folder a group.
+GROUP_DOCUMENTS = ("zarr.json", ".zgroup")
+#: NGFF version -> Zarr format.
+ZARR_FORMATS = {"0.4": 2, "0.5": 3}
