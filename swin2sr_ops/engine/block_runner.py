@@ -6,7 +6,6 @@ not to depend on the tiles, and only what later steps look at is computed. Cores
 
 from __future__ import annotations
 
-import ctypes
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -14,23 +13,15 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from swin2sr_ops.engine.native.kernels import Box
 from swin2sr_ops.engine.plane_run import TileWork
 from swin2sr_ops.engine.threads import for_each
+from swin2sr_ops.geometry.span import whole_windows
 from swin2sr_ops.geometry.steps import Step, network_steps
 
 __all__ = ["Box", "DirectWork", "Place", "Steps"]
 
 Range = tuple[int, int]
-
-
-class Box(ctypes.Structure):
-    """Rows and columns, from the first to behind the last; C's kernels take it as it is."""
-
-    _fields_ = [(name, ctypes.c_ssize_t) for name in ("top", "bottom", "left", "right")]
-    top: int
-    bottom: int
-    left: int
-    right: int
 
 
 class Place(NamedTuple):
@@ -113,7 +104,7 @@ class DirectWork(TileWork):
     def window(self, step: Step, index: int) -> None:
         self.keep(step)
         w, offset = self.spec.window, step.offset(self.spec.window)
-        rows, (x, behind) = (_windows(part, w, offset) for part in self._wanted(index))
+        rows, (x, behind) = (whole_windows(part, w, offset) for part in self._wanted(index))
         across = (behind - x) // w
         high = self.steps.rows(across) * w
 
@@ -184,12 +175,3 @@ class DirectWork(TileWork):
         """Rows and columns of the image, counted from ``(y, x)``."""
         (top, bottom), (left, right) = self.ops.borders
         return Box(top - y, bottom - y, left - x, right - x)
-
-
-def _windows(part: Range, window: int, offset: int) -> Range:
-    """Whole windows, on the grid that begins at ``-offset``, over some rows or columns."""
-    if part[0] == part[1]:
-        return part
-    first = (part[0] + offset) // window * window - offset
-    count = -((first - part[1]) // window)
-    return first, first + count * window

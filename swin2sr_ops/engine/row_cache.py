@@ -11,13 +11,19 @@ are what it would compute itself if these pixels are the same, and network, colu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.geometry.plan import Tile, receptive_halo
 from swin2sr_ops.geometry.steps import Interval, network_steps
 from swin2sr_ops.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    #: Of torch's engines, or of ours.
+    Array = Tensor | NDArray[np.generic]
 
 __all__ = ["Carry", "Kept"]
 
@@ -47,7 +53,7 @@ class Kept:
 
     Attributes
     ----------
-    image : Tensor
+    image : Tensor or ndarray
         ``(C, rows, columns)``, the last rows of what the tile read: those that the next one may read too.
     ends : tuple of int
         For each step, the row of the image behind the last one that it has computed.
@@ -58,28 +64,28 @@ class Kept:
     """
 
     tile: Tile
-    image: Tensor
+    image: Array
     ends: tuple[int, ...]
     parts: list[dict[str, Interval]]
-    rows: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+    rows: dict[tuple[int, str], Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, image: Tensor, tile: Tile, spec: ModelSpec) -> Kept:
+    def of(cls, image: Any, tile: Tile, spec: ModelSpec) -> Kept:
         """Nothing yet of ``tile``, which has read ``image``."""
         steps, needed = network_steps(spec), tile.y.needed
         # Windows are computed whole: their rows are those that the step before has to give.
         ends = tuple(needed[i - 1 if step.kind == "window" else i][1] for i, step in enumerate(steps))
         first = max(tile.y.stop - receptive_halo(spec) - spec.window, tile.y.read[0])
-        return cls(tile, image[:, first - tile.y.read[0] :].clone(), ends, _parts(spec, ends))
+        return cls(tile, _copy(image[:, first - tile.y.read[0] :]), ends, _parts(spec, ends))
 
-    def fits(self, image: Tensor, tile: Tile) -> bool:
+    def fits(self, image: Any, tile: Tile) -> bool:
         """Whether ``tile``, which has read ``image``, is the one below, of the same image as far as both look."""
         above, below = self.tile.y, tile.y
         if (above.stop, above.size, above.borders, self.tile.x) != (below.start, below.size, below.borders, tile.x):
             return False
         first, last = below.read[0], above.read[1]
         mine, theirs = self.image[:, first - last :], image[:, : last - first]
-        return mine.shape == theirs.shape and mine.dtype == theirs.dtype and torch.equal(mine, theirs)
+        return mine.shape == theirs.shape and mine.dtype == theirs.dtype and bool((mine == theirs).all())
 
     def lowest(self, spec: ModelSpec) -> int:
         """The first row that a step of the next tile reads."""
@@ -92,10 +98,14 @@ class Carry:
 
     last: Kept | None = None
 
-    def take(self, image: Tensor, tile: Tile) -> Kept | None:
+    def take(self, image: Any, tile: Tile) -> Kept | None:
         """What the tile above has left for ``tile``; nobody else gets it."""
         last, self.last = self.last, None
         return last if last is not None and last.fits(image, tile) else None
+
+
+def _copy(values: Any) -> Any:
+    return values.clone() if hasattr(values, "clone") else values.copy()
 
 
 def _parts(spec: ModelSpec, ends: tuple[int, ...]) -> list[dict[str, Interval]]:

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 import torch
+
+from swin2sr_ops.engine import parallel
+from swin2sr_ops.engine.parallel import Spares
 
 __all__ = ["Held", "Spares", "for_each", "single_thread_kernels"]
 
@@ -61,46 +63,9 @@ class Held(Generic[X]):
 single_thread_kernels = partial(Held(torch.get_num_threads, torch.set_num_threads), 1)
 
 
-class Spares(Generic[X]):
-    """Things of which each thread borrows one at a time; another is made where none is idle.
-
-    Parameters
-    ----------
-    make : callable
-        Gives another.
-    *first
-        Those that are there already.
-    """
-
-    def __init__(self, make: Callable[[], X], *first: X) -> None:
-        self._make = make
-        self._idle: SimpleQueue[X] = SimpleQueue()
-        for one in first:
-            self._idle.put(one)
-
-    @contextmanager
-    def borrowed(self) -> Iterator[X]:
-        """One that no other thread has meanwhile."""
-        try:
-            one = self._idle.get_nowait()
-        except Empty:
-            one = self._make()
-        try:
-            yield one
-        finally:
-            self._idle.put(one)
-
-
 def for_each(function: Callable[[X], None], cells: Sequence[X], pool: ThreadPoolExecutor | None) -> None:
-    """Call ``function`` for every cell; cells must not touch one another's output."""
-    if pool is None or len(cells) < 2:
-        for cell in cells:
-            function(cell)
-        return
-    workers: int = pool._max_workers
-    parts = [cells[i::workers] for i in range(workers)]
-    for done in [pool.submit(_part, function, part) for part in parts if part]:
-        done.result()
+    """Call ``function``, which calls torch, for every cell; cells must not touch one another's output."""
+    parallel.for_each(function, cells, pool, _part)
 
 
 @torch.inference_mode()  # a thread does not inherit it

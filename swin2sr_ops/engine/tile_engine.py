@@ -32,6 +32,7 @@ from swin2sr_ops.geometry.steps import GROUP_CELLS, network_steps
 from swin2sr_ops.nets.network import SwinNet
 
 if TYPE_CHECKING:
+    from swin2sr_ops.engine.native.engine import NativeEngine
     from swin2sr_ops.engine.triton.graphs import Graphs
 
 __all__ = ["TileEngine"]
@@ -50,7 +51,7 @@ class TileEngine:
         compute their products in TF32.
     kernels : str
         What runs the Swin blocks: ``"torch"``; ``"triton"`` on a GPU, of up to `fused.WIDEST` channels; of a float32
-        network on the CPU ``"openvino"``, or ``"native"``, which runs the ends of stages too.
+        network on the CPU ``"openvino"``, or ``"native"``, which runs all of it.
     group : int, optional
         Cells that are computed together; 1 on CPUs, else `GROUP_CELLS`.
     """
@@ -58,6 +59,13 @@ class TileEngine:
     def __init__(self, net: SwinNet, *, half: bool = False, kernels: str = "torch", group: int | None = None) -> None:
         self.net = net
         self.spec = net.spec
+        self._native: NativeEngine | None = None
+        if kernels == "native":
+            from swin2sr_ops.engine.native.engine import NativeEngine
+
+            self.group = 1
+            self._native = NativeEngine(net.spec, {name: value.numpy() for name, value in net.state_dict().items()})
+            return
         self._float32 = short_float32 if half else full_float32
         on_cpu = net.conv_first.weight.device.type == "cpu"
         self.group = group or (1 if on_cpu else GROUP_CELLS)
@@ -72,10 +80,6 @@ class TileEngine:
             from swin2sr_ops.engine.openvino import CompiledBlocks
 
             blocks.compiled = CompiledBlocks(net, blocks.constants)
-        elif kernels == "native":
-            from swin2sr_ops.engine.native.kernels import NativeSteps
-
-            self._work = partial(DirectWork, NativeSteps(net, blocks.constants))
         elif kernels == "triton":
             from swin2sr_ops.engine.triton.graphs import Graphs
             from swin2sr_ops.engine.triton.steps import FusedSteps
@@ -119,6 +123,8 @@ class TileEngine:
     def _run(
         self, image: Tensor, tile: Tile, carry: Carry | None = None, pool: ThreadPoolExecutor | None = None
     ) -> dict[str, Tensor]:
+        if self._native is not None:
+            return {"image": torch.from_numpy(self._native.run(image.numpy(), tile, carry, pool))}
         above = below = None
         if carry is not None:
             above = carry.take(image, tile)

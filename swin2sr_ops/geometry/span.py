@@ -19,7 +19,7 @@ from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, blocks, network_s
 from swin2sr_ops.placement import Halo
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["Span", "pad_index", "padded_size", "receptive_halo", "sight", "within"]
+__all__ = ["Span", "pad_index", "padded_size", "receptive_halo", "sight", "whole_windows", "within"]
 
 
 def padded_size(size: int, window: int) -> int:
@@ -151,6 +151,15 @@ def _snap(interval: Interval, borders: Interval, window: int, shift: int) -> Int
     lo = (interval[0] - shift) // window * window + shift
     hi = -(-(interval[1] - shift) // window) * window + shift
     return max(lo, borders[0]), min(hi, borders[1])
+
+
+def whole_windows(part: Interval, window: int, offset: int) -> Interval:
+    """Widen some rows or columns to whole windows, on the grid that begins at ``-offset``."""
+    if part[0] == part[1]:
+        return part
+    first = (part[0] + offset) // window * window - offset
+    count = -((first - part[1]) // window)
+    return first, first + count * window
 
 
 def _walk_back(out: Interval, borders: Interval, spec: ModelSpec) -> tuple[Interval, tuple[Interval, ...]]:

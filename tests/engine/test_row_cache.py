@@ -26,14 +26,21 @@ SHAPE = HEIGHT, WIDTH = (150, 70)
 def windows_of(engine: TileEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many windows each call of a kernel computes."""
     counts: list[int] = []
-    steps = engine._work.args[0]  # type: ignore[attr-defined]
-    real = steps.windows
 
-    def counted(path: str, plane: Tensor, down: int, across: int, inside: Any) -> None:
-        counts.append(down * across)
-        real(path, plane, down, across, inside)
+    class Counting:
+        def __init__(self, kernels: Any) -> None:
+            self._kernels = kernels
 
-    monkeypatch.setattr(steps, "windows", counted)
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._kernels, name)
+
+        def swin_block(self, block: Any, plane: int, stride: int, down: int, across: int, *more: Any) -> None:
+            counts.append(down * across)
+            self._kernels.swin_block(block, plane, stride, down, across, *more)
+
+    assert engine._native is not None
+    network = engine._native.network
+    monkeypatch.setattr(network, "kernels", Counting(network.kernels))
     return counts
 
 

@@ -16,7 +16,8 @@ import torch
 import swin2sr_ops
 from swin2sr_ops.cli import main
 from swin2sr_ops.engine import selftest as check
-from swin2sr_ops.engine.native import build, kernels as steps
+from swin2sr_ops.engine.native import build
+from swin2sr_ops.engine.native.tile import NativeTile
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.engine.runner import Placed
 from swin2sr_ops.engine.select import choose_engine, why_engine
@@ -73,13 +74,13 @@ def test_kernels_that_compute_something_else(
     gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A compiler's fault is found before it is in anybody's pixels."""
-    block = steps.NativeSteps.windows
+    block = NativeTile.window
 
-    def wrong(self: Any, path: str, plane: torch.Tensor, *args: Any) -> None:
-        block(self, path, plane, *args)
-        plane[:1, :1] += 0.01
+    def wrong(self: NativeTile, step: Any, index: int) -> None:
+        block(self, step, index)
+        self.plane.data[20:21, 20:21] += 0.01
 
-    monkeypatch.setattr(steps.NativeSteps, "windows", wrong)
+    monkeypatch.setattr(NativeTile, "window", wrong)
     assert Restorer(gray_model, device="cpu").network.place()[2] == "torch"
     assert "left unused" in caplog.text
     assert check.native_obstacle() == "what the C compiler built differs from torch"

@@ -33,11 +33,11 @@ __all__ = ["Compiler", "find_compiler", "library"]
 _log = logging.getLogger(__name__)
 
 #: Of the arithmetic: who raises it knows that results get other last bits (tests/engine/native/test_bits.py).
-REVISION = 1
+REVISION = 2
 
 _HERE = Path(__file__).parent
 #: What is built together: all that a tile needs, and what training needs, which takes longer and few want.
-_SOURCES = {"tiles": ("block.c", "stage.c"), "training": ("learn.c",)}
+_SOURCES = {"tiles": ("block.c", "stage.c", "conv.c"), "training": ("learn.c",)}
 # No -ffast-math and no contraction: every pixel gets the same bits wherever it lies, whichever compiler built the
 # kernels, and however wide the vectors are.
 _FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC")

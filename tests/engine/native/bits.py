@@ -11,13 +11,15 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.engine.block_runner import Box
 from swin2sr_ops.engine.native import kernels as steps, learning
+from swin2sr_ops.engine.native.kernels import Box
 
 Numbers = NDArray[np.float32]
 
 #: Dimensions, heads, window, hidden features, and whether it is Swin2SR: rest rows, rest lanes, odd windows.
 BLOCKS = ((60, 6, 8, 120, 1), (20, 2, 7, 40, 0), (28, 4, 5, 42, 1), (12, 2, 12, 24, 0))
+#: Inputs, outputs, taps, factor, slope of a leaky ReLU.
+CONVOLUTIONS = ((60, 64, 9, 1, 0.2), (3, 20, 9, 2, 1.0), (20, 27, 1, 1, 1.0), (24, 90, 4, 2, 0.01))
 STAGES = ((60, True, False), (20, False, True), (28, True, True))  # dimensions, embedding, norm
 
 
@@ -44,6 +46,9 @@ class Calls:
                 self.learn(block)
         for i, (dim, embed, norm) in enumerate(STAGES):
             self.stage(dim, embed, norm, seed=100 * i)
+        for i, (inputs, outputs, taps, factor, slope) in enumerate(CONVOLUTIONS):
+            self.convolve(inputs, outputs, taps, factor, slope, seed=100 * i)
+        self.norm_and_position()
         return self.found.hexdigest()[:16]
 
     def size(self, name: str, *args: object) -> int:
@@ -91,7 +96,7 @@ class Calls:
 
     def stage(self, dim: int, embed: bool, norm: bool, seed: int) -> None:
         rows = -(-dim // 6) * 6
-        stage = steps._Stage(dim=dim, eps=1e-5)
+        stage = steps.Stage(dim=dim, eps=1e-5)
         stage.conv = self.pointer(numbers(rows, 9, dim, seed=seed))
         stage.conv_bias = self.pointer(numbers(dim, seed=seed + 1))
         if embed:
@@ -108,6 +113,61 @@ class Calls:
             ctypes.c_ssize_t(width), ctypes.byref(inside), self.kept(scratch),
         )  # fmt: skip
         self.found.update(target.tobytes())
+
+    def convolve(self, inputs: int, outputs: int, taps: int, factor: int, slope: float, seed: int) -> None:
+        phases, wide, height, width = factor**2, -(-outputs // 16) * 16, 7, 33
+        offsets = np.array([(t // 3 - 1, t % 3 - 1) for t in range(taps)] * phases, np.intp) * (taps > 1)
+        conv = steps.Convolution(inputs=inputs, outputs=outputs, taps=taps, factor=factor, slope=slope)
+        conv.offsets = ctypes.cast(self.kept(offsets), ctypes.POINTER(steps.NUM))
+        conv.weights = self.pointer(numbers(phases, taps, inputs, wide, seed=seed))
+        conv.bias = self.pointer(numbers(phases, wide, seed=seed + 1))
+        source = numbers(height + 2, width + 2, inputs, seed=seed + 2, size=4)
+        target = np.zeros((height * factor, width * factor, outputs), np.float32)
+        added = numbers(*target.shape, seed=seed + 3) if factor == 1 else None
+        first, inside = source.ctypes.data + 4 * inputs * (width + 3), Box(1, height, 0, width - 2)
+        plus = (None if added is None else self.kept(added), width * outputs)
+        size = (height, width, ctypes.byref(inside))
+        places = (ctypes.c_void_p(first), (width + 2) * inputs, *plus)
+        self.call("swin_convolve", ctypes.byref(conv), *places, self.kept(target), width * factor * outputs, *size)
+        self.found.update(target.tobytes())
+        if taps > 1 or outputs % 9:
+            return
+        few = outputs // 9
+        scratch, thin = (
+            np.zeros(3 * ((width + 2) * outputs + 4), np.float32),
+            np.zeros((height, width, few), np.float32),
+        )
+        bias = self.kept(numbers(few, seed=seed + 4))
+        places = (ctypes.c_void_p(first), (width + 2) * inputs, None, 0, self.kept(thin), width * few)
+        self.call("swin_thin", ctypes.byref(conv), few, bias, *places, *size, self.kept(scratch))
+        self.found.update(thin.tobytes())
+
+    def norm_and_position(self) -> None:
+        gain, offset = numbers(60, seed=1, around=1), numbers(60, seed=2)
+        plane, inside = numbers(5, 4, 60, seed=3, size=4), Box(0, 5, 1, 4)
+        of = (60, ctypes.c_float(1e-5), self.kept(gain), self.kept(offset))
+        self.call("swin_norm", *of, self.kept(plane), 240, self.kept(plane), 240, 5, 4, ctypes.byref(inside))
+        self.found.update(plane.tobytes())
+        places = numbers(2, 225, seed=4).astype(np.float64)
+        layers = [numbers(64, 2, seed=5), numbers(64, seed=6), numbers(3, 64, seed=7)]
+        found, scratch = np.zeros((3, 225)), np.zeros(225)
+        self.call("swin_position", 225, 64, 3, *map(self.kept, (places, *layers, found, scratch)))
+        self.found.update(found.tobytes())
+        image, enlarged = numbers(6, 7, 3, seed=8), np.zeros((8, 12, 3), np.float32)
+        with_, room = self.kept(numbers(4, 5, seed=9)), np.zeros((12, 3), np.float32)
+        inside = Box(0, 5, 0, 6)
+        self.call(
+            "swin_bicubic", with_, 4, 3, self.kept(image), 21, self.kept(enlarged), 36, 2, 1, 8, 12,
+            ctypes.byref(inside), self.kept(room),
+        )  # fmt: skip
+        finished = np.zeros((3, 16, 8), np.float32)
+        wide = numbers(8, 4, 12, seed=10)
+        of = (ctypes.c_float(255), self.kept(numbers(3, seed=11)))
+        self.call("swin_finish", self.kept(wide), 48, 8, 4, 3, 2, *of, self.kept(finished), 8, 128)
+        self.found.update(enlarged.tobytes() + finished.tobytes())
+
+    def call(self, name: str, *args: object) -> None:
+        getattr(self.library, name)(*(ctypes.c_ssize_t(a) if isinstance(a, int) else a for a in args))
 
     def learn(self, block: steps.Block) -> None:
         """Result and all gradients of two windows."""

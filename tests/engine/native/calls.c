@@ -1,7 +1,7 @@
 /* Calls of the kernels, read from a file with what they gave elsewhere: in how many numbers do they differ here?
 
-   Words of eight bytes, numbers of four. A call is its kind (1: swin_block, 2: swin_stage, 3: swin_learn), the weights,
-   then where and on what; 0 ends the file. */
+   Words of eight bytes, numbers of four. A call is its kind (1: swin_block, 2: swin_stage, 3: swin_learn, 4: swin_convolve,
+   5: swin_thin, 6: swin_norm), the weights, then where and on what; 0 ends the file. */
 
 #include <stddef.h>
 #include <stdio.h>
@@ -18,6 +18,12 @@ typedef struct { num dim, heads, window, hidden, post_norm, cosine; float eps; c
 typedef struct { num dim; float eps; const float *weights[6]; } Stage;
 typedef struct { num down, across, shift; const float *masks, *input, *gradient; float *output; } Planes;
 typedef struct { float *of[14]; } Gradients;
+typedef struct {
+    num inputs, outputs, taps, factor;
+    float slope;
+    const num *offsets;
+    const float *weights[2];
+} Convolution;
 
 num swin_scratch(const Block *b);
 num swin_row(const Block *b);
@@ -30,6 +36,14 @@ num swin_learn_row(num columns);
 num swin_learn_bias_row(const Block *b);
 num swin_learn_sums(void);
 void swin_learn(const Block *b, const Planes *of, num first, num last, const Gradients *to, float *scratch);
+
+void swin_convolve(const Convolution *c, const float *source, num source_stride, const float *added, num added_stride,
+                   float *target, num target_stride, num rows, num columns, const Box *inside);
+void swin_thin(const Convolution *c, num outputs, const float *bias, const float *source, num source_stride,
+               const float *added, num added_stride, float *target, num target_stride, num rows, num columns,
+               const Box *inside, float *scratch);
+void swin_norm(num size, float eps, const float *gain, const float *offset, const float *source, num source_stride,
+               float *target, num target_stride, num rows, num columns, const Box *inside);
 
 static void take(void *to, size_t bytes)
 {
@@ -136,16 +150,71 @@ static num learn(void)
     return found;
 }
 
+typedef struct {
+    num count, first, stride;
+    float *whole;
+} Plane;
+
+static Plane plane(void)
+{
+    Plane found;
+    found.count = word(), found.first = word(), found.stride = word();
+    found.whole = numbers(found.count);
+    return found;
+}
+
+static num convolve(int kind)
+{
+    Convolution c;
+    take(&c, 4 * sizeof(num));
+    take(&c.slope, sizeof c.slope);
+    num places = word(), *offsets = malloc(places * sizeof(num));
+    take(offsets, places * sizeof(num));
+    c.offsets = offsets;
+    weights(c.weights, 2);
+    num outputs = kind == 5 ? word() : 0;
+    const float *bias = kind == 5 ? numbers(word()) : 0;
+    Plane source = plane(), added = plane(), target = plane();
+    num rows = word(), columns = word();
+    Box inside;
+    take(&inside, sizeof inside);
+    const float *from = source.whole + source.first, *plus = added.count ? added.whole + added.first : 0;
+    float *to = target.whole + target.first;
+    if (kind == 4)
+        swin_convolve(&c, from, source.stride, plus, added.stride, to, target.stride, rows, columns, &inside);
+    else
+        swin_thin(&c, outputs, bias, from, source.stride, plus, added.stride, to, target.stride, rows, columns, &inside,
+                  zeros(3 * ((columns + 2) * c.outputs + 4)));
+    return apart(target.whole, numbers(target.count), target.count);
+}
+
+static num norm(void)
+{
+    num size = word();
+    float eps;
+    take(&eps, sizeof eps);
+    const float *of[2];
+    weights(of, 2);
+    Plane source = plane(), target = plane();
+    num rows = word(), columns = word();
+    Box inside;
+    take(&inside, sizeof inside);
+    swin_norm(size, eps, of[0], of[1], source.whole + source.first, source.stride, target.whole + target.first,
+              target.stride, rows, columns, &inside);
+    return apart(target.whole, numbers(target.count), target.count);
+}
+
 int main(void)
 {
 #ifdef _WIN32
     _setmode(_fileno(stdin), _O_BINARY);
 #endif
-    num calls[3] = {0}, kind, found = 0;
+    num calls[6] = {0}, kind, found = 0;
     while ((kind = word())) {
-        found += kind == 1 ? block() : kind == 2 ? stage() : learn();
+        found += kind == 1 ? block() : kind == 2 ? stage() : kind == 3 ? learn() : kind == 6 ? norm() : convolve(kind);
         calls[kind - 1]++;
     }
-    printf("%d %d %d %d\n", (int)calls[0], (int)calls[1], (int)calls[2], (int)found);
+    for (int i = 0; i < 6; i++) printf("%d ", (int)calls[i]);
+    printf("%d\n", (int)found);
     return 0;
 }

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from swin2sr_ops.engine.block_runner import Box, Place
-from swin2sr_ops.engine.native import build, kernels as steps, learning
+from swin2sr_ops.engine.native import build, kernels as steps, learning, weights
+from swin2sr_ops.engine.native.build import library
+from swin2sr_ops.engine.native.planes import Plane
 from swin2sr_ops.engine.tile_engine import TileEngine
 from tests.conftest import random_net, small_spec
 from tests.engine.native.test_learning import derivatives, random_trained
@@ -30,45 +33,116 @@ class Recorder:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told = bytearray()
-        windows, end, learn = steps.NativeSteps.windows, steps.NativeSteps.end, learning._Call.run
+        self._known: list[np.ndarray] = []  # whose addresses kernels are given
+        real, keep, made, learn = weights.kernels, weights.Weights._keep, Plane.__init__, learning._Call.run
 
-        def note_windows(
-            mine: steps.NativeSteps, path: str, plane: Tensor, down: int, across: int, inside: Box
-        ) -> None:
-            block = mine._blocks[path]
-            self.words(1)
-            self.block(block, mine._library.swin_row(ctypes.byref(block)), mine._weights)
-            self.words(whole(plane).numel(), plane.storage_offset(), plane.stride(0), down, across)
-            self.told += bytes(inside)
-            self.numbers(whole(plane))
-            windows(mine, path, plane, down, across, inside)
-            self.numbers(whole(plane))
+        def noting() -> Noting:
+            return Noting(real(), self)
 
-        def note_end(mine: steps.NativeSteps, path: str, place: Place, source: Tensor, target: Tensor) -> None:
-            stage = mine._stages[path]
-            self.words(2, stage.dim)
-            self.told += struct.pack("<f", stage.eps)
-            self.weights(stage, mine._weights)
-            self.words(whole(source).numel(), source.storage_offset(), source.stride(0), place.rows, place.columns)
-            self.told += bytes(place.inside)
-            self.numbers(whole(source), whole(target))
-            end(mine, path, place, source, target)
-            self.numbers(whole(target))
+        def note_plane(mine: Plane, data: np.ndarray, top: int, left: int) -> None:
+            self._known.append(data)
+            made(mine, data, top, left)
+
+        def note_weights(mine: weights.Weights, values: np.ndarray) -> np.ndarray:
+            self._known.append(keep(mine, values))
+            return self._known[-1]
 
         def note_learn(mine: learning._Call, gradient: Tensor | None, sums: list[learning.Sums]) -> Tensor:
             output = learn(mine, gradient, sums)
             self.learn(mine, gradient, sums[0] if sums else mine.zeros(), output)
             return output
 
-        monkeypatch.setattr(steps.NativeSteps, "windows", note_windows)
-        monkeypatch.setattr(steps.NativeSteps, "end", note_end)
+        monkeypatch.setattr(weights, "kernels", noting)
+        monkeypatch.setattr(Plane, "__init__", note_plane)
+        monkeypatch.setattr(weights.Weights, "_keep", note_weights)
         monkeypatch.setattr(learning._Call, "run", note_learn)
+
+    def note(self, name: str, function: Any, args: tuple[Any, ...]) -> None:
+        """Write down a call, make it, and write down what it has changed."""
+        target = getattr(self, name)(*args)
+        function(*args)
+        self.arrays(target)
+
+    def swin_block(self, of: Any, first: int, stride: int, down: int, across: int, inside: Any, scratch: int) -> Any:
+        plane = self.at(first)
+        self.words(1)
+        self.block(of._obj, library().swin_row(of), self._pointed)
+        self.words(plane.size, offset(plane, first), stride, down, across)
+        self.told += bytes(inside._obj)
+        self.arrays(plane)
+        return plane
+
+    def swin_stage(self, of: Any, first: int, stride: int, to: int, to_stride: int, *size: Any) -> Any:
+        source, target = self.at(first), self.at(to)
+        self.words(2, of._obj.dim)
+        self.told += struct.pack("<f", of._obj.eps)
+        self.weights(of._obj, self._pointed)
+        self.words(source.size, offset(source, first), stride, *size[:2])
+        self.told += bytes(size[2]._obj)
+        self.arrays(source, target)
+        return target
+
+    def swin_convolve(self, of: Any, *places: Any) -> Any:
+        self.words(4)
+        self.convolution(of._obj)
+        return self.planes(*places)
+
+    def swin_thin(self, of: Any, outputs: int, bias: int, *places: Any) -> Any:
+        self.words(5)
+        self.convolution(of._obj)
+        self.words(outputs)
+        self.counted(self._pointed(bias))
+        return self.planes(*places[:-1])
+
+    def swin_norm(self, size: int, eps: float, gain: int, shift: int, *places: Any) -> Any:
+        self.words(6, size)
+        self.told += struct.pack("<f", eps)
+        self.counted(self._pointed(gain))
+        self.counted(self._pointed(shift))
+        return self.planes(*places)
+
+    def convolution(self, conv: steps.Convolution) -> None:
+        self.words(conv.inputs, conv.outputs, conv.taps, conv.factor)
+        self.told += struct.pack("<f", conv.slope)
+        count = 2 * conv.taps * conv.factor**2
+        self.words(count, *conv.offsets[:count])
+        self.weights(conv, self._pointed)
+
+    def planes(self, *places: Any) -> Any:
+        """Planes with their strides, the last of which is the target, then rows, columns and the image's."""
+        *parts, rows, columns, inside = places
+        target = None
+        for first, stride in zip(parts[::2], parts[1::2], strict=True):
+            if not first:
+                self.words(0, 0, 0)
+                continue
+            target = self.at(first)
+            self.words(target.size, offset(target, first), stride)
+            self.arrays(target)
+        self.words(rows, columns)
+        self.told += bytes(inside._obj)
+        return target
+
+    def at(self, address: int) -> np.ndarray:
+        """Return the array in which an address lies: the last that was made, where several had the place."""
+        return next(a for a in reversed(self._known) if 0 <= address - a.ctypes.data < a.nbytes)
+
+    def _pointed(self, address: int) -> Tensor:
+        found = next(a for a in reversed(self._known) if a.ctypes.data == address)
+        return torch.from_numpy(found)
+
+    def arrays(self, *arrays: np.ndarray) -> None:
+        for array in arrays:
+            self.told += array.tobytes()
 
     def networks(self) -> bytes:
         """Run small networks, in inference and in training, on one thread."""
         for architecture, window, dim, heads in KINDS:
             changes = {"architecture": architecture, "window": window, "dim": dim, "heads": (heads,), "depths": (2,)}
             run(TileEngine(random_net(small_spec(**changes)), kernels="native"), torch.rand(1, 30, 21), (30, 21))
+            if heads == 3:  # longer heads and ends
+                longer = small_spec(**changes, upsampler="pixelshuffle_aux", channels=3, resi_connection="3conv")
+                run(TileEngine(random_net(longer), kernels="native"), torch.rand(3, 14, 13), (14, 13))
             net = random_trained(**changes)
             learning.learn_natively(net)
             derivatives(net, torch.rand(1, net.spec.channels, 19, 24))
@@ -87,23 +161,23 @@ class Recorder:
         if tensor is not None:
             self.numbers(tensor)
 
-    def block(self, block: steps.Block, row: int, kept: list[Tensor]) -> None:
+    def block(self, block: steps.Block, row: int, kept: Callable[[int], Tensor]) -> None:
         self.told += bytes(block)[: steps.Block.eps.offset] + struct.pack("<f", block.eps)
         self.words(row)
         self.weights(block, kept)
 
-    def weights(self, kernel: Any, kept: list[Tensor]) -> None:
-        known = {tensor.data_ptr(): tensor for tensor in kept}
+    def weights(self, kernel: Any, kept: Callable[[int], Tensor]) -> None:
         for name, kind in kernel._fields_:
             if kind is steps.NUMBERS:
                 address = ctypes.cast(getattr(kernel, name), ctypes.c_void_p).value
-                self.counted(known[address] if address else None)
+                self.counted(kept(address) if address else None)
 
     def learn(self, call: learning._Call, gradient: Tensor | None, sums: learning.Sums, output: Tensor) -> None:
         count, height, width, _ = call.plane.shape
         w, shift = call.block.window, call.block.shift
         self.words(3)
-        self.block(call.spec, call.row, list(call._read.values()))
+        known = {tensor.data_ptr(): tensor for tensor in call._read.values()}
+        self.block(call.spec, call.row, known.__getitem__)
         self.words(height // w, width // w, shift, count * (height // w) * (width // w), call.plane.numel())
         self.counted(learning._masks(w, shift, call.row) if shift else None)
         self.numbers(call.plane)
@@ -118,6 +192,19 @@ class Recorder:
         self.numbers(output, *found)
 
 
-def whole(plane: Tensor) -> Tensor:
-    """All numbers of the plane of which ``plane`` is a part."""
-    return plane.as_strided((plane.untyped_storage().nbytes() // 4,), (1,), 0)
+class Noting:
+    """Kernels of which some note their calls."""
+
+    def __init__(self, kernels: ctypes.CDLL, recorder: Recorder) -> None:
+        self._kernels, self._recorder = kernels, recorder
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._kernels, name)
+        if not hasattr(self._recorder, name):
+            return function
+        return lambda *args: self._recorder.note(name, function, args)
+
+
+def offset(array: np.ndarray, address: int) -> int:
+    """Return which number of an array an address is."""
+    return (address - array.ctypes.data) // 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import platform
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from tests.engine.native.test_learning import derivatives, random_trained
 from tests.engine.test_tile_engine import run
 
 #: Of `Calls.digest`. Where it changes, other pixels are given: raise `build.REVISION`.
-RECORDED = {1: "3f5c05b997189d69"}
+RECORDED = {2: "40a634360becccb4"}
 
 X86 = platform.machine() in ("x86_64", "AMD64")
 ZIG = f"{sys.executable} -m ziglang cc" if find_spec("ziglang") else ""
@@ -83,8 +84,19 @@ def test_networks(compiler: str, lanes: int, monkeypatch: pytest.MonkeyPatch) ->
     library, found = built(compiler, lanes), []
     for module in (steps, learning):
         monkeypatch.setattr(module, "library", lambda part="tiles": library)
-    for changes in ({"dim": 24}, {"architecture": "swinir", "window": 7, "dim": 20, "resi_connection": "3conv"}):
-        spec = small_spec(**changes)
+    heads = itertools.cycle(("pixelshuffle", "pixelshuffledirect", "nearest+conv", "pixelshuffle_hf", ""))
+    for changes, upsampler in zip(
+        (
+            {"dim": 24},
+            {"architecture": "swinir", "window": 7, "dim": 20, "resi_connection": "3conv"},
+            {"dim": 12},
+            {},
+            {},
+        ),
+        heads,
+        strict=False,
+    ):
+        spec = small_spec(**changes, upsampler=upsampler, scale=2 if upsampler else 1)
         found.append(run(TileEngine(random_net(spec), kernels="native"), image, (30, 21)))
         net = random_trained(**changes)
         learning.learn_natively(net)

@@ -1,0 +1,75 @@
+"""Work on several cores, in threads of which each takes its share; torch is not needed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+__all__ = ["Spares", "for_each"]
+
+X = TypeVar("X")
+
+
+class Spares(Generic[X]):
+    """Things of which each thread borrows one at a time; another is made where none is idle.
+
+    Parameters
+    ----------
+    make : callable
+        Gives another.
+    *first
+        Those that are there already.
+    """
+
+    def __init__(self, make: Callable[[], X], *first: X) -> None:
+        self._make = make
+        self._idle: SimpleQueue[X] = SimpleQueue()
+        for one in first:
+            self._idle.put(one)
+
+    @contextmanager
+    def borrowed(self) -> Iterator[X]:
+        """One that no other thread has meanwhile."""
+        try:
+            one = self._idle.get_nowait()
+        except Empty:
+            one = self._make()
+        try:
+            yield one
+        finally:
+            self._idle.put(one)
+
+
+def for_each(
+    function: Callable[[X], None],
+    parts: Sequence[X],
+    pool: ThreadPoolExecutor | None,
+    share: Callable[[Callable[[X], None], Sequence[X]], None] | None = None,
+) -> None:
+    """Call ``function`` for every part; parts must not touch one another's output.
+
+    Parameters
+    ----------
+    function : callable
+    parts : sequence
+    pool : ThreadPoolExecutor, optional
+        Each of its threads takes every so many-th part; without one, this thread takes all.
+    share : callable, optional
+        Calls ``function`` for the parts of one thread, where something has to be done before that.
+    """
+    if pool is None or len(parts) < 2:
+        for part in parts:
+            function(part)
+        return
+    workers: int = pool._max_workers
+    shares = [parts[i::workers] for i in range(workers)]
+    for done in [pool.submit(share or _share, function, some) for some in shares if some]:
+        done.result()
+
+
+def _share(function: Callable[[X], None], parts: Sequence[X]) -> None:
+    for part in parts:
+        function(part)
