@@ -6,7 +6,7 @@ import argparse
 
 from swin2sr_ops.cli.arguments import whole
 
-__all__ = ["add_audit"]
+__all__ = ["add_advise", "add_audit"]
 
 _AUDIT = """\
 Recompute tiles of OUT, drawn at random, as its provenance says that they were made, and compare them bit for bit
@@ -23,6 +23,42 @@ examples:
 exit status:
   0 all recomputed tiles are right; 1 some are wrong, or images are missing; 2 the audit was refused
 """
+
+
+_ADVISE = """\
+Measure noise, JPEG blocks, sharpness, range and saturation on samples of SRC, and name the model that fits,
+with the reason and what the model was trained on. Says so where none fits.
+"""
+
+_ADVISE_EPILOG = """\
+examples:
+  swin2sr-ops advise cells.tif                           a model, and why
+  swin2sr-ops advise plate.ome.zarr --array A/1/0        one image of a plate
+  swin2sr-ops advise scene.tif --json                    all figures, for a program
+
+exit status:
+  0 a model fits; 1 none does; 2 the image cannot be read
+"""
+
+
+def add_advise(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``swin2sr-ops advise``."""
+    parser = commands.add_parser(
+        "advise",
+        help="which model fits an image, and why",
+        description=_ADVISE,
+        epilog=_ADVISE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("src", metavar="SRC", help="an image that could be restored")
+    group = parser.add_argument_group("reading")
+    group.add_argument("--axes", help="one letter per dimension where SRC does not say, such as TCZYX or YXS")
+    group.add_argument("--level", type=whole, help="resolution level of a pyramid (default: 0, the full one)")
+    group.add_argument("--series", type=whole, help="image of a TIFF with several (default: the first)")
+    group.add_argument("--array", help="image or array inside a Zarr group")
+    group.add_argument("--nodata", type=float, help="stored value that means: no pixel here (NaN always does)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="K", help="choose other samples (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -6,7 +6,7 @@ import argparse
 
 from swin2sr_ops import __version__
 from swin2sr_ops.cli.arguments import Parser, halo, number, tile, whole, workers
-from swin2sr_ops.cli.evidence_parsers import add_audit
+from swin2sr_ops.cli.evidence_parsers import add_advise, add_audit
 
 __all__ = ["build_parser"]
 
@@ -107,6 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     _models(commands)
     _plugins(commands)
     _hosts(commands)
+    add_advise(commands)
     add_audit(commands)
     _evaluate(commands)
     _train(commands)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from swin2sr_ops.evaluate.decorrelation import decorrelation_cutoff
 from swin2sr_ops.evaluate.degrade import Degradation
 from swin2sr_ops.evaluate.fidelity import fidelity, fidelity_map
 from swin2sr_ops.evaluate.measure import evaluate
@@ -19,6 +20,7 @@ __all__ = [
     "Evaluation",
     "Measured",
     "Scores",
+    "decorrelation_cutoff",
     "evaluate",
     "fidelity",
     "fidelity_map",

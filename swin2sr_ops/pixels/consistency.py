@@ -51,6 +51,7 @@ def mean_consistent(
            [3, 9]], dtype=uint8)
     """
     dtype, blocks = given.dtype, _blocks(values, scale)
+    result: NDArray[Any]
     if dtype.kind == "f":
         result = _floats(blocks, given.reshape(-1).astype(np.float64), noise, dtype)
     else:
@@ -88,7 +89,7 @@ def _floats(
     with np.errstate(invalid="ignore"):  # NaN and infinity are no pixels: the caller keeps what is stored there
         shift = np.clip(mean, given - noise, given + noise) - mean
         limit = float(np.finfo(dtype).max)
-        return np.clip(blocks + shift[:, None], -limit, limit)
+        return np.asarray(np.clip(blocks + shift[:, None], -limit, limit))
 
 
 def _integers(
@@ -125,7 +126,7 @@ def _within(blocks: NDArray[np.float64], target: NDArray[np.int64], low: int, hi
     """Shift each row to the sum ``target``, between ``low`` and ``high``; a pixel at a limit lets the others move."""
     count = blocks.shape[1]
     blocks = np.clip(blocks, 2 * low - high, 2 * high - low)  # no value is so far out that digits are lost
-    shifted = np.clip(blocks + ((target - _total(blocks)) / count)[:, None], low, high)
+    shifted: NDArray[np.float64] = np.clip(blocks + ((target - _total(blocks)) / count)[:, None], low, high)
     for _ in range(count):
         missing = target - _total(shifted)
         rows = np.flatnonzero(np.abs(missing) > 1e-6)

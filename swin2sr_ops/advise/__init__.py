@@ -1,0 +1,12 @@
+"""Which model fits an image, and why: noise, JPEG blocks, sharpness and range, measured on samples.
+
+``swin2sr-ops advise`` is the command for it; see ``docs/evidence.md``.
+"""
+
+from __future__ import annotations
+
+from swin2sr_ops.advise.api import AdviceReport, advise
+from swin2sr_ops.advise.measure import Measured, Noise
+from swin2sr_ops.advise.recommend import Advice
+
+__all__ = ["Advice", "AdviceReport", "Measured", "Noise", "advise"]

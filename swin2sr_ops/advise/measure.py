@@ -1,0 +1,198 @@
+"""Measure on samples of one channel what decides which model fits: noise, JPEG blocks, sharpness, range, saturation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.evaluate.decorrelation import decorrelation_cutoff
+
+__all__ = ["Measured", "Noise", "block_strength", "measure", "noise_of"]
+
+#: Side of the squares whose mean and variance are taken, and the first quartile of a variance that is estimated from
+#: the 64 differences in one, as a share of the true variance (chi-square with 64 degrees of freedom).
+_SQUARE, _QUARTILE = 16, 0.876
+#: Groups of squares by brightness, and how many squares a group needs.
+_GROUPS, _FEW = 12, 12
+_JPEG = 8
+#: Largest share of pixels at the ends of the range in a square that is measured.
+_CUT_OFF = 0.05
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Variance of the noise as ``gain * value + offset``, in stored units.
+
+    ``gain`` is the Poisson part: 0 for Gaussian noise alone. ``offset`` holds the Gaussian part and the value that a
+    camera adds to all pixels.
+    """
+
+    gain: float
+    offset: float
+
+    def sigma(self, value: float) -> float:
+        """Standard deviation at ``value``."""
+        return float(np.sqrt(max(self.gain * value + self.offset, 0.0)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One channel.
+
+    Attributes
+    ----------
+    low, high : float
+        Smallest and largest value.
+    inner_low, inner_high : float
+        The percentiles 0.1 and 99.9.
+    noise : Noise
+    sigma255 : float
+        Noise at the middle of the range, in 1/255 of the range: the unit in which models are trained.
+    photons : float
+        Photons between the darkest and the brightest value, by the Poisson part; infinite where there is none.
+    blocks : float
+        How much larger steps at the borders of 8 x 8 blocks are than elsewhere; 0: no blocks.
+    cutoff : float
+        Up to which frequency there is signal, in cycles per pixel, 0.5 at most; 0 where none was found.
+    saturated, black : float
+        Share of pixels at the largest value, and at the smallest, where values pile up there.
+    """
+
+    low: float
+    high: float
+    inner_low: float
+    inner_high: float
+    noise: Noise
+    sigma255: float
+    photons: float
+    blocks: float
+    cutoff: float
+    saturated: float
+    black: float
+
+    @property
+    def width(self) -> float:
+        """Of the range."""
+        return self.high - self.low
+
+
+def measure(samples: Sequence[NDArray[Any]]) -> Measured | None:
+    """Measure planes that were cut out of one channel at multiples of 8 px; NaN marks pixels that are none.
+
+    Returns None where all pixels have one value, or none is valid.
+    """
+    values = np.concatenate([s.astype(np.float64).ravel() for s in samples])
+    values = values[np.isfinite(values)]
+    if not values.size or values.min() == values.max():
+        return None
+    low, high = float(values.min()), float(values.max())
+    inner_low, inner_high = (float(v) for v in np.percentile(values, (0.1, 99.9)))
+    whole = np.issubdtype(samples[0].dtype, np.integer) or bool((values == np.rint(values)).all())
+    noise = noise_of(samples, low, high, rounded=whole)
+    sigma = noise.sigma((inner_low + inner_high) / 2)
+    clean = [np.nan_to_num(s.astype(np.float64), nan=float(np.median(values))) for s in samples]
+    cutoffs = [decorrelation_cutoff(s) for s in clean if min(s.shape) >= 32 and s.std() > 0]
+    return Measured(
+        low=low,
+        high=high,
+        inner_low=inner_low,
+        inner_high=inner_high,
+        noise=noise,
+        sigma255=255 * sigma / (high - low),
+        photons=(inner_high - inner_low) / noise.gain if noise.gain > 0 else float("inf"),
+        blocks=block_strength(clean),
+        cutoff=float(np.percentile(cutoffs, 75)) if cutoffs else 0.0,
+        saturated=_piled(values, high, high - low),
+        black=_piled(values, low, high - low),
+    )
+
+
+def noise_of(samples: Sequence[NDArray[Any]], low: float, high: float, *, rounded: bool = False) -> Noise:
+    """Fit variance against mean over small squares, as the photon transfer of a camera is measured.
+
+    The variance of a square comes from its diagonal differences, which edges along rows and columns and smooth ramps do
+    not touch. In each group of squares of like brightness the lower quartile counts: texture makes variances
+    larger, never smaller. After Foi, Trimeche, Katkovnik and Egiazarian, "Practical Poissonian-Gaussian noise
+    modeling and fitting for single-image raw-data", IEEE TIP 2008. Noise that neighbours share (of demosaicking, of
+    an image that was enlarged) is underestimated; where no square is flat, texture counts as noise.
+
+    Parameters
+    ----------
+    samples : sequence of ndarray
+    low, high : float
+        Squares with many pixels at these values are left out: noise is cut off there.
+    rounded : bool
+        Values are whole numbers: the variance of rounding does not count.
+    """
+    means, variances, ends = np.concatenate([_squares(s.astype(np.float64), low, high) for s in samples], 1)
+    kept = ends <= _CUT_OFF
+    if kept.sum() < _FEW:  # strong noise, or a picture of black and white
+        kept = ends <= np.percentile(ends, 50) if ends.size else kept
+    means, variances = means[kept], variances[kept]
+    if means.size < _FEW:
+        return Noise(0.0, 0.0)
+    order = np.argsort(means)
+    groups = [g for g in np.array_split(order, min(_GROUPS, means.size // _FEW)) if g.size]
+    x = np.array([means[g].mean() for g in groups])
+    y = np.array([np.percentile(variances[g], 25) / _QUARTILE for g in groups])
+    y = np.maximum(y - (1 / 12 if rounded else 0.0), 0.0)
+    if len(x) < 3 or np.ptp(x) == 0:
+        return Noise(0.0, float(np.median(y)))
+    weight = 1 / np.maximum(y, 0.05 * y.max() if y.max() > 0 else 1.0)  # the error of a variance is its own size
+    gain, offset = np.polyfit(x, y, 1, w=weight)
+    if gain <= 0 or gain * np.ptp(x) < 0.2 * y.mean():  # as large everywhere
+        return Noise(0.0, float(np.average(y, weights=weight)))
+    return Noise(float(gain), float(offset))
+
+
+def _squares(plane: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Mean, noise variance and share of pixels at ``low`` or ``high``, of each whole square without a hole."""
+    rows, columns = (n // _SQUARE for n in plane.shape)
+    part = plane[: rows * _SQUARE, : columns * _SQUARE]
+    split = part.reshape(rows, _SQUARE, columns, _SQUARE).swapaxes(1, 2)
+    difference = (split[..., ::2, ::2] - split[..., 1::2, ::2] - split[..., ::2, 1::2] + split[..., 1::2, 1::2]) / 2
+    mean, variance = split.mean((-1, -2)), (difference**2).mean((-1, -2))
+    ends = ((split <= low) | (split >= high)).mean((-1, -2))
+    inside = np.isfinite(mean)
+    return np.stack([mean[inside], variance[inside], ends[inside]])
+
+
+def block_strength(samples: Sequence[NDArray[np.float64]]) -> float:
+    """Steps at the borders of blocks of 8 px, beyond the steps beside them, as a share of the mean step.
+
+    The grid of blocks may begin anywhere; along both axes it must stand out.
+    """
+    return min(_along([s.T for s in samples]), _along(samples))
+
+
+def _along(samples: Sequence[NDArray[np.float64]]) -> float:
+    """The same for borders between columns."""
+    sums, counts, total = np.zeros(_JPEG), np.zeros(_JPEG), []
+    for plane in samples:
+        step = np.abs(np.diff(plane, axis=1))
+        if step.shape[1] < 3 * _JPEG:
+            continue
+        beyond = step[:, 1:-1] - (step[:, :-2] + step[:, 2:]) / 2
+        phase = np.arange(1, step.shape[1] - 1) % _JPEG
+        sums += np.bincount(phase, beyond.mean(0), _JPEG)
+        counts += np.bincount(phase, minlength=_JPEG)
+        total.append(step.mean())
+    if not total or not np.mean(total):
+        return 0.0
+    mean = sums / np.maximum(counts, 1) / np.mean(total)
+    top = int(np.argmax(mean))
+    others = np.delete(mean, [(top - 1) % _JPEG, top, (top + 1) % _JPEG])
+    apart = float(mean[top] - others.mean())
+    return apart if apart > 4 * float(others.std()) else 0.0
+
+
+def _piled(values: NDArray[np.float64], end: float, width: float) -> float:
+    """Share of values at one end of the range, where more lie there than just beside it."""
+    at = np.abs(values - end) <= 1e-9 * width
+    near = (np.abs(values - end) <= 0.01 * width) & ~at
+    share = float(at.mean())
+    return share if share > 1e-4 and at.sum() > 2 * near.sum() else 0.0
