@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -183,10 +183,10 @@ class IdentifiedSource(Protocol):
 
 @runtime_checkable
 class ComposedSource(Protocol):
-    """A source made of several files, such as a VRT."""
+    """A source that can be made of several files: a VRT, a set of TIFFs, the chunks of a Zarr."""
 
-    def files(self) -> list[str]:
-        """Return the paths of all files that the image consists of."""
+    def files(self) -> Iterable[str]:
+        """Return the paths of all files of this file system that the image consists of, in a fixed order."""
         ...
 
 

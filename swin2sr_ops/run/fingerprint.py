@@ -15,11 +15,11 @@ from swin2sr_ops.geometry.plan import within
 from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.claim import RunKey
-from swin2sr_ops.io.storage.identity import identity_of
+from swin2sr_ops.io.storage.identity import identity_of, stamp_of
 from swin2sr_ops.run.job import Job
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["identity", "identity_digest", "run_key"]
+__all__ = ["identity", "identity_digest", "input_stamp", "run_key"]
 
 #: Raised when the same settings give other pixels or another layout than before.
 _RESULT_VERSION = 1
@@ -91,3 +91,9 @@ def identity(job: Job) -> dict[str, Any]:
 def identity_digest(found: Mapping[str, Any]) -> str:
     """Return a short name for the result of `identity`, as an output keeps it."""
     return hashlib.sha256(json.dumps(json_ready(found), sort_keys=True).encode()).hexdigest()
+
+
+def input_stamp(job: Job) -> str:
+    """Return what changes whenever a file of the input, or of its mask, is touched."""
+    stamps = [stamp_of(source) for source in (job.source, job.mask) if source is not None]
+    return " ".join(stamps).strip()

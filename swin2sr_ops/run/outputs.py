@@ -33,9 +33,13 @@ def finished_before(dst: str, key: RunKey) -> bool:
 def check_not_behind(job: Job, dst: str) -> None:
     """Refuse to replace a file that the input consists of, such as a raster in a VRT: inputs are never written."""
     path = local_path(dst)
-    if path is None or not isinstance(job.source, ComposedSource) or not path.exists():
+    origin = local_path(job.source.uri)
+    if path is None or not isinstance(job.source, ComposedSource) or not path.is_file():
         return
-    if os.path.realpath(path) in {os.path.realpath(name) for name in job.source.files()}:
+    if origin is not None and origin.is_dir():
+        return  # no output lies in an input: the destination refuses it
+    others = {os.path.realpath(name) for name in job.source.files()} - {os.path.realpath(origin or "")}
+    if os.path.realpath(path) in others:
         raise OutputError(
             f"The input {job.source.uri!r} is made of {dst!r}, which must stay as it is. Choose another place."
         )

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from threading import Barrier
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +19,31 @@ from swin2sr_ops.errors import Stopped, TileError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.tiles import fill_region
-from swin2sr_ops.io.base import ImageSink, ImageSource, MaskedSource, Region, SidesSink
-from swin2sr_ops.io.masks import valid_pixels
+from swin2sr_ops.io.base import ImageSink, ImageSource, Region, SidesSink
+from swin2sr_ops.io.output.journal import made_of
 from swin2sr_ops.io.output.staging import ResumableSink
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.run.job import Part, Piece, Workers
+from swin2sr_ops.run.origin import InputPixels, Origin
 
 __all__ = ["Executor", "Here", "TileWork", "Watch", "stream"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-#: Restored pixels, and what is written beside them, by the sink's names for it.
-Computed = tuple[NDArray[Any], dict[str, NDArray[Any]]]
 #: Receives a region of the output and its pixels.
 OnBlock = Callable[[Region, NDArray[Any]], None]
 #: Threads that decode, and as many that encode; how many tiles may wait on either side.
 IO_THREADS = 2
 #: Tiles in hand where a GPU computes.
 GPU_LANES = 2
+
+
+class Computed(NamedTuple):
+    """A restored piece, what is written beside it by the sink's names for it, and what it was made of."""
+
+    pixels: NDArray[Any]
+    sides: dict[str, NDArray[Any]]
+    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -98,16 +105,22 @@ class TileWork:
         kinds = {part.restorer.network.kind for part in self.parts if part.restorer is not None}
         return GPU_LANES if "cuda" in kinds else 1
 
+    @property
+    def input(self) -> InputPixels:
+        """The pixels of the source and its masks."""
+        return InputPixels(self.source, self.mask, self.order)
+
     def read(self, piece: Piece) -> NDArray[Any]:
         """The pixels that ``piece`` looks at, all its bands."""
-        blocks = [self.source.read(region) for region in self._of_bands(piece, piece.read)]
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, self.order.axes.index("C"))
+        return self.input.read(list(self._of_bands(piece, piece.read)))
 
     def compute(self, piece: Piece, block: NDArray[Any]) -> Computed:
         """The restored pixels of ``piece``, and what is written beside them: ``context``, ``spread``."""
         part = self.parts[piece.part]
         order = self.order if piece.bands is None else self.order.together(len(piece.bands))
-        valid = self._valid(piece)
+        regions = list(self._of_bands(piece, piece.read))
+        valid = self.input.valid(regions)
+        origin = Origin.of(regions, block, valid)
         sides: dict[str, NDArray[Any]] = {}
         if part.restorer is None:
             result = _enlarge(block, order, piece.tile, part.plan.spec.scale)
@@ -126,21 +139,22 @@ class TileWork:
             from swin2sr_ops.pixels.nodata_flags import plane_flags
 
             sides["context"] = plane_flags(block, order, piece.tile, part.plan, self.nodata, valid)
-        return result, sides
+        return Computed(result, sides, origin)
 
     def write(self, piece: Piece, result: Computed, on_block: OnBlock | None = None) -> None:
         """Write the result of `compute`; pass each written block to ``on_block``."""
-        for region, block, sides in self._blocks(piece, result):
-            if isinstance(self.sink, SidesSink):
-                self.sink.write(region, block, **sides)
-            else:
-                self.sink[region] = block
-            if on_block is not None:
-                on_block(region, block)
+        with made_of(result.origin.to_json()):
+            for region, block, sides in self._blocks(piece, result):
+                if isinstance(self.sink, SidesSink):
+                    self.sink.write(region, block, **sides)
+                else:
+                    self.sink[region] = block
+                if on_block is not None:
+                    on_block(region, block)
 
     def _blocks(self, piece: Piece, result: Computed) -> Iterator[tuple[Region, NDArray[Any], dict[str, NDArray[Any]]]]:
         """Cut the result of a piece into blocks of the output: bands that were restored together are apart there."""
-        block, sides = result
+        block, sides, _ = result
         for i, region in enumerate(self._of_bands(piece, piece.write)):
             if piece.bands is None:
                 yield region, block, sides
@@ -166,16 +180,6 @@ class TileWork:
         axis = self.order.axes.index("C")
         for band in piece.bands:
             yield (*region[:axis], slice(band, band + 1), *region[axis + 1 :])
-
-    def _valid(self, piece: Piece) -> NDArray[np.bool_] | None:
-        if self.mask is None and not isinstance(self.source, MaskedSource):
-            return None
-        found = [valid_pixels(self.source, self.mask, self.order, r) for r in self._of_bands(piece, piece.read)]
-        if len(found) == 1 or all(v is None for v in found):
-            return found[0]
-        everywhere = np.ones((1,) * len(self.order.axes), bool)
-        bands = np.broadcast_arrays(*(everywhere if v is None else v for v in found))
-        return np.concatenate(bands, self.order.axes.index("C"))
 
 
 @dataclass

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from os import PathLike, fspath
 from typing import Any, TypeVar
 
 import psutil
 
-from swin2sr_ops.errors import OutputError, RequestError, Swin2SROpsError, TileError, without_secrets
+from swin2sr_ops.errors import RequestError, Swin2SROpsError, TileError, without_secrets
 from swin2sr_ops.events import Progress, PyramidProgress, RunEnd, RunStart, TileDone
 from swin2sr_ops.hooks.dispatch import create_sink, notifier
 from swin2sr_ops.io.base import ClosableSource, ImageSink, Region, SidesSink, ValiditySink
@@ -20,7 +20,8 @@ from swin2sr_ops.io.masks import EnlargedMask, has_mask
 from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.placement import check_ensemble
-from swin2sr_ops.run.fingerprint import identity, run_key
+from swin2sr_ops.run.fingerprint import input_stamp, run_key
+from swin2sr_ops.run.input_watch import InputWatch
 from swin2sr_ops.run.job import Job, Piece
 from swin2sr_ops.run.outputs import check_not_behind, finished_before, label_options, resumable
 from swin2sr_ops.run.pipeline import Executor, Here, OnBlock, TileWork, Watch
@@ -89,12 +90,13 @@ def run(
         return report
     output |= label_options(job, output.pop("labels", "leave"))
     check_not_behind(job, fspath(dst))
+    stamp = input_stamp(job)
     sink = create_sink(
         dst,
         job.output,
         overwrite=overwrite,
         source=job.source.uri,
-        run=key,
+        run=replace(key, stamp=stamp),
         chunks=job.chunk,
         shards=job.shard,
         parallel=True if executor is not None else None,
@@ -107,7 +109,9 @@ def run(
     if isinstance(sink, ValiditySink) and (job.mask is not None or has_mask(job.source)):
         sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
     with resumable(sink, report.output), _closed(job):
-        _Run(job, sink, report, tell, executor or Here(watch), watch).go("context" in sides, "spread" in sides)
+        _Run(job, sink, report, tell, executor or Here(watch), watch, key.settings["source"], stamp).go(
+            "context" in sides, "spread" in sides
+        )
     report.seconds = time.monotonic() - began
     tell(RunEnd(done=report.tiles, total=report.tiles, report=report.to_dict()))
     return report
@@ -134,15 +138,22 @@ class _Run:
     tell: Progress
     executor: Executor
     watch: Watch
+    identity: object  # the input's, when the run began, and its stamp
+    stamp: str
 
     @property
     def staging(self) -> Staging | None:
         """The arrays that the output grows in; None for a format that cannot be resumed."""
         return self.sink.staging if isinstance(self.sink, ResumableSink) else None
 
+    @cached_property
+    def input(self) -> InputWatch:
+        """What watches that the input stays the same image."""
+        return InputWatch(self.job, self.staging, self._each, self.identity, self.stamp)
+
     def go(self, context: bool, spread: bool) -> None:
-        before = identity(self.job)
         try:
+            self.input.check_resumed()
             maps = self._maps()
             self.report.settings["intensity"] = [m.to_dict() for m in maps]
             self._tiles(maps, context, spread)
@@ -151,28 +162,13 @@ class _Run:
         except BaseException as exc:
             changed = False
             with suppress(Swin2SROpsError, OSError):  # what ended the run is what to say
-                changed = self._changed(before)
+                changed = self.input.changed()
             if changed and isinstance(exc, Swin2SROpsError):
                 raise type(exc)(f"{exc} The input changed meanwhile: begin again with restart (--restart).") from exc
             raise
-        if self._changed(before):
-            raise OutputError(
-                f"The input {self.job.source.uri!r} changed while it was restored: the output would be of two images."
-                " Begin again with restart (--restart)."
-            )
+        self.input.check()
         self._check_place()
         self.sink.finish(provenance_of(self.report))
-
-    def _changed(self, before: object) -> bool:
-        """Tell whether the input is another one than at the start, and spoil the run if so.
-
-        Checked however a run ends: with the old file back in its place, a resume could not tell.
-        """
-        if identity(self.job) == before:
-            return False
-        if self.staging is not None:
-            self.staging.claim.spoil()
-        return True
 
     def _check_place(self) -> None:
         """Refuse to finish an output from which finished tiles were removed meanwhile."""
@@ -181,11 +177,11 @@ class _Run:
 
     def _maps(self) -> tuple[IntensityMap, ...]:
         """Decide the intensity maps, or take those of the run that is resumed."""
-        staging = self.staging
+        job, staging = self.job, self.staging
         noted = staging.claim.notes.get("intensity") if staging is not None else None
         if noted:
             return tuple(IntensityMap.from_dict(m) for m in noted)
-        maps = intensity_maps(self.job, self.tell, each=self._each, mask=self.job.mask)
+        maps = self.input.steady(lambda: intensity_maps(job, self.tell, each=self._each, mask=job.mask))
         if staging is not None:
             staging.claim.note(intensity=[m.to_dict() for m in maps])
         return maps

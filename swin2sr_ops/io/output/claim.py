@@ -15,10 +15,12 @@ from swin2sr_ops.io.output.journal import OWN
 from swin2sr_ops.io.output.lock import Lock
 from swin2sr_ops.io.storage.files import Files, LocalFiles
 
-__all__ = ["Claim", "RunKey", "tidy_finished"]
+__all__ = ["STAMP", "Claim", "RunKey", "tidy_finished"]
 
 #: The note of a run whose input changed under it.
 SPOILT = "spoilt"
+#: The note of `RunKey.stamp`.
+STAMP = "input stamp"
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,15 @@ class RunKey:
         The same for people, flat: what differs is said when another run finds the output.
     restart : bool
         Throw away what a run has left, whichever it was.
+    stamp : str
+        Changes whenever a file of the input is touched; kept with the record, and not compared: what a resume does
+        where it differs is the run's to say.
     """
 
     fingerprint: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     restart: bool = False
+    stamp: str = ""
 
 
 @dataclass
@@ -102,6 +108,8 @@ class Claim:
                 self.files.sweep()
                 return
             self.destination.start()
+            if key is not None and key.stamp:
+                self.notes[STAMP] = key.stamp
             try:
                 self._write_record()
             except BaseException:

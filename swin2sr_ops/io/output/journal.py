@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from swin2sr_ops.io.storage.files import Files
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-__all__ = ["OWN", "Journal", "marks_of", "recording"]
+__all__ = ["OWN", "Journal", "made_of", "marks_of", "recording"]
 
 #: Where a run keeps what is its own, inside the output that grows.
 OWN = ".swin2sr_ops"
@@ -32,6 +34,8 @@ _READERS = 8
 
 #: A chunk's key, its size and its CRC-32; size -1 for one that is not stored because it is all fill value.
 Mark = tuple[str, int, int]
+#: What the regions are made of that this thread writes.
+_origin: ContextVar[Any] = ContextVar("origin", default=None)
 
 
 def recording(store: Store, notes: dict[str, tuple[int, int]]) -> Store:
@@ -45,6 +49,16 @@ def recording(store: Store, notes: dict[str, tuple[int, int]]) -> Store:
             await self._store.set(key, value)
 
     return _Recording(store)
+
+
+@contextmanager
+def made_of(origin: Any) -> Iterator[None]:
+    """Keep ``origin``, which is JSON-ready, with the regions that this thread writes."""
+    token = _origin.set(origin)
+    try:
+        yield
+    finally:
+        _origin.reset(token)
 
 
 @dataclass
@@ -67,8 +81,18 @@ class Journal:
     _vouched: set[str] = field(default_factory=set, repr=False)
 
     def add(self, array: str, region: Region, marks: Sequence[Mark]) -> None:
-        """Note that ``region`` of ``array`` is written."""
-        self.files.write(_key(array, region), json.dumps(marks, separators=(",", ":")).encode())
+        """Note that ``region`` of ``array`` is written, with what `made_of` says."""
+        marker: dict[str, Any] = {"chunks": marks}
+        if _origin.get() is not None:
+            marker["origin"] = _origin.get()
+        self.files.write(_key(array, region), json.dumps(marker, separators=(",", ":")).encode())
+
+    def origins(self) -> list[Any]:
+        """Return what all finished regions were made of, each once; asks the storage."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            markers = pool.map(lambda key: self.files.read(key) or b"{}", list(self.files.listing(_DONE)))
+            found = [json.loads(marker).get("origin") for marker in markers]
+        return [json.loads(text) for text in dict.fromkeys(map(json.dumps, found)) if text != "null"]
 
     def took(self, array: str, region: Region) -> None:
         """Count ``region`` as finished: somebody has noted it."""
@@ -108,8 +132,9 @@ class Journal:
     def _whole(self, key: str) -> list[str] | None:
         """Keys of the chunks that a marker names; None where the marker or one of them is torn."""
         try:
-            marks = [(str(name), int(size), int(crc)) for name, size, crc in json.loads(self.files.read(key) or b"")]
-        except (ValueError, TypeError):
+            marker = json.loads(self.files.read(key) or b"")
+            marks = [(str(name), int(size), int(crc)) for name, size, crc in marker["chunks"]]
+        except (ValueError, TypeError, KeyError):  # torn, or of an earlier version
             return None
         return [name for name, _, _ in marks] if all(self._intact(*mark) for mark in marks) else None
 

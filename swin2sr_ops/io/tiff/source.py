@@ -84,13 +84,18 @@ class TiffSource:
     def identity(self) -> dict[str, Any]:
         """What tells that the image has changed: sizes and times of all files it lies in, JSON-ready, without paths."""
         with _naming(self.uri):
+            seen = [os.stat(name) for name in self.files()]
+        files = [[s.st_size, s.st_mtime_ns] for s in seen]
+        return {"files": files, "series": self.series, "level": self.level}
+
+    def files(self) -> list[str]:
+        """Return the paths of all files that the image lies in."""
+        with _naming(self.uri):
             if self._files is None:
                 with open_tiff(_path(self.uri)) as tiff:
                     check_planes(self.uri, tiff)
                     self._files = _files(tiff, tiff.series[self.series], _path(self.uri))
-            seen = [os.stat(name) for name in [str(_path(self.uri)), *self._files]]
-        files = [[s.st_size, s.st_mtime_ns] for s in seen]
-        return {"files": files, "series": self.series, "level": self.level}
+        return [str(_path(self.uri)), *self._files]
 
     def close(self) -> None:
         """Close the file and forget what was decoded; the next `read` opens it again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -19,7 +19,7 @@ from swin2sr_ops.io.zarr import ngff
 from swin2sr_ops.io.zarr.attributes import carried
 from swin2sr_ops.io.zarr.chunk_names import check_chunk_names
 from swin2sr_ops.io.zarr.documents import DOCUMENTS
-from swin2sr_ops.io.zarr.store import child_names, is_zip, naming, open_node, store_identity, zarr_root
+from swin2sr_ops.io.zarr.store import child_names, is_zip, naming, open_node, store_files, store_identity, zarr_root
 
 __all__ = ["ZarrSource", "open_source"]
 
@@ -67,6 +67,11 @@ class ZarrSource:
         """
         with naming(_address(self.uri, self.path), "its files cannot be listed"):
             return store_identity(self.uri, self.path, self.group, self.storage_options)
+
+    def files(self) -> Iterator[str]:
+        """Yield the paths of all files of the array, or of the zip file that holds it; of a URL none."""
+        with naming(_address(self.uri, self.path), "its files cannot be listed"):
+            yield from store_files(self.uri, self.path, self.group)
 
 
 def open_source(

@@ -25,6 +25,7 @@ __all__ = [
     "naming",
     "open_node",
     "read_key",
+    "store_files",
     "store_identity",
     "zarr_root",
 ]
@@ -196,6 +197,20 @@ def store_identity(
     names = hashlib.sha256("".join(f"{key}\0{size}\0{stamp}\n" for key, size, stamp in listing).encode())
     total = sum(size for _, size, _ in listing)
     return {**identity, "files": len(listing), "bytes": total, "listing": names.hexdigest()}
+
+
+def store_files(uri: str, path: str, group: str | None) -> Iterator[str]:
+    """Yield the paths of all local files that the array ``path`` of ``uri``, and what its ``group`` says, lie in."""
+    local = existing_path(uri)
+    if local is None:
+        return
+    if is_zip(local):
+        yield str(local)
+        return
+    documents = (local / base / name for base in dict.fromkeys((path, group or "")) for name in DOCUMENTS)
+    yield from (str(document) for document in documents if document.is_file())
+    for key in sorted(key for key, _, _ in _local_listing(str(local / path), "")):
+        yield str(local / path / key)
 
 
 def _canonical(document: bytes | None) -> bytes:
