@@ -2,7 +2,7 @@
 
 import sys
 
-from swin2sr_ops.cli import main
+from swin2sr_ops.cli import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script())

@@ -15,6 +15,7 @@ from swin2sr_ops.batch.sources import ZARRS, Found, address_of, find, folder_of_
 from swin2sr_ops.batch.tiff_series import TiffContent, tiff_content
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
 from swin2sr_ops.io.geo.address import is_address, name_of
+from swin2sr_ops.io.output.destination import missing_folder
 from swin2sr_ops.io.storage.paths import is_url, local_path, without_separator
 
 __all__ = ["FORMATS", "Entry", "collect", "named"]
@@ -208,11 +209,13 @@ class _Folder:
         path = None if self.dst is None else local_path(self.dst)
         if path is None:
             return
-        if not path.is_dir() and os.path.lexists(path):
+        if path.is_file():
             raise OutputError(f"{self.dst!r} is a file: give a folder for the outputs, or one source and one output.")
+        if not path.is_dir() and os.path.lexists(path):  # a link that leads nowhere, or in a circle
+            raise OutputError(missing_folder(path))
         parent = Path(os.path.abspath(path)).parent
         if not parent.is_dir():
-            raise OutputError(f"The folder {str(parent)!r} does not exist: create it first.")
+            raise OutputError(missing_folder(parent))
         for source in found:
             origin = local_path(source.uri)
             # `Path.resolve` raises where links go in a circle, which is that one image's failure.

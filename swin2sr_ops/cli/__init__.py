@@ -6,21 +6,39 @@ Only argparse is loaded until a command runs: ``--help`` costs nothing.
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import FrameType
 
 from swin2sr_ops.cli.parsers import build_parser
 from swin2sr_ops.cli.streams import lasting_streams
 from swin2sr_ops.errors import Swin2SROpsError
 
-__all__ = ["main"]
+__all__ = ["main", "script"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 where images of a batch failed, or 2 after a sentence on stderr."""
     with lasting_streams():
-        return _main(argv)
+        try:
+            return _main(argv)
+        except KeyboardInterrupt:  # another one, while the first was reported
+            return 130
+
+
+def script() -> int:
+    """Run `main` as a program: a signal that comes while Python ends finds the exit status decided."""
+    status = main()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        os._exit(status)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    return status
 
 
 def _main(argv: Sequence[str] | None) -> int:

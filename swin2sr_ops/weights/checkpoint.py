@@ -82,7 +82,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     CheckpointError
         If it is missing or is not a checkpoint; the message says what the file is instead.
     """
-    path = user_path(path).resolve()
+    path = Path(os.path.realpath(user_path(path)))
     if not path.exists():
         raise CheckpointError(f"There is no file {path}; {EXPECTED}.")
     if path.is_dir():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +46,37 @@ def test_a_name_that_the_terminal_cannot_show(tmp_path: Path, name: bytes) -> No
     )
     assert done.returncode == 0, done.stderr
     assert b"\\" in done.stdout
+
+
+# --- signals at the very end ----------------------------------------------------------------------
+
+
+def test_a_second_interrupt_while_the_first_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    from swin2sr_ops import cli
+
+    class Pressed(io.StringIO):
+        def write(self, text: str) -> int:
+            signal.raise_signal(signal.SIGINT)
+            return len(text)
+
+    def stopped(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("swin2sr_ops.cli.models"), "main", stopped)
+    monkeypatch.setattr(sys, "stderr", Pressed())
+    assert cli.main(["models"]) == 130
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals end a process there")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(("words", "status"), [(["models"], 0), (["info", "nothing.tif"], 2)])
+def test_a_signal_while_python_ends(name: str, words: list[str], status: int) -> None:
+    """The exit status is decided, and no traceback says otherwise."""
+    code = (
+        "import atexit, os, signal, sys, time; from swin2sr_ops.cli import script\n"
+        f"atexit.register(lambda: (os.kill(os.getpid(), signal.{name}), time.sleep(60)))\nsys.exit(script())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False)

@@ -60,7 +60,7 @@ def _check_folder(folder: Path) -> None:
         raise OSError(f"{folder} belongs to another user")
     if found.st_mode & _OTHERS_WRITE:
         raise OSError(f"other users can write to {folder}")
-    for above in folder.resolve().parents:
+    for above in Path(os.path.realpath(folder)).parents:
         mode = above.stat().st_mode
         if mode & _OTHERS_WRITE and not mode & stat.S_ISVTX:
             raise OSError(f"other users can replace {folder}, because they can write to {above}")

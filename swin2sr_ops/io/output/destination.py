@@ -21,7 +21,7 @@ from swin2sr_ops.io.storage.moves import remove_path, replace_path
 from swin2sr_ops.io.storage.paths import local_path, without_separator
 from swin2sr_ops.io.zarr.documents import GROUP_DOCUMENTS
 
-__all__ = ["RECORD", "Destination", "causes", "disk_errors", "is_disk_full"]
+__all__ = ["RECORD", "Destination", "causes", "disk_errors", "is_disk_full", "missing_folder"]
 
 #: What is being made there, and what a later run needs to know: `swin2sr_ops.io.output.claim`.
 RECORD = f"{OWN}/run.json"
@@ -57,6 +57,19 @@ def disk_errors(where: str | Path) -> Iterator[None]:
             f"The disk is full: {str(where)!r} cannot be written{free}. Free some space and give the same command"
             " again: it goes on where it was. Or choose another place."
         ) from exc
+
+
+def missing_folder(folder: Path) -> str:
+    """Say why ``folder`` cannot hold an output, and what to do."""
+    try:
+        os.stat(folder)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            return f"The links in {str(folder)!r} lead in a circle: choose another place, or mend them."
+        if not isinstance(exc, FileNotFoundError | NotADirectoryError):
+            return f"The folder {str(folder)!r} cannot be used ({exc.strerror or exc}): choose another place."
+        return f"The folder {str(folder)!r} does not exist: create it first."
+    return f"{str(folder)!r} is no folder: choose another place."
 
 
 @dataclass(frozen=True)
@@ -145,7 +158,7 @@ class Destination:
         if source is not None:
             self._check_apart(source)
         if self.path is not None and not self.path.parent.is_dir():
-            raise OutputError(f"The folder {str(self.path.parent)!r} does not exist: create it first.")
+            raise OutputError(missing_folder(self.path.parent))
         if not self.overwrite and self.occupied():
             raise OutputError(
                 f"{self.uri!r} exists already: choose another name, or allow to overwrite it (--overwrite)."
@@ -170,11 +183,9 @@ class Destination:
             here, there = self.uri + "/", source.rstrip("/") + "/"
             clash = here.startswith(there) or there.startswith(here)
         else:
-            there_path = origin.resolve()
-            clash = any(
-                own.is_relative_to(there_path) or there_path.is_relative_to(own)
-                for own in (self.path.resolve(), self.partial.resolve())  # the partial folder is emptied, too
-            )
+            there_path = Path(os.path.realpath(origin))  # `Path.resolve` raises where links lead in a circle
+            owns = [Path(os.path.realpath(own)) for own in (self.path, self.partial)]  # the latter is emptied, too
+            clash = any(own.is_relative_to(there_path) or there_path.is_relative_to(own) for own in owns)
         if clash:
             raise OutputError(
                 f"The output {self.uri!r} lies in or over the input {source!r}, which must stay as it is."

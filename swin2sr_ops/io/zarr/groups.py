@@ -127,18 +127,19 @@ def _series_documents(root: Any, group: str, below: list[str], scale: int, versi
     """The ``OME`` group beside the images: their order, and the OME-XML of the converted file."""
     place = f"{group}/OME".lstrip("/")
     attributes = open_node(root, place).attrs.asdict() if _is_group(root, place) else {}
-    listed = [str(name).strip("/") for name in ome_attributes(attributes).get("series") or ()]
+    given = ome_attributes(attributes).get("series")
+    listed = [str(name).strip("/") for name in given] if isinstance(given, list) else []
     series = [name for name in listed if name in below] or below
     documents: dict[str, Any] = {}
-    xml = read_key(root, f"{group}/{_OME_XML}".lstrip("/"))
-    if xml is not None:
-        # Without a list, images are numbered as those of the OME-XML are.
-        positions = {name: i for i, name in enumerate(listed)} or {n: int(n) for n in below if n.isdecimal()}
-        kept = [positions[name] for name in series if name in positions]
-        try:
+    # Without a list, images are numbered as those of the OME-XML are.
+    positions = {name: i for i, name in enumerate(listed)} or {n: int(n) for n in below if n.isdecimal()}
+    kept = [positions[name] for name in series if name in positions]
+    try:
+        xml = read_key(root, f"{group}/{_OME_XML}".lstrip("/"))
+        if xml is not None:
             documents[f"{group}/{_OME_XML}".lstrip("/")] = rescale_ome_xml(xml, scale, kept)
-        except FormatError as exc:  # the pixels do not need it
-            warnings.warn(f"{exc} The output goes without it.", stacklevel=2)
+    except (FormatError, OSError) as exc:  # the pixels do not need it
+        warnings.warn(f"{str(exc).rstrip('.')}. The output goes without it.", stacklevel=2)
     return {**documents, place: {**ome_place({"series": series}, version), **other_attributes(attributes)}}
 
 

@@ -29,18 +29,23 @@ def rescale_ome_xml(xml: bytes, scale: int, kept: Sequence[int] | None = None) -
     Raises
     ------
     FormatError
-        It is no XML.
+        It is no XML, or its sizes are no numbers.
     """
+    try:
+        return _rescaled(xml, scale, kept)
+    # No XML, an unknown encoding or character, no number, numbers out of range, elements nested without end.
+    except (SyntaxError, LookupError, ValueError, TypeError, ArithmeticError, RecursionError) as exc:
+        raise FormatError(f"The OME-XML beside the images is broken ({exc}).") from exc
+
+
+def _rescaled(xml: bytes, scale: int, kept: Sequence[int] | None) -> bytes:
     from xml.etree import ElementTree
 
     for prefix, uri in reversed(_NAMESPACE.findall(xml)):  # or they would come back as ns0, ns1; the first wins
         name = prefix.decode()
         if not re.fullmatch(r"ns\d+", name):
             ElementTree.register_namespace(name, uri.decode())
-    try:
-        root = ElementTree.fromstring(xml)  # noqa: S314 - of the user's own image; expat stops entity bombs
-    except ElementTree.ParseError as exc:
-        raise FormatError(f"The OME-XML beside the images is broken ({exc}).") from exc
+    root = ElementTree.fromstring(xml)  # noqa: S314 - of the user's own image; expat stops entity bombs
     if kept is not None:
         _drop_images(root, kept)
     for element in root.iter():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from swin2sr_ops.batch.collect import collect
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.hooks.dispatch import create_sink as create_any_sink
 from swin2sr_ops.io.base import ImageInfo
@@ -112,3 +114,26 @@ def test_a_full_disk_is_said_in_a_sentence(small_disk, name):
         sink.finish({})
     Destination.at(str(small_disk / name)).discard()
     assert {p.name for p in small_disk.iterdir()} <= {f"{name}.partial.lock"}
+
+
+def test_links_that_lead_in_a_circle(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).symlink_to(tmp_path / {"a": "b", "b": "a"}[name])
+    (tmp_path / "in.tif").touch()
+    with pytest.raises(OutputError, match=r"The links in '.*a' lead in a circle"):
+        Destination.at(str(tmp_path / "a" / "o.zarr")).check(str(tmp_path / "in.tif"))
+    with pytest.raises(OutputError, match="exists already"):
+        Destination.at(str(tmp_path / "a")).check(str(tmp_path / "in.tif"))
+    Destination.at(str(tmp_path / "a"), overwrite=True).check(str(tmp_path / "in.tif"))  # the link is replaced
+    with pytest.raises(OutputError, match="is no folder"):
+        Destination.at(str(tmp_path / "in.tif" / "o.zarr")).check(None)
+
+
+@pytest.mark.parametrize("target", ["loop", "nowhere"])
+def test_a_folder_of_outputs_that_is_a_link(target: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "out").symlink_to(tmp_path / target)
+    for name in ("a.tif", "b.tif"):
+        (tmp_path / name).touch()
+    with pytest.raises(OutputError, match="lead in a circle" if target == "loop" else "does not exist"):
+        collect([str(tmp_path / "a.tif"), str(tmp_path / "b.tif")], str(tmp_path / "out"), series=0)

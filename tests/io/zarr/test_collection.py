@@ -441,3 +441,18 @@ def test_names_that_a_web_server_encodes(tmp_path, monkeypatch):
         root = zarr_root(f"http://127.0.0.1:{server.server_port}/tree.zarr")
         assert set(child_names(root, "")) == {"a+b", "cell (1)", "100%", "µ"}
         server.shutdown()
+
+
+@pytest.mark.parametrize("name", [".swin2sr_ops/1", "A/.swin2sr_ops"])
+def test_a_well_in_the_folder_of_a_run(name, tmp_path):
+    """A run removes this folder from its output."""
+    path = str(tmp_path / "p.zarr")
+    group(path, "", {"plate": {"wells": [{"path": "A/1"}, {"path": name}]}}, "0.4")
+    for well in ("A/1", name):
+        group(path, well, {"well": {"images": [{"path": "0"}]}}, "0.4")
+        image(path, f"{well}/0", "0.4")
+    found = open_collection(path)
+    assert found.images == ("A/1/0",)
+    ((missing, reason),) = found.missing
+    assert missing == f"{name}/0"
+    assert "keeps its own notes" in reason
