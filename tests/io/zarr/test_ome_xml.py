@@ -9,7 +9,8 @@ import pytest
 
 from swin2sr_ops.errors import FormatError
 from swin2sr_ops.io.zarr import groups
-from swin2sr_ops.io.zarr.collection import open_collection, write_metadata
+from swin2sr_ops.io.zarr.collection import open_collection
+from swin2sr_ops.io.zarr.groups import write_metadata
 from swin2sr_ops.io.zarr.ome_xml import rescale_ome_xml
 from tests.io.zarr.test_collection import XML, restored, series
 
