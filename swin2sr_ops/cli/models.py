@@ -50,10 +50,10 @@ def _show(name: str, as_json: bool) -> int:
 def _download(name: str) -> int:
     from swin2sr_ops.errors import ModelError
     from swin2sr_ops.hooks.dispatch import resolve_model
-    from swin2sr_ops.weights.download import fetch, is_url
+    from swin2sr_ops.weights.download import fetch, is_web_url
 
     spec = resolve_model(name)
-    if not is_url(spec.weights):
+    if not is_web_url(spec.weights):
         raise ModelError(f"{spec.name} needs no download: its weights are at {spec.weights}.")
     print(fetch(spec))
     return 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from swin2sr_ops.cluster.flight import LANES, Feed, Flight, asked, call_lanes, gpu_workers, tile_lanes, workers_of
-from swin2sr_ops.cluster.start import check_request, join_cluster, start_cluster
+from swin2sr_ops.cluster.start import check_cluster_options, join_cluster, start_cluster
 from swin2sr_ops.errors import ClusterError, TileError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def open_cluster(
     >>> with open_cluster(workers=4) as executor:  # doctest: +SKIP
     ...     run(job, "result.ome.zarr", executor=executor)
     """
-    check_request(workers, scheduler, device)
+    check_cluster_options(workers, scheduler, device)
     with ExitStack() as stack:
         if workers is not None:
             client, count = start_cluster(stack, workers, threads_per_worker, timeout)
@@ -140,7 +140,7 @@ class ClusterExecutor:
         workers = workers_of(self.client)
         return gpu_workers(workers) or workers
 
-    def settle(self, restorers: Sequence[Restorer]) -> int | None:
+    def resolve_auto(self, restorers: Sequence[Restorer]) -> int | None:
         """Let what is "auto" for ``restorers`` be what it is for the workers, of which one is asked.
 
         Returns
@@ -157,7 +157,7 @@ class ClusterExecutor:
         if unknown:
             self._placed.update(zip(unknown, self.ask(place, list(unknown.values())), strict=True))
         for restorer, key in zip(restorers, keys, strict=True):
-            restorer.network.settle(self._placed[key][0])
+            restorer.network.resolve_auto(self._placed[key][0])
         on_gpu = [free for placed, free in map(self._placed.__getitem__, keys) if placed.kind != "cpu"]
         return min(on_gpu) if on_gpu else self.worker_memory
 
@@ -217,14 +217,14 @@ class ClusterExecutor:
                 restore_tiles, name, pickle.dumps(batch), pure=False, retries=RETRIES, resources=needs
             )
 
-        def settle(batch: list[Piece], seconds: float) -> float:
+        def finish(batch: list[Piece], seconds: float) -> float:
             for piece in batch:
                 done(piece)
             return seconds
 
         try:
             self._hand_out(name, work)
-            Flight(self.client, Feed(pieces, LARGEST_BATCH), tile_lanes, TileError).run(send, settle)
+            Flight(self.client, Feed(pieces, LARGEST_BATCH), tile_lanes, TileError).run(send, finish)
         finally:
             self._take_back(name)
 
@@ -241,13 +241,13 @@ class ClusterExecutor:
             call = cloudpickle.dumps((function, batch))
             return self.client.submit(call_each, call, pure=False, retries=RETRIES)
 
-        def settle(batch: list[_T], answer: tuple[float, list[_R]]) -> float:
+        def finish(batch: list[_T], answer: tuple[float, list[_R]]) -> float:
             seconds, results = answer
             for item, result in zip(batch, results, strict=True):
                 done(item, result)
             return seconds
 
-        Flight(self.client, Feed(items, LARGEST_CALL), call_lanes, ClusterError).run(send, settle)
+        Flight(self.client, Feed(items, LARGEST_CALL), call_lanes, ClusterError).run(send, finish)
 
     def _hand_out(self, name: str, work: TileWork) -> None:
         """Give the work to every worker, and let them load its networks."""

@@ -101,8 +101,8 @@ class Flight(Generic[T]):
         self._flying: dict[Future, list[T]] = {}
         self._restarts = 0
 
-    def run(self, send: Callable[[list[T]], Future], settle: Callable[[list[T], Any], float]) -> None:
-        """Until nothing is left: ``settle`` gets each batch with its result and says how many seconds it took.
+    def run(self, send: Callable[[list[T]], Future], finish: Callable[[list[T], Any], float]) -> None:
+        """Until nothing is left: ``finish`` gets each batch with its result and says how many seconds it took.
 
         After an error no batch stays on the cluster but those that run already.
         """
@@ -116,7 +116,7 @@ class Flight(Generic[T]):
                 if not self._flying:
                     return
                 for future in waiting.next_batch():
-                    self._land(future, settle)
+                    self._land(future, finish)
         finally:
             if self._flying and self._client.status == "running":
                 with suppress(OSError):
@@ -136,7 +136,7 @@ class Flight(Generic[T]):
             self._flying[future] = batch
             yield future
 
-    def _land(self, future: Future, settle: Callable[[list[T], Any], float]) -> None:
+    def _land(self, future: Future, finish: Callable[[list[T], Any], float]) -> None:
         batch = self._flying.pop(future)
         restarted, result = self._result(future, batch)
         if restarted:
@@ -149,7 +149,7 @@ class Flight(Generic[T]):
             self._feed.give_back(batch)
             return
         self._restarts = 0
-        self._feed.learn(settle(batch, result), len(batch))
+        self._feed.learn(finish(batch, result), len(batch))
 
     def _result(self, future: Future, batch: list[T]) -> tuple[bool, Any]:
         """The result of a batch, or whether it must be sent again because somebody restarted the workers."""

@@ -16,13 +16,13 @@ from swin2sr_ops.errors import ClusterError, RequestError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["check_request", "join_cluster", "local_spec", "start_cluster"]
+__all__ = ["check_cluster_options", "join_cluster", "local_spec", "start_cluster"]
 
 #: Threads of a worker: as many batches at a time, one of which computes while the other reads and writes.
 THREADS = 2
 
 
-def check_request(workers: object, scheduler: object, device: str) -> None:
+def check_cluster_options(workers: object, scheduler: object, device: str) -> None:
     """Refuse what does not go together, and a missing package, with a sentence."""
     if (workers is None) == (scheduler is None):
         raise RequestError(

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from swin2sr_ops.engine.native.kernels import Box
-from swin2sr_ops.engine.plane_run import TileWork
+from swin2sr_ops.engine.plane_run import PlaneRun
 from swin2sr_ops.engine.threads import for_each
 from swin2sr_ops.geometry.span import whole_windows
 from swin2sr_ops.geometry.steps import Step, network_steps
 
-__all__ = ["Box", "DirectWork", "Place", "Steps"]
+__all__ = ["Box", "KernelRun", "Place", "Steps"]
 
 Range = tuple[int, int]
 
@@ -94,8 +94,8 @@ class Steps(ABC):
         raise NotImplementedError(path)
 
 
-class DirectWork(TileWork):
-    """Like `TileWork`; of its steps, those that ``steps`` has run there."""
+class KernelRun(PlaneRun):
+    """Like `PlaneRun`; of its steps, those that ``steps`` has run there."""
 
     def __init__(self, steps: Steps, *args: Any) -> None:
         super().__init__(*args)

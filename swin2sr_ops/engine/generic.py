@@ -22,7 +22,7 @@ from swin2sr_ops.engine.threads import Spares, for_each, single_thread_kernels
 from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.errors import ModelError, TileError
 from swin2sr_ops.geometry.plan import Tile, cell_bytes
-from swin2sr_ops.geometry.steps import Block, blocks
+from swin2sr_ops.geometry.steps import CellSpan, cell_spans
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
 
@@ -78,7 +78,7 @@ class CellEngine:
         s, channels = self.spec.scale, self.spec.channels
         kept = torch.promote_types(image.dtype, torch.float32)
         result = image.new_empty((channels, tile.shape[0] * s, tile.shape[1] * s), dtype=kept)
-        rows, columns = (blocks((a.start, a.stop), a.borders, self.spec) for a in (tile.y, tile.x))
+        rows, columns = (cell_spans((a.start, a.stop), a.borders, self.spec) for a in (tile.y, tile.x))
 
         def cell(place: tuple[int, int]) -> None:
             self._cell(image, tile, (rows[place[0]], columns[place[1]]), result)
@@ -88,7 +88,7 @@ class CellEngine:
             for_each(cell, cells, pool)
         return {"image": result}
 
-    def _cell(self, image: Tensor, tile: Tile, place: tuple[Block, Block], result: Tensor) -> None:
+    def _cell(self, image: Tensor, tile: Tile, place: tuple[CellSpan, CellSpan], result: Tensor) -> None:
         s, spans = self.spec.scale, (tile.y, tile.x)
         part = image[:, *(slice(b.lo - a.read[0], b.hi - a.read[0]) for b, a in zip(place, spans, strict=True))]
         with self._twins.borrowed() as net:

@@ -21,7 +21,7 @@ from swin2sr_ops.geometry.plan import Span, Tile
 from swin2sr_ops.geometry.steps import Step
 from swin2sr_ops.nets.heads import Patch, PatchOps, before_upsample, reconstruct
 
-__all__ = ["TileWork"]
+__all__ = ["PlaneRun"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _Axis:
         return range(first, needed[1], side)
 
 
-class TileWork:
+class PlaneRun:
     """The buffers of one tile while it runs; one method per kind of step.
 
     ``above`` is what the tile above has left, ``below`` what this one leaves.

@@ -19,7 +19,7 @@ from swin2sr_ops.engine.devices import choose_device, free_memory
 from swin2sr_ops.engine.ensemble import Average, turn_back
 from swin2sr_ops.engine.overlap import BlockGrid, block_in_image, overlap_options
 from swin2sr_ops.engine.runner import Network, whole_turn, without_history
-from swin2sr_ops.engine.transfers import fetch, to_network, to_storage
+from swin2sr_ops.engine.transfers import to_host, to_network, to_storage
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
 from swin2sr_ops.geometry.orientations import turns
 from swin2sr_ops.geometry.plan import Span, Tile, TilePlan, check_halo, within
@@ -335,8 +335,8 @@ class Restorer:
             for turn, x in zip(passes, chain([first], inputs), strict=True):
                 average.add(turn_back(self.network.run(x, turn.tile(tile)), turn), len(passes))
             y, apart = average.mean, average.spread
-            stored = fetch(to_storage(y, ends, wide, pixels.dtype))
-            deviation = None if apart is None else fetch(apart)
+            stored = to_host(to_storage(y, ends, wide, pixels.dtype))
+            deviation = None if apart is None else to_host(apart)
         result = stored().numpy().astype(pixels.dtype, copy=False)
         keep_valid(result, nodata)
         return result, None if deviation is None else (deviation().double() * ends.width).float().numpy()

@@ -93,7 +93,7 @@ class Network:
         why = why_engine(self.placement.engine, device, dtype, self.spec)
         return Placed(str(device), self.precision, engine, why)
 
-    def settle(self, placed: Placed) -> None:
+    def resolve_auto(self, placed: Placed) -> None:
         """Workers compute: what is "auto" is what it is for one of them."""
         self._elsewhere = placed
         self._precision = placed.precision

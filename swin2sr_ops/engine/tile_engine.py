@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from swin2sr_ops.engine.block_runner import DirectWork
+from swin2sr_ops.engine.block_runner import KernelRun
 from swin2sr_ops.engine.cell_blocks import CellBlocks
 from swin2sr_ops.engine.float32 import full_float32, short_float32
-from swin2sr_ops.engine.plane_run import TileWork
+from swin2sr_ops.engine.plane_run import PlaneRun
 from swin2sr_ops.engine.row_cache import Carry, Kept
 from swin2sr_ops.engine.threads import single_thread_kernels
 from swin2sr_ops.geometry.plan import Tile
@@ -74,7 +74,7 @@ class TileEngine:
             for stages in (net.layers, getattr(net, "layers_hf", None)):
                 if stages is not None:
                     stages.to(torch.bfloat16)
-        self._work: Callable[..., TileWork] = TileWork
+        self._work: Callable[..., PlaneRun] = PlaneRun
         self._graphs: Graphs | None = None
         if kernels == "openvino":
             from swin2sr_ops.engine.openvino import CompiledBlocks
@@ -85,7 +85,7 @@ class TileEngine:
             from swin2sr_ops.engine.triton.steps import FusedSteps
 
             steps = FusedSteps(net, blocks.constants)
-            self._work = partial(DirectWork, steps)
+            self._work = partial(KernelRun, steps)
             if steps.complete and not on_cpu:
                 self._graphs = Graphs(net.spec)
 

@@ -15,7 +15,7 @@ from swin2sr_ops.pixels.intensity import IntensityMap, range_limits
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["fetch", "to_device", "to_network", "to_storage"]
+__all__ = ["to_device", "to_host", "to_network", "to_storage"]
 
 
 def to_network(
@@ -61,7 +61,7 @@ def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
     return found
 
 
-def fetch(x: torch.Tensor) -> Callable[[], torch.Tensor]:
+def to_host(x: torch.Tensor) -> Callable[[], torch.Tensor]:
     """Begin to copy ``x`` to this machine's memory; what is returned waits for it.
 
     The copy comes after all that the device has been given so far, and waits for nothing that it is given later.

@@ -12,7 +12,7 @@ from typing import Any
 
 from swin2sr_ops.errors import PlanError
 from swin2sr_ops.geometry.span import Span, pad_index, padded_size, receptive_halo, sight, within
-from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, blocks, cell_side, network_steps
+from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, cell_side, cell_spans, network_steps
 from swin2sr_ops.placement import AUTO, Halo, Placement
 from swin2sr_ops.spec import ModelSpec
 
@@ -137,7 +137,9 @@ class TilePlan:
         """Computed pixels per pixel of the image, averaged over the layers; cells and all passes count."""
         if self.spec.reach is not None:
             spec = within(self.spec, self.placement.halo)
-            sides = [[b.hi - b.lo for s in a for b in blocks((s.start, s.stop), s.borders, spec)] for a in self.axes]
+            sides = [
+                [b.hi - b.lo for s in a for b in cell_spans((s.start, s.stop), s.borders, spec)] for a in self.axes
+            ]
             return self.placement.ensemble * sum(sides[0]) * sum(sides[1]) / (self.height * self.width)
         steps = network_steps(self.spec)
         total = 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, blocks, network_steps
+from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, cell_spans, network_steps
 from swin2sr_ops.placement import Halo
 from swin2sr_ops.spec import ModelSpec
 
@@ -170,7 +170,7 @@ def _walk_back(out: Interval, borders: Interval, spec: ModelSpec) -> tuple[Inter
         if step.kind == "window":
             out = _snap(out, borders, spec.window, step.shift)
         elif step.kind == "whole":
-            cells = blocks(out, borders, spec)
+            cells = cell_spans(out, borders, spec)
             out = cells[0].lo, max(cell.hi for cell in cells)
         else:
             out = max(out[0] - step.reach, borders[0]), min(out[1] + step.reach, borders[1])

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["CELL_WINDOWS", "GROUP_CELLS", "Block", "Step", "blocks", "cell_side", "network_steps"]
+__all__ = ["CELL_WINDOWS", "GROUP_CELLS", "CellSpan", "Step", "cell_side", "cell_spans", "network_steps"]
 
 #: Windows along the side of a cell, the fixed block in which the engine computes everything.
 CELL_WINDOWS = 4
@@ -93,7 +93,7 @@ def cell_side(spec: ModelSpec) -> int:
 
 
 @dataclass(frozen=True)
-class Block:
+class CellSpan:
     """One axis of a cell of a plugin's network: its pixels ``[start, stop)`` come from ``[lo, hi)`` of the image."""
 
     start: int
@@ -102,7 +102,7 @@ class Block:
     hi: int
 
 
-def blocks(owned: Interval, borders: Interval, spec: ModelSpec) -> list[Block]:
+def cell_spans(owned: Interval, borders: Interval, spec: ModelSpec) -> list[CellSpan]:
     """List the cells that cover ``owned``; each depends on the image and the model alone, not on the tile."""
     if spec.reach is None:
         raise ValueError(f"{spec.name} does not run in whole cells")
@@ -111,5 +111,5 @@ def blocks(owned: Interval, borders: Interval, spec: ModelSpec) -> list[Block]:
         stop = min(start + side, borders[1])
         lo = (start - halo) // spec.window * spec.window
         hi = -(-(stop + halo) // spec.window) * spec.window
-        found.append(Block(start, stop, max(lo, borders[0]), min(hi, borders[1])))
+        found.append(CellSpan(start, stop, max(lo, borders[0]), min(hi, borders[1])))
     return found

@@ -12,7 +12,16 @@ from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.placement import AUTO, Placement
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["CHUNK", "FILL_REACH", "LARGEST_TILE", "MEMORY_SHARE", "fill_region", "fit_tile", "tile_region", "tile_size"]
+__all__ = [
+    "CHUNK",
+    "FILL_REACH",
+    "LARGEST_TILE",
+    "MEMORY_SHARE",
+    "fit_tile",
+    "source_interval",
+    "tile_region",
+    "tile_size",
+]
 
 #: Depth in pixels to which a hole is filled from its rim. The bound makes a tile fill it like the whole image.
 FILL_REACH = 8
@@ -35,7 +44,7 @@ def tile_size(tile: int | Sequence[int], name: str = "tile") -> tuple[int, int]:
         raise PlanError(f"{name}={tile!r} is not understood: give one whole number, or two (rows, columns).") from exc
 
 
-def fill_region(span: Span) -> tuple[int, int]:
+def source_interval(span: Span) -> tuple[int, int]:
     """Return the pixels of the real image to read: the network's, and those that fill holes."""
     lo, hi = span.fetched
     return max(lo - FILL_REACH, 0), min(hi + FILL_REACH, span.size)
@@ -45,7 +54,7 @@ def tile_region(order: AxisOrder, tile: Tile, planes: Mapping[int, slice] | None
     """Return the source region that `Restorer.restore_tile` expects, of all planes or those in ``planes``."""
     region = [slice(0, n) for n in order.shape]
     for axis, span in ((order.y, tile.y), (order.x, tile.x)):
-        region[axis] = slice(*fill_region(span))
+        region[axis] = slice(*source_interval(span))
     for axis, chosen in (planes or {}).items():
         region[axis] = chosen
     return tuple(region)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Span, Tile, TilePlan, sight
-from swin2sr_ops.geometry.tiles import fill_region
+from swin2sr_ops.geometry.tiles import source_interval
 from swin2sr_ops.pixels.intensity import invalid_pixels
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
 from swin2sr_ops.placement import Halo
@@ -56,7 +56,7 @@ def context_flags(invalid: NDArray[np.bool_], tile: Tile, spec: ModelSpec, halo:
         `CLEAN`, `SAW_HOLE` or `HOLE`, ``rows scale`` x ``columns scale`` as the tile writes them.
     """
     spans = tile.y, tile.x
-    regions = [fill_region(span) for span in spans]
+    regions = [source_interval(span) for span in spans]
     expected = tuple(hi - lo for lo, hi in regions)
     if invalid.shape != expected:
         raise RequestError(f"invalid has the shape {invalid.shape}, the region of tile {tile} has {expected}.")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.orientations import STRAIGHT, Turn
 from swin2sr_ops.geometry.plan import Tile
-from swin2sr_ops.geometry.tiles import fill_region
+from swin2sr_ops.geometry.tiles import source_interval
 
 __all__ = ["Tally", "channel_of_plane", "enlarged", "network_region", "owned"]
 
@@ -34,7 +34,7 @@ class Tally:
 
 def owned(pixels: NDArray[Any], tile: Tile) -> NDArray[Any]:
     """Crop ``(n, rows, columns)`` of the tile's region to the pixels that it owns."""
-    (top, _), (left, _) = (fill_region(span) for span in (tile.y, tile.x))
+    (top, _), (left, _) = (source_interval(span) for span in (tile.y, tile.x))
     return pixels[:, tile.y.start - top : tile.y.stop - top, tile.x.start - left : tile.x.stop - left]
 
 
@@ -46,7 +46,7 @@ def enlarged(pixels: NDArray[Any], scale: int) -> NDArray[Any]:
 def network_region(pixels: NDArray[Any], tile: Tile, turn: Turn = STRAIGHT) -> NDArray[Any]:
     """Turn, crop the filling margin and pad the image's right and bottom border: `Span.source` -> `Span.read`."""
     for axis, span, flipped in ((1, tile.y, turn.rows), (2, tile.x, turn.columns)):
-        first, last = fill_region(span)
+        first, last = source_interval(span)
         read = span
         if flipped and span.mirrored is not None:
             pixels, first, read = np.flip(pixels, axis), span.size - last, span.mirrored

@@ -14,7 +14,7 @@ import numpy as np
 from swin2sr_ops.geometry.axes import AxisOrder, Region
 from swin2sr_ops.pixels.statistics import Bins
 
-__all__ = ["Band", "BandGrid", "Bands", "deal", "spread"]
+__all__ = ["Band", "BandGrid", "Bands", "deal", "stratified"]
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Bands(Sequence[Band]):
         return Band(region, channels.start, group, wanted)
 
 
-def spread(count: int, total: int) -> tuple[int, ...]:
+def stratified(count: int, total: int) -> tuple[int, ...]:
     """Draw ``count`` of the numbers below ``total``, one at random from each of ``count`` equal intervals.
 
     The sample so covers all planes and all heights. It is always the same, since `random.Random.random`

@@ -16,7 +16,7 @@ from swin2sr_ops.errors import ClusterError, FormatError, RequestError, Swin2SRO
 from swin2sr_ops.events import Event, ImageEnd, ImageStart, Progress
 from swin2sr_ops.io.output.claim import Claim, RunKey, tidy_finished
 from swin2sr_ops.io.output.destination import Destination, is_disk_full
-from swin2sr_ops.io.output.journal import OWN
+from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.storage.files import files_at
 from swin2sr_ops.io.storage.paths import without_separator
@@ -276,7 +276,7 @@ class _Archive:
     def _forget_journals(self) -> None:
         """Remove what the images kept for a resume; the archive stands under its name."""
         for path in self.collection.images:
-            files_at(f"{without_separator(self.dst)}/{path}/{OWN}").clear()
+            files_at(f"{without_separator(self.dst)}/{path}/{OWN_FOLDER}").clear()
 
     def _tell(self, event: Event) -> None:
         self.progress(event)

@@ -145,7 +145,7 @@ class Job:
 class Workers(Protocol):
     """Who restores: processes of a cluster, or this one."""
 
-    def settle(self, restorers: Sequence[Restorer]) -> int | None:
+    def resolve_auto(self, restorers: Sequence[Restorer]) -> int | None:
         """Decide what is "auto" for ``restorers`` as they do; bytes that one of them has for tiles, None if unknown."""
         ...
 
@@ -181,7 +181,7 @@ def prepare(
     cut = _Cut(*(None if size is None else tile_size(size) for size in (request.chunks, request.shards)))
     restorers = [None if spec is None else Restorer.at(spec, request.placement) for spec, _ in chosen]
     if workers is not None:
-        room = workers.settle([r for r in restorers if r is not None])
+        room = workers.resolve_auto([r for r in restorers if r is not None])
         memory = room if memory is None else memory
     groups = [group for _, group in chosen]
     parts, chunk = _parts(restorers, groups, order, request.tile, cut, memory, workers is None)

@@ -18,7 +18,7 @@ from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import Stopped, TileError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Tile
-from swin2sr_ops.geometry.tiles import fill_region
+from swin2sr_ops.geometry.tiles import source_interval
 from swin2sr_ops.io.base import ImageSink, ImageSource, Region, SidesSink
 from swin2sr_ops.io.output.journal import made_of
 from swin2sr_ops.io.output.staging import ResumableSink
@@ -194,7 +194,7 @@ class Here:
     def __exit__(self, *_: object) -> None:
         """Nothing is held."""
 
-    def settle(self, restorers: Sequence[Restorer]) -> None:
+    def resolve_auto(self, restorers: Sequence[Restorer]) -> None:
         """Nothing: a restorer knows this process."""
 
     def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
@@ -315,6 +315,6 @@ def _finish(behind: deque[tuple[Piece, Future[None]]], done: Callable[[Piece], N
 def _enlarge(block: NDArray[Any], order: AxisOrder, tile: Tile, scale: int) -> NDArray[Any]:
     """The pixels that a tile owns, each ``scale`` x ``scale`` times: what opacity gets."""
     for axis, span in ((order.y, tile.y), (order.x, tile.x)):
-        first = span.start - fill_region(span)[0]
+        first = span.start - source_interval(span)[0]
         block = block.take(range(first, first + span.stop - span.start), axis).repeat(scale, axis)
     return block

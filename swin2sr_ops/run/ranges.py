@@ -39,7 +39,7 @@ from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.io.masks import valid_pixels
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 from swin2sr_ops.pixels.masks import shown_pixels
-from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, spread
+from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, stratified
 from swin2sr_ops.pixels.statistics import Statistics, check_any_valid, note_constant
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Look:
         count = max(-(-SAMPLE_PIXELS // (pixels * GROUPS)), LEAST_PER_GROUP) * GROUPS * apart
         if count >= grid.count:
             return self.whole(channels)
-        return Bands(grid, spread(count, grid.count), GROUPS, deal(count, GROUPS))
+        return Bands(grid, stratified(count, grid.count), GROUPS, deal(count, GROUPS))
 
     def parts(self, numbers: Sequence[int | None]) -> list[Bands]:
         """Where to look, for a few channels at a time: the histograms of all would be too many."""

@@ -79,7 +79,7 @@ def run(
     began, watch = time.monotonic(), Watch(stop, on_block)
     check_ensemble(job.restorer.placement.ensemble, bool(output.get("spread")))
     if executor is not None:  # also of a job that was prepared without them
-        executor.settle([part.restorer for part in job.parts if part.restorer is not None])
+        executor.resolve_auto([part.restorer for part in job.parts if part.restorer is not None])
     key = run_key(job, output, restart=restart)
     report = new_report(job, fspath(dst), key)
     tell = notifier(progress)

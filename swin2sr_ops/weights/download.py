@@ -19,14 +19,14 @@ from swin2sr_ops.weights.digest import file_sha256
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["cache_folder", "cached", "fetch", "is_url"]
+__all__ = ["cache_folder", "cached", "fetch", "is_web_url"]
 
 _TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 _CHUNK = 1 << 16  # most bytes lost if the connection breaks
 _PAUSES = (1.0, 4.0, 10.0)  # seconds between attempts
 
 
-def is_url(text: str) -> bool:
+def is_web_url(text: str) -> bool:
     """Return True if ``text`` is an http or https URL."""
     return text.startswith(("http://", "https://"))
 
@@ -81,7 +81,7 @@ def fetch(spec: ModelSpec, *, progress: bool = True, cache: Path | None = None) 
     DownloadError
         If the server cannot be reached, does not have the file, or sends a different one.
     """
-    if not is_url(spec.weights):
+    if not is_web_url(spec.weights):
         raise DownloadError(f"The weights of {spec.name} are at {spec.weights!r}, which is no http or https URL.")
     from filelock import FileLock
 

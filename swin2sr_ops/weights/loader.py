@@ -131,7 +131,7 @@ def weights_path(spec: ModelSpec, *, download: bool = False) -> Path:
         if not path.is_file():
             raise ModelError(f"{path.name} is missing from the installed package: reinstall swin2sr-ops.")
         return path
-    if not downloads.is_url(where):
+    if not downloads.is_web_url(where):
         return user_path(where)
     cached = downloads.cached(spec)
     if cached is not None:
@@ -189,7 +189,7 @@ def _is_file(model: str | os.PathLike[str]) -> bool:
     """Return True if ``model`` is a path: it exists, or it cannot be a name."""
     if not isinstance(model, str):
         return True
-    if downloads.is_url(model):
+    if downloads.is_web_url(model):
         raise ModelError(f"{model} is a URL: download the file, then give its path.")
     is_name = model in BUILTIN or any(spec.name == model for spec in shipped())
     looks_like_one = any(mark in model for mark in ("/", os.sep, "~")) or Path(model).suffix in _SUFFIXES

@@ -121,7 +121,7 @@ def test_workers_decide_where_they_compute(gray_model: ModelSpec, tmp_path: Path
     """A client without a GPU, say a login node, plans and names what its workers will do."""
 
     class Workers:
-        def settle(self, restorers: Sequence[Restorer]) -> int:
+        def resolve_auto(self, restorers: Sequence[Restorer]) -> int:
             for one in restorers:
                 one.network.settle(Placed("cuda:0", "bfloat16", "triton 3.6.0", "the fastest on cuda"))
             return 64 << 30

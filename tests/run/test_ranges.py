@@ -20,7 +20,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo, Region
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
-from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, spread
+from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, stratified
 from swin2sr_ops.pixels.statistics import Statistics
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run import ranges as intensity
@@ -111,7 +111,7 @@ def test_regions_go_through_the_thickness_of_a_chunk() -> None:
 
 @given(integers(1, 300), integers(0, 3000))
 def test_a_spread_is_everywhere(count: int, more: int) -> None:
-    found = spread(count, count + more)
+    found = stratified(count, count + more)
     assert len(set(found)) == count
     assert list(found) == sorted(found)
     assert found[0] >= 0
@@ -123,7 +123,7 @@ def test_a_sample_sees_all_planes_and_columns() -> None:
     """Also where the stretches of the sample are whole rows or planes of regions; a group has one of 16 in a row."""
     for shape in ((8, 16, 16), (64, 8, 4), (1, 64, 64), (16, 16, 16)):
         grid = BandGrid((0, 0, 0), shape, (1, 1, 1), None)
-        bands = Bands(grid, spread(128, grid.count), 16, deal(128, 16))
+        bands = Bands(grid, stratified(128, grid.count), 16, deal(128, 16))
         places = np.array([[part.start for part in band.region] for band in bands])
         assert np.sort(np.reshape([band.group for band in bands], (8, 16))).tolist() == [list(range(16))] * 8
         for axis, n in enumerate(shape):

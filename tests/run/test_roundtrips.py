@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import swin2sr_ops
 from swin2sr_ops.engine.restorer import Restorer
-from swin2sr_ops.geometry.tiles import fill_region
+from swin2sr_ops.geometry.tiles import source_interval
 from tests.conftest import write_model
 
 FORMATS = Path(__file__).parents[3] / "shared" / "data" / "formats"
@@ -330,7 +330,7 @@ def test_a_slide_keeps_its_place_and_pyramid(tmp_path, models, monkeypatch):
 
     def twice(self, block, order, tile, maps, nodata=None, valid=None):
         for axis, span in ((order.y, tile.y), (order.x, tile.x)):
-            first = span.start - fill_region(span)[0]
+            first = span.start - source_interval(span)[0]
             block = block.take(range(first, first + span.stop - span.start), axis).repeat(2, axis)
         return block
 

@@ -17,7 +17,7 @@ from swin2sr_ops.io.base import Region
 from swin2sr_ops.io.geo.cog_layout import Directory, predictor
 from swin2sr_ops.io.output.pyramid import regions
 
-__all__ = ["Level", "Tile", "cut", "plane_size", "write_tiles"]
+__all__ = ["EncodedTile", "Level", "cut", "plane_size", "write_tiles"]
 
 _LEVEL = 6
 _MOST_THREADS = 8
@@ -33,7 +33,7 @@ class Level(Protocol):
 
 
 @dataclass(frozen=True)
-class Tile:
+class EncodedTile:
     """Pixels with bands last, or a mask, that belong at one place of a directory; cut at the image's end."""
 
     directory: Directory
@@ -55,7 +55,7 @@ def cut(
     side: int,
     images: Sequence[Directory],
     masks: Sequence[Directory],
-) -> Iterator[Tile]:
+) -> Iterator[EncodedTile]:
     """All tiles: smallest level first, row by row, each followed by its mask's."""
     for k in reversed(range(len(levels))):
         shape = levels[k].shape
@@ -64,14 +64,14 @@ def cut(
             block = np.asarray(levels[k][region])
             if block.dtype != dtype:
                 raise RequestError(f"Level {k} gives pixels of {block.dtype}, but {dtype} was announced.")
-            yield Tile(images[k], index, _bands_last(block, axes))
+            yield EncodedTile(images[k], index, _bands_last(block, axes))
             if mask_levels is not None:
-                yield Tile(masks[k], index, np.asarray(mask_levels[k][rows, columns]).astype(bool))
+                yield EncodedTile(masks[k], index, np.asarray(mask_levels[k][rows, columns]).astype(bool))
 
 
 def write_tiles(
     file: BinaryIO,
-    tiles: Iterator[Tile],
+    tiles: Iterator[EncodedTile],
     *,
     side: int,
     total: int,
@@ -83,7 +83,7 @@ def write_tiles(
     Only as many as threads are compressed ahead of the one that is written.
     """
     count = threads or min(_MOST_THREADS, os.cpu_count() or 1)
-    waiting: deque[tuple[Tile, Future[bytes]]] = deque()
+    waiting: deque[tuple[EncodedTile, Future[bytes]]] = deque()
     position, done = file.tell(), 0
     with ThreadPoolExecutor(count) as pool:
         more = True
@@ -100,7 +100,7 @@ def write_tiles(
                     progress(done, total)
 
 
-def _append(file: BinaryIO, position: int, tile: Tile, data: bytes) -> int:
+def _append(file: BinaryIO, position: int, tile: EncodedTile, data: bytes) -> int:
     """Write a tile between its size and its last bytes again, as the ghost area promises."""
     file.write(len(data).to_bytes(4, "little") + data + data[-4:])
     tile.directory.offsets[tile.index] = position + 4

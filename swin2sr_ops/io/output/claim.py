@@ -11,7 +11,7 @@ from typing import Any
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.destination import RECORD, Destination, disk_errors
-from swin2sr_ops.io.output.journal import OWN
+from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.io.output.lock import Lock
 from swin2sr_ops.io.storage.files import Files, LocalFiles
 
@@ -127,10 +127,10 @@ class Claim:
         """A place that is not empty and has no record is not ours to empty."""
         if self.destination.path is None:
             known = self.destination.occupied()  # an output that may be overwritten: checked before
-            strange = not known and any(not k.startswith(OWN) for k in self.files.listing())
+            strange = not known and any(not k.startswith(OWN_FOLDER) for k in self.files.listing())
         else:
             folder = self.destination.partial
-            strange = folder.exists() and (not folder.is_dir() or any(p.name != OWN for p in folder.iterdir()))
+            strange = folder.exists() and (not folder.is_dir() or any(p.name != OWN_FOLDER for p in folder.iterdir()))
         if strange and not self._cut_off():
             raise OutputError(
                 f"{self.files.where!r} holds something that no run of this program has left: remove it, or choose"
@@ -223,10 +223,10 @@ def tidy_finished(uri: str, key: RunKey) -> None:
         return
     own = LocalFiles(destination.path)
     if destination.path.is_dir() and own.read(RECORD) is not None:
-        own.clear(OWN)
+        own.clear(OWN_FOLDER)
     left = destination.files.read(RECORD)
     names = {p.name for p in destination.partial.iterdir()} if destination.partial.is_dir() else set()
-    if names <= {OWN} if left is None else _fingerprint(left) == key.fingerprint:
+    if names <= {OWN_FOLDER} if left is None else _fingerprint(left) == key.fingerprint:
         destination.tidy()
         with suppress(OSError):  # on Windows, a run that begins may have opened it
             destination.lock_file.unlink(missing_ok=True)
@@ -241,7 +241,7 @@ def _fingerprint(record: bytes) -> str | None:
 
 
 def _remove_dead_lease(destination: Destination) -> None:
-    if destination.files.read(f"{OWN}/lock") is None:
+    if destination.files.read(f"{OWN_FOLDER}/lock") is None:
         return
     lock = destination.lock()
     with suppress(OutputError):  # a run that lives removes it itself

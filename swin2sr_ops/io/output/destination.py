@@ -12,7 +12,7 @@ from pathlib import Path
 
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.geo.address import file_of
-from swin2sr_ops.io.output.journal import OWN
+from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.io.output.lock import Lock, lock_for
 from swin2sr_ops.io.output.sidecars import orphans, sidecars
 from swin2sr_ops.io.storage.durable import sync_folder, sync_tree
@@ -24,7 +24,7 @@ from swin2sr_ops.io.zarr.documents import GROUP_DOCUMENTS
 __all__ = ["RECORD", "Destination", "causes", "disk_errors", "is_disk_full", "missing_folder"]
 
 #: What is being made there, and what a later run needs to know: `swin2sr_ops.io.output.claim`.
-RECORD = f"{OWN}/run.json"
+RECORD = f"{OWN_FOLDER}/run.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -127,7 +127,7 @@ class Destination:
 
     def lock(self) -> Lock:
         """What keeps a second run away."""
-        return lock_for(self.files, None if self.path is None else self.lock_file, f"{OWN}/lock", self.uri)
+        return lock_for(self.files, None if self.path is None else self.lock_file, f"{OWN_FOLDER}/lock", self.uri)
 
     @property
     def lock_file(self) -> Path:
@@ -201,8 +201,8 @@ class Destination:
                 return
             for root in GROUP_DOCUMENTS:  # first, so that what is left of the old output does not look finished
                 self.files.remove(root)
-            tops = {key.split("/", 1)[0] for key in self.files.listing()} - {OWN}
-            for name in (*sorted(tops), f"{OWN}/done", f"{OWN}/run.json"):  # many at once; not the lock
+            tops = {key.split("/", 1)[0] for key in self.files.listing()} - {OWN_FOLDER}
+            for name in (*sorted(tops), f"{OWN_FOLDER}/done", f"{OWN_FOLDER}/run.json"):  # many at once; not the lock
                 self.files.clear(name)
 
     def appear(self, finished: Path | None = None) -> None:
@@ -220,21 +220,21 @@ class Destination:
             return
         if self.path is None:
             for name in ("done", "run.json"):  # many at once; not the lock
-                self.files.clear(f"{OWN}/{name}")
+                self.files.clear(f"{OWN_FOLDER}/{name}")
             return
         with disk_errors(self.path):
             self._remove_partial()
             remove_path(self.path.with_name(self.path.name + ".replaced"))
             if self.path.is_dir():
-                remove_path(self.path / OWN)
+                remove_path(self.path / OWN_FOLDER)
 
     def _remove_partial(self) -> None:
         """Its record goes last, so that a kill in between leaves what can be told to be ours."""
         if self.partial.is_dir():
             for item in self.partial.iterdir():
-                if item.name != OWN:
+                if item.name != OWN_FOLDER:
                     remove_path(item)
-            for item in (self.partial / OWN).glob("*"):
+            for item in (self.partial / OWN_FOLDER).glob("*"):
                 if item.is_dir():
                     remove_path(item)
         remove_path(self.partial)

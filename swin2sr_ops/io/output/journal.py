@@ -25,11 +25,11 @@ from swin2sr_ops.io.storage.files import Files
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-__all__ = ["OWN", "Journal", "made_of", "marks_of", "recording"]
+__all__ = ["OWN_FOLDER", "Journal", "made_of", "marks_of", "recording"]
 
 #: Where a run keeps what is its own, inside the output that grows.
-OWN = ".swin2sr_ops"
-_DONE = f"{OWN}/done"
+OWN_FOLDER = ".swin2sr_ops"
+_DONE = f"{OWN_FOLDER}/done"
 _READERS = 8
 
 #: A chunk's key, its size and its CRC-32; size -1 for one that is not stored because it is all fill value.

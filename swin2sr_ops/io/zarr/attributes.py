@@ -8,10 +8,10 @@ from typing import Any
 
 from swin2sr_ops.io.base import json_ready
 
-__all__ = ["OWN", "carried", "other_attributes"]
+__all__ = ["ATTRIBUTE", "carried", "other_attributes"]
 
 #: Where our provenance stands in what we write.
-OWN = "swin2sr_ops"
+ATTRIBUTE = "swin2sr_ops"
 _NGFF = frozenset({
     "multiscales", "omero", "ome", "labels", "image-label", "plate", "well", "series", "bioformats2raw.layout",
     "_creator", "version",
@@ -23,7 +23,7 @@ _MOST = 64 * 1024  # bytes of JSON: a table hidden in attributes is no metadata
 
 def other_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """What is neither NGFF's, nor ours, nor xarray's bookkeeping, JSON-ready."""
-    return {k: json_ready(v) for k, v in attributes.items() if k not in _NGFF | _XARRAY and k != OWN}
+    return {k: json_ready(v) for k, v in attributes.items() if k not in _NGFF | _XARRAY and k != ATTRIBUTE}
 
 
 def carried(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def carried(attributes: Mapping[str, Any]) -> dict[str, Any]:
             continue
         kept[key] = value
         size += cost
-    own = attributes.get(OWN)
+    own = attributes.get(ATTRIBUTE)
     extra = {
         "attributes": kept,
         "attributes_left_out": left_out,

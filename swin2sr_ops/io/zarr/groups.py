@@ -12,7 +12,7 @@ from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.destination import disk_errors
 from swin2sr_ops.io.storage.files import Files, files_at
-from swin2sr_ops.io.zarr.attributes import OWN, other_attributes
+from swin2sr_ops.io.zarr.attributes import ATTRIBUTE, other_attributes
 from swin2sr_ops.io.zarr.collection import Collection
 from swin2sr_ops.io.zarr.documents import GROUP_DOCUMENTS, ZARR_FORMATS
 from swin2sr_ops.io.zarr.ngff import ome_attributes
@@ -71,7 +71,7 @@ def write_metadata(
                 attributes = open_node(root, group).attrs.asdict() if _is_group(root, group) else {}
                 documents = _documents(root, group, attributes, _below(group, kept), scale, version)
             if not group:
-                own = {OWN: json_ready(dict(provenance or {}))}
+                own = {ATTRIBUTE: json_ready(dict(provenance or {}))}
                 documents[""] = {**documents[""], **own}
             for path, content in documents.items():
                 _write(files, path, content, version)

@@ -15,7 +15,7 @@ from swin2sr_ops.io.base import Region
 from swin2sr_ops.io.output.destination import disk_errors
 from swin2sr_ops.io.output.pyramid import level_shapes, regions
 from swin2sr_ops.io.storage.files import Files, files_at
-from swin2sr_ops.io.zarr.attributes import OWN, other_attributes
+from swin2sr_ops.io.zarr.attributes import ATTRIBUTE, other_attributes
 from swin2sr_ops.io.zarr.documents import ZARR_FORMATS
 from swin2sr_ops.io.zarr.groups import group_documents, ome_place
 from swin2sr_ops.io.zarr.ngff import image_attributes, ome_attributes, stored_axes
@@ -212,7 +212,7 @@ class _Label:
         kept.setdefault("source", {"image": "../../"})
         place["image-label"] = kept if self.version == "0.5" else {"version": self.version, **kept}
         own = {"labels": {"source": self.source.info.format, "scale": self.scale, "interpolation": "nearest"}}
-        return {**attributes, **other_attributes(given), OWN: own}
+        return {**attributes, **other_attributes(given), ATTRIBUTE: own}
 
 
 def list_labels(files: Files, carried: Sequence[str], version: str) -> None:

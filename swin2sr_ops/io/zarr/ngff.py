@@ -16,7 +16,7 @@ from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.units import unit_along
 from swin2sr_ops.io.zarr.omero import read_channels
-from swin2sr_ops.io.zarr.transformations import Place, place_of
+from swin2sr_ops.io.zarr.transformations import PhysicalPlace, place_of
 
 __all__ = [
     "Level",
@@ -145,7 +145,7 @@ def _read(ome: Mapping[str, Any], where: str, given: str | None) -> Multiscale:
     return Multiscale(version, str(first.get("name") or ""), axes, units, tuple(levels), channels)
 
 
-def _dataset_place(dataset: Mapping[str, Any], ndim: int, where: str) -> Place:
+def _dataset_place(dataset: Mapping[str, Any], ndim: int, where: str) -> PhysicalPlace:
     """The place of one level: NGFF's transformations, or the ``transform`` of OpenOrganelle's files."""
     own = dataset.get("transform")
     if isinstance(own, Mapping) and "coordinateTransformations" not in dataset and own.get("scale"):

@@ -6,17 +6,17 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["Place", "place_of"]
+__all__ = ["PhysicalPlace", "place_of"]
 
 #: Scale and translation, one number per axis.
-Place = tuple[list[float], list[float]]
+PhysicalPlace = tuple[list[float], list[float]]
 
 
 class _NoPlace(Exception):
     """A transformation that is more than a scale and a translation; the text says which."""
 
 
-def place_of(transforms: Any, ndim: int, where: str) -> Place:
+def place_of(transforms: Any, ndim: int, where: str) -> PhysicalPlace:
     """Return the scale and translation that ``transforms`` give to ``ndim`` axes.
 
     Entries that name an output are alternatives, one per coordinate system: the first that is a
@@ -36,9 +36,9 @@ def place_of(transforms: Any, ndim: int, where: str) -> Place:
     return place
 
 
-def _chosen(steps: Sequence[Mapping[str, Any]], ndim: int, where: str) -> Place:
+def _chosen(steps: Sequence[Mapping[str, Any]], ndim: int, where: str) -> PhysicalPlace:
     """The place in the first coordinate system that says one."""
-    places: list[tuple[str, Place]] = []
+    places: list[tuple[str, PhysicalPlace]] = []
     for step in steps:
         try:
             places.append((_output(step), _single(step, ndim)))
@@ -65,7 +65,7 @@ def _say_lost(where: str, step: Mapping[str, Any], reason: Exception) -> None:
     )
 
 
-def _single(step: Mapping[str, Any], ndim: int) -> Place:
+def _single(step: Mapping[str, Any], ndim: int) -> PhysicalPlace:
     kind = step.get("type")
     if kind == "identity":
         return _unity(ndim)
@@ -84,14 +84,14 @@ def _single(step: Mapping[str, Any], ndim: int) -> Place:
     return (values, [0.0] * ndim) if kind == "scale" else ([1.0] * ndim, values)
 
 
-def _after(first: Place, second: Place) -> Place:
+def _after(first: PhysicalPlace, second: PhysicalPlace) -> PhysicalPlace:
     """``first``, then ``second`` on its result."""
     scale = [a * b for a, b in zip(first[0], second[0], strict=True)]
     shift = [a * b + c for a, b, c in zip(first[1], second[0], second[1], strict=True)]
     return scale, shift
 
 
-def _unity(ndim: int) -> Place:
+def _unity(ndim: int) -> PhysicalPlace:
     return [1.0] * ndim, [0.0] * ndim
 
 

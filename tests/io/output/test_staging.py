@@ -14,7 +14,7 @@ import pytest
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.output.claim import RunKey
-from swin2sr_ops.io.output.journal import OWN
+from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.io.zarr.sink import ZarrSink, create_sink
 
 KEY = RunKey("abc", {"model": "a", "halo": "exact"})
@@ -85,7 +85,7 @@ def test_torn_chunks_are_found(where: str, how: str) -> None:
     write(sink, tiles())
     sink.staging.release()
     files, key = files_at(sink.staging.files.where), "0/c/0/1/1"
-    marker = next(k for k in files.listing(OWN) if k.endswith("0-1_32-64_32-64"))
+    marker = next(k for k in files.listing(OWN_FOLDER) if k.endswith("0-1_32-64_32-64"))
     data = files.read(key)
     assert data is not None
     if how == "gone":
@@ -130,7 +130,7 @@ def test_a_second_run_is_refused(where: str) -> None:
             at(where, key)
     write(sink, tiles())
     sink.finish({})
-    assert OWN not in str(list(bytes_of(where)))
+    assert OWN_FOLDER not in str(list(bytes_of(where)))
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_dead_lease_is_taken_over(tmp_path: Path) -> None:
     from swin2sr_ops.io.storage.files import files_at
 
     where = f"memory://{tmp_path.name}/out.zarr"
-    key = f"{OWN}/lock"
+    key = f"{OWN_FOLDER}/lock"
     sink = at(where)
     sign = json.loads(files_at(where).read(key) or b"")
     sink.staging.release()
@@ -203,7 +203,7 @@ def test_killed_between_any_two_steps(tmp_path: Path) -> None:
     sink = at(where)
     assert all(sink.has(region) for region in tiles())
     sink.finish({})
-    assert not [key for key in bytes_of(str(where)) if key.endswith(".partial") or OWN in key]
+    assert not [key for key in bytes_of(str(where)) if key.endswith(".partial") or OWN_FOLDER in key]
 
 
 def test_pyramid_is_gone_on_with(tmp_path: Path) -> None:
