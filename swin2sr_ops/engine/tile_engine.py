@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from swin2sr_ops.engine.block_runner import KernelRun
 from swin2sr_ops.engine.cell_blocks import CellBlocks
 from swin2sr_ops.engine.float32 import full_float32, short_float32
+from swin2sr_ops.engine.kernel_run import KernelRun
 from swin2sr_ops.engine.plane_run import PlaneRun
 from swin2sr_ops.engine.row_cache import Carry, Kept
 from swin2sr_ops.engine.threads import single_thread_kernels

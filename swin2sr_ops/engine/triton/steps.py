@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from swin2sr_ops.engine.block_runner import Box, Place, Steps
 from swin2sr_ops.engine.devices import is_out_of_memory
+from swin2sr_ops.engine.kernel_run import Box, Place, Steps
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.steps import Step, network_steps
 
@@ -72,7 +72,7 @@ class _Convolution:
 
 
 class FusedSteps(Steps):
-    """The steps of a network that run in the kernels, for `DirectWork`: all but heads of several convolutions.
+    """The steps of a network that run in the kernels, for `KernelRun`: all but heads of several convolutions.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ import torch
 from swin2sr_ops.geometry.steps import network_steps
 from swin2sr_ops.engine.triton import steps as fused
 from swin2sr_ops.engine.tile_engine import TileEngine
-from swin2sr_ops.engine.block_runner import Box
+from swin2sr_ops.engine.kernel_run import Box
 from tests.conftest import random_net, small_spec
 
 draw = torch.Generator().manual_seed(0)
@@ -75,7 +75,7 @@ CONVOLUTIONS = """
 import torch
 from torch.nn import functional as F
 from swin2sr_ops.engine.triton import steps as fused
-from swin2sr_ops.engine.block_runner import Box, Place
+from swin2sr_ops.engine.kernel_run import Box, Place
 from swin2sr_ops.engine.tile_engine import TileEngine
 from tests.conftest import random_net, small_spec
 
