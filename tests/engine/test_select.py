@@ -123,7 +123,7 @@ def test_workers_decide_where_they_compute(gray_model: ModelSpec, tmp_path: Path
     class Workers:
         def resolve_auto(self, restorers: Sequence[Restorer]) -> int:
             for one in restorers:
-                one.network.settle(Placed("cuda:0", "bfloat16", "triton 3.6.0", "the fastest on cuda"))
+                one.network.resolve_auto(Placed("cuda:0", "bfloat16", "triton 3.6.0", "the fastest on cuda"))
             return 64 << 30
 
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2400, 2400), "u1"))
