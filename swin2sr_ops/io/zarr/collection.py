@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from swin2sr_ops.errors import FormatError
 from swin2sr_ops.geometry.axes import MAX_NDIM
-from swin2sr_ops.io.output.journal import OWN
+from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.io.storage.paths import natural_key
 from swin2sr_ops.io.zarr import source as zarr_source
 from swin2sr_ops.io.zarr.ngff import ome_attributes
@@ -158,9 +158,9 @@ class _Walk:
                 self.missing.append((path, reason))
 
     def _open(self, path: str) -> zarr_source.ZarrSource | None:
-        if OWN in path.split("/"):
+        if OWN_FOLDER in path.split("/"):
             raise FormatError(
-                f"The image {path!r} of {self.uri!r} lies in a folder {OWN!r}, which is where a run keeps its own notes"
+                f"The image {path!r} of {self.uri!r} lies in a folder {OWN_FOLDER!r}, which is where a run keeps its own notes"
                 " and where nothing else can be written: rename it."
             )
         return zarr_source.open_source(self.uri, array=path, storage_options=self.storage_options)
