@@ -160,8 +160,8 @@ class _Walk:
     def _open(self, path: str) -> zarr_source.ZarrSource | None:
         if OWN_FOLDER in path.split("/"):
             raise FormatError(
-                f"The image {path!r} of {self.uri!r} lies in a folder {OWN_FOLDER!r}, which is where a run keeps its own notes"
-                " and where nothing else can be written: rename it."
+                f"The image {path!r} of {self.uri!r} lies in a folder {OWN_FOLDER!r}, where a run keeps its own"
+                " notes and nothing else can be written: rename it."
             )
         return zarr_source.open_source(self.uri, array=path, storage_options=self.storage_options)
 
