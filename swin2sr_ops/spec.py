@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from swin2sr_ops.errors import ModelError
+from swin2sr_ops.notebook import facts_table
 
 __all__ = ["ARCHITECTURES", "UPSAMPLERS", "ModelSpec", "Reach"]
 
@@ -145,6 +146,14 @@ class ModelSpec:
             object.__setattr__(self, "reach", Reach(**self.reach))
         for problem in self._problems() if self.reach is None else self._foreign_problems(self.reach):
             raise ModelError(f"Model {self.name!r} cannot be built: {problem}.")
+
+    def __repr__(self) -> str:
+        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        return f"<ModelSpec {self.name}: {self.architecture}, {self.task}, x{self.scale}, {channels}>"
+
+    def _repr_html_(self) -> str:
+        shown = ("architecture", "task", "scale", "channels", "window", "licence", "weights", "advice")
+        return facts_table(self.name, {name: getattr(self, name) for name in shown})
 
     def _problems(self) -> list[str]:
         problems = []

@@ -18,6 +18,7 @@ from swin2sr_ops.errors import OutputError, without_secrets
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.storage.moves import replace_path
 from swin2sr_ops.io.storage.paths import user_path
+from swin2sr_ops.notebook import rows_table
 from swin2sr_ops.request import RestoreRequest
 
 __all__ = ["STATES", "BatchReport", "ImageResult"]
@@ -81,7 +82,7 @@ def _shown(value: Any) -> Any:
     return without_secrets(value) if isinstance(value, str) else value
 
 
-@dataclass
+@dataclass(repr=False)
 class BatchReport:
     """What became of every image of a batch."""
 
@@ -114,6 +115,14 @@ class BatchReport:
         facts = {"state": "stopped" if self.stopped else "done" if self.ok else "failed", "counts": self.counts}
         result: dict[str, Any] = json_ready(facts | asdict(self))
         return result
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{n} {state}" for state, n in self.counts.items())
+        return f"<BatchReport of {counted(len(self.images), 'image')}: {told or 'empty'}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(i.source, i.output, i.state, f"{i.seconds:.1f}", i.reason) for i in self.images]
+        return rows_table("Batch", ("source", "output", "state", "seconds", "reason"), rows)
 
     def __str__(self) -> str:
         failed = [image for image in self.images if image.state == "failed"]

@@ -44,7 +44,11 @@ def script() -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = argparse.Namespace(command="")
     try:
-        args = build_parser().parse_args(argv)
+        parser = build_parser()
+        if not (sys.argv[1:] if argv is None else argv):
+            parser.print_help()
+            return 2
+        args = parser.parse_args(argv)
         status: int = import_module(f"swin2sr_ops.cli.{args.command}").main(args)
         sys.stdout.flush()  # here, so that a reader who went away is noticed before the interpreter ends
     except Swin2SROpsError as exc:

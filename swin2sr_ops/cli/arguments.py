@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from swin2sr_ops.errors import RequestError
@@ -13,12 +16,20 @@ __all__ = ["Parser", "halo", "number", "tile", "whole", "workers"]
 class Parser(argparse.ArgumentParser):
     """Says what is wrong with an option as every other error is said: in one sentence, without the usage.
 
-    Options may stand between sources and output, which argparse alone does not allow.
+    Options may stand between sources and output, which argparse alone does not allow. A part of an option's name is
+    not taken for the option: with the next version it might be that of another.
     """
 
     _mixing = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
     def error(self, message: str) -> NoReturn:
+        command = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
+        if command and self._subparsers is not None:
+            (known,) = (a.choices for a in self._subparsers._group_actions if a.choices)
+            self._unknown("command", command[1], list(known))
         # argparse does not count SRC, in whose place --list may stand.
         message = message.replace("are required: DST", "are required: SRC, DST")
         raise RequestError(f"{message}. `{self.prog} --help` says more.")
@@ -28,9 +39,18 @@ class Parser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         self._mixing = True  # argparse's method for it calls this one, twice
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            found, rest = self.parse_known_intermixed_args(args, namespace)
         finally:
             self._mixing = False
+        for word in rest:
+            if word.startswith("-"):
+                self._unknown("option", word.partition("=")[0], list(self._option_string_actions))
+        return found, rest
+
+    def _unknown(self, kind: str, name: str, known: Sequence[str]) -> NoReturn:
+        close = get_close_matches(name, known, n=1)
+        meant = f"; did you mean {close[0]}?" if close else "."
+        raise RequestError(f"There is no {kind} {name}{meant} `{self.prog} --help` lists all.")
 
 
 def whole(text: str) -> int:

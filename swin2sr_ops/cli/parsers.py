@@ -20,6 +20,35 @@ examples:
   swin2sr-ops hosts                                      which applications here know the operator
 """
 
+_INFO_EPILOG = """\
+examples:
+  swin2sr-ops info stack.ome.tif
+  swin2sr-ops info plate.ome.zarr                        the images of a plate
+  swin2sr-ops info image.ome.zarr --level 2 --json
+"""
+
+_PLAN_EPILOG = """\
+examples:
+  swin2sr-ops plan stack.ome.tif
+  swin2sr-ops plan stack.ome.tif --tile 512 --halo 16
+  swin2sr-ops plan scans/ --to /data/restored            of a folder, and whether it fits the disk
+"""
+
+_MODELS_EPILOG = """\
+examples:
+  swin2sr-ops models                                     all that are known by name
+  swin2sr-ops models --scale 4 --channels 1
+  swin2sr-ops models tiny-x2-gray                        all about one
+  swin2sr-ops models --download swin2sr-classical-x2
+"""
+
+_COMPLETION_EPILOG = """\
+examples:
+  swin2sr-ops completion bash > ~/.local/share/bash-completion/completions/swin2sr-ops
+  swin2sr-ops completion zsh > ~/.zfunc/_swin2sr-ops     a folder of $fpath
+  swin2sr-ops completion tcsh > ~/.swin2sr-ops.tcsh      to be sourced by ~/.tcshrc
+"""
+
 _PLUGINS_EPILOG = """\
 examples:
   swin2sr-ops plugins                                    what is installed, and what became of it
@@ -111,6 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_audit(commands)
     _evaluate(commands)
     _train(commands)
+    _completion(commands)
     return parser
 
 
@@ -178,7 +208,11 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def _info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
-        "info", help="what an image is", description="Say what SRC holds: axes, sizes, type, place, channels."
+        "info",
+        help="what an image is",
+        description="Say what SRC holds: axes, sizes, type, place, channels.",
+        epilog=_INFO_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("src", metavar="SRC", help="an image that could be restored")
     _add_reading(parser)
@@ -189,8 +223,10 @@ def _plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser = commands.add_parser(
         "plan",
         help="what a restoration would cost",
-        description="Say what restoring each SRC would cost: tiles, memory, time, bytes; of one image also how it is"
-        " cut, and the expected error.",
+        description="Say what restoring each SRC would cost: tiles, memory, time, bytes;\n"
+        "of one image also how it is cut, and the expected error.",
+        epilog=_PLAN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_sources(parser)
     parser.add_argument("--to", dest="dst", metavar="DST", help="where outputs would go, so that its disk is looked at")
@@ -202,7 +238,9 @@ def _models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser = commands.add_parser(
         "models",
         help="list models, or fetch one",
-        description="List the models that are known by name: those that come with the package, and all released ones.",
+        description="List the models that are known by name: those that come with the package,\nand all released ones.",
+        epilog=_MODELS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", nargs="?", help="show everything about one model")
     parser.add_argument("--task", help="only this task, such as classical_sr, real_sr, denoise")
@@ -328,6 +366,17 @@ def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     group.add_argument("--threads", type=whole, help="CPU threads (default: torch's)")
     group.add_argument("--quiet", action="store_true", help="no lines of progress")
+
+
+def _completion(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "completion",
+        help="let a shell complete commands, options, models",
+        description="Print a script with which a shell completes commands, options, models and files.",
+        epilog=_COMPLETION_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"), help="bash, zsh or tcsh")
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:

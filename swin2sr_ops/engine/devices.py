@@ -51,11 +51,21 @@ def choose_device(device: str) -> torch.device:
             found = torch.device("cuda", torch.cuda.current_device())
     except (RuntimeError, AssertionError, NotImplementedError) as exc:
         told = str(exc).splitlines()[0].split(". ")[0]
+        why = "" if told.startswith("Expected one of") else f" ({told})"  # torch's list of all that it ever knew
         raise RequestError(
-            f"device={device!r} cannot be used here ({told}). "
-            "Give 'auto', 'cpu', or a device that torch sees, such as 'cuda:0'."
+            f"device={device!r} cannot be used here{why}. Give 'auto', or one that torch sees here: "
+            f"{', '.join(devices_here())}."
         ) from exc
     return found
+
+
+def devices_here() -> list[str]:
+    """List the devices that torch sees on this machine."""
+    import torch
+
+    found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    found += ["mps"] if torch.backends.mps.is_available() else []
+    return found + [f"xpu:{i}" for i in range(torch.xpu.device_count() if hasattr(torch, "xpu") else 0)]
 
 
 def auto_precision(device: str, *, foreign: bool = False) -> str:

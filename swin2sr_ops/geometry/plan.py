@@ -13,6 +13,7 @@ from typing import Any
 from swin2sr_ops.errors import PlanError
 from swin2sr_ops.geometry.span import Span, pad_index, padded_size, receptive_halo, sight, within
 from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, cell_side, cell_spans, network_steps
+from swin2sr_ops.notebook import facts_table
 from swin2sr_ops.placement import AUTO, Halo, Placement
 from swin2sr_ops.spec import ModelSpec
 
@@ -219,6 +220,14 @@ class TilePlan:
                 *([f"ensemble    {passes} passes, flips and rotations, averaged"] if passes > 1 else []),
             ]
         )
+
+    def __repr__(self) -> str:
+        rows, columns = self.tile
+        size = f"{self.height} x {self.width} px for {self.spec.name}"
+        return f"<TilePlan {size}: {len(self)} tiles of {rows} x {columns} px, halo {self.placement.halo}>"
+
+    def _repr_html_(self) -> str:
+        return facts_table(f"Plan for {self.spec.name}", self.to_dict())
 
     @property
     def _error(self) -> str:

@@ -5,15 +5,27 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from swin2sr_ops.notebook import rows_table
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["list_models", "load_model"]
+__all__ = ["ModelList", "list_models", "load_model"]
 
 
-def list_models(*, task: str | None = None, scale: int | None = None, channels: int | None = None) -> list[ModelSpec]:
+class ModelList(list[ModelSpec]):
+    """A list that shows itself as a table."""
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{len(self)} models:", *(f"  {spec!r}" for spec in self)])
+
+    def _repr_html_(self) -> str:
+        names = ("name", "task", "scale", "channels", "licence")
+        return rows_table(f"{len(self)} models", names, ([getattr(spec, name) for name in names] for spec in self))
+
+
+def list_models(*, task: str | None = None, scale: int | None = None, channels: int | None = None) -> ModelList:
     """List the models that are known by name; load none.
 
     Parameters
@@ -24,6 +36,7 @@ def list_models(*, task: str | None = None, scale: int | None = None, channels: 
     Returns
     -------
     list of ModelSpec
+        Shown as a table.
         Plugins' and shipped models first, then the released ones.
 
     Examples
@@ -35,11 +48,11 @@ def list_models(*, task: str | None = None, scale: int | None = None, channels: 
     from swin2sr_ops.hooks.dispatch import model_specs
 
     wanted = {"task": task, "scale": scale, "channels": channels}
-    return [
+    return ModelList(
         spec
         for spec in model_specs()
         if all(value is None or getattr(spec, field) == value for field, value in wanted.items())
-    ]
+    )
 
 
 def load_model(model: str | PathLike[str] | ModelSpec = "auto", *, download: bool = False, **hints: Any) -> nn.Module:

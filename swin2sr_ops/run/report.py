@@ -7,6 +7,7 @@ from typing import Any
 
 from swin2sr_ops.errors import without_secrets
 from swin2sr_ops.io.output.claim import RunKey
+from swin2sr_ops.notebook import facts_table
 from swin2sr_ops.pixels.intensity import computed_in
 from swin2sr_ops.run.fingerprint import identity_digest
 from swin2sr_ops.run.job import Job
@@ -14,7 +15,7 @@ from swin2sr_ops.run.job import Job
 __all__ = ["RunReport", "new_report", "provenance_of"]
 
 
-@dataclass
+@dataclass(repr=False)
 class RunReport:
     """What a run did.
 
@@ -66,14 +67,22 @@ class RunReport:
         """JSON-ready."""
         return asdict(self) | {"pixels_per_second": self.pixels_per_second}
 
+    def __repr__(self) -> str:
+        return f"<RunReport {self.state}: {self}>"
+
+    def _repr_html_(self) -> str:
+        shown = ("state", "source", "output", "model", "tiles", "resumed", "pixels", "seconds")
+        return facts_table("Run", {name: getattr(self, name) for name in shown} | self.settings)
+
     def __str__(self) -> str:
         if self.state == "already":
             return f"{self.output}: finished already, with the same settings"
         told = f", {self.resumed} of them by an earlier run" if self.resumed else ""
+        engine = self.settings.get("engine", "?")
         return (
             f"{self.output}: {self.pixels / 1e6:.2f} megapixels in {self.seconds:.1f} s "
             f"({self.pixels_per_second / 1e6:.3f} Mpx/s), {self.tiles} tile{'' if self.tiles == 1 else 's'}{told}, "
-            f"model {self.model}, engine {self.settings['engine']}, peak memory {self.peak_bytes / 2**20:.0f} MiB"
+            f"model {self.model}, engine {engine}, peak memory {self.peak_bytes / 2**20:.0f} MiB"
         )
 
 
