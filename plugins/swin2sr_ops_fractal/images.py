@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -69,17 +70,19 @@ def restore_to(
     **request
         Other keywords of `swin2sr_ops.restore_image`.
     """
-    report = restore_image(
-        zarr_url,
-        target,
-        halo="exact" if halo is None else halo,
-        overwrite=overwrite,
-        ngff=ngff_of(zarr_url),
-        labels="carry" if labels else "leave",
-        anywhere=True,
-        progress=_tell(),
-        **request,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Beside the image lie")  # tables come along below, labels as asked
+        report = restore_image(
+            zarr_url,
+            target,
+            halo="exact" if halo is None else halo,
+            overwrite=overwrite,
+            ngff=ngff_of(zarr_url),
+            labels="carry" if labels else "leave",
+            anywhere=True,
+            progress=_tell(),
+            **request,
+        )
     logger.info("%s", report)
     if tables:
         carried = carry_tables(zarr_url, target, labels=labels)

@@ -7,6 +7,7 @@ smaller pixels as they are. Tables of measurements are not carried: they were me
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from swin2sr_ops.hosting import Files, files_at, group_documents
@@ -37,6 +38,9 @@ def carry_tables(zarr_url: str, target: str, *, labels: bool = False) -> tuple[s
     wanted = [str(name) for name in attributes.get("tables") or ()]
     found = [name for name in wanted if (attributes_of(f"{zarr_url}/tables/{name}") or {}).get("type") in kinds]
     source, there = files_at(zarr_url), files_at(target)
+    left = [name for name in wanted if name not in found]
+    if left:
+        logging.getLogger("swin2sr_ops.fractal").info("tables left out: %s", ", ".join(left))
     for name in found:
         _copy(source, there, f"tables/{name}")
     if found:

@@ -16,7 +16,7 @@ from swin2sr_ops import ModelSpec, RequestError, Swin2SROpsError
 from swin2sr_ops.hosting import AxisOrder, resolve_model
 from swin2sr_ops_xarray.attributes import check_brightness, fresh_attributes, fresh_encoding, nodata_of
 from swin2sr_ops_xarray.georeference import affine_of, fresh_grid
-from swin2sr_ops_xarray.grid import Dims, bounds_of, finer, finer_mapping
+from swin2sr_ops_xarray.grid import Dims, bounds_of, finer, finer_mapping, note_dropped
 from swin2sr_ops_xarray.names import Axes, letters_of, spatial_dims
 
 __all__ = ["RestoreArray", "RestoreDataset"]
@@ -225,6 +225,7 @@ def _variable(array: xr.DataArray, rgb: bool | None, options: Mapping[str, Any])
 
 def _together(dataset: xr.Dataset, done: Mapping[Hashable, xr.DataArray], dims: Dims, scale: int) -> xr.Dataset:
     bounds = bounds_of(dataset.coords.values()) if scale > 1 else set()
+    note_dropped(bounds & dataset.variables.keys())
     rest = {n: a for n, a in dataset.data_vars.items() if n not in done and n not in bounds}
     moved = {n: a for n, a in rest.items() if set(dims) & set(a.dims)} if scale > 1 else {}
     variables: dict[Hashable, Any] = {n: a.variable for n, a in rest.items()} | dict(done) | finer(moved, dims, scale)

@@ -8,6 +8,7 @@ pixels from its first centre. A coordinate is read there: of even spacing p it b
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from swin2sr_ops import RequestError
 from swin2sr_ops_xarray.georeference import fresh_grid
 
-__all__ = ["bounds_of", "finer", "finer_mapping"]
+__all__ = ["bounds_of", "finer", "finer_mapping", "note_dropped"]
 
 Dims = tuple[Hashable, Hashable]
 
@@ -48,6 +49,7 @@ def finer(
     """
     found: dict[Hashable, xr.Variable] = {}
     left_out = bounds_of(coords.values())
+    note_dropped(left_out & coords.keys())
     for name, coord in coords.items():
         if name in left_out:
             continue
@@ -64,6 +66,13 @@ def finer(
 def bounds_of(coords: Iterable[xr.DataArray]) -> set[Hashable]:
     """Names of what holds the cell bounds of ``coords``, as CF has it."""
     return {held["bounds"] for coord in coords for held in (coord.attrs, coord.encoding) if "bounds" in held}
+
+
+def note_dropped(names: Iterable[Hashable]) -> None:
+    """Warn that cell bounds are left out: they describe the old grid."""
+    listed = ", ".join(sorted(map(str, names)))
+    if listed:
+        warnings.warn(f"The cell bounds {listed} describe the old grid and are left out.", stacklevel=3)
 
 
 def finer_mapping(coords: Mapping[Hashable, xr.DataArray], scale: int) -> dict[Hashable, xr.Variable]:

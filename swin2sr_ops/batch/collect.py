@@ -14,6 +14,7 @@ from typing import Any
 from swin2sr_ops.batch.sources import ZARRS, Found, address_of, find, folder_of_address, is_zarr, kind_of
 from swin2sr_ops.batch.tiff_series import TiffContent, tiff_content
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
+from swin2sr_ops.io.base import listing
 from swin2sr_ops.io.geo.address import is_address, name_of
 from swin2sr_ops.io.output.destination import missing_folder
 from swin2sr_ops.io.storage.paths import is_url, local_path, without_separator
@@ -134,9 +135,11 @@ def _single(source: Found, dst: str, options: dict[str, Any]) -> Entry:
         raise RequestError(f"{source.uri!r} is a Zarr of many images: its output must end with .zarr, unlike {dst!r}.")
     path = _file_of(source.uri)
     if path is None or kind_of(path) != "tiff" or "series" in options:
-        return Entry(source.uri, dst, options, archive, note="" if archive else _first_raster(source.uri, options))
+        note = "" if archive else _first_raster(source.uri, options)
+        return Entry(source.uri, dst, {"series": 0, **options} if note else options, archive, note=note)
     content = tiff_content(path)
-    chosen = options if content.series[0] == 0 else {"series": content.series[0], **options}
+    plain = content.series == (0,)  # what is chosen here is said here
+    chosen = options if plain else {"series": content.series[0], **options}
     return Entry(source.uri, dst, chosen, note=_first_of_several(source.uri, content))
 
 
@@ -145,8 +148,9 @@ def _first_of_several(uri: str, content: TiffContent) -> str:
     if len(content.series) < 2:
         return _left_out(uri, content)
     return (
-        f"{uri!r} holds {len(content.series)} images, and the first is taken: choose with --series, or give a folder as"
-        " output to restore all."
+        f"{uri!r} holds {len(content.series)} images, and the first is taken: choose with --series"
+        f" ({listing(dict(zip(content.series, content.names, strict=True)))}), or give a folder as output to restore"
+        " all."
     )
 
 
@@ -160,7 +164,7 @@ def _first_raster(uri: str, options: dict[str, Any]) -> str:
         names = rasters_in(uri)
     except FormatError:  # its opening says what is wrong
         return ""
-    told = ", ".join(f"{k} is {name}" for k, name in enumerate(names[:8])) + (", ..." if len(names) > 8 else "")
+    told = listing(dict(enumerate(names)))
     return (
         f"{uri!r} holds {len(names)} rasters, and the first is taken: choose with --series ({told})." if names else ""
     )
@@ -235,8 +239,10 @@ class _Folder:
         ending = self._ending(kind, content, path or source.uri)
         if "series" in self.options or len(content.series) == 1:
             options = self.options if content.series[0] == 0 else {"series": content.series[0], **self.options}
-            left_out = _left_out(source.uri, content) or _first_raster(source.uri, options)
-            note = "" if "series" in self.options else left_out
+            several = _first_raster(source.uri, options)
+            if several:
+                options = {"series": 0, **options}
+            note = "" if "series" in self.options else _left_out(source.uri, content) or several
             return [Entry(source.uri, place, options, False, ending, note)], set(content.files)
         made = [
             Entry(source.uri, f"{place}_s{k}" if place else "", {**self.options, "series": k}, False, ending)

@@ -15,9 +15,6 @@ from swin2sr_ops.io.tiff.damage import check_planes
 
 __all__ = ["TiffContent", "tiff_content"]
 
-# What scanners for pathology put beside the slide: the glass's label, a photo of it, small copies.
-_BESIDES = {"label", "macro", "thumbnail", "overview", "label image", "macro image"}
-_REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: no image of its own
 # What tifffile raises for a damaged file, besides its own error.
 _DAMAGE = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError, RuntimeError,
@@ -41,6 +38,8 @@ class TiffContent:
         Type of the first image.
     files : frozenset of str
         All files of the set, where an OME-TIFF is spread over several.
+    names : tuple of str
+        Of the images, as far as they have names.
     """
 
     series: tuple[int, ...] = (0,)
@@ -48,6 +47,7 @@ class TiffContent:
     geo: bool = False
     dtype: str = ""
     files: frozenset[str] = frozenset()
+    names: tuple[str, ...] = ()
 
 
 def tiff_content(path: str | PathLike[str]) -> TiffContent:
@@ -66,24 +66,17 @@ def tiff_content(path: str | PathLike[str]) -> TiffContent:
 
 
 def _content(tiff: Any) -> TiffContent:
-    all_series = list(tiff.series)
-    from swin2sr_ops.io.tiff.sets import own_series
+    from swin2sr_ops.io.tiff.sets import own_images
 
-    own = own_series(tiff)  # a file of a set describes all images of the set
+    all_series = list(tiff.series)
     dtype = str(all_series[0].dtype) if all_series else ""
     geo = bool(tiff.is_geotiff)
-    if geo or len(all_series) < 2:  # a GeoTIFF's further series are its overviews and masks
+    if geo or len(all_series) < 2:
         return TiffContent(geo=geo, dtype=dtype, files=_files(all_series))
-    besides = {k: str(all_series[k].name) for k in own if _is_beside(all_series[k])}
-    kept = tuple(k for k in own if k not in besides)
-    if not kept:
-        return TiffContent(dtype=dtype)
-    return TiffContent(kept, tuple(besides.values()), geo, dtype, _files([all_series[k] for k in own]))
-
-
-def _is_beside(series: Any) -> bool:
-    named = str(series.name).strip().lower() in _BESIDES
-    return named or bool(int(series.keyframe.subfiletype) & _REDUCED_OR_MASK)
+    kept, besides = own_images(tiff)  # a file of a set describes all images of the set
+    names = [str(series.name) for series in all_series]
+    files = _files([all_series[k] for k in (*kept, *besides)])
+    return TiffContent(kept, tuple(names[k] for k in besides), geo, dtype, files, tuple(names[k] for k in kept))
 
 
 def _files(all_series: list[Any]) -> frozenset[str]:

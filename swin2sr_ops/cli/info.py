@@ -56,6 +56,7 @@ def _archive(uri: str) -> dict[str, Any] | None:
         "images": len(found.images),
         "paths": list(found.images),
         "missing": dict(found.missing),
+        "left_out": list(found.left_out),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,12 +32,14 @@ __all__ = [
     "check_region",
     "chunk_grid",
     "json_ready",
+    "listing",
 ]
 
 #: What TIFFs are called, those of microscopes and scanners included.
 TIFF_SUFFIXES = frozenset(
     {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".lsm", ".stk", ".qptiff", ".scn", ".ndpi", ".bif"}
 )
+_LISTED = 100  # names in a message
 _AFFINE, _SHAPE = "spatial:transform", "spatial:shape"
 #: Rows and columns of an image -> where it has pixels, bool of that size.
 ValidPixels = Callable[[slice, slice], NDArray[np.bool_]]
@@ -305,6 +307,18 @@ def chunk_grid(info: ImageInfo, chunks: tuple[int, ...] | None, side: int = 512)
             f"chunks={chunks} does not fit the axes {info.axes!r}: give a positive number per axis, or two for Y and X."
         )
     return tuple(min(c, n) for c, n in zip(chunks, info.shape, strict=True))
+
+
+def listing(names: Mapping[int, str]) -> str:
+    """Return numbered names for a message: ``0 is sst, 1 is ice``.
+
+    Examples
+    --------
+    >>> listing({0: "sst", 1: "ice", 2: ""})
+    '0 is sst, 1 is ice, 2'
+    """
+    shown = [f"{number} is {name}" if name else str(number) for number, name in list(names.items())[:_LISTED]]
+    return ", ".join(shown) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
 def json_ready(value: Any) -> Any:

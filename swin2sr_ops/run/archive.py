@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -142,6 +143,11 @@ def run_collection(
         raise FormatError(f"{fspath(src)!r} is one image, or no Zarr: it holds no images to restore one by one.")
     if not without_separator(fspath(dst)).lower().endswith(".zarr"):
         raise RequestError(f"{fspath(dst)!r} must end with .zarr: {fspath(src)!r} holds many images.")
+    if collection.left_out:
+        warnings.warn(
+            f"{collection.uri!r} holds beside its images {', '.join(collection.left_out)}: the output will lack them.",
+            stacklevel=2,
+        )
     archive = _Archive(collection, fspath(dst), request, dict(output), Relay.of(progress), executor)
     report = archive.run(overwrite=overwrite, restart=restart, allow_missing=allow_missing)
     report.seconds = time.monotonic() - began

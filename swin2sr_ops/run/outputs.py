@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,9 @@ from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.io.storage.paths import local_path
 from swin2sr_ops.run.job import Job
 
-__all__ = ["check_not_behind", "finished_before", "label_options", "resumable"]
+__all__ = ["check_not_behind", "finished_before", "label_options", "note_left_out", "resumable"]
+
+_CARRIED = ("labels", "carry")
 
 
 def finished_before(dst: str, key: RunKey) -> bool:
@@ -62,6 +65,25 @@ def label_options(job: Job, labels: str) -> dict[str, Any]:
     if not isinstance(job.source, ZarrSource):
         raise RequestError(f"labels='carry' was given, but {job.source.uri!r} is no OME-Zarr image: it has no labels.")
     return {"labels": (job.source.uri, job.source.path.rpartition("/")[0], job.plan.spec.scale)}
+
+
+def note_left_out(job: Job, labels: str) -> None:
+    """Warn of what lies beside an OME-Zarr image, or in its attributes, and does not come along."""
+    from swin2sr_ops.io.zarr.beside import beside_image
+    from swin2sr_ops.io.zarr.source import ZarrSource
+
+    large = job.source.info.extra.get("attributes_left_out") or ()
+    if large:
+        warnings.warn(
+            f"The attributes {', '.join(large)} are too large to be carried: the output will lack them.", stacklevel=3
+        )
+    source = job.source
+    if not isinstance(source, ZarrSource) or source.group is None:
+        return
+    names = [n for n in beside_image(source.uri, source.group, source.storage_options) if (n, labels) != _CARRIED]
+    if names:  # the same sentence for each image of a plate, so that it is said once
+        remedy = ": labels='carry' (--labels carry) takes the labels." if "labels" in names else "."
+        warnings.warn(f"Beside the image lie {', '.join(names)}, which the output will lack{remedy}", stacklevel=3)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from swin2sr_ops.placement import check_ensemble
 from swin2sr_ops.run.fingerprint import input_stamp, run_key
 from swin2sr_ops.run.input_watch import InputWatch
 from swin2sr_ops.run.job import Job, Piece
-from swin2sr_ops.run.outputs import check_not_behind, finished_before, label_options, resumable
+from swin2sr_ops.run.outputs import check_not_behind, finished_before, label_options, note_left_out, resumable
 from swin2sr_ops.run.pipeline import Executor, Here, OnBlock, TileWork, Watch
 from swin2sr_ops.run.ranges import intensity_maps
 from swin2sr_ops.run.report import RunReport, new_report, provenance_of
@@ -88,7 +88,9 @@ def run(
         report.resumed = report.tiles
         tell(RunEnd(done=report.tiles, total=report.tiles, report=report.to_dict()))
         return report
-    output |= label_options(job, output.pop("labels", "leave"))
+    labels = output.pop("labels", "leave")
+    output |= label_options(job, labels)
+    note_left_out(job, labels)
     check_not_behind(job, fspath(dst))
     stamp = input_stamp(job)
     sink = create_sink(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import tifffile
 
 from swin2sr_ops.batch.collect import collect, named
 from swin2sr_ops.batch.tiff_series import tiff_content
+from swin2sr_ops.io.tiff.source import open_source
 
 from .helpers import tif
 
@@ -38,8 +40,18 @@ def test_every_series_is_an_output() -> None:
     (entry,) = collect(["two.ome.tif"], "out", series=1)
     assert (named(entry, 2), entry.options) == ("out/two_x2.ome.tif", {"series": 1})
     (entry,) = collect(["two.ome.tif"], "out.zarr")
-    assert (entry.output, entry.options) == ("out.zarr", {})
-    assert "holds 2 images, and the first is taken" in entry.note
+    assert (entry.output, entry.options) == ("out.zarr", {"series": 0})
+    assert "holds 2 images, and the first is taken: choose with --series (0 is first, 1 is second)" in entry.note
+
+
+def test_who_opens_a_file_of_several_images_is_told() -> None:
+    """Python has no collecting before it, and takes the same image as the command line."""
+    write_series("slide.ome.tif", "Label", "one", "two")
+    with pytest.warns(UserWarning, match=r"holds 2 images, and the first is taken: .* \(1 is one, 2 is two\)"):
+        assert open_source("slide.ome.tif").series == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_source("slide.ome.tif", series=2).series == 2
 
 
 def test_labels_of_slides_are_left_out_and_it_is_said() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError, without_secrets
-from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region
+from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region, listing
 from swin2sr_ops.io.geo.address import absolute_address, name_of
 from swin2sr_ops.io.geo.files import check_tiff, is_geotiff, is_raster, naming, open_dataset, parts_of
 from swin2sr_ops.io.geo.identity import files_behind, raster_identity
@@ -166,7 +166,7 @@ class GeoSource:
 
 
 def open_source(
-    uri: str, *, axes: str | None = None, level: int = 0, series: int = 0, array: str | None = None
+    uri: str, *, axes: str | None = None, level: int = 0, series: int | None = None, array: str | None = None
 ) -> GeoSource | None:
     """Open the georeferenced raster at ``uri``, or return None where ``uri`` is none.
 
@@ -179,7 +179,7 @@ def open_source(
     level : int
         0 the full raster, others its overviews.
     series : int
-        Which raster, where a file holds several (GDAL's subdatasets).
+        Which raster, where a file holds several (GDAL's subdatasets); the first unless given.
     array : str, optional
         Not for rasters.
 
@@ -194,6 +194,8 @@ def open_source(
         return None
     if array is not None:
         raise RequestError(f"array={array!r} was given, but a raster has none: choose an image with series=.")
+    if series is None:
+        series = _first_raster(uri)
     source = GeoSource(uri, series, 0, axes)
     levels = source.info.levels
     if not 0 <= level < levels:
@@ -204,13 +206,30 @@ def open_source(
         source = GeoSource(uri, series, level, axes)
     assert source.info  # opens the file: what is wrong with it is found here
     _check_opacity(source)
+    _note_swath(source)
     return source
+
+
+def _first_raster(uri: str) -> int:
+    """Choose the raster where the caller does not, and say so where there are several."""
+    names = _names_in(uri)
+    if names:
+        warnings.warn(
+            f"{without_secrets(uri)!r} holds {len(names)} rasters, and the first is taken: choose with series="
+            f" ({listing(dict(enumerate(names)))}).",
+            stacklevel=3,
+        )
+    return 0
 
 
 def rasters_in(uri: str) -> list[str]:
     """Names of the rasters that ``uri`` holds, in the order of ``series``; empty where it is one itself."""
     if find_spec("rasterio") is None or uri.startswith("sample:") or not is_raster(uri):
         return []
+    return _names_in(uri)
+
+
+def _names_in(uri: str) -> list[str]:
     with naming(uri):
         parts = parts_of(uri)
     names = [part.rsplit(":", 1)[-1].strip('/"') for part in parts]
@@ -232,6 +251,18 @@ def _check_opacity(source: GeoSource) -> None:
             " restored, though most of its values are neither 0 nor the highest: where it is near infrared, mark it"
             f" with `rio edit-info --colorinterp {alpha + 1}=undefined`.",
             stacklevel=2,
+        )
+
+
+def _note_swath(source: GeoSource) -> None:
+    """Say that a place which is given per pixel lies in arrays of its own, which are not copied."""
+    items = source.info.extra["geo"]["geolocation"]
+    names = [without_secrets(items[key]) for key in ("X_DATASET", "Y_DATASET") if key in items]
+    if names:
+        warnings.warn(
+            f"{without_secrets(source.uri)!r} has its place in geolocation arrays ({', '.join(names)}), which are not"
+            " copied: a GeoTIFF refers to them where they are, other outputs have no place.",
+            stacklevel=3,
         )
 
 

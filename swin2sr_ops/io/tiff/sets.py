@@ -16,12 +16,15 @@ from xml.etree import ElementTree
 from swin2sr_ops.io.tiff.masters import part_of_master
 from swin2sr_ops.io.tiff.ome import CONTROL
 
-__all__ = ["image_number", "metadata_file_of", "ome_root", "open_tiff", "own_series"]
+__all__ = ["image_number", "metadata_file_of", "ome_root", "open_tiff", "own_images", "own_series"]
 
 
 #: An ampersand that begins no entity: XML ends there.
 _BARE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)")
 _TIFF = {".tif", ".tiff", ".tf2", ".tf8", ".btf"}
+# What scanners for pathology put beside the slide: the glass's label, a photo of it, small copies.
+_BESIDES = {"label", "macro", "thumbnail", "overview", "label image", "macro image"}
+_REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: no image of its own
 
 
 def open_tiff(path: Path) -> Any:
@@ -107,6 +110,22 @@ def own_series(tiff: Any) -> tuple[int, ...]:
     if not any(inside):
         return tuple(range(len(inside)))
     return tuple(k for k, series in enumerate(tiff.series) if inside[k] or not _apart(series, tiff))
+
+
+def own_images(tiff: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return which series are images to restore for this very file, and which lie beside them as labels and copies do.
+
+    A GeoTIFF's further series are its overviews and masks; where nothing but labels is there, the first is the image.
+    """
+    own = (0,) if tiff.is_geotiff else own_series(tiff)
+    besides = tuple(k for k in own if _is_beside(tiff.series[k])) if len(tiff.series) > 1 else ()
+    kept = tuple(k for k in own if k not in besides)
+    return (kept, besides) if kept else (own[:1], ())
+
+
+def _is_beside(series: Any) -> bool:
+    named = str(series.name).strip().lower() in _BESIDES
+    return named or bool(int(series.keyframe.subfiletype) & _REDUCED_OR_MASK)
 
 
 def _apart(series: Any, tiff: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.geometry.axes import MAX_NDIM
-from swin2sr_ops.io.base import TIFF_SUFFIXES, ImageInfo, Region, check_axes, check_region
+from swin2sr_ops.io.base import TIFF_SUFFIXES, ImageInfo, Region, check_axes, check_region, listing
 from swin2sr_ops.io.geo.metadata import channels_of as band_channels
 from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
 from swin2sr_ops.io.tiff.colours import MINISWHITE, axis_letters, band_roles, check_colours
@@ -27,7 +28,7 @@ from swin2sr_ops.io.tiff.decoded import Strips
 from swin2sr_ops.io.tiff.metadata import channels_of, nodata_of, place_of
 from swin2sr_ops.io.tiff.ome import carried_ome
 from swin2sr_ops.io.tiff.raw import RawPlanes, raw_planes
-from swin2sr_ops.io.tiff.sets import image_number, metadata_file_of, ome_root, open_tiff, own_series
+from swin2sr_ops.io.tiff.sets import image_number, metadata_file_of, ome_root, open_tiff, own_images
 
 __all__ = ["TiffSource", "open_source"]
 
@@ -168,7 +169,8 @@ def open_source(
     level : int
         Resolution level of a pyramid, 0 the finest.
     series : int
-        Which image, where there are several; the first that has pixels in this very file, unless given.
+        Which image, where there are several; the first that has pixels in this very file, and is no label or small
+        copy beside a slide, unless given.
     array : str, optional
         Not for TIFF.
 
@@ -226,7 +228,7 @@ def _naming(uri: str) -> Iterator[None]:
 def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int | None) -> TiffSource:
     check_begun(uri, tiff)
     count = len(tiff.series)
-    series = own_series(tiff)[0] if series is None and count else series or 0
+    series = _first_image(uri, tiff) if series is None and count else series or 0
     if not 0 <= series < count:
         raise RequestError(f"series={series} was asked for, but {uri!r} has {count}, numbered from 0.")
     levels = tiff.series[series].levels
@@ -262,6 +264,17 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int | None)
         extra=_extra(tiff, page, number) | ({"bands": bands} if bands else {}),
     )
     return TiffSource(uri, series, level, _placed(info, tiff, levels, level, number), raw, files)
+
+
+def _first_image(uri: str, tiff: Any) -> int:
+    """Choose the image where the caller does not, and say so where there are several."""
+    kept, _ = own_images(tiff)
+    if len(kept) > 1:
+        names = listing({k: str(tiff.series[k].name) for k in kept})
+        warnings.warn(
+            f"{uri!r} holds {len(kept)} images, and the first is taken: choose with series= ({names}).", stacklevel=3
+        )
+    return kept[0]
 
 
 def _files(tiff: Any, series: Any, path: Path) -> tuple[str, ...]:

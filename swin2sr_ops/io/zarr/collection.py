@@ -12,6 +12,7 @@ from swin2sr_ops.geometry.axes import MAX_NDIM
 from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.io.storage.paths import natural_key
 from swin2sr_ops.io.zarr import source as zarr_source
+from swin2sr_ops.io.zarr.beside import beside_images
 from swin2sr_ops.io.zarr.ngff import ome_attributes
 from swin2sr_ops.io.zarr.store import child_names, is_zarr, naming, open_node, zarr_root
 
@@ -39,6 +40,8 @@ class Collection:
         own order: a plate's by row, column and field, a tree's by name ("2" before "10").
     missing : tuple of (str, str)
         Path and reason of what the metadata promise, but cannot be read.
+    left_out : tuple of str
+        What lies in the root beside the groups of images: tables, shapes, labels, coordinates.
     storage_options : dict, optional
         What fsspec needs to reach ``uri``.
     """
@@ -48,6 +51,7 @@ class Collection:
     version: str
     images: tuple[str, ...]
     missing: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[str, ...] = ()
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
 
@@ -83,7 +87,8 @@ def open_collection(uri: str, *, storage_options: Mapping[str, Any] | None = Non
         walk = _Walk(uri, root, storage_options, pool)
         walk.group("", node)
         version = _version(node, kind)
-        return Collection(uri, kind, version, tuple(walk.images), tuple(walk.missing), storage_options)
+        left_out = beside_images(root, [*walk.images, *(path for path, _ in walk.missing)])
+        return Collection(uri, kind, version, tuple(walk.images), tuple(walk.missing), left_out, storage_options)
 
 
 def _kind(node: Any) -> str:

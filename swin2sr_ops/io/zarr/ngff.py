@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import ImageInfo
+from swin2sr_ops.io.base import ImageInfo, listing
 from swin2sr_ops.io.units import unit_along
 from swin2sr_ops.io.zarr.omero import read_channels
 from swin2sr_ops.io.zarr.transformations import PhysicalPlace, place_of
@@ -118,8 +118,10 @@ def _read(ome: Mapping[str, Any], where: str, given: str | None) -> Multiscale:
         raise TypeError("it is no list")
     first = ome["multiscales"][0]
     if len(ome["multiscales"]) > 1:
+        names = listing(dict(enumerate(_names(ome["multiscales"]))))
         warnings.warn(
-            f"{where!r} holds {len(ome['multiscales'])} images in one group: the first is taken, the others are left.",
+            f"{where!r} holds {len(ome['multiscales'])} images in one group ({names}), and the first is taken: array="
+            " with the path of an array takes another, without its metadata.",
             stacklevel=2,
         )
     version = str(ome.get("version") or first.get("version") or "0.4")
@@ -143,6 +145,14 @@ def _read(ome: Mapping[str, Any], where: str, given: str | None) -> Multiscale:
         raise ValueError("no datasets")
     channels = read_channels(ome.get("omero"))
     return Multiscale(version, str(first.get("name") or ""), axes, units, tuple(levels), channels)
+
+
+def _names(multiscales: Sequence[Any]) -> list[str]:
+    """Name of each image, or the path of its first array."""
+    firsts = [image.get("datasets") or [{}] for image in multiscales]
+    return [
+        str(image.get("name") or first[0].get("path", "")) for image, first in zip(multiscales, firsts, strict=True)
+    ]
 
 
 def _dataset_place(dataset: Mapping[str, Any], ndim: int, where: str) -> PhysicalPlace:

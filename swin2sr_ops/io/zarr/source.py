@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -174,6 +175,12 @@ def _open_node(asked: _Asked, root: Any, node: Any, path: str) -> ZarrSource:
         return _collection(asked, root, node, path, ome)
     arrays, groups = _children(root, path)
     if len(arrays) == 1:
+        if groups:
+            warnings.warn(
+                f"{address!r} holds the array {arrays[0]!r}, which is taken, and the groups {_some(groups)}, which are"
+                " left out: name a group's path to open it.",
+                stacklevel=2,
+            )
         return _plain(asked, open_node(root, _join(path, arrays[0])), _join(path, arrays[0]))
     if arrays:
         raise FormatError(

@@ -134,3 +134,12 @@ def test_pages_with_tags_of_gdal_stay_pages(tmp_path):
     tags = [(42113, "s", 0, "0", True)]
     tifffile.imwrite(path, np.ones((3, 16, 20), "uint8"), photometric="minisblack", extratags=tags, metadata=None)
     assert swin2sr_ops.open_source(path).info.shape == (3, 16, 20)
+
+
+def test_a_place_per_pixel_is_said_not_to_be_copied(tmp_path: Path) -> None:
+    items = {"SRS": "EPSG:4326", "X_DATASET": "lon.tif", "X_BAND": "1", "Y_DATASET": "lat.tif", "Y_BAND": "1"}
+    for name in ("lon", "lat"):
+        write(tmp_path / f"{name}.tif")
+    swath = write(tmp_path / "swath.tif", fill=lambda file: file.update_tags(ns="GEOLOCATION", **items))
+    with pytest.warns(UserWarning, match=r"geolocation arrays \(.*lon\.tif, .*lat\.tif\), which are not copied"):
+        swin2sr_ops.open_source(str(swath))

@@ -101,8 +101,8 @@ def test_an_unknown_unit_is_said(given: str | None) -> None:
 
 def test_further_images_of_a_group_are_said() -> None:
     image = {"axes": AXES, "datasets": [{"path": "0"}]}
-    with pytest.warns(UserWarning, match="2 images in one group"):
-        read_multiscale({"multiscales": [image, image]}, "a.zarr")
+    with pytest.warns(UserWarning, match=r"2 images in one group \(0 is 0, 1 is far\)"):
+        read_multiscale({"multiscales": [image, {**image, "name": "far"}]}, "a.zarr")
 
 
 @pytest.mark.parametrize(
