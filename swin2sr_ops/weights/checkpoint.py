@@ -28,7 +28,7 @@ from swin2sr_ops.weights.catalogue import read_header, spec_of_header
 from swin2sr_ops.weights.digest import file_sha256
 from swin2sr_ops.weights.sniff import DAMAGE, EXPECTED, check_torch_file
 
-__all__ = ["Checkpoint", "read_checkpoint", "read_state", "read_tensors", "split_buffers"]
+__all__ = ["Checkpoint", "read_checkpoint", "read_tensors", "split_buffers"]
 
 #: Keys under which training programs store the parameters; the papers measure the averaged ones (EMA).
 _WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
@@ -62,11 +62,6 @@ class Checkpoint:
     facts: dict[str, Any] = field(default_factory=dict)
     spec: ModelSpec | None = None
     sha256: str = ""
-
-
-def read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Return the parameters of a checkpoint under the official names, as float32 on the CPU."""
-    return read_checkpoint(path).parameters
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from swin2sr_ops.errors import CheckpointError
-from swin2sr_ops.weights.checkpoint import read_checkpoint, read_state
+from swin2sr_ops.weights.checkpoint import read_checkpoint
 from swin2sr_ops.weights.loader import load_network, resolve_spec
 from tests.nets.reference import perturb, spandrel_network, transformers_network
 from tests.weights.helpers import TINY, TINY_IR, parameters, to_hugging_face, with_buffers
@@ -69,14 +69,14 @@ def test_torch_files(tmp_path: Path, wrapper: str, legacy: bool) -> None:
 def test_the_name_of_a_torch_file_does_not_matter(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"
     torch.save(STATE, path)
-    _same(read_state(path))
+    _same(read_checkpoint(path).parameters)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_become_float32(tmp_path: Path, dtype: torch.dtype) -> None:
     stored = {name: tensor.to(dtype) for name, tensor in STATE.items()}
     torch.save(stored, tmp_path / "model.pth")
-    _same(read_state(tmp_path / "model.pth"), {name: tensor.float() for name, tensor in stored.items()})
+    _same(read_checkpoint(tmp_path / "model.pth").parameters, {name: tensor.float() for name, tensor in stored.items()})
 
 
 def test_safetensors_of_others(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_safetensors_of_others(tmp_path: Path) -> None:
     _same(checkpoint.parameters)
     assert checkpoint.spec is None
     save_file(to_hugging_face(STATE), path)
-    _same(read_state(path))
+    _same(read_checkpoint(path).parameters)
 
 
 CONFIG = {
@@ -121,7 +121,7 @@ def test_hugging_face_folders(tmp_path: Path, kind: str) -> None:
         for file in set(where.values()):
             save_file({name: renamed[name] for name in where if where[name] == file}, folder / file)
         (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
-    _same(read_state(folder))
+    _same(read_checkpoint(folder).parameters)
     spec = resolve_spec(folder)
     assert (spec.name, spec.window, spec.value_range) == ("model", 7, 255.0)  # from config.json alone
     assert len(spec.sha256) == 64
@@ -225,14 +225,14 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path, kind: str, capsys: pytes
     path = tmp_path / "model.pth"
     write(path)
     with pytest.raises(CheckpointError, match=words) as info:
-        read_state(path)
+        read_checkpoint(path)
     assert "model.pth" in str(info.value)
     assert "ran code" not in capsys.readouterr().out
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"There is no file .*nothing\.pth"):
-        read_state(tmp_path / "nothing.pth")
+        read_checkpoint(tmp_path / "nothing.pth")
 
 
 @pytest.mark.parametrize("content", [b"", b"12345678", bytes(64), b"\xff" * 64, b"\x02" + bytes(7) + b"[]"])
@@ -240,7 +240,7 @@ def test_what_is_no_safetensors_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"is not a safetensors file|should have"):
-        read_state(path)
+        read_checkpoint(path)
 
 
 def test_truncated_safetensors(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_truncated_safetensors(tmp_path: Path) -> None:
     save_file(STATE, path)
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(CheckpointError, match=r"should have \d+ bytes and has \d+: it is truncated"):
-        read_state(path)
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -271,14 +271,14 @@ def test_folders_that_lack_files(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "model")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "one.safetensors"}}))
     with pytest.raises(CheckpointError, match=r"lacks one\.safetensors"):
-        read_state(folder)
+        read_checkpoint(folder)
     (folder / "model.safetensors.index.json").write_text("{")
     with pytest.raises(CheckpointError, match="not valid JSON"):
-        read_state(folder)
+        read_checkpoint(folder)
     shutil.rmtree(folder)
     folder.mkdir()
     with pytest.raises(CheckpointError, match=r"without config\.json"):
-        read_state(folder)
+        read_checkpoint(folder)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -301,6 +301,6 @@ def test_damage_anywhere_is_a_sentence(tmp_path: Path, legacy: bool) -> None:
             damaged[place] = int(random.integers(256))
         path.write_bytes(damaged)
         try:
-            read_state(path)
+            read_checkpoint(path)
         except CheckpointError:
             continue
