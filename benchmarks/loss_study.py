@@ -3,7 +3,7 @@
     python benchmarks/loss_study.py --data ../shared/data --out runs/losses --steps 400 --seeds 2
 
 Trains one small network, x2, one channel, from its start as an interpolation: same patches, batches and schedule,
-another loss each time, one run per seed. Killed, the same command goes on where it was. Measured on Set5's luma and on
+another loss each time, one run per seed. Killed, the same command resumes the run. Measured on Set5's luma and on
 held-out micrographs, in 0..1, 2 px of border left out: PSNR; PSNR of the details alone, which is what is left after a
 Gaussian of 5 x 5 px and sigma 1; fidelity, the PSNR of the result, reduced again, against the input. Prints Markdown.
 """

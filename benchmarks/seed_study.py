@@ -3,7 +3,7 @@
     python benchmarks/seed_study.py --data ../shared/data --out runs/seeds --steps 1200 --seeds 3
 
 Trains both from the official random initialisation: same size, data, batches, schedule; one run per seed and rate.
-Killed, the same command goes on where it was. Every `--every` steps: PSNR of the moving average of the weights on Set5
+Killed, the same command resumes the run. Every `--every` steps: PSNR of the moving average of the weights on Set5
 (luma in 0..1, border of 2 px left out). Prints Markdown, writes ``curves.csv`` and ``curves.svg``.
 """
 

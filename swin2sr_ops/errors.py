@@ -72,11 +72,11 @@ class CheckpointError(ModelError):
 
 
 class DownloadError(ModelError):
-    """Weights could not be fetched, or what came is not what the catalogue promises."""
+    """Weights could not be downloaded, or their digest is not the catalogue's."""
 
 
 class FormatError(Swin2SROpsError):
-    """An image cannot be opened: missing, truncated, or of a format nobody here reads."""
+    """An image cannot be opened: missing, truncated, or of a format that cannot be read."""
 
 
 class OutputError(Swin2SROpsError):
@@ -88,7 +88,7 @@ class PlanError(Swin2SROpsError):
 
 
 class TileError(Swin2SROpsError):
-    """One tile failed while it was computed; the message says which, of which image."""
+    """A tile failed while it was computed; the message names the tile and the image."""
 
 
 class Stopped(Exception):

@@ -1,4 +1,4 @@
-"""Where and how a network computes: the settings that a request, its tiles and its engines share."""
+"""Define the placement of a computation: the settings that a request, its tiles and its engines share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person asks for, as one value: the keywords that every way to restore an image shares."""
+"""Hold a request as one value: the keywords that every way to restore an image shares."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ensemble, engine
 
     @property
     def placement(self) -> Placement:
-        """Where and how the networks compute."""
+        """Return the settings that say where and how networks compute."""
         return Placement(self.device, self.precision, self.engine, self.halo, self.ensemble)
 
     def validated(self) -> RestoreRequest:

@@ -1,4 +1,4 @@
-"""What a model is, without loading it: numbers and strings only."""
+"""Describe a model without loading it: numbers and strings only."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _SWIN_FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """How far a network that is not of this package sees: what the planner has to know of it.
+    """Describe the receptive field of a plugin's network for the planner.
 
     Such a network runs as a whole, in cells: squares on a grid fixed at the image's first pixel, each
-    with ``halo`` pixels around it. So its result never depends on tiles, chunks or workers. Whether it
-    is also that of one pass over the whole image is what ``exact`` says.
+    with ``halo`` pixels around it. So its result never depends on tiles, chunks or workers. ``exact``
+    says whether it also equals one pass over the whole image.
 
     Parameters
     ----------
     halo : int
-        Input pixels around a pixel that may decide its result.
+        Distance in input pixels up to which pixels may affect a result.
     exact : bool
-        Whether it is certain that nothing farther away does, as for convolutions without pooling over
+        True if nothing farther away can affect it, as for convolutions without pooling over
         the image, and that the network does the same at every multiple of `ModelSpec.window`.
     multiple : int
-        What the sides of its input must be a multiple of; images are padded to it by reflection.
+        Number that divides the sides of its input; images are padded to it by reflection.
     cell : int
         Side of a cell, a multiple of `ModelSpec.window`; 0 for about 256.
     pixel_bytes : int
@@ -60,7 +60,7 @@ class Reach:
     pixel_bytes: int = 0
 
     def problems(self, window: int) -> list[str]:
-        """What is wrong with it, as parts of a sentence."""
+        """List the problems of the description, as parts of a sentence."""
         found = []
         if self.halo < 0 or self.multiple < 1 or self.cell < 0 or self.pixel_bytes < 0:
             found.append(f"its reach {self} has negative numbers")
@@ -83,7 +83,7 @@ class ModelSpec:
     name : str
         Catalogue name, such as ``"swin2sr-lightweight-x2"``.
     architecture : str
-        Which network family: ``"swin2sr"``, ``"swinir"``, or a plugin's own, which needs ``reach``.
+        Network family: ``"swin2sr"``, ``"swinir"``, or a plugin's own, which needs ``reach``.
     scale : int
         Output pixels per input pixel along Y and X: 1, 2, 3, 4 or 8 here, any number of a plugin's.
     channels : int
@@ -101,10 +101,10 @@ class ModelSpec:
         ``img_range`` of the official code: 1, or 255 for the JPEG models. It cannot be read from
         a checkpoint. Pixels always enter as 0..1; the network multiplies by it.
     task : str
-        What the model is for: ``classical_sr``, ``lightweight_sr``, ``compressed_sr``, ``real_sr``,
+        Purpose of the model: ``classical_sr``, ``lightweight_sr``, ``compressed_sr``, ``real_sr``,
         ``denoise``, ``jpeg``.
     weights : str
-        Where the weights are: ``""`` (unknown), a path, an URL or ``package:<file>``.
+        Location of the weights: ``""`` (unknown), a path, an URL or ``package:<file>``.
     sha256, size_bytes : str, int
         Of the weight file; empty and 0 where not known.
     provenance, quality, halo_error : dict
@@ -160,7 +160,7 @@ class ModelSpec:
         if self.architecture not in ARCHITECTURES:
             problems.append(
                 f"architecture {self.architecture!r} is not one of {', '.join(ARCHITECTURES)}, and without `reach`"
-                " nobody knows how far it sees"
+                " its receptive field is unknown"
             )
         if self.upsampler not in UPSAMPLERS:
             problems.append(f"upsampler {self.upsampler!r} is not one of {', '.join(map(repr, UPSAMPLERS))}")

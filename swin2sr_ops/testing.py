@@ -1,4 +1,4 @@
-"""The contracts of sources and sinks as tests: whoever adds a format subclasses these.
+"""Test the contracts of sources and sinks: the author of a format subclasses these classes.
 
 ::
 
@@ -34,12 +34,12 @@ __all__ = ["SinkContract", "SourceContract", "pieces", "whole"]
 
 
 def whole(info: ImageInfo) -> Region:
-    """The region that covers the image."""
+    """Return the region that covers the image."""
     return tuple(slice(0, n) for n in info.shape)
 
 
 def pieces(shape: tuple[int, ...], unit: tuple[int, ...]) -> Iterator[Region]:
-    """Regions of ``unit`` that cover ``shape``, smaller at the ends."""
+    """Iterate over regions of ``unit`` that cover ``shape``, smaller at the ends."""
     for corner in product(*(range(0, n, step) for n, step in zip(shape, unit, strict=True))):
         yield tuple(slice(i, min(i + step, n)) for i, step, n in zip(corner, unit, shape, strict=True))
 
@@ -47,7 +47,7 @@ def pieces(shape: tuple[int, ...], unit: tuple[int, ...]) -> Iterator[Region]:
 class SourceContract:
     """Subclass me and provide a ``source`` fixture; any image will do.
 
-    Where the pixels are known, a ``pixels`` fixture makes them part of the contract.
+    A ``pixels`` fixture with the known pixels makes them part of the contract.
     """
 
     @pytest.fixture
@@ -134,7 +134,7 @@ class SinkContract:
     """Subclass me and provide a ``create`` fixture: from an `ImageInfo` and options to a new sink.
 
     It must name the same destination every time, in a folder of its own. Class attributes say
-    what the format can hold, where that is less than the usual.
+    what the format can hold, if that is less than usual.
     """
 
     axes = "CYX"
@@ -147,12 +147,12 @@ class SinkContract:
         raise NotImplementedError("give the class a fixture `create`")
 
     def reopen(self, uri: str) -> ImageSource:
-        """The finished output as a source."""
+        """Open the finished output as a source."""
         return open_source(uri)
 
     @property
     def info(self) -> ImageInfo:
-        """The image that is written."""
+        """Describe the image that the tests write."""
         return ImageInfo(
             shape=self.shape,
             axes=self.axes,
@@ -168,7 +168,7 @@ class SinkContract:
 
     @property
     def pixels(self) -> NDArray[Any]:
-        """What is written, no two pixels near each other alike."""
+        """Return the pixels to write; neighbours differ."""
         return np.random.default_rng(1).integers(0, 200, self.shape).astype(self.dtype)
 
     def fill(self, sink: ImageSink) -> None:
@@ -178,7 +178,7 @@ class SinkContract:
             twin[region] = self.pixels[region]
 
     def in_written_order(self, source: ImageSource) -> NDArray[Any]:
-        """All pixels of ``source`` with the axes as they were written; formats may reorder them."""
+        """Return all pixels of ``source`` with the axes in written order; formats may reorder them."""
         image, axes = source.read(whole(source.info)), source.info.axes
         if "S" in self.axes and "S" not in axes:
             axes = axes.replace("C", "S")
@@ -291,7 +291,7 @@ class SinkContract:
                 sink[region] = block
 
     def test_refuses_to_share_a_chunk(self, create: Callable[..., ImageSink]) -> None:
-        """Two writers of one chunk lose each other's pixels, and nobody would notice."""
+        """Two writers of one chunk would silently lose each other's pixels."""
         sink = create(self.info)
         if max(sink.write_unit) == 1:
             pytest.skip("the format has no chunks")

@@ -18,7 +18,7 @@ _WORDS = (
     ),
     (r"[Bb]egin again with restart( \(--restart\))?", "choose another name in the box 'Folder'"),
     (r"Give the same command as then to go on with it", "Choose the same as then to resume it"),
-    (r"the same command goes on where it was", "Restore resumes it"),
+    (r"the same command resumes the run", "Restore resumes it"),
     (
         r"are not in the cache; run `[^`]*`( \([^)]*\))? or pass download=True",
         r"are not on this computer yet: press 'Download the model'\1",

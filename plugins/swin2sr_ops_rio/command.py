@@ -72,7 +72,7 @@ def restore(src: str, dst: str, quiet: bool, **options: Any) -> None:
 
     CRS, affine, band names, nodata and masks follow the pixels into OUTPUT: a Cloud Optimized
     GeoTIFF where it ends with .tif and INPUT is georeferenced, or OME-Zarr (.ome.zarr), or PNG.
-    Stopped or killed, the same command goes on where it was.
+    Stopped or killed, the same command resumes the run.
 
     \b
       rio restore scene.tif scene_x2.tif
@@ -84,7 +84,7 @@ def restore(src: str, dst: str, quiet: bool, **options: Any) -> None:
     except Swin2SROpsError as exc:
         raise click.ClickException(" ".join(str(exc).split())) from exc
     except KeyboardInterrupt:
-        click.echo("rio restore: stopped; the same command goes on where it was", err=True)
+        click.echo("rio restore: stopped; the same command resumes the run", err=True)
         raise click.exceptions.Exit(130) from None
     if not quiet:
         click.echo(str(report))

@@ -55,7 +55,7 @@ def _main(argv: Sequence[str] | None) -> int:
         print(f"swin2sr-ops: error: {' '.join(str(exc).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = "; the same command goes on where it was" if args.command in ("restore", "train") else ""
+        kept = "; the same command resumes the run" if args.command in ("restore", "train") else ""
         print(f"swin2sr-ops: stopped{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as `| head` does

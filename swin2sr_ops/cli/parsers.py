@@ -80,7 +80,7 @@ examples:
 """
 
 _TRAIN = """\
-Train a model on images, or fine-tune one. The same command again goes on where it was.
+Train a model on images, or fine-tune one. The same command again resumes the run.
 """
 
 _TRAIN_EPILOG = """\
@@ -98,7 +98,7 @@ The first is all that fine-tuning needs: a folder with some dozen fields as TIFF
 _RESTORE = """\
 Restore each SRC, tile by tile, in bounded memory. With one image DST may be a file; else it is a
 folder, where outputs are called NAME_x2 and keep their place below the folder of all sources.
-Stopped or killed, the same command goes on where it was.
+Stopped or killed, the same command resumes the run.
 """
 
 _RESTORE_EPILOG = """\

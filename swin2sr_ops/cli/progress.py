@@ -156,7 +156,7 @@ def two_interrupts(*, as_json: bool = False) -> Iterator[None]:
         nonlocal pressed
         pressed += 1
         if pressed > 1:
-            tell("stopped now; the same command goes on where it was")
+            tell("stopped now; the same command resumes the run")
             os._exit(130)
         what = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
         tell(f"stopping when the tiles under way are finished; {what} again stops now")

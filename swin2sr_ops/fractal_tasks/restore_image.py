@@ -34,7 +34,7 @@ def restore_image(
     """Restore an image: super-resolution, denoising or JPEG clean-up, whatever the model does.
 
     The new image lies beside the old one, which stays as it is; in a plate, the well lists both.
-    A task that was killed goes on where it was when it is run again with the same parameters.
+    A task that was killed resumes when it is run again with the same parameters.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def restore_plate(
 ) -> dict[str, Any]:
     """Restore an image into the new plate: super-resolution, denoising or JPEG clean-up.
 
-    A task that was killed goes on where it was when it is run again with the same parameters.
+    A task that was killed resumes when it is run again with the same parameters.
 
     Parameters
     ----------

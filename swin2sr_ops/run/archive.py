@@ -1,4 +1,4 @@
-"""Many images of one Zarr into one Zarr: plates, series, and trees of groups."""
+"""Restore the images of one Zarr into one Zarr: plates, series, and trees of groups."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SHOWN = 20
 
 @dataclass
 class ArchiveReport:
-    """What became of an archive.
+    """Report on the restoration of an archive.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class ArchiveReport:
 
     @property
     def advice(self) -> str:
-        """What to do about images that failed."""
+        """Say what to do about images that failed."""
         if not self.images:
             return "No image could be restored: the same command tries again."
         others, them = ("other", "it") if len(self.failed) == 1 else (f"{len(self.failed)} others", "them")
@@ -112,9 +112,9 @@ def run_collection(
     allow_missing: bool = False,
     **output: Any,
 ) -> ArchiveReport:
-    """Restore every image of a Zarr into one that is built alike: plate in, plate out.
+    """Restore every image of a Zarr into a Zarr of the same structure: plate in, plate out.
 
-    Each image is a run of its own, gone on with and left alone when finished as any other. The
+    Each image is a run of its own: an unfinished one is resumed, a finished one is left alone. The
     metadata above the images come last: until then the archive does not look finished.
 
     Parameters
@@ -134,7 +134,7 @@ def run_collection(
     Raises
     ------
     Swin2SROpsError
-        ``src`` is no archive, ``dst`` cannot be written, or what would hit every image. One bad
+        ``src`` is no archive, ``dst`` cannot be written, or the error would affect every image. One bad
         image does not stop the rest: the report names it.
     """
     began = time.monotonic()
@@ -219,9 +219,9 @@ class _Archive:
                 self._one(claim, path, report)
             except Swin2SROpsError as exc:
                 if isinstance(exc, ClusterError) or is_disk_full(exc):
-                    raise  # every further image would meet it
+                    raise  # it would end every further image, too
                 report.failed[path] = str(exc)
-            # What no code foresaw in one image is that image's failure.
+            # An unforeseen error in one image is the failure of that image only.
             except Exception as exc:
                 if exc is self.progress.raised or is_disk_full(exc):
                     raise
@@ -289,12 +289,12 @@ class _Archive:
 
 
 def archive_key(keys: Mapping[str, RunKey], count: int, *, restart: bool = False) -> RunKey:
-    """The key of all images of an archive together.
+    """Compute the key of all images of an archive together.
 
     Parameters
     ----------
     keys : mapping
-        Path and key of each image. One that cannot be opened is not in it: it may be mended meanwhile.
+        Path and key of each image that can be opened; a damaged one may be repaired before the next run.
     count : int
         How many images the archive lists.
     """
@@ -312,7 +312,7 @@ def _images(n: int) -> str:
 
 @contextmanager
 def _let_go(claim: Claim) -> Iterator[None]:
-    """Whatever happens, what is there stays, and the lock goes."""
+    """Release the claim in any case, and keep what was written."""
     try:
         yield
     finally:

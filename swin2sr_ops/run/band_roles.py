@@ -1,4 +1,4 @@
-"""Rasters of many bands: which are colours and go together, which go alone, which is opacity."""
+"""Assign roles to the bands of a raster: colours enter the network together, others alone, opacity not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Group", "Spectrum", "check_scales", "spectrum_of"]
 
-#: Positions along C, in the order in which a network wants them.
+#: Positions along C, in the order that a network expects.
 Group = tuple[int, ...]
 
 
@@ -21,16 +21,16 @@ Group = tuple[int, ...]
 class Spectrum:
     """Positions along C of the bands of a raster."""
 
-    colour: Group  # red, green, blue; empty where the raster has none of its own
+    colour: Group  # red, green, blue; empty if the raster has none
     lone: tuple[Group, ...]  # one each
     alpha: tuple[Group, ...]
 
 
 def spectrum_of(info: ImageInfo, order: AxisOrder) -> Spectrum | None:
-    """How the bands of ``info`` are grouped; None where all of them go alone.
+    """Group the bands of ``info``; return None if every band enters alone.
 
-    A raster says it, in ``info.extra["geo"]``: by the colour interpretation of its bands, or by
-    bands that are called red, green and blue. A plain TIFF says it of its samples in ``info.extra["bands"]``.
+    ``info.extra["geo"]`` of a raster says it: by the colour interpretation of its bands, or by
+    bands that are called red, green and blue. ``info.extra["bands"]`` of a plain TIFF says it of its samples.
     """
     geo = info.extra.get("geo") or info.extra.get("bands") or {}
     if order.channel is None or len(geo.get("colorinterp", ())) != info.size("C"):

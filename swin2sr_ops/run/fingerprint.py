@@ -1,7 +1,7 @@
-"""What a run is known by: everything that decides its result, and nothing else.
+"""Compute the fingerprint of a run: a digest of everything that decides its result, and of nothing else.
 
-A half-done output is gone on with only by a run with the same fingerprint, and a finished one is
-left alone by it. Tiles are not in it, where the result does not depend on them.
+A run resumes an unfinished output only if the fingerprints are equal, and leaves a finished one with the
+same fingerprint alone. Tiles are part of it only if the result depends on them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _RESULT_VERSION = 1
 
 
 def run_key(job: Job, output: Mapping[str, Any], *, restart: bool = False) -> RunKey:
-    """The key of ``job`` when it is written with the options ``output``."""
+    """Compute the key of ``job`` for an output with the options ``output``."""
     settings = settings_of(job)
     settings |= {f"output {name}": value for name, value in sorted(output.items()) if name != "inner"}
     settings = json_ready(settings)
@@ -35,7 +35,7 @@ def run_key(job: Job, output: Mapping[str, Any], *, restart: bool = False) -> Ru
 
 
 def settings_of(job: Job) -> dict[str, Any]:
-    """All that decides the pixels, flat and JSON-ready."""
+    """Collect all settings that decide the pixels, flat and JSON-ready."""
     import torch
 
     info, restorer = job.source.info, job.restorer
@@ -74,14 +74,14 @@ def settings_of(job: Job) -> dict[str, Any]:
 
 
 def _cells(spec: ModelSpec) -> dict[str, int]:
-    """How a plugin's network is run: its cells decide the last bit, and more where its halo is not all it sees."""
+    """Describe the cells of a plugin's network: they decide the last bit, and more if it sees beyond its halo."""
     assert spec.reach is not None
     reach = spec.reach
     return {"side": cell_side(spec), "halo": reach.halo, "multiple": reach.multiple, "window": spec.window}
 
 
 def identity(job: Job) -> dict[str, Any]:
-    """What tells whether the input, or its mask, is still the same."""
+    """Return the identity of the input and of its mask, which a later run compares."""
     found = {"image": identity_of(job.source)}
     if job.mask is not None:
         found["mask"] = identity_of(job.mask)

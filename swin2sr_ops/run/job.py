@@ -1,4 +1,4 @@
-"""A request, resolved: source, models, tiles and output chunks, before anything is computed."""
+"""Resolve a request to a job: source, models, tiles and output chunks, before anything is computed."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = ["Job", "Part", "Piece", "Workers", "prepare"]
 
 @dataclass(frozen=True)
 class Part:
-    """Planes that are restored alike.
+    """Planes that are restored in the same way.
 
     Attributes
     ----------
     plan : TilePlan
-        Of one plane. All parts of a job have the same tiles; what is read around them may differ.
+        Tiles of one plane. All parts of a job have the same tiles; the halo around them may differ.
     restorer : Restorer or None
-        None for opacity, which is enlarged pixel by pixel.
+        None for opacity, which is enlarged by repeating pixels.
     groups : tuple of tuple of int, or None
-        Channels that enter the network together, in its order; None where every plane goes alone.
+        Channels that enter the network together, in its order; None if every plane enters alone.
     """
 
     plan: TilePlan
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Piece:
-    """One tile of one plane, or of a few bands: where it is read and written, which intensity map it has."""
+    """One tile of one plane, or of a few bands: the regions to read and write, and the intensity map."""
 
     tile: Tile
     read: Region
@@ -59,7 +59,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Job:
-    """A request, resolved: what is restored, by what, cut how. Nothing is computed yet."""
+    """A resolved request: source, models and cut. Nothing is computed yet."""
 
     source: ImageSource
     order: AxisOrder
@@ -73,27 +73,27 @@ class Job:
 
     @property
     def restorer(self) -> Restorer:
-        """The first part's: the only one, unless bands are restored by several models."""
+        """Return the restorer of the first part; others exist only if several models restore the bands."""
         return next(part.restorer for part in self.parts if part.restorer is not None)
 
     @property
     def plan(self) -> TilePlan:
-        """The first part's plan."""
+        """Return the plan of the first part."""
         return self.parts[0].plan
 
     @property
     def planes(self) -> int:
-        """How many planes there are; each has all tiles of the plan."""
+        """Return the number of planes; each has all tiles of the plan."""
         return math.prod(self.order.shape[a] for a in self.order.planes)
 
     @property
     def output(self) -> ImageInfo:
-        """What will be written."""
+        """Describe the image that will be written."""
         return replace(self.source.info.scaled(self.plan.spec.scale), nodata=self.nodata)
 
     @property
     def count(self) -> int:
-        """Pieces: tiles of all planes, where bands that go together count as one."""
+        """Count the pieces: the tiles of all planes, with bands that enter together counted once."""
         if self.parts[0].groups is None:
             return self.planes * len(self.plan)
         groups = sum(len(part.groups or ()) for part in self.parts)
@@ -101,16 +101,16 @@ class Job:
 
     @property
     def pixels(self) -> int:
-        """Output values: pixels of all planes, times colour samples."""
+        """Count the output values: pixels of all planes, times colour samples."""
         return self.planes * self.order.colours * self.plan.height * self.plan.width * self.plan.spec.scale**2
 
     def map_of(self, channel: int) -> int:
-        """Number of the intensity map of a channel: bands that enter the network together share one."""
+        """Return the number of a channel's intensity map; bands that enter the network together share one."""
         known = [group for part in self.parts for group in part.groups or ()]
         return next((i for i, group in enumerate(known) if channel in group), channel)
 
     def pieces(self) -> Iterator[Piece]:
-        """All tiles of all planes, in the order in which they are written."""
+        """Iterate over the tiles of all planes in the order in which they are written."""
         return map(self.piece, range_of(self.count))
 
     def piece(self, number: int) -> Piece:
@@ -143,10 +143,10 @@ class Job:
 
 
 class Workers(Protocol):
-    """Who restores: processes of a cluster, or this one."""
+    """The processes that restore: those of a cluster, or this one."""
 
     def resolve_auto(self, restorers: Sequence[Restorer]) -> int | None:
-        """Decide what is "auto" for ``restorers`` as they do; bytes that one of them has for tiles, None if unknown."""
+        """Resolve "auto" in ``restorers`` for these processes; return the bytes that each has for tiles, if known."""
         ...
 
 
@@ -168,7 +168,7 @@ def prepare(
     memory : int, optional
         Bytes that tiles may take.
     workers : Workers, optional
-        Those of a cluster that is to restore: they decide what is "auto", and tiles fit the memory of each of them.
+        Processes of the cluster that will restore: they resolve "auto", and tiles fit the memory of each of them.
     """
     source = open_source(src, axes=request.axes, level=request.level, series=request.series, array=request.array)
     info = source.info
@@ -193,14 +193,14 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Cut:
-    """Output chunks and shards that were asked for, along Y and X."""
+    """Output chunks and shards of the request, along Y and X."""
 
     chunks: tuple[int, int] | None
     shards: tuple[int, int] | None
 
     @property
     def unit(self) -> tuple[int, int] | None:
-        """What a tile must own whole; None where it is for us to choose."""
+        """Return the unit that a tile must own whole; None if the plan may choose."""
         return self.shards or self.chunks
 
 
@@ -208,7 +208,7 @@ Chosen = list[tuple[ModelSpec | None, tuple[Group, ...] | None]]
 
 
 def _models(model: str | PathLike[str] | ModelSpec, scale: int | None, info: ImageInfo, order: AxisOrder) -> Chosen:
-    """Which model restores which bands; None for opacity."""
+    """Choose the model for each group of bands; None for opacity."""
     bands = spectrum_of(info, order)
     if bands is None:
         if isinstance(model, str) and "," in model:
@@ -246,7 +246,7 @@ def _parts(
     memory: int | None,
     in_order: bool,
 ) -> tuple[tuple[Part, ...], tuple[int, int]]:
-    """Parts with plans of one tile grid, the smallest that any of the models asks for; and the output's chunks."""
+    """Plan all parts on one tile grid, the smallest that any model needs; also return the output's chunks."""
     height, width = order.shape[order.y], order.shape[order.x]
     cuts = [
         None if r is None else partial(r.plan, height, width, in_order=in_order and _at_once(r.spec, order, group))
@@ -264,12 +264,12 @@ def _parts(
 
 
 def _at_once(spec: ModelSpec, order: AxisOrder, groups: tuple[Group, ...] | None) -> bool:
-    """Whether a network runs once for a piece: of several channels that go alone each would push the last one out."""
+    """Tell whether a network runs once per piece: separate channels would evict each other from the row cache."""
     return all(len(channel_groups(n, spec.channels)) == 1 for n in (map(len, groups) if groups else [order.colours]))
 
 
 def _align(tile: int, size: int, scale: int, unit: int | None, given: object) -> tuple[int, int]:
-    """Tile and output chunk that fit: every tile then owns whole chunks, or shards (law 2)."""
+    """Fit tile and output chunk to each other, so that every tile owns whole chunks, or shards (law 2)."""
     wanted = unit or CHUNK
     step = wanted // math.gcd(wanted, scale)
     if tile >= size:

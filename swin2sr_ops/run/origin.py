@@ -24,12 +24,12 @@ __all__ = ["InputPixels", "Origin"]
 
 @dataclass(frozen=True)
 class Origin:
-    """What a tile was made of.
+    """The input of a tile.
 
     Attributes
     ----------
     regions : tuple of Region
-        What was read of the input, one region for each group of bands.
+        Regions of the input that were read, one for each group of bands.
     crc : int
         CRC-32 of these pixels and of their mask.
     """

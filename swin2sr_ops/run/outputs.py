@@ -1,4 +1,4 @@
-"""The output of a run: finished before, resumable after an error, and what is written beside the image."""
+"""Handle the output of a run: finished before, resumable after an error, labels beside the image."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def resumable(sink: ImageSink, output: str) -> Iterator[None]:
     try:
         yield
     except BaseException as exc:
-        # Also on Ctrl-C.
+        # Ctrl-C, too.
         if staging is None or not (staging.resumed or _holds_pixels(staging)):
             _remove(sink, output, exc)
             raise
@@ -101,7 +101,7 @@ def resumable(sink: ImageSink, output: str) -> Iterator[None]:
         staging.release()
         if lost and "(--restart)" not in str(exc) and isinstance(exc, Swin2SROpsError):
             raise OutputError(
-                f"{exc} Somebody else has removed or emptied {staging.files.where!r} meanwhile: begin again with"
+                f"{exc} Another program has removed or emptied {staging.files.where!r} meanwhile: begin again with"
                 " restart (--restart)."
             ) from exc
         if (
@@ -109,7 +109,7 @@ def resumable(sink: ImageSink, output: str) -> Iterator[None]:
             and not lost
             and not any(told in str(exc) for told in ("same command", "(--restart)"))
         ):
-            told = "What was restored is kept: the same command goes on where it was."
+            told = "Finished tiles are kept: the same command resumes the run."
             raise type(exc)(f"{exc} {told}") from exc
         raise
 

@@ -1,4 +1,4 @@
-"""Tiles at work in this process: reading, computing and writing at the same time, in bounded memory."""
+"""Read, compute and write tiles at the same time, in bounded memory, in this process."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ __all__ = ["Executor", "Here", "TileWork", "Watch", "stream"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-#: Receives a region of the output and its pixels.
+#: A function that receives a region of the output and its pixels.
 OnBlock = Callable[[Region, NDArray[Any]], None]
-#: Threads that decode, and as many that encode; how many tiles may wait on either side.
+#: Number of threads that read, and of those that write; also how many tiles may wait on either side.
 IO_THREADS = 2
-#: Tiles in hand where a GPU computes.
+#: Tiles in progress at once on a GPU.
 GPU_LANES = 2
 
 
@@ -48,7 +48,7 @@ class Computed(NamedTuple):
 
 @dataclass(frozen=True)
 class Watch:
-    """How the caller of a run follows it.
+    """Follow a run for its caller.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Watch:
     on_block: OnBlock | None = None
 
     def check(self) -> None:
-        """Raise `Stopped` where the caller asks for it."""
+        """Raise `Stopped` if the caller asks for it."""
         if self.stop():
             raise Stopped("The run was stopped. Finished tiles are kept.")
 
@@ -74,7 +74,7 @@ class Watch:
 
 
 class Executor(Workers, AbstractContextManager["Executor"], Protocol):
-    """Where a run's work is done: in this process, or on the processes of a cluster."""
+    """Do the work of a run: in this process, or on the processes of a cluster."""
 
     def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
         """Restore and write ``pieces``; ``done`` is called here for each, in any order."""
@@ -87,7 +87,7 @@ class Executor(Workers, AbstractContextManager["Executor"], Protocol):
 
 @dataclass(frozen=True)
 class TileWork:
-    """All that is needed to restore any piece of one image, wherever it is; travels to workers."""
+    """Hold everything that restoring a piece of one image needs; it travels to workers."""
 
     source: ImageSource
     order: AxisOrder
@@ -101,21 +101,21 @@ class TileWork:
 
     @property
     def lanes(self) -> int:
-        """Tiles in hand at once: while a GPU computes one, the next is made ready and the last is copied back."""
+        """Return how many tiles are in progress at once; on a GPU one computes while two are copied."""
         kinds = {part.restorer.network.kind for part in self.parts if part.restorer is not None}
         return GPU_LANES if "cuda" in kinds else 1
 
     @property
     def input(self) -> InputPixels:
-        """The pixels of the source and its masks."""
+        """Return the pixels of the source and its masks."""
         return InputPixels(self.source, self.mask, self.order)
 
     def read(self, piece: Piece) -> NDArray[Any]:
-        """The pixels that ``piece`` looks at, all its bands."""
+        """Read the pixels that ``piece`` depends on, all its bands."""
         return self.input.read(list(self._of_bands(piece, piece.read)))
 
     def compute(self, piece: Piece, block: NDArray[Any]) -> Computed:
-        """The restored pixels of ``piece``, and what is written beside them: ``context``, ``spread``."""
+        """Restore ``piece``; also return what is written beside it: ``context``, ``spread``."""
         part = self.parts[piece.part]
         order = self.order if piece.bands is None else self.order.together(len(piece.bands))
         regions = list(self._of_bands(piece, piece.read))
@@ -153,7 +153,7 @@ class TileWork:
                     on_block(region, block)
 
     def _blocks(self, piece: Piece, result: Computed) -> Iterator[tuple[Region, NDArray[Any], dict[str, NDArray[Any]]]]:
-        """Cut the result of a piece into blocks of the output: bands that were restored together are apart there."""
+        """Cut the result of a piece into blocks of the output, which keeps the bands apart."""
         block, sides, _ = result
         for i, region in enumerate(self._of_bands(piece, piece.write)):
             if piece.bands is None:
@@ -184,7 +184,7 @@ class TileWork:
 
 @dataclass
 class Here:
-    """Work done in this process, on its device, under the eyes of the run's caller."""
+    """Work in this process, on its device, watched by the run's caller."""
 
     watch: Watch = field(default_factory=Watch)
 
@@ -192,18 +192,18 @@ class Here:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is held."""
+        """Release nothing: this executor holds no resources."""
 
     def resolve_auto(self, restorers: Sequence[Restorer]) -> None:
-        """Nothing: a restorer knows this process."""
+        """Leave restorers alone: they resolve "auto" in this process themselves."""
 
     def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
-        """One tile at a time computes; those around it are read and written meanwhile."""
+        """Compute one tile at a time; read and write its neighbours meanwhile."""
         with _streaming(work.parts):
             stream(work, pieces, done, self.watch)
 
     def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
-        """A few at a time, in order."""
+        """Call a few at a time; pass the results on in order."""
         rest = iter(items)
         with _threads(2 * IO_THREADS, "each") as pool:
             ahead: deque[tuple[_T, Future[_R]]] = deque()
@@ -223,8 +223,8 @@ class Here:
 def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None], watch: Watch | None = None) -> None:
     """Restore ``pieces`` in order: read ahead, compute here, write behind.
 
-    At most a few tiles wait on either side, so memory does not grow with the image. After an error, or where
-    ``watch`` says stop, no further tile begins, and tiles that are being written are finished.
+    At most a few tiles wait on either side, so memory does not grow with the image. After an error, or if
+    ``watch`` stops the run, no further tile begins, and tiles that are being written are finished.
     """
     watch = Watch() if watch is None else watch
     seen = () if watch.on_block is None else (watch.on_block,)
@@ -256,7 +256,7 @@ def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None
             while behind:
                 _finish(behind, done)
         finally:
-            # What is being written ends when the pools close; it is in the journal, though nobody is told.
+            # Writes in progress end when the pools close; the journal notes them, but ``done`` is not called.
             for _, block in ahead:
                 block.cancel()
             for _, result in in_hand:
@@ -265,7 +265,7 @@ def stream(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None
 
 @contextmanager
 def _streaming(parts: Iterable[Part]) -> Iterator[None]:
-    """Networks of which the plan says so keep what the next tile of a column can use."""
+    """Let the networks of streamed plans keep the rows that the next tile of a column can use."""
     with ExitStack() as stack:
         for part in parts:
             if part.restorer is not None and part.plan.streamed:
@@ -275,7 +275,7 @@ def _streaming(parts: Iterable[Part]) -> Iterator[None]:
 
 @contextmanager
 def _computing(lanes: int) -> Iterator[Callable[..., Future[Computed]]]:
-    """What begins to compute a tile: in a thread of its own where several are in hand, else here, and at once."""
+    """Return a function that starts a computation: in a thread if several tiles are in progress, else at once."""
     if lanes > 1:
         with _threads(lanes, "compute") as pool:
             yield pool.submit
@@ -291,10 +291,10 @@ def _computing(lanes: int) -> Iterator[Callable[..., Future[Computed]]]:
 
 @contextmanager
 def _threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """A pool whose threads run before there is work for them.
+    """Create a pool whose threads run before there is work for them.
 
-    A thread that is started by the work itself is not waited for if Ctrl-C comes before the pool has noted it: its tile
-    would still be written when the lock on the output is gone.
+    If work starts a thread and Ctrl-C comes before the pool has noted it, the pool does not wait for that thread: its
+    tile would be written after the lock on the output is released.
     """
     with ThreadPoolExecutor(count, name) as pool:
         together = Barrier(count)
@@ -313,7 +313,7 @@ def _finish(behind: deque[tuple[Piece, Future[None]]], done: Callable[[Piece], N
 
 
 def _enlarge(block: NDArray[Any], order: AxisOrder, tile: Tile, scale: int) -> NDArray[Any]:
-    """The pixels that a tile owns, each ``scale`` x ``scale`` times: what opacity gets."""
+    """Repeat each pixel that a tile owns ``scale`` x ``scale`` times, as opacity is enlarged."""
     for axis, span in ((order.y, tile.y), (order.x, tile.x)):
         first = span.start - source_interval(span)[0]
         block = block.take(range(first, first + span.stop - span.start), axis).repeat(scale, axis)

@@ -1,11 +1,11 @@
-"""The intensity map of a stored image, decided once, read out of core, by several workers.
+"""Decide the intensity map of a stored image once, reading it out of core on several workers.
 
 Percentiles of a sample, with their error
 -----------------------------------------
 ``range="p1,p99.8:sample"`` looks at about `SAMPLE_PIXELS` pixels of each channel, not at all of them.
 They come from whole chunks at full resolution: one from anywhere in each of as many equal stretches of
 the image, always the same ones. A level of a pyramid would be less to read, but its pixels are means
-of others: the extremes that percentiles are after are smoothed away, by an amount that nobody knows.
+of others: they smooth away the extremes that percentiles measure, by an unknown amount.
 
 The chunks are dealt to `GROUPS` groups, each spread over the whole image itself. If q is the percentile
 of the whole sample, q_g that of group g alone and w_g the group's share of the valid pixels, the
@@ -47,19 +47,19 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUPS", "SAMPLE_PIXELS", "Look", "each_in_threads", "intensity_maps"]
 
-#: What is read at a time, by each thread.
+#: Bytes that each thread reads at a time.
 BAND_BYTES = 16 << 20
-#: Pixels of each channel that a sample looks at.
+#: Pixels of each channel in a sample.
 SAMPLE_PIXELS = 64_000_000
-#: Pixels of one channel that a sample looks at in one place, where chunks are smaller.
+#: Pixels of one channel that a sample reads in one place if chunks are smaller.
 SAMPLE_BLOCK = 1 << 18
-#: Groups of a sample, from whose differences its error follows.
+#: Groups of a sample; its error follows from their differences.
 GROUPS = 16
-#: Regions that each group has at least: with two, the error of rare bright pixels came out at half of its size.
+#: Fewest regions of a group: with two, the estimated error of rare bright pixels was half of the real one.
 LEAST_PER_GROUP = 4
 #: Channels whose histograms are held together: of a whole image; of a sample, in all its groups.
 CHANNELS, SAMPLED_CHANNELS = 16, 4
-#: Threads that look, where nobody else does.
+#: Threads that read, unless an executor does.
 THREADS = 4
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ Found = dict[tuple[int, int], Statistics]  # by number of the map and group
 
 @dataclass(frozen=True)
 class Look:
-    """What a worker does: read a region, count its valid pixels. It travels as it is."""
+    """Read a region and count its valid pixels, on a worker."""
 
     source: ImageSource
     order: AxisOrder
@@ -89,7 +89,7 @@ class Look:
         return Statistics.of(block, self.order.channel, self.nodata, self.request, bins=band.bins, valid=valid)
 
     def whole(self, channels: tuple[int, int]) -> Bands:
-        """Regions that together are all of these channels."""
+        """List regions that together cover these channels."""
         info = self.source.info
         grid = BandGrid.of(self.order, info.chunks, BAND_BYTES // info.dtype.itemsize, channels, CHANNELS)
         return Bands(grid, range(grid.count))
@@ -107,10 +107,10 @@ class Look:
         return Bands(grid, stratified(count, grid.count), GROUPS, deal(count, GROUPS))
 
     def parts(self, numbers: Sequence[int | None]) -> list[Bands]:
-        """Where to look, for a few channels at a time: the histograms of all would be too many."""
+        """List the regions to read for a few channels at a time, since the histograms of all would not fit."""
         axis, chunks = self.order.channel, self.source.info.chunks
         thick = 1 if axis is None else max(chunks[axis], 1)
-        # Of a sample, no more than the channels of one chunk: each must have its share of the regions.
+        # A sample takes at most the channels of one chunk, so that each has its share of the regions.
         few = min(thick, SAMPLED_CHANNELS) if self.request.sample else max(CHANNELS // thick, 1) * min(thick, CHANNELS)
         edges = [0, *(c for c in range(few, len(numbers), few) if _parted(numbers, c)), len(numbers)]
         where = self.sample if self.request.sample else self.whole
@@ -118,7 +118,7 @@ class Look:
 
 
 def _parted(numbers: Sequence[int | None], channel: int) -> bool:
-    """Whether no map needs channels on both sides of the place before ``channel``."""
+    """Tell whether no map needs channels on both sides of the cut before ``channel``."""
     return not (set(numbers[:channel]) & set(numbers[channel:])) - {None}
 
 
@@ -127,7 +127,7 @@ def intensity_maps(
 ) -> tuple[IntensityMap, ...]:
     """One map, or one per channel: decided once for the whole image, read region by region.
 
-    The result does not depend on who looks at what, nor in which order.
+    The result does not depend on which worker reads which region, nor on the order.
 
     Parameters
     ----------
@@ -164,13 +164,13 @@ def intensity_maps(
         maps |= run.maps(part)
     check_any_valid(list(run.extremes.values()))
     note_constant(run.extremes, sampled=job.range.sample)
-    # What is not looked at, opacity, is not mapped either.
+    # Opacity is neither read nor mapped.
     last = max(job.map_of(c) for c in range(len(numbers)))
     return tuple(maps.get(number, IntensityMap(0.0, 1.0)) for number in range(last + 1))
 
 
 def _numbers(job: Job) -> tuple[int | None, ...]:
-    """For each channel, the number of its map: channels that enter the network together share one; None for opacity."""
+    """Number the map of each channel; channels that enter the network together share one; None for opacity."""
     if job.order.channel is None:
         return (0,)
     kept = {c for part in job.parts if part.restorer is None for group in part.groups or () for c in group}
@@ -197,7 +197,7 @@ def each_in_threads(function: Callable[[T], R], items: Sequence[T], done: Callab
 
 @dataclass
 class _Run:
-    """Looks at parts of an image, one after the other, and remembers what was seen."""
+    """Read the parts of an image one after the other, and merge their statistics."""
 
     look: Look
     numbers: Sequence[int | None]  # of each channel's map
@@ -212,7 +212,7 @@ class _Run:
         return self.look.request.looks(self.look.source.info.dtype)
 
     def merged(self, part: Bands) -> Found:
-        """One look; results are added up as they come."""
+        """Read once; merge the results as they come."""
         found: Found = {}
 
         def add(band: Band, result: Statistics) -> None:
@@ -227,11 +227,11 @@ class _Run:
         return found
 
     def maps(self, part: Bands) -> dict[int, IntensityMap]:
-        """The maps of the part's channels, by their numbers."""
+        """Return the maps of the part's channels by their numbers."""
         request, dtype, twice = self.look.request, self.look.source.info.dtype, self.looks == 2
         first = self.merged(part)
         if part.groups > 1 and _groups_seen(first) < part.groups / 2:
-            # Nearly all that was seen is no pixel, too little to conclude from: everything is looked at.
+            # Too few of the sampled pixels are valid: read the whole image.
             whole = self.look.whole(part.grid.channels)
             self.regions, self.done = self.regions + len(whole) - len(part), self.done - len(part)
             return self.maps(whole)
@@ -255,7 +255,7 @@ class _Run:
     def bins(
         self, part: Bands, first: Found, together: Mapping[int, Statistics]
     ) -> dict[tuple[int, int], tuple[int, ...]]:
-        """What a second look must look into: the bins of each group's own percentiles, then those of all."""
+        """Return the bins that the second pass refines: those of each group's percentiles, then those of all."""
         request = self.look.request
         shared = {number: found.bins(request)[0] for number, found in together.items()}
         single = part.groups == 1
@@ -272,7 +272,7 @@ class _Run:
 
 
 def _together(found: Found) -> dict[int, Statistics]:
-    """Of all groups, by number of the map."""
+    """Merge the groups; return statistics by number of the map."""
     merged: dict[int, Statistics] = {}
     for (number, _), part in found.items():
         merged[number] = merged[number] + part if number in merged else part
@@ -280,7 +280,7 @@ def _together(found: Found) -> dict[int, Statistics]:
 
 
 def _groups_seen(found: Found) -> int:
-    """How many groups have a valid pixel, in the channel where they are fewest."""
+    """Count the groups with a valid pixel, in the channel that has fewest."""
     seen = Counter({number: 0 for number, _ in found})
     seen.update(number for (number, _), part in found.items() if part.valid > 0)
     return min(seen.values(), default=0)
@@ -292,7 +292,7 @@ def _standard_error(
     request: RangeRequest,
     dtype: np.dtype[Any],
 ) -> NDArray[np.float64]:
-    """Of both percentiles, from the groups' first and second looks: see the top of this module."""
+    """Estimate the standard errors of both percentiles from the groups' two passes; see the module's docstring."""
     weight = np.array([first.valid for first, _ in groups], float)
     looks = [(first, None) if last is None else (last, first) for first, last in groups]
     found = np.stack([last.percentiles(request, dtype, first)[0] for last, first in looks])

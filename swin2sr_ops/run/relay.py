@@ -1,4 +1,4 @@
-"""Tell the caller's errors from an image's: what `progress` raises ends the whole run, as its author wants."""
+"""Distinguish the caller's errors from an image's: an error that `progress` raises ends the whole run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Relay", "unforeseen"]
 class Relay:
     """The caller's ``progress``, which remembers what it raised.
 
-    A host cancels a run by raising from ``progress``. Such an error is not the failure of the image in hand.
+    A host cancels a run by raising from ``progress``. Such an error is not the failure of the current image.
     """
 
     progress: Callable[[Any], None]
@@ -35,7 +35,7 @@ class Relay:
 
 
 def unforeseen(error: Exception) -> str:
-    """Put an error that no code foresaw into a sentence."""
+    """Put an unforeseen error into a sentence."""
     return (
         f"An unexpected {type(error).__name__} ended this image ({error}): this is an error of swin2sr-ops. Please"
         " report it, with the image's metadata."

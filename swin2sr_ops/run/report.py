@@ -1,4 +1,4 @@
-"""What a run did, and what of it is written into the output."""
+"""Report what a run did, and select what is written into the output as its provenance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["RunReport", "new_report", "provenance_of"]
 
 @dataclass(repr=False)
 class RunReport:
-    """What a run did.
+    """Report on a run.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class RunReport:
     pixels : int
         Output pixels, all planes and channels.
     seconds, pixels_per_second : float
-        From the first read to the finished output; of what this run restored.
+        Time from the first read to the finished output; speed of the tiles that this run restored.
     peak_bytes : int
         Largest resident memory of the process that was seen between tiles.
     fingerprint : str
@@ -87,7 +87,7 @@ class RunReport:
 
 
 def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
-    """The report of a run that begins."""
+    """Create the report of a run that begins."""
     from swin2sr_ops import __version__
 
     restorer = job.restorer
@@ -127,8 +127,8 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
 
 
 def provenance_of(report: RunReport) -> dict[str, Any]:
-    """What is written into the output: nothing in it depends on when, or how fast, or in which tiles it was made."""
-    # Why it was that engine is a matter of how one asked; a run may go on by another way of asking.
+    """Return the provenance for the output; it does not depend on time, speed or tiles."""
+    # The reason for the engine depends on how it was requested, and a resumed run may request it differently.
     settings = {k: v for k, v in report.settings.items() if k != "engine_why"}
     if settings["halo"] == "exact":
         del settings["tile"]

@@ -78,7 +78,7 @@ def run(
         raise RequestError("on_block was given with an executor: it sees only blocks that this process restores.")
     began, watch = time.monotonic(), Watch(stop, on_block)
     check_ensemble(job.restorer.placement.ensemble, bool(output.get("spread")))
-    if executor is not None:  # also of a job that was prepared without them
+    if executor is not None:  # a job may have been prepared without the executor
         executor.resolve_auto([part.restorer for part in job.parts if part.restorer is not None])
     key = run_key(job, output, restart=restart)
     report = new_report(job, fspath(dst), key)
@@ -132,7 +132,7 @@ def _closed(job: Job) -> Iterator[None]:
 
 @dataclass
 class _Run:
-    """The stages of a run: intensity, tiles, pyramid, metadata. Each skips what an earlier run has done."""
+    """Run the stages: intensity, tiles, pyramid, metadata. Each skips what an earlier run has done."""
 
     job: Job
     sink: ImageSink
@@ -145,12 +145,12 @@ class _Run:
 
     @property
     def staging(self) -> Staging | None:
-        """The arrays that the output grows in; None for a format that cannot be resumed."""
+        """Return the arrays in which the output grows; None for a format that cannot be resumed."""
         return self.sink.staging if isinstance(self.sink, ResumableSink) else None
 
     @cached_property
     def input(self) -> InputWatch:
-        """What watches that the input stays the same image."""
+        """Return the watch on the input, which must stay the same image."""
         return InputWatch(self.job, self.staging, self._each, self.identity, self.stamp)
 
     def go(self, context: bool, spread: bool) -> None:
@@ -163,7 +163,7 @@ class _Run:
             self._pyramid()
         except BaseException as exc:
             changed = False
-            with suppress(Swin2SROpsError, OSError):  # what ended the run is what to say
+            with suppress(Swin2SROpsError, OSError):  # the error that ended the run is the one to report
                 changed = self.input.changed()
             if changed and isinstance(exc, Swin2SROpsError):
                 raise type(exc)(f"{exc} The input changed meanwhile: begin again with restart (--restart).") from exc
@@ -198,7 +198,7 @@ class _Run:
         todo = (piece for piece in job.pieces() if not work.resumed(piece))
         before = self._skipped()
         self.executor.tiles(work, self.watch.until_stopped(todo), self._count)
-        if self.report.tiles != total:  # never finish what is not whole
+        if self.report.tiles != total:  # never finish an incomplete output
             raise TileError(f"Only {self.report.tiles} of {total} tiles were restored.")
         self.report.skipped = self._skipped() - before
 

@@ -25,7 +25,7 @@ from swin2sr_ops.spec import ModelSpec
 from tests.batch.helpers import plate_zarr
 
 SCRIPT = Path(sys.executable).parent / "swin2sr-ops"
-KEPT = "swin2sr-ops: stopped; the same command goes on where it was\n"
+KEPT = "swin2sr-ops: stopped; the same command resumes the run\n"
 
 
 @pytest.fixture

@@ -281,7 +281,7 @@ def test_an_interrupt_keeps_what_is_restored(
         calls.clear()
         monkeypatch.setattr(TileEngine, "run", interrupt)
         assert cli.main(["restore", "in.tif", out, "--tile", "16"]) == 130
-        assert capsys.readouterr() == ("", "swin2sr-ops: stopped; the same command goes on where it was\n")
+        assert capsys.readouterr() == ("", "swin2sr-ops: stopped; the same command resumes the run\n")
         assert out not in left(folder)
         monkeypatch.setattr(TileEngine, "run", run)
         summary = told(capsys, "restore", "in.tif", out, "--tile", "16")

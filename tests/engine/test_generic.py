@@ -350,7 +350,7 @@ def test_what_a_span_reads(size: int, start: int, length: int, spec: ModelSpec) 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"reach": None}, "without `reach` nobody knows how far it sees"),
+        ({"reach": None}, "without `reach` its receptive field is unknown"),
         ({"reach": Reach(halo=-1)}, "negative"),
         ({"window": 4, "reach": Reach(halo=3, multiple=3)}, "multiple 3"),
         ({"window": 4, "reach": Reach(halo=3, cell=6)}, "cell 6"),

@@ -130,7 +130,7 @@ def test_the_real_command(scene: Path, gray_model: ModelSpec, tmp_path: Path) ->
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent in another way there")
 def test_stopped_and_gone_on_with(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
-    """Ctrl-C after the first tiles; the same command goes on where it was."""
+    """Ctrl-C after the first tiles; the same command resumes the run."""
     scene, out = tmp_path / "wide.tif", tmp_path / "out.tif"
     profile: dict[str, Any] = {"width": 640, "height": 320, "count": 1, "dtype": "uint16", "crs": "EPSG:32633"}
     with rasterio.open(scene, "w", driver="GTiff", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6), **profile) as to:
@@ -146,7 +146,7 @@ def test_stopped_and_gone_on_with(gray_model: ModelSpec, tmp_path: Path, rng: np
         time.sleep(0.02)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130, told
-    assert "goes on where it was" in told
+    assert "the same command resumes the run" in told
     assert "Traceback" not in told
     assert not out.exists()
     again = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -123,7 +123,7 @@ def test_an_interrupt_says_how_to_go_on(
 
     monkeypatch.setattr(Trainer, "_train_step", interrupt)
     assert main(command("run")) == 130
-    assert capsys.readouterr().err == "swin2sr-ops: stopped; the same command goes on where it was\n"
+    assert capsys.readouterr().err == "swin2sr-ops: stopped; the same command resumes the run\n"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ whatever the model does. Works tile by tile in bounded memory; the result does n
 
 CRS, affine, band names, nodata and masks are kept. Bands that are red, green and blue go together.
 
-Stopped with Cancel, run it again with the same output file: it goes on where it was."""
+Stopped with Cancel, run it again with the same output file: it resumes the run."""
 _PRECISIONS = ["auto", "float32", "float64", "bfloat16"]
 _ENGINES = ["auto", "torch", "native", "openvino", "triton"]
 

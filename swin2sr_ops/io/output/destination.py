@@ -55,7 +55,7 @@ def disk_errors(where: str | Path) -> Iterator[None]:
         free = f", {shutil.disk_usage(folder).free:,} bytes are free in {str(folder)!r}" if folder.is_dir() else ""
         raise OutputError(
             f"The disk is full: {str(where)!r} cannot be written{free}. Free some space and give the same command"
-            " again: it goes on where it was. Or choose another place."
+            " again: it resumes the run. Or choose another place."
         ) from exc
 
 
