@@ -77,6 +77,8 @@ class AuditedImage:
         """
         record, given = self.record, self.given
         settings, reading = record.settings, dict(record.settings.get("reading", {}))
+        if "nodata" in reading:  # JSON has a name for NaN only
+            reading["nodata"] = float(reading["nodata"])
         if self.path and (given.source is not None or "array" not in reading):
             reading["array"] = self.path  # archives are built like their sources
         request = RestoreRequest(
@@ -84,7 +86,6 @@ class AuditedImage:
             scale=int(settings["scale"]),
             halo=settings["halo"],
             tile=self._tile(),
-            nodata=record.nodata,
             mask=given.mask or settings.get("mask"),
             ensemble=int(settings.get("ensemble", 1)),
             **placement_of(record, given.device, given.precision, given.engine),

@@ -41,12 +41,6 @@ class Record:
     settings: dict[str, Any]
 
     @property
-    def nodata(self) -> float | None:
-        """The value that meant "no pixel here"; JSON has a name for NaN only."""
-        value = self.settings.get("nodata")
-        return None if value is None else float(value)
-
-    @property
     def device(self) -> str:
         """Kind of device, such as ``cuda``."""
         return str(self.settings.get("device", "cpu")).partition(":")[0]

@@ -23,6 +23,7 @@ __all__ = [
     "ImageSource",
     "MaskedSource",
     "OpacitySource",
+    "OwnNodataSource",
     "Region",
     "SidesSink",
     "ValidPixels",
@@ -171,6 +172,15 @@ class OpacitySource(Protocol):
 
     def shown(self, region: Region) -> NDArray[np.bool_] | None:
         """Tell where the band of opacity shows the pixels of the other bands; as `MaskedSource.valid_mask`."""
+        ...
+
+
+@runtime_checkable
+class OwnNodataSource(Protocol):
+    """A source whose pixels depend on what its file calls nodata."""
+
+    def with_nodata(self, value: float) -> ImageSource:
+        """Return the source of the stored values, of which ``value`` alone is nodata, in every band."""
         ...
 
 

@@ -16,7 +16,7 @@ from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.tiles import CHUNK, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
-from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
+from swin2sr_ops.io.base import ImageInfo, ImageSource, OwnNodataSource, Region
 from swin2sr_ops.io.masks import check_mask
 from swin2sr_ops.pixels.intensity import RangeRequest, check_dtype
 from swin2sr_ops.request import RestoreRequest
@@ -69,7 +69,7 @@ class Job:
     chunk: tuple[int, int]  # of the output, along Y and X
     shard: tuple[int, int] | None = None
     mask: ImageSource | None = None
-    reading: Mapping[str, Any] = field(default_factory=dict)  # axes, level, series, array, where they were given
+    reading: Mapping[str, Any] = field(default_factory=dict)  # axes, level, series, array, nodata, where given
 
     @property
     def restorer(self) -> Restorer:
@@ -171,6 +171,8 @@ def prepare(
         Processes of the cluster that will restore: they resolve "auto", and tiles fit the memory of each of them.
     """
     source = open_source(src, axes=request.axes, level=request.level, series=request.series, array=request.array)
+    if request.nodata is not None and isinstance(source, OwnNodataSource):
+        source = source.with_nodata(request.nodata)
     info = source.info
     check_dtype(info.dtype)
     order = AxisOrder.of(info.shape, info.axes, last_c_is_colour=request.axes is not None)
@@ -187,7 +189,9 @@ def prepare(
     parts, chunk = _parts(restorers, groups, order, request.tile, cut, memory, workers is None)
     nodata = info.nodata if request.nodata is None else request.nodata
     given = {"axes": request.axes, "level": request.level, "series": request.series, "array": request.array}
-    reading = {name: value for name, value in given.items() if value not in (None, 0)}
+    reading: dict[str, Any] = {name: value for name, value in given.items() if value not in (None, 0)}
+    if request.nodata is not None:
+        reading["nodata"] = request.nodata
     return Job(source, order, parts, RangeRequest.parse(request.range), nodata, chunk, cut.shards, mask, reading)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from math import isnan
 from typing import Any
@@ -46,6 +46,7 @@ class GeoSource:
     series: int = 0
     level: int = 0
     axes: str | None = None
+    nodata: float | None = None  # given by a person: the file's own values are pixels
     _info: ImageInfo | None = None
     _local: Any = field(default_factory=threading.local, compare=False)
     _closings: int = field(default=0, compare=False)
@@ -71,14 +72,20 @@ class GeoSource:
         if self._info is None:
             with naming(self.uri):
                 self._info = _info(self.uri, self._dataset(), self.axes, self.level)
+            if self.nodata is not None:
+                self._info = replace(self._info, nodata=self.nodata)
         return self._info
+
+    def with_nodata(self, value: float) -> GeoSource:
+        """Return the source of the stored values, of which ``value`` alone is nodata, in every band."""
+        return GeoSource(self.uri, self.series, self.level, self.axes, float(value))
 
     def read(self, region: Region) -> NDArray[Any]:
         """Decode what ``region`` touches of its bands.
 
         Where bands have different values for "no pixel here", or some have none, all holes come as
         ``info.nodata``, since an output has one value only; a valid pixel with that very value
-        comes as the value beside it.
+        comes as the value beside it. With a value that a person gave, pixels come as they are stored.
         """
         info = self.info
         region = check_region(region, info.shape)
@@ -89,7 +96,8 @@ class GeoSource:
         with naming(self.uri):
             dataset = self._dataset()
             pixels = _pixels(dataset, range(bands.start + 1, bands.stop + 1), _window(region[-2:]))
-            _unify_nodata(pixels, dataset.nodatavals[bands], info.nodata)
+            if self.nodata is None:
+                _unify_nodata(pixels, dataset.nodatavals[bands], info.nodata)
         return np.ascontiguousarray(pixels.reshape(shape[-len(region) :]), dtype=info.dtype)
 
     def valid_mask(self, region: Region) -> NDArray[np.bool_] | None:
@@ -147,7 +155,8 @@ class GeoSource:
         """Size and time of all files that the raster is made of, and which raster of them it is."""
         with naming(self.uri), open_dataset(self.uri, self.series, self.level) as dataset:
             found = raster_identity(self.uri, dataset, self.level)
-        return {**found, "series": self.series, "level": self.level}
+        given = {} if self.nodata is None else {"nodata": "given"}
+        return {**found, "series": self.series, "level": self.level, **given}
 
     def close(self) -> None:
         """Close the file in this thread now, and in others when they read next or end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ from numpy.testing import assert_array_equal
 rasterio = pytest.importorskip("rasterio", reason="needs swin2sr-ops[geo]")
 
 import swin2sr_ops  # noqa: E402
+from swin2sr_ops.audit.api import audit  # noqa: E402
 from swin2sr_ops.io.geo.source import open_source  # noqa: E402
+from swin2sr_ops.request import RestoreRequest  # noqa: E402
+from swin2sr_ops.run.job import prepare  # noqa: E402
 
 _PLACE = rasterio.Affine(10, 0, 500_000, 0, -10, 5_000_000)
 
@@ -79,16 +83,10 @@ def test_a_picture_that_counts_as_opacity_is_told_of(tmp_path):
         open_source(path)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_every_band_keeps_its_own_holes_and_no_others(tmp_path, dtype):
-    pixels = picture(3, dtype)
-    holes = np.zeros((3, 24, 32), bool)
-    holes[0, :6], holes[1, :, :6] = True, True
-    pixels[0][holes[0]], pixels[1][holes[1]] = 0, 255
-    pixels[1, 12, 20] = pixels[2, 3, 20] = 0  # valid, though it is another band's nodata
-    values = [0, 255, None]
-    paths = [write(tmp_path / f"{k}.tif", pixels[k : k + 1], nodata=values[k]) for k in range(3)]
-    name = {"uint8": "Byte", "float32": "Float32"}[dtype]
+def together(tmp_path: Path, pixels: np.ndarray, values: list[float | None]) -> str:
+    """A VRT whose bands have nodata values of their own, or none."""
+    paths = [write(tmp_path / f"{k}.tif", pixels[k : k + 1], nodata=values[k]) for k in range(len(pixels))]
+    name = {"uint8": "Byte", "float32": "Float32"}[pixels.dtype.name]
     bands = "".join(
         f'<VRTRasterBand dataType="{name}" band="{k + 1}">'
         + (f"<NoDataValue>{values[k]}</NoDataValue>" if values[k] is not None else "")
@@ -100,8 +98,44 @@ def test_every_band_keeps_its_own_holes_and_no_others(tmp_path, dtype):
         f'<VRTDataset rasterXSize="32" rasterYSize="24"><SRS>EPSG:32632</SRS>'
         f"<GeoTransform>500000,10,0,5000000,0,-10</GeoTransform>{bands}</VRTDataset>"
     )
-    _, masks = restored(str(vrt))
+    return str(vrt)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_every_band_keeps_its_own_holes_and_no_others(tmp_path, dtype):
+    pixels = picture(3, dtype)
+    holes = np.zeros((3, 24, 32), bool)
+    holes[0, :6], holes[1, :, :6] = True, True
+    pixels[0][holes[0]], pixels[1][holes[1]] = 0, 255
+    pixels[1, 12, 20] = pixels[2, 3, 20] = 0  # valid, though it is another band's nodata
+    values = [0, 255, None]
+    _, masks = restored(together(tmp_path, pixels, values))
     assert_array_equal(masks == 0, large(holes))
+
+
+@pytest.mark.parametrize("given", [7, 0, np.nan])
+def test_a_value_that_is_given_counts_for_all_bands_instead_of_their_own(tmp_path, given):
+    pixels = picture(3, "float32")
+    pixels[0, :6], pixels[1, :, :6], pixels[2, :3] = 0, 255, 255  # each is nodata of one band
+    pixels[:, 15:20, 15:20] = given
+    source = together(tmp_path, pixels, [0, 255, None])
+    _, masks = restored(source, nodata=given)
+    expected = np.isnan(pixels) if np.isnan(given) else pixels == given
+    assert_array_equal(masks == 0, large(expected))
+    stored = prepare(source, RestoreRequest(nodata=given)).source
+    assert_array_equal(pickle.loads(pickle.dumps(stored)).read((slice(0, 3), slice(0, 24), slice(0, 32))), pixels)
+    own = open_source(source)
+    assert stored.identity() != own.identity()
+
+
+def test_an_audit_knows_which_value_was_given(tmp_path):
+    pixels = picture(2)
+    pixels[0, :6], pixels[1, :, :6] = 0, 255
+    source = together(tmp_path, pixels, [0, 255])
+    for options in ({}, {"nodata": 0}):
+        restored(source, **options)
+        assert audit(tmp_path / "out_all.tif").ok
+        (tmp_path / "out_all.tif").unlink()
 
 
 @pytest.mark.parametrize(
