@@ -24,6 +24,7 @@ _EXPORTS = {
     "restore": "lazy.restore",
     "restore_batch": "batch.api",
     "restore_image": "api",
+    "restored_store": "serve.store",
     **dict.fromkeys(
         (
             "CheckpointError",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.hookspecs import hookimpl as hookimpl
     from swin2sr_ops.lazy.restore import restore as restore
     from swin2sr_ops.run.report import RunReport as RunReport
+    from swin2sr_ops.serve.store import restored_store as restored_store
     from swin2sr_ops.spec import ModelSpec as ModelSpec
 
 

@@ -14,6 +14,7 @@ from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import ModelError, PlanError
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
 from swin2sr_ops.geometry.plan import Tile, TilePlan
+from swin2sr_ops.geometry.steps import Interval
 from swin2sr_ops.geometry.tiles import CHUNK, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ImageInfo, ImageSource, OwnNodataSource, Region
@@ -115,12 +116,31 @@ class Job:
 
     def piece(self, number: int) -> Piece:
         """Return the piece at position ``number`` of `pieces`, without making those before it."""
-        order, (plane, place) = self.order, divmod(number, len(self.plan))
+        plane, place = divmod(number, len(self.plan))
         chosen, (band, part, bands) = self._plane(plane)
-        tile = self.parts[part].plan.tile_at(place)
+        return self._piece(self.parts[part].plan.tile_at(place), chosen, self.map_of(band), part, bands)
+
+    def piece_of(self, chosen: Mapping[int, slice], rows: Interval, columns: Interval) -> Piece:
+        """Return a box of one plane as a piece, whatever the plan's tiles.
+
+        Parameters
+        ----------
+        chosen : mapping
+            Slices of length 1 along the axes that are not spatial; of bands that go together, the first one's.
+        rows, columns : (int, int)
+            Start and stop in input pixels.
+        """
+        order = self.order
+        band = 0 if order.channel is None else chosen[order.channel].start
+        _, part, bands = next((lead for lead in self._leads if lead[0] == band), (band, 0, None))
+        tile = (self.parts[part].restorer or self.restorer).tile(order, rows, columns)
+        return self._piece(tile, chosen, self.map_of(band), part, bands)
+
+    def _piece(self, tile: Tile, chosen: Mapping[int, slice], intensity: int, part: int, bands: Group | None) -> Piece:
+        order = self.order
         write = [chosen.get(a, slice(0, n)) for a, n in enumerate(order.shape)]
         write[order.y], write[order.x] = slice(*tile.y.write), slice(*tile.x.write)
-        intensity = 0 if order.channel is None else self.map_of(band)
+        intensity = 0 if order.channel is None else intensity
         return Piece(tile, tile_region(order, tile, chosen), tuple(write), intensity, part, bands)
 
     def _plane(self, number: int) -> tuple[dict[int, slice], tuple[int, int, Group | None]]:

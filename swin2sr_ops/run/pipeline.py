@@ -144,7 +144,7 @@ class TileWork:
     def write(self, piece: Piece, result: Computed, on_block: OnBlock | None = None) -> None:
         """Write the result of `compute`; pass each written block to ``on_block``."""
         with made_of(result.origin.to_json()):
-            for region, block, sides in self._blocks(piece, result):
+            for region, block, sides in self.blocks(piece, result):
                 if isinstance(self.sink, SidesSink):
                     self.sink.write(region, block, **sides)
                 else:
@@ -152,7 +152,7 @@ class TileWork:
                 if on_block is not None:
                     on_block(region, block)
 
-    def _blocks(self, piece: Piece, result: Computed) -> Iterator[tuple[Region, NDArray[Any], dict[str, NDArray[Any]]]]:
+    def blocks(self, piece: Piece, result: Computed) -> Iterator[tuple[Region, NDArray[Any], dict[str, NDArray[Any]]]]:
         """Cut the result of a piece into blocks of the output, which keeps the bands apart."""
         block, sides, _ = result
         for i, region in enumerate(self._of_bands(piece, piece.write)):

@@ -171,6 +171,18 @@ class Claim:
             return self._record() is None
         return False
 
+    def matches(self, key: RunKey) -> bool:
+        """Tell whether the unfinished output that is there now is that of the run ``key``, and may be resumed."""
+        with suppress(OSError, OutputError):
+            found = self._record() or {}
+            return found.get("fingerprint") == key.fingerprint and not found.get("notes", {}).get(SPOILT)
+        return False
+
+    def recall(self, key: RunKey) -> None:
+        """Take over the notes of the run ``key`` that is at work there."""
+        self._key = key
+        self.notes = dict((self._record() or {}).get("notes", {}))
+
     def release(self) -> None:
         """Let go of the output, leaving what is there."""
         if self._lock is not None:

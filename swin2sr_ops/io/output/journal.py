@@ -25,7 +25,7 @@ from swin2sr_ops.io.storage.files import Files
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-__all__ = ["OWN_FOLDER", "Journal", "made_of", "marks_of", "recording"]
+__all__ = ["OWN_FOLDER", "Journal", "Mark", "made_of", "marks_of", "recording"]
 
 #: Where a run keeps what is its own, inside the output that grows.
 OWN_FOLDER = ".swin2sr_ops"
@@ -103,6 +103,38 @@ class Journal:
         """Whether this very region was noted, by whomever: asks the storage."""
         return self.files.read(_key(array, region)) is not None
 
+    def marks(self, array: str, region: Region) -> list[Mark] | None:
+        """Return what the marker of this very region says; None where there is none, or a torn one."""
+        return _parsed(self.files.read(_key(array, region)))
+
+    def origin(self, array: str, region: Region) -> Any:
+        """Return what `made_of` said of this very region; None where nothing is known."""
+        try:
+            return json.loads(self.files.read(_key(array, region)) or b"{}").get("origin")
+        except ValueError:
+            return None
+
+    def values(self, marks: Sequence[Mark]) -> dict[str, bytes | None] | None:
+        """Read the chunks that ``marks`` name, None for one that is all fill value; None where one of them is torn."""
+        found: dict[str, bytes | None] = {}
+        for name, size, crc in marks:
+            data = self.files.read(name)
+            if (size < 0) != (data is None) or (data is not None and (len(data) != size or zlib.crc32(data) != crc)):
+                return None
+            found[name] = data
+        return found
+
+    def regions(self) -> Iterator[tuple[str, Region]]:
+        """List array and region of every marker, whole or torn."""
+        for key in self.files.listing(_DONE):
+            array, region = _from_key(key)
+            if array in self.grids:
+                yield array, region
+
+    def remove(self, array: str, region: Region) -> None:
+        """Forget this very region; its chunks stay."""
+        self.files.remove(_key(array, region))
+
     def begun(self) -> bool:
         """Whether any region was noted."""
         return any(True for _ in self.files.listing(_DONE))
@@ -131,24 +163,22 @@ class Journal:
 
     def _whole(self, key: str) -> list[str] | None:
         """Keys of the chunks that a marker names; None where the marker or one of them is torn."""
-        try:
-            marker = json.loads(self.files.read(key) or b"")
-            marks = [(str(name), int(size), int(crc)) for name, size, crc in marker["chunks"]]
-        except (ValueError, TypeError, KeyError):  # torn, or of an earlier version
-            return None
-        return [name for name, _, _ in marks] if all(self._intact(*mark) for mark in marks) else None
-
-    def _intact(self, name: str, size: int, crc: int) -> bool:
-        data = self.files.read(name)
-        if size < 0:
-            return data is None
-        return data is not None and len(data) == size and zlib.crc32(data) == crc
+        marks = _parsed(self.files.read(key))
+        values = None if marks is None else self.values(marks)
+        return None if values is None else list(values)
 
     def _cells(self, array: str, region: Region) -> Region:
         return tuple(
             slice(part.start // unit, -(-part.stop // unit))
             for part, unit in zip(region, self.units[array], strict=True)
         )
+
+
+def _parsed(marker: bytes | None) -> list[Mark] | None:
+    try:
+        return [(str(name), int(size), int(crc)) for name, size, crc in json.loads(marker or b"")["chunks"]]
+    except (ValueError, TypeError, KeyError):  # torn, or of an earlier version
+        return None
 
 
 def marks_of(
@@ -164,6 +194,7 @@ def marks_of(
 
 
 def _key(array: str, region: Region) -> str:
+    """Return the key of a region's marker."""
     return f"{_DONE}/{array.replace('/', '%')}/" + "_".join(f"{part.start}-{part.stop}" for part in region)
 
 

@@ -19,13 +19,17 @@ import psutil
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.storage.files import Files, RemoteFiles
 
-__all__ = ["FileLock", "Lease", "Lock", "lock_for"]
+__all__ = ["BusyError", "FileLock", "Lease", "Lock", "lock_for"]
 
 #: Seconds between two signs of life of a lease, and after how many without one it is void.
 BEAT, VOID = 15.0, 60.0
 #: Runs of this process that ended while their storage did not answer: their leases lie about.
 _ENDED: set[str] = set()
 WINDOWS = sys.platform == "win32"
+
+
+class BusyError(OutputError):
+    """Another run, or a server, is writing the output at this moment."""
 
 
 @dataclass
@@ -150,7 +154,7 @@ def _alive(pid: int, started: float) -> bool:
         return False
 
 
-def _busy(output: str, how: str) -> OutputError:
-    return OutputError(
+def _busy(output: str, how: str) -> BusyError:
+    return BusyError(
         f"Another run is writing {output!r} ({how}). Wait until it ends, stop it, or choose another output."
     )

@@ -20,7 +20,7 @@ from swin2sr_ops.io.output.pyramid import fill_region, level_shapes, regions
 from swin2sr_ops.io.storage.files import Files
 from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
-__all__ = ["Layout", "ResumableSink", "Staging"]
+__all__ = ["Layout", "ResumableSink", "Staging", "write_region"]
 
 #: Names of the documents of arrays and groups, which are no chunks.
 
@@ -67,6 +67,39 @@ class Layout:
         shards = tuple(min(s // c0 * c, -(-n // c) * c) for s, c0, c, n in self._each(chunks, shape))
         return chunks, shards
 
+    def arrays(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Return shape and dtype of every array, by its path: the levels, and those beside the first."""
+        levels = {str(k): (shape, self.dtype) for k, shape in enumerate(self.shapes)}
+        return levels | {path: (self.shape, np.dtype(kind)) for path, kind in self.sides.items()}
+
+    def documents(self) -> dict[str, bytes]:
+        """Return the metadata documents of all arrays, by their keys."""
+        return {
+            f"{path}/{key}": document
+            for path, (shape, dtype) in self.arrays().items()
+            for key, document in self._array_documents(shape, dtype).items()
+        }
+
+    def _array_documents(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, bytes]:
+        import zarr
+
+        v3 = self.zarr_format == 3
+        chunks, shards = self.cut(shape)
+        found: dict[str, Any] = {}
+        zarr.create_array(
+            zarr.storage.MemoryStore(found),
+            shape=shape,
+            chunks=chunks,
+            shards=shards,
+            dtype=dtype,
+            fill_value=self.fill_value if dtype == self.dtype else 0,
+            zarr_format=self.zarr_format,
+            compressors=_compressor(dtype, self.codec, v3=v3),
+            dimension_names=self.names if v3 else None,
+            chunk_key_encoding={"name": "default" if v3 else "v2", "separator": "/"},
+        )
+        return {key: document.to_bytes() for key, document in found.items()}
+
     def _each(self, chunks: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
         assert self.shards is not None
         return zip(self.shards, self.chunks, chunks, shape, strict=True)
@@ -89,14 +122,18 @@ class Staging:
         return {**self.__dict__, "_arrays": {}, "_marks": {}, "_journal": None}
 
     @classmethod
-    def begin(cls, destination: Destination, layout: Layout, key: RunKey | None) -> Staging:
-        """Take the place; go on with what the same run has left, or start anew. See `Claim.take`."""
+    def begin(cls, destination: Destination, layout: Layout, key: RunKey | None, *, shared: bool = False) -> Staging:
+        """Take the place; resume what the same run has left, or start anew. See `Claim.take`.
+
+        With ``shared`` the lock is released at once, and nothing that is there is verified or removed: several
+        processes then add single chunks, each under the lock, and verify what they read.
+        """
         staging = cls(Claim(destination), layout)
         staging.claim.take(key)
         try:
             with disk_errors(staging.files.where):
                 staging._create_arrays()
-                if staging.resumed:
+                if staging.resumed and not shared:
                     staging.journal.load()
                     staging._drop_unvouched()
         except BaseException:
@@ -104,6 +141,8 @@ class Staging:
                 destination.discard()  # nothing is in it
             staging.release()
             raise
+        if shared:
+            staging.release()
         return staging
 
     @property
@@ -167,9 +206,7 @@ class Staging:
         with disk_errors(self.files.where):
             for path, block in blocks.items():
                 array = self.array(path)
-                # zarr-python compares each chunk with the fill value in its event loop, and slowly.
-                writer = array.with_config({"write_empty_chunks": True}) if _all_stored(block, array) else array
-                writer[region] = block
+                write_region(array, region, block)
                 marks += marks_of(array, path, region, unit, self._marks)
             self.journal.add(name, region, marks)
 
@@ -207,13 +244,9 @@ class Staging:
 
     def _create_arrays(self) -> None:
         """Write the arrays' documents where they differ from what the layout says: missing, torn, or zeroed."""
-        layout = self.layout
-        arrays = {str(k): (shape, layout.dtype) for k, shape in enumerate(layout.shapes)}
-        arrays |= {path: (layout.shape, np.dtype(kind)) for path, kind in layout.sides.items()}
-        for path, (shape, dtype) in arrays.items():
-            for key, document in self._documents(shape, dtype).items():
-                if self.files.read(f"{path}/{key}") != document:
-                    self.files.write(f"{path}/{key}", document)
+        for key, document in self.layout.documents().items():
+            if self.files.read(key) != document:
+                self.files.write(key, document)
 
     def _drop_unvouched(self) -> None:
         """Remove chunks that no whole marker vouches for: a torn shard would stop the next writer of a part of it."""
@@ -226,26 +259,12 @@ class Staging:
     def _paths(self) -> list[str]:
         return [*(str(k) for k in range(len(self.layout.shapes))), *self.layout.sides]
 
-    def _documents(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, bytes]:
-        """The metadata documents of an array, by their names."""
-        import zarr
 
-        layout, v3 = self.layout, self.layout.zarr_format == 3
-        chunks, shards = layout.cut(shape)
-        found: dict[str, Any] = {}
-        zarr.create_array(
-            zarr.storage.MemoryStore(found),
-            shape=shape,
-            chunks=chunks,
-            shards=shards,
-            dtype=dtype,
-            fill_value=layout.fill_value if dtype == layout.dtype else 0,
-            zarr_format=layout.zarr_format,
-            compressors=_compressor(dtype, layout.codec, v3=v3),
-            dimension_names=layout.names if v3 else None,
-            chunk_key_encoding={"name": "default" if v3 else "v2", "separator": "/"},
-        )
-        return {key: document.to_bytes() for key, document in found.items()}
+def write_region(array: Any, region: Region, block: NDArray[Any]) -> None:
+    """Write ``block`` into a Zarr array; chunks that are all fill value are not stored."""
+    # zarr-python compares each chunk with the fill value in its event loop, and slowly.
+    writer = array.with_config({"write_empty_chunks": True}) if _all_stored(block, array) else array
+    writer[region] = block
 
 
 def _all_stored(block: NDArray[Any], array: Any) -> bool:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.errors import RequestError
-from swin2sr_ops.io.base import ImageInfo, Region, check_block, chunk_grid, json_ready
+from swin2sr_ops.io.base import ImageInfo, Region, check_block
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination, disk_errors
-from swin2sr_ops.io.output.pyramid import regions
-from swin2sr_ops.io.output.staging import Layout, Staging
+from swin2sr_ops.io.output.staging import Staging
 from swin2sr_ops.io.storage.paths import without_separator
-from swin2sr_ops.io.zarr.documents import ZARR_FORMATS
-from swin2sr_ops.io.zarr.labels import carry_labels, list_labels, missing_labels
-from swin2sr_ops.io.zarr.ngff import image_attributes, label_attributes, stored_axes
+from swin2sr_ops.io.zarr.image_documents import (
+    CONTEXT,
+    SPREAD,
+    Labels,
+    image_layout,
+    root_documents,
+    stored,
+    value_ranges,
+    write_beside,
+)
+from swin2sr_ops.io.zarr.ngff import stored_axes
 
 __all__ = ["CONTEXT", "SPREAD", "ZarrSink", "create_sink"]
-
-_T = TypeVar("_T")
-#: Where the flags lie that say what nodata has touched: a label image.
-CONTEXT = "labels/nodata_context"
-#: Where the spread of an ensemble lies: an image of one level.
-SPREAD = "spread"
 
 
 def create_sink(
@@ -43,7 +40,7 @@ def create_sink(
     source: str | None = None,
     context: bool = False,
     spread: bool = False,
-    labels: tuple[str, str, int] | None = None,
+    labels: Labels | None = None,
     anywhere: bool = False,
     inner: bool = False,
     run: RunKey | None = None,
@@ -95,64 +92,14 @@ def create_sink(
     """
     if not (anywhere or without_separator(uri).lower().endswith(".zarr")):
         return None
-    if ngff not in ZARR_FORMATS:
-        raise RequestError(f"ngff={ngff!r} was given, but OME-Zarr is written as 0.5 or 0.4.")
-    stored_axes(info.axes)  # refuses what does not fit
-    chunks = chunk_grid(info, chunks)
-    shards = _shards(info, chunks, shards)
-    if shards is not None and ngff == "0.4":
-        raise RequestError("Shards were given, but OME-Zarr 0.4 (Zarr v2) has none: use 0.5, or leave them out.")
+    layout = image_layout(
+        info, chunks=chunks, shards=shards, ngff=ngff, pyramid=pyramid, context=context, spread=spread
+    )
     destination = Destination.at(uri, overwrite=overwrite, remote=True, inner=inner)
     destination.check(source)
-    sides = ({f"{CONTEXT}/0": "uint8"} if context else {}) | ({f"{SPREAD}/0": "float32"} if spread else {})
-    layout = _layout(info, chunks, shards, ngff, pyramid=pyramid, sides=sides)
     staging = Staging.begin(destination, layout, run)
-    return ZarrSink(uri, info, ngff, shards or chunks, staging, labels=labels)
-
-
-def _layout(
-    info: ImageInfo,
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None,
-    ngff: str,
-    *,
-    pyramid: bool,
-    sides: dict[str, str],
-) -> Layout:
-    axes = stored_axes(info.axes)
-    return Layout(
-        axes=axes,
-        shape=_stored(info, info.shape),
-        dtype=info.dtype,
-        chunks=_stored(info, chunks),
-        shards=None if shards is None else _stored(info, shards),
-        pyramid=pyramid,
-        nodata=info.nodata,
-        zarr_format=ZARR_FORMATS[ngff],
-        names=tuple(a.lower().replace("s", "c") for a in axes),
-        sides=sides,
-    )
-
-
-def _stored(info: ImageInfo, values: Sequence[_T]) -> tuple[_T, ...]:
-    """``values``, one per axis of the image, in the order of the file."""
-    return tuple(values[info.axes.index(a)] for a in stored_axes(info.axes))
-
-
-def _shards(info: ImageInfo, chunks: tuple[int, ...], shards: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """``shards`` cut to the image, in whole chunks."""
-    if shards is None:
-        return None
-    if len(shards) == 2 and len(info.shape) != 2:
-        shards = tuple(shards["YX".index(a)] if a in "YX" else 1 for a in info.axes)
-    if len(shards) != len(info.shape) or min(shards) < 1:
-        raise RequestError(
-            f"shards={shards} does not fit the axes {info.axes!r}: give a positive number per axis, or two for Y and X."
-        )
-    cut = tuple(min(s, -(-n // c) * c) for s, c, n in zip(shards, chunks, info.shape, strict=True))
-    if any(s % c for s, c in zip(cut, chunks, strict=True)):
-        raise RequestError(f"shards={shards} must be whole multiples of chunks={chunks}.")
-    return cut
+    unit = tuple(layout.unit()[stored_axes(info.axes).index(a)] for a in info.axes)
+    return ZarrSink(uri, info, ngff, unit, staging, labels=labels)
 
 
 @dataclass
@@ -168,7 +115,7 @@ class ZarrSink:
     version: str
     write_unit: tuple[int, ...]
     staging: Staging
-    labels: tuple[str, str, int] | None = None
+    labels: Labels | None = None
 
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
         self.write(region, block)
@@ -185,15 +132,15 @@ class ZarrSink:
         order = [self.info.axes.index(a) for a in stored_axes(self.info.axes)]
         beside = {f"{CONTEXT}/0": context, f"{SPREAD}/0": spread}
         sides = {path: side.transpose(order) for path, side in beside.items() if side is not None}
-        self.staging.write(_stored(self.info, region), block.transpose(order), sides)
+        self.staging.write(stored(self.info, region), block.transpose(order), sides)
 
     def has(self, region: Region) -> bool:
         """Whether an earlier run finished ``region``."""
-        return self.staging.has(_stored(self.info, region))
+        return self.staging.has(stored(self.info, region))
 
     def noted(self, region: Region) -> bool:
         """Whether anybody finished this very region meanwhile."""
-        return self.staging.noted(_stored(self.info, region))
+        return self.staging.noted(stored(self.info, region))
 
     def finish(self, provenance: dict[str, Any]) -> None:
         """Make what is missing of the pyramid, add the metadata, and give the image its final name."""
@@ -201,87 +148,16 @@ class ZarrSink:
         for level in range(1, len(staging.layout.shapes)):
             for region in staging.to_fill(level):
                 staging.fill(level, region)
+        info, layout = self.info, staging.layout
         with disk_errors(staging.files.where):
-            self._carry_labels()
-            if f"{CONTEXT}/0" in staging.layout.sides:
-                self._write_context()
-            if f"{SPREAD}/0" in staging.layout.sides:
-                info = replace(self.info, dtype=np.dtype(np.float32), channels=())
-                self._group(SPREAD, image_attributes(info, version=self.version, levels=1, name=SPREAD, ranges=()))
-            self._write_attributes(provenance)
+            write_beside(staging.files, info, layout, self.version, self.labels)
+            ranges = value_ranges(info, staging.level(len(layout.shapes) - 1))
+            name = staging.destination.name.split(".")[0]
+            for key, document in root_documents(info, layout, self.version, name, ranges, provenance):
+                staging.files.write(key, document)
         staging.destination.appear()
         staging.release()
 
     def abort(self) -> None:
         """Remove what was written."""
         self.staging.discard()
-
-    def _group(self, path: str, attributes: Mapping[str, Any]) -> None:
-        """Write the documents of a group; the one that makes it a group last."""
-        files, prefix = self.staging.files, f"{path}/" if path else ""
-        if ZARR_FORMATS[self.version] == 3:
-            document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-            files.write(f"{prefix}zarr.json", _json(document))
-            return
-        files.write(f"{prefix}.zattrs", _json(attributes))
-        files.write(f"{prefix}.zgroup", _json({"zarr_format": 2}))
-
-    def _write_context(self) -> None:
-        attributes = label_attributes(self.info, version=self.version, name=CONTEXT.rsplit("/", 1)[-1])
-        self._group(CONTEXT, attributes)
-        list_labels(self.staging.files, [CONTEXT.rsplit("/", 1)[-1]], self.version)
-
-    def _carry_labels(self) -> None:
-        if self.labels is not None:
-            uri, group, scale = self.labels
-            for name, reason in missing_labels(uri, array=group):
-                warnings.warn(f"The label image {name!r} is not carried: {reason}", stacklevel=2)
-            carry_labels(uri, self.staging.files, scale=scale, version=self.version, array=group)
-
-    def _write_attributes(self, provenance: dict[str, Any]) -> None:
-        layout = self.staging.layout
-        levels = len(layout.shapes)
-        name = self.info.name or self.staging.destination.name.split(".")[0]
-        ranges = self._ranges(levels - 1, layout.axes)
-        attributes = image_attributes(self.info, version=self.version, levels=levels, name=name, ranges=ranges)
-        own = json_ready(provenance)
-        if self.info.nodata is not None:
-            own["nodata"] = json_ready(self.info.nodata)
-        carried = {**self.info.extra.get("attributes", {}), **_georeference(self.info.extra.get("geo") or {})}
-        self._group("", {**carried, **attributes, "swin2sr_ops": own})
-
-    def _ranges(self, level: int, axes: str) -> list[tuple[float, float]]:
-        """Lowest and highest value per channel, from the smallest level; none where no channel is."""
-        count = self.info.size("C")
-        if "S" in axes:  # colours share a range, or the hue would change
-            return [self._range(level, axes, None)] * self.info.size("S")
-        if "C" not in axes and not self.info.channels:
-            return []
-        return [self._range(level, axes, c if "C" in axes else None) for c in range(count)]
-
-    def _range(self, level: int, axes: str, channel: int | None) -> tuple[float, float]:
-        if "S" in axes and self.info.dtype == np.uint8:
-            return 0.0, 255.0  # shown as it is
-        array = self.staging.level(level)
-        shape = tuple(1 if a == "C" and channel is not None else n for a, n in zip(axes, array.shape, strict=True))
-        low, high = np.inf, -np.inf
-        for region in regions(shape, tuple(min(c, n) for c, n in zip(array.chunks, shape, strict=True))):
-            where = tuple(
-                slice(channel, channel + 1) if a == "C" and channel is not None else part
-                for a, part in zip(axes, region, strict=True)
-            )
-            block = np.asarray(array[where])
-            valid = np.isfinite(block) if self.info.nodata is None else np.isfinite(block) & (block != self.info.nodata)
-            if valid.any():
-                low, high = min(low, float(block[valid].min())), max(high, float(block[valid].max()))
-        return (low, high) if low < high else (0.0, 1.0)
-
-
-def _georeference(geo: Mapping[str, Any]) -> dict[str, Any]:
-    """What the Zarr conventions ``proj:`` and ``spatial:`` say of a raster: CRS, and affine from corners."""
-    named = {"proj:wkt2": geo.get("crs"), "spatial:transform": geo.get("transform")}
-    return {name: value for name, value in named.items() if value}
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=2).encode()

@@ -1,0 +1,248 @@
+"""The cache is the unfinished output of a run: nothing is computed twice, and a run finishes it to the same bytes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from zarr.core.sync import sync
+
+import swin2sr_ops
+from swin2sr_ops.errors import OutputError, Stopped
+from swin2sr_ops.io.output.destination import Destination
+from swin2sr_ops.io.storage.files import LocalFiles
+from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.run.job import prepare
+from swin2sr_ops.run.run import run
+from swin2sr_ops.serve.store import RestoredStore
+from swin2sr_ops.spec import ModelSpec
+from tests.serve.test_store import files_of, values_of
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, gray_model: ModelSpec) -> dict[str, Any]:
+    """An image, how it is asked for, and what a run makes of it."""
+    folder = tmp_path_factory.mktemp("whole")
+    path = folder / "image.tif"
+    tifffile.imwrite(path, np.random.default_rng(0).integers(100, 4000, (2, 270, 330)).astype("u2"))
+    asked = {"model": gray_model, "chunks": 100, "axes": "ZYX"}
+    swin2sr_ops.restore_image(path, folder / "x.ome.zarr", **asked)
+    files = files_of(folder / "x.ome.zarr")
+    return {"path": path, "asked": asked, "files": files, "chunks": sorted(k for k in files if "/c/" in k)}
+
+
+def opened(whole: dict[str, Any], cache: Path, **more: Any) -> RestoredStore:
+    return swin2sr_ops.restored_store(whole["path"], cache=cache, **whole["asked"], **more)
+
+
+def look(store: RestoredStore, whole: dict[str, Any], keys: list[str]) -> None:
+    for key in keys:
+        assert sync(store.image.get(key)) == whole["files"][key], key
+
+
+def some(whole: dict[str, Any], count: int = 12, seed: int = 0) -> list[str]:
+    return random.Random(seed).sample(whole["chunks"], count)
+
+
+def test_what_was_looked_at_is_not_computed_again(whole: dict[str, Any], tmp_path: Path) -> None:
+    cache, keys = tmp_path / "x.ome.zarr", some(whole)
+    with opened(whole, cache) as store:
+        look(store, whole, keys)
+        assert store.image.queue.tiles > 0
+    assert not cache.exists()  # unfinished
+    with opened(whole, cache) as store:
+        look(store, whole, keys)
+        assert store.image.queue.tiles == 0
+
+
+def test_a_run_finishes_the_cache_to_the_same_bytes(whole: dict[str, Any], tmp_path: Path) -> None:
+    cache = tmp_path / "x.ome.zarr"
+    with opened(whole, cache) as store:
+        look(store, whole, some(whole, 40))
+    report = swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+    assert files_of(cache) == whole["files"]
+    assert not list(tmp_path.glob("*.partial*"))
+    assert report.state == "done"
+    with opened(whole, cache) as store:  # and a finished output is served as it is
+        assert values_of(store) == whole["files"]
+        assert store.image.queue.tiles == 0
+
+
+def test_a_run_skips_tiles_that_were_looked_at(whole: dict[str, Any], tmp_path: Path) -> None:
+    cache = tmp_path / "x.ome.zarr"
+    with opened(whole, cache) as store:
+        look(store, whole, [key for key in whole["chunks"] if key.startswith("0/")])
+    report = swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+    assert report.resumed == report.tiles
+    assert files_of(cache) == whole["files"]
+
+
+def test_what_a_run_has_done_is_served(whole: dict[str, Any], tmp_path: Path) -> None:
+    """While it is at work, after it was stopped, and when it has finished meanwhile."""
+    cache, asked = tmp_path / "x.ome.zarr", {**whole["asked"], "tile": 100}
+    done = []
+    stop = lambda: len(done) > 4  # noqa: E731
+    with pytest.raises(Stopped):
+        run(
+            prepare(whole["path"], RestoreRequest(**asked)),
+            cache,
+            stop=stop,
+            on_block=lambda region, _: done.append(region),
+        )
+    with opened(whole, cache) as store:
+        look(store, whole, whole["chunks"][:4])
+        assert store.image.queue.tiles == 0
+        swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+        look(store, whole, whole["chunks"])
+        assert store.image.queue.tiles == 0
+    assert files_of(cache) == whole["files"]
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_a_run_at_work_is_not_disturbed(whole: dict[str, Any], tmp_path: Path) -> None:
+    """Its lock is respected: chunks are read, restored where they are missing, and not added."""
+    cache = tmp_path / "x.ome.zarr"
+    with opened(whole, cache) as first:
+        look(first, whole, whole["chunks"][:3])
+        lock = Destination.at(str(cache)).lock()
+        lock.acquire()
+        try:
+            before = files_of(tmp_path / "x.ome.zarr.partial")
+            with opened(whole, cache) as store:
+                look(store, whole, whole["chunks"][:6])
+                assert store.image.queue.cells == 3
+            assert files_of(tmp_path / "x.ome.zarr.partial") == before
+        finally:
+            lock.release()
+
+
+def test_two_servers_share_a_cache(whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "x.ome.zarr"
+    with opened(whole, cache) as first, opened(whole, cache) as second:
+        look(first, whole, some(whole, 20, seed=1))
+        tiles = second.image.queue.tiles
+        look(second, whole, some(whole, 20, seed=1))
+        assert second.image.queue.tiles == tiles
+        look(second, whole, some(whole, 20, seed=2))
+    swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+    assert files_of(cache) == whole["files"]
+
+
+@pytest.mark.parametrize("by_a_run", [False, True])
+def test_a_limit_evicts_whole_chunks(whole: dict[str, Any], tmp_path: Path, by_a_run: bool) -> None:
+    cache, limit = tmp_path / "x.ome.zarr", 200_000
+    if by_a_run:  # then a marker stands for a tile of several chunks
+        done: list[Any] = []
+        with pytest.raises(Stopped):
+            run(
+                prepare(whole["path"], RestoreRequest(**whole["asked"], tile=200)), cache,
+                stop=lambda: len(done) > 2, on_block=lambda *block: done.append(block),
+            )  # fmt: skip
+    with opened(whole, cache, limit=limit) as store:
+        look(store, whole, whole["chunks"])
+        assert store.image.disk is not None
+        assert store.image.disk.bytes <= limit
+        partial = files_of(tmp_path / "x.ome.zarr.partial")
+        kept = sum(len(value) for key, value in partial.items() if "/c/" in key and not key.startswith("."))
+        assert 0 < kept <= limit
+    with opened(whole, cache, limit=limit) as store:
+        assert store.image.disk is not None
+        assert store.image.disk.bytes == kept
+    swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+    assert files_of(cache) == whole["files"]
+
+
+def test_torn_chunks_are_restored_again(whole: dict[str, Any], tmp_path: Path) -> None:
+    cache, key = tmp_path / "x.ome.zarr", "0/c/0/1/1"
+    with opened(whole, cache) as store:
+        look(store, whole, [key])
+    (tmp_path / "x.ome.zarr.partial" / key).write_bytes(b"torn")
+    with opened(whole, cache) as store:
+        look(store, whole, [key])
+        assert store.image.queue.tiles == 1
+
+
+def test_a_full_disk_is_a_sentence_and_no_end(
+    whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(whole, tmp_path / "x.ome.zarr") as store:
+        write = LocalFiles.write
+
+        def full(self: LocalFiles, key: str, data: bytes, *, durable: bool = False) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(LocalFiles, "write", full)
+        look(store, whole, some(whole))
+        assert "The disk is full" in store.image.metrics()["cache"]["problem"]
+        assert caplog.text.count("The disk is full") == 1
+        monkeypatch.setattr(LocalFiles, "write", write)
+        look(store, whole, some(whole, seed=3))
+        assert store.image.metrics()["cache"]["problem"] == ""
+
+
+def test_sentences(whole: dict[str, Any], tmp_path: Path) -> None:
+    cache = tmp_path / "x.ome.zarr"
+    opened(whole, cache).close()
+    with pytest.raises(OutputError, match="chunk was"):
+        swin2sr_ops.restored_store(whole["path"], cache=cache, **{**whole["asked"], "chunks": 64})
+    (tmp_path / "other.ome.zarr").mkdir()
+    with pytest.raises(OutputError, match="exists already"):
+        opened(whole, tmp_path / "other.ome.zarr")
+    with pytest.raises(OutputError, match="does not exist"):
+        opened(whole, tmp_path / "none" / "x.ome.zarr")
+
+
+def test_a_changed_source_spoils_the_cache(
+    whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swin2sr_ops.serve.image._STILL", 0.0)
+    path = tmp_path / "image.tif"
+    path.write_bytes(Path(whole["path"]).read_bytes())
+    with opened({**whole, "path": path}, tmp_path / "x.ome.zarr") as store:
+        sync(store.image.get("0/c/0/0/0"))
+        stamp = path.stat()
+        path.write_bytes(path.read_bytes() + b"more")
+        with pytest.raises(OutputError, match="changed while it was served"):
+            sync(store.image.get("0/c/1/0/0"))
+        path.write_bytes(Path(whole["path"]).read_bytes())
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    with pytest.raises(OutputError, match="made of two images"):
+        swin2sr_ops.restore_image(path, tmp_path / "x.ome.zarr", **whole["asked"])
+
+
+_SERVE = """
+import sys, swin2sr_ops
+from zarr.core.sync import sync
+store = swin2sr_ops.restored_store(sys.argv[1], cache=sys.argv[2], model=sys.argv[3], chunks=100, axes="ZYX")
+print("open", flush=True)
+for key in sys.argv[4:]:
+    sync(store.image.get(key))
+    print(key, flush=True)
+"""
+
+
+@pytest.mark.parametrize("after", [1, 6, 15])
+def test_killed_at_any_moment(whole: dict[str, Any], gray_model: ModelSpec, tmp_path: Path, after: int) -> None:
+    """What a killed server leaves is an unfinished output like any other, for a run and for the next server."""
+    cache, keys = tmp_path / "x.ome.zarr", some(whole, 30, seed=after)
+    command = [sys.executable, "-c", _SERVE, str(whole["path"]), str(cache), str(gray_model.weights), *keys]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(after + 1):
+            assert process.stdout.readline()
+        time.sleep(0.003 * after)
+        process.send_signal(signal.SIGKILL)
+    with opened(whole, cache) as store:
+        look(store, whole, keys)
+    swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+    assert files_of(cache) == whole["files"]
