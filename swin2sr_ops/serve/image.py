@@ -51,7 +51,7 @@ from swin2sr_ops.serve.layers import Box, Cell, Layer
 from swin2sr_ops.serve.source_levels import SourceLevels
 from swin2sr_ops.serve.tile_queue import TileQueue
 
-__all__ = ["Options", "RestoredImage"]
+__all__ = ["Options", "RestoredImage", "is_safe"]
 
 #: Input pixels that one chunk of a smaller level may cost; beyond, it is restored from a smaller copy of the source.
 AFFORDABLE = 4 << 20
@@ -295,7 +295,7 @@ class RestoredImage:
         return self.labels is not None or bool(self.codec.layout.sides)
 
     def _is_beside(self, key: str) -> bool:
-        return self._has_beside and key.split("/", 1)[0] in ("labels", SPREAD)
+        return self._has_beside and is_safe(key) and key.split("/", 1)[0] in ("labels", SPREAD)
 
     async def make_beside(self) -> None:
         """Make what `listing` and `has` need, outside of the event loop."""
@@ -526,6 +526,12 @@ class RestoredImage:
                 "problem": self.disk.problem,
             }
         return found
+
+
+def is_safe(key: str) -> bool:
+    """Tell whether ``key`` names something below its store: no part of it leads upwards, or to another root."""
+    parts = key.split("/")
+    return not any(part in ("", ".", "..") for part in parts) and not any(c in key for c in "\\:\0")
 
 
 def _open_level(src: str | PathLike[str], request: RestoreRequest, k: int) -> ImageSource:

@@ -129,6 +129,8 @@ def test_labels_are_carried_on_request(gray_model: ModelSpec, tmp_path: Path) ->
         swin2sr_ops.restore_image(source, out, model=gray_model, chunks=128, **asked)
         with swin2sr_ops.restored_store(source, name=out.name, model=gray_model, chunks=128, **asked) as store:
             assert values_of(store) == files_of(out)
+            for key in ("labels/../../outside", "labels//zarr.json", "labels/..", "labels/./zarr.json"):
+                assert sync(store.get(key)) is None
 
 
 def test_bands_that_go_together(tmp_path: Path) -> None:
