@@ -9,6 +9,7 @@ from typing import Any
 from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.events import Progress
 from swin2sr_ops.placement import Halo
+from swin2sr_ops.progress import observed
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.report import RunReport
@@ -41,7 +42,7 @@ def restore_image(
     engine: str = "auto",
     overwrite: bool = False,
     restart: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     workers: int | str | None = None,
     scheduler: str | None = None,
     **output: Any,
@@ -74,10 +75,10 @@ def restore_image(
         Replace ``dst`` if it exists; the old one stays until the new one is finished.
     restart : bool
         Begin again, whatever a run has left there.
-    progress : callable, optional
-        ``progress(event)`` is called here for each event (`swin2sr_ops.events`). Every event has ``kind``,
-        ``done`` and ``total``; kinds are ``range`` (reading pixels for the intensity range), ``start``, ``tile``,
-        ``pyramid`` and ``end``.
+    progress : bool or callable, optional
+        True: bars on standard error, or below the cell of a notebook. A callable gets each event
+        (`swin2sr_ops.events`). Every event has ``kind``, ``done`` and ``total``; kinds are ``range`` (reading pixels
+        for the intensity range), ``start``, ``tile``, ``pyramid`` and ``end``.
     workers : int or "gpus", optional
         Processes of a local Dask cluster, or one per visible GPU; unless given, this process.
     scheduler : str, optional
@@ -107,6 +108,6 @@ def restore_image(
         precision=precision, nodata=nodata, level=level, series=series, array=array, mask=mask,
         chunks=chunks, shards=shards, ensemble=ensemble, engine=engine,
     ).validated()  # fmt: skip
-    with chosen_executor(workers, scheduler, device) as executor:
+    with observed(progress) as tell, chosen_executor(workers, scheduler, device) as executor:
         job = prepare(src, request, workers=executor)
-        return run(job, dst, overwrite=overwrite, restart=restart, progress=progress, executor=executor, **output)
+        return run(job, dst, overwrite=overwrite, restart=restart, progress=tell, executor=executor, **output)

@@ -12,6 +12,7 @@ from swin2sr_ops.batch.runner import run_batch
 from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.events import Progress
 from swin2sr_ops.placement import Halo
+from swin2sr_ops.progress import observed
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.spec import ModelSpec
 
@@ -43,7 +44,7 @@ def restore_batch(
     overwrite: bool = False,
     restart: bool = False,
     fail_fast: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     workers: int | str | None = None,
     scheduler: str | None = None,
     **output: Any,
@@ -95,8 +96,8 @@ ensemble, engine
     entries = collect(
         [fspath(s) for s in listed], fspath(dst), format=format, axes=axes, level=level, series=series, array=array
     )
-    with chosen_executor(workers, scheduler, device) as executor:
+    with observed(progress) as tell, chosen_executor(workers, scheduler, device) as executor:
         return run_batch(
-            entries, request, executor=executor, progress=progress, overwrite=overwrite, restart=restart,
+            entries, request, executor=executor, progress=tell, overwrite=overwrite, restart=restart,
             fail_fast=fail_fast, output_options=output,
         )  # fmt: skip

@@ -16,12 +16,13 @@ from swin2sr_ops.batch.disk import check_disk
 from swin2sr_ops.batch.estimate import estimate
 from swin2sr_ops.batch.report import BatchReport
 from swin2sr_ops.batch.runner import run_batch, run_entry
+from swin2sr_ops.cli.interrupts import two_interrupts
 from swin2sr_ops.cli.notes import say, warnings_as_notes
-from swin2sr_ops.cli.progress import Progress, two_interrupts
 from swin2sr_ops.cli.progress_json import JsonLines
 from swin2sr_ops.cli.request import entries_of, output_options_of, request_of
 from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.errors import without_secrets
+from swin2sr_ops.progress import ProgressBars
 from swin2sr_ops.request import RestoreRequest
 
 __all__ = ["main"]
@@ -129,8 +130,8 @@ def _say(args: argparse.Namespace, text: object) -> None:
         say(str(text), as_json=as_json)
 
 
-def _progress(args: argparse.Namespace, image: str = "", pixels: int = 0) -> Progress | JsonLines:
-    return JsonLines(image, pixels) if args.progress == "json" else Progress(not args.quiet, pixels)
+def _progress(args: argparse.Namespace, image: str = "", pixels: int = 0) -> ProgressBars | JsonLines:
+    return JsonLines(image, pixels) if args.progress == "json" else ProgressBars(not args.quiet, pixels)
 
 
 def _planned(

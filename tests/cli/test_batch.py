@@ -19,8 +19,9 @@ import pytest
 import tifffile
 
 from swin2sr_ops import cli
-from swin2sr_ops.cli.progress import Progress, two_interrupts
+from swin2sr_ops.cli.interrupts import two_interrupts
 from swin2sr_ops.events import Event, ImageEnd, ImageStart, RunStart, TileDone
+from swin2sr_ops.progress import ProgressBars
 from swin2sr_ops.spec import ModelSpec
 from tests.batch.helpers import plate_zarr
 
@@ -209,7 +210,7 @@ def test_a_full_disk_is_refused_before_anything_runs(
 
 
 def test_what_an_earlier_run_did_is_told_and_is_no_speed(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(True, 2000)
+    progress = ProgressBars(True, 2000)
     progress.seen = True
     progress.whole = progress._bar(2000, "all images")
     whole = progress.whole
@@ -231,7 +232,7 @@ def test_what_an_earlier_run_did_is_told_and_is_no_speed(capsys: pytest.CaptureF
 
 
 def test_no_progress_where_it_is_not_wanted(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(False, 2000)
+    progress = ProgressBars(False, 2000)
     progress(RunStart(done=120, total=400, pixels=1000))
     progress(TileDone(done=121, total=400, pixels=7))
     progress.close()

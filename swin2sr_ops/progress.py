@@ -1,25 +1,44 @@
-"""What a person sees of a run on standard error, and what Ctrl-C does to it."""
+"""What a person sees of a run on standard error: bars for pixels, a line for each image of a batch."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
 
-from swin2sr_ops.cli.progress_json import json_line
-from swin2sr_ops.events import Event, ImageEnd, ImageStart, PartEnd, PartStart, PyramidProgress, RunStart, TileDone
+from swin2sr_ops.events import (
+    Event,
+    ImageEnd,
+    ImageStart,
+    PartEnd,
+    PartStart,
+    Progress,
+    PyramidProgress,
+    RunStart,
+    TileDone,
+)
 
-__all__ = ["Progress", "two_interrupts"]
+__all__ = ["ProgressBars", "observed"]
 
 
-class Progress:
+@contextmanager
+def observed(progress: Progress | bool | None) -> Iterator[Progress | None]:
+    """Give what observes a run: bars for True, until the context ends; nothing for False; else ``progress``."""
+    if not isinstance(progress, bool):
+        yield progress
+        return
+    bars = ProgressBars(progress, seen=True) if progress else None
+    try:
+        yield bars
+    finally:
+        if bars is not None:
+            bars.close()
+
+
+class ProgressBars:
     """Progress of one image, and of the batch it belongs to: pixels, rate, time left.
 
     Bars only where somebody looks (a terminal); of a batch, a line per image elsewhere.
@@ -30,11 +49,13 @@ class Progress:
         Whether to show anything.
     pixels : int
         Output values of all images, where there are several: with them comes the time left for all.
+    seen : bool, optional
+        Whether somebody looks; a notebook shows bars and is no terminal.
     """
 
-    def __init__(self, enabled: bool, pixels: int = 0) -> None:
+    def __init__(self, enabled: bool, pixels: int = 0, *, seen: bool | None = None) -> None:
         self.enabled = enabled
-        self.seen = sys.stderr.isatty()
+        self.seen = sys.stderr.isatty() if seen is None else seen
         self.bar: tqdm[Any] | None = None
         self.whole = self._bar(pixels, "all images") if enabled and pixels and self.seen else None
         self.counted = 0  # of the image under way
@@ -136,35 +157,3 @@ class Progress:
             total=pixels, initial=initial, desc=name or None, unit="px", unit_scale=True, dynamic_ncols=True,
             file=sys.stderr, leave=leave,
         )  # fmt: skip
-
-
-@contextmanager
-def two_interrupts(*, as_json: bool = False) -> Iterator[None]:
-    """Ctrl-C or SIGTERM once: `KeyboardInterrupt`, which lets tiles under way end. Twice: the process ends at once.
-
-    What is finished is on the disk either way.
-    """
-    if threading.current_thread() is not threading.main_thread():  # only it may choose what signals do
-        yield
-        return
-    pressed = 0
-
-    def tell(text: str) -> None:
-        os.write(2, (json_line("note", text=text) if as_json else f"\nswin2sr-ops: {text}\n").encode())
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed += 1
-        if pressed > 1:
-            tell("stopped now; the same command resumes the run")
-            os._exit(130)
-        what = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
-        tell(f"stopping when the tiles under way are finished; {what} again stops now")
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
