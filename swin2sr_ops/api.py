@@ -40,6 +40,7 @@ def restore_image(
     shards: int | tuple[int, int] | None = None,
     ensemble: int = 1,
     engine: str = "auto",
+    consistent: str | None = None,
     overwrite: bool = False,
     restart: bool = False,
     progress: Progress | bool | None = None,
@@ -71,6 +72,8 @@ def restore_image(
         8: flips and rotations are restored too, and averaged; see `swin2sr_ops.restore`.
     engine : str
         ``"auto"``: the fastest of this package's on this machine, as the report says; see `swin2sr_ops.restore`.
+    consistent : str, optional
+        ``"mean"``: the mean of the new pixels of a pixel is that pixel; see `swin2sr_ops.restore`.
     overwrite : bool
         Replace ``dst`` if it exists; the old one stays until the new one is finished.
     restart : bool
@@ -106,7 +109,7 @@ def restore_image(
     request = RestoreRequest(
         model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
         precision=precision, nodata=nodata, level=level, series=series, array=array, mask=mask,
-        chunks=chunks, shards=shards, ensemble=ensemble, engine=engine,
+        chunks=chunks, shards=shards, ensemble=ensemble, engine=engine, consistent=consistent,
     ).validated()  # fmt: skip
     with observed(progress) as tell, chosen_executor(workers, scheduler, device) as executor:
         job = prepare(src, request, workers=executor)

@@ -25,13 +25,13 @@ class RestoreRequest:
     Attributes
     ----------
     model, axes, scale, halo, tile, range, device, precision, nodata, level, series, array, mask, chunks, shards, \
-ensemble, engine
+ensemble, engine, consistent
         See `swin2sr_ops.restore_image`.
 
     Examples
     --------
     >>> RestoreRequest(model="nano-x2-gray", halo=16).placement
-    Placement(device='auto', precision='auto', engine='auto', halo=16, ensemble=1)
+    Placement(device='auto', precision='auto', engine='auto', halo=16, ensemble=1, consistent=None)
     """
 
     model: str | PathLike[str] | ModelSpec = "auto"
@@ -51,11 +51,12 @@ ensemble, engine
     shards: int | tuple[int, int] | None = None
     ensemble: int = 1
     engine: str = "auto"
+    consistent: str | None = None
 
     @property
     def placement(self) -> Placement:
         """Return the settings that say where and how networks compute."""
-        return Placement(self.device, self.precision, self.engine, self.halo, self.ensemble)
+        return Placement(self.device, self.precision, self.engine, self.halo, self.ensemble, self.consistent)
 
     def validated(self) -> RestoreRequest:
         """Return the request after every check that needs no image.

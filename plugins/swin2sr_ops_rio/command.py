@@ -53,6 +53,7 @@ _WORKERS = _numbers("gpus", (1,), "gpus or a number of processes such as 4")
 @click.option("--halo", callback=_HALO, metavar="N", default="exact", show_default=True, help="Pixels around a tile.")
 @click.option("--range", default="auto", metavar="R", show_default=True, help="auto, dtype, LO,HI or p1,p99.8.")
 @click.option("--nodata", type=float, help="Stored value that means: no pixel here (default: the raster's).")
+@click.option("--consistent", metavar="HOW", help="mean: bands, reduced again, are the input's; or mean,noise=N.")
 @click.option("--mask", help="An image that is not zero where INPUT has pixels; the rest costs nothing.")
 @click.option(
     "--tile", callback=_TILE, metavar="N", help="Input pixels per tile, N or ROWS,COLUMNS (default: what fits)."

@@ -51,13 +51,14 @@ class RestoreArray:
         device: str = "auto",
         precision: str = "auto",
         engine: str = "auto",
+        consistent: str | None = None,
         nodata: Nodata = "auto",
     ) -> xr.DataArray:
         """Restore the array lazily; the same pixels as `swin2sr_ops.restore`.
 
         Parameters
         ----------
-        model, scale, halo, tile, range, device, precision, engine
+        model, scale, halo, tile, range, device, precision, engine, consistent
             As in `swin2sr_ops.restore`.
         axes : str or mapping, optional
             A letter for each dimension, such as ``"TYX"``, or for some, such as ``{"scan": "Z"}``.
@@ -91,7 +92,7 @@ class RestoreArray:
         """
         request = dict(
             model=model, scale=scale, halo=halo, tile=tile, range=range, device=device, precision=precision,
-            engine=engine,
+            engine=engine, consistent=consistent,
         )  # fmt: skip
         return _restored(self._array, request, letters_of(self._array, axes, rgb), rgb, nodata)
 
@@ -161,6 +162,7 @@ def _restored(
     result = xr.DataArray(pixels, dims=lazy.dims).transpose(*array.dims).rename(array.name)
     result = _indexed(array, result.assign_coords(_coordinates(array, dims, scale)))
     told = {"model": spec.name, "scale": scale, "halo": request["halo"], "range": request["range"]}
+    told |= {} if request["consistent"] is None else {"consistent": request["consistent"]}
     result.attrs = fresh_attributes(
         array, given if nodata != "auto" else None, told, (array.sizes[dims[0]], array.sizes[dims[1]])
     )

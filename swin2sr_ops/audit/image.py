@@ -88,6 +88,7 @@ class AuditedImage:
             tile=self._tile(),
             mask=given.mask or settings.get("mask"),
             ensemble=int(settings.get("ensemble", 1)),
+            consistent=settings.get("consistent"),
             **placement_of(record, given.device, given.precision, given.engine),
             **reading,
         )

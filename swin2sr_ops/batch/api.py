@@ -40,6 +40,7 @@ def restore_batch(
     shards: int | tuple[int, int] | None = None,
     ensemble: int = 1,
     engine: str = "auto",
+    consistent: str | None = None,
     format: str | None = None,
     overwrite: bool = False,
     restart: bool = False,
@@ -61,7 +62,7 @@ def restore_batch(
     dst : str or path
         A folder; for a single plate or tree also the Zarr that it becomes.
     model, axes, scale, halo, tile, range, device, precision, nodata, level, series, array, mask, chunks, shards, \
-ensemble, engine
+ensemble, engine, consistent
         As in `swin2sr_ops.restore_image`, the same for all images.
     format : {"same", "zarr", "tiff", "cog", "png"}, optional
         Of the outputs; unless given, that of the inputs.
@@ -92,6 +93,7 @@ ensemble, engine
     request = RestoreRequest(
         model=model, scale=scale, halo=halo, tile=tile, range=range, device=device, precision=precision,
         nodata=nodata, mask=mask, chunks=chunks, shards=shards, ensemble=ensemble, engine=engine,
+        consistent=consistent,
     ).validated()  # fmt: skip
     entries = collect(
         [fspath(s) for s in listed], fspath(dst), format=format, axes=axes, level=level, series=series, array=array

@@ -53,7 +53,7 @@ def _request(args: argparse.Namespace) -> dict[str, Any]:
         "padding": args.padding,
     }
     names = ("range", "halo", "tile", "device", "precision")
-    more = {name: getattr(args, name) for name in ("ensemble", "engine")}
+    more = {name: getattr(args, name) for name in ("ensemble", "engine", "consistent")}
     given |= {name: value for name, value in more.items() if value is not None}
     return given | {name: getattr(args, name) for name in names}
 

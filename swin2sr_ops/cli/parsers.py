@@ -308,6 +308,7 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     group.add_argument("--halo", default="exact", type=halo, help="exact (default), or pixels around a tile")
     group.add_argument("--tile", type=tile, help="input pixels per tile, N or ROWS,COLUMNS")
     group.add_argument("--ensemble", type=whole, metavar="8", help="average the results of all flips and rotations")
+    group.add_argument("--consistent", metavar="HOW", help="of `restore`: mean, or mean,noise=N")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument("--precision", default="float32", help="float32 (default), float64, bfloat16")
     group.add_argument(
@@ -410,6 +411,9 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--tile", type=tile, help="input pixels per tile, N or ROWS,COLUMNS (default: what fits)")
     group.add_argument("--ensemble", type=whole, metavar="8", help="average the results of all flips and rotations")
+    group.add_argument(
+        "--consistent", metavar="HOW", help="mean: the new pixels of a pixel have its value as mean; or mean,noise=N"
+    )
     group.add_argument("--nodata", type=float, help="stored value that means: no pixel here (NaN always does)")
     group.add_argument("--mask", help="an image that is not zero where SRC has pixels; the rest costs nothing")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")

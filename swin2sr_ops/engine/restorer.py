@@ -19,17 +19,19 @@ from swin2sr_ops.engine.devices import choose_device, free_memory
 from swin2sr_ops.engine.ensemble import Average, turn_back
 from swin2sr_ops.engine.overlap import BlockGrid, block_in_image, overlap_options
 from swin2sr_ops.engine.runner import Network, whole_turn, without_history
-from swin2sr_ops.engine.transfers import to_host, to_network, to_storage
+from swin2sr_ops.engine.transfers import to_host, to_network, to_storage, to_units
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
 from swin2sr_ops.geometry.orientations import turns
 from swin2sr_ops.geometry.plan import Span, Tile, TilePlan, check_halo, within
 from swin2sr_ops.geometry.steps import GROUP_CELLS, Interval
 from swin2sr_ops.geometry.tiles import fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
+from swin2sr_ops.pixels.consistency import mean_consistent
 from swin2sr_ops.pixels.intensity import IntensityMap, fill_invalid, invalid_pixels, keep_valid
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
 from swin2sr_ops.pixels.planes import Tally, channel_of_plane, enlarged, network_region, owned
-from swin2sr_ops.placement import Halo, Placement, check_ensemble
+from swin2sr_ops.placement import Consistency, Halo, Placement, check_ensemble
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class Restorer:
         ``"auto"`` or a torch device; ``"float32"``, ``"float64"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on CUDA GPUs
         that are made for it, else float32; decided where it first computes, or where a run of files begins, for
         all of its workers.
+    consistent : str, optional
+        See `swin2sr_ops.restore`.
     engine : str
         See `swin2sr_ops.restore`. ``"auto"`` is decided where it first computes, or where a run of files begins, for
         all of its workers that have a device of that kind.
@@ -75,9 +79,15 @@ class Restorer:
         precision: str = "auto",
         ensemble: int = 1,
         engine: str = "auto",
+        consistent: str | None = None,
     ) -> None:
         spec = resolve_model(model)
-        self.placement = Placement(device, precision, engine, halo, ensemble)
+        self.placement = Placement(device, precision, engine, halo, ensemble, consistent)
+        if consistent is not None and spec.scale == 1:
+            raise RequestError(
+                f"consistent={consistent!r} binds the new pixels of each pixel, and {spec.name!r} makes one of one:"
+                " leave it out, or choose a model that enlarges."
+            )
         check_halo(halo, spec)
         self.spec = within(spec, halo)
         self.network = Network(self.spec, self.placement)
@@ -92,12 +102,13 @@ class Restorer:
         asked = self.placement
         shown = f"halo={asked.halo!r}, device={asked.device!r}, precision={asked.precision!r}"
         shown += ", ensemble=8" if asked.ensemble > 1 else ""
+        shown += f", consistent={asked.consistent!r}" if asked.consistent is not None else ""
         shown += f", engine={asked.engine!r}" if asked.engine not in ("auto", "torch") else ""
         return f"Restorer({self.spec.name!r}, {shown})"
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         asked = self.placement
-        settings = asked.halo, asked.device, asked.precision, asked.ensemble, asked.engine
+        settings = asked.halo, asked.device, asked.precision, asked.ensemble, asked.engine, asked.consistent
         return (type(self).__name__, self.spec.to_dict(), *settings)
 
     @property
@@ -335,10 +346,16 @@ class Restorer:
             for turn, x in zip(passes, chain([first], inputs), strict=True):
                 average.add(turn_back(self.network.run(x, turn.tile(tile)), turn), len(passes))
             y, apart = average.mean, average.spread
-            stored = to_host(to_storage(y, ends, wide, pixels.dtype))
+            bound = Consistency.parse(self.placement.consistent)
+            y = to_units(y, ends, wide)
+            stored = to_host(y if bound is not None else to_storage(y, pixels.dtype))
             deviation = None if apart is None else to_host(apart)
-        result = stored().numpy().astype(pixels.dtype, copy=False)
-        keep_valid(result, nodata)
+        if bound is None:
+            result = stored().numpy().astype(pixels.dtype, copy=False)
+            keep_valid(result, nodata)
+        else:
+            given = owned(pixels, tile)
+            result = mean_consistent(stored().numpy(), given, self.spec.scale, nodata=nodata, noise=bound.noise)
         return result, None if deviation is None else (deviation().double() * ends.width).float().numpy()
 
     # --- dask.array.map_overlap ---------------------------------------------------------------

@@ -15,7 +15,7 @@ from swin2sr_ops.pixels.intensity import IntensityMap, range_limits
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["to_device", "to_host", "to_network", "to_storage"]
+__all__ = ["to_device", "to_host", "to_network", "to_storage", "to_units"]
 
 
 def to_network(
@@ -31,12 +31,16 @@ def to_network(
     return x.to(torch.promote_types(choose_dtype(precision), torch.float32)).to(device)
 
 
-def to_storage(y: torch.Tensor, ends: IntensityMap, wide: torch.dtype, dtype: np.dtype[Any]) -> torch.Tensor:
-    """Map the network's values back, and round and clip them to ``dtype``; float16 is float32 until it leaves."""
+def to_units(y: torch.Tensor, ends: IntensityMap, wide: torch.dtype) -> torch.Tensor:
+    """Map the network's values back to stored units, in ``wide`` arithmetic."""
+    y = y.cpu() if y.device.type == "mps" else y
+    return y.to(wide) * ends.width + ends.lo
+
+
+def to_storage(y: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:
+    """Round and clip values in stored units to ``dtype``; float16 is float32 until it leaves."""
     import torch
 
-    y = y.cpu() if y.device.type == "mps" else y
-    y = y.to(wide) * ends.width + ends.lo
     y = y.clamp(*_limits(dtype)) if dtype.kind == "f" else y.round().clamp(*_limits(dtype))
     kind: torch.dtype = getattr(torch, "float32" if dtype.name == "float16" else dtype.name)
     return y.to(kind)

@@ -52,6 +52,7 @@ def restore(
     nodata: float | None = None,
     ensemble: int = 1,
     engine: str = "auto",
+    consistent: str | None = None,
     spread: bool = False,
 ) -> da.Array:
     """Restore an array: super-resolution, denoising or JPEG clean-up, whatever the model does.
@@ -94,6 +95,10 @@ def restore(
         GPUs. ``"openvino"``: Swin blocks compiled by OpenVINO (extra ``openvino``). ``"torch"`` runs everywhere.
         ``"auto"`` is native on a CPU with a compiler, Triton on a CUDA GPU, else torch: decided where tasks run.
         The same pixels but for the last bits, however the image is cut.
+    consistent : str, optional
+        ``"mean"``: the mean of the ``scale`` x ``scale`` new pixels of a pixel is that pixel, to the digit in integer
+        types, so sums, photon counts and indices such as NDVI do not change at the old resolution.
+        ``"mean,noise=N"`` lets the mean be off by N stored units. For models that enlarge.
     spread : bool
         With ``ensemble=8``: also give the standard deviation of the eight results.
 
@@ -120,6 +125,7 @@ def restore(
     asked = RestoreRequest(
         model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
         precision=precision, nodata=nodata, ensemble=ensemble, engine=engine,
+        consistent=consistent,
     ).validated()  # fmt: skip
     check_ensemble(ensemble, spread)
     array, order = _as_dask(array, axes)

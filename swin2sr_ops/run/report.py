@@ -111,6 +111,8 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
         settings |= {"halo_pixels": job.plan.halo_pixels, "exact": job.plan.exact}
     if restorer.placement.ensemble > 1:
         settings["ensemble"] = restorer.placement.ensemble
+    if restorer.placement.consistent is not None:
+        settings["consistent"] = restorer.placement.consistent
     if job.reading:
         settings["reading"] = dict(job.reading)
     names, weights = key.settings["model"], key.settings["weights"]
