@@ -5,6 +5,8 @@ The rule works on each input pixel alone. So it needs no halo, and its result do
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -107,7 +109,7 @@ def _integers(
     # A hole's block, which the caller replaces, may lie outside the limits.
     target = np.clip(given, low, high) * count
     if noise:
-        reach = int(np.floor(noise * count))
+        reach = math.floor(Fraction(noise) * count)  # a product of floats may round up
         total = np.rint(np.clip(_total(blocks), low * count, high * count)).astype(np.int64)
         target = np.clip(total, np.maximum(target - reach, low * count), np.minimum(target + reach, high * count))
     shifted = _within(blocks, target, low, high)

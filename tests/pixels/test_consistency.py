@@ -135,3 +135,9 @@ def test_indices_of_bands_do_not_change(dtype: str) -> None:
     np.testing.assert_array_equal(
         (again[1] - again[0]) / (again[1] + again[0]), (near.astype(object) - red) / (near.astype(object) + red)
     )
+
+
+def test_noise_is_not_rounded_up() -> None:
+    """A ninth, as a float, is less than a ninth: of nine pixels not even one may be one level off."""
+    result = mean_consistent(np.full((3, 3), 13.0), np.array([[10]], "u1"), 3, noise=1 / 9)
+    assert result.sum() == 90
