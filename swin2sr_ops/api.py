@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
+from typing import Unpack
 
 from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.events import Progress
+from swin2sr_ops.hooks.dispatch import check_output_options
 from swin2sr_ops.placement import Halo
 from swin2sr_ops.progress import observed
-from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.request import OutputOptions, RestoreRequest
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.report import RunReport
 from swin2sr_ops.run.run import run
@@ -46,7 +47,7 @@ def restore_image(
     progress: Progress | bool | None = None,
     workers: int | str | None = None,
     scheduler: str | None = None,
-    **output: Any,
+    **output: Unpack[OutputOptions],
 ) -> RunReport:
     """Restore an image file or archive into another, in bounded memory.
 
@@ -111,6 +112,7 @@ def restore_image(
         precision=precision, nodata=nodata, level=level, series=series, array=array, mask=mask,
         chunks=chunks, shards=shards, ensemble=ensemble, engine=engine, consistent=consistent,
     ).validated()  # fmt: skip
+    check_output_options(output)
     with observed(progress) as tell, chosen_executor(workers, scheduler, device) as executor:
         job = prepare(src, request, workers=executor)
         return run(job, dst, overwrite=overwrite, restart=restart, progress=tell, executor=executor, **output)

@@ -5,14 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from swin2sr_ops.geometry.tiles import tile_size
 from swin2sr_ops.pixels.intensity import RangeRequest
 from swin2sr_ops.placement import Halo, Placement
 from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["RestoreRequest"]
+__all__ = ["ArrayKeywords", "BatchOptions", "OutputOptions", "RestoreRequest"]
+
+
+class OutputOptions(TypedDict, total=False):
+    """Options of the built-in formats; see `swin2sr_ops.restore_image`."""
+
+    ngff: Literal["0.5", "0.4"]
+    pyramid: bool
+    context: bool
+    spread: bool
+    labels: Literal["leave", "carry"]
+    anywhere: bool
+
+
+class BatchOptions(OutputOptions, total=False):
+    """`OutputOptions`, and what only archives have; see `swin2sr_ops.restore_batch`."""
+
+    allow_missing: bool
+
+
+class ArrayKeywords(TypedDict, total=False):
+    """The keywords of `swin2sr_ops.restore`, for its overloads."""
+
+    model: str | PathLike[str] | ModelSpec
+    axes: str | None
+    scale: int | None
+    halo: Halo
+    tile: int | tuple[int, int] | None
+    range: str | Sequence[float]
+    device: str
+    precision: str
+    nodata: float | None
+    ensemble: int
+    engine: str
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
+from importlib import import_module
 
 import pytest
 
 import swin2sr_ops
 from swin2sr_ops.errors import PlanError, RequestError
 from swin2sr_ops.placement import Placement
-from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.request import ArrayKeywords, OutputOptions, RestoreRequest
 
 #: What only a file has; `restore` gets an array.
 OF_FILES = {"level", "series", "array", "mask", "chunks", "shards"}
@@ -26,6 +27,24 @@ def test_the_public_functions_ask_for_the_same(name: str) -> None:
     assert found == expected
     keyword_only = {p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
     assert set(expected) <= keyword_only
+
+
+def test_what_overloads_and_options_list_is_the_same() -> None:
+    asked = {f.name: f.type for f in fields(RestoreRequest) if f.name not in OF_FILES}
+    assert {name: value.__forward_arg__ for name, value in ArrayKeywords.__annotations__.items()} == asked
+    taken = inspect.signature(import_module("swin2sr_ops.io.zarr.sink").create_sink).parameters
+    assert set(OutputOptions.__annotations__) <= set(taken)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("pyramids", "did you mean 'pyramid'"), ("modle", "there are ngff, pyramid"), ("label", "'labels'")],
+)
+def test_an_unknown_option_is_rejected_before_anything_is_opened(name: str, hint: str) -> None:
+    with pytest.raises(RequestError, match=f"'{name}' is neither a keyword .* {hint}"):
+        swin2sr_ops.restore_image("there is no such file.tif", "out.tif", **{name: False})
+    with pytest.raises(RequestError, match=f"'{name}' is neither a keyword .* {hint}"):
+        swin2sr_ops.restore_batch("there is no such file.tif", "out", **{name: False})
 
 
 def test_a_restorer_is_placed_by_the_same_keywords() -> None:

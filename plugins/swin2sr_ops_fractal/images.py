@@ -6,7 +6,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from swin2sr_ops import RunReport, restore_image
 from swin2sr_ops.errors import FormatError, RequestError
@@ -91,7 +91,7 @@ def restore_to(
     return report
 
 
-def ngff_of(zarr_url: str) -> str:
+def ngff_of(zarr_url: str) -> Literal["0.5", "0.4"]:
     """Version in which an image beside ``zarr_url`` must be: one plate has one version of Zarr."""
     files = files_at(zarr_url)
     if files.read("zarr.json") is not None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import Any
+from typing import Unpack
 
 from swin2sr_ops.batch.collect import collect
 from swin2sr_ops.batch.report import BatchReport
 from swin2sr_ops.batch.runner import run_batch
 from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.events import Progress
+from swin2sr_ops.hooks.dispatch import check_output_options
 from swin2sr_ops.placement import Halo
 from swin2sr_ops.progress import observed
-from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.request import BatchOptions, RestoreRequest
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["restore_batch"]
@@ -48,7 +49,7 @@ def restore_batch(
     progress: Progress | bool | None = None,
     workers: int | str | None = None,
     scheduler: str | None = None,
-    **output: Any,
+    **output: Unpack[BatchOptions],
 ) -> BatchReport:
     """Restore many images, or an archive of many. One bad image does not stop the rest.
 
@@ -95,11 +96,12 @@ ensemble, engine, consistent
         nodata=nodata, mask=mask, chunks=chunks, shards=shards, ensemble=ensemble, engine=engine,
         consistent=consistent,
     ).validated()  # fmt: skip
+    check_output_options(output, also=("allow_missing",))
     entries = collect(
         [fspath(s) for s in listed], fspath(dst), format=format, axes=axes, level=level, series=series, array=array
     )
     with observed(progress) as tell, chosen_executor(workers, scheduler, device) as executor:
         return run_batch(
             entries, request, executor=executor, progress=tell, overwrite=overwrite, restart=restart,
-            fail_fast=fail_fast, output_options=output,
+            fail_fast=fail_fast, output_options=dict(output),
         )  # fmt: skip

@@ -38,6 +38,10 @@ def overlap_options(
     spec: ModelSpec, halo: Halo, array: da.Array, axes: str | None, value_range: str | Sequence[float]
 ) -> dict[str, Any]:
     """See `swin2sr_ops.Restorer.map_overlap_options`."""
+    if not hasattr(array, "chunks"):
+        raise RequestError(
+            f"map_overlap works on Dask arrays, not on a {type(array).__name__}: use swin2sr_ops.restore."
+        )
     check_dtype(array.dtype)
     order = AxisOrder.of(array.shape, axes)
     known = RangeRequest.parse(value_range).immediate(array.dtype)

@@ -10,8 +10,9 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.errors import FormatError, ModelError, RequestError, Swin2SROpsError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "build_network",
+    "check_output_options",
     "create_sink",
     "hosts",
     "loaded",
@@ -188,6 +190,26 @@ def open_source(uri: str | os.PathLike[str], **options: Any) -> ImageSource:
         )
     opened: ImageSource = source
     return opened
+
+
+def check_output_options(options: Mapping[str, object], *, also: Sequence[str] = ()) -> None:
+    """Reject an option that no output has; plugins that create sinks may have options of their own.
+
+    Raises
+    ------
+    RequestError
+        With the nearest option that there is.
+    """
+    from swin2sr_ops.request import OutputOptions  # it loads NumPy
+
+    if any(impl.plugin_name != BUILTIN for impl in _implementations("create_sink")):
+        return
+    known = [*OutputOptions.__annotations__, *also]
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+            raise RequestError(f"{name!r} is neither a keyword of this function nor an option of an output: {hint}")
 
 
 def create_sink(uri: str | os.PathLike[str], info: ImageInfo, **options: Any) -> ImageSink:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 from operator import getitem
 from os import PathLike
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
 import dask.array as da
 import numpy as np
@@ -29,7 +29,7 @@ from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.lazy.ranges import map_graph
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
 from swin2sr_ops.placement import Halo, check_ensemble
-from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.request import ArrayKeywords, RestoreRequest
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["restore"]
@@ -38,6 +38,10 @@ __all__ = ["restore"]
 LAZY_MEMORY = 4 << 30
 
 
+@overload
+def restore(array: Any, *, spread: Literal[False] = ..., **request: Unpack[ArrayKeywords]) -> da.Array: ...
+@overload
+def restore(array: Any, *, spread: Literal[True], **request: Unpack[ArrayKeywords]) -> tuple[da.Array, da.Array]: ...
 def restore(
     array: Any,
     *,
@@ -54,7 +58,7 @@ def restore(
     engine: str = "auto",
     consistent: str | None = None,
     spread: bool = False,
-) -> da.Array:
+) -> da.Array | tuple[da.Array, da.Array]:
     """Restore an array: super-resolution, denoising or JPEG clean-up, whatever the model does.
 
     Parameters
@@ -104,7 +108,7 @@ def restore(
 
     Returns
     -------
-    dask.array.Array
+    dask.array.Array, or a pair of them
         Lazy, with ``array``'s axes and dtype and ``scale`` times its Y and X. With ``spread`` a pair of
         arrays: this, and the deviations in the same unit, float32, NaN where there is no pixel; computed
         together (``dask.compute``) the network runs once for both.
@@ -144,11 +148,12 @@ def restore(
     chunks = _out_chunks(order, plan)
     if not spread:
         return da.Array(layers, name, chunks=chunks, meta=np.empty((0,) * array.ndim, array.dtype))
-    names = f"swin2sr-image-{token}", f"swin2sr-spread-{token}"
-    return tuple(
+    names = (f"swin2sr-image-{token}", array.dtype), (f"swin2sr-spread-{token}", np.float32)
+    image, deviation = (
         da.Array(_taken(layers, name, one, i), one, chunks=chunks, meta=np.empty((0,) * array.ndim, dtype))
-        for i, (one, dtype) in enumerate(zip(names, (array.dtype, np.float32), strict=True))
+        for i, (one, dtype) in enumerate(names)
     )
+    return image, deviation
 
 
 def _taken(layers: HighLevelGraph, name: str, one: str, position: int) -> HighLevelGraph:
@@ -160,8 +165,7 @@ def _taken(layers: HighLevelGraph, name: str, one: str, position: int) -> HighLe
 
 def _as_dask(array: Any, axes: str | None) -> tuple[da.Array, AxisOrder]:
     """Check the array before anything is built, and wrap it if it is not Dask's."""
-    if not isinstance(array, da.Array) and not hasattr(array, "shape"):
-        array = np.asarray(array)
+    array = _readable(array)
     check_dtype(array.dtype)
     if isinstance(getattr(array, "_meta", array), np.ma.MaskedArray):
         raise RequestError(
@@ -179,6 +183,29 @@ def _as_dask(array: Any, axes: str | None) -> tuple[da.Array, AxisOrder]:
     elif order.colour is not None and len(array.chunks[order.colour]) > 1:
         array = array.rechunk({order.colour: -1})
     return array, order
+
+
+def _readable(array: Any) -> Any:
+    """Return ``array`` where Dask can read it block by block, else as NumPy's: tensors, lists."""
+    if isinstance(array, da.Array):
+        return array
+    if hasattr(array, "__cuda_array_interface__"):
+        raise RequestError(
+            f"The {type(array).__name__} lies on a GPU: copy it to main memory, with tensor.cpu() or array.get()."
+        )
+    try:
+        if hasattr(array, "shape") and hasattr(array, "dtype"):
+            np.dtype(array.dtype)  # another library's type raises
+            return array
+    except TypeError:
+        pass
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError, RuntimeError) as exc:
+        raise RequestError(
+            f"The {type(array).__name__} cannot be read as a NumPy array ({str(exc).rstrip('.')}): convert it first, a"
+            " tensor with tensor.detach().cpu().float().numpy()."
+        ) from exc
 
 
 def _tile_size(
