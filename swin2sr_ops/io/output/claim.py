@@ -190,9 +190,11 @@ class Claim:
             self._lock = None
 
     def discard(self) -> None:
-        """Remove what was written."""
-        self.destination.discard()
-        self.release()
+        """Remove what was written, and let go of the output even where that fails."""
+        try:
+            self.destination.discard()
+        finally:
+            self.release()
 
 
 def _spoilt(uri: str) -> OutputError:

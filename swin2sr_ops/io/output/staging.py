@@ -137,9 +137,11 @@ class Staging:
                     staging.journal.load()
                     staging._drop_unvouched()
         except BaseException:
-            if not staging.resumed:
-                destination.discard()  # nothing is in it
-            staging.release()
+            try:
+                if not staging.resumed:
+                    destination.discard()  # nothing is in it
+            finally:
+                staging.release()
             raise
         if shared:
             staging.release()
