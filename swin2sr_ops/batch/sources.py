@@ -14,6 +14,7 @@ from swin2sr_ops.errors import FormatError, OutputError, RequestError
 from swin2sr_ops.io.base import TIFF_SUFFIXES
 from swin2sr_ops.io.geo.address import file_of, is_address
 from swin2sr_ops.io.storage.paths import is_url, local_path, natural_key, user_path, without_separator
+from swin2sr_ops.io.storage.remote import impatient, opening, retrying
 from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
 __all__ = ["ZARRS", "Found", "address_of", "find", "folder_of_address", "is_zarr", "kind_of"]
@@ -152,7 +153,14 @@ def _folder_of(path: Path) -> str:
 # --- folders and globs ----------------------------------------------------------------------------
 
 
+def _check_not_all(folder: Path, word: str) -> None:
+    """Refuse to search the whole file system, which a list with a line ``/`` asks for by mistake."""
+    if os.path.realpath(folder) == os.sep:
+        raise RequestError(f"{word!r} asks to search the whole file system: name a folder of images.")
+
+
 def _searched(folder: Path, dst: str | None) -> list[Found]:
+    _check_not_all(folder, str(folder))
     avoid = _output_inside(folder, dst)
     images = [name for name in _walk(folder, avoid) if kind_of(name) or is_zarr(name)]
     if not images:
@@ -168,6 +176,8 @@ def _globbed(pattern: str, dst: str | None) -> list[Found]:
     root = Path(*parts[:fixed]) if fixed else Path()
     avoid = _output_inside(root, dst)
     into_zarr = any(part.endswith(".zarr") for part in parts[:-1])
+    if "**" in parts:
+        _check_not_all(root, pattern)
     if "**" in parts and not into_zarr:  # `glob` would walk through all chunks of every Zarr
         names: Iterable[str] = (
             name for name in _walk(root, avoid) if _matches(Path(name).relative_to(root).parts, parts[fixed:])
@@ -244,8 +254,9 @@ def _remote(url: str) -> list[Found]:
     from fsspec.core import url_to_fs
 
     try:
-        fs, pattern = url_to_fs(url)
-        names = sorted((fs.unstrip_protocol(name) for name in fs.glob(pattern)), key=natural_key)
+        fs, pattern = url_to_fs(url, **opening(url))
+        found = retrying(lambda: impatient(fs).glob(pattern))
+        names = sorted((fs.unstrip_protocol(name) for name in found), key=natural_key)
     except (ImportError, OSError, ValueError) as exc:
         raise FormatError(f"{url!r} cannot be listed ({exc}): name the images themselves.") from exc
     images = [name for name in names if kind_of(name)]

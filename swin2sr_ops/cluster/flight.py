@@ -29,6 +29,10 @@ BATCH_SECONDS = 2.0
 LOOK_AGAIN = 5.0
 #: How often all workers may be restarted by somebody without one batch done in between.
 RESTARTS = 5
+#: Seconds between two looks whether a batch is done.
+_TICK = 0.02
+#: Seconds within which a scheduler must answer.
+PATIENCE = 40.0
 
 
 class Feed(Generic[T]):
@@ -115,6 +119,10 @@ class Flight(Generic[T]):
                     waiting.add(future)
                 if not self._flying:
                     return
+                while not waiting.has_ready() and self._client.status == "running":
+                    with waiting.thread_condition:
+                        waiting.thread_condition.wait(_TICK)
+                    self._look()  # a scheduler that hangs, or whose machine is gone, says nothing by itself
                 for future in waiting.next_batch():
                     self._land(future, finish)
         finally:
@@ -124,9 +132,7 @@ class Flight(Generic[T]):
             self._flying.clear()
 
     def _send(self, send: Callable[[list[T]], Future]) -> Iterator[Future]:
-        if time.monotonic() - self._looked > LOOK_AGAIN:
-            self._lanes = max(self._count_lanes(workers_of(self._client)), 1)  # a cluster may start workers on demand
-            self._looked = time.monotonic()
+        self._look()
         while len(self._flying) < self._feed.depth * self._lanes:
             batch = self._feed.take(self._lanes)
             if not batch:
@@ -135,6 +141,12 @@ class Flight(Generic[T]):
                 future = send(batch)
             self._flying[future] = batch
             yield future
+
+    def _look(self) -> None:
+        """Ask now and then how many workers there are: a cluster may start some on demand."""
+        if time.monotonic() - self._looked > LOOK_AGAIN:
+            self._lanes = max(self._count_lanes(workers_of(self._client)), 1)
+            self._looked = time.monotonic()
 
     def _land(self, future: Future, finish: Callable[[list[T], Any], float]) -> None:
         batch = self._flying.pop(future)
@@ -182,7 +194,8 @@ def workers_of(client: Client) -> dict[str, Any]:
         if client.scheduler is None:
             raise lost()
         # Not what scheduler_info() returns: the client renews that now and then by itself, and then without workers.
-        workers: dict[str, Any] = dict(client.sync(client.scheduler.identity, **everything)["workers"])
+        answer = client.sync(client.scheduler.identity, callback_timeout=PATIENCE, **everything)
+        workers: dict[str, Any] = dict(answer["workers"])
     return workers
 
 
@@ -196,7 +209,11 @@ def asked(client: Client) -> Iterator[None]:
         raise lost()
     try:
         yield
-    except (CommClosedError, ConnectionError, TimeoutError, CancelledError, ClosedClientError) as exc:
+    except TimeoutError as exc:
+        with suppress(OSError, RuntimeError):
+            client.close(timeout=1)  # else whatever is asked next waits, too
+        raise lost() from exc
+    except (CommClosedError, ConnectionError, CancelledError, ClosedClientError) as exc:
         raise lost() from exc
     except OSError as exc:
         if type(exc) is OSError:  # how distributed says that it cannot connect; others come from code on workers

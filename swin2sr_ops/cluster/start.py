@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from os import PathLike, fspath
 from pathlib import Path
@@ -144,10 +146,12 @@ def join_cluster(stack: ExitStack, scheduler: str | PathLike[str], timeout: floa
             raise ClusterError(f"There is no scheduler file {place!r}: start the scheduler first, or give its address.")
         target = {"scheduler_file": place}
     try:
+        _check_answers(place, timeout)
         client = Client(**target, timeout=timeout, set_as_default=False)
     except (OSError, ValueError) as exc:
+        reason = str(exc).partition("\n")[0] or "it says nothing"
         raise ClusterError(
-            f"No Dask scheduler answers at {place!r} within {timeout:g} s ({str(exc).splitlines()[0]}). Expected an "
+            f"No Dask scheduler answers at {place!r} within {timeout:g} s ({reason}). Expected an "
             "address such as 'tcp://host:8786' or a scheduler file; is it running, and can it be reached from here?"
         ) from exc
     stack.enter_context(client)
@@ -157,8 +161,26 @@ def join_cluster(stack: ExitStack, scheduler: str | PathLike[str], timeout: floa
     return client
 
 
+def _check_answers(address: str, timeout: float) -> None:
+    """Raise `OSError` where something takes the connection and stays silent: a client would wait for it for ever."""
+    from distributed.core import rpc
+    from distributed.security import Security
+
+    if not address.startswith(("tcp://", "tls://")):
+        return
+
+    async def ask() -> None:
+        arguments = Security().get_connection_args("client")
+        async with rpc(address, connection_args=arguments, timeout=timeout) as scheduler:
+            await asyncio.wait_for(scheduler.identity(), timeout)
+
+    with ThreadPoolExecutor(1) as pool:  # this thread may have an event loop, as in a notebook
+        pool.submit(asyncio.run, ask()).result()
+
+
 def _check_scheduler(client: Client, place: str) -> None:
     """It hands functions on to workers, and must know them for it."""
+    workers_of(client)  # it answers, and in time
     try:
         with asked(client):
             client.run_on_scheduler(environment)

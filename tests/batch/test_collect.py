@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -312,3 +313,12 @@ def test_urls() -> None:
     ]
     assert pairs("memory://urls/a.zarr", dst="memory://b.zarr") == [("memory://urls/a.zarr", "memory://b.zarr")]
     store.rm("/urls", recursive=True)
+
+
+@pytest.mark.skipif(os.sep != "/", reason="a drive may be a memory card of images")
+@pytest.mark.parametrize("line", ["/", "//", "/tmp/..", "up", "/**/*.tif"])
+def test_the_whole_file_system_is_not_searched(line: str, tmp_path: Path) -> None:
+    (tmp_path / "up").symlink_to("/")
+    (tmp_path / "list.txt").write_text(f"{line}\n")
+    with pytest.raises(RequestError, match="asks to search the whole file system: name a folder of images"):
+        collect([f"@{tmp_path / 'list.txt'}"], str(tmp_path / "out"))

@@ -14,7 +14,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from swin2sr_ops.engine.native.compiler_run import TIMED_OUT, run_compiler
 from swin2sr_ops.engine.native.kept import load_kept
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.weights.download import cache_folder
@@ -44,7 +44,6 @@ _FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-tra
 _PROCESSOR = ("-march=native", "-mcpu=native")  # clang knows only the second on ARM
 _SECONDS_TO_ANSWER = 10.0  # what a compiler gets to tell its macros, and to build; a broken one may hang for ever
 _SECONDS_TO_BUILD = 300.0
-_TIMED_OUT, _NOT_RUN = 124, 126  # exit statuses, as shells have them
 _NO_COMPILER = (
     "engine='native' needs a C compiler (gcc or clang), and {}: install one (Debian, Ubuntu: apt install gcc; "
     "macOS: xcode-select --install), or give engine='torch'."
@@ -88,7 +87,7 @@ def find_compiler() -> Compiler:
         If there is none, or the processor is too old for the kernels.
     """
     named = _named_compiler()
-    if not named and sys.platform == "darwin" and _run(["xcode-select", "-p"]).returncode:
+    if not named and sys.platform == "darwin" and run_compiler(["xcode-select", "-p"], _SECONDS_TO_ANSWER).returncode:
         # Without Apple's tools, cc is a program that opens a window in which to install them.
         raise RequestError(_NO_COMPILER.format("Apple's command line tools are not installed"))
     for words in [named] if named else [["cc"], ["gcc"], ["clang"]]:
@@ -96,11 +95,11 @@ def find_compiler() -> Compiler:
             continue
         for processor in _PROCESSOR:
             command = (*words, processor)
-            done = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
+            done = run_compiler([*command, "-dM", "-E", "-x", "c", os.devnull], _SECONDS_TO_ANSWER)
             if done.returncode == 0:
                 _check_processor(done.stdout)
                 return Compiler(command, _name(done.stdout), done.stdout)
-            if done.returncode == _TIMED_OUT:
+            if done.returncode == TIMED_OUT:
                 break
     told = f"CC={os.environ['CC']!r} is none" if named else "no cc, gcc or clang that works was found"
     raise RequestError(_NO_COMPILER.format(told))
@@ -172,9 +171,9 @@ def _build(compiler: Compiler, sources: Sequence[Path], target: Path) -> None:
         for source, made in zip(sources, objects, strict=True)
     ]
     with ThreadPoolExecutor() as pool:  # a source for each core
-        done = list(pool.map(lambda words: _run(words, _SECONDS_TO_BUILD), steps))
+        done = list(pool.map(lambda words: run_compiler(words, _SECONDS_TO_BUILD), steps))
     if all(one.returncode == 0 for one in done):
-        done.append(_run([*compiler.command, "-shared", *objects, "-o", str(target)], _SECONDS_TO_BUILD))
+        done.append(run_compiler([*compiler.command, "-shared", *objects, "-o", str(target)], _SECONDS_TO_BUILD))
     failed = next((one for one in done if one.returncode), None)
     if failed is not None or not target.is_file():
         said = (failed.stderr.strip().splitlines() if failed else []) or ["it said nothing"]
@@ -184,24 +183,6 @@ def _build(compiler: Compiler, sources: Sequence[Path], target: Path) -> None:
         )
     where = target.parent.parent
     _log.info("built kernels for this processor in %.1f s (%s), kept in %s", time.monotonic() - began, compiler, where)
-
-
-def _run(words: list[str], seconds: float = _SECONDS_TO_ANSWER) -> subprocess.CompletedProcess[str]:
-    """Run a compiler; one that hangs, or cannot be run, has failed."""
-    try:
-        return subprocess.run(  # noqa: S603  (CC is the user's)
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(words, _TIMED_OUT, "", f"it did not end within {seconds:.0f} seconds")
-    except (OSError, ValueError) as exc:  # no program, or no right to run it; a NUL in its name
-        return subprocess.CompletedProcess(words, _NOT_RUN, "", str(exc))
 
 
 def _user() -> int:

@@ -6,6 +6,7 @@ TIFFs are too, since GDAL would show their first page only.
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ __all__ = ["check_tiff", "is_geotiff", "is_raster", "naming", "open_dataset", "p
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
+#: How long a server may take to accept a connection, and to send a byte; GDAL itself would wait for ever.
+_PATIENCE = {"GDAL_HTTP_CONNECTTIMEOUT": "10", "GDAL_HTTP_LOW_SPEED_TIME": "15", "GDAL_HTTP_LOW_SPEED_LIMIT": "1"}
 _SIDECARS = (".aux.xml", ".wld", ".tfw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".gfw", ".bpw", ".wbw")
 _REMOTE = {"http", "https", "s3", "gs", "az"}
 _WRAPPED = {"zip", "tar", "gzip", "vrt"}  # rasterio's and GDAL's words for what lies in, or is made of, another file
@@ -200,6 +203,16 @@ def open_dataset(uri: str, series: int = 0, level: int = 0) -> Any:
 
 
 def _open(path: str | Path, drivers: list[str] | None, options: dict[str, Any]) -> Any:
+    """Open ``path``; a server must answer within a time, which GDAL keeps for all later reads of the dataset."""
+    import rasterio
+
+    if isinstance(path, Path):
+        return _opened(path, drivers, options)
+    with rasterio.Env(**{name: value for name, value in _PATIENCE.items() if name not in os.environ}):
+        return _opened(path, drivers, options)
+
+
+def _opened(path: str | Path, drivers: list[str] | None, options: dict[str, Any]) -> Any:
     import rasterio
     from rasterio.env import ensure_env_with_credentials
     from rasterio.io import DatasetReader

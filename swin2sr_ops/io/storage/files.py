@@ -21,7 +21,7 @@ from swin2sr_ops.io.storage import moves
 from swin2sr_ops.io.storage.durable import sync_folder, write_durably
 from swin2sr_ops.io.storage.moves import patiently, remove_path, replace_path
 from swin2sr_ops.io.storage.paths import local_path
-from swin2sr_ops.io.storage.remote import opening, patient, retrying
+from swin2sr_ops.io.storage.remote import impatient, opening, patient, retrying
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -270,7 +270,7 @@ def _filesystem(process: int, url: str) -> tuple[Any, str]:
         fs, path = url_to_fs(url, **opening(url))
     except (ImportError, ValueError) as exc:
         raise OutputError(f"{url!r} cannot be reached: {exc}") from exc
-    return fs, str(path).rstrip("/")
+    return impatient(fs), str(path).rstrip("/")
 
 
 @lru_cache(maxsize=256)
@@ -279,4 +279,4 @@ def _zarr_filesystem(process: int, url: str) -> tuple[Any, str]:
     from zarr.storage import FsspecStore
 
     store = FsspecStore.from_url(url, storage_options=opening(url))
-    return store.fs, store.path
+    return impatient(store.fs), store.path

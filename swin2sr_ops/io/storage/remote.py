@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-__all__ = ["StorageError", "opening", "patient", "retrying"]
+__all__ = ["StorageError", "impatient", "opening", "patient", "retrying"]
 
 _T = TypeVar("_T")
 _TRIES = 4
 #: Seconds before the second try; four times as many before each further one.
 PAUSE = 0.2
+#: Seconds until a server must accept a connection, and until it must send something.
+CONNECT, ANSWER = 10.0, 15.0
+#: Seconds after which no further try begins that would take as long as the last one.
+PATIENCE = 35.0
+#: For as many seconds after a server was silent, nothing is asked twice; when that was.
+_GRACE = 30.0
+_silent = [-math.inf]
 #: Answers, not accidents: callers look at them.
 _ANSWERS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 _REFUSED = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT)
@@ -40,7 +49,22 @@ def opening(url: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     options: dict[str, Any] = {"use_listings_cache": False}  # other runs write there, too
     if url.startswith(("s3:", "s3a:")):
         options["max_concurrency"] = 1  # in one request; s3fs asks for the size first if it may read in parts
+        # botocore tries five times where nothing is said; it is asked again here.
+        options["config_kwargs"] = {
+            "connect_timeout": CONNECT, "read_timeout": ANSWER, "retries": {"total_max_attempts": 1}
+        }  # fmt: skip
+    if url.startswith(("http:", "https:")) and find_spec("aiohttp") is not None:
+        from aiohttp import ClientTimeout
+
+        options["client_kwargs"] = {"timeout": ClientTimeout(total=None, sock_connect=CONNECT, sock_read=ANSWER)}
     return options | dict(given or {})
+
+
+def impatient(filesystem: Any) -> Any:
+    """Keep s3fs from asking five times what is asked again here."""
+    if hasattr(filesystem, "retries"):
+        filesystem.retries = 1
+    return filesystem
 
 
 def retrying(function: Callable[[], _T], tries: int = _TRIES) -> _T:
@@ -52,29 +76,46 @@ def retrying(function: Callable[[], _T], tries: int = _TRIES) -> _T:
         The answer is final (nothing there, no right to it), which is not asked for twice; or a
         `StorageError`: the server answers none of ``tries`` times, or there are no credentials.
     """
-    for pause in _pauses(tries):
+    watch = _Watch(tries)
+    for pause in watch.pauses():
         try:
             return function()
         except _errors() as exc:
-            _judge(exc, pause, tries)
+            _judge(exc, pause, watch)
         time.sleep(pause or 0)
     raise AssertionError("the last try returns or raises")
 
 
 async def _retrying(function: Callable[[], Awaitable[_T]]) -> _T:
-    for pause in _pauses(_TRIES):
+    watch = _Watch(_TRIES)
+    for pause in watch.pauses():
         try:
             return await function()
         except _errors() as exc:
-            _judge(exc, pause, _TRIES)
+            _judge(exc, pause, watch)
         await asyncio.sleep(pause or 0)
     raise AssertionError("the last try returns or raises")
 
 
-def _pauses(tries: int) -> Iterator[float | None]:
-    """Seconds to wait after each try; None after the last."""
-    yield from (PAUSE * 4**attempt for attempt in range(tries - 1))
-    yield None
+class _Watch:
+    """How often a server is asked, and for how long."""
+
+    def __init__(self, tries: int) -> None:
+        self.tries = tries if time.monotonic() - _silent[0] > _GRACE else 1
+        self.began = self.last = time.monotonic()
+
+    def pauses(self) -> Iterator[float | None]:
+        """Yield the seconds to wait after each try; None after the last."""
+        for attempt in range(self.tries - 1):
+            self.last = time.monotonic()
+            yield PAUSE * 4**attempt
+        self.last = time.monotonic()
+        yield None
+
+    def is_late(self) -> bool:
+        """Tell whether another try, as long as the last one, would take too long."""
+        now = time.monotonic()
+        return now - self.began + (now - self.last) > PATIENCE
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -82,7 +123,7 @@ def _errors() -> tuple[type[Exception], ...]:
     return (OSError, TimeoutError, *(kind for kind in found if kind is not None))
 
 
-def _judge(exc: Exception, pause: float | None, tries: int) -> None:
+def _judge(exc: Exception, pause: float | None, watch: _Watch) -> None:
     """Return where waiting may help, and raise what is to be told otherwise."""
     if isinstance(exc, (*_ANSWERS, StorageError)):
         raise exc
@@ -94,8 +135,12 @@ def _judge(exc: Exception, pause: float | None, tries: int) -> None:
         raise PermissionError(errno.EACCES, told) from exc
     if "Credentials" in type(exc).__name__ or getattr(exc, "errno", None) in _REFUSED:
         raise StorageError(told) from exc
+    spent = time.monotonic() - watch.began
+    if watch.is_late() or (pause is None and spent > CONNECT / 2):
+        _silent[0] = time.monotonic()
+        raise StorageError(f"the server does not answer within {spent:.0f} s ({told})") from exc
     if pause is None:
-        raise StorageError(f"the storage does not answer as it should, {tries} times in a row ({told})") from exc
+        raise StorageError(f"the storage does not answer as it should, {watch.tries} times in a row ({told})") from exc
 
 
 def patient(store: Store) -> Store:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.storage.paths import existing_path, natural_key
-from swin2sr_ops.io.storage.remote import StorageError, opening, patient, retrying
+from swin2sr_ops.io.storage.remote import StorageError, impatient, opening, patient, retrying
 from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
 __all__ = [
@@ -87,8 +87,9 @@ def zarr_root(uri: str, storage_options: Mapping[str, Any] | None = None) -> Any
 
     path = existing_path(uri)
     if path is None:
-        options = opening(uri, storage_options)
-        return StorePath(patient(FsspecStore.from_url(uri, storage_options=options, read_only=True)))
+        store = FsspecStore.from_url(uri, storage_options=opening(uri, storage_options), read_only=True)
+        impatient(store.fs)
+        return StorePath(patient(store))
     if is_zip(path):
         return StorePath(sync(ZipStore.open(path, mode="r")), _top_of_zip(path))
     return StorePath(LocalStore(path, read_only=True))
@@ -262,6 +263,7 @@ def _remote_listing(uri: str, path: str, storage_options: Mapping[str, Any] | No
 
     where = f"{uri.rstrip('/')}/{path}".rstrip("/")
     fs, base = url_to_fs(where, **opening(uri, storage_options))
+    impatient(fs)
     try:
         found = retrying(lambda: fs.find(base, detail=True))
     except (FileNotFoundError, PermissionError, NotImplementedError):

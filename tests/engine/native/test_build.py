@@ -74,7 +74,7 @@ def test_a_mac_without_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(build.sys, "platform", "darwin")
-    monkeypatch.setattr(build, "_run", none)
+    monkeypatch.setattr(build, "run_compiler", none)
     with pytest.raises(RequestError, match="and Apple's command line tools are not installed: install one"):
         build.find_compiler()
     assert asked == [["xcode-select", "-p"]]

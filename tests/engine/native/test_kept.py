@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from swin2sr_ops.engine import selftest
 from swin2sr_ops.engine.native import build, kept
+from swin2sr_ops.engine.native.compiler_run import TIMED_OUT, run_compiler
 from swin2sr_ops.errors import RequestError
 from tests.conftest import NATIVE
 
@@ -136,7 +140,7 @@ def test_a_compiler_that_does_not_work_is_a_sentence(
         path.write_text(script)
         path.chmod(0o755)
     monkeypatch.setenv("CC", "'" if script is None else str(path))
-    monkeypatch.setattr(build._run, "__defaults__", (0.5,))
+    monkeypatch.setattr(build, "_SECONDS_TO_ANSWER", 0.5)
     with pytest.raises(RequestError, match=f"and CC=.*{why}.*: install one"):
         build.library()
     assert why in selftest.native_obstacle()
@@ -152,3 +156,17 @@ def test_a_compiler_that_hangs_while_it_builds(folder: Path, tmp_path: Path, mon
     with pytest.raises(RequestError, match=r"could not build the kernels \(it did not end within"):
         build.library()
     assert not list(folder.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+def test_the_children_of_a_compiler_that_hangs(tmp_path: Path) -> None:
+    """A wrapper such as ccache starts the real compiler, which holds its output open."""
+    script, child = tmp_path / "cc", tmp_path / "child"
+    script.write_text(f"#!/bin/sh\nsleep 300 &\necho $! > {child}\nwait\n")
+    script.chmod(0o755)
+    began = time.monotonic()
+    done = run_compiler([str(script)], 2)
+    assert (done.returncode, done.stderr) == (TIMED_OUT, "it did not end within 2 seconds")
+    assert time.monotonic() - began < 60
+    pid = int(child.read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

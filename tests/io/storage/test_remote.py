@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import errno
+import math
+import socket
+import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 
+from swin2sr_ops import open_source
+from swin2sr_ops.errors import OutputError, Swin2SROpsError
 from swin2sr_ops.io.storage import remote
+from swin2sr_ops.io.storage.files import files_at
 from swin2sr_ops.io.storage.remote import StorageError, opening, retrying
 
 
@@ -86,3 +93,43 @@ def test_our_own_mistakes_pass() -> None:
 def test_what_a_user_gives_counts() -> None:
     assert opening("s3://a/b", {"max_concurrency": 4})["max_concurrency"] == 4
     assert "max_concurrency" not in opening("gs://a/b")
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server that takes connections and says nothing, and little patience with it."""
+    for name, seconds in {"CONNECT": 1.0, "ANSWER": 1.0, "PATIENCE": 1.5}.items():
+        monkeypatch.setattr(remote, name, seconds)
+    monkeypatch.setattr(remote, "_silent", [-math.inf])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_web_server_that_never_answers(silent: str) -> None:
+    pytest.importorskip("aiohttp")
+    began = time.monotonic()
+    with pytest.raises(Swin2SROpsError, match="the server does not answer within"):
+        open_source(f"http://{silent}/a.zarr")
+    assert time.monotonic() - began < 60
+
+
+def test_an_object_store_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs")
+    for name, value in {"ENDPOINT_URL": f"http://{silent}", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    began = time.monotonic()
+    with pytest.raises(OutputError, match="the server does not answer within"):
+        files_at(f"s3://bucket-of-{silent.rpartition(':')[2]}/a.zarr").read("zarr.json")
+    assert time.monotonic() - began < 60
+
+
+def test_a_raster_on_a_server_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rasterio")
+    from swin2sr_ops.io.geo import files
+
+    assert int(files._PATIENCE["GDAL_HTTP_LOW_SPEED_TIME"]) <= 15
+    monkeypatch.setitem(files._PATIENCE, "GDAL_HTTP_LOW_SPEED_TIME", "1")
+    began = time.monotonic()
+    with pytest.raises(Swin2SROpsError, match="cannot be read"):
+        open_source(f"http://{silent}/a.tif")
+    assert time.monotonic() - began < 60
