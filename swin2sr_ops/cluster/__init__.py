@@ -1,1 +1,1 @@
-"""The processes of a Dask cluster."""
+"""Restore tiles on the processes of a Dask cluster."""

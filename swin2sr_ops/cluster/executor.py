@@ -1,8 +1,8 @@
-"""Work on the processes of a Dask cluster: on this machine, one per GPU, or on a cluster that is there.
+"""Run tiles and calls on the processes of a Dask cluster: on this machine, one per GPU, or on an existing cluster.
 
-No graph is built: batches of tiles are sent as futures, a limited number at a time, so the client's
-memory does not grow with the image. Workers read, compute and write by themselves; nothing but the
-places of tiles goes out, nothing but seconds comes back.
+No graph is built: the client submits batches of tiles as futures, a limited number at a time, so its memory
+does not grow with the image. Workers read, compute and write by themselves; only the positions of tiles go
+out, and only durations come back.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = ["ClusterExecutor", "chosen_executor", "open_cluster"]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-#: Tiles per batch at most, and items of `ClusterExecutor.each`, whose results come back.
+#: Most tiles per batch, and most items per batch of `ClusterExecutor.each`, whose results come back.
 LARGEST_BATCH, LARGEST_CALL = 64, 16
-#: How often Dask tries a batch that failed before the error is the run's.
+#: How often Dask retries a failed batch before its error ends the run.
 RETRIES = 2
 
 
@@ -47,30 +47,30 @@ def open_cluster(
     timeout: float = 30.0,
     wait: float = 120.0,
 ) -> ClusterExecutor:
-    """Start processes on this machine, or join a Dask cluster; closed by ``with`` or `ClusterExecutor.close`.
+    """Start processes on this machine, or join a Dask cluster; ``with`` or `ClusterExecutor.close` closes it.
 
     Parameters
     ----------
     workers : int or "gpus", optional
-        Number of processes to start here, or one for each GPU that CUDA shows.
+        Number of processes to start here, or "gpus" for one per GPU that CUDA shows.
     scheduler : str or path, optional
-        ``"tcp://host:8786"`` or a scheduler file of a cluster that is there. It is never shut down,
-        and its other work goes on.
+        ``"tcp://host:8786"`` or a scheduler file of an existing cluster. The cluster is never shut down,
+        and its other work continues.
     device : str
-        What the restorers were asked to run on: to refuse what does not fit.
+        Requested device of the restorers; a device that does not fit the workers is an error.
     threads_per_worker : int, optional
-        Dask threads of each process started here: 2 by default, one batch of tiles computes while the
-        other reads and writes. How many cores a network uses does not depend on it.
+        Dask threads of each process started here: 2 by default, so that one batch of tiles computes while the
+        other reads and writes. The number does not limit the cores that a network uses.
     timeout, wait : float
-        Seconds until a scheduler must answer, and until a worker of it must be there.
+        Seconds to wait for the scheduler's answer, and for its first worker.
 
     Raises
     ------
     RequestError
-        If the arguments do not go together.
+        If the arguments contradict each other.
     ClusterError
-        If processes cannot be started, the scheduler does not answer, no worker is there, or workers
-        lack this package or have it in another version.
+        If processes cannot be started, the scheduler does not answer, there is no worker, or workers
+        lack this package or have another version of it.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def open_cluster(
 def chosen_executor(
     workers: int | str | None = None, scheduler: str | PathLike[str] | None = None, device: str = "auto"
 ) -> Iterator[ClusterExecutor | None]:
-    """Open the cluster that a request names, as `open_cluster`; yield None where this process is to compute."""
+    """Open the cluster that a request names, as `open_cluster` does; yield None if this process computes."""
     if workers is None and scheduler is None:
         yield None
         return
@@ -100,15 +100,15 @@ def chosen_executor(
 
 
 class ClusterExecutor:
-    """Runs tiles and calls on the workers of a Dask cluster; see `open_cluster`.
+    """Run tiles and calls on the workers of a Dask cluster; see `open_cluster`.
 
     Parameters
     ----------
     client : distributed.Client
     resources : ExitStack
-        What is closed with it.
+        Closed together with the executor.
     threads : int, optional
-        Cores that one worker's network may use; by default as many as the worker has Dask threads.
+        Cores that one worker's network may use; by default the number of the worker's Dask threads.
     """
 
     def __init__(self, client: Client, resources: ExitStack, *, threads: int | None = None) -> None:
@@ -116,7 +116,7 @@ class ClusterExecutor:
         self.stream: Callable[[TileWork, Iterable[Piece], Callable[[Piece], None]], None] = restore_here
         self._resources = resources
         self._threads = threads
-        self._restorers: dict[bytes, Any] = {}  # whose networks the workers hold
+        self._restorers: dict[bytes, Any] = {}  # the workers hold their networks
         self._placed: dict[bytes, tuple[Placed, int]] = {}
         self._lock = threading.Lock()
 
@@ -131,23 +131,23 @@ class ClusterExecutor:
 
     @property
     def worker_memory(self) -> int | None:
-        """Bytes of the worker that may take least, None if none has a limit: what tiles must fit."""
+        """Smallest memory limit of a worker in bytes, which tiles must fit; None if no worker has a limit."""
         limits = [worker.get("memory_limit") for worker in workers_of(self.client).values()]
         return min((limit for limit in limits if limit), default=None)
 
     def computing(self) -> dict[str, Any]:
-        """What the scheduler knows of the workers that get tiles, by address."""
+        """Return the scheduler's information on the workers that get tiles, by address."""
         workers = workers_of(self.client)
         return gpu_workers(workers) or workers
 
     def resolve_auto(self, restorers: Sequence[Restorer]) -> int | None:
-        """Let what is "auto" for ``restorers`` be what it is for the workers, of which one is asked.
+        """Resolve the "auto" settings of ``restorers`` on one of the workers instead of here.
 
         Returns
         -------
         int or None
-            Bytes that tiles may take: what is free on the GPU of the worker that was asked; without a GPU the smallest
-            limit of any worker, None if there is none.
+            Bytes that tiles may take: the free memory of that worker's GPU. Without a GPU, the smallest memory limit
+            of any worker; None if there is none.
         """
         from swin2sr_ops.cluster.worker import place
 
@@ -162,12 +162,12 @@ class ClusterExecutor:
         return min(on_gpu) if on_gpu else self.worker_memory
 
     def ask(self, function: Callable[[_T], _R], item: _T) -> _R:
-        """What ``function`` says of ``item`` on one of the workers that compute, with its network's share of cores.
+        """Call ``function`` with ``item`` on one computing worker, with the cores of its network; return the result.
 
         Raises
         ------
         Swin2SROpsError
-            The function's own, with the worker's address; `ClusterError` if the scheduler is gone.
+            The function's own error, with the worker's address; `ClusterError` if the scheduler is gone.
         """
         import cloudpickle
 
@@ -179,7 +179,7 @@ class ClusterExecutor:
         def ask_one() -> None:
             one = next(iter(self.computing()), None)
             if one is None:
-                raise ClusterError("The cluster has no worker now. Start one; the same command goes on.")
+                raise ClusterError("The cluster has no worker now. Start one, then run the same command to resume.")
             found.update(self.client.run(answer, call, self._threads, workers=[one]))
 
         with asked(self.client):
@@ -188,7 +188,7 @@ class ClusterExecutor:
         return result
 
     def close(self) -> None:
-        """Free the networks on the workers, leave the cluster; end the processes that were started for it."""
+        """Free the networks on the workers and leave the cluster; end the processes that were started for it."""
         from swin2sr_ops.cluster.worker import release
 
         with self._resources:
@@ -199,13 +199,13 @@ class ClusterExecutor:
                     self.client.run(release, held, on_error="ignore")
 
     def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
-        """Restore and write ``pieces`` on the workers; ``done`` is called here for each, in any order.
+        """Restore and write ``pieces`` on the workers; call ``done`` here for each, in any order.
 
         Raises
         ------
         Swin2SROpsError
-            The error of a tile as it was raised on its worker; `TileError` if workers die of it;
-            `ClusterError` if the scheduler is gone. What was finished is kept.
+            The error of a tile as raised on its worker; `TileError` if a tile kills workers;
+            `ClusterError` if the scheduler is gone. Finished tiles are kept.
         """
         from swin2sr_ops.cluster.worker import restore_tiles
 
@@ -229,9 +229,9 @@ class ClusterExecutor:
             self._take_back(name)
 
     def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
-        """Call ``function`` for every item on the workers; ``done`` is called here with each result, in any order.
+        """Call ``function`` for every item on the workers; call ``done`` here with each result, in any order.
 
-        An item may be called again where a worker was lost.
+        If a worker is lost, its items are called again.
         """
         import cloudpickle
 
@@ -250,7 +250,7 @@ class ClusterExecutor:
         Flight(self.client, Feed(items, LARGEST_CALL), call_lanes, ClusterError).run(send, finish)
 
     def _hand_out(self, name: str, work: TileWork) -> None:
-        """Give the work to every worker, and let them load its networks."""
+        """Send the work to every worker, and let the workers load its networks."""
         from swin2sr_ops import __version__
         from swin2sr_ops.cluster.worker import RunPlugin, warm
 
@@ -265,7 +265,7 @@ class ClusterExecutor:
             self._insist(lambda: self.client.run(warm, name, workers=list(gpu) or None))
 
     def _insist(self, call: Callable[[], Any]) -> None:
-        """Ask all workers once more if one is lost while it is asked: that is not the scheduler's end."""
+        """Retry a call to all workers if one of them is lost during the call; the scheduler may still be alive."""
         for rest in (2, 1, 0):
             try:
                 call()
@@ -275,14 +275,14 @@ class ClusterExecutor:
                     raise
 
     def _take_back(self, name: str) -> None:
-        """Drop the work on every worker. Waits a moment for tiles that are being computed."""
+        """Remove the work from every worker; wait briefly for tiles that are being computed."""
         if self.client.status == "running":
             with suppress(ClusterError, ValueError), asked(self.client):  # ValueError: it was never registered
                 self.client.unregister_worker_plugin(name)
 
 
 def restore_here(work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
-    """What a worker does with its tiles: what any process does with them."""
+    """Restore tiles in this process, as every worker does by default."""
     from swin2sr_ops.run.pipeline import stream
 
     stream(work, pieces, done)

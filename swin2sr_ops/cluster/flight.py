@@ -1,4 +1,4 @@
-"""Batches in flight on a cluster: how large they are, how many there are, what becomes of each."""
+"""Send batches to a cluster: choose their size and number, and handle their results and failures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["LANES", "Feed", "Flight", "asked", "call_lanes", "gpu_workers", "los
 
 T = TypeVar("T")
 
-#: Batches of tiles that one worker runs at a time: one computes while the other reads and writes. Where workers
-#: declare GPUs, they take the worker's GPU together, as one.
+#: Batches of tiles that one worker runs at a time: one computes while the other reads and writes. If workers
+#: declare GPUs, both batches together reserve the worker's GPU.
 LANES = 2
-#: Seconds that a batch should take: long against the scheduler's millisecond, short against a wait at the end.
+#: Target duration of a batch: long compared with the scheduler's millisecond, short for the wait at the end.
 BATCH_SECONDS = 2.0
-#: Seconds after which the cluster is asked again how many workers it has.
+#: Seconds between two queries for the number of workers.
 LOOK_AGAIN = 5.0
-#: How often all workers may be restarted by somebody without one batch done in between.
+#: How often all workers may be restarted from outside without one batch finished in between.
 RESTARTS = 5
 #: Seconds between two looks whether a batch is done.
 _TICK = 0.02
@@ -36,14 +36,14 @@ PATIENCE = 40.0
 
 
 class Feed(Generic[T]):
-    """Groups items into batches, of a size that follows from how long they take.
+    """Group items into batches; measured durations set the batch size.
 
     Parameters
     ----------
     items : iterable
-        Never listed: only a few batches are looked at ahead.
+        Never converted to a list: only a few batches are read ahead.
     largest : int
-        Items per batch at most.
+        Most items per batch.
     """
 
     def __init__(self, items: Iterable[T], largest: int) -> None:
@@ -54,7 +54,7 @@ class Feed(Generic[T]):
         self.seconds: float | None = None  # per item
 
     def take(self, lanes: int) -> list[T]:
-        """The next batch, empty at the end; ``lanes`` batches run at a time."""
+        """Return the next batch, empty at the end; ``lanes`` batches run at a time."""
         if self._again:
             return self._again.pop()
         size = 1
@@ -62,36 +62,36 @@ class Feed(Generic[T]):
             size = min(max(int(BATCH_SECONDS / max(self.seconds, 1e-9)), 1), self._largest)
         wanted = 2 * lanes * size
         self._ahead.extend(islice(self._items, max(wanted - len(self._ahead), 0)))
-        if len(self._ahead) < wanted:  # the end is in sight: all lanes shall reach it together
+        if len(self._ahead) < wanted:  # near the end: smaller batches let all lanes finish together
             size = min(size, math.ceil(len(self._ahead) / (2 * lanes)))
         return [self._ahead.popleft() for _ in range(min(size, len(self._ahead)))]
 
     def give_back(self, batch: list[T]) -> None:
-        """Hand out ``batch`` once more."""
+        """Return ``batch`` to the feed, to be taken again."""
         self._again.append(batch)
 
     def learn(self, seconds: float, count: int) -> None:
-        """A batch of ``count`` items took so long."""
+        """Record that a batch of ``count`` items took ``seconds``."""
         now = seconds / count
         self.seconds = now if self.seconds is None else (self.seconds + now) / 2
 
     @property
     def depth(self) -> int:
-        """Batches in flight per lane: the next one waits on the worker, unless it would wait for long there."""
+        """Batches in flight per lane: a second one waits on the worker unless batches take long."""
         return 2 if self.seconds is not None and self.seconds < BATCH_SECONDS else 1
 
 
 class Flight(Generic[T]):
-    """Sends batches and takes their results, a limited number at a time.
+    """Send batches and collect their results, a limited number at a time.
 
     Parameters
     ----------
     client : distributed.Client
     feed : Feed
     lanes : callable
-        How many batches the cluster works on at a time, given its workers.
+        Computes the number of batches that the cluster runs at a time from its workers.
     error : type
-        What is raised when workers die of a batch.
+        Type of the error to raise if a batch kills workers.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Flight(Generic[T]):
     def run(self, send: Callable[[list[T]], Future], finish: Callable[[list[T], Any], float]) -> None:
         """Until nothing is left: ``finish`` gets each batch with its result and says how many seconds it took.
 
-        After an error no batch stays on the cluster but those that run already.
+        After an error only those batches stay on the cluster that already run.
         """
         from distributed import as_completed
 
@@ -153,10 +153,10 @@ class Flight(Generic[T]):
         restarted, result = self._result(future, batch)
         if restarted:
             self._restarts += 1
-            if self._restarts > RESTARTS * 2 * self._lanes:  # one restart takes all batches in flight
+            if self._restarts > RESTARTS * 2 * self._lanes:  # one restart cancels all batches in flight
                 raise ClusterError(
-                    "The workers of the cluster were restarted again and again before they finished a single batch of "
-                    "tiles. Finished tiles are kept; the same command goes on."
+                    "The workers of the cluster were restarted repeatedly before they finished a single batch of "
+                    "tiles. Finished tiles are kept; run the same command to resume."
                 )
             self._feed.give_back(batch)
             return
@@ -164,7 +164,7 @@ class Flight(Generic[T]):
         self._feed.learn(finish(batch, result), len(batch))
 
     def _result(self, future: Future, batch: list[T]) -> tuple[bool, Any]:
-        """The result of a batch, or whether it must be sent again because somebody restarted the workers."""
+        """Return the result of a batch, or that it must be sent again because the workers were restarted."""
         from distributed import KilledWorker
         from distributed.client import CancelledError
 
@@ -172,9 +172,9 @@ class Flight(Generic[T]):
             return False, future.result()
         except KilledWorker as exc:
             raise self._error(
-                f"{exc.allowed_failures + 1} workers died one after another while they worked on {_told(batch)}: most "
+                f"{exc.allowed_failures + 1} workers died in succession while they worked on {_told(batch)}: most "
                 "likely they had too little memory. Give a smaller --tile, fewer workers per machine, or workers with "
-                "more memory. Finished tiles are kept; the same command goes on."
+                "more memory. Finished tiles are kept; run the same command to resume."
             ) from exc
         except CancelledError as exc:
             if "scheduler-restart" in str(exc) and self._client.status == "running":
@@ -187,13 +187,13 @@ class Flight(Generic[T]):
 
 
 def workers_of(client: Client) -> dict[str, Any]:
-    """What the scheduler knows of each worker, by address."""
-    # Without being told, some versions of distributed name the first five only.
+    """Return the scheduler's information on each worker, by address."""
+    # By default some versions of distributed list the first five workers only.
     everything = {"n_workers": -1} if "n_workers" in signature(client.scheduler_info).parameters else {}
     with asked(client):
         if client.scheduler is None:
             raise lost()
-        # Not what scheduler_info() returns: the client renews that now and then by itself, and then without workers.
+        # Do not use scheduler_info(): the client refreshes it on its own, sometimes without workers.
         answer = client.sync(client.scheduler.identity, callback_timeout=PATIENCE, **everything)
         workers: dict[str, Any] = dict(answer["workers"])
     return workers
@@ -201,7 +201,7 @@ def workers_of(client: Client) -> dict[str, Any]:
 
 @contextmanager
 def asked(client: Client) -> Iterator[None]:
-    """Around what talks to the scheduler: say in a sentence that it is gone."""
+    """Replace connection errors of a call to the scheduler by one sentence."""
     from distributed.client import CancelledError, ClosedClientError
     from distributed.comm import CommClosedError
 
@@ -216,32 +216,32 @@ def asked(client: Client) -> Iterator[None]:
     except (CommClosedError, ConnectionError, CancelledError, ClosedClientError) as exc:
         raise lost() from exc
     except OSError as exc:
-        if type(exc) is OSError:  # how distributed says that it cannot connect; others come from code on workers
+        if type(exc) is OSError:  # distributed raises it if it cannot connect; subclasses come from code on workers
             raise lost() from exc
         raise
 
 
 def gpu_workers(workers: dict[str, Any]) -> dict[str, Any]:
-    """Those that declare GPUs; where any does, tiles go to them alone."""
+    """Select the workers that declare GPUs; if there are any, only they get tiles."""
     return {address: worker for address, worker in workers.items() if worker.get("resources", {}).get("GPU")}
 
 
 def tile_lanes(workers: dict[str, Any]) -> int:
-    """Batches of tiles that these workers run at a time."""
+    """Count the batches of tiles that these workers run at a time."""
     fit = gpu_workers(workers) or workers
     return sum(min(worker["nthreads"], LANES) for worker in fit.values())
 
 
 def call_lanes(workers: dict[str, Any]) -> int:
-    """Calls that these workers run at a time."""
+    """Count the calls that these workers run at a time."""
     return sum(worker["nthreads"] for worker in workers.values())
 
 
 def lost() -> ClusterError:
-    """The sentence for a scheduler that is gone."""
+    """Create the error for a lost connection to the scheduler."""
     return ClusterError(
-        "The connection to the scheduler of the cluster was lost. Finished tiles are kept; when the scheduler is there "
-        "again, the same command goes on."
+        "The connection to the scheduler of the cluster was lost. Finished tiles are kept; once the scheduler runs "
+        "again, run the same command to resume."
     )
 
 

@@ -1,4 +1,4 @@
-"""Starting a local cluster, or joining one that is there: until workers are known to be able to work."""
+"""Start a local cluster or join an existing one, and verify that its workers can do the work."""
 
 from __future__ import annotations
 
@@ -20,24 +20,22 @@ if TYPE_CHECKING:
 
 __all__ = ["check_cluster_options", "join_cluster", "local_spec", "start_cluster"]
 
-#: Threads of a worker: as many batches at a time, one of which computes while the other reads and writes.
+#: Threads of a worker, one per batch: one batch computes while the other reads and writes.
 THREADS = 2
 
 
 def check_cluster_options(workers: object, scheduler: object, device: str) -> None:
-    """Refuse what does not go together, and a missing package, with a sentence."""
+    """Reject contradicting arguments and a missing package with one sentence."""
     if (workers is None) == (scheduler is None):
         raise RequestError(
             f"workers={workers!r} and scheduler={scheduler!r}: give one of them, workers=N or 'gpus' for processes on "
-            "this machine, scheduler='tcp://host:port' for a cluster that is there."
+            "this machine, scheduler='tcp://host:port' for an existing cluster."
         )
     number = isinstance(workers, int) and not isinstance(workers, bool) and workers > 0
     if workers is not None and not number and workers != "gpus":
-        raise RequestError(
-            f"workers={workers!r} is not understood: give a number of processes, or 'gpus' for one per GPU."
-        )
+        raise RequestError(f"workers={workers!r} is not valid: give a number of processes, or 'gpus' for one per GPU.")
     if workers == "gpus" and device not in ("auto", "cuda"):
-        raise RequestError(f"workers='gpus' gives each process one GPU: device={device!r} does not fit, leave it out.")
+        raise RequestError(f"workers='gpus' gives each process one GPU: device={device!r} contradicts it; omit it.")
     try:
         import distributed  # noqa: F401
     except ImportError as exc:
@@ -50,13 +48,13 @@ def check_cluster_options(workers: object, scheduler: object, device: str) -> No
 
 
 def visible_gpus() -> list[str]:
-    """Names by which CUDA knows the GPUs that this process may use."""
+    """List the GPUs that this process may use, under CUDA's names."""
     import torch
 
     count = torch.cuda.device_count()
     if not count:
         raise RequestError(
-            "workers='gpus' found no CUDA device that torch can use here: give a number of processes instead, or "
+            "workers='gpus' needs a CUDA device, and torch finds none here: give a number of processes instead, or "
             "check the driver and torch.cuda.is_available()."
         )
     named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
@@ -64,9 +62,9 @@ def visible_gpus() -> list[str]:
 
 
 def local_spec(workers: int | str, threads: int | None = None) -> dict[int, dict[str, Any]]:
-    """What processes a local cluster has, as `distributed.SpecCluster` wants it.
+    """Describe the processes of a local cluster for `distributed.SpecCluster`.
 
-    Each has its share of the memory, and with ``"gpus"`` sees one GPU and no other.
+    Each process gets an equal part of the memory; with ``"gpus"`` it sees exactly one GPU.
     """
     from distributed import Nanny
     from distributed.system import MEMORY_LIMIT
@@ -81,19 +79,19 @@ def local_spec(workers: int | str, threads: int | None = None) -> dict[int, dict
             "nthreads": threads or THREADS,
             "memory_limit": MEMORY_LIMIT // count,
             "host": "127.0.0.1",
-            "silence_logs": logging.CRITICAL,  # a failed tile is told once, by the error it raises here
+            "silence_logs": logging.CRITICAL,  # the client raises the error of a failed tile; do not log it as well
             "dashboard": False,
             "plugins": (IgnoreInterrupts(),),
         }
         if gpus is not None:
-            # Read once, when the process first uses CUDA: it must be set by whoever starts the process.
+            # CUDA reads the variable once, at its first use: the parent must set it before the process starts.
             options |= {"env": {"CUDA_VISIBLE_DEVICES": gpus[i]}, "resources": {"GPU": 1}}
         spec[i] = {"cls": Nanny, "options": options}
     return spec
 
 
 def start_cluster(stack: ExitStack, workers: int | str, threads: int | None, timeout: float) -> tuple[Client, int]:
-    """Processes on this machine, gone when ``stack`` closes; the client, and how many there are."""
+    """Start processes on this machine that end with ``stack``; return the client and the number of processes."""
     from distributed import Client, Scheduler, SpecCluster
 
     spec = local_spec(workers, threads)
@@ -108,15 +106,15 @@ def start_cluster(stack: ExitStack, workers: int | str, threads: int | None, tim
         client.wait_for_workers(len(spec), timeout=timeout)
     except (OSError, RuntimeError) as exc:
         raise ClusterError(
-            f"{len(spec)} worker processes could not be started here ({str(exc).splitlines()[0]}). In a script, call "
-            "it below `if __name__ == '__main__':`, since every process imports the script; otherwise the machine may "
-            "have too little memory: give fewer workers."
+            f"{len(spec)} worker processes could not be started here ({str(exc).splitlines()[0]}). In a script, put "
+            "the call below `if __name__ == '__main__':`, since every process imports the script. Otherwise the "
+            "machine may have too little memory: give fewer workers."
         ) from exc
     return client, len(spec)
 
 
 def _keep_environment(stack: ExitStack) -> None:
-    """Whoever starts a worker changes the environment of its own process too: put it back at the end."""
+    """Restore the environment when ``stack`` closes: starting a worker changes the client's own environment."""
     import dask
 
     names = {"PYTHONHASHSEED", *dask.config.get("distributed.nanny.pre-spawn-environ", {})}
@@ -132,17 +130,17 @@ def _keep_environment(stack: ExitStack) -> None:
     stack.callback(put_back)
 
 
-# --- a cluster that is there --------------------------------------------------------------------
+# --- an existing cluster ------------------------------------------------------------------------
 
 
 def join_cluster(stack: ExitStack, scheduler: str | PathLike[str], timeout: float, wait: float) -> Client:
-    """Connect to a scheduler by address or scheduler file, and check that its workers can work for us."""
+    """Connect to a scheduler by address or scheduler file, and verify that its workers can do the work."""
     from distributed import Client
 
     place = fspath(scheduler)
     target: dict[str, Any] = {"address": place}
     if "://" not in place and (place.endswith(".json") or Path(place).is_file()):
-        if not Path(place).is_file():  # distributed would wait for it for ever
+        if not Path(place).is_file():  # distributed would wait for it forever
             raise ClusterError(f"There is no scheduler file {place!r}: start the scheduler first, or give its address.")
         target = {"scheduler_file": place}
     try:
@@ -152,7 +150,7 @@ def join_cluster(stack: ExitStack, scheduler: str | PathLike[str], timeout: floa
         reason = str(exc).partition("\n")[0] or "it says nothing"
         raise ClusterError(
             f"No Dask scheduler answers at {place!r} within {timeout:g} s ({reason}). Expected an "
-            "address such as 'tcp://host:8786' or a scheduler file; is it running, and can it be reached from here?"
+            "address such as 'tcp://host:8786' or a scheduler file; is it running and reachable from here?"
         ) from exc
     stack.enter_context(client)
     _check_scheduler(client, place)
@@ -179,7 +177,7 @@ def _check_answers(address: str, timeout: float) -> None:
 
 
 def _check_scheduler(client: Client, place: str) -> None:
-    """It hands functions on to workers, and must know them for it."""
+    """Verify that the scheduler can import this package: it forwards functions to workers."""
     workers_of(client)  # it answers, and in time
     try:
         with asked(client):
@@ -189,16 +187,16 @@ def _check_scheduler(client: Client, place: str) -> None:
 
 
 def _wait_for_a_worker(client: Client, place: str, wait: float) -> None:
-    """A task does more than looking: clusters that start workers on demand start one for it."""
-    if workers_of(client):  # they may be busy with other work: ours will wait for its turn
+    """Wait for a worker by submitting a task: clusters that start workers on demand start one for it."""
+    if workers_of(client):  # busy workers count: this work waits for its turn
         return
     probe = client.submit(environment, pure=False)
     try:
         probe.result(timeout=wait)
     except TimeoutError as exc:
         raise ClusterError(
-            f"No worker came to the cluster at {place!r} within {wait:g} s: start workers (`dask worker ADDRESS`, or "
-            "cluster.scale(n)) and look into their logs if there should be some."
+            f"No worker joined the cluster at {place!r} within {wait:g} s: start workers (`dask worker ADDRESS`, or "
+            "cluster.scale(n)); if some should be running, read their logs."
         ) from exc
     except ImportError as exc:
         raise _not_installed(place, "workers", exc) from exc
@@ -207,11 +205,11 @@ def _wait_for_a_worker(client: Client, place: str, wait: float) -> None:
 
 
 def _check_workers(client: Client, place: str) -> None:
-    """Every worker has this package in our version, and all of them one version of torch."""
+    """Verify that every worker has this package in the client's version, and that all have one version of torch."""
     with asked(client):
         found = client.run(environment, on_error="return")
     for address, told in found.items():
-        # A worker that cannot even read the question answers with the text of its error alone.
+        # A worker that cannot unpickle the function answers with only the text of its error.
         if isinstance(told, Exception) and ("ModuleNotFoundError" in repr(told) or "ImportError" in repr(told)):
             raise _not_installed(place, f"worker {address}", told)
     known = {address: told for address, told in found.items() if isinstance(told, dict)}
@@ -220,19 +218,19 @@ def _check_workers(client: Client, place: str) -> None:
         if told["swin2sr_ops"] != own:
             raise ClusterError(
                 f"Worker {address} of the cluster at {place!r} has swin2sr_ops {told['swin2sr_ops']}, and this is "
-                f"{own}: tiles of one image must come from one version. Install the same on all."
+                f"{own}: tiles of one image must come from one version. Install the same version on all."
             )
     versions = {str(told["torch"]): address for address, told in known.items()}
     if len(versions) > 1:
         told = ", ".join(f"{version} on {address}" for version, address in sorted(versions.items()))
         raise ClusterError(
             f"The workers of the cluster at {place!r} have different versions of torch ({told}): the pixels would "
-            "depend on which worker restored them. Install the same on all."
+            "depend on the worker that restored them. Install the same version on all."
         )
 
 
 def _not_installed(place: str, who: str, exc: BaseException) -> ClusterError:
     return ClusterError(
-        f"The {who} of the cluster at {place!r} cannot import what this needs ({exc}): install "
+        f"The {who} of the cluster at {place!r} cannot import a needed package ({exc}): install "
         "swin2sr-ops[distributed] in the environment of its scheduler and workers, the same version as here."
     )

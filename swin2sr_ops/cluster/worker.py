@@ -1,8 +1,8 @@
-"""What runs on the workers of a cluster: the plugin that holds a run's work, and batches of its tiles.
+"""Run on the workers of a cluster: the plugin that holds a run's work, and the functions that the client calls.
 
-The work travels once to every worker, also to those that join later, and no weights with it: it
-carries addresses and a model's spec, and each process loads the network once. Batches then carry
-nothing but the tiles' places.
+The work is sent once to every worker, including those that join later. It contains addresses and a
+model's spec but no weights; each process loads the network once. Batches then contain only the tiles'
+positions.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
 
 __all__ = ["IgnoreInterrupts", "RunPlugin", "answer", "call_each", "place", "release", "restore_tiles", "warm"]
 
-#: Seconds that a stopped run waits for the tiles that are being computed.
+#: Seconds that a stopped run waits for tiles that are being computed.
 GRACE = 10.0
 
 Stream = Callable[["TileWork", Iterable["Piece"], Callable[["Piece"], None]], None]
 
 
 class HeldRun:
-    """One run's work in this process, while its plugin is registered."""
+    """Work of one run in this process, while its plugin is registered."""
 
     def __init__(self, payload: bytes, threads: int) -> None:
         self._payload = payload
         self._loading = threading.Lock()
         self._lanes = threading.BoundedSemaphore(LANES)
         self.threads = threads
-        self.active = 0  # changed under `_loading`
+        self.active = 0  # guarded by `_loading`
         self.stopped = False
 
     @cached_property
@@ -61,13 +61,13 @@ class HeldRun:
 
     @property
     def work(self) -> TileWork:
-        """The run's work; opened by the first who asks, not in the worker's event loop."""
+        """The run's work; the first caller unpickles it, outside the worker's event loop."""
         with self._loading:
             return self._loaded[0]
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for a lane; a worker may have more threads than batches that make sense."""
+        """Wait for a free lane; a worker may have more threads than useful batches."""
         with self._lanes:
             with self._loading:
                 self.active += 1
@@ -78,10 +78,10 @@ class HeldRun:
                     self.active -= 1
 
     def restore(self, pieces: Sequence[Piece]) -> None:
-        """Run the tiles that nobody has written yet."""
+        """Restore the tiles that are not written yet."""
         work = self.work
-        # Asking the storage costs a look per tile, and only a batch whose worker was lost has tiles written. They
-        # are written in order: where the first is not, at most those that were being written beside it are.
+        # Each query costs one access to the storage, and only a batch of a lost worker has written tiles. Tiles are
+        # written in order: if the first is not written, at most those that were written in parallel to it are.
         if work.finished(pieces[0]):
             pieces = [piece for piece in pieces if not work.finished(piece)]
         if pieces:
@@ -90,27 +90,27 @@ class HeldRun:
     def _until_stopped(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         for piece in pieces:
             if self.stopped:
-                # An error, not an end: a worker that is taken away must not report its batch as done.
-                raise ClusterError("The run was stopped; finished tiles are kept, and the same command goes on.")
+                # Raise instead of returning: a worker that is removed must not report its batch as done.
+                raise ClusterError("The run was stopped; finished tiles are kept. Run the same command to resume.")
             yield piece
 
 
-_runs: dict[str, HeldRun] = {}  # of this process, by name
+_runs: dict[str, HeldRun] = {}  # runs of this process by name
 
 
-class RunPlugin(WorkerPlugin):  # type: ignore[misc]  # Dask is not typed for us
-    """Holds one run's work on every worker.
+class RunPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no type information
+    """Hold one run's work on every worker.
 
     Parameters
     ----------
     name : str
         Unique per run.
     work, stream
-        The work, and what restores tiles with it.
+        The work, and the function that restores its tiles.
     package : str
-        Version of this package that a worker must have.
+        Version of this package that the worker must have.
     threads : int, optional
-        CPU cores for the network of one worker; by default as many as the worker has Dask threads.
+        CPU cores for the network of one worker; by default the number of the worker's Dask threads.
     """
 
     idempotent = True
@@ -122,29 +122,29 @@ class RunPlugin(WorkerPlugin):  # type: ignore[misc]  # Dask is not typed for us
         self._threads = threads
 
     def setup(self, worker: Worker) -> None:
-        """Keep the work; it is opened by the first batch, or by `warm`."""
+        """Store the work; the first batch, or `warm`, unpickles it."""
         found = environment()["swin2sr_ops"]
         if found != self._package:
             raise ClusterError(
                 f"Worker {worker.address} has swin2sr_ops {found}, the client {self._package}: tiles of one image must "
-                "come from one version. Install the same on all."
+                "come from one version. Install the same version on all."
             )
         _runs.setdefault(self.name, HeldRun(self._payload, self._threads or worker.state.nthreads))
 
     async def teardown(self, worker: Worker) -> None:
-        """Begin no more tiles, and give those that are being computed a moment to end."""
+        """Start no more tiles, and wait briefly for those that are being computed."""
         run = _runs.pop(self.name, None)
         if run is None:
             return
         run.stopped = True
         until = time.monotonic() + GRACE
-        # A worker that is closing has somebody waiting who kills it otherwise.
+        # Do not wait while the worker is closing: its nanny kills a worker that closes too slowly.
         while run.active and worker.status is Status.running and time.monotonic() < until:
             await asyncio.sleep(0.02)
 
 
-class IgnoreInterrupts(WorkerPlugin):  # type: ignore[misc]  # Dask is not typed for us
-    """For processes that we start: Ctrl-C reaches the whole terminal, but the client decides what it means."""
+class IgnoreInterrupts(WorkerPlugin):  # type: ignore[misc]  # distributed has no type information
+    """Ignore Ctrl-C in the processes started here: it reaches every process of the terminal; the client handles it."""
 
     name = "swin2sr-ops-interrupts"
 
@@ -156,12 +156,12 @@ class IgnoreInterrupts(WorkerPlugin):  # type: ignore[misc]  # Dask is not typed
 
 
 def restore_tiles(name: str, batch: bytes) -> float:
-    """Restore a batch of tiles; how many seconds it took."""
+    """Restore a batch of tiles; return how many seconds it took."""
     run = _runs.get(name)
     if run is None:
         raise ClusterError(
             f"Worker {get_worker().address} does not have the work of this run: its preparation failed when it joined "
-            "(its log says why). Finished tiles are kept; the same command goes on."
+            "(its log says why). Finished tiles are kept; run the same command to resume."
         )
     with run.turn():
         began = time.monotonic()
@@ -172,7 +172,7 @@ def restore_tiles(name: str, batch: bytes) -> float:
 
 
 def call_each(call: bytes) -> tuple[float, list[Any]]:
-    """Call a function for each item of a batch; the seconds it took, and the results."""
+    """Call a function for each item of a batch; return the seconds it took, and the results."""
     began = time.monotonic()
     function, items = pickle.loads(call)  # noqa: S301  (from our own client)
     results = [function(item) for item in items]
@@ -180,9 +180,9 @@ def call_each(call: bytes) -> tuple[float, list[Any]]:
 
 
 async def warm(name: str, dask_worker: Any) -> None:
-    """Load the run's networks before the first tile, beside the worker's event loop."""
+    """Load the run's networks before the first tile, in a thread beside the worker's event loop."""
     run = _runs.get(name)
-    if run is None:  # joined a moment ago, or leaves
+    if run is None:  # the worker has just joined, or is leaving
         return
     try:
         await asyncio.to_thread(lambda: _load_networks(run.work))
@@ -191,7 +191,7 @@ async def warm(name: str, dask_worker: Any) -> None:
 
 
 async def answer(call: bytes, threads: int | None, dask_worker: Any) -> Any:
-    """What a function says of an item here, beside the worker's event loop, where ``threads`` cores may be used."""
+    """Call a function with an item beside the worker's event loop, on ``threads`` cores; return the result."""
 
     def found() -> Any:
         function, item = pickle.loads(call)  # noqa: S301  (from our own client)
@@ -205,7 +205,7 @@ async def answer(call: bytes, threads: int | None, dask_worker: Any) -> Any:
 
 
 def place(restorers: Sequence[Restorer]) -> list[tuple[Placed, int]]:
-    """Where and how this process would compute for each of them, and the bytes that are free there."""
+    """Resolve where and how this process would run each restorer, and its free memory there in bytes."""
     return [(one.network.placed(), free_memory(choose_device(one.placement.device))) for one in restorers]
 
 
@@ -226,7 +226,7 @@ def _load_networks(work: TileWork) -> None:
 def _cores(threads: int) -> Iterator[None]:
     """Let the engine use ``threads`` cores: Dask starts its workers with one thread for numerical libraries.
 
-    Set in the thread that computes, since torch keeps the number per thread; put back afterwards,
+    The number is set in the computing thread, since torch stores it per thread. It is restored afterwards,
     because a worker may have other tasks.
     """
     torch = sys.modules.get("torch")
@@ -242,4 +242,4 @@ def _cores(threads: int) -> Iterator[None]:
 
 
 def _nothing(piece: Piece) -> None:
-    """The client counts tiles when their batch is done."""
+    """Ignore a finished piece; the client counts the tiles of each finished batch."""

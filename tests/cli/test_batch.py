@@ -201,7 +201,7 @@ def test_a_full_disk_is_refused_before_anything_runs(
     for command in (["in", "out"], ["in/a.tif", "a.zarr"]):
         status, out, err = ran(capsys, "restore", *command, *model)
         assert (status, out) == (2, "")
-        assert "too little room" in err
+        assert "too little space" in err
         assert not Path(command[1]).exists()
     assert ran(capsys, "restore", "in/a.tif", "a.zarr", "--no-disk-check", *model)[0] == 0
 
@@ -285,7 +285,7 @@ def stopped(run: subprocess.Popen[str], counts: dict[str, int]) -> None:
     out, err = run.communicate(timeout=180)
     assert run.returncode == 130
     assert err.endswith(KEPT)
-    assert "1 stopped half way" in out
+    assert "1 interrupted" in out
     report = json.loads(Path("report.json").read_text())
     assert (report["state"], report["counts"]) == ("stopped", counts)
 

@@ -197,7 +197,7 @@ def test_a_reader_that_goes_away(command: str) -> None:
         ("restore plain out.zarr", "'plain' is no Zarr"),
         ("info plain", "'plain' is no Zarr"),
         ("restore in.tif there.zarr", "exists already"),
-        ("restore in.tif in.tif --overwrite", "must stay as it is"),
+        ("restore in.tif in.tif --overwrite", "must not change"),
         ("restore in.tif nowhere/out.zarr", "create it first"),
         ("restore in.tif out.xyz", "does not say a format"),
         ("restore in.tif out.zarr --model tiny-x2-grey", "Did you mean 'tiny-x2-gray'"),
