@@ -1,1 +1,1 @@
-"""Many images in one request: what is restored into what, what it would cost, doing it, and the report."""
+"""Restore many images in one request: collect sources, estimate the cost, run, report."""

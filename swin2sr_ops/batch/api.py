@@ -1,4 +1,4 @@
-"""`restore_batch`: the batch as a function."""
+"""Offer batches as a function: `restore_batch`."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def restore_batch(
     scheduler: str | None = None,
     **output: Unpack[BatchOptions],
 ) -> BatchReport:
-    """Restore many images, or an archive of many. One bad image does not stop the rest.
+    """Restore many images, or an archive of many; one bad image does not stop the others.
 
-    The same call resumes a batch that was stopped, and leaves finished images alone.
+    The same call resumes a batch that was stopped, and leaves finished images unchanged.
 
     Parameters
     ----------
@@ -61,16 +61,16 @@ def restore_batch(
         Files, folders, patterns such as ``"scans/**/*.tif"``, ``"@list.txt"``, Zarr images, plates
         and trees, URLs.
     dst : str or path
-        A folder; for a single plate or tree also the Zarr that it becomes.
+        A folder; for a single plate or tree also the path of the resulting Zarr.
     model, axes, scale, halo, tile, range, device, precision, nodata, level, series, array, mask, chunks, shards, \
 ensemble, engine, consistent
         As in `swin2sr_ops.restore_image`, the same for all images.
     format : {"same", "zarr", "tiff", "cog", "png"}, optional
-        Of the outputs; unless given, that of the inputs.
+        Format of the outputs; by default that of the inputs.
     overwrite, restart, progress, workers, scheduler
         As in `swin2sr_ops.restore_image`.
     fail_fast : bool
-        Begin no image after one that failed.
+        Start no image after one that failed.
     **output
         Options of the format, as in `swin2sr_ops.restore_image`; and ``allow_missing`` for archives: finish
         them without the images that cannot be restored.
@@ -78,12 +78,12 @@ ensemble, engine, consistent
     Returns
     -------
     BatchReport
-        What became of every image: look at its ``ok``.
+        State of every image; ``ok`` says if all are finished.
 
     Raises
     ------
     RequestError, OutputError
-        The request as a whole makes no sense.
+        If the request as a whole is not valid.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From what a person names to one entry per output."""
+"""Turn the sources that a user names into one entry per output."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from swin2sr_ops.io.storage.paths import is_url, local_path, without_separator
 
 __all__ = ["FORMATS", "Entry", "collect", "named"]
 
-#: What ``format`` may be; ``same`` is the source's own, or what holds the same without loss.
+#: Values of ``format``; ``same`` is the source's own format, or one that stores the same without loss.
 FORMATS = ("same", "zarr", "tiff", "cog", "png")
 _WRITTEN = {".zarr": ("zarr",), ".tif": ("tiff", "cog"), ".tiff": ("tiff", "cog"), ".png": ("png",)}
-# Types that OME-XML has no name for: a plain TIFF holds them.
+# Types that OME-XML cannot name; a plain TIFF stores them.
 _NOT_OME = {"float16", "int64", "uint64", "bool"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One image, or one archive of many, and where its restored version goes.
+    """One image, or one archive of many images, and its output.
 
     Attributes
     ----------
     source : str
-        What `swin2sr_ops.open_source` opens.
+        Address that `swin2sr_ops.open_source` opens.
     output : str
-        Where the result goes; without its ending where ``ending`` is not empty: see `named`.
+        Path of the result; without its suffix if ``ending`` is not empty: see `named`.
     options : dict
-        ``axes``, ``level``, ``series``, ``array``, as far as given.
+        ``axes``, ``level``, ``series``, ``array``, if given.
     collection : bool
         Whether the source is a Zarr of many images (plate, series, tree), which becomes one Zarr.
     ending : str
-        Suffix, with which the scale comes into the name; the scale is known once there is a model.
+        Suffix to append together with the scale, which is known once the model is resolved.
     note : str
-        What a person should know about it.
+        Note for the user about this entry.
     """
 
     source: str
@@ -57,7 +57,7 @@ class Entry:
 
 
 def named(entry: Entry, scale: int) -> str:
-    """Where the result of ``entry`` goes, enlarged ``scale`` times.
+    """Return the output path of ``entry`` for the scale ``scale``.
 
     Examples
     --------
@@ -80,26 +80,26 @@ def collect(
     axes: str | None = None,
     list_files: Sequence[str] = (),
 ) -> list[Entry]:
-    """One entry per output.
+    """Collect one entry per output.
 
     Parameters
     ----------
     sources : sequence of str
         Files, Zarr images and archives, folders, globs, ``@LIST`` files, URLs, ``sample:NAME``.
     dst : str or None
-        With one source, a file whose suffix says its format; else a folder, in which outputs keep
-        their place below the deepest folder that holds all sources. None: only for a plan.
+        With one source, a file whose suffix gives its format; otherwise a folder, in which each output keeps
+        its path relative to the deepest common folder of all sources. None: only for an estimate.
     format : str, optional
         One of `FORMATS`.
     series, array, level, axes : optional
-        For all sources alike. Without ``series``, each image of a TIFF becomes an output.
+        Apply to all sources. Without ``series``, each image of a TIFF becomes an output.
     list_files : sequence of str
         Files with one source per line.
 
     Raises
     ------
     RequestError, OutputError
-        Nothing is found, the output does not fit, or two sources would get one output.
+        If there is no source, the output does not fit, or two sources would get the same output.
     """
     if format not in (None, *FORMATS):
         raise RequestError(f"format={format!r} is not one of {', '.join(FORMATS)}.")
@@ -114,7 +114,7 @@ def collect(
 
 
 def _is_one_file(dst: str | None, found: Sequence[Found], format: str | None) -> bool:
-    """Whether ``dst`` names the one output, not a folder of outputs."""
+    """Return True if ``dst`` names the only output and not a folder of outputs."""
     if dst is None:
         return False
     suffix = os.path.splitext(without_separator(dst))[1].lower()
@@ -123,10 +123,10 @@ def _is_one_file(dst: str | None, found: Sequence[Found], format: str | None) ->
         raise RequestError(f"{dst!r} names one output, but there are {len(found)} sources: give a folder.")
     if suffix in _WRITTEN:
         if format not in (None, "same", *_WRITTEN[suffix]):
-            raise RequestError(f"{dst!r} does not fit format={format!r}: leave one of them out.")
+            raise RequestError(f"{dst!r} does not fit format={format!r}: omit one of them.")
         return True
     named_so = bool(re.match(r"\.[a-z]", suffix)) and not dst.endswith("/") and not (path is not None and path.is_dir())
-    return named_so and format is None and len(found) == 1  # the sink says which formats there are
+    return named_so and format is None and len(found) == 1  # the sink's error lists the possible formats
 
 
 def _single(source: Found, dst: str, options: dict[str, Any]) -> Entry:
@@ -144,7 +144,7 @@ def _single(source: Found, dst: str, options: dict[str, Any]) -> Entry:
 
 
 def _first_of_several(uri: str, content: TiffContent) -> str:
-    """That a file of several images becomes one, where nobody has said which."""
+    """Note that a file of several images gives only one output if the user chose none."""
     if len(content.series) < 2:
         return _left_out(uri, content)
     return (
@@ -155,14 +155,14 @@ def _first_of_several(uri: str, content: TiffContent) -> str:
 
 
 def _first_raster(uri: str, options: dict[str, Any]) -> str:
-    """That a file of several rasters, such as variables of netCDF, gives the first, where nobody has said which."""
+    """Note that a file of several rasters, such as netCDF variables, gives only the first if the user chose none."""
     if "series" in options or "array" in options or find_spec("rasterio") is None or is_zarr(uri):
         return ""
     from swin2sr_ops.io.geo.source import rasters_in
 
     try:
         names = rasters_in(uri)
-    except FormatError:  # its opening says what is wrong
+    except FormatError:  # opening the source will report it
         return ""
     told = listing(dict(enumerate(names)))
     return (
@@ -183,7 +183,7 @@ class _Folder:
         self._check(found)
         entries: list[Entry] = []
         taken: dict[str, str] = {}
-        together: set[str] = set()  # files of OME-TIFFs that are spread over several: each opens the whole
+        together: set[str] = set()  # files of multi-file OME-TIFFs: opening one opens the whole set
         for source in found:
             path = local_path(source.uri)
             if path is not None and os.path.realpath(path) in together:
@@ -192,7 +192,7 @@ class _Folder:
                 made, files = self._of(source)
             except Swin2SROpsError:
                 raise
-            # Whatever a damaged file raises here ends that image when it is opened, not the batch.
+            # A damaged file may raise anything here; opening it later fails that image, not the batch.
             except Exception:  # noqa: BLE001
                 made, files = [Entry(source.uri, self._place(source), self.options, False, self._ending("zarr"))], set()
             together |= files
@@ -222,7 +222,7 @@ class _Folder:
             raise OutputError(missing_folder(parent))
         for source in found:
             origin = local_path(source.uri)
-            # `Path.resolve` raises where links go in a circle, which is that one image's failure.
+            # `Path.resolve` raises if links form a cycle; that must fail only the one image.
             if origin is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(origin)):
                 raise OutputError(f"The output folder {self.dst!r} lies in the input {source.uri!r}: choose another.")
 
@@ -252,7 +252,7 @@ class _Folder:
         return made, set(content.files)
 
     def _place(self, source: Found) -> str:
-        """Folder and name of an output, without what says scale and format; nothing for a plan."""
+        """Return folder and name of an output, without scale and suffix; empty for an estimate."""
         if self.dst is None:
             return ""
         folder, name = _folder_and_name(source.uri)
@@ -268,7 +268,7 @@ class _Folder:
             return ""
         chosen = self.format
         if content is not None and chosen in ("same", "tiff") and _is_raster(uri, content):
-            return ".tif"  # a COG, which keeps the place on Earth
+            return ".tif"  # a COG, which keeps the georeference
         if chosen == "same":
             chosen = {"tiff": "tiff", "picture": "png"}.get(kind, "zarr")
         if chosen == "tiff":
@@ -278,20 +278,20 @@ class _Folder:
 
 
 def _is_raster(uri: str, content: TiffContent) -> bool:
-    """Whether the reader of rasters takes ``uri``: JPEG 2000, VRT, whatever has a place on Earth."""
+    """Return True if the raster reader opens ``uri``: JPEG 2000, VRT, any georeferenced file."""
     if content.geo or find_spec("rasterio") is None:
         return content.geo
     from swin2sr_ops.io.geo.files import is_raster
 
     try:
         return is_raster(uri)
-    except FormatError:  # nothing is there, which is told when it is opened
+    except FormatError:  # the file is missing; opening it will report that
         return False
 
 
 def _left_out(uri: str, content: TiffContent) -> str:
     names = ", ".join(name for name in content.left_out if name)
-    return f"{uri!r}: left out {names}, which are no images of the object; series= restores one." if names else ""
+    return f"{uri!r}: left out {names}, which do not show the object; series= restores one." if names else ""
 
 
 def _file_of(uri: str) -> str | None:
@@ -304,7 +304,7 @@ def _file_of(uri: str) -> str | None:
 
 
 def _folder_and_name(uri: str) -> tuple[str, str]:
-    """The folder that holds the file or the outermost Zarr, and a name without suffix: ``plate_A_1_0``."""
+    """Split into the folder of the file or the outermost Zarr, and a name without suffix: ``plate_A_1_0``."""
     if uri.startswith("sample:"):
         return "", uri.removeprefix("sample:")
     if is_address(uri):
@@ -322,14 +322,14 @@ def _folder_and_name(uri: str) -> tuple[str, str]:
 
 
 def _common(roots: Sequence[str]) -> str | None:
-    """The deepest folder that holds all ``roots``; None where there is none."""
+    """Find the deepest folder that contains all ``roots``; None if there is none."""
     roots = [root for root in roots if root]
     remote = ["://" in root for root in roots]
     if not roots or any(remote) != all(remote) or len({r.split("://")[0] for r in roots if "://" in r}) > 1:
         return None
     try:
         return os.path.commonpath(roots) if not any(remote) else _common_url(roots)
-    except ValueError:  # other drives
+    except ValueError:  # paths on different drives
         return None
 
 
@@ -340,7 +340,7 @@ def _common_url(roots: Sequence[str]) -> str:
 
 
 def _is_collection(uri: str) -> bool:
-    """Whether ``uri`` is a Zarr of many images; one that cannot be opened is not: its opening says why."""
+    """Return True if ``uri`` is a Zarr of many images; False if it cannot be opened, which opening it reports."""
     if not is_zarr(uri):
         return False
     from swin2sr_ops.hooks.dispatch import open_source
@@ -352,7 +352,7 @@ def _is_collection(uri: str) -> bool:
         return False
     if found is None or len(found.images) != 1 or found.kind not in ("series", "tree"):
         return found is not None
-    try:  # a group that holds but one image is that image
+    try:  # treat a group with only one image as that image
         open_source(uri)
     except Swin2SROpsError:
         return True

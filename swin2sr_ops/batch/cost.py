@@ -1,4 +1,4 @@
-"""What restoring images would cost, as numbers and for people."""
+"""Store the estimated cost of images, and format it for people."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ _SHOWN_MISSING = 5
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """What one image, or one archive of many, would cost; ``error`` says why it cannot be restored.
+    """Estimated cost of one image, or of one archive; ``error`` says why it cannot be restored.
 
     Attributes
     ----------
     model : str
-        Names, where bands are restored by several.
+        Name of the model; several names if bands are restored by several models.
     shape, axes, dtype
-        Of the image; of an archive's first.
+        Those of the image; for an archive, of its first image.
     pixels_in, pixels_out : int
-        Stored values of input and output.
+        Number of stored values of input and output.
     tiles : int
-        Of all planes.
+        Number of tiles of all planes.
     output_bytes : int
-        Not compressed, pyramid included.
+        Uncompressed size, pyramid included.
     staged_bytes : int
-        What the disk must hold beside the output while it is made, not compressed.
+        Uncompressed disk space needed beside the output while it is written.
     peak_bytes : int
-        Memory of one tile at work.
+        Memory that one tile needs.
     seconds : float or None
-        From the probe; None without one.
+        Time by the probe; None without a probe.
     kind : str
-        Of an archive, such as ``plate``.
+        Kind of an archive, such as ``plate``.
     count : int
-        Images in it that can be restored.
+        Number of images that can be restored.
     alike : bool
-        Whether all of them have this shape, axes and dtype.
+        Whether all images of the archive have this shape, axes and dtype.
     missing : dict
         Path and reason of each image of an archive that cannot be restored.
     finished : bool
-        Whether the output is there, of the same request: nothing is left to do.
+        Whether the output of the same request exists already: nothing is left to do.
     """
 
     source: str
@@ -88,15 +88,15 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What all images together would cost.
+    """Estimated cost of all images together.
 
     Attributes
     ----------
     images : list of ImagePlan
     free_bytes : int or None
-        Free disk where the outputs go; None where that is not known, as on object stores.
+        Free disk space at the outputs; None if unknown, as on object stores.
     probed : str
-        Who is asked how fast the networks are.
+        Device or worker that the probe measured.
     """
 
     images: list[ImagePlan] = field(default_factory=list)
@@ -110,7 +110,7 @@ class Estimate:
 
     @property
     def bad(self) -> list[ImagePlan]:
-        """Images that cannot."""
+        """Images that cannot be restored."""
         return [image for image in self.images if image.error]
 
     @property
@@ -125,7 +125,7 @@ class Estimate:
 
     @property
     def output_bytes(self) -> int:
-        """Of all outputs, not compressed, pyramids included."""
+        """Uncompressed size of all outputs, pyramids included."""
         return sum(image.output_bytes for image in self.images)
 
     @property
@@ -135,12 +135,12 @@ class Estimate:
 
     @property
     def seconds(self) -> float | None:
-        """Time of the networks for all images; None where it was not probed."""
+        """Computing time of the networks for all images; None if it was not probed."""
         known = [image.seconds for image in self.good]
         return None if None in known or not known else sum(s for s in known if s is not None)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a dict that can be stored as JSON."""
         totals = {
             "count": sum(image.count for image in self.images),
             "bad": len(self.bad),
@@ -165,7 +165,7 @@ class Estimate:
 
 
 def summary(found: Estimate) -> Iterator[str]:
-    """The totals of an estimate, a line each; what is finished counts for the images only."""
+    """Format the totals of an estimate, one line each; finished images count only in the line about images."""
     good, todo = found.good, found.todo
     told = [str(sum(image.count for image in good))]
     if len(todo) < len(good):
@@ -190,30 +190,30 @@ def summary(found: Estimate) -> Iterator[str]:
 
 
 def measured(found: Estimate, before: Estimate) -> Iterator[str]:
-    """What a probe has added to the estimate ``before``: models that do not load, and the time."""
+    """Format what a probe adds to the estimate ``before``: models that do not load, and the time."""
     known = {id(image) for image in before.bad}
     yield from (str(image) for image in found.bad if id(image) not in known)
     yield from _time(found)
 
 
 def _time(found: Estimate) -> Iterator[str]:
-    """The line about time, where it is known and something is left to do."""
+    """Format the line about time, if it is known and something is left to do."""
     if found.seconds is not None and found.todo:
         yield f"time        about {span_of_time(found.seconds)}, from a probe of {found.probed}"
 
 
 def counted(n: int, noun: str) -> str:
-    """``n`` things for people."""
+    """Format a number of things for people."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def size_of(n: int) -> str:
-    """``n`` bytes for people."""
+    """Format a number of bytes for people."""
     return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"
 
 
 def span_of_time(seconds: float) -> str:
-    """``seconds`` for people."""
+    """Format a duration for people."""
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes, hours = seconds / 60, seconds / 3600

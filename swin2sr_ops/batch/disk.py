@@ -1,4 +1,4 @@
-"""Whether outputs fit the disk, before anything runs."""
+"""Check that the outputs fit the disk before anything runs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from swin2sr_ops.io.storage.paths import local_path
 
 __all__ = ["check_disk"]
 
-#: Share of the pixels' bytes that images of the kind take once compressed.
+#: Typical compressed size relative to the size of the pixels.
 _COMPRESSED = 0.7
-#: Below this share no image of the kind gets: it is refused, not warned about.
+#: No image compresses below this share: if even that does not fit, raise an error instead of a warning.
 _LEAST = 0.5
 
 
 def check_disk(found: Estimate, *, overwrite: bool = False) -> str:
-    """A warning where the outputs may not fit the disk, or nothing.
+    """Return a warning if the outputs may not fit the disk, else an empty string.
 
-    A TIFF or PNG is encoded from arrays that take as much room as it, until it is whole: counted
-    once, for the largest. What is there already, finished or half done, needs no room again.
+    A TIFF or PNG is encoded at the end from arrays of the same size, so the largest one counts twice.
+    Existing outputs, finished or partial, need no space again.
 
     Raises
     ------
     OutputError
-        Not even half of their bytes fit.
+        If not even half of their bytes fit.
     """
     if found.free_bytes is None:
         return ""
@@ -36,14 +36,14 @@ def check_disk(found: Estimate, *, overwrite: bool = False) -> str:
         need = max(need - sum(_written(image) for image in todo), 0)
     if need * _COMPRESSED <= found.free_bytes:
         return ""
-    beside = f" (of them {size_of(staged)} until the largest is encoded)" if staged else ""
+    beside = f" ({size_of(staged)} of it until the largest is encoded)" if staged else ""
     told = f"the outputs take {size_of(need)}{beside} before compression, and {size_of(found.free_bytes)} are free"
     if need * _LEAST > found.free_bytes:
         raise OutputError(
-            f"There is too little room: {told} on the disk. Free some, choose another place, or give --no-disk-check"
-            " if you know that they compress well."
+            f"There is too little space: {told} on the disk. Free some, choose another place, or give --no-disk-check"
+            " if you know that the images compress well."
         )
-    return f"{told} on the disk: it may become full."
+    return f"{told} on the disk: it may run full."
 
 
 def _is_there(image: ImagePlan) -> bool:
@@ -52,11 +52,11 @@ def _is_there(image: ImagePlan) -> bool:
 
 
 def _written(image: ImagePlan) -> int:
-    """Bytes of a half-done output that need no room any more."""
+    """Estimate the uncompressed bytes that a partial output has already written."""
     path = local_path(image.output)
     if path is None:
         return 0
     partial = path.with_name(path.name + ".partial")
     files = (os.path.join(folder, name) for folder, _, names in os.walk(partial) for name in names)
-    # Compressed chunks stand for more bytes than they have.
+    # Compressed chunks represent more bytes than their files have.
     return int(sum(os.path.getsize(name) for name in files) / _COMPRESSED)

@@ -1,4 +1,4 @@
-"""What a batch would cost, before anything runs: pixels, bytes, memory, time."""
+"""Estimate the cost of a batch before anything runs: pixels, bytes, memory, time."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["estimate", "network_pixels", "seconds_of"]
 
-#: Per model at work, how many pixels its network computes.
+#: For each model in use, the number of pixels that its network computes.
 Work = list[tuple[Restorer, float]]
-#: Pixels that a model's network computes in a second.
+#: Returns the pixels per second of a model's network.
 Rate = Callable[[Restorer], float]
 
-_PYRAMID = 4 / 3  # all levels of half the size, together
+_PYRAMID = 4 / 3  # pixels of all levels relative to the full size, each level half the size of the previous
 
 
 def estimate(
@@ -48,7 +48,7 @@ def estimate(
     counted: Callable[[Estimate], None] | None = None,
     executor: ClusterExecutor | None = None,
 ) -> Estimate:
-    """Open every image once and add up what restoring it would cost.
+    """Open every image once and add up the cost of restoring it.
 
     Parameters
     ----------
@@ -57,23 +57,22 @@ def estimate(
     request : RestoreRequest
         The same for all images.
     probe : bool
-        Restore a small tile of noise per model, to tell the time.
+        Restore a small tile of noise per model to measure the time.
     pyramid : bool
-        Whether outputs get one.
+        Whether outputs get a pyramid.
     progress : callable, optional
         Receives an `EstimateProgress` per image.
     output_options : mapping, optional
-        Options of the outputs. With them it is found out which outputs are finished already; they
-        are not probed for.
+        Options of the outputs. If given, finished outputs are found and left out of the probe.
     counted : callable, optional
-        Gets the estimate as it is before anything is measured: everything but the time.
+        Receives the estimate before the probe: everything but the time.
     executor : ClusterExecutor, optional
-        Whose workers would restore: what is "auto" is what it is there, and the probe is theirs.
+        Cluster that would restore the images: its workers resolve "auto" and run the probe.
 
     Returns
     -------
     Estimate
-        An image that cannot be restored is in it with the reason.
+        An image that cannot be restored is listed with the reason.
     """
     images, works = [], []
     for done, entry in enumerate(entries, 1):
@@ -94,7 +93,7 @@ def estimate(
 def _plan_of(
     entry: Entry, request: RestoreRequest, workers: Workers | None, pyramid: bool, options: Mapping[str, Any] | None
 ) -> tuple[ImagePlan, Work]:
-    """The plan of an image but for its time, and what that depends on."""
+    """Plan one image without its time; return the plan and the work to measure."""
     try:
         kind, jobs, missing = _jobs_of(entry, request.for_image(**entry.options), workers)
         output = named(entry, next(iter(jobs.values())).restorer.spec.scale)
@@ -102,7 +101,7 @@ def _plan_of(
         found = _add_up(entry, output, list(jobs.values()), pyramid)
     except Swin2SROpsError as exc:
         return ImagePlan(without_secrets(entry.source), entry.output, error=str(exc), note=entry.note), []
-    except Exception as exc:  # noqa: BLE001  # whatever one image raises is that image's failure
+    except Exception as exc:  # noqa: BLE001  # one image may raise anything; only that image fails
         told = f"An unexpected {type(exc).__name__} ended its planning ({exc})."
         return ImagePlan(without_secrets(entry.source), entry.output, error=told, note=entry.note), []
     work = [] if finished else [each for job in jobs.values() for each in network_pixels(job)]
@@ -110,7 +109,7 @@ def _plan_of(
 
 
 def _timed(image: ImagePlan, work: Work, rate: Rate) -> ImagePlan:
-    """``image`` with its time; where the model cannot be loaded, with the reason."""
+    """Add the time to ``image``; if its model cannot be loaded, add the reason as its error."""
     if image.error:
         return image
     try:
@@ -122,7 +121,7 @@ def _timed(image: ImagePlan, work: Work, rate: Rate) -> ImagePlan:
 def _jobs_of(
     entry: Entry, request: RestoreRequest, workers: Workers | None
 ) -> tuple[str, dict[str, Job], dict[str, str]]:
-    """Kind of an archive, its images' jobs by path, and why others are missing; else the image's own job."""
+    """Return an archive's kind, jobs by path, and reasons of missing images; for an image, only its own job."""
     if not entry.collection:
         return "", {"": prepare(entry.source, request, workers=workers)}, {}
     from swin2sr_ops.io.zarr.collection import open_collection
@@ -142,7 +141,7 @@ def _jobs_of(
 
 
 def _is_finished(output: str, kind: str, jobs: Mapping[str, Job], options: Mapping[str, Any]) -> bool:
-    """Whether the same request has made ``output`` before; what cannot be read is told by the run."""
+    """Return True if the same request has finished ``output``; if it cannot be read, the run reports that."""
     own = {name: value for name, value in options.items() if name != "allow_missing"}
     try:
         found = read_provenance(output) if output else None
@@ -174,7 +173,7 @@ def _add_up(entry: Entry, output: str, jobs: Sequence[Job], pyramid: bool) -> Im
         output_bytes,
         max(part.plan.peak_bytes for job in jobs for part in job.parts),
         note=entry.note,
-        # All but Zarr are encoded at the end, from arrays that hold the same pixels.
+        # All formats but Zarr are encoded at the end from arrays of the same size.
         staged_bytes=0 if not name or name.endswith(".zarr") else output_bytes,
         count=len(jobs),
         alike=len({(job.source.info.shape, job.source.info.axes, job.source.info.dtype) for job in jobs}) == 1,
@@ -182,13 +181,13 @@ def _add_up(entry: Entry, output: str, jobs: Sequence[Job], pyramid: bool) -> Im
 
 
 def seconds_of(work: Iterable[tuple[Restorer, float]], rate: Rate | None = None) -> float:
-    """Time of the networks of `network_pixels`, from a probe of this device unless ``rate`` is another's."""
+    """Compute the time for `network_pixels` from a probe of this device, or from another ``rate``."""
     rate = this_process.pixels_per_second if rate is None else rate
     return sum(pixels / rate(restorer) for restorer, pixels in work)
 
 
 def _rate_on(executor: ClusterExecutor) -> Rate:
-    """The rate of all workers, of which one is asked for its own, once per model."""
+    """Return the rate of all workers together, measured on one of them, once per model."""
     known: dict[bytes, float] = {}
 
     def rate(restorer: Restorer) -> float:
@@ -201,7 +200,7 @@ def _rate_on(executor: ClusterExecutor) -> Rate:
 
 
 def _probe(restorer: Restorer) -> float:
-    """A worker's rate; nothing stays in its memory, since no run may follow."""
+    """Measure a worker's rate; free the network afterwards, since no run may follow."""
     try:
         return this_process.pixels_per_second(restorer)
     finally:
@@ -209,7 +208,7 @@ def _probe(restorer: Restorer) -> float:
 
 
 def network_pixels(job: Job) -> Iterator[tuple[Restorer, float]]:
-    """Per model at work, how many pixels its network computes, surroundings of tiles included."""
+    """Count the pixels that the network of each model computes, halos of tiles included."""
     order = job.order
     for part in job.parts:
         if part.restorer is None:

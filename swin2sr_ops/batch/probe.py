@@ -1,4 +1,4 @@
-"""How fast a model is on a device: one small tile of noise, restored by the real engine."""
+"""Measure a model's speed on a device: restore one small tile of noise with the real engine."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["pixels_per_second"]
 
 _LONG_ENOUGH = 0.5  # seconds
 _MOST_CELLS = 16  # per side
-_FOREIGN_SIDE = 96  # pixels, about
+_FOREIGN_SIDE = 96  # pixels, approximately
 _known: dict[tuple[ModelSpec, str, str, str], float] = {}
 
 
 def pixels_per_second(restorer: Restorer) -> float:
-    """Pixels that the network of ``restorer`` computes in a second, surroundings included.
+    """Measure how many pixels, halos included, the network of ``restorer`` computes per second.
 
-    Measured once per model, device, precision and engine in a process.
+    The result is cached per model, device, precision and engine in this process.
     """
     spec = replace(restorer.spec, provenance={}, quality={}, halo_error={}, advice="")
     key = (spec, str(choose_device(restorer.placement.device)), restorer.precision, restorer.placement.engine)
@@ -37,16 +37,16 @@ def pixels_per_second(restorer: Restorer) -> float:
 def _measure(restorer: Restorer) -> float:
     import torch
 
-    # Every core gets a cell to work on; a GPU is busy only with many.
+    # One cell per core suffices; a GPU needs many to be busy.
     on_cpu = choose_device(restorer.placement.device).type == "cpu"
     cells = min(_MOST_CELLS, max(2, math.ceil(math.sqrt(2 * torch.get_num_threads())))) if on_cpu else _MOST_CELLS
     side = cells * restorer.plan(1, 1, 1).cell
-    if restorer.spec.reach is not None:  # what a plugin builds may be large, and its cells are
+    if restorer.spec.reach is not None:  # a plugin's network may be large and have large cells
         side = -(-_FOREIGN_SIDE // restorer.spec.window) * restorer.spec.window
     plan = restorer.plan(side, side, side)
     noise = np.random.default_rng(0).random((side, side), np.float32)
     order, tile = AxisOrder.of(noise.shape, "YX"), next(iter(plan))
-    restorer.network.engine()  # loading the model does not count
+    restorer.network.engine()  # load the model before the measurement
 
     def once() -> float:
         began = time.perf_counter()
@@ -54,6 +54,6 @@ def _measure(restorer: Restorer) -> float:
         return time.perf_counter() - began
 
     seconds = once()
-    if seconds < _LONG_ENOUGH:  # a first run also chooses kernels and fills caches
+    if seconds < _LONG_ENOUGH:  # the first run also selects kernels and fills caches
         seconds = once()
     return side * side * plan.over_compute / seconds

@@ -1,4 +1,4 @@
-"""What a batch did, for people and for programs."""
+"""Report the results of a batch, for people and for programs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from swin2sr_ops.request import RestoreRequest
 
 __all__ = ["STATES", "BatchReport", "ImageResult"]
 
-#: What may become of an image: restored now, finished before, refused or broken, never begun, interrupted.
+#: States of an image: restored now, finished before, failed, never started, interrupted.
 STATES = ("done", "already", "failed", "not started", "stopped")
 
 
 @dataclass
 class ImageResult:
-    """What became of one image, or of one archive.
+    """Result of one image, or of one archive.
 
     Attributes
     ----------
@@ -39,15 +39,15 @@ class ImageResult:
     reason : str
         Why it failed.
     pixels, tiles, resumed : int
-        Output pixels; tiles of all planes; those of them that an earlier run had finished.
+        Output pixels; tiles of all planes; tiles that an earlier run had finished.
     seconds : float
     model : str
     series : int or None
-        Which image of a TIFF with several.
+        Index of the image in a TIFF of several.
     settings : dict
         As in `swin2sr_ops.RunReport`.
     failed : dict
-        Of an archive: path and reason of each image that is not in the output.
+        For an archive: path and reason of each image that is not in the output.
     """
 
     source: str
@@ -65,26 +65,26 @@ class ImageResult:
 
     @property
     def name(self) -> str:
-        """The source, and which image of it."""
+        """Source, and the index of the image in it."""
         return self.source if self.series is None else f"{self.source} (series {self.series})"
 
     def take(self, made: Any) -> None:
-        """Take over what the run of an image, or the runs of an archive, told."""
+        """Copy the report of an image's run, or of an archive's runs."""
         self.output, self.state = str(made.output), str(made.state)
-        self.reason = str(getattr(made, "reason", ""))  # an archive may have failed in part
+        self.reason = str(getattr(made, "reason", ""))  # an archive may have failed partly
         self.failed = dict(getattr(made, "failed", {}))
         self.pixels, self.tiles, self.resumed = int(made.pixels), int(made.tiles), int(made.resumed)
         self.model, self.settings = str(made.model), dict(made.settings)
 
 
 def _shown(value: Any) -> Any:
-    """A setting without the secrets of an address."""
+    """Remove the secrets of an address from a setting."""
     return without_secrets(value) if isinstance(value, str) else value
 
 
 @dataclass(repr=False)
 class BatchReport:
-    """What became of every image of a batch."""
+    """Results of all images of a batch."""
 
     images: list[ImageResult] = field(default_factory=list)
     seconds: float = 0.0
@@ -94,24 +94,24 @@ class BatchReport:
 
     @classmethod
     def of(cls, entries: Sequence[Entry], request: RestoreRequest | None = None) -> BatchReport:
-        """The report of a batch that has not begun."""
+        """Create the report of a batch that has not started."""
         images = [ImageResult(without_secrets(e.source), e.output, series=e.options.get("series")) for e in entries]
         asked = {} if request is None else vars(request)
         return cls(images, settings={name: _shown(value) for name, value in asked.items() if value is not None})
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images there are of each state, those of `STATES` that occur."""
+        """Number of images per state, for the states of `STATES` that occur."""
         found = Counter(image.state for image in self.images)
         return {state: found[state] for state in STATES if found[state]}
 
     @property
     def ok(self) -> bool:
-        """Whether every image is finished, by this run or before."""
+        """True if every image is finished, by this run or before."""
         return set(self.counts) <= {"done", "already"}
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a dict that can be stored as JSON."""
         facts = {"state": "stopped" if self.stopped else "done" if self.ok else "failed", "counts": self.counts}
         result: dict[str, Any] = json_ready(facts | asdict(self))
         return result
@@ -146,18 +146,18 @@ class BatchReport:
         return "\n".join([*lines, f"{counted(len(self.images), 'image')}: {told}{spent}{rate}{kept}"])
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write the report as JSON; whoever reads the file meanwhile sees the old or the new one, whole.
+        """Write the report as JSON, atomically: a concurrent reader sees the old or the new file, never a part.
 
         Raises
         ------
         OutputError
-            The file cannot be written.
+            If the file cannot be written.
         """
         target = Path(os.path.abspath(user_path(path)))
         try:
             part = target.with_name(f".{target.name}.{uuid4().hex}")
             try:
-                with part.open("x", encoding="utf-8") as file:  # mkstemp would let nobody else read it
+                with part.open("x", encoding="utf-8") as file:  # mkstemp would make it unreadable for other users
                     json.dump(self.to_dict(), file, indent=1)
                 replace_path(part, target)
             except BaseException:
@@ -172,5 +172,5 @@ _WORDS = {
     "already": "finished before",
     "failed": "failed",
     "not started": "not started",
-    "stopped": "stopped half way",
+    "stopped": "interrupted",
 }

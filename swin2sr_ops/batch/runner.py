@@ -1,4 +1,4 @@
-"""Every image of a batch through the same two calls as a single one; what fails is noted, and the rest goes on."""
+"""Restore every image of a batch like a single one; record failures and continue with the others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Shared:
     request: RestoreRequest
     progress: Relay
     executor: Any
-    options: dict[str, Any]  # of `run`, only those that were given
+    options: dict[str, Any]  # options of `run` that were given
 
     @classmethod
     def of(cls, request: RestoreRequest, progress: Progress | None, executor: Any, given: Mapping[str, Any]) -> _Shared:
@@ -52,7 +52,7 @@ def run_entry(
     restart: bool = False,
     output_options: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Restore one image or archive; its `RunReport`, or what `run_collection` returns.
+    """Restore one image or archive; return its `RunReport`, or the result of `run_collection`.
 
     Parameters and errors are those of `run_batch`, but an error is raised.
     """
@@ -73,7 +73,7 @@ def run_batch(
     report: BatchReport | None = None,
     after_each: Callable[[BatchReport], None] | None = None,
 ) -> BatchReport:
-    """Restore all ``entries``, one after the other.
+    """Restore all ``entries`` one after the other.
 
     Parameters
     ----------
@@ -82,24 +82,24 @@ def run_batch(
     request : RestoreRequest
         The same for all images.
     executor : optional
-        Who computes the tiles; threads of this process unless given.
+        Runs the tiles; by default threads of this process.
     progress : callable, optional
         Receives the events of each image's run, an `ImageStart` before and an `ImageEnd` after them; for the
-        images of an archive `PartStart` and `PartEnd`.
+        images of an archive `PartStart` and `PartEnd` instead.
     overwrite, restart, output_options
         As in `swin2sr_ops.restore_image`.
     fail_fast : bool
-        Begin no image after one that failed.
+        Start no image after one that failed.
     report : BatchReport, optional
-        Filled in as images end, so that it tells the truth whatever happens; made by `BatchReport.of`.
+        Filled in as images end, so that it is valid at any time; created by `BatchReport.of`.
     after_each : callable, optional
-        Gets the report after each image.
+        Receives the report after each image.
 
     Returns
     -------
     BatchReport
-        Also when the batch was stopped with Ctrl-C (``stopped`` is true), or by an error that
-        every further image would meet, such as a full disk: the rest is "not started".
+        Also if the batch was stopped with Ctrl-C (``stopped`` is true), or by an error that would hit
+        every further image, such as a full disk: the remaining images are "not started".
     """
     given = {"overwrite": overwrite or None, "restart": restart or None, **(output_options or {})}
     report = BatchReport.of(entries, request) if report is None else report
@@ -131,9 +131,9 @@ class _Batch:
             self._sum_up()
 
     def _one(self, entry: Entry, result: ImageResult, origins: _Origins) -> bool:
-        """Restore one image; whether the next may begin."""
+        """Restore one image; return True if the next one may start."""
         began = time.monotonic()
-        result.state = "stopped"  # true until it ends otherwise
+        result.state = "stopped"  # unless a later line sets another state
         try:
             result.take(_restore(entry, self.shared, origins))
         except Swin2SROpsError as exc:
@@ -189,7 +189,7 @@ def _restore(entry: Entry, shared: _Shared, origins: _Origins) -> Any:
 
 
 def _parts(progress: Progress | None) -> Progress | None:
-    """Call the images of an archive its parts: together they are one image of the batch."""
+    """Rename events: an archive is one image of the batch, so its images are parts."""
     if progress is None:
         return None
     kinds: dict[type[Event], type[Event]] = {ImageStart: PartStart, ImageEnd: PartEnd}
@@ -202,17 +202,17 @@ def _parts(progress: Progress | None) -> Progress | None:
 
 
 def _scale_of(asked: RestoreRequest) -> int:
-    """Scale of the models that images of an archive get: every one of them has it."""
+    """Return the scale of the models for the images of an archive, which is the same for all."""
     from swin2sr_ops.hooks.dispatch import resolve_model
 
     model = asked.model
-    first = model.split(",")[0].strip() if isinstance(model, str) else model  # one for colours, one for other bands
+    first = model.split(",")[0].strip() if isinstance(model, str) else model  # colours, other bands: one scale
     return resolve_model(first, scale=asked.scale).scale
 
 
 @dataclass(frozen=True)
 class _Origins:
-    """Where the sources are, and the folders above them: no output may be there."""
+    """Paths of the sources and their parent folders; no output may replace one."""
 
     paths: frozenset[str]
     above: frozenset[str]
@@ -225,14 +225,14 @@ class _Origins:
 
 
 def _make_room(entry: Entry, output: str, origins: _Origins) -> None:
-    """Refuse to replace another image of the batch, and make the folders that keep its place."""
+    """Refuse to replace another image of the batch; create the output's parent folders."""
     path = local_path(output)
     if path is None:
         return
     here = os.path.realpath(path)
     if here in origins.paths or here in origins.above or any(str(p) in origins.paths for p in Path(here).parents):
         raise OutputError(
-            f"The output {output!r} lies in or over a source of this batch, which must stay as it is."
+            f"The output {output!r} lies in or above a source of this batch, which must not change."
             " Choose another place."
         )
     if entry.ending:
@@ -241,5 +241,5 @@ def _make_room(entry: Entry, output: str, origins: _Origins) -> None:
 
 
 def hits_all(error: BaseException) -> bool:
-    """Whether every further image would meet ``error``: a full disk, a cluster that is gone."""
+    """Return True if ``error`` would hit every further image: a full disk, a lost cluster."""
     return is_disk_full(error) or any(isinstance(cause, ClusterError) for cause in causes(error))

@@ -1,4 +1,4 @@
-"""What the words of a request name: files, folders, globs, list files, URLs -> sources in order."""
+"""Find the sources that a request names: files, folders, globs, list files and URLs, in order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAGIC = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class Found:
-    """A source, and the folder below which its place is kept in the output folder ("" where it has none)."""
+    """A source, and the folder to which its output path is relative ("" if there is none)."""
 
     uri: str
     root: str
@@ -36,7 +36,7 @@ class Found:
 
 
 def kind_of(name: str) -> str:
-    """``zarr``, ``tiff``, ``picture``, or nothing where the suffix of ``name`` does not say it."""
+    """Return ``zarr``, ``tiff`` or ``picture`` by the suffix of ``name``, or an empty string for other suffixes."""
     lower = without_separator(name).lower()
     suffix = os.path.splitext(lower)[1]
     if lower.endswith(ZARRS):
@@ -45,7 +45,7 @@ def kind_of(name: str) -> str:
 
 
 def is_zarr(uri: str) -> bool:
-    """Whether ``uri`` is called a Zarr, or is a folder that is one."""
+    """Return True if ``uri`` has a Zarr suffix, or is a folder with Zarr metadata."""
     path = local_path(uri)
     if kind_of(uri) == "zarr":
         return True
@@ -53,7 +53,7 @@ def is_zarr(uri: str) -> bool:
 
 
 def address_of(url: str) -> str:
-    """``url`` without its query, such as a signature.
+    """Remove the query, such as a signature, from ``url``.
 
     Examples
     --------
@@ -65,24 +65,24 @@ def address_of(url: str) -> str:
 
 
 def find(words: Sequence[str], lists: Sequence[str] = (), dst: str | None = None) -> list[Found]:
-    """All sources that ``words`` and list files name, each once, in the order given.
+    """Find all sources that ``words`` and list files name, each once, in the given order.
 
     Parameters
     ----------
     words : sequence of str
-        Files, folders (searched through), globs (``**`` for any number of folders), ``@LIST`` files,
+        Files, folders (searched recursively), globs (``**`` for any number of folders), ``@LIST`` files,
         Zarr images or archives, URLs, ``sample:NAME``.
     lists : sequence of str
-        List files: one source per line, relative to the list file; lines that begin with ``#`` do not count.
+        List files: one source per line, relative to the list file; lines that start with ``#`` are ignored.
     dst : str, optional
-        The output, which is no source where it lies inside a searched folder.
+        The output, which is not a source if it lies inside a searched folder.
 
     Raises
     ------
     RequestError
-        A list file, folder or glob gives nothing.
+        If a list file, folder or glob gives no source.
     OutputError
-        Outputs would go to where sources are searched for.
+        If the output folder is also searched for sources.
     """
     named = [*words, *(f"@{name}" for name in lists)]
     found = [source for word in named for source in (_listed(word[1:], dst) if word[:1] == "@" else _word(word, dst))]
@@ -99,14 +99,14 @@ def _listed(name: str, dst: str | None) -> Iterator[Found]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as exc:
         raise RequestError(
-            f"The list file {name!r} cannot be read ({exc}): give a text file, one source a line."
+            f"The list file {name!r} cannot be read ({exc}): give a text file with one source per line."
         ) from exc
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
-        raise RequestError(f"The list file {name!r} names no source: give one a line.")
+        raise RequestError(f"The list file {name!r} names no source: write one per line.")
     for line in lines:
         if "\0" in line:
-            raise RequestError(f"The list file {name!r} holds a NUL character: give a text file, one source a line.")
+            raise RequestError(f"The list file {name!r} holds a NUL character: give a text file, one source per line.")
         if line.startswith("@"):
             raise RequestError(f"The list file {name!r} names another list, {line!r}: give that with --list as well.")
         yield from _word(_beside(path.parent, line), dst)
@@ -136,7 +136,7 @@ def _word(word: str, dst: str | None) -> list[Found]:
 
 
 def folder_of_address(word: str) -> str:
-    """The folder that holds the file in an address of GDAL's."""
+    """Return the folder of the file in a GDAL address."""
     path = file_of(word)
     if path is None or word.startswith("/vsi"):
         return address_of(word).rpartition("/")[0]
@@ -144,7 +144,7 @@ def folder_of_address(word: str) -> str:
 
 
 def _folder_of(path: Path) -> str:
-    """The folder that holds the file, or the outermost Zarr that ``path`` names or lies in."""
+    """Return the folder of the file, or of the outermost Zarr that ``path`` names or lies in."""
     path = Path(os.path.abspath(path))
     outermost = next((p for p in [*reversed(path.parents), path] if p.suffix == ".zarr"), path)
     return str(outermost.parent)
@@ -165,7 +165,7 @@ def _searched(folder: Path, dst: str | None) -> list[Found]:
     images = [name for name in _walk(folder, avoid) if kind_of(name) or is_zarr(name)]
     if not images:
         raise RequestError(
-            f"The folder {str(folder)!r} is no Zarr and holds no image: give one with TIFF, Zarr, PNG or JPEG in it."
+            f"The folder {str(folder)!r} is no Zarr and holds no image: give one with TIFF, Zarr, PNG or JPEG files."
         )
     return [Found(name, os.path.abspath(folder), True) for name in sorted(images, key=natural_key)]
 
@@ -178,18 +178,18 @@ def _globbed(pattern: str, dst: str | None) -> list[Found]:
     into_zarr = any(part.endswith(".zarr") for part in parts[:-1])
     if "**" in parts:
         _check_not_all(root, pattern)
-    if "**" in parts and not into_zarr:  # `glob` would walk through all chunks of every Zarr
+    if "**" in parts and not into_zarr:  # `glob` would walk all chunks of every Zarr
         names: Iterable[str] = (
             name for name in _walk(root, avoid) if _matches(Path(name).relative_to(root).parts, parts[fixed:])
         )
     else:
         names = (n for n in glob(str(Path(*parts)), recursive=True) if not _inside(n, avoid))
-    literal = Path(parts[-1]).suffix  # `*.dat` means these files; `*` means all images
+    literal = Path(parts[-1]).suffix  # `*.dat` means all these files; `*` means all images
     asked = bool(literal) and not _MAGIC.search(literal)
     images = [n for n in names if not _unfinished(n) and (is_zarr(n) or (os.path.isfile(n) and (asked or kind_of(n))))]
     if not images:
         raise RequestError(
-            f"No image matches {pattern!r}: check the pattern, and quote it, so that the shell keeps it."
+            f"No image matches {pattern!r}: check the pattern, and quote it so that the shell does not expand it."
         )
     top = _folder_of(root) if any(part.endswith(".zarr") for part in root.parts) else os.path.abspath(root)
     return [Found(name, top, True) for name in sorted(images, key=natural_key)]
@@ -204,7 +204,7 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _walk(root: Path, avoid: str) -> Iterator[str]:
-    """Files and Zarr folders below ``root``, hidden and unfinished ones left out; a Zarr is not entered."""
+    """Walk the files and Zarr folders below ``root``; skip hidden and unfinished ones, and do not enter a Zarr."""
     for folder, folders, files in os.walk(root):
         if folder != str(root) and any(marker in files for marker in DOCUMENTS):
             folders.clear()
@@ -231,20 +231,20 @@ def _inside(name: str, folder: str) -> bool:
 
 
 def _output_inside(root: Path, dst: str | None) -> str:
-    """The output where it lies inside ``root``, which is searched: it holds no sources."""
+    """Return the output if it lies inside the searched folder ``root``: it contains no sources."""
     path = None if dst is None else local_path(dst)
     if path is None:
         return ""
     here, there = os.path.abspath(root), os.path.abspath(path)
     if here == there:
         raise OutputError(
-            f"The output folder {dst!r} is searched for sources: the next run would take its results for sources."
+            f"The output folder {dst!r} is also searched for sources: the next run would restore its results again."
             f" Give another folder, such as {os.path.join(str(dst), 'restored')!r}."
         )
     return there if _inside(there, here) else ""
 
 
-# --- elsewhere --------------------------------------------------------------------------------------
+# --- remote sources ---------------------------------------------------------------------------------
 
 
 def _remote(url: str) -> list[Found]:
@@ -258,7 +258,7 @@ def _remote(url: str) -> list[Found]:
         found = retrying(lambda: impatient(fs).glob(pattern))
         names = sorted((fs.unstrip_protocol(name) for name in found), key=natural_key)
     except (ImportError, OSError, ValueError) as exc:
-        raise FormatError(f"{url!r} cannot be listed ({exc}): name the images themselves.") from exc
+        raise FormatError(f"{url!r} cannot be listed ({exc}): name each image instead.") from exc
     images = [name for name in names if kind_of(name)]
     if not images:
         raise RequestError(f"No image matches {url!r}: check the pattern.")

@@ -1,4 +1,4 @@
-"""How many images a TIFF holds, and which of them are pictures of something."""
+"""Count the images of a TIFF, and tell those that show the object from accompanying ones."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class TiffContent:
-    """What decides about the outputs of a TIFF.
+    """Facts about a TIFF that decide its outputs.
 
     Attributes
     ----------
     series : tuple of int
-        The images, without what scanners put beside them.
+        Indices of the images, without those that scanners add.
     left_out : tuple of str
-        Names of those.
+        Names of the images that scanners add.
     geo : bool
         Whether it is a GeoTIFF.
     dtype : str
         Type of the first image.
     files : frozenset of str
-        All files of the set, where an OME-TIFF is spread over several.
+        All files of the set, if it is a multi-file OME-TIFF.
     names : tuple of str
         Of the images, as far as they have names.
     """
@@ -51,14 +51,14 @@ class TiffContent:
 
 
 def tiff_content(path: str | PathLike[str]) -> TiffContent:
-    """Look into the TIFF at ``path``; one that cannot be read counts as one image, whose opening says why."""
+    """Read the facts of the TIFF at ``path``; a damaged file counts as one image, and opening it says why."""
     import tifffile
 
     from swin2sr_ops.io.tiff.sets import open_tiff
 
     try:
         with warnings.catch_warnings(), open_tiff(Path(path)) as tiff:
-            warnings.simplefilter("ignore")  # said when the image is opened
+            warnings.simplefilter("ignore")  # they are repeated when the image is opened
             check_planes(str(path), tiff)
             return _content(tiff)
     except (FormatError, MemoryError, tifffile.TiffFileError, *_DAMAGE):
@@ -80,7 +80,7 @@ def _content(tiff: Any) -> TiffContent:
 
 
 def _files(all_series: list[Any]) -> frozenset[str]:
-    """Names of the files that the images' pages lie in, where there are several."""
+    """Return the files that contain the images' pages, if there are several."""
     if not any(s.is_multifile for s in all_series):
         return frozenset()
     return frozenset(str(p.parent.filehandle.path) for s in all_series for p in s.pages if p is not None)

@@ -269,7 +269,7 @@ def test_the_folder_above_must_exist() -> None:
 
 def test_outputs_never_go_where_sources_are_searched(scans: Path) -> None:
     for source in ("scans", "scans/*.tif", "scans/**/*.tif"):
-        with pytest.raises(OutputError, match="is searched for sources"):
+        with pytest.raises(OutputError, match="is also searched for sources"):
             collect([source], "scans")
     image_zarr("a.zarr")
     with pytest.raises(OutputError, match="lies in the input"):

@@ -207,14 +207,14 @@ def test_enough_room(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch
 
 def test_perhaps_enough_room(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     room(monkeypatch, 3000)
-    assert "may become full" in check_disk(estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False))
+    assert "may run full" in check_disk(estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False))
 
 
 def test_what_is_encoded_at_the_end_needs_twice_the_room(
     request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until then its pixels lie beside it; of several outputs, of one at a time."""
-    for free, says in ((10240, ""), (6000, "may become full"), (5000, "too little room")):
+    for free, says in ((10240, ""), (6000, "may run full"), (5000, "too little space")):
         room(monkeypatch, free)
         found = estimate(collect(["in/a.tif"], "a.tif"), request_of, probe=False)
         assert found.images[0].staged_bytes == found.images[0].output_bytes == 5120
@@ -235,14 +235,14 @@ def test_what_is_encoded_at_the_end_needs_twice_the_room(
 def test_no_room(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     room(monkeypatch, 2000)
     found = estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False)
-    with pytest.raises(OutputError, match=r"too little room: .* --no-disk-check"):
+    with pytest.raises(OutputError, match=r"too little space: .* --no-disk-check"):
         check_disk(found)
     Path("a.zarr.partial/c").mkdir(parents=True)
     Path("a.zarr.partial/c/0").write_bytes(bytes(2500))  # of an earlier run, which goes on
     assert check_disk(found) == ""
     Path("a.zarr").write_bytes(b"finished")
     assert check_disk(found) == ""
-    with pytest.raises(OutputError, match="too little room"):
+    with pytest.raises(OutputError, match="too little space"):
         check_disk(found, overwrite=True)
 
 
