@@ -1,7 +1,7 @@
-"""Training and fine-tuning of Swin2SR and SwinIR; ``swin2sr-ops train`` on the command line.
+"""Train and fine-tune Swin2SR and SwinIR; ``swin2sr-ops train`` on the command line.
 
-A run is a `Recipe` (a small TOML file; those of the shipped models are in ``recipes/``), a folder of images
-and a folder for its state. Killed, the same call goes on.
+A run consists of a `Recipe` (a small TOML file; those of the shipped models are in ``recipes/``), a folder of
+images and a folder for its state. The same call resumes a killed run.
 """
 
 from __future__ import annotations

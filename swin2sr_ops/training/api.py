@@ -1,4 +1,4 @@
-"""Train, fine-tune, export: what ``swin2sr-ops train`` does, as one function."""
+"""Train, fine-tune and export in one function, as ``swin2sr-ops train`` does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from swin2sr_ops.weights.save import save_model
 
 __all__ = ["export", "train"]
 
-#: What a tuned model does not inherit: figures and history of the model that it began with.
+#: Fields that a tuned model does not inherit: figures and history of the initial model.
 _OF_THE_FILE = ("weights", "sha256", "size_bytes", "provenance", "quality", "halo_error", "reach")
 
 
@@ -42,52 +42,52 @@ def train(
     log: Callable[[str], None] = print,
     **changes: Any,
 ) -> Trainer:
-    """Train a model on a folder of images, or go on with a run that was stopped or killed.
+    """Train a model on a folder of images, or resume a run that was stopped or killed.
 
-    Called again in the same way it goes on from the last save, and ends with the same weights as if it had
-    never been stopped (on one kind of device).
+    The same call resumes at the last save and ends with the same weights as an undisturbed run (on the same
+    kind of device).
 
     Parameters
     ----------
     recipe : str, path or Recipe, optional
-        A TOML file, the name of a built-in recipe, or a `Recipe`; ``"finetune"`` where ``init`` is given.
+        A TOML file, the name of a built-in recipe, or a `Recipe`; ``"finetune"`` if ``init`` is given.
     data : path
-        The folder that holds the recipe's folders of images, TIFF stacks and Zarr archives, or of pairs.
+        Folder that contains the recipe's folders of images, TIFF stacks and Zarr archives, or of pairs.
     out : path
         Folder of the run: ``state.pt``, ``log.csv``, ``recipe.json``, ``validation.png``.
     init : str, path or ModelSpec, optional
-        Model whose weights to begin with, as in `swin2sr_ops.restore`; a recipe without ``[model]`` trains that
-        model. A head for another scale begins anew; channels that it has not are carried over (`with_channels`);
-        stages that it has not begin as copies of its own that add nothing yet.
+        Model with the initial weights, as in `swin2sr_ops.restore`; a recipe without ``[model]`` trains that
+        model. A head for another scale is initialised anew; weights for missing channels are derived
+        (`with_channels`); missing stages start as copies of existing ones that add nothing yet.
     name : str, optional
-        Of the trained model; else the recipe's, or that of ``init`` with ``-tuned`` behind it.
+        Name of the trained model; by default the recipe's, or that of ``init`` with the suffix ``-tuned``.
     channels : int, optional
-        Of the images that the trained model is for; else the recipe's, or those of ``init``.
+        Channels of the images for the trained model; by default the recipe's, or those of ``init``.
     validate : path, optional
-        Folder of held-out images (or pairs): PSNR and a picture at every save.
+        Folder of held-out images (or pairs), for a PSNR and a picture at every save.
     export_to : path, optional
-        A ``.safetensors`` file for the model when the run is finished.
+        A ``.safetensors`` file for the model once the run is finished.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     engine : str
-        ``"torch"``; ``"native"``, our own kernels, on a CPU with a C compiler; or ``"auto"``, these where they can
-        be had.
+        ``"torch"``; ``"native"``, this package's kernels, on a CPU with a C compiler; or ``"auto"``, the kernels if
+        they can run.
     save_every, until : int
         Steps between two saves; the step at which to stop for now.
     log : callable
-        Given a line at every save.
+        Receives a line at every save.
     **changes
-        Fields of `Recipe` that stand instead of the recipe's, such as ``steps=2000``; None changes nothing.
+        Fields of `Recipe` that replace the recipe's, such as ``steps=2000``; None changes nothing.
 
     Returns
     -------
     Trainer
-        With the weights (`Trainer.averaged_state`) and the step that was reached.
+        Has the weights (`Trainer.averaged_state`) and the step that was reached.
 
     Raises
     ------
     RequestError, ModelError, FormatError
-        If recipe, images, weights and folder do not fit one another.
+        If recipe, images, weights and folder do not fit each other.
 
     Examples
     --------
@@ -103,14 +103,14 @@ def train(
     trainer = Trainer(chosen, data, out, device, start=start, validate=held_out, engine=engine)
     begins = trainer.step == 0 and trainer.team.leads
     if begins and start is not None and start.spec.channels != chosen.spec.channels:
-        log(f"carried over from {start.spec.channels} channel(s) to {chosen.spec.channels}")
+        log(f"weights converted from {start.spec.channels} channel(s) to {chosen.spec.channels}")
     if begins and start is not None and len(start.spec.depths) < len(chosen.spec.depths):
         log(
-            f"of {len(chosen.spec.depths)} stages, the first {len(start.spec.depths)} are those of {start.spec.name}, "
-            "the others copies of them that add nothing yet"
+            f"the first {len(start.spec.depths)} of {len(chosen.spec.depths)} stages have the weights of "
+            f"{start.spec.name}, the others are copies of them that add nothing yet"
         )
     if begins and trainer.anew:
-        log(f"begins anew, for {chosen.spec.name} has it in another shape: {', '.join(trainer.anew)}")
+        log(f"initialised anew, since {chosen.spec.name} has another shape there: {', '.join(trainer.anew)}")
     trainer.run(save_every=save_every, until=until, log=log)
     if path is not None and trainer.team.leads:
         export(trainer, path)
@@ -118,7 +118,7 @@ def train(
 
 
 def export(trainer: Trainer, path: Path) -> None:
-    """Write the averaged weights, as float16, with the whole history of the run as provenance."""
+    """Write the averaged weights as float16, with the history of the run as provenance."""
     recipe = trainer.recipe
     provenance: dict[str, Any] = {
         "recipe": recipe.to_dict(),
@@ -137,7 +137,9 @@ def _weights(init: str | PathLike[str] | ModelSpec) -> SwinNet:
     spec = resolve_model(init)
     net: nn.Module = build_network(spec)
     if not isinstance(net, SwinNet):
-        raise ModelError(f"{spec.name!r} is another network ({spec.architecture}): only Swin2SR and SwinIR learn here.")
+        raise ModelError(
+            f"{spec.name!r} is another network ({spec.architecture}): only Swin2SR and SwinIR can be trained."
+        )
     return net
 
 
@@ -149,7 +151,7 @@ def _recipe(
     changes: dict[str, Any],
 ) -> Recipe:
     if recipe is None and start is None:
-        raise RequestError("There is nothing to train: give a recipe (a TOML file or a name), or --init MODEL.")
+        raise RequestError("There is no model to train: give a recipe (a TOML file or a name), or --init MODEL.")
     model, init = None, {}
     if start is not None:
         model = {k: v for k, v in start.spec.to_dict().items() if k not in _OF_THE_FILE}
@@ -159,19 +161,19 @@ def _recipe(
         recipe = Recipe.read("finetune" if recipe is None else fspath(recipe), model=model, **changes)
     given: dict[str, Any] = {"name": name, "channels": channels}
     if channels is not None and start is not None and channels != start.spec.channels:
-        given["advice"] = ""  # what the other model was for
+        given["advice"] = ""  # the other model's advice does not apply
     recipe = replace(recipe, model=recipe.model | {k: v for k, v in given.items() if v is not None})
     return replace(recipe, init=init)
 
 
 def _check(data: Path, path: Path | None, validate: Path | None) -> None:
-    """Refuse before the training what would fail after it, or long into it."""
+    """Detect before training what would fail after it, or late in it."""
     for folder, what in ((data, "training images"), (validate, "held-out images")):
         if folder is not None and not folder.is_dir():
-            raise RequestError(f"There is no folder {str(folder)!r} to take {what} from.")
+            raise RequestError(f"There is no folder {str(folder)!r} for {what}.")
     if path is None:
         return
     if path.suffix != ".safetensors":
-        raise RequestError(f"--export {str(path)!r} must end with .safetensors, by which a model is known.")
+        raise RequestError(f"--export {str(path)!r} must end with .safetensors, the suffix of models.")
     if not path.absolute().parent.is_dir():
         raise RequestError(f"The folder {str(path.parent)!r} of --export does not exist: create it first.")

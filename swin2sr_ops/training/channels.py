@@ -1,4 +1,4 @@
-"""The weights of a colour network for single channels, and those of a network of one channel for colour."""
+"""Convert the weights of a colour network for single channels, and those of a one-channel network for colour."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["with_channels"]
 
 
 def with_channels(net: SwinNet, channels: int) -> dict[str, Tensor]:
-    """State dict of ``net`` for images of ``channels`` channels, 1 or 3; of as many, its own.
+    """Return the state dict of ``net`` for images of ``channels`` channels, 1 or 3; unchanged if it has as many.
 
-    Of a colour network: what it gives for a gray image, the mean of its three results. Of a network of one
-    channel: what it gives for the mean of three, thrice; without enlargement it is still added to each of them.
-    Where a mean is subtracted (RGB's), the zeros beyond the image's border stand for another value than before,
-    and the pixels near it differ.
+    A colour network becomes a network whose result is the mean of the three results for a gray image. A
+    one-channel network becomes one that gives its result for the mean of three channels three times; without
+    enlargement, the result is still added to each channel. If a mean is subtracted (for RGB), the zeros beyond
+    the image's border represent another value than before, so pixels near the border differ.
     """
     state, spec = dict(net.state_dict()), net.spec
     if channels == spec.channels:
@@ -25,7 +25,7 @@ def with_channels(net: SwinNet, channels: int) -> dict[str, Tensor]:
     state["conv_first.weight"] = weight.sum(1, keepdim=True).repeat(1, channels, 1, 1) / channels
     state["conv_first.bias"] = state["conv_first.bias"] + weight.sum((2, 3)) @ (other.mean() - mean) * spec.value_range
 
-    # What is added to an image has no mean of its own.
+    # A residual that is added to an image has no mean of its own.
     image = (mean.mean() - other)[:, None] * spec.value_range
     lasts = {"conv_last": image * (spec.upsampler != ""), "conv_last_hf": image * 0}
     if spec.upsampler == "pixelshuffledirect":

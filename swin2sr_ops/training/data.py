@@ -1,7 +1,7 @@
-"""Training patches: drawn from folders of images, a function of seed and step alone.
+"""Draw training patches from folders of images, as a function of seed and step only.
 
-Because step n's batch depends on nothing but ``(seed, n)``, a run that was killed goes on with the
-very patches that it would have seen.
+Step n's batch depends only on ``(seed, n)``, so a resumed run sees the same patches as an
+undisturbed one.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from swin2sr_ops.training.recipe import Recipe
 
 __all__ = ["PatchSampler", "detail", "training_images"]
 
-_MARGIN = 4  # input pixels around a patch while it is reduced: the kernel then sees real neighbours
-_WIDE_MARGIN = 8  # the same for blur, and for a JPEG grid that begins anywhere
+_MARGIN = 4  # input pixels around a patch during its reduction: the kernel then sees real neighbours
+_WIDE_MARGIN = 8  # the same for blur, and for a JPEG grid that starts anywhere
 
 Kept = tuple[NDArray[np.float16] | None, NDArray[np.float16]]
 
 
 def training_images(recipe: Recipe, folder: Path, side: int) -> list[Pair]:
-    """The images of a folder, or its pairs, whose target is at least ``side`` pixels high and wide.
+    """Load the images or pairs of a folder whose target is at least ``side`` pixels high and wide.
 
     Raises
     ------
     RequestError
-        If there is none.
+        If there are none.
     """
     spec = recipe.spec
     found: list[Pair]
@@ -50,14 +50,14 @@ def training_images(recipe: Recipe, folder: Path, side: int) -> list[Pair]:
 
 
 class PatchSampler:
-    """Batches of (input, target) patches for a recipe.
+    """Draw batches of (input, target) patches for a recipe.
 
     Parameters
     ----------
     recipe : Recipe
         Folders, patch size, scale, seed, degradations.
     data : path
-        The folder that holds the recipe's folders.
+        Folder that contains the recipe's folders.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class PatchSampler:
         return sum(map(len, self.images))
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Input ``(B, C, p, p)`` and target ``(B, C, p scale, p scale)`` of one step, in 0..1."""
+        """Return input ``(B, C, p, p)`` and target ``(B, C, p scale, p scale)`` of one step, in 0..1."""
         rng = np.random.default_rng((self.recipe.seed, step))
         patches = [self._patch(rng) for _ in range(self.recipe.batch)]
         target = torch.from_numpy(np.stack([b for _, b in patches]))
@@ -92,7 +92,7 @@ class PatchSampler:
         return self._made(target, rng)
 
     def held_out(self, pairs: list[Pair], patch: int) -> list[tuple[Tensor, Tensor]]:
-        """Input ``(1, C, p, p)`` and target of each image's middle, at most ``patch`` pixels wide; always the same."""
+        """Return input ``(1, C, p, p)`` and target of each image's centre, at most ``patch`` pixels wide."""
         s, m, found = self.spec.scale, self.margin, []
         for number, (given, target) in enumerate(pairs):
             sides = [min(patch, n // s - 2 * m) for n in target.shape[1:]]
@@ -107,7 +107,7 @@ class PatchSampler:
         return found
 
     def _made(self, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs made of clean patches, and both without their margin."""
+        """Degrade clean patches to inputs; return inputs and targets without their margin."""
         if self.degrade is None:
             source = bicubic_reduce(target, self.spec.scale)
         else:
@@ -120,7 +120,7 @@ class PatchSampler:
         return source[..., m:-m, m:-m], target[..., outer:-outer, outer:-outer]
 
     def _patch(self, rng: np.random.Generator) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
-        """An input, where inputs are given, and a target: cut out, turned, and in another contrast."""
+        """Cut out, rotate and change the contrast of an input (None without pairs) and its target."""
         folder = self.images[rng.choice(len(self.images), p=self.weights)]
         smaller = self.recipe.shrink > 1 and rng.random() < 0.5
         factor = rng.uniform(1, self.recipe.shrink) if smaller else 1.0
@@ -138,11 +138,11 @@ class PatchSampler:
         return (whole[1] if len(whole) > 1 else None), whole[0]
 
     def _cut(self, folder: list[Kept], rng: np.random.Generator, factor: float) -> list[NDArray[np.float16]]:
-        """Of one image a target, ``factor`` times smaller than there, and its input, where inputs are given."""
+        """Cut a target out of one image, ``factor`` times reduced, and its input if inputs are given."""
         given, target = folder[rng.integers(len(folder))]
         if factor > 1:
             return [self._shrunk(target, rng, factor)]
-        s = 1 if given is None else self.spec.scale  # pairs are cut at whole pixels of the input
+        s = 1 if given is None else self.spec.scale  # cut pairs at whole pixels of the input
         side = self.side // s
         y, x = (int(rng.integers(n // s - side + 1)) for n in target.shape[1:])
         cut = [target[:, y * s : (y + side) * s, x * s : (x + side) * s]]
@@ -151,9 +151,9 @@ class PatchSampler:
         return cut
 
     def _shrunk(self, target: NDArray[np.float16], rng: np.random.Generator, factor: float) -> NDArray[np.float16]:
-        """A target of the image as it would be ``factor`` times smaller, or as much as leaves room for a target.
+        """Cut a target from the image reduced by ``factor``, or by as much as leaves room for a target.
 
-        Clipped to 0..1 as stored images are: bicubic kernels go beyond at edges.
+        The result is clipped to 0..1 like stored images: bicubic kernels overshoot at edges.
         """
         wide = min(int(self.side * factor), *target.shape[1:])
         y, x = (int(rng.integers(n - wide + 1)) for n in target.shape[1:])
@@ -162,9 +162,9 @@ class PatchSampler:
 
 
 def detail(patch: NDArray[np.float16]) -> float:
-    """Mean square of what a patch ``(C, H, W)`` loses where each 2 x 2 pixels become their mean.
+    """Compute the mean square of what a patch ``(C, H, W)`` loses if each 2 x 2 pixels become their mean.
 
-    Sky, or what is out of focus, has none: nothing is to be learned there about what is fine.
+    Sky and out-of-focus regions have no detail: a network learns nothing about fine structure there.
     """
     c, h, w = (patch.shape[0], *(n // 2 for n in patch.shape[1:]))
     pixels = patch[:, : 2 * h, : 2 * w].astype(np.float32).reshape(c, h, 2, w, 2)

@@ -1,24 +1,24 @@
-"""What is done to a clean patch to make a model's input: blur, reduction, noise, JPEG, in order or shuffled.
+"""Degrade a clean patch to a model's input: blur, reduction, noise, JPEG, in order or shuffled.
 
-A recipe's ``[degrade]`` holds one table per step, in the order in which they are applied; each draws
-its strength anew for every patch, evenly between two ends:
+A recipe's ``[degrade]`` holds one table per step, in the order in which they are applied. Each step draws
+its strength anew for every patch, uniformly between two ends:
 
 =============  ======================  ====================================================================
-step           strength                what it does
+step           strength                effect
 =============  ======================  ====================================================================
-``blur``       ``sigma = [0.2, 2.0]``  Gaussian blur, in pixels of the image as it then is
-``bicubic``    none                    reduction by the model's scale, antialiased; first where it is not named
-``poisson``    ``photons = [5, 500]``  shot noise of so many photons at full range, drawn evenly in its logarithm
+``blur``       ``sigma = [0.2, 2.0]``  Gaussian blur, in pixels of the image at this step
+``bicubic``    none                    reduction by the model's scale, antialiased; first if it is not named
+``poisson``    ``photons = [5, 500]``  shot noise with that many photons at full range, uniform in its logarithm
 ``noise``      ``sigma = [0, 50]``     Gaussian noise, in 255ths of the range; after ``poisson``: a camera's noise
-``jpeg``       ``quality = [10, 95]``  JPEG, colour with or without halved chroma, the grid of blocks anywhere
-``quantise``   ``bits = [8, 8]``       clipped to 0..1 and rounded, as stored images are
+``jpeg``       ``quality = [10, 95]``  JPEG, colour with or without halved chroma, block grid at any offset
+``quantise``   ``bits = [8, 8]``       clipped to 0..1 and rounded, like stored images
 =============  ======================  ====================================================================
 
 ``share = 0.5`` in a table: only half of the patches go through that step. ``shuffle = true`` in
-``[degrade]`` itself: the steps come in random order, as real images suffer them (after Zhang et al.,
+``[degrade]`` itself: the steps are applied in random order, as in real images (after Zhang et al.,
 BSRGAN, ICCV 2021; ``quantise`` stays last).
 
-Every number comes from the generator it is given: a patch is a function of its seed.
+Every random number comes from the given generator: a patch is a function of its seed.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ Patch = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Degrade:
-    """The steps of a recipe's ``[degrade]``, for a model of scale ``scale``.
+    """Apply the steps of a recipe's ``[degrade]`` for a model of scale ``scale``.
 
     Parameters
     ----------
     table : mapping
-        The recipe's ``degrade``, in which `degrade_table.degrade_problems` finds nothing wrong.
+        The recipe's ``degrade``, validated by `degrade_table.degrade_problems`.
     scale : int
-        Of the model: what ``bicubic`` reduces by.
+        Scale of the model, by which ``bicubic`` reduces.
     """
 
     table: Mapping[str, Any]
     scale: int
 
     def apply(self, patch: Patch, rng: np.random.Generator) -> Patch:
-        """``(C, H scale, W scale)`` in 0..1 -> ``(C, H, W)``; what noise makes of it may leave 0..1."""
+        """Degrade ``(C, H scale, W scale)`` in 0..1 to ``(C, H, W)``; noise may leave 0..1."""
         for name, values in self._steps(rng):
-            # Drawn for skipped steps too: whether one is taken does not move the numbers of those after it.
+            # Draw for skipped steps too: skipping a step must not change the random numbers of the later ones.
             taken, seed = rng.random() < values.get("share", 1.0), int(rng.integers(2**63))
             if taken:
                 patch = self._step(name, values, patch, np.random.default_rng(seed))
@@ -94,7 +94,7 @@ class Degrade:
 
 
 def bicubic_reduce(x: torch.Tensor, scale: int) -> torch.Tensor:
-    """Reduce ``(B, C, H, W)`` by ``scale``: bicubic with antialiasing (A = -0.5), as MATLAB's ``imresize``.
+    """Reduce ``(B, C, H, W)`` by ``scale``: bicubic with antialiasing (A = -0.5), like MATLAB's ``imresize``.
 
     MATLAB mirrors the image at its border and torch renormalises the kernel there, so the outer
     two pixels differ slightly; inside, the numbers agree.
@@ -105,12 +105,12 @@ def bicubic_reduce(x: torch.Tensor, scale: int) -> torch.Tensor:
 
 
 def bicubic_resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bring ``(B, C, H, W)`` to another height and width, as `bicubic_reduce` does."""
+    """Resize ``(B, C, H, W)`` to another height and width, as `bicubic_reduce` does."""
     return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
 def _blur(patch: Patch, sigma: float) -> Patch:
-    """Gaussian blur to three sigma, the border mirrored."""
+    """Apply a Gaussian blur up to three sigma, with a mirrored border."""
     reach = min(int(np.ceil(3 * sigma)), min(patch.shape[1:]) - 1)
     if reach < 1:
         return patch
@@ -122,10 +122,10 @@ def _blur(patch: Patch, sigma: float) -> Patch:
 
 
 def _through_jpeg(patch: Patch, quality: int, rng: np.random.Generator) -> Patch:
-    """JPEG whose grid of 8 x 8 blocks begins at one of the first eight rows and columns.
+    """Apply JPEG with a grid of 8 x 8 blocks that starts at one of the first eight rows and columns.
 
-    Half of the images begin with a whole block, as files do that nobody has cropped. Rows and
-    columns before the grid are left as they are: they belong to the margin that is cut off later.
+    Half of the images start with a complete block, like files that were never cropped. Rows and
+    columns before the grid stay unchanged: they belong to the margin that is removed later.
     """
     cropped, halved = rng.integers(2, size=2)
     y, x = rng.integers(8, size=2) * cropped

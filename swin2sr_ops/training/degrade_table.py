@@ -1,4 +1,4 @@
-"""The ``[degrade]`` of a recipe as data: its steps, their strengths, and what may be wrong with it; without torch."""
+"""Validate the ``[degrade]`` of a recipe as data: its steps and their strengths; without torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["STRENGTHS", "degrade_problems"]
 
-#: The name of each step's strength, and the ends it may have.
+#: Name of each step's strength, and its limits.
 STRENGTHS = {
     "blur": ("sigma", 0.0, 8.0),
     "bicubic": ("", 0.0, 0.0),
@@ -18,7 +18,7 @@ STRENGTHS = {
 
 
 def degrade_problems(table: Any) -> list[str]:
-    """What is wrong with a recipe's ``[degrade]``, one clause each."""
+    """List the problems of a recipe's ``[degrade]``, one clause each."""
     if not isinstance(table, dict):
         return [f"degrade={table!r} must be a table of steps"]
     problems = []
@@ -27,7 +27,7 @@ def degrade_problems(table: Any) -> list[str]:
             if not isinstance(values, bool):
                 problems.append(f"[degrade] shuffle={values!r} must be true or false")
         elif name not in STRENGTHS:
-            problems.append(f"[degrade] knows no step {name!r}, only {', '.join(STRENGTHS)} and shuffle")
+            problems.append(f"[degrade] has no step {name!r}, only {', '.join(STRENGTHS)} and shuffle")
         else:
             problems += _step_problems(name, values)
     return problems
@@ -44,9 +44,9 @@ def _step_problems(name: str, values: Any) -> list[str]:
     if not isinstance(share, (int, float)) or not 0 <= share <= 1:
         problems.append(f"[degrade.{name}] share={share!r} must lie between 0 and 1")
     if name == "bicubic" and share != 1:
-        problems.append("[degrade.bicubic] cannot have a share: every input of a model has its size")
+        problems.append("[degrade.bicubic] cannot have a share: all inputs of a model must have the same size")
     ends = values.get(strength, [0.0, 0.0])
     numbers = isinstance(ends, (list, tuple)) and len(ends) == 2 and all(isinstance(e, (int, float)) for e in ends)
     if strength and not (numbers and least <= ends[0] <= ends[1] <= most):
-        problems.append(f"[degrade.{name}] {strength}={ends!r} must be two rising numbers in {least:g}..{most:g}")
+        problems.append(f"[degrade.{name}] {strength}={ends!r} must be two ascending numbers in {least:g}..{most:g}")
     return problems

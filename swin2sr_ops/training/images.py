@@ -1,4 +1,4 @@
-"""Images to train on: pictures, TIFF stacks and Zarr archives as planes in 0..1, alone or in pairs."""
+"""Load training images: pictures, TIFF stacks and Zarr archives as planes in 0..1, alone or in pairs."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from swin2sr_ops.hooks.dispatch import open_source
 __all__ = ["Pair", "find_images", "load_images", "load_pairs"]
 
 Plane = NDArray[np.float32]
-#: An input, where it is not made of the target, and the target: ``(C, H, W)`` and ``(C, H scale, W scale)``.
+#: An input (None if it is made from the target) and the target: ``(C, H, W)`` and ``(C, H scale, W scale)``.
 Pair = tuple[Plane | None, Plane]
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-#: Pixels that are kept of one file: of larger ones evenly spaced planes, or their middle.
+#: Most pixels to load of one file: of larger files, evenly spaced planes, or their centre.
 _MOST = 64 * 2**20
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All images below ``folder``, Zarr archives among them, in a stable order."""
+    """List all images below ``folder``, Zarr archives included, in a stable order."""
     return sorted(walk(folder, _SUFFIXES)) if folder.is_dir() else []
 
 
 def load_images(path: Path, channels: int) -> list[Plane]:
-    """The planes of an image as ``(channels, H, W)`` in 0..1; none if it has too few channels.
+    """Load the planes of an image as ``(channels, H, W)`` in 0..1; none if it has too few channels.
 
-    8-bit images keep their range; others are mapped from their smallest to their largest value,
-    per channel, as ``range="auto"`` does when a model is used. Colour gives one channel by its luma.
+    8-bit images keep their range. Others are mapped from their smallest to their largest value per
+    channel, as ``range="auto"`` does in restoration. One channel of a colour image is its luma.
 
     Raises
     ------
     FormatError
-        If it cannot be read, or has a shape that no model takes.
+        If it cannot be read, or has a shape that no model accepts.
     """
     pixels = _picture(path)
     if pixels is None:
@@ -54,12 +54,12 @@ def load_images(path: Path, channels: int) -> list[Plane]:
 
 
 def load_pairs(folder: Path, channels: int, scale: int) -> list[Pair]:
-    """Inputs and their targets, found as `swin2sr_ops.evaluate.data.find_cases` does; both in the input's range.
+    """Load inputs and targets found by `swin2sr_ops.evaluate.data.find_cases`, both mapped by the input's range.
 
     Raises
     ------
     RequestError
-        If a folder has no pairs, or the two of a pair do not fit.
+        If a folder has no pairs, or the two images of a pair do not fit.
     """
     pairs: list[Pair] = []
     for case in find_cases(folder, scale):
@@ -74,22 +74,22 @@ def load_pairs(folder: Path, channels: int, scale: int) -> list[Pair]:
         if wanted != [b.shape[-2:] for b in targets] or not wanted:
             shapes = [" and ".join(sorted({str(p.shape) for p in planes})) for planes in (inputs, targets)]
             raise RequestError(
-                f"The pair {case.name!r} does not fit a model that enlarges {scale} times: {len(inputs)} planes of "
+                f"The pair {case.name!r} does not fit a model of scale {scale}: {len(inputs)} planes of "
                 f"{shapes[0]}, and {len(targets)} of {shapes[1]}."
             )
         for a, b in zip(given, truth, strict=True):
-            ends = _ends(a)  # when the model is used, only the input is there to tell a range
+            ends = _ends(a)  # in restoration, the range is known from the input only
             pairs += zip(_unit(a, ends), _unit(b, ends), strict=True)
     return pairs
 
 
 def _picture(path: Path) -> NDArray[Any] | None:
-    """Pixels of an image with one plane, ``(H, W)`` or ``(H, W, 3 or 4)``; None of a stack or an archive."""
+    """Read the pixels of a one-plane image, ``(H, W)`` or ``(H, W, 3 or 4)``; None for a stack or an archive."""
     if path.is_dir():
         return None
     try:
         pixels = _decode(path)
-    except (OSError, ValueError, SyntaxError, struct.error) as exc:  # what tifffile and Pillow raise on a damaged file
+    except (OSError, ValueError, SyntaxError, struct.error) as exc:  # errors of tifffile and Pillow for damaged files
         raise FormatError(f"{path} cannot be read as an image ({exc}): remove it from the training images.") from exc
     return pixels
 
@@ -108,7 +108,7 @@ def _decode(path: Path) -> NDArray[Any] | None:
 
 
 def _stack(path: Path, channels: int) -> list[list[NDArray[Any]]]:
-    """Stored planes ``(channels, H, W)``, those of each channel together."""
+    """Read stored planes ``(channels, H, W)``, grouped by channel."""
     try:
         source = open_source(path)
         order = AxisOrder.of(source.info.shape, source.info.axes, last_c_is_colour=False)
@@ -126,12 +126,12 @@ def _stack(path: Path, channels: int) -> list[list[NDArray[Any]]]:
             channel = 0 if order.channel is None else index[order.planes.index(order.channel)]
             groups.setdefault(channel, []).append(plane)
     except Swin2SROpsError as exc:
-        raise FormatError(f"{path} cannot be trained on ({exc}): remove it from the training images.") from exc
+        raise FormatError(f"{path} cannot be used for training ({exc}): remove it from the training images.") from exc
     return list(groups.values())
 
 
 def _chosen(order: AxisOrder) -> list[tuple[int, ...]]:
-    """Indices of the planes that are kept: all, or as many evenly spaced ones as `_MOST` pixels allow."""
+    """Select the planes to load: all, or as many evenly spaced ones as `_MOST` pixels allow."""
     every = list(np.ndindex(*(order.shape[i] for i in order.planes)))
     area = order.shape[order.y] * order.shape[order.x] * order.colours
     most = max(1, _MOST // area)
@@ -139,7 +139,7 @@ def _chosen(order: AxisOrder) -> list[tuple[int, ...]]:
 
 
 def _region(order: AxisOrder, index: tuple[int, ...]) -> tuple[slice, ...]:
-    """One plane; of a plane larger than `_MOST` its middle."""
+    """Return the region of one plane, or the centre of a plane larger than `_MOST`."""
     region = [slice(0, n) for n in order.shape]
     for position, i in zip(order.planes, index, strict=True):
         region[position] = slice(i, i + 1)

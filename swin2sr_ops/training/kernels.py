@@ -1,4 +1,4 @@
-"""Who computes a training step's Swin blocks: torch, or our own kernels."""
+"""Select who computes a training step's Swin blocks: torch, or this package's kernels."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ ENGINES = ("auto", "torch", "native")
 
 
 def use_engine(net: SwinNet, engine: str, device: torch.device, *, amp: bool) -> str:
-    """Prepare ``net`` for training by ``engine``; gives a line about what was chosen, and why.
+    """Prepare ``net`` for training with ``engine``; return a line that states the choice and its reason.
 
-    ``auto`` takes the kernels where they can be had: on a CPU with a C compiler, in float32. Gradients are
-    torch's but for the last bits.
+    ``auto`` selects the kernels if they can run: on a CPU with a C compiler, in float32. Their gradients
+    equal torch's except for the last bits.
 
     Raises
     ------
     RequestError
-        If the kernels are asked for where they do not run.
+        If the kernels are requested but cannot run.
     """
     if engine not in ENGINES:
         raise RequestError(f"engine={engine!r} is not one of {', '.join(ENGINES)}.")
     obstacle = _obstacle(engine, device, amp)
     if engine == "torch" or (engine == "auto" and obstacle):
-        return "trained by torch" + (f": {obstacle}" if engine == "auto" and device.type == "cpu" else "")
+        return "trained with torch" + (f": {obstacle}" if engine == "auto" and device.type == "cpu" else "")
     if obstacle:
-        raise RequestError(f"engine='native' cannot train here: {obstacle}. Leave it at 'auto', or say 'torch'.")
-    return f"trained by our own kernels ({learn_natively(net)})"
+        raise RequestError(f"engine='native' cannot train here: {obstacle}. Choose 'auto' or 'torch'.")
+    return f"trained with native kernels ({learn_natively(net)})"
 
 
 def _obstacle(engine: str, device: torch.device, amp: bool) -> str:
     if device.type != "cpu":
-        return f"our own kernels run on the CPU, not on {device}"
+        return f"the native kernels run on the CPU, not on {device}"
     if amp:
-        return "our own kernels compute in float32, not with amp"
+        return "the native kernels compute in float32, not with amp"
     if engine == "auto":
         try:
             find_compiler()
         except RequestError:
-            return "no C compiler was found, for our own kernels, which are faster"
+            return "there is no C compiler for the native kernels, which are faster"
     return ""

@@ -1,4 +1,4 @@
-"""The training loop: schedules, moving average, exact resume."""
+"""Run the training loop: schedules, moving average, exact resume."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ from swin2sr_ops.training.validate import Validation
 
 __all__ = ["LOG_COLUMNS", "Trainer"]
 
-#: Of ``log.csv``: loss is the mean since the row before; PSNR is that of held-out images, where there are some.
+#: Columns of ``log.csv``: loss is the mean since the previous row; PSNR is that of the held-out images, if any.
 LOG_COLUMNS = ("step", "loss", "learning_rate", "seconds_per_step", "patches_per_second", "psnr")
 
 Log = Callable[[str], None]
 
 
 class Trainer:
-    """One run: build it, call `run`; build it again on the same folder and it goes on.
+    """Train one recipe: create it and call `run`; create it again on the same folder to resume.
 
     Parameters
     ----------
     recipe : Recipe
-        What to train, and how.
+        The model and how to train it.
     data, out : path
         Folder of images; folder of the run (``state.pt``, ``log.csv``, ``recipe.json``).
     device : str
-        Where to train; under ``torchrun`` each process takes a GPU of its own.
+        Device of the training; under ``torchrun`` each process uses its own GPU.
     start : SwinNet, optional
-        Weights to begin with, of as many channels or others. What the recipe's network has in another shape begins
-        anew.
+        Initial weights, possibly of another number of channels. Parameters whose shape differs in the recipe's
+        network are initialised anew.
     validate : path, optional
-        Folder of held-out images, measured whenever the state is saved (``validation.png``).
+        Folder of held-out images, measured at every save (``validation.png``).
     engine : str
-        Who computes the Swin blocks: ``"torch"``; ``"native"``, kernels that a C compiler builds for this CPU; or
-        ``"auto"``, these where they can be had.
+        Computes the Swin blocks: ``"torch"``; ``"native"``, kernels that a C compiler builds for this CPU; or
+        ``"auto"``, the kernels if they can run.
 
     Raises
     ------
     RequestError
-        If ``out`` holds a run of another recipe, or a state that cannot be read; if ``start`` does not fit.
+        If ``out`` holds a run of another recipe, or an unreadable state; if ``start`` does not fit.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class Trainer:
         self.sampler = PatchSampler(recipe, data)
         self.validation = Validation(validate, self.sampler) if validate is not None and self.team.leads else None
         self.step = 0
-        self.losses: list[float] = []  # since the last record
+        self.losses: list[float] = []  # since the last row of the log
         self.state_file = out / "state.pt"
         if self.state_file.exists():
             self._restore()
 
     def run(self, *, save_every: int = 200, until: int | None = None, log: Log = print) -> None:
-        """Train to the recipe's last step (or ``until``), saving every ``save_every`` steps."""
+        """Train to the recipe's last step (or to ``until``); save every ``save_every`` steps."""
         self.out.mkdir(parents=True, exist_ok=True)
         if save_every < 1:
             raise RequestError(f"save_every={save_every} must be at least one step.")
@@ -113,7 +113,7 @@ class Trainer:
         source, target = (self.team.share(x).to(self.device) for x in self.sampler.batch(self.step))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.amp):
             outputs = self.net.outputs(source)
-        # In float32: a loss of a few thousandths has no bits to spare.
+        # Compute the loss in float32: bfloat16 is too coarse for a loss of a few thousandths.
         outputs = {name: y.float() for name, y in outputs.items()}
         loss = loss_of(outputs, target, self.recipe.loss, self.recipe.spec.scale)
         self.net.zero_grad()
@@ -123,7 +123,7 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
         self.optimisers.step(self.learning_rate(self.step))
         self.step += 1
-        # A young average would remember the initial weights: let it grow old first.
+        # Start with a short averaging time, so that the average forgets the initial weights.
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in self.net.state_dict().items():
@@ -131,7 +131,7 @@ class Trainer:
         return loss.item()
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine from ``lr`` to ``lr_min``, or halves at the milestones."""
+        """Return the learning rate: linear warm-up, then half a cosine to ``lr_min``, or halvings at milestones."""
         r = self.recipe
         if step < r.warmup:
             return r.lr * (step + 1) / r.warmup
@@ -160,7 +160,7 @@ class Trainer:
         return net.to(self.device).eval()
 
     def save(self) -> None:
-        """Write the run's state; a kill leaves the old one or the new one, never half of it."""
+        """Save the run's state atomically: after a kill the file is the old or the new one, never a part."""
         state = {
             "step": self.step,
             "net": self.net.state_dict(),
@@ -181,23 +181,23 @@ class Trainer:
         except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as exc:
             raise RequestError(
                 f"{self.state_file} is damaged or belongs to another model than {self.recipe.spec.name!r} "
-                f"({repr(exc).splitlines()[0]}): give another folder, or remove it to begin anew."
+                f"({repr(exc).splitlines()[0]}): give another folder, or remove this one to start anew."
             ) from exc
         if self.team.leads:
             self._forget_rows()
 
     def _forget_rows(self) -> None:
-        """Drop rows of ``log.csv`` of steps that were not saved before the run was killed: they come again."""
+        """Drop rows of ``log.csv`` after the last saved step: the resumed run writes them again."""
         file = self.out / "log.csv"
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-        lines = [line for line in lines if line.endswith("\n")]  # the last one may have been cut short
+        lines = [line for line in lines if line.endswith("\n")]  # a kill may have cut the last one
         known = [*lines[:1], *(row for row in lines[1:] if int(row.split(",")[0]) <= self.step)]
         temporary = file.with_suffix(".tmp")
         temporary.write_text("".join(known), encoding="utf-8")
         replace_path(temporary, file)
 
     def _settings(self) -> dict[str, Any]:
-        """What must stay the same when a run goes on: all but its length, and the model, whose weights tell it."""
+        """Return the settings that must not change on resume: all but the length and the model (its weights tell)."""
         values = self.recipe.to_dict()
         return {key: values[key] for key in sorted(values) if key not in ("steps", "model")}
 
@@ -209,19 +209,20 @@ class Trainer:
             replace_path(temporary, file)
 
     def _check_recipe(self) -> None:
-        """Refuse to go on with other settings: the result would be that of no recipe."""
+        """Reject a resume with other settings: its result would belong to no recipe."""
         file = self.out / "recipe.json"
         if not file.exists():
             return
-        # A run of an earlier version did what a setting it did not know does by default.
+        # For settings unknown to an earlier version, its runs did what the default does.
         defaults = Recipe(model=self.recipe.model).to_dict()
         began, now = defaults | json.loads(file.read_text(encoding="utf-8")), self._settings()
         other = [f"{key}={began.get(key)!r}, not {now[key]!r}" for key in now if began.get(key) != now[key]]
         if other:
             raise RequestError(
-                f"The run in {self.out} began with {'; '.join(other)}: give another folder, or remove it to begin anew."
+                f"The run in {self.out} was started with {'; '.join(other)}: give another folder, or remove this one"
+                " to start anew."
             )
 
     def averaged_state(self) -> dict[str, Tensor]:
-        """The weights to export: the moving average, on the CPU."""
+        """Return the weights to export: the moving average, on the CPU."""
         return {k: v.detach().cpu().clone() for k, v in self.average.items()}

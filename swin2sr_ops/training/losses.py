@@ -1,18 +1,18 @@
-"""Losses of the Swin2SR paper (Conde et al., arXiv:2209.11345, section 3.2), weighted by a recipe's ``[loss]``.
+"""Compute the losses of the Swin2SR paper (Conde et al., arXiv:2209.11345, section 3.2), weighted by ``[loss]``.
 
-With y the clean patch and y' what the network makes of its input:
+With y the clean patch and y' the network's result:
 
 ================  =============================================================================
 ``l1``            mean |y - y'|
 ``charbonnier``   mean sqrt((y - y')^2 + 0.001^2) (Lai et al., CVPR 2017)
-``psnr``          mean over patches of 10 log10(mean (y - y')^2 + 1e-5): a decibel counts as much in
-                  a clean patch as in a noisy one (Chen et al., HINet, CVPRW 2021; floor 1e-8)
-``auxiliary``     mean |D(y) - D(y')|, D the bicubic reduction by the model's scale; and, where the
-                  network has the auxiliary head, mean |D(y) - aux| of that head's output
+``psnr``          mean over patches of 10 log10(mean (y - y')^2 + 1e-5): a decibel counts equally in
+                  a clean and in a noisy patch (Chen et al., HINet, CVPRW 2021; floor 1e-8)
+``auxiliary``     mean |D(y) - D(y')|, D the bicubic reduction by the model's scale; if the network
+                  has the auxiliary head, also mean |D(y) - aux| of that head's output
 ``hf``            mean |HF(y) - HF(y')|, HF(z) = z - z * b, b a Gaussian of 5 x 5 pixels
 ================  =============================================================================
 
-The paper gives neither weights nor the Gaussian's width; docs/loss-study.md measures some.
+The paper states neither the weights nor the Gaussian's width; docs/loss-study.md compares some.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from swin2sr_ops.training.degrade import bicubic_reduce
 
 __all__ = ["auxiliary", "charbonnier", "high_frequency", "loss_of", "psnr"]
 
-_HF_SIGMA = 2.0  # pixels: of 0.5, 1 and 2 the best (docs/loss-study.md)
+_HF_SIGMA = 2.0  # pixels: the best of 0.5, 1 and 2 (docs/loss-study.md)
 
 
 def loss_of(outputs: Mapping[str, Tensor], target: Tensor, weights: Mapping[str, float], scale: int) -> Tensor:
-    """The weighted sum of a recipe's losses.
+    """Compute the weighted sum of a recipe's losses.
 
     Parameters
     ----------
     outputs : mapping of str to Tensor
-        What `SwinNet.outputs` gave: ``image`` ``(B, C, H scale, W scale)``, perhaps ``aux`` ``(B, C, H, W)``.
+        Result of `SwinNet.outputs`: ``image`` ``(B, C, H scale, W scale)``, and possibly ``aux`` ``(B, C, H, W)``.
     target : Tensor
         Clean patches ``(B, C, H scale, W scale)`` in 0..1.
     weights : mapping of str to float
-        ``l1``, ``charbonnier``, ``psnr``, ``auxiliary``, ``hf``; those that are zero cost nothing.
+        ``l1``, ``charbonnier``, ``psnr``, ``auxiliary``, ``hf``; losses of weight zero are not computed.
     scale : int
-        Of the model.
+        Scale of the model.
     """
     image = outputs["image"]
     total = image.new_zeros(())
@@ -63,26 +63,26 @@ def loss_of(outputs: Mapping[str, Tensor], target: Tensor, weights: Mapping[str,
 
 
 def charbonnier(image: Tensor, target: Tensor, eps: float = 1e-3) -> Tensor:
-    """``mean sqrt((y - y')^2 + eps^2)``: L1 with a round bottom (Lai et al., CVPR 2017)."""
+    """Compute ``mean sqrt((y - y')^2 + eps^2)``: L1 with a rounded minimum (Lai et al., CVPR 2017)."""
     return ((image - target) ** 2 + eps**2).sqrt().mean()
 
 
 def psnr(image: Tensor, target: Tensor, floor: float = 1e-5) -> Tensor:
-    """``10 log10(mean (y - y')^2 + floor)``, averaged over patches; patches above 50 dB ask for no more."""
+    """Compute ``10 log10(mean (y - y')^2 + floor)``, averaged over patches; gains above 50 dB hardly count."""
     errors = ((image - target) ** 2).mean((1, 2, 3))
     return 10 * torch.log10(errors + floor).mean()
 
 
 def auxiliary(image: Tensor, target: Tensor, scale: int, aux: Tensor | None = None) -> Tensor:
-    """``mean |D(y) - D(y')|``, D the bicubic reduction; plus ``mean |D(y) - aux|`` of the auxiliary head."""
+    """Compute ``mean |D(y) - D(y')|``, D the bicubic reduction; plus ``mean |D(y) - aux|`` of the auxiliary head."""
     small = bicubic_reduce(target, scale)
     loss = F.l1_loss(bicubic_reduce(image, scale), small)
     return loss if aux is None else loss + F.l1_loss(aux[..., : small.shape[-2], : small.shape[-1]], small)
 
 
 def high_frequency(image: Tensor, target: Tensor) -> Tensor:
-    """``mean |HF(y) - HF(y')|`` with ``HF(z) = z - z * b``, b a Gaussian of 5 x 5 pixels."""
-    # HF is linear: what it makes of the difference is the difference of what it makes of both.
+    """Compute ``mean |HF(y) - HF(y')|`` with ``HF(z) = z - z * b``, b a Gaussian of 5 x 5 pixels."""
+    # HF is linear, so HF(y) - HF(y') = HF(y - y').
     return _details(image - target).abs().mean()
 
 

@@ -1,4 +1,4 @@
-"""A training run as data: read from a small TOML file, kept in the exported model."""
+"""Describe a training run as data: read from a small TOML file, stored in the exported model."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ from swin2sr_ops.training.degrade_table import degrade_problems
 
 __all__ = ["RECIPES", "Recipe"]
 
-#: Folder of the recipes that made the shipped models.
+#: Folder of the recipes of the shipped models.
 RECIPES = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides a run's result besides the images themselves.
+    """Define everything that decides a run's result besides the images themselves.
 
     Parameters
     ----------
     model : dict
         Fields of `ModelSpec`.
     folders : dict of str to float
-        Sub-folders of the data folder and how often each is drawn from, relative to each other.
+        Subfolders of the data folder, and how often each is drawn from, relative to each other.
     steps, batch, patch : int
         Optimiser steps; patches per step; side of a patch in input pixels.
     lr, lr_min, warmup : float, float, int
-        The learning rate, the end of its cosine decay, steps of linear warm-up.
+        Learning rate, final value of its cosine decay, steps of linear warm-up.
     optimiser : str
-        ``"adam"``; ``"muon"``: that for the matrices of the Swin blocks, Adam for the rest, see
+        ``"adam"``, or ``"muon"``: Muon for the matrices of the Swin blocks, Adam for the rest, see
         `swin2sr_ops.training.optimisers`.
     ema : float
-        Decay of the exponential moving average of the weights, which is what is exported.
+        Decay of the exponential moving average of the weights; the average is exported.
     levels : int
-        Input patches are rounded to this many levels, as stored images are; 0 for none.
+        Input patches are rounded to this many levels, like stored images; 0: no rounding.
     detail : int
-        Of so many patches cut out at random the one with most detail is taken, see `swin2sr_ops.training.data`.
+        Of this many random patches the one with most detail is taken, see `swin2sr_ops.training.data`.
     shrink : float
-        Half of the patches come from images made smaller, by a factor between 1 and this; 1 for none. What is
-        smaller has more detail to a pixel; how little that brought is in docs/models.md.
+        Half of the patches come from images reduced by a factor between 1 and this; 1: none. Reduced images
+        have more detail per pixel; docs/models.md says how little that gained.
     contrast : float
-        Strength of random brightness and contrast changes, 0 to 1: for images whose range is
-        not the range of their type, as in microscopy.
+        Strength of random brightness and contrast changes, 0 to 1: for images that do not use the full
+        range of their type, as in microscopy.
     seed : int
-        Of initial weights, patches and augmentations.
+        Seed of initial weights, patches and augmentations.
     degrade : dict
-        How inputs are made of clean patches, see `swin2sr_ops.training.degrade`; empty: reduced bicubically.
+        How clean patches become inputs, see `swin2sr_ops.training.degrade`; empty: bicubic reduction.
     loss : dict of str to float
         Weights of ``l1``, ``charbonnier``, ``psnr``, ``auxiliary`` and ``hf``, see `swin2sr_ops.training.losses`.
     schedule, milestones : str, list of float
-        ``"cosine"``: from ``lr`` down to ``lr_min``; ``"step"``: halved at these shares of the steps, as the
-        papers do it.
+        ``"cosine"``: from ``lr`` down to ``lr_min``; ``"step"``: halved at these shares of the steps, as in
+        the papers.
     amp : bool
-        Run the network in bfloat16 (autocast); weights and loss stay float32. For devices that have it: on a
-        CPU without it a step takes several times as long.
+        Run the network in bfloat16 (autocast); weights and loss stay float32. For devices that support it: on
+        a CPU without it a step takes several times as long.
     clip : float
-        Largest norm of a step's gradient; 0 for any.
+        Largest norm of a step's gradient; 0: no limit.
     paired : bool
-        The folders hold inputs and their targets, see `swin2sr_ops.evaluate.data.find_cases`; nothing is degraded.
+        The folders hold inputs and targets, see `swin2sr_ops.evaluate.data.find_cases`; nothing is degraded.
     init : dict
-        ``name`` and ``sha256`` of the model whose weights the run begins with; empty: random ones.
+        ``name`` and ``sha256`` of the model with the initial weights; empty: random weights.
     """
 
     model: dict[str, Any]
@@ -108,7 +108,7 @@ class Recipe:
             if not isinstance(value, (int, float)) or not low <= value <= high:
                 problems.append(f"{name}={value!r} must lie between {low:g} and {high:g}")
         if self.levels == 1:
-            problems.append("levels=1 leaves no picture; give 0 to round nothing")
+            problems.append("levels=1 would remove the picture; give 0 to round nothing")
         shares = self.folders.values() if isinstance(self.folders, dict) else ["no table"]
         if not all(isinstance(s, (int, float)) and s >= 0 for s in shares) or not sum(shares) > 0:
             problems.append(f"folders={self.folders!r} must be a table of names and shares, not all of them zero")
@@ -132,13 +132,13 @@ class Recipe:
             problems.append(f"optimiser={self.optimiser!r} must be 'adam' or 'muon'")
         shares = self.milestones if isinstance(self.milestones, list) else [-1]
         if not all(isinstance(m, (int, float)) and 0 < m <= 1 for m in shares) or list(shares) != sorted(shares):
-            problems.append(f"milestones={self.milestones!r} must be rising shares of the steps in 0..1")
+            problems.append(f"milestones={self.milestones!r} must be ascending shares of the steps in 0..1")
         switches = {"amp": self.amp, "paired": self.paired}
         problems += [f"{k}={v!r} must be true or false" for k, v in switches.items() if not isinstance(v, bool)]
         if self.paired and self.degrade:
-            problems.append("pairs bring their inputs along: leave [degrade] out, or paired")
+            problems.append("pairs have inputs of their own: omit [degrade], or paired")
         if self.paired and self.shrink != 1:
-            problems.append("pairs cannot be made smaller: leave shrink out, or paired")
+            problems.append("pairs cannot be reduced: omit shrink, or paired")
         return problems
 
     @property
@@ -147,14 +147,14 @@ class Recipe:
         return ModelSpec.from_dict(self.model)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON-ready values."""
+        """Return all fields as values that can be stored as JSON."""
         return asdict(self)
 
     @classmethod
     def read(cls, path: str | Path, *, model: dict[str, Any] | None = None, **changes: Any) -> Recipe:
         """Read a TOML file, or a built-in recipe by name; ``changes`` override single fields.
 
-        ``model`` stands where the file has no ``[model]``: that of the weights to go on from.
+        ``model`` is used if the file has no ``[model]``: the model of the initial weights.
         """
         file = Path(path)
         if not file.exists() and (RECIPES / f"{path}.toml").exists():
@@ -168,16 +168,16 @@ class Recipe:
             values = ({} if model is None else {"model": model}) | values
         except (tomllib.TOMLDecodeError, RecursionError) as exc:
             raise RequestError(f"Recipe {str(file)!r} is not valid TOML: {exc}.") from exc
-        except (OSError, ValueError) as exc:  # a folder, no right to read it, not UTF-8
+        except (OSError, ValueError) as exc:  # a folder, missing permission, not UTF-8
             raise RequestError(f"Recipe {str(file)!r} cannot be read ({exc}): give a TOML file in UTF-8.") from exc
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown or "model" not in values:
             problem = f"unknown entries {', '.join(unknown)}" if unknown else "no [model] table, and there is no --init"
             known = ", ".join(f.name for f in fields(cls))
-            raise RequestError(f"Recipe {str(file)!r} has {problem}; a recipe knows {known}.")
+            raise RequestError(f"Recipe {str(file)!r} has {problem}; possible entries are {known}.")
         recipe = cls(**values)
         try:
-            _ = recipe.spec  # a model that cannot be built is refused here
+            _ = recipe.spec  # reject a model that cannot be built
         except (TypeError, ValueError, OverflowError) as exc:
             raise RequestError(f"The [model] of recipe {str(file)!r} cannot be read: {exc}.") from exc
         return recipe

@@ -1,4 +1,4 @@
-"""What a network begins with: its input, enlarged; or the weights of another model."""
+"""Initialise a network: as an interpolation of its input, or with the weights of another model."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ _LAST_OF_STAGE = {"conv.weight", "conv.bias", "conv.4.weight", "conv.4.bias", "p
 
 
 def start_as_interpolation(net: SwinNet) -> None:
-    """Let a small network begin as what needs no network: its input, or its input enlarged bilinearly.
+    """Initialise a small network as an interpolation: its input, or its input enlarged bilinearly.
 
-    A network without enlargement adds what it finds to its input: a tenth of its last convolution's
-    random weights is left, so that it begins as its input and little else.
+    A network without enlargement adds its result to its input: its last convolution keeps a tenth of its
+    random weights, so that the network returns almost its input.
 
     With ``pixelshuffledirect``, the first feature channels carry the image through `conv_first` and the skip
-    connection, and the body is zero yet; the last convolution enlarges them, and adds a tenth of its random
-    weights on the other features, through which the body learns from the first step on. Training then starts
-    from about 1 dB below bicubic instead of from noise, which is worth thousands of steps to a small model on
-    a CPU.
+    connection, and the body is zero at first. The last convolution enlarges these channels and adds a tenth of its
+    random weights on the other features, through which the body learns from the first step on. Training then starts
+    about 1 dB below bicubic instead of from noise, which saves a small model thousands of steps on a CPU.
     """
     spec = net.spec
     with torch.no_grad():
@@ -54,17 +53,17 @@ def start_as_interpolation(net: SwinNet) -> None:
 
 
 def start_as(net: SwinNet, other: SwinNet) -> list[str]:
-    """Let ``net`` begin with the weights of ``other``; gives the names of those that begin anew.
+    """Initialise ``net`` with the weights of ``other``; return the names of parameters initialised anew.
 
-    A head for another scale is another head; a body of another width is another network; other channels are the same
-    network (`with_channels`). A body of more stages begins as the same function: each further stage has the weights of
-    one of theirs, and adds nothing yet, since its last layer is zero (after Chen et al., Net2Net, ICLR 2016, and the
-    stacking of Gong et al., ICML 2019).
+    A head for another scale is initialised anew. A body of another width is another network. Another number of
+    channels is the same network (`with_channels`). A body with more stages starts as the same function: each further
+    stage has the weights of an existing one and adds nothing yet, since its last layer is zero (after Chen et al.,
+    Net2Net, ICLR 2016, and the stacking of Gong et al., ICML 2019).
 
     Raises
     ------
     RequestError
-        If more than the head begins anew.
+        If parameters outside the head would be initialised anew.
     """
     theirs, own = with_channels(other, net.spec.channels), net.state_dict()
     theirs.update(dict(_further_stages(theirs, len(other.spec.depths), len(net.spec.depths))))
@@ -72,9 +71,9 @@ def start_as(net: SwinNet, other: SwinNet) -> list[str]:
     body = [name for name in {*anew, *(theirs.keys() - own.keys())} if name.startswith(_BODY)]
     if body:
         raise RequestError(
-            f"The weights to begin with belong to another network than {net.spec.name!r}: {len(body)} of the body's "
-            f"parameters, such as {min(body)}, are not in both or have another shape. Leave [model] out of the recipe, "
-            "or describe the same network in it, of as many stages or more."
+            f"The initial weights belong to another network than {net.spec.name!r}: {len(body)} of the body's "
+            f"parameters, such as {min(body)}, are not in both or have another shape. Omit [model] in the recipe, "
+            "or describe the same network there, with as many stages or more."
         )
     kept = {name: value for name, value in theirs.items() if name in own and name not in anew}
     net.load_state_dict(kept, strict=False)
@@ -82,7 +81,7 @@ def start_as(net: SwinNet, other: SwinNet) -> list[str]:
 
 
 def _further_stages(state: dict[str, Tensor], stages: int, wanted: int) -> Iterator[tuple[str, Tensor]]:
-    """Stages ``stages`` to ``wanted`` of a state of ``stages`` stages: copies of these, whose last layer is zero."""
+    """Create stages ``stages`` to ``wanted`` of a state: copies of its stages whose last layer is zero."""
     for name, value in state.items():
         found = re.fullmatch(r"(layers(?:_hf)?)\.(\d+)\.(.+)", name)
         if found is None:
@@ -94,6 +93,6 @@ def _further_stages(state: dict[str, Tensor], stages: int, wanted: int) -> Itera
 
 
 def _bilinear(phase: int, scale: int) -> Tensor:
-    """Weights of the left, same and right neighbour for one output phase."""
+    """Compute the weights of the left, same and right neighbour for one output phase."""
     offset = (phase + 0.5) / scale - 0.5
     return torch.tensor([max(-offset, 0.0), 1 - abs(offset), max(offset, 0.0)])

@@ -1,7 +1,7 @@
-"""Several processes that train one model, started by ``torchrun``: each takes its share of every batch.
+"""Train one model in several processes started by ``torchrun``: each processes a part of every batch.
 
-A step's batch is a function of seed and step, so every process makes the whole of it and keeps each
-n-th patch; gradients are averaged. The result is that of one process, up to the order of sums.
+A step's batch is a function of seed and step, so every process creates all of it and keeps each
+n-th patch; gradients are averaged. The result equals that of one process, up to the order of sums.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ __all__ = ["Team"]
 
 @dataclass(frozen=True)
 class Team:
-    """This process's place among those that train together."""
+    """This process's rank among the processes that train together."""
 
     rank: int = 0
     size: int = 1
 
     @classmethod
     def join(cls, device: str, batch: int) -> tuple[Team, str]:
-        """Join the processes that ``torchrun`` started, if any did; also gives this process's device.
+        """Join the processes that ``torchrun`` started, if it did; also return this process's device.
 
         Raises
         ------
         RequestError
-            If a batch cannot be shared evenly.
+            If a batch cannot be divided evenly.
         """
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls(), device
         if batch % size:
-            raise RequestError(f"A batch of {batch} patches cannot be shared by {size} processes: give a multiple.")
+            raise RequestError(f"A batch of {batch} patches cannot be divided by {size} processes: give a multiple.")
         on_gpu = device in ("auto", "cuda") and torch.cuda.is_available()
         if on_gpu:
             device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
@@ -49,15 +49,15 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and tells how far the run is."""
+        """True if this process writes the files and reports the progress."""
         return self.rank == 0
 
     def share(self, patches: Tensor) -> Tensor:
-        """This process's part of a batch."""
+        """Return this process's part of a batch."""
         return patches[self.rank :: self.size]
 
     def average(self, parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
-        """Let all have the mean gradient; gives the mean loss."""
+        """Give all processes the mean gradient; return the mean loss."""
         if self.size == 1:
             return loss
         grads = [p.grad for p in parameters if p.grad is not None]

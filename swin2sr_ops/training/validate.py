@@ -1,4 +1,4 @@
-"""A look at held-out images during training: PSNR, and a picture."""
+"""Measure held-out images during training: PSNR, and a picture."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from swin2sr_ops.training.data import PatchSampler, training_images
 
 __all__ = ["Validation"]
 
-_PATCH = 128  # input pixels: the middle of each image
-_MOST = 24  # images, evenly spaced: a look should cost less than the steps between two
+_PATCH = 128  # input pixels: the centre of each image
+_MOST = 24  # images, evenly spaced: a validation must take less time than the steps between two
 _ROWS = 8
 
 
 class Validation:
-    """Measures a network on the middle of held-out images, whose inputs are made as those of training are.
+    """Measure a network on the centre of held-out images, whose inputs are made like those of the training.
 
     Parameters
     ----------
     folder : path
-        Images, or pairs where the recipe has them; none of them may be trained on.
+        Images, or pairs if the recipe has them; they must not be training images.
     sampler : PatchSampler
-        How inputs are made.
+        Makes the inputs.
     """
 
     def __init__(self, folder: Path, sampler: PatchSampler) -> None:
@@ -41,11 +41,11 @@ class Validation:
         step = max(1, math.ceil(len(pairs) / _MOST))
         self._cases = sampler.held_out(pairs[::step], _PATCH)
         self.scale = spec.scale
-        #: PSNR of the input, enlarged bicubically: what a model has to beat.
+        #: PSNR of the bicubically enlarged input: the value that a model must exceed.
         self.baseline = fmean([_psnr(_enlarged(x, self.scale), y) for x, y in self._cases])
 
     def measure(self, net: nn.Module, device: torch.device, picture: Path) -> float:
-        """Mean PSNR in dB of all channels in 0..1; writes input, result and truth side by side."""
+        """Return the mean PSNR in dB of all channels in 0..1; write input, result and truth side by side."""
         scores, rows = [], []
         with torch.inference_mode():
             for source, target in self._cases:

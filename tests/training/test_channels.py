@@ -73,7 +73,7 @@ def test_a_shipped_model(tmp_path: Path, data: Path) -> None:
         init="tiny-x2-rgb", channels=1, name="mine", data=data, out=tmp_path / "run", export_to=out, until=0,
         folders={"blobs": 1.0}, patch=16, log=told.append,
     )  # fmt: skip
-    assert told[0] == "carried over from 3 channel(s) to 1"
+    assert told[0] == "weights converted from 3 channel(s) to 1"
     spec = resolve_model(out)
     assert (spec.name, spec.channels, spec.advice) == ("mine", 1, "")
     assert spec.provenance["init"]["name"] == "tiny-x2-rgb"

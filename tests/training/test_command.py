@@ -171,7 +171,7 @@ def test_command_errors(
     ("words", "says"),
     [
         ("train", "--data is missing: training needs --data FOLDER and --out RUN"),
-        ("train --data . --out run", "nothing to train: give a recipe (a TOML file or a name), or --init MODEL"),
+        ("train --data . --out run", "no model to train: give a recipe (a TOML file or a name), or --init MODEL"),
         ("train --recipe-of nothing", "no built-in recipe 'nothing', only finetune"),
     ],
 )
@@ -203,7 +203,7 @@ def test_validation(
     """Each save tells the PSNR of held-out images; the picture has input, result and truth side by side."""
     assert main(command("run", "--validate", str(data / "blobs"), "--save-every", "3")) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("trained by ")
+    assert lines[0].startswith("trained with ")
     assert "held out" in lines[1]
     assert "patches/s" in lines[1]
     assert "min left" in lines[1]
@@ -235,7 +235,7 @@ def test_processes_share_a_batch(command: Callable[..., list[str]], tmp_path: Pa
 
 def test_a_batch_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(RequestError, match="A batch of 4 patches cannot be shared by 3 processes: give a multiple"):
+    with pytest.raises(RequestError, match="A batch of 4 patches cannot be divided by 3 processes: give a multiple"):
         Team.join("cpu", 4)
 
 

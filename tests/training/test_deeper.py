@@ -58,7 +58,9 @@ def test_it_is_told(tmp_path: Path, data: Path) -> None:
     recipe = Recipe(model=deeper, folders={"blobs": 1.0}, patch=16)
     told: list[str] = []
     train(recipe, init=tmp_path / "two.safetensors", data=data, out=tmp_path / "run", until=0, log=told.append)
-    assert told[0] == ("of 3 stages, the first 2 are those of small, the others copies of them that add nothing yet")
+    assert told[0] == (
+        "the first 2 of 3 stages have the weights of small, the others are copies of them that add nothing yet"
+    )
 
 
 @pytest.mark.parametrize("depths", [(2,), (4, 4), (1, 1)])

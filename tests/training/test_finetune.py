@@ -75,14 +75,14 @@ def test_another_head_begins_anew(tmp_path: Path, data: Path) -> None:
     told: list[str] = []
     trainer = train(recipe, init=tmp_path / "x2.safetensors", data=data, out=tmp_path / "run", log=told.append)
     assert trainer.anew == ["upsample.0.bias", "upsample.0.weight"]
-    assert told[0] == "begins anew, for x4 has it in another shape: upsample.0.bias, upsample.0.weight"
+    assert told[0] == "initialised anew, since x4 has another shape there: upsample.0.bias, upsample.0.weight"
     wider = replace(recipe, model=recipe.model | {"dim": 24})
-    with pytest.raises(RequestError, match=r"belong to another network than 'x4'.*Leave \[model\] out of the recipe"):
+    with pytest.raises(RequestError, match=r"belong to another network than 'x4'.*Omit \[model\] in the recipe"):
         train(wider, init=tmp_path / "x2.safetensors", data=data, out=tmp_path / "other")
 
 
 def test_only_our_networks_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_model(tmp_path / "a.safetensors")
     monkeypatch.setattr("swin2sr_ops.training.api.build_network", lambda spec: torch.nn.Conv2d(1, 1, 3))
-    with pytest.raises(ModelError, match=r"is another network \(.*\): only Swin2SR and SwinIR learn here"):
+    with pytest.raises(ModelError, match=r"is another network \(.*\): only Swin2SR and SwinIR can be trained"):
         train(init=tmp_path / "a.safetensors", data=tmp_path, out=tmp_path / "run")

@@ -72,7 +72,9 @@ def test_of_large_files_a_part(tmp_path: Path, stack: np.ndarray, monkeypatch: p
 
 def test_a_damaged_archive(tmp_path: Path) -> None:
     (tmp_path / "a.zarr").mkdir()
-    with pytest.raises(FormatError, match=r"a\.zarr cannot be trained on .*remove it from the training images\."):
+    with pytest.raises(
+        FormatError, match=r"a\.zarr cannot be used for training .*remove it from the training images\."
+    ):
         load_images(tmp_path / "a.zarr", 1)
 
 
@@ -124,7 +126,7 @@ def test_pairs_in_zarr(tmp_path: Path, rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "says"),
-    [((50, 60), "does not fit a model that enlarges 2 times"), ((2, 100, 120), "1 planes of .* and 2 of")],
+    [((50, 60), "does not fit a model of scale 2"), ((2, 100, 120), "1 planes of .* and 2 of")],
 )
 def test_pairs_that_do_not_fit(tmp_path: Path, shape: tuple[int, ...], says: str) -> None:
     for name in ("HR", "LR"):
@@ -136,7 +138,7 @@ def test_pairs_that_do_not_fit(tmp_path: Path, shape: tuple[int, ...], says: str
 
 
 def test_pairs_are_not_degraded(recipe: Recipe) -> None:
-    with pytest.raises(RequestError, match=r"pairs bring their inputs along: leave \[degrade\] out"):
+    with pytest.raises(RequestError, match=r"pairs have inputs of their own: omit \[degrade\]"):
         replace(recipe, paired=True, degrade={"noise": {"sigma": [0, 9]}})
 
 

@@ -67,5 +67,5 @@ def test_runs_of_earlier_versions_go_on(recipe: Recipe, data: Path, tmp_path: Pa
 
 def test_torch_without_muon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.optim, "Muon", raising=False)
-    with pytest.raises(RequestError, match=r"needs torch 2\.9 or newer.*say 'adam'"):
+    with pytest.raises(RequestError, match=r"needs torch 2\.9 or newer.*use 'adam'"):
         Optimisers(network("swin2sr").named_parameters(), "muon")

@@ -87,7 +87,7 @@ def test_built_in_recipes(path: Path) -> None:
     ("old", "new", "kind", "says"),
     [
         ("steps = 6", "steps = ", RequestError, "not valid TOML"),
-        ("batch = 2", "bach = 2", RequestError, "unknown entries bach; a recipe knows model, folders, steps"),
+        ("batch = 2", "bach = 2", RequestError, "unknown entries bach; possible entries are model, folders, steps"),
         (RECIPE[RECIPE.index("[model]") :], "", RequestError, r"no \[model\] table"),
         ("depths = [2]", "deeps = [2]", ModelError, "deeps"),
         ("heads = [2]", "heads = [3]", ModelError, "multiple of the heads"),
@@ -100,7 +100,7 @@ def test_built_in_recipes(path: Path) -> None:
         ("contrast = 0.5", "contrast = 5", RequestError, "contrast=5"),
         ("contrast = 0.5", "detail = 0", RequestError, "detail=0 must be a whole number of at least 1"),
         ("contrast = 0.5", "shrink = 0.5", RequestError, "shrink=0.5 must lie between 1 and 16"),
-        ("contrast = 0.5", "shrink = 2\npaired = true", RequestError, "pairs cannot be made smaller"),
+        ("contrast = 0.5", "shrink = 2\npaired = true", RequestError, "pairs cannot be reduced"),
         ("seed = 4", "levels = 1", RequestError, "levels=1"),
         ("blobs = 0.75\nnoise = 0.25", "blobs = 0", RequestError, "not all of them zero"),
         ("blobs = 0.75", 'blobs = "often"', RequestError, "names and shares"),
@@ -438,7 +438,7 @@ def test_stops_where_it_is_told(recipe: Recipe, data: Path, tmp_path: Path) -> N
     assert trainer.step == 2
     trainer.run(until=99, log=lines.append)
     assert trainer.step == 6
-    assert all(line.startswith(("step ", "trained by ")) for line in lines)
+    assert all(line.startswith(("step ", "trained with ")) for line in lines)
     assert [line.split("  ")[0] for line in lines if line.startswith("step")] == ["step 2/2", "step 6/6"]
     with pytest.raises(RequestError, match="save_every=0"):
         trainer.run(save_every=0)

@@ -101,16 +101,16 @@ def test_evaluation_is_torchs() -> None:
 @NATIVE
 def test_engine_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     net = random_trained()
-    assert use_engine(net, "auto", CPU, amp=False).startswith("trained by our own kernels (")
-    assert use_engine(net, "torch", CPU, amp=False) == "trained by torch"
-    assert use_engine(net, "auto", torch.device("meta"), amp=False) == "trained by torch"
+    assert use_engine(net, "auto", CPU, amp=False).startswith("trained with native kernels (")
+    assert use_engine(net, "torch", CPU, amp=False) == "trained with torch"
+    assert use_engine(net, "auto", torch.device("meta"), amp=False) == "trained with torch"
     assert "float32, not with amp" in use_engine(net, "auto", CPU, amp=True)
 
     def none() -> None:
         raise RequestError("none")
 
     monkeypatch.setattr(kernels, "find_compiler", none)
-    assert "no C compiler was found" in use_engine(net, "auto", CPU, amp=False)
+    assert "there is no C compiler" in use_engine(net, "auto", CPU, amp=False)
 
 
 def test_where_the_kernels_do_not_run() -> None:
