@@ -1,4 +1,4 @@
-"""Models measured: the official protocol to the digit, figures for microscopy, and what cannot be trusted.
+"""Measure models: by the official protocol digit by digit, with figures for microscopy, and for invented detail.
 
 ``swin2sr-ops evaluate`` is the command for it; see ``docs/evaluate.md``.
 """

@@ -1,4 +1,4 @@
-"""Which images a folder offers to measure with: clean ones, or pairs of a clean and a poor one."""
+"""Find the images of a folder to measure with: clean ones, or pairs of a clean and a degraded one."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from swin2sr_ops.run.band_roles import spectrum_of
 __all__ = ["Case", "find_cases", "planes", "walk"]
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".jp2"}
-#: What people call the folders, or the ends of names, of clean images and of poor ones.
+#: Usual names of folders, or endings of names, of clean and of degraded images.
 _CLEAN = ("HR", "GT", "gt", "clean", "truth", "target")
 _POOR = ("LR", "LQ", "lr", "lq", "noisy", "input", "inputs")
 
 
 @dataclass(frozen=True)
 class Case:
-    """An image to measure: its truth, and its input where there is one.
+    """An image to measure: its truth, and its input if there is one.
 
-    ``truth`` is None where only inputs are at hand; ``given`` is None where the input is made from the truth.
+    ``truth`` is None if there are only inputs; ``given`` is None if the input is made from the truth.
     """
 
     name: str
@@ -36,24 +36,24 @@ class Case:
 
 
 def find_cases(folder: Path, scale: int, *, inputs: Path | None = None, make: bool = False) -> list[Case]:
-    """The images of ``folder``, in the order of their names.
+    """Find the images of ``folder``, sorted by name.
 
     Parameters
     ----------
     folder : path
-        Clean images, or ``HR`` and ``LR_bicubic/X2`` beside each other, as the official sets are laid out,
-        or folders such as ``clean`` and ``noisy``, or names such as ``1_gt.png`` and ``1_noisy.png``.
+        Clean images; or ``HR`` and ``LR_bicubic/X2`` beside each other, the layout of the official sets;
+        or folders such as ``clean`` and ``noisy``; or names such as ``1_gt.png`` and ``1_noisy.png``.
     scale : int
-        Which of ``X2``, ``X3``, ... to take; an input may be called ``NAMEx2``, or as its truth is.
+        Selects ``X2``, ``X3``, ...; an input may be called ``NAMEx2``, or like its truth.
     inputs : path, optional
-        Inputs in another folder; then ``folder`` holds the clean images.
+        Another folder with the inputs; then ``folder`` holds the clean images.
     make : bool
-        Whether inputs will be made: those in the folder are left alone.
+        Whether inputs will be made: inputs in the folder are ignored.
 
     Raises
     ------
     RequestError
-        No image is there, or inputs for some of them are missing.
+        If there is no image, or inputs of some images are missing.
     """
     if not folder.is_dir():
         raise RequestError(f"There is no folder {str(folder)!r} with images to measure.")
@@ -73,7 +73,7 @@ def find_cases(folder: Path, scale: int, *, inputs: Path | None = None, make: bo
 
 
 def walk(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
-    """Images below ``folder``: files with one of the suffixes, and Zarr archives, which are not searched themselves."""
+    """Walk the images below ``folder``: files with one of the suffixes, and Zarr archives, which are not entered."""
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
@@ -98,7 +98,7 @@ def _folder_of(folder: Path, names: tuple[str, ...]) -> Path:
 
 
 def _poor_folder(folder: Path, scale: int, clean: Path) -> Path | None:
-    """Where the inputs of the clean images are, if they are anywhere."""
+    """Find the folder with the inputs of the clean images; None if there is none."""
     if clean == folder:
         return None
     for name in (f"LR_bicubic/X{scale}", f"LR/X{scale}", f"LRx{scale}", *_POOR):
@@ -133,14 +133,14 @@ def _twin(name: str, poors: dict[str, Path], folder: Path) -> Path:
 
 
 def planes(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    """The planes of an image, ``(H, W, 1)`` or ``(H, W, 3)``, each with what to add to its name; without opacity.
+    """Read the planes of an image, ``(H, W, 1)`` or ``(H, W, 3)`` without opacity, each with a suffix for its name.
 
-    Bands of a raster that are its red, green and blue are one plane, as `swin2sr_ops.restore_image` has it.
+    A raster's red, green and blue bands form one plane, as in `swin2sr_ops.restore_image`.
 
     Raises
     ------
     FormatError
-        It cannot be read, or holds values that are not finite.
+        If it cannot be read, or has values that are not finite.
     """
     source = open_source(path)
     info = source.info
@@ -148,7 +148,7 @@ def planes(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     pixels = source.read(tuple(slice(0, n) for n in info.shape))
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise FormatError(f"{str(path)!r} has pixels that are not finite: nothing can be measured there.")
+        raise FormatError(f"{str(path)!r} has pixels that are not finite: they cannot be measured.")
     spectrum = spectrum_of(info, order)
     if spectrum is None or order.channel is None:
         yield from _split(pixels, order)

@@ -1,4 +1,4 @@
-"""Inputs made from clean images, as the official scripts make them, byte for byte."""
+"""Make inputs from clean images exactly as the official scripts do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HELP = (
 
 @dataclass(frozen=True)
 class Levels:
-    """The data range of an image: the stored values that count as black and white.
+    """Data range of an image: the stored values of black and white.
 
     Examples
     --------
@@ -35,7 +35,7 @@ class Levels:
 
     @classmethod
     def of(cls, image: NDArray[Any], asked: tuple[float, float] | None = None) -> Levels:
-        """What is asked for; else 0 to 255 for 8 bits, smallest to largest value for all other types."""
+        """Return the requested range; by default 0 to 255 for 8 bits, smallest to largest value for other types."""
         if asked is not None:
             return cls(*asked)
         if image.dtype == np.uint8:
@@ -53,18 +53,18 @@ class Levels:
         return self.hi - self.lo
 
     def unit(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Stored values as 0..1."""
+        """Map stored values to 0..1."""
         return (image.astype(np.float32) - np.float32(self.lo)) / np.float32(self.peak)
 
     def stored(self, unit: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """0..1, clipped to that, as stored values; integers are rounded."""
+        """Map 0..1 to stored values, clipped to that range; integers are rounded."""
         values = unit.clip(0, 1) * self.peak + self.lo
         return (values.round() if dtype.kind in "iu" else values).astype(dtype)
 
 
 @dataclass(frozen=True)
 class Degradation:
-    """What is done to a clean image, in order.
+    """Degradation of a clean image, as steps in order.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class Degradation:
 
     @classmethod
     def parse(cls, text: str) -> Degradation:
-        """Read what a user gives: ``jpeg:10``, ``noise:25``, ``bicubic+jpeg:10``, ``gray-noise:25``."""
+        """Parse a user's text: ``jpeg:10``, ``noise:25``, ``bicubic+jpeg:10``, ``gray-noise:25``."""
         rest = text.strip().lower()
         steps = []
         for part in rest.removeprefix("gray-").split("+"):
@@ -88,7 +88,7 @@ class Degradation:
                 value = -1.0
             least, most = _LIMITS.get(name, (1.0, 0.0))
             if not least <= value <= most or (name == "jpeg" and value % 1) or bool(colon) == (name == "bicubic"):
-                raise RequestError(f"degrade={text!r} is not understood: {_HELP}.")
+                raise RequestError(f"degrade={text!r} is not valid: {_HELP}.")
             steps.append((name, value))
         return cls(tuple(steps), rest.startswith("gray-"))
 
@@ -97,21 +97,21 @@ class Degradation:
         return ("gray-" if self.gray else "") + "+".join(parts)
 
     def has(self, name: str) -> bool:
-        """Whether ``name`` is one of the steps."""
+        """Return True if ``name`` is one of the steps."""
         return any(step == name for step, _ in self.steps)
 
     def check(self, scale: int) -> None:
-        """Refuse what does not fit a model that enlarges ``scale`` times."""
+        """Raise an error if the degradation does not fit a model of scale ``scale``."""
         times = [name for name, _ in self.steps].count("bicubic")
         if times != (scale > 1):
-            way = "must have bicubic in it once" if scale > 1 else "cannot have bicubic in it"
+            way = "must contain bicubic once" if scale > 1 else "cannot contain bicubic"
             raise RequestError(f"degrade={str(self)!r} does not fit scale {scale}, for which it {way}: {_HELP}.")
 
     def apply(self, truth: NDArray[Any], scale: int, levels: Levels) -> Given:
-        """The input of a model, made of a clean ``(H, W, C)`` image.
+        """Make the input of a model from a clean ``(H, W, C)`` image.
 
-        Noise is neither clipped nor rounded, unless it goes into a JPEG; random numbers begin anew with each
-        image, from NumPy's old generator with seed 0, in the order blue, green, red.
+        Noise is neither clipped nor rounded, unless a JPEG step follows. Each image starts its random numbers
+        anew, from NumPy's legacy generator with seed 0, in the order blue, green, red.
         """
         random = np.random.RandomState(0)
         x, unit = truth, False
@@ -127,7 +127,7 @@ class Degradation:
 
 @dataclass(frozen=True)
 class Given:
-    """What a model is given: stored values, or ``unit``, where 0..1 stands for the data range."""
+    """Input of a model: stored values, or with ``unit`` 0..1 for the data range."""
 
     pixels: NDArray[Any]
     unit: bool = False
@@ -147,12 +147,12 @@ def _noisy(unit: NDArray[Any], name: str, value: float, random: np.random.Random
 
 def _eight_bits(x: NDArray[Any]) -> NDArray[np.uint8]:
     if x.dtype != np.uint8:
-        raise RequestError(f"JPEG holds 8 bits; images of type {x.dtype} cannot be degraded with it.")
+        raise RequestError(f"JPEG stores 8 bits; images of type {x.dtype} cannot be degraded with it.")
     return x
 
 
 def jpeg(image: NDArray[np.uint8], quality: int, subsampling: str = "4:2:0") -> NDArray[np.uint8]:
-    """``(H, W, C)`` through a baseline JPEG, by default with chroma halved both ways: OpenCV's ``imencode``."""
+    """Pass ``(H, W, C)`` through a baseline JPEG, by default with chroma halved both ways, like OpenCV's."""
     from PIL import Image
 
     alone = image.shape[2] == 1
@@ -164,14 +164,14 @@ def jpeg(image: NDArray[np.uint8], quality: int, subsampling: str = "4:2:0") -> 
 
 
 def luma8(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``(H, W, 3)`` -> ``(H, W, 1)``: Y of BT.601, rounded, which the official script compresses as gray."""
+    """Map ``(H, W, 3)`` to ``(H, W, 1)``: Y of BT.601, rounded, which the official script compresses as gray."""
     x = rgb.astype(np.float32) / np.float32(255.0)
     y: NDArray[np.float64] = x[..., ::-1].astype(np.float64) @ np.array([24.966, 128.553, 65.481]) + 16.0
     return y.round().astype(np.uint8)[..., None]
 
 
 def gray(rgb: NDArray[Any]) -> NDArray[Any]:
-    """``(H, W, 3)`` -> ``(H, W, 1)``: 0.299 R + 0.587 G + 0.114 B; of 8 bits in OpenCV's whole numbers."""
+    """Map ``(H, W, 3)`` to ``(H, W, 1)``: 0.299 R + 0.587 G + 0.114 B; for 8 bits in OpenCV's integer arithmetic."""
     red, green, blue = (rgb[..., i] for i in range(3))
     if rgb.dtype == np.uint8:
         r, g, b = (x.astype(np.int64) for x in (red, green, blue))

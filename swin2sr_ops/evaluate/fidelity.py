@@ -1,4 +1,4 @@
-"""How far a restored image, degraded again, is from what was given: was anything invented?"""
+"""Degrade a restored image again and compare it with the input: does the result contradict it?"""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ __all__ = ["fidelity", "fidelity_map"]
 def fidelity_map(
     result: NDArray[Any], input: NDArray[Any], scale: int, degrade: str | None = None
 ) -> NDArray[np.float32]:
-    """Where a restored image contradicts its input: ``|D(result) - input|`` at each pixel of the input.
+    """Map where a restored image contradicts its input: ``|D(result) - input|`` at each pixel of the input.
 
-    D is what the model undoes. The Swin2SR paper trains with this consistency for a compressed input (its
-    auxiliary loss, ``|D(y) - D(y')|``); here it is a check that needs no truth. Small values do not prove
-    that details are right, since many images reduce to the same one. Large values prove that they are not.
+    D is the degradation that the model undoes. The Swin2SR paper trains with this consistency for a compressed
+    input (its auxiliary loss, ``|D(y) - D(y')|``); here it is a check that needs no truth. Small values do not
+    prove that details are right, since many images reduce to the same one. Large values prove that they are not.
 
     Parameters
     ----------
     result, input : ndarray
         ``(H scale, W scale)`` and ``(H, W)``, or both with a last axis of colours, in the same unit.
     scale : int
-        Enlargement of the result.
+        Scale of the result.
     degrade : str, optional
-        ``"bicubic"`` (the default where ``scale`` is more than 1), ``"jpeg:10"``, ``"bicubic+jpeg:10"``.
-        Noise cannot be made again: without a degradation, and with one that only adds noise, the map at
-        scale 1 is what was removed. It should look like noise, with nothing of the picture in it.
+        ``"bicubic"`` (the default if ``scale`` is more than 1), ``"jpeg:10"``, ``"bicubic+jpeg:10"``.
+        Noise cannot be reproduced: without a degradation, and with one that only adds noise, the map at
+        scale 1 is what the model removed. It should look like noise, without structure of the image.
 
     Returns
     -------
     ndarray
-        ``(H, W)``, float32, in the unit of the images; of colours the mean.
+        ``(H, W)``, float32, in the unit of the images; the mean over colours.
 
     Examples
     --------
@@ -54,10 +54,10 @@ def fidelity_map(
 def fidelity(
     result: NDArray[Any], input: NDArray[Any], scale: int, degrade: str | None = None, *, peak: float = 255.0
 ) -> float:
-    """The same as one number: PSNR in dB between the result, degraded again, and the input.
+    """Return the same as one number: PSNR in dB between the degraded result and the input.
 
-    For super-resolution known as LR-PSNR (Lugmayr et al., "NTIRE 2021 learning the super-resolution space
-    challenge", which asks for 45 dB).
+    In super-resolution it is known as LR-PSNR (Lugmayr et al., "NTIRE 2021 learning the super-resolution space
+    challenge", which requires 45 dB).
     """
     return psnr(_again(result, input, scale, degrade), input, peak=peak)
 

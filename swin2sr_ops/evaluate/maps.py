@@ -1,4 +1,4 @@
-"""Fidelity maps of measured images, as files."""
+"""Write fidelity maps of measured images to files."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _GAIN = 8
 
 
 class Maps:
-    """Writes, for each measured image and model, a map of what its result, degraded again, is off by.
+    """Write a fidelity map for each measured image and model.
 
-    ``NAME_MODEL.tif`` holds float32 in the image's unit; ``NAME_MODEL.png`` is for looking: black where
-    nothing differs, white from an eighth of the data range on.
+    ``NAME_MODEL.tif`` holds float32 in the image's unit. ``NAME_MODEL.png`` is for viewing: black for no
+    difference, white for an eighth of the data range or more.
 
     Raises
     ------
     OutputError
-        The folder cannot be made.
+        If the folder cannot be created.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -34,10 +34,10 @@ class Maps:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise OutputError(f"The folder {str(folder)!r} for fidelity maps cannot be made: {exc}.") from exc
+            raise OutputError(f"The folder {str(folder)!r} for fidelity maps cannot be created: {exc}.") from exc
 
     def __call__(self, measured: Measured) -> None:
-        """Write the maps of one image; the baseline has none."""
+        """Write the maps of one image; the baseline gets none."""
         import tifffile
         from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Models measured on a folder of images, by the protocol of the official scripts."""
+"""Measure models on a folder of images, by the protocol of the official scripts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Model = str | PathLike[str] | ModelSpec
 @dataclass(frozen=True)
 class _Protocol:
     scale: int
-    degradation: Degradation | None  # None: inputs are at hand
+    degradation: Degradation | None  # None: inputs are given
     gray: bool
     border: int
     data_range: tuple[float, float] | None
@@ -62,39 +62,38 @@ def evaluate(
     Parameters
     ----------
     models : str, path, ModelSpec or several
-        As for `swin2sr_ops.restore`; all of one ``scale``.
+        Models as in `swin2sr_ops.restore`; all of scale ``scale``.
     data : path
         Clean images, or pairs: see `swin2sr_ops.evaluate.data.find_cases`.
     scale : int
         Enlargement.
     degrade : str, optional
-        How inputs are made: ``bicubic``, ``jpeg:10``, ``noise:25``, ``poisson:30``, ``bicubic+jpeg:10``, with
-        ``gray-`` in front where colour becomes gray first. Without it, those at hand are taken; where there are none,
-        ``bicubic``.
+        How inputs are made: ``bicubic``, ``jpeg:10``, ``noise:25``, ``poisson:30``, ``bicubic+jpeg:10``; the prefix
+        ``gray-`` converts colour to gray first. By default given inputs are used; if there are none, ``bicubic``.
     inputs : path, optional
-        Folder of the inputs, by the names of the clean images.
+        Folder of the inputs, named like the clean images.
     truth : bool
         False: ``data`` holds inputs only, and only their fidelity can be measured.
     gray : bool
-        Make gray of colour first. Denoising and JPEG models for one channel do so always, as in the papers.
+        Convert colour to gray first. One-channel denoising and JPEG models always do so, as in the papers.
     baseline : bool
         Also measure bicubic enlargement, or at scale 1 the input itself.
     metrics : sequence of str, optional
-        Figures for tables, of `COLUMNS`; ``si_psnr``, ``frc`` and ``fidelity`` are only computed where named.
+        Figures for tables, from `COLUMNS`; ``si_psnr``, ``frc`` and ``fidelity`` are only computed if named.
     border : int, optional
-        Pixels left out at each edge: ``scale`` for super-resolution, 0 at scale 1.
+        Pixels to leave out at each edge: by default ``scale`` for super-resolution, 0 at scale 1.
     data_range : (float, float), optional
-        Values that count as black and white; 0 to 255 for 8 bits, else each truth's smallest and largest.
+        Values of black and white; by default 0 to 255 for 8 bits, else each truth's smallest and largest.
     limit : int, optional
-        Only the first so many images.
+        Most images to measure, from the first.
     padding : str
-        ``"official"``: mirrored with the edge repeated to the next multiple of the window, always at least one
-        pixel, which the published figures have; ``"model"``: the networks' own, which `swin2sr_ops.restore` has.
+        ``"official"``: mirrored, with the edge repeated, to the next multiple of the window and by at least one
+        pixel, as in the published figures; ``"model"``: the networks' own, as in `swin2sr_ops.restore`.
     on_image : callable, optional
-        Called with each `Measured`.
+        Receives each `Measured`.
     **options
-        ``range``, ``halo``, ``tile``, ``device``, ``precision``, ... of `swin2sr_ops.restore`; the precision is
-        float32 unless another is given.
+        ``range``, ``halo``, ``tile``, ``device``, ``precision``, ... of `swin2sr_ops.restore`; the default
+        precision is float32.
 
     Examples
     --------
@@ -103,7 +102,7 @@ def evaluate(
     36.4
     """
     given = [models] if isinstance(models, (str, PathLike, ModelSpec)) else list(models)
-    options = {"precision": "float32"} | options  # figures that are published are those of float32
+    options = {"precision": "float32"} | options  # published figures are computed in float32
     runs = [Restoring.of(model, scale, padding, options) for model in given]
     check_request(runs, scale, metrics, border, limit)
     cases, steps = cases_of(Path(data), scale, degrade, inputs, truth)
@@ -121,7 +120,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What the report tells, besides the protocol."""
+    """Contents of the report besides the protocol."""
 
     data: Path
     metrics: Sequence[str] | None
@@ -157,12 +156,12 @@ def _run(
         "gray": protocol.gray,
         "padding": wanted.padding,
         "border": protocol.border,
-        "data_range": _range_told(cases, protocol),
+        "data_range": _range_text(cases, protocol),
     }
     return Evaluation(told, scores, base if wanted.baseline else None, shown)
 
 
-def _range_told(cases: list[Case], protocol: _Protocol) -> str:
+def _range_text(cases: list[Case], protocol: _Protocol) -> str:
     if protocol.data_range is not None:
         return "{:g},{:g}".format(*protocol.data_range)
     first = next(pixels for _, pixels in planes(cases[0].truth or cases[0].given or Path()))
@@ -181,7 +180,7 @@ _Plane = tuple[str, NDArray[Any] | None, NDArray[Any] | None]
 
 
 def _planes(case: Case) -> Iterator[_Plane]:
-    """What to add to the name, truth, input."""
+    """Read the planes of a case: name suffix, truth, input."""
     if case.truth is None or case.given is None:
         for told, pixels in planes(case.truth or case.given or Path()):
             yield (told, None, pixels) if case.truth is None else (told, pixels, None)
@@ -229,7 +228,7 @@ def _coloured(image: NDArray[Any], protocol: _Protocol) -> NDArray[Any]:
 
 
 def _fitting(truth: NDArray[Any], given: NDArray[Any], scale: int) -> NDArray[Any]:
-    """The part of the truth that the input shows, from its first pixel."""
+    """Crop the truth, from its first pixel, to the region that the input shows."""
     height, width = (n * scale for n in given.shape[:2])
     if truth.shape[0] < height or truth.shape[1] < width or truth.shape[2] != given.shape[2]:
         raise RequestError(

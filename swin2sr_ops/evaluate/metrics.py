@@ -1,4 +1,4 @@
-"""The figures of merit that papers on image restoration print, as the official scripts compute them.
+"""Compute the figures of merit of papers on image restoration, as the official scripts do.
 
 Images are ``(H, W)`` or ``(H, W, C)``; ``peak`` is the width of the data range, in the images' unit.
 All sums are taken in float64.
@@ -23,14 +23,14 @@ Pixels = NDArray[Any]
 
 
 def crop(image: Pixels, border: int) -> Pixels:
-    """Without ``border`` pixels at each edge."""
+    """Remove ``border`` pixels at each edge."""
     return image[border : image.shape[0] - border, border : image.shape[1] - border]
 
 
 def luma(rgb: Pixels, peak: float = 255.0) -> NDArray[np.float64]:
-    """Y of BT.601 as television has it, 16 to 235 of 255, not rounded; ``(H, W)``.
+    """Compute Y of BT.601 in the range of television, 16 to 235 of 255, not rounded; ``(H, W)``.
 
-    Images without three channels are their own luma.
+    An image without three channels is returned unchanged.
     """
     x = rgb.astype(np.float64)
     if x.ndim != 3 or x.shape[2] != 3:
@@ -40,14 +40,14 @@ def luma(rgb: Pixels, peak: float = 255.0) -> NDArray[np.float64]:
 
 
 def psnr(result: Pixels, truth: Pixels, *, peak: float = 255.0, border: int = 0) -> float:
-    """Peak signal-to-noise ratio in dB, ``10 log10(peak^2 / MSE)``; infinite where nothing differs."""
+    """Compute the peak signal-to-noise ratio in dB, ``10 log10(peak^2 / MSE)``; infinite for equal images."""
     a, b = _pair(result, truth, border)
     mse = float(np.mean((a - b) ** 2))
     return math.inf if mse == 0 else 10 * math.log10(peak**2 / mse)
 
 
 def ssim(result: Pixels, truth: Pixels, *, peak: float = 255.0, border: int = 0) -> float:
-    """Structural similarity: Gaussian of 11 x 11 and sigma 1.5, where it fits wholly; mean over channels.
+    """Compute the structural similarity: 11 x 11 Gaussian, sigma 1.5, valid region; mean over channels.
 
     Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004, with
     its constants 0.01 and 0.03.
@@ -77,12 +77,12 @@ def _blur(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def psnr_b(result: Pixels, truth: Pixels, *, peak: float = 255.0, border: int = 0) -> float:
-    """PSNR with what is visible of JPEG's blocks in ``result`` counted as error; mean over channels, in dB.
+    """Compute the PSNR with visible JPEG blocks in ``result`` counted as error; mean over channels, in dB.
 
     Yim and Bovik, "Quality assessment of deblocked images", 2011: ``10 log10(peak^2 / (MSE + BEF))``.
-    BEF is the squared step across block boundaries less that between all other neighbours, times
-    ``log2(8) / log2(min(H, W))``, and zero where it would be negative. Counts are those of the official
-    scripts, which take one boundary less than there is where the last block is not whole.
+    BEF is the squared step across block boundaries minus that between all other neighbours, times
+    ``log2(8) / log2(min(H, W))``, and zero instead of negative values. The counts are those of the official
+    scripts, which count one boundary too few if the last block is not complete.
     """
     a, b = _pair(result, truth, border)
     if min(a.shape[:2]) < 2 * _BLOCK:
@@ -96,7 +96,7 @@ def psnr_b(result: Pixels, truth: Pixels, *, peak: float = 255.0, border: int = 
 
 
 def _blocking(x: NDArray[np.float64]) -> float:
-    """The blocking effect factor of one channel."""
+    """Compute the blocking effect factor of one channel."""
     edge = other = 0.0
     edges = others = 0
     for plane in (x, x.T):  # steps along the last axis: first between columns, then between rows

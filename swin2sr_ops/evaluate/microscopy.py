@@ -1,4 +1,4 @@
-"""Figures for images whose brightness is arbitrary, as in microscopy."""
+"""Compute figures for images of arbitrary brightness, as in microscopy."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["frc", "frc_cutoff", "si_psnr"]
 
 
 def si_psnr(result: NDArray[Any], truth: NDArray[Any], *, peak: float | None = None) -> float:
-    """Scale-invariant PSNR in dB: gain and offset of the result do not count.
+    """Compute the scale-invariant PSNR in dB, independent of gain and offset of the result.
 
-    ``10 log10(peak^2 / min over a, b of mean((a result + b - truth)^2))``: the least-squares fit of the
-    result to the truth comes first, since a restoration's gain and offset mean nothing. After Weigert et al.,
+    ``10 log10(peak^2 / min over a, b of mean((a result + b - truth)^2))``: the result is first fitted to the
+    truth by least squares, since a restoration's gain and offset are arbitrary. After Weigert et al.,
     "Content-aware image restoration", Nature Methods 2018. ``peak`` is the width of the data range, by
-    default the truth's smallest to largest value.
+    default that of the truth's values.
     """
     x, y = result.astype(np.float64).ravel(), truth.astype(np.float64).ravel()
     if x.shape != y.shape:
@@ -31,22 +31,22 @@ def si_psnr(result: NDArray[Any], truth: NDArray[Any], *, peak: float | None = N
     power = float(x @ x)
     gain = float(x @ y) / power if power else 0.0
     mse = float(np.mean((gain * x - y) ** 2))
-    # What is left of rounding is no difference.
+    # Differences of the size of rounding errors do not count.
     return math.inf if mse <= 1e-28 * float(np.mean(y**2)) else 10 * math.log10(peak**2 / mse)
 
 
 def frc(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fourier ring correlation of two images of one channel.
+    """Compute the Fourier ring correlation of two one-channel images.
 
     ``FRC(r) = Re sum F_a conj(F_b) / sqrt(sum |F_a|^2 sum |F_b|^2)``, sums over the ring of spatial
     frequencies r, after Saxton and Baumeister 1982, and Nieuwenhuizen et al., Nature Methods 2013. A Hann
-    window comes first, since the image's edges are no structure. Rings are as wide as one frequency of the
-    shorter side.
+    window is applied first, since the image's edges are no structure. Each ring is as wide as one frequency
+    of the shorter side.
 
     Returns
     -------
     frequency, correlation : ndarray
-        The rings' centres in cycles per pixel, up to 0.5; and -1 to 1 for each.
+        The rings' centres in cycles per pixel, up to 0.5; and for each a value from -1 to 1.
     """
     if a.shape != b.shape or a.ndim != 2 or min(a.shape) < 16:
         raise RequestError(f"FRC compares two images of one channel, at least 16 px; these are {a.shape}, {b.shape}.")
@@ -55,7 +55,7 @@ def frc(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[
     steps = min(a.shape) // 2
     radius = np.hypot(np.fft.fftfreq(a.shape[0])[:, None], np.fft.rfftfreq(a.shape[1])[None])
     ring = np.rint(radius * 2 * steps).astype(np.intp)
-    twice = np.full(radius.shape, 2.0)  # `rfft2` keeps one of each pair of conjugates
+    twice = np.full(radius.shape, 2.0)  # `rfft2` returns one of each pair of conjugates
     twice[:, 0] = 1.0
     if a.shape[1] % 2 == 0:
         twice[:, -1] = 1.0
@@ -71,11 +71,11 @@ def frc(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[
 
 
 def frc_cutoff(a: NDArray[Any], b: NDArray[Any], threshold: float = 1 / 7) -> float:
-    """Up to which spatial frequency, in cycles per pixel, two images agree: 0.5 is all of it.
+    """Find the spatial frequency, in cycles per pixel, up to which two images agree; 0.5 is full agreement.
 
-    Where the Fourier ring correlation falls below ``threshold`` for the first time, between rings by
-    interpolation. Its inverse is a resolution in pixels. 1/7 is the usual threshold for two independent
-    images; of a restoration and its truth it says up to where details are right.
+    It is the frequency at which the Fourier ring correlation first falls below ``threshold``, interpolated
+    between rings. Its inverse is a resolution in pixels. 1/7 is the usual threshold for two independent
+    images; for a restoration and its truth it gives the limit up to which details are right.
     """
     frequency, correlation = frc(a, b)
     below = np.flatnonzero(correlation < threshold)

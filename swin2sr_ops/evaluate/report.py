@@ -1,4 +1,4 @@
-"""What an evaluation found, as text, Markdown and JSON."""
+"""Report the results of an evaluation as text, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ COLUMNS: dict[str, tuple[str, int]] = {
 
 @dataclass
 class Scores:
-    """One model's figures for each image.
+    """Figures of one model for each image.
 
     Attributes
     ----------
     model : str
-        Its name; ``bicubic`` or ``input`` for the baseline.
+        Name of the model; ``bicubic`` or ``input`` for the baseline.
     images : dict
         Name of an image -> figure -> value.
     """
@@ -43,13 +43,13 @@ class Scores:
 
     @property
     def mean(self) -> dict[str, float]:
-        """The mean over images of each figure that all of them have."""
+        """Mean over images of each figure that all of them have."""
         rows = list(self.images.values())
         common = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
         return {name: float(np.mean([row[name] for row in rows])) for name in common}
 
     def to_dict(self) -> dict[str, Any]:
-        """``model``, ``mean`` and ``images``, JSON-ready."""
+        """Return ``model``, ``mean`` and ``images`` as a dict that can be stored as JSON."""
         images = [{"name": name, **row} for name, row in self.images.items()]
         found: dict[str, Any] = json_ready({"model": self.model, "mean": self.mean, "images": images})
         return found
@@ -57,18 +57,18 @@ class Scores:
 
 @dataclass
 class Evaluation:
-    """Models measured on one folder.
+    """Measurements of models on one folder.
 
     Attributes
     ----------
     protocol : dict
-        How it was measured: ``data``, ``scale``, ``degrade``, ``padding``, ``border``, ``data_range``, ...
+        Settings of the measurement: ``data``, ``scale``, ``degrade``, ``padding``, ``border``, ``data_range``, ...
     models : list of Scores
-        One for each model, in the order in which they were given.
+        One per model, in the given order.
     baseline : Scores or None
         Bicubic enlargement, or the input itself at scale 1.
     shown : tuple of str
-        The figures that tables show, keys of `COLUMNS`; JSON has all.
+        Figures that tables show, keys of `COLUMNS`; JSON has all.
     """
 
     protocol: dict[str, Any]
@@ -77,7 +77,7 @@ class Evaluation:
     shown: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The protocol; of one model its ``mean`` and ``images`` beside it, of several a list ``models`` of these."""
+        """Return the protocol; add ``mean`` and ``images`` for one model, a list ``models`` of these for several."""
         found: dict[str, Any] = json_ready(self.protocol)
         told = [scores.to_dict() for scores in self.models]
         found |= told[0] if len(told) == 1 else {"models": told}
@@ -90,7 +90,7 @@ class Evaluation:
         return "\n".join([self._title(), "", *lines])
 
     def markdown(self) -> str:
-        """A table of GitHub's Markdown, with the protocol as its caption."""
+        """Return a Markdown table in GitHub's format, with the protocol as its caption."""
         head, *rows = self._rows()
         lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
         return "\n".join([self._title(), "", *("| " + " | ".join(line) + " |" for line in lines)])
@@ -118,7 +118,7 @@ def _number(row: dict[str, float], name: str) -> str:
 
 
 def shown_by_default(*, scale: int, colour: bool, jpeg: bool, only_inputs: bool) -> tuple[str, ...]:
-    """What papers print: Y for super-resolution of colour, all channels for the rest, PSNR-B with JPEG."""
+    """Choose the usual figures: Y for super-resolution of colour, else all channels; PSNR-B with JPEG."""
     if only_inputs:
         return ("fidelity",)
     if scale > 1 and colour:
@@ -127,5 +127,5 @@ def shown_by_default(*, scale: int, colour: bool, jpeg: bool, only_inputs: bool)
 
 
 def unknown(names: Sequence[str]) -> list[str]:
-    """Those of ``names`` that are no figure."""
+    """List the ``names`` that are not figures."""
     return [name for name in names if name not in COLUMNS]

@@ -1,4 +1,4 @@
-"""What is asked of an evaluation, checked before anything is measured."""
+"""Validate the request of an evaluation before anything is measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_request(
     if not runs:
         raise RequestError("No model was given to measure.")
     if len({run.name for run in runs}) < len(runs):
-        raise RequestError(f"Models are told apart by their names, but two are called {[run.name for run in runs]}.")
+        raise RequestError(f"Models need different names, but two are called {[run.name for run in runs]}.")
     wrong = unknown(metrics or ())
     if wrong:
         raise RequestError(f"There is no figure called {', '.join(wrong)}: choose from {', '.join(COLUMNS)}.")
@@ -33,20 +33,20 @@ def check_request(
 def cases_of(
     data: Path, scale: int, degrade: str | None, inputs: str | PathLike[str] | None, truth: bool
 ) -> tuple[list[Case], Degradation | None]:
-    """The images, and how inputs are made of them; None where they are at hand."""
+    """Find the images and the degradation that makes their inputs; None if inputs are given."""
     steps = None if degrade is None else Degradation.parse(degrade)
     if steps is not None:
         steps.check(scale)
     if inputs is not None and (degrade is not None or not truth):
-        raise RequestError("Inputs that are given are not made: leave out degrade, and truth=False.")
+        raise RequestError("Given inputs are not made from clean images: omit degrade, and truth=False.")
     cases = find_cases(data, scale, inputs=None if inputs is None else Path(fspath(inputs)), make=steps is not None)
     if not truth:
         return [replace(case, truth=None, given=case.given or case.truth) for case in cases], steps
     if steps is None and cases[0].given is None:
         if scale == 1:
             raise RequestError(
-                f"{str(data)!r} holds clean images only: say how inputs are made, such as --degrade noise:25, "
-                "or where they are (--inputs)."
+                f"{str(data)!r} holds clean images only: choose how inputs are made, such as --degrade noise:25, "
+                "or give them (--inputs)."
             )
         steps = Degradation.parse("bicubic")
     return cases, steps

@@ -1,4 +1,4 @@
-"""Bicubic resizing as MATLAB's ``imresize`` does it, which made the published test sets."""
+"""Resize bicubically like MATLAB's ``imresize``, which made the published test sets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from swin2sr_ops.pixels.intensity import range_limits
 
 __all__ = ["imresize", "reduce_by"]
 
-_WIDTH = 4.0  # of the cubic kernel, in pixels of the coarser grid
+_WIDTH = 4.0  # width of the cubic kernel, in pixels of the coarser grid
 
 
 def imresize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Resize the first two axes: bicubic (A = -0.5), antialiased where the image becomes smaller.
+    """Resize the first two axes: bicubic (A = -0.5), antialiased when the image becomes smaller.
 
-    Integers are rounded after the rows and again after the columns, as MATLAB does with integers: the
-    reduced images of Set5 (x2, x3, x4) come out without a single other value.
+    Integers are rounded after the rows and again after the columns, as in MATLAB: the reduced images
+    of Set5 (x2, x3, x4) are reproduced without a single differing value.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def imresize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        Of the image's type; floats are neither rounded nor clipped.
+        Has the image's type; floats are neither rounded nor clipped.
 
     Examples
     --------
@@ -45,12 +45,12 @@ def imresize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     for axis, length in enumerate(size):
         out = _along(out, axis, length)
         if image.dtype.kind != "f":
-            out = np.floor(out + 0.5).clip(*range_limits(image.dtype))  # half goes up, as in MATLAB
+            out = np.floor(out + 0.5).clip(*range_limits(image.dtype))  # round half up, like MATLAB
     return out.astype(image.dtype)
 
 
 def reduce_by(image: NDArray[Any], scale: int) -> NDArray[Any]:
-    """`imresize` to one ``scale``-th of the rows and columns, which must be multiples of it."""
+    """Reduce with `imresize` by ``scale``, of which rows and columns must be multiples."""
     return imresize(image, (image.shape[0] // scale, image.shape[1] // scale))
 
 
@@ -65,8 +65,8 @@ def _along(x: NDArray[Any], axis: int, length: int) -> NDArray[Any]:
 
 
 def _taps(n: int, m: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """For each of ``m`` output pixels the input pixels that it is made of, and their weights."""
-    narrow = min(m / n, 1.0)  # the kernel is stretched where the image becomes smaller
+    """Compute, for each of ``m`` output pixels, its input pixels and their weights."""
+    narrow = min(m / n, 1.0)  # stretch the kernel when the image becomes smaller
     centre = (np.arange(m) + 0.5) * n / m - 0.5
     first = np.floor(centre - _WIDTH / narrow / 2).astype(np.intp)
     places = first[:, None] + np.arange(int(np.ceil(_WIDTH / narrow)) + 2)

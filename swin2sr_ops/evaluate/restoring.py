@@ -1,4 +1,4 @@
-"""One model at work on the images of an evaluation, through the same operator that users call."""
+"""Restore the images of an evaluation with one model, through the public operator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Restoring", "interpolated"]
 
 @dataclass(frozen=True)
 class Restoring:
-    """A model with its options; ``channels`` is 0 where it is chosen for each image (``auto``)."""
+    """A model with its options; ``channels`` is 0 if the model is chosen per image (``auto``)."""
 
     name: str
     model: str | ModelSpec
@@ -33,16 +33,16 @@ class Restoring:
 
     @classmethod
     def of(cls, model: str | PathLike[str] | ModelSpec, scale: int, padding: str, options: dict[str, Any]) -> Restoring:
-        """Find the model, and refuse one of another scale, before anything is measured."""
+        """Resolve the model, and reject one of another scale before anything is measured."""
         if padding not in ("official", "model"):
-            raise RequestError(f"padding={padding!r} is not known: choose official or model.")
+            raise RequestError(f"padding={padding!r} is not valid: choose official or model.")
         if isinstance(model, str) and model == "auto":
             return cls("auto", model, scale, padding, 0, options)
         spec = resolve_model(model if isinstance(model, ModelSpec) else fspath(model), scale=scale)
         return cls(_called(model, spec), spec, scale, padding, spec.channels, options)
 
     def __call__(self, given: Given, levels: Levels, kind: np.dtype[Any]) -> NDArray[Any]:
-        """The restored image, in storage type ``kind``."""
+        """Restore the image in storage type ``kind``."""
         height, width, colours = given.pixels.shape
         spec = self.model
         if not isinstance(spec, ModelSpec):
@@ -57,7 +57,7 @@ class Restoring:
 
 
 def _called(model: str | PathLike[str] | ModelSpec, spec: ModelSpec) -> str:
-    """As the user called it, but a path by its last part: several checkpoints may say the same of themselves."""
+    """Return the user's name for the model, for a path its last part: checkpoints may share the name in the spec."""
     if isinstance(model, ModelSpec):
         return spec.name
     path = Path(model)
@@ -65,13 +65,13 @@ def _called(model: str | PathLike[str] | ModelSpec, spec: ModelSpec) -> str:
 
 
 def _padded(image: NDArray[Any], window: int) -> NDArray[Any]:
-    """Mirrored, the edge repeated, to the next multiple of the window: 1 to ``window`` pixels more."""
+    """Pad to the next multiple of the window, mirrored with the edge repeated: 1 to ``window`` pixels more."""
     more = [(0, (n // window + 1) * window - n) for n in image.shape[:2]]
     return np.pad(image, [*more, (0, 0)], mode="symmetric")
 
 
 def interpolated(given: Given, scale: int, levels: Levels, kind: np.dtype[Any]) -> NDArray[Any]:
-    """The baseline: the input enlarged bicubically, or at scale 1 as it is."""
+    """Make the baseline: the input enlarged bicubically, or unchanged at scale 1."""
     pixels = given.pixels
     if scale > 1:
         pixels = imresize(pixels, (pixels.shape[0] * scale, pixels.shape[1] * scale))

@@ -1,4 +1,4 @@
-"""All figures of one result."""
+"""Compute all figures of one result."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def scores_of(
     extra: Sequence[str],
     asked_range: tuple[float, float] | None,
 ) -> dict[str, float]:
-    """PSNR and SSIM of all channels and of Y, PSNR-B where there is JPEG, and what is asked for besides.
+    """Compute PSNR and SSIM of all channels and of Y, PSNR-B with JPEG, and the figures in ``extra``.
 
-    Values of another type than the truth's are of another unit: only figures that do not mind are given.
+    A result of another type than the truth's has another unit: it only gets figures that do not depend on it.
     """
     found: dict[str, float] = {}
     truth, levels = measured.truth, measured.levels

@@ -1,4 +1,4 @@
-"""A contact sheet: the same crop of input, bicubic enlargement, results, truth and errors, side by side."""
+"""Draw a contact sheet: the same crop of input, bicubic enlargement, results, truth and errors, side by side."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Sheet"]
 
-_CELL = 192  # shown side of a crop
-_ZOOM = 2  # shown pixels per pixel of the result
-_GAIN = 8  # of the error, so that a level of 32 is as bright as it gets
+_CELL = 192  # displayed side of a crop
+_ZOOM = 2  # displayed pixels per pixel of the result
+_GAIN = 8  # of the error, so that a difference of 32 levels has full brightness
 _GAP, _LINE = 6, 15
 
 
 class Sheet:
-    """Collects crops of measured images, and writes them as one picture.
+    """Collect crops of measured images, and write them as one picture.
 
     Parameters
     ----------
     path : path
         A ``.png`` file.
     rows : int
-        At most so many images, the first ones.
+        Most images to show, from the first.
 
     Raises
     ------
     RequestError, OutputError
-        The file is not called ``.png``, or there is no folder for it.
+        If the file's suffix is not ``.png``, or its folder does not exist.
     """
 
     def __init__(self, path: str | Path, rows: int = 12) -> None:
@@ -48,7 +48,7 @@ class Sheet:
         self._rows: list[list[tuple[str, NDArray[np.uint8]]]] = []
 
     def __call__(self, measured: Measured) -> None:
-        """Take a crop of an image, from where the baseline is worst: there is most to see."""
+        """Add a crop of an image, taken where the baseline has the largest error."""
         if len(self._rows) < self.rows:
             self._rows.append(_cells(measured))
 
@@ -76,7 +76,7 @@ class Sheet:
 
 
 def _cut(draw: Any, line: str) -> str:
-    """As much of a line as fits over a crop."""
+    """Shorten a line to the width of a crop."""
     while draw.textlength(line, font_size=12) > _CELL:
         line = line[:-1]
     return line
@@ -89,7 +89,7 @@ def _image(pixels: NDArray[np.uint8]) -> Image:
 
 
 def _cells(m: Measured) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Name and pixels of each crop of one image; crops of an image smaller than a cell are stretched."""
+    """Return name and pixels of each crop of one image; crops of an image smaller than a cell are stretched."""
     s, results = m.scale, dict(m.outputs)
     base = "bicubic" if s > 1 else "input"
     side = min(_CELL // _ZOOM // s, *m.given.shape[:2])
@@ -99,7 +99,7 @@ def _cells(m: Measured) -> list[tuple[str, NDArray[np.uint8]]]:
     if s == 1:
         results.pop(base)
     cells = [(f"{m.name}\ninput", _shown(small, m))]
-    cells += [(f"{name}\n{_told(m, name)}", _shown(pixels[part], m)) for name, pixels in results.items()]
+    cells += [(f"{name}\n{_caption(m, name)}", _shown(pixels[part], m)) for name, pixels in results.items()]
     if m.truth is not None:
         truth = m.truth[part]
         cells.append(("\ntruth", _shown(truth, m)))
@@ -107,7 +107,7 @@ def _cells(m: Measured) -> list[tuple[str, NDArray[np.uint8]]]:
     return cells
 
 
-def _told(m: Measured, method: str) -> str:
+def _caption(m: Measured, method: str) -> str:
     row = m.scores[method]
     for name in ("psnr_y" if m.scale > 1 else "psnr", "psnr", "si_psnr", "fidelity"):
         if name in row:
@@ -116,7 +116,7 @@ def _told(m: Measured, method: str) -> str:
 
 
 def _worst(m: Measured, base: NDArray[Any], side: int) -> tuple[int, int]:
-    """Where, in pixels of the input, a crop of ``side`` has the largest error of the baseline; else the middle."""
+    """Find the crop of side ``side``, in input pixels, with the largest error of the baseline; else the centre."""
     height, width = m.given.shape[:2]
     if m.truth is None:
         return (height - side) // 2, (width - side) // 2
@@ -134,13 +134,13 @@ def _shown(pixels: NDArray[Any], m: Measured) -> NDArray[np.uint8]:
 
 
 def _error(result: NDArray[Any], truth: NDArray[Any], m: Measured) -> NDArray[np.uint8]:
-    """Black where nothing differs, then red, yellow, white."""
+    """Colour the error: black for none, then red, yellow, white."""
     gap = np.abs(result.astype(np.float64) - truth).mean(-1) / m.levels.peak * _GAIN
     return heat(gap)
 
 
 def heat(unit: NDArray[Any]) -> NDArray[np.uint8]:
-    """0..1 as black, red, yellow, white."""
+    """Map 0..1 to black, red, yellow, white."""
     colours = np.stack([3 * unit, 3 * unit - 1, 3 * unit - 2], -1).clip(0, 1)
     shown: NDArray[np.uint8] = (colours * 255).round().astype(np.uint8)
     return shown

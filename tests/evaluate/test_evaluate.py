@@ -213,9 +213,9 @@ def test_tables() -> None:
     ("options", "told"),
     [
         ({"scale": 4}, "has scale=2, but scale=4"),
-        ({"scale": 2, "degrade": "jpeg:10"}, "must have bicubic"),
+        ({"scale": 2, "degrade": "jpeg:10"}, "must contain bicubic"),
         ({"scale": 2, "metrics": ["psrn"]}, "no figure called psrn"),
-        ({"scale": 2, "padding": "zero"}, "padding='zero' is not known"),
+        ({"scale": 2, "padding": "zero"}, "padding='zero' is not valid"),
         ({"scale": 2, "inputs": "nowhere"}, "no folder 'nowhere'"),
         ({"scale": 2, "border": 24}, "0: An image of shape .* no pixel left"),
         ({"scale": 2, "limit": 0}, "limit must be at least 1"),
