@@ -1,1 +1,1 @@
-"""Dask arrays."""
+"""Restore Dask arrays lazily."""

@@ -1,4 +1,4 @@
-"""The intensity range of a lazy array, as a small part of its graph: no pixel is looked at before compute."""
+"""Compute the intensity range of a lazy array in a small part of its graph: no pixel is read before compute."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["map_graph"]
 
 @dataclass(frozen=True)
 class _Look:
-    """Statistics of one chunk; a second look takes the merged first one."""
+    """Compute the statistics of one chunk; a second pass takes the merged statistics of the first."""
 
     order: AxisOrder
     nodata: float | None
@@ -38,7 +38,7 @@ class _Look:
 
 @dataclass(frozen=True)
 class _Decide:
-    """The maps of all channels, from the looks at each chunk along the channel axis."""
+    """Compute the maps of all channels from the statistics of the chunks along the channel axis."""
 
     request: RangeRequest
     dtype: np.dtype[Any]
@@ -54,11 +54,11 @@ class _Decide:
 def map_graph(
     array: da.Array, order: AxisOrder, request: RangeRequest, nodata: float | None, token: str
 ) -> tuple[str, dict[Any, Any]]:
-    """Key of the maps, and the graph that makes them."""
+    """Create the graph that computes the maps; return the key of the maps, and the graph."""
     if request.sample:
         raise RequestError(
-            "Percentiles of a sample are for stored images: swin2sr_ops.restore looks at all pixels of an "
-            "array, in its graph. Leave out ':sample', give two values, or use swin2sr_ops.restore_image."
+            "Percentiles of a sample are for stored images: swin2sr_ops.restore reads all pixels of an array, in its"
+            " graph. Omit ':sample', give two values, or use swin2sr_ops.restore_image."
         )
     decided = f"swin2sr-range-{token}"
     known = request.immediate(array.dtype)
@@ -83,7 +83,7 @@ def map_graph(
 
 
 def _tree(graph: dict[Any, Any], name: str, group: int, tasks: list[Any], fan_in: int = 16) -> Any:
-    """Add ``tasks`` and merge their results, ``fan_in`` at a time; return the key of the last."""
+    """Add ``tasks`` and merge their results, ``fan_in`` at a time; return the key of the merged result."""
     level = 0
     keys = []
     for i, task in enumerate(tasks):
@@ -100,7 +100,7 @@ def _tree(graph: dict[Any, Any], name: str, group: int, tasks: list[Any], fan_in
 
 @dataclass(frozen=True)
 class _Constant:
-    """A value in a graph that is no key and no task."""
+    """A constant in a graph that Dask does not mistake for a key or a task."""
 
     value: tuple[IntensityMap, ...]
 

@@ -1,7 +1,7 @@
-"""`restore`: a Dask array in, a lazy Dask array out, one task per tile.
+"""Restore a Dask array to a lazy Dask array, with one task per tile.
 
 Building the graph computes nothing and loads no model: shapes and chunks follow from the plan,
-and an intensity range that needs the pixels is a small part of the graph itself.
+and an intensity range that needs the pixels is computed in a small part of the graph.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["restore"]
 
-#: What tiles of lazy arrays are sized for: a constant, since where they will run is not known.
+#: Memory for which tiles of lazy arrays are sized: a constant, since the machine that computes them is unknown.
 LAZY_MEMORY = 4 << 30
 
 
@@ -59,7 +59,7 @@ def restore(
     consistent: str | None = None,
     spread: bool = False,
 ) -> da.Array | tuple[da.Array, da.Array]:
-    """Restore an array: super-resolution, denoising or JPEG clean-up, whatever the model does.
+    """Restore an array lazily: super-resolution, denoising or JPEG clean-up, depending on the model.
 
     Parameters
     ----------
@@ -70,53 +70,53 @@ def restore(
         `swin2sr_ops.list_models`, a checkpoint file or folder, or a spec.
     axes : str, optional
         One letter per dimension, such as ``"YX"``, ``"YXC"`` or ``"TCZYX"``. ``S``, and a last ``C``
-        of 3 or 4, are colour; any other ``C`` is channels, restored apart. Without it the last axes
-        are Y and X, or Y, X and colour if the last has 3 or 4 entries.
+        of length 3 or 4, are colour; any other ``C`` is channels, restored separately. By default the last
+        axes are Y and X, or Y, X and colour if the last has length 3 or 4.
     scale : int, optional
-        Enlargement along Y and X that the model must have.
+        Scale along Y and X that the model must have.
     halo : "exact" or int
         ``"exact"``: the result does not depend on chunks or tiles. A multiple of the window (16,
-        24, 32): only so many pixels around a tile are seen, faster, with a small error.
+        24, 32): the network sees only that many pixels around a tile, which is faster with a small error.
     tile : int or (int, int), optional
-        Input pixels that one task owns along Y and X; by default what fits the memory.
+        Input pixels that one task owns along Y and X; by default as many as fit the memory.
     range : str or pair
         Stored values that the network sees as 0 and 1: ``"auto"`` (the type's range for 8-bit
         images, else smallest to largest value, per channel), ``"dtype"``, ``(lo, hi)``, or
-        percentiles such as ``"p1,p99.8"``. Values outside are kept, not clipped.
+        percentiles such as ``"p1,p99.8"``. Values outside the range are kept, not clipped.
     device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; where the tasks run.
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; resolved where the tasks run.
     precision : str
-        ``"float32"``, ``"float64"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on a CUDA GPU that is made for it, else
-        float32; where workers are of both kinds, give one of them.
+        ``"float32"``, ``"float64"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on a CUDA GPU with fast bfloat16, else
+        float32. If workers differ in this, give one of them.
     nodata : float, optional
-        Stored value that means "no pixel here"; NaN always does.
+        Stored value that marks invalid pixels; NaN always does.
     ensemble : int
-        8: the image is also restored mirrored and rotated, and the eight results are averaged. A little
-        better, at eight times the cost; it depends on chunks and tiles as little as one pass does.
+        8: the image is also restored mirrored and rotated, and the eight results are averaged. Slightly
+        better at eight times the cost; as independent of chunks and tiles as a single pass.
     engine : str
-        ``"native"``: kernels of this package for the CPU, two to three times as fast as torch's, that the machine's C
-        compiler builds for its processor once, in a few seconds. ``"triton"``: kernels of this package for CUDA
+        ``"native"``: kernels of this package for the CPU, two to three times as fast as torch's; the machine's C
+        compiler builds them for its processor once, in a few seconds. ``"triton"``: kernels of this package for CUDA
         GPUs. ``"openvino"``: Swin blocks compiled by OpenVINO (extra ``openvino``). ``"torch"`` runs everywhere.
-        ``"auto"`` is native on a CPU with a compiler, Triton on a CUDA GPU, else torch: decided where tasks run.
-        The same pixels but for the last bits, however the image is cut.
+        ``"auto"`` is native on a CPU with a compiler, Triton on a CUDA GPU, else torch; resolved where tasks run.
+        All engines give the same pixels except for the last bits, for any tiling.
     consistent : str, optional
         ``"mean"``: the mean of the ``scale`` x ``scale`` new pixels of a pixel is that pixel, to the digit in integer
         types, so sums, photon counts and indices such as NDVI do not change at the old resolution.
         ``"mean,noise=N"`` lets the mean be off by N stored units. For models that enlarge.
     spread : bool
-        With ``ensemble=8``: also give the standard deviation of the eight results.
+        With ``ensemble=8``: also return the standard deviation of the eight results.
 
     Returns
     -------
     dask.array.Array, or a pair of them
         Lazy, with ``array``'s axes and dtype and ``scale`` times its Y and X. With ``spread`` a pair of
-        arrays: this, and the deviations in the same unit, float32, NaN where there is no pixel; computed
-        together (``dask.compute``) the network runs once for both.
+        arrays: this one, and the deviations in the same unit, float32, NaN for invalid pixels. If both are
+        computed together (``dask.compute``), the network runs once for both.
 
     Raises
     ------
     RequestError, ModelError, PlanError
-        If array, model or tile do not fit; the sentence says what to do.
+        If array, model or tile do not fit; the message says what to do.
 
     Examples
     --------
@@ -140,7 +140,7 @@ def restore(
     token = tokenize(array.name, restorer, order, plan.tile, request, nodata, spread)
     maps, graph = map_graph(array, order, request, nodata, token)
     name = f"swin2sr-restore-{token}"
-    # One small value that all tiles share, and that travels once to every worker.
+    # One small value that all tiles share; it is sent once to every worker.
     setup = f"swin2sr-setup-{token}"
     graph[setup] = (_Setup(restorer.bare(), order, nodata, spread),)
     graph.update(_tile_graph(name, array, order, plan, (setup, maps)))
@@ -157,23 +157,23 @@ def restore(
 
 
 def _taken(layers: HighLevelGraph, name: str, one: str, position: int) -> HighLevelGraph:
-    """``layers``, and one that takes an entry of each pair that the layer ``name`` gives."""
+    """Add a layer to ``layers`` that takes one entry of each pair in the layer ``name``."""
     keys = [key for key in layers.layers[name] if key[0] == name]
     taken = {(one, *key[1:]): (getitem, key, position) for key in keys}
     return HighLevelGraph({**layers.layers, one: taken}, {**layers.dependencies, one: {name}})
 
 
 def _as_dask(array: Any, axes: str | None) -> tuple[da.Array, AxisOrder]:
-    """Check the array before anything is built, and wrap it if it is not Dask's."""
+    """Validate the array before anything is built, and wrap it if it is not a Dask array."""
     array = _readable(array)
     check_dtype(array.dtype)
     if isinstance(getattr(array, "_meta", array), np.ma.MaskedArray):
         raise RequestError(
-            "Masked arrays are not restored as such: give array.filled(value) with nodata=value, or NaN for floats."
+            "Masked arrays are not supported: give array.filled(value) with nodata=value, or NaN for floats."
         )
     if any(np.isnan(n) for n in array.shape):
         raise RequestError(
-            f"The array's shape {array.shape} is not known yet: call array.compute_chunk_sizes() on it first."
+            f"The array's shape {array.shape} is not known: call array.compute_chunk_sizes() on it first."
         )
     order = AxisOrder.of(array.shape, axes)
     whole = (order.colour,)
@@ -211,7 +211,7 @@ def _readable(array: Any) -> Any:
 def _tile_size(
     array: da.Array, order: AxisOrder, restorer: Restorer, tile: int | Sequence[int] | None
 ) -> tuple[int, int]:
-    """The given tile, or one that follows from model and chunks alone: the same call has the same keys anywhere."""
+    """Return the given tile size, or one by model and chunks only: the same call has the same keys on any machine."""
     if tile is not None:
         return tile_size(tile)
     size = order.shape[order.y], order.shape[order.x]
@@ -232,7 +232,7 @@ def _out_chunks(order: AxisOrder, plan: TilePlan) -> tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class _Setup:
-    """What all tasks of one call share."""
+    """Values that all tasks of one call share."""
 
     restorer: Restorer
     order: AxisOrder
@@ -245,10 +245,10 @@ class _Setup:
 
 @dataclass(frozen=True)
 class _TileTask:
-    """What one task does: put its region together from source chunks, restore it.
+    """Assemble one tile's region from source chunks and restore it.
 
-    ``owned`` is ``(y0, y1, x0, x1)``; ``pieces`` says for each source chunk where its part goes
-    and which part that is.
+    ``owned`` is ``(y0, y1, x0, x1)``; ``pieces`` holds, for each source chunk, the target slices in the
+    region and the slices of the chunk.
     """
 
     owned: tuple[int, int, int, int]
@@ -271,7 +271,7 @@ class _TileTask:
 def _tile_graph(
     name: str, array: da.Array, order: AxisOrder, plan: TilePlan, shared: tuple[str, str]
 ) -> dict[Any, Any]:
-    """One task per tile and plane."""
+    """Create one task per tile and plane."""
     starts = [np.concatenate(([0], np.cumsum(c))).tolist() for c in array.chunks]
     graph: dict[Any, Any] = {}
     planes = list(product(*(range_of(order.shape[a]) for a in order.planes)))
@@ -289,7 +289,7 @@ def _tile_graph(
 
 
 def _cover(name: str, starts: list[list[int]], region: Region) -> tuple[list[Any], tuple[tuple[Region, Region], ...]]:
-    """Source chunks that touch ``region``, and where the part of each goes."""
+    """Find the source chunks that overlap ``region``, with target and source slices of each overlap."""
     per_axis = []
     for edges, wanted in zip(starts, region, strict=True):
         first = int(np.searchsorted(edges, wanted.start, side="right")) - 1

@@ -381,7 +381,7 @@ def test_maps_say_their_error_only_where_they_have_one() -> None:
 def test_lazy_arrays_are_not_sampled() -> None:
     import swin2sr_ops
 
-    with pytest.raises(RequestError, match="Leave out ':sample', give two values, or use swin2sr_ops"):
+    with pytest.raises(RequestError, match="Omit ':sample', give two values, or use swin2sr_ops"):
         swin2sr_ops.restore(np.zeros((40, 40), "u2"), range="p1,p99:sample")
 
 
