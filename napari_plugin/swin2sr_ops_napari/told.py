@@ -16,8 +16,8 @@ _WORDS = (
         r"choose another name, or allow to overwrite it( \(--overwrite\))?",
         "choose another name, or tick 'Replace what is there'",
     ),
-    (r"[Bb]egin again with restart( \(--restart\))?", "choose another name in the box 'Folder'"),
-    (r"Give the same command as then to go on with it", "Choose the same as then to resume it"),
+    (r"[Ss]tart anew with restart( \(--restart\))?", "choose another name in the box 'Folder'"),
+    (r"Give the same command as then to resume it", "Choose the same as then to resume it"),
     (r"the same command resumes the run", "Restore resumes it"),
     (
         r"are not in the cache; run `[^`]*`( \([^)]*\))? or pass download=True",

@@ -166,7 +166,7 @@ class _Run:
             with suppress(Swin2SROpsError, OSError):  # the error that ended the run is the one to report
                 changed = self.input.changed()
             if changed and isinstance(exc, Swin2SROpsError):
-                raise type(exc)(f"{exc} The input changed meanwhile: begin again with restart (--restart).") from exc
+                raise type(exc)(f"{exc} The input changed meanwhile: start anew with restart (--restart).") from exc
             raise
         self.input.check()
         self._check_place()

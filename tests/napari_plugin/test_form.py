@@ -158,7 +158,7 @@ def test_a_model_that_is_not_here_is_refused_with_the_button_s_name(
     "error",
     [
         OutputError("'a' exists already: choose another name, or allow to overwrite it (--overwrite)."),
-        OutputError("'a' changed. Begin again with restart (--restart)."),
+        OutputError("'a' changed. Start anew with restart (--restart)."),
         ModelError(
             "The weights of m are not in the cache; run `swin2sr-ops models --download m` (60 MB) or pass"
             " download=True."

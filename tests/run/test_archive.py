@@ -124,7 +124,7 @@ def test_stopped_and_gone_on_with(
     with pytest.raises(Stop):
         run_collection(path, out, RestoreRequest(model=gray_model), progress=stop)
     assert not out.exists()
-    with pytest.raises(OutputError, match="half-done output of another run"):
+    with pytest.raises(OutputError, match="unfinished output of a different run"):
         run_collection(path, out, RestoreRequest(model=gray_model, halo=8))
     report = run_collection(path, out, RestoreRequest(model=gray_model))
     assert report.resumed == 4  # two fields of two channels

@@ -213,7 +213,7 @@ def test_truncated_source(when: str, source: Path, model: Path, tmp_path: Path) 
     if when == "between two":
         assert swin2sr_ops.restore_image(source, out, model=model, **CUT).resumed >= 4
     else:
-        with pytest.raises(OutputError, match="begin again with restart"):
+        with pytest.raises(OutputError, match="start anew with restart"):
             swin2sr_ops.restore_image(source, out, model=model, **CUT)
         swin2sr_ops.restore_image(source, out, model=model, restart=True, **CUT)
     swin2sr_ops.restore_image(source, tmp_path / "undisturbed.ome.zarr", model=model, **CUT)
@@ -229,7 +229,9 @@ def test_another_source(what: str, form: str, source: Path, model: Path, tmp_pat
         source = as_zarr(source)
     stopped(source, out, model)
     change(source, what)
-    with pytest.raises(OutputError, match=r"half-done output of another run.*source .*was .*, now .*restart") as caught:
+    with pytest.raises(
+        OutputError, match=r"unfinished output of a different run.*source .*was .*, now .*restart"
+    ) as caught:
         swin2sr_ops.restore_image(source, out, model=model, **CUT)
     first = str(caught.value).split("source ")[1].split(". Give the same")[0].split(";")[0]
     was, now = first.split(" was ")[1].split(", now ")

@@ -234,7 +234,9 @@ def test_a_source_that_changed_spoils_the_run(ends: str, source: Path, gray_mode
         swin2sr_ops.restore_image(source, out, progress=change, **options)
     source.write_bytes(old)
     os.utime(source, ns=(when.st_atime_ns, when.st_mtime_ns))
-    with pytest.raises(OutputError, match=r"made of two images: begin again with restart \(--restart\)\.$"):
+    with pytest.raises(
+        OutputError, match=r"the partial output mixes two images: start anew with restart \(--restart\)\.$"
+    ):
         swin2sr_ops.restore_image(source, out, **options)
     swin2sr_ops.restore_image(source, out, restart=True, **options)
     swin2sr_ops.restore_image(source, tmp_path / "whole.ome.zarr", **options)

@@ -1,1 +1,1 @@
-"""How an output grows, resumes and appears."""
+"""Write outputs that can be resumed and that appear atomically."""

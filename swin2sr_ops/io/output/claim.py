@@ -1,4 +1,4 @@
-"""A place that one run has taken: its lock, and its record of what is being made there."""
+"""Claim an output for one run: its lock, and the record of the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from swin2sr_ops.io.storage.files import Files, LocalFiles
 
 __all__ = ["STAMP", "Claim", "RunKey", "tidy_finished"]
 
-#: The note of a run whose input changed under it.
+#: Name of the note for a run whose input changed during the run.
 SPOILT = "spoilt"
 #: The note of `RunKey.stamp`.
 STAMP = "input stamp"
@@ -25,16 +25,16 @@ STAMP = "input stamp"
 
 @dataclass(frozen=True)
 class RunKey:
-    """What a run is known by: a half-done output is gone on with by the same run only.
+    """Key of a run: only the same run can resume a partial output.
 
     Attributes
     ----------
     fingerprint : str
-        Digest of all that decides the result.
+        Digest of everything that decides the result.
     settings : dict
-        The same for people, flat: what differs is said when another run finds the output.
+        The same for people, flat: the error for another run lists the differences.
     restart : bool
-        Throw away what a run has left, whichever it was.
+        Discard a partial output, of whichever run.
     stamp : str
         Changes whenever a file of the input is touched; kept with the record, and not compared: what a resume does
         where it differs is the run's to say.
@@ -48,15 +48,15 @@ class RunKey:
 
 @dataclass
 class Claim:
-    """An output that grows, as far as every format is concerned; pickles without its lock.
+    """Claim of an output that is being written, the same for every format; pickles without its lock.
 
     Attributes
     ----------
     destination : Destination
     notes : dict
-        Kept with the half-done output, for whoever goes on with it.
+        Stored with the partial output, for the run that resumes it.
     resumed : bool
-        Whether the same run had begun it before.
+        Whether an earlier run with the same key started it.
     """
 
     destination: Destination
@@ -70,16 +70,16 @@ class Claim:
 
     @property
     def files(self) -> Files:
-        """Where everything is."""
+        """Access to the location of the output."""
         return self.destination.files
 
     def take(self, key: RunKey | None) -> None:
-        """Lock the place; go on with what the same run has left, or empty it.
+        """Lock the output; resume what the same run has left, or empty it.
 
         Raises
         ------
         OutputError
-            Another run is at work there, has left a half-done output, or something else is there.
+            If another run is working there or has left a partial output, or something else is there.
         """
         self._key = key
         lock = self.destination.lock()
@@ -113,7 +113,7 @@ class Claim:
             try:
                 self._write_record()
             except BaseException:
-                self.destination.discard()  # nothing is in it
+                self.destination.discard()  # it is still empty
                 raise
 
     def _record(self) -> dict[str, Any] | None:
@@ -124,26 +124,26 @@ class Claim:
         return found if isinstance(found, dict) else None
 
     def _refuse_strangers(self) -> None:
-        """A place that is not empty and has no record is not ours to empty."""
+        """Refuse to empty a location that is not empty and has no record: it is not a run's."""
         if self.destination.path is None:
-            known = self.destination.occupied()  # an output that may be overwritten: checked before
+            known = self.destination.occupied()  # an output that may be overwritten: `Destination.check` decided that
             strange = not known and any(not k.startswith(OWN_FOLDER) for k in self.files.listing())
         else:
             folder = self.destination.partial
             strange = folder.exists() and (not folder.is_dir() or any(p.name != OWN_FOLDER for p in folder.iterdir()))
         if strange and not self._cut_off():
             raise OutputError(
-                f"{self.files.where!r} holds something that no run of this program has left: remove it, or choose"
+                f"{self.files.where!r} holds something that no run of this program wrote: remove it, or choose"
                 " another output. With restart it is replaced."
             )
 
     def _cut_off(self) -> bool:
-        """Tell whether a power cut emptied the record: the place is a run's, and nothing says which one's."""
+        """Return True if a power cut emptied the record: the location is a run's, but of an unknown one."""
         record = self.files.read(RECORD)
         return record is not None and not record.strip(b"\0")
 
     def note(self, **values: Any) -> None:
-        """Keep ``values`` with the half-done output, for whoever goes on with it."""
+        """Store ``values`` with the partial output, for the run that resumes it."""
         self.notes |= json_ready(values)
         with disk_errors(self.files.where):
             self._write_record()
@@ -154,19 +154,19 @@ class Claim:
         self.files.write(RECORD, json.dumps(json_ready(record), indent=1).encode(), durable=True)
 
     def spoil(self) -> None:
-        """Refuse to resume this run from now on: what it holds is of two inputs."""
+        """Mark this run as not resumable: its pixels come from two versions of the input."""
         self.note(**{SPOILT: True})
 
     def check(self) -> None:
-        """Refuse to go on where somebody has removed or emptied the place meanwhile."""
+        """Raise an error if the location was removed or emptied during the run."""
         if self.lost():
             raise OutputError(
-                f"{self.files.where!r} was removed or emptied by somebody else while it was written. Begin again with"
+                f"{self.files.where!r} was removed or emptied from outside while it was written. Start anew with"
                 " restart (--restart)."
             )
 
     def lost(self) -> bool:
-        """Whether what a run keeps there is gone; not where the storage does not say."""
+        """Return True if the run's record is gone; False if the storage cannot be read."""
         with suppress(OSError, OutputError):
             return self._record() is None
         return False
@@ -184,7 +184,7 @@ class Claim:
         self.notes = dict((self._record() or {}).get("notes", {}))
 
     def release(self) -> None:
-        """Let go of the output, leaving what is there."""
+        """Release the lock; keep the output as it is."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -199,7 +199,7 @@ class Claim:
 
 def _spoilt(uri: str) -> OutputError:
     return OutputError(
-        f"The input of {uri!r} changed while it was restored, so what is there is made of two images: begin again with"
+        f"The input of {uri!r} changed while it was restored, so the partial output mixes two images: start anew with"
         " restart (--restart)."
     )
 
@@ -207,15 +207,15 @@ def _spoilt(uri: str) -> OutputError:
 def _other_run(uri: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> OutputError:
     old, new = dict(_flat(old)), dict(_flat(json_ready(dict(new))))
     names = [n for n in dict.fromkeys([*old, *new]) if old.get(n) != new.get(n)]
-    told = "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new.get(n))}" for n in names) or "it is older"
+    told = "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new.get(n))}" for n in names) or "its version is older"
     return OutputError(
-        f"A half-done output of another run is in the place of {uri!r}: {told}. Give the same command as then to go on"
-        " with it, choose another output, or begin again with restart (--restart)."
+        f"{uri!r} already holds an unfinished output of a different run: {told}. Give the same command as then to"
+        " resume it, choose another output, or start anew with restart (--restart)."
     )
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings in settings by names of several words, so that what differs is said and nothing else."""
+    """Flatten nested settings to names of several words, so that only the differing ones are listed."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{name} ")
@@ -229,7 +229,7 @@ def _short(value: Any) -> str:
 
 
 def tidy_finished(uri: str, key: RunKey) -> None:
-    """Remove what the run that finished ``uri`` was killed before it could remove itself."""
+    """Remove leftovers of the run that finished ``uri`` but was killed before it removed them."""
     destination = Destination.at(uri, remote=True)
     if destination.path is None:
         destination.tidy()
@@ -258,6 +258,6 @@ def _remove_dead_lease(destination: Destination) -> None:
     if destination.files.read(f"{OWN_FOLDER}/lock") is None:
         return
     lock = destination.lock()
-    with suppress(OutputError):  # a run that lives removes it itself
+    with suppress(OutputError):  # a live run removes its lease itself
         lock.acquire()
         lock.release()

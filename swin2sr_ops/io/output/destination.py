@@ -1,4 +1,4 @@
-"""Where an output is put: what may not be overwritten, and how it appears whole or not at all."""
+"""Define where an output is written: protect existing files, and let the output appear atomically."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from swin2sr_ops.io.zarr.documents import GROUP_DOCUMENTS
 
 __all__ = ["RECORD", "Destination", "causes", "disk_errors", "is_disk_full", "missing_folder"]
 
-#: What is being made there, and what a later run needs to know: `swin2sr_ops.io.output.claim`.
+#: Record of the run and what a later run must know: `swin2sr_ops.io.output.claim`.
 RECORD = f"{OWN_FOLDER}/run.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -43,7 +43,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 @contextmanager
 def disk_errors(where: str | Path) -> Iterator[None]:
-    """Turn an `OSError` met while writing ``where`` into an `OutputError` that says what to do."""
+    """Turn an `OSError` during writing of ``where`` into an `OutputError` that says what to do."""
     try:
         yield
     except OutputError:
@@ -74,23 +74,23 @@ def missing_folder(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Destination:
-    """The place that an output will take once it is finished.
+    """Location of an output, before and after it is finished.
 
-    On a file system it grows in a folder beside, ``<path>.partial``, which is renamed. An object
-    store cannot rename: there it grows in place, and what makes it an image is written last.
+    On a file system the output is written to a folder beside it, ``<path>.partial``, which is renamed at the end.
+    An object store cannot rename: there the output is written in place, and its root documents are written last.
 
     Attributes
     ----------
     uri : str
-        As the user gave it.
+        Address as the user gave it.
     path : Path or None
-        Where the finished output will be; None in an object store.
+        Path of the finished output; None in an object store.
     overwrite : bool
-        Whether something may be there already: a file or folder stays until the new output takes
-        its place, an object store's goes when the new run begins.
+        Whether something may exist already: a file or folder stays until the new output replaces
+        it; in an object store it is removed when the new run starts.
     inner : bool
-        Whether this is one image of an archive that is not finished yet. Such an image keeps its journal, which is
-        verified when the archive is resumed, and is not synced: the archive is, before it appears.
+        Whether this is one image of an unfinished archive. Such an image keeps its journal, which is
+        verified when the archive is resumed. It is not synced: the archive is, before it appears.
     """
 
     uri: str
@@ -100,24 +100,24 @@ class Destination:
 
     @classmethod
     def at(cls, uri: str, *, overwrite: bool = False, remote: bool = False, inner: bool = False) -> Destination:
-        """The destination that ``uri`` names; on a file system unless ``remote`` is allowed."""
+        """Create the destination for ``uri``; outside the file system only if ``remote`` is allowed."""
         path = local_path(uri)
         if path is None and not remote:
             raise OutputError(
-                f"{uri!r} is not on this file system: only Zarr is written to object stores, other formats to folders."
+                f"{uri!r} is not on this file system: object stores hold Zarr only, other formats need a folder."
             )
-        # Absolute, because a worker may run in another folder; links are kept as the user named them.
+        # Absolute, because a worker may run in another folder; symbolic links stay as the user named them.
         return cls(without_separator(uri), None if path is None else Path(os.path.abspath(path)), overwrite, inner)
 
     @property
     def partial(self) -> Path:
-        """The folder, on the same file system, where a local output grows."""
+        """Folder on the same file system in which a local output is written."""
         assert self.path is not None
         return self.path.with_name(self.path.name + ".partial")
 
     @property
     def files(self) -> Files:
-        """Where the output grows."""
+        """Access to the location where the output is written."""
         return RemoteFiles(self.uri) if self.path is None else LocalFiles(self.partial)
 
     @property
@@ -126,33 +126,33 @@ class Destination:
         return self.uri.rsplit("/", 1)[-1] if self.path is None else self.path.name
 
     def lock(self) -> Lock:
-        """What keeps a second run away."""
+        """Create the lock that excludes a second run."""
         return lock_for(self.files, None if self.path is None else self.lock_file, f"{OWN_FOLDER}/lock", self.uri)
 
     @property
     def lock_file(self) -> Path:
-        """Beside a local output while it grows."""
+        """Lock file beside a local output while it is written."""
         return self.partial.with_name(self.partial.name + ".lock")
 
     def occupied(self) -> bool:
-        """Whether a finished output, or anything else, is there."""
+        """Return True if a finished output, or anything else, exists there."""
         if self.path is not None:
             return os.path.lexists(self.path)
         return any(self.files.read(root) is not None for root in GROUP_DOCUMENTS)
 
     def check(self, source: str | None = None) -> None:
-        """Refuse what would destroy something.
+        """Raise an error if the output would destroy something.
 
         Parameters
         ----------
         source : str, optional
-            Where the input is: inputs are never written, so an output may neither replace nor
-            hold it, nor lie in it.
+            Address of the input. Inputs are never modified, so an output may neither replace nor
+            contain the input, nor lie inside it.
 
         Raises
         ------
         OutputError
-            Something is there already (without ``overwrite``), the parent folder is missing, or
+            If something exists already (without ``overwrite``), the parent folder is missing, or
             the destination and ``source`` overlap.
         """
         if source is not None:
@@ -167,13 +167,13 @@ class Destination:
         self._check_beside()
 
     def _check_beside(self) -> None:
-        """Refuse files that readers would take for a part of the new output."""
+        """Refuse sidecar files that readers would take for a part of the new output."""
         if self.path is None or self.overwrite or os.path.lexists(self.partial):
             return
         left = orphans(self.path)
         if left:
             raise OutputError(
-                f"{left[0].name!r} lies beside the place of {self.uri!r}, and readers would take it for a part of the"
+                f"{left[0].name!r} lies beside the output {self.uri!r}, and readers would take it for a part of the"
                 " new image: remove it, or allow to overwrite it (--overwrite)."
             )
 
@@ -188,12 +188,12 @@ class Destination:
             clash = any(own.is_relative_to(there_path) or there_path.is_relative_to(own) for own in owns)
         if clash:
             raise OutputError(
-                f"The output {self.uri!r} lies in or over the input {source!r}, which must stay as it is."
+                f"The output {self.uri!r} lies in or above the input {source!r}, which must not change."
                 " Choose another place."
             )
 
     def start(self) -> None:
-        """An empty place to grow in; what was there goes first."""
+        """Create an empty location for writing; remove previous contents first."""
         with disk_errors(self.files.where):
             if self.path is not None:
                 remove_path(self.partial)
@@ -206,20 +206,20 @@ class Destination:
                 self.files.clear(name)
 
     def appear(self, finished: Path | None = None) -> None:
-        """Give ``finished``, a file in the partial folder or by default that folder, its final name."""
+        """Rename ``finished``, a file in the partial folder or by default that folder, to its final name."""
         if self.path is not None:
             with disk_errors(self.path):
                 if os.path.lexists(self.path) and not self.overwrite:
-                    raise OutputError(f"{self.uri!r} has come into being meanwhile: nothing was overwritten.")
+                    raise OutputError(f"{self.uri!r} was created from outside meanwhile: nothing was overwritten.")
                 self._put_in_place(finished or self.partial)
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove what a run keeps for itself from, and beside, a finished output."""
+        """Remove the run's own files from a finished output and from beside it."""
         if self.inner:
             return
         if self.path is None:
-            for name in ("done", "run.json"):  # many at once; not the lock
+            for name in ("done", "run.json"):  # few calls, many keys each; not the lock
                 self.files.clear(f"{OWN_FOLDER}/{name}")
             return
         with disk_errors(self.path):
@@ -229,7 +229,7 @@ class Destination:
                 remove_path(self.path / OWN_FOLDER)
 
     def _remove_partial(self) -> None:
-        """Its record goes last, so that a kill in between leaves what can be told to be ours."""
+        """Remove the partial folder, its record last, so that after a kill it is still recognised as a run's."""
         if self.partial.is_dir():
             for item in self.partial.iterdir():
                 if item.name != OWN_FOLDER:
@@ -243,7 +243,7 @@ class Destination:
         assert self.path is not None
         if not self.inner:
             for item in (finished, *sidecars(finished)):
-                sync_tree(item)  # else a power cut may leave the name with empty files
+                sync_tree(item)  # otherwise a power cut may leave the name with empty files
         if finished.is_file():
             self._dress(finished)
         self._rename(finished)
@@ -255,7 +255,7 @@ class Destination:
         if not os.path.lexists(self.path) or not (finished.is_dir() or self.path.is_dir()):
             replace_path(finished, self.path)
             return
-        # A folder cannot be replaced in one step: the old one moves aside, and back if that fails.
+        # A folder cannot be replaced in one step: move the old one aside, and back if the rename fails.
         aside = self.path.with_name(self.path.name + ".replaced")
         remove_path(aside)
         replace_path(self.path, aside)
@@ -267,7 +267,7 @@ class Destination:
         remove_path(aside)
 
     def _dress(self, finished: Path) -> None:
-        """Put the files beside ``finished`` beside the output, before it appears; an old output's go first."""
+        """Move the sidecars of ``finished`` beside the output before it appears; remove an old output's first."""
         assert self.path is not None
         for old in sidecars(self.path):
             remove_path(old)
@@ -275,7 +275,7 @@ class Destination:
             replace_path(new, self.path.with_name(self.path.name + new.name.removeprefix(finished.name)))
 
     def reopen(self) -> None:
-        """Make a finished `inner` image unfinished again, so that a run verifies it and mends what is torn."""
+        """Mark a finished `inner` image as unfinished, so that a run verifies it and repairs torn chunks."""
         if self.path is None:
             if self.files.read(RECORD) is not None:
                 for root in GROUP_DOCUMENTS:
@@ -284,7 +284,7 @@ class Destination:
             replace_path(self.path, self.partial)
 
     def discard(self) -> None:
-        """Remove what has grown so far."""
+        """Remove everything written so far."""
         if self.path is None:
             self.files.clear()
             return

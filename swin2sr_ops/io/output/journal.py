@@ -1,7 +1,7 @@
-"""What was written, region by region: a small marker each, with size and checksum of every chunk.
+"""Record which regions are written: one small marker per region, with size and checksum of every chunk.
 
-A marker is written after its chunks. So after a kill a region counts as finished only if its marker
-is there and every chunk still has the bytes that were written: torn ones are found.
+A marker is written after its chunks. After a kill, a region counts as finished only if its marker
+exists and every chunk still has the recorded bytes, so torn chunks are detected.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 __all__ = ["OWN_FOLDER", "Journal", "Mark", "made_of", "marks_of", "recording"]
 
-#: Where a run keeps what is its own, inside the output that grows.
+#: Folder for the run's own files, inside the partial output.
 OWN_FOLDER = ".swin2sr_ops"
 _DONE = f"{OWN_FOLDER}/done"
 _READERS = 8
 
-#: A chunk's key, its size and its CRC-32; size -1 for one that is not stored because it is all fill value.
+#: A chunk's key, size and CRC-32; size -1 for a chunk that is not stored because it only has the fill value.
 Mark = tuple[str, int, int]
 #: What the regions are made of that this thread writes.
 _origin: ContextVar[Any] = ContextVar("origin", default=None)
 
 
 def recording(store: Store, notes: dict[str, tuple[int, int]]) -> Store:
-    """``store``, noting size and CRC-32 of every value that is set in ``notes``."""
+    """Wrap ``store`` so that ``notes`` records size and CRC-32 of every value that is set."""
     from zarr.storage import WrapperStore
 
-    class _Recording(WrapperStore[Any]):  # type: ignore[misc]  # zarr-python is not typed for us
+    class _Recording(WrapperStore[Any]):  # type: ignore[misc]  # zarr-python has no types for mypy
         async def set(self, key: str, value: Any) -> None:
             data = value.as_buffer_like()
             notes[key] = (len(memoryview(data).cast("B")), zlib.crc32(data))
@@ -63,15 +63,15 @@ def made_of(origin: Any) -> Iterator[None]:
 
 @dataclass
 class Journal:
-    """Finished regions of the arrays of one output.
+    """Record of the finished regions of the arrays of one output.
 
     Attributes
     ----------
     files : Files
     grids : dict
-        Per array, how many write units there are along each axis.
+        Number of write units along each axis, per array.
     units : dict
-        Per array, the write unit.
+        Write unit, per array.
     """
 
     files: Files
@@ -95,12 +95,12 @@ class Journal:
         return [json.loads(text) for text in dict.fromkeys(map(json.dumps, found)) if text != "null"]
 
     def took(self, array: str, region: Region) -> None:
-        """Count ``region`` as finished: somebody has noted it."""
+        """Count ``region`` as finished: another process has recorded it."""
         done = self._done.setdefault(array, np.zeros(self.grids[array], bool))
         done[self._cells(array, region)] = True
 
     def noted(self, array: str, region: Region) -> bool:
-        """Whether this very region was noted, by whomever: asks the storage."""
+        """Return True if exactly this region was recorded by any process; this reads the storage."""
         return self.files.read(_key(array, region)) is not None
 
     def marks(self, array: str, region: Region) -> list[Mark] | None:
@@ -136,16 +136,16 @@ class Journal:
         self.files.remove(_key(array, region))
 
     def begun(self) -> bool:
-        """Whether any region was noted."""
+        """Return True if any region was recorded."""
         return any(True for _ in self.files.listing(_DONE))
 
     def has(self, array: str, region: Region) -> bool:
-        """Whether every write unit in ``region`` was finished when `load` looked."""
+        """Return True if every write unit in ``region`` was finished at the time of `load`."""
         done = self._done.get(array)
         return done is not None and bool(done[self._cells(array, region)].all())
 
     def load(self) -> None:
-        """Look at what an earlier run finished; forget markers whose chunks are torn or gone."""
+        """Read what an earlier run finished; remove markers whose chunks are torn or missing."""
         self._done = {name: np.zeros(grid, bool) for name, grid in self.grids.items()}
         keys = list(self.files.listing(_DONE))
         with ThreadPoolExecutor(_READERS) as pool:
@@ -158,11 +158,11 @@ class Journal:
                     self.files.remove(key)
 
     def vouched(self) -> set[str]:
-        """Keys of all chunks that `load` found whole."""
+        """Return the keys of all chunks that `load` found intact."""
         return self._vouched
 
     def _whole(self, key: str) -> list[str] | None:
-        """Keys of the chunks that a marker names; None where the marker or one of them is torn."""
+        """Return the keys of a marker's chunks; None if the marker or one of its chunks is torn."""
         marks = _parsed(self.files.read(key))
         values = None if marks is None else self.values(marks)
         return None if values is None else list(values)
@@ -184,7 +184,7 @@ def _parsed(marker: bytes | None) -> list[Mark] | None:
 def marks_of(
     array: Any, path: str, region: Region, unit: Sequence[int], notes: dict[str, tuple[int, int]]
 ) -> list[Mark]:
-    """The marks of the stored chunks in ``region`` of the Zarr array at ``path``; takes them from ``notes``."""
+    """Take the marks of the stored chunks in ``region`` of the Zarr array at ``path`` from ``notes``."""
     marks = []
     for index in product(*(range(p.start // u, -(-p.stop // u)) for p, u in zip(region, unit, strict=True))):
         key = f"{path}/{array.metadata.encode_chunk_key(index)}"

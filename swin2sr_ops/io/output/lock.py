@@ -1,4 +1,4 @@
-"""One run per output: the second is refused, a dead one's place is taken."""
+"""Allow one run per output: refuse a second run, take over from a dead one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from swin2sr_ops.io.storage.files import Files, RemoteFiles
 
 __all__ = ["BusyError", "FileLock", "Lease", "Lock", "lock_for"]
 
-#: Seconds between two signs of life of a lease, and after how many without one it is void.
+#: Seconds between two heartbeats of a lease, and the age of the last one at which the lease expires.
 BEAT, VOID = 15.0, 60.0
-#: Runs of this process that ended while their storage did not answer: their leases lie about.
+#: Runs of this process that ended while their storage did not answer: their leases still exist.
 _ENDED: set[str] = set()
 WINDOWS = sys.platform == "win32"
 
@@ -34,14 +34,14 @@ class BusyError(OutputError):
 
 @dataclass
 class FileLock:
-    """A lock that the operating system gives up when the process ends, however it ends."""
+    """Lock that the operating system releases when the process ends for any reason."""
 
     path: Path
     output: str
     _held: Any = field(default=None, repr=False)
 
     def acquire(self) -> None:
-        """Take the lock, or refuse."""
+        """Acquire the lock, or raise an error if another run holds it."""
         import filelock
 
         lock = filelock.FileLock(self.path)
@@ -70,9 +70,9 @@ class FileLock:
 
 @dataclass
 class Lease:
-    """A lock in an object store: an object with a sign of life, void a minute after the last one.
+    """Lock in an object store: an object with a heartbeat, which expires a minute after the last one.
 
-    A run on the same machine whose process is gone is void at once.
+    The lease of a process on the same machine expires at once when the process is gone.
     """
 
     files: Files
@@ -83,7 +83,7 @@ class Lease:
     _life: threading.Thread | None = field(default=None, repr=False)
 
     def acquire(self) -> None:
-        """Take the lease, or refuse."""
+        """Acquire the lease, or raise an error if another run holds it."""
         self._mine = uuid.uuid4().hex
         if not self.files.create(self.key, self._sign()):
             self._take_over()
@@ -92,11 +92,11 @@ class Lease:
         self._life.start()
 
     def release(self) -> None:
-        """Give it back; where that cannot be told to anybody, it becomes void by itself."""
+        """Release the lock. If storage is unreachable, the lease expires on its own."""
         if self._life is None:
             return
         self._stop.set()
-        self._life.join()  # a last sign of life after the removal would stay for ever
+        self._life.join()  # a heartbeat after the removal would create the object again
         self._life = None
         _ENDED.add(self._mine)
         with suppress(OSError, OutputError):
@@ -111,12 +111,12 @@ class Lease:
         alive = here and _alive(int(holder.get("pid", 0)), float(holder.get("started", 0)))
         dead = (here and not alive) or holder.get("run") in _ENDED
         if age < VOID and not dead:
-            told = f"process {holder.get('pid')} on {holder.get('host')}, last sign of life {age:.0f} s ago"
+            told = f"process {holder.get('pid')} on {holder.get('host')}, last heartbeat {age:.0f} s ago"
             raise _busy(self.output, f"{told}; it counts as dead {VOID:.0f} s after the last one")
         self.files.write(self.key, self._sign())
-        time.sleep(0.5)  # two that take over at once: the last to write has it
+        time.sleep(0.5)  # if two runs take over at once, the last one to write has the lease
         if self._holder().get("run") != self._mine:
-            raise _busy(self.output, "it took over a dead run's place a moment ago")
+            raise _busy(self.output, "it has just taken over from a dead run")
 
     def _holder(self) -> dict[str, Any]:
         try:
@@ -131,9 +131,9 @@ class Lease:
 
     def _live(self) -> None:
         while not self._stop.wait(BEAT):
-            with suppress(OSError, OutputError):  # the next sign may get through
+            with suppress(OSError, OutputError):  # the next heartbeat may succeed
                 if self._holder().get("run") != self._mine:
-                    return  # this machine slept, and another run has it now
+                    return  # this machine was suspended, and another run has taken over
                 self.files.write(self.key, self._sign())
 
 
@@ -141,7 +141,7 @@ Lock = FileLock | Lease
 
 
 def lock_for(files: Files, beside: Path | None, key: str, output: str) -> Lock:
-    """The lock of an output that grows at ``files``; ``beside`` is a local one's file."""
+    """Create the lock of an output that is written to ``files``; ``beside`` is a local output's lock file."""
     if isinstance(files, RemoteFiles) or beside is None:
         return Lease(files, key, output)
     return FileLock(beside, output)

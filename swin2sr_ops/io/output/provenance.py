@@ -1,4 +1,4 @@
-"""What an output of this program says about how it was made, whatever its format."""
+"""Read the provenance in an output of this program, in any format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = "swin2sr_ops"
 
 
 def read_provenance(uri: str) -> dict[str, Any] | None:
-    """The provenance in the output at ``uri``; None where nothing is, or nothing of ours."""
+    """Read the provenance of the output at ``uri``; None if it does not exist or is not this program's."""
     path = local_path(uri)
     if path is None or path.is_dir():
         return _of_zarr(uri)
@@ -75,7 +75,7 @@ def _of_tiff(path: Path) -> dict[str, Any] | None:
             if shaped:
                 return _parsed(shaped[0].get(_NAME))
     except (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, struct.error):
-        return None  # whatever it is, it is no finished output of ours
+        return None  # not a finished output of this program
     from swin2sr_ops.io.geo import cog
 
     return cog.read_provenance(path)
@@ -85,7 +85,7 @@ def _of_ome(xml: str) -> dict[str, Any] | None:
     from xml.etree import ElementTree
 
     try:
-        root = ElementTree.fromstring(xml)  # noqa: S314  # a file that is to be overwritten, or not
+        root = ElementTree.fromstring(xml)  # noqa: S314  # the user's own output
     except ElementTree.ParseError:
         return None
     for note in root.iter():

@@ -1,4 +1,4 @@
-"""Smaller copies of an image for viewers: each level is the mean of 2 x 2 pixels of the one before."""
+"""Compute smaller copies of an image for viewers: each level is the mean of 2 x 2 pixels of the previous one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["RegionArray", "fill_region", "halve", "level_shapes", "regions"]
 
 _SMALLEST = 512  # a level that fits a viewer's canvas needs no smaller one
 _STRIP = 1024  # rows that are read at a time
-_BAND = 64  # rows that are halved at a time: they stay in the processor's cache
+_BAND = 64  # rows that are halved at a time, so that they stay in the processor's cache
 
 
 class RegionArray(Protocol):
-    """What a level is read from and written to: a Zarr array, or NumPy's."""
+    """Array that a level is read from and written to: Zarr's or NumPy's."""
 
     def __getitem__(self, region: Region, /) -> Any: ...
 
@@ -27,7 +27,7 @@ class RegionArray(Protocol):
 
 
 def level_shapes(shape: tuple[int, ...], axes: str) -> list[tuple[int, ...]]:
-    """Shapes of all levels, the full one first, until both Y and X are at most 512."""
+    """Return the shapes of all levels, full size first, until both Y and X are at most 512."""
     shapes = [shape]
     while max(n for n, a in zip(shapes[-1], axes, strict=True) if a in "YX") > _SMALLEST:
         shapes.append(tuple(-(-n // 2) if a in "YX" else n for n, a in zip(shapes[-1], axes, strict=True)))
@@ -49,11 +49,11 @@ def fill_region(
     axes: str,
     nodata: float | None = None,
 ) -> NDArray[Any]:
-    """The pixels of ``region`` in the level after ``fine``, read strip by strip: it may be a shard, four times."""
+    """Compute ``region`` of the level after ``fine``; read strip by strip, since the input may be four shards."""
     y = axes.index("Y")
     chunks = getattr(fine, "chunks", None)
     chunk = chunks[y] if chunks else 1
-    step = -(-_STRIP // chunk) * chunk  # whole rows of chunks: each is decoded once
+    step = -(-_STRIP // chunk) * chunk  # whole rows of chunks, so that each is decoded once
     step += step % 2 * chunk
     wide = tuple(
         slice(2 * part.start, min(2 * part.stop, n)) if a in "YX" else part
@@ -67,14 +67,14 @@ def fill_region(
 
 
 def halve(block: NDArray[Any], axes: str, *, nodata: float | None = None) -> NDArray[Any]:
-    """Mean of 2 x 2 pixels along Y and X, in the dtype given.
+    """Compute the mean of 2 x 2 pixels along Y and X, in the dtype of ``block``.
 
-    An odd last row or column stands for itself, so the distance between pixels is twice the old
-    one everywhere. NaN and ``nodata`` take no part in a mean, and come out only where all four
-    pixels have none. Integers round half to even: always upwards would brighten every level.
+    An odd last row or column is repeated, so the distance between pixels is twice the old one
+    everywhere. NaN and ``nodata`` do not count in a mean, and result only if all four pixels are
+    invalid. Integers round half to even: always rounding up would brighten every level.
     """
     for axis in (axes.index("Y"), axes.index("X")):
-        if block.shape[axis] % 2:  # counted twice, so its weight is right
+        if block.shape[axis] % 2:  # repeat the last one, so that its weight is right
             block = np.concatenate([block, block.take([-1], axis)], axis)
     if block.dtype.kind in "iu" and block.dtype.itemsize <= 2 and nodata is None:
         return _mean_of_short(block, axes)
@@ -91,7 +91,7 @@ def _corner(axes: str, dy: int, dx: int) -> Region:
 
 
 def _mean_of_short(block: NDArray[Any], axes: str) -> NDArray[Any]:
-    """Mean of four integers of up to 16 bits, half to even, in 32 bits: three times as fast as without."""
+    """Compute the mean of four integers of up to 16 bits, half to even, in 32 bits: three times as fast."""
     y = axes.index("Y")
     top, bottom, left, right = (
         _corner_of(axes, axis, first) for axis, first in (("Y", 0), ("Y", 1), ("X", 0), ("X", 1))
@@ -102,7 +102,7 @@ def _mean_of_short(block: NDArray[Any], axes: str) -> NDArray[Any]:
         two = block[(slice(None),) * y + (slice(2 * start, 2 * (start + _BAND)),)]
         rows = np.add(two[top], two[bottom], dtype=f"{block.dtype.kind}4")
         total = rows[left] + rows[right]
-        # A rest of 2 goes up where the quotient is odd: of 3 always, of 0 and 1 never.
+        # A remainder of 3 always rounds up, 2 if the quotient is odd, 0 and 1 never.
         odd = total >> 2
         odd &= 1
         total += odd
@@ -117,7 +117,7 @@ def _corner_of(axes: str, axis: str, first: int) -> Region:
 
 
 def _mean_of_integers(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """Mean of four, half to even, without a wider integer: quotients and rests are summed apart."""
+    """Compute the mean of four, half to even, without a wider integer: sum quotients and remainders separately."""
     two, three = parts[0].dtype.type(2), parts[0].dtype.type(3)
     rest = sum((p & three for p in parts[1:]), start=parts[0] & three)  # 0 to 12
     mean = sum((p >> two for p in parts[1:]), start=parts[0] >> two) + (rest >> two)
@@ -130,10 +130,10 @@ def _mean_of_valid(stack: NDArray[Any], nodata: float | None) -> NDArray[Any]:
     dtype = stack.dtype
     valid = ~np.isnan(stack)
     if nodata is not None:
-        # Floats are compared in the image's own precision: float32's -3.4e38 is not float64's.
+        # Compare floats in the image's own precision: float32's -3.4e38 is not float64's.
         valid &= stack != (dtype.type(nodata) if dtype.kind == "f" else nodata)
     count = valid.sum(axis=0)
-    wide = np.result_type(dtype, np.float64)  # float16 overflows when four are summed; complex stays complex
+    wide = np.result_type(dtype, np.float64)  # the sum of four float16 may overflow; complex stays complex
     total = np.where(valid, stack, 0).sum(axis=0, dtype=wide)
     mean = total / np.maximum(count, 1)
     if dtype.kind in "iu":

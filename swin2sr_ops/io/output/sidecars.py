@@ -1,7 +1,7 @@
-"""Files beside an image that readers take for a part of it: they must belong to it.
+"""Find the files beside an image that readers take for a part of it.
 
 GDAL reads a coordinate system, nodata values, statistics and masks from ``NAME.aux.xml``,
-``NAME.msk`` and ``NAME.ovr``. Those of an output that is replaced describe pixels that are no more.
+``NAME.msk`` and ``NAME.ovr``. After an output is replaced, its old sidecars describe the old pixels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WORLD = {
 
 
 def sidecars(path: Path) -> list[Path]:
-    """Those of the image file at ``path`` that are there."""
+    """List the existing sidecars of the image file at ``path``."""
     if path.suffix.lower() not in _WORLD:
         return []
     named = [path.with_name(path.name + suffix) for suffix in _APPENDED]
@@ -26,7 +26,7 @@ def sidecars(path: Path) -> list[Path]:
 
 
 def orphans(path: Path) -> list[Path]:
-    """Sidecars named after ``path`` though it is not there; world files may be another image's."""
+    """List sidecars named after ``path`` if it does not exist; world files may belong to another image."""
     if path.exists():
         return []
     return [one for one in sidecars(path) if one.name.startswith(path.name)]

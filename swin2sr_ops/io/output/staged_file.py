@@ -1,4 +1,4 @@
-"""What all files have in common that can only be written at the end, in one pass: TIFF, GeoTIFF, PNG."""
+"""Share what all formats need that are written in one pass at the end: TIFF, GeoTIFF, PNG."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["StagedFile"]
 
 @dataclass
 class StagedFile(ABC):
-    """A file that is being written: pixels gather in Zarr arrays, until `finish`; it pickles as its settings.
+    """A file that is written by `finish`; until then pixels are stored in Zarr arrays. It pickles as its settings.
 
     Attributes
     ----------
     uri : str
     info : ImageInfo
-        The image to write.
+        Image to write.
     write_unit : tuple of int
-        What one writer writes whole, per axis.
+        Region that one writer must write as a whole, per axis.
     staging : Staging
     """
 
@@ -39,15 +39,15 @@ class StagedFile(ABC):
         self.staging.write(check_block(region, block, self.info, self.write_unit), block)
 
     def has(self, region: Region) -> bool:
-        """Whether an earlier run finished ``region``."""
+        """Return True if an earlier run finished ``region``."""
         return self.staging.has(region)
 
     def noted(self, region: Region) -> bool:
-        """Whether anybody finished this very region meanwhile."""
+        """Return True if any process has finished exactly this region by now."""
         return self.staging.noted(region)
 
     def finish(self, provenance: dict[str, Any]) -> None:
-        """Make what is missing of the levels, write everything into one file, and give it its final name."""
+        """Fill the missing parts of the levels, write everything into one file, and give it its final name."""
         staging = self.staging
         for level in range(1, len(staging.layout.shapes)):
             for region in staging.to_fill(level):
@@ -59,9 +59,9 @@ class StagedFile(ABC):
         staging.release()
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove everything written so far."""
         self.staging.discard()
 
     @abstractmethod
     def _encode(self, finished: Path, provenance: dict[str, Any]) -> None:
-        """Write all levels of the staging into ``finished``."""
+        """Encode all levels of the staging into ``finished``."""

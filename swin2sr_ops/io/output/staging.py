@@ -1,6 +1,6 @@
-"""The arrays of an output that grows: its levels as Zarr, with a journal of what is written.
+"""Store an unfinished output as Zarr arrays, one per level, with a journal of the written regions.
 
-Every format grows here, so that every format can be killed at any moment and gone on with.
+Every format is staged here, so a run of any format can be killed at any moment and resumed.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
 __all__ = ["Layout", "ResumableSink", "Staging", "write_region"]
 
-#: Names of the documents of arrays and groups, which are no chunks.
+#: Names of the documents of arrays and groups; all other keys are chunks.
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the levels are stored; all tuples in the order of ``axes``.
+    """Describe how the levels are stored; all tuples are in the order of ``axes``.
 
     Attributes
     ----------
     sides : dict
-        Arrays that are written together with the full-size level, by the same regions: path and dtype.
+        Arrays written in the same regions as the full-size level: path and dtype.
     """
 
     axes: str
@@ -50,17 +50,17 @@ class Layout:
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """Of all levels, the full one first."""
+        """Shapes of all levels, full size first."""
         found = level_shapes(self.shape, self.axes)
         return found if self.pyramid else found[:1]
 
     def unit(self, level: int = 0) -> tuple[int, ...]:
-        """What one writer must own whole: a shard, or a chunk."""
+        """Return the region that one writer must write as a whole: a shard, or a chunk."""
         chunks, shards = self.cut(self.shapes[level])
         return shards or chunks
 
     def cut(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-        """Chunks and shards of a level, no longer than it needs."""
+        """Return chunks and shards of a level, limited to its size."""
         chunks = tuple(min(c, n) for c, n in zip(self.chunks, shape, strict=True))
         if self.shards is None:
             return chunks, None
@@ -107,9 +107,9 @@ class Layout:
 
 @dataclass
 class Staging:
-    """The arrays of an output that grows; pickles as an address, without its lock.
+    """Arrays of an unfinished output; pickles as an address, without its lock.
 
-    `begin` by the client, once; then `write` and `fill` by whoever holds a region.
+    The client calls `begin` once; then any process calls `write` and `fill` for its regions.
     """
 
     claim: Claim
@@ -149,22 +149,22 @@ class Staging:
 
     @property
     def destination(self) -> Destination:
-        """Where the output will be."""
+        """Destination of the finished output."""
         return self.claim.destination
 
     @property
     def files(self) -> Files:
-        """Where everything is until then."""
+        """Access to the location of the unfinished output."""
         return self.claim.files
 
     @property
     def resumed(self) -> bool:
-        """Whether an earlier run's work is gone on with."""
+        """True if this run resumes an earlier one."""
         return self.claim.resumed
 
     @property
     def journal(self) -> Journal:
-        """What is written."""
+        """Journal of the written regions."""
         if self._journal is None:
             units = {str(k): self.layout.unit(k) for k in range(len(self.layout.shapes))}
             grids = {
@@ -175,31 +175,31 @@ class Staging:
         return self._journal
 
     def release(self) -> None:
-        """Let go of the output, leaving what is there."""
+        """Release the lock; keep the output as it is."""
         self._arrays.clear()
         self.claim.release()
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove everything written so far."""
         self._arrays.clear()
         self.claim.discard()
 
     def holds_pixels(self) -> bool:
-        """Whether anything was written."""
+        """Return True if any region was written."""
         return self.journal.begun()
 
     # --- pixels ----------------------------------------------------------------------------------
 
     def has(self, region: Region, level: int = 0) -> bool:
-        """Whether an earlier run finished ``region``; its chunks' bytes were checked."""
+        """Return True if an earlier run finished ``region``; the bytes of its chunks were validated."""
         return self.journal.has(str(level), region)
 
     def noted(self, region: Region) -> bool:
-        """Whether anybody finished this very region of the full-size level meanwhile."""
+        """Return True if any process has finished exactly this region of the full-size level by now."""
         return self.journal.noted("0", region)
 
     def write(self, region: Region, block: NDArray[Any], sides: Mapping[str, NDArray[Any]] | None = None) -> None:
-        """Write a region of the full-size level, with that of the arrays beside it, and note it."""
+        """Write a region of the full-size level and of the side arrays, and record it in the journal."""
         self._write("0", region, {"0": block, **(sides or {})})
 
     def _write(self, name: str, region: Region, blocks: Mapping[str, NDArray[Any]]) -> None:
@@ -213,7 +213,7 @@ class Staging:
             self.journal.add(name, region, marks)
 
     def array(self, path: str) -> Any:
-        """The Zarr array at ``path``: a level's number, or one beside."""
+        """Return the Zarr array at ``path``: a level's number, or a side array's name."""
         if path not in self._arrays:
             import zarr
 
@@ -222,16 +222,16 @@ class Staging:
         return self._arrays[path]
 
     def level(self, level: int) -> Any:
-        """The Zarr array of a level."""
+        """Return the Zarr array of a level."""
         return self.array(str(level))
 
     def to_fill(self, level: int) -> Iterator[Region]:
-        """Regions of a smaller level that are still to be made of the one before."""
+        """Iterate over the regions of a smaller level that are not computed yet."""
         unit = self.layout.unit(level)
         return (r for r in regions(self.layout.shapes[level], unit) if not self.has(r, level))
 
     def fill(self, level: int, region: Region) -> None:
-        """Make ``region`` of a smaller level of the one before."""
+        """Compute ``region`` of a smaller level from the previous level."""
         layout = self.layout
         block = fill_region(
             self.level(level - 1), region, fine_shape=layout.shapes[level - 1], axes=layout.axes, nodata=layout.nodata
@@ -239,19 +239,19 @@ class Staging:
         self._write(str(level), region, {str(level): block})
 
     def filled(self, level: int, region: Region) -> None:
-        """Somebody has made ``region`` of a smaller level: it is not to be made again."""
+        """Count ``region`` of a smaller level as finished by another process."""
         self.journal.took(str(level), region)
 
     # --- arrays ----------------------------------------------------------------------------------
 
     def _create_arrays(self) -> None:
-        """Write the arrays' documents where they differ from what the layout says: missing, torn, or zeroed."""
+        """Write the arrays' documents if they differ from the layout: missing, torn, or zeroed."""
         for key, document in self.layout.documents().items():
             if self.files.read(key) != document:
                 self.files.write(key, document)
 
     def _drop_unvouched(self) -> None:
-        """Remove chunks that no whole marker vouches for: a torn shard would stop the next writer of a part of it."""
+        """Remove chunks without an intact marker: a torn shard would stop the next writer of a part of it."""
         vouched = self.journal.vouched()
         for name in self._paths():
             for key in list(self.files.listing(name)):
@@ -270,12 +270,12 @@ def write_region(array: Any, region: Region, block: NDArray[Any]) -> None:
 
 
 def _all_stored(block: NDArray[Any], array: Any) -> bool:
-    """Whether no chunk of ``block`` is all fill value, so that every one is stored."""
+    """Return True if every chunk of ``block`` has a value besides the fill value, so that every one is stored."""
     fill, steps = array.fill_value, tuple(array.chunks)
     if fill is None or np.isnan(fill):
         return False
     if (block[tuple(slice(None, None, step) for step in steps)] != fill).all():
-        return True  # as the first pixels of all chunks say
+        return True  # the first pixel of every chunk differs from the fill value
     return all((block[region] != fill).any() for region in regions(block.shape, steps))
 
 
@@ -290,14 +290,14 @@ def _compressor(dtype: np.dtype[Any], codec: str, *, v3: bool) -> Any:
 
 @runtime_checkable
 class ResumableSink(Protocol):
-    """A sink whose run can be resumed after a kill: it grows in a `Staging`."""
+    """A sink whose killed run can be resumed: it writes to a `Staging`."""
 
     staging: Staging
 
     def has(self, region: Region) -> bool:
-        """Tell whether an earlier run has written ``region``; from what was read at the start."""
+        """Return True if an earlier run has written ``region``, as read at the start."""
         ...
 
     def noted(self, region: Region) -> bool:
-        """Tell whether any process has written ``region`` by now; this asks the storage."""
+        """Return True if any process has written ``region`` by now; this reads the storage."""
         ...

@@ -1,1 +1,1 @@
-"""Files and objects, wherever they are stored."""
+"""Read and write files and objects on any storage."""

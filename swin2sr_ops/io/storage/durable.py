@@ -1,8 +1,8 @@
-"""Make what was written survive a power cut: force files and folders onto the disk.
+"""Make outputs survive a power cut: force files and folders onto the disk.
 
 A file system may keep data in memory for half a minute after a program closed its files, and may store a rename
-before the data that it names. So an output is synced before it gets its name, and the folder that holds the name
-after it.
+before the data that it names. Therefore an output is synced before it gets its name, and then the folder that
+contains the name.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-#: What a file system answers that has no such call: a sandbox, a network or FUSE file system.
+#: Errors of file systems without such a call: a sandbox, a network or FUSE file system.
 _NO_SUCH_CALL = {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 __all__ = ["sync_file", "sync_folder", "sync_tree", "write_durably"]
 
 
 def sync_tree(path: Path) -> None:
-    """Force ``path``, a file or a folder with all that is below it, onto the disk.
+    """Force ``path``, a file or a folder with everything below it, onto the disk.
 
     On Linux one call syncs the file system that holds ``path`` (``syncfs``), which is faster than a call per chunk.
     Elsewhere each file and folder is synced.
@@ -30,7 +30,7 @@ def sync_tree(path: Path) -> None:
     Raises
     ------
     OSError
-        The disk reports that it lost something.
+        If the disk reports lost data.
     """
     if path.is_file():
         sync_file(path)
@@ -45,7 +45,7 @@ def sync_tree(path: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Force the bytes of one file onto the disk."""
-    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # Windows syncs writers only
+    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # Windows syncs writable files only
     try:
         os.fsync(handle)
     finally:
@@ -53,7 +53,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Force the names in a folder onto the disk; where folders cannot be opened (Windows), names need no sync."""
+    """Force the names in a folder onto the disk; if folders cannot be opened (Windows), names need no sync."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except (PermissionError, IsADirectoryError):
@@ -68,7 +68,7 @@ def sync_folder(path: Path) -> None:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a new file and force its bytes onto the disk; the name is the caller's to sync."""
+    """Write a new file and force its bytes onto the disk; the caller syncs the folder with its name."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -76,7 +76,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def _sync_file_system(path: Path) -> bool:
-    """Sync the whole file system of ``path`` in one call; return False where there is no such call."""
+    """Sync the entire file system of ``path`` in one call; return False if there is no such call."""
     syncfs = _syncfs()
     if syncfs is None:
         return False

@@ -1,7 +1,7 @@
-"""A folder, or a prefix of an object store: small files written whole or not at all, and a Zarr store.
+"""Access a folder or a prefix of an object store: atomic writes of small files, and a Zarr store.
 
-Everything a run keeps goes through here, so that what holds on a local disk (a name is either
-there with all its bytes, or not there) holds on S3 as well.
+All files of a run are written here, so that the guarantee of a local disk (a name exists with all
+its bytes, or not at all) also holds on S3.
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ if TYPE_CHECKING:
 __all__ = ["Files", "LocalFiles", "RemoteFiles", "files_at"]
 
 _T = TypeVar("_T")
-#: zarr-python and we write beside, then rename; what a kill left beside has one of these in its name.
+#: zarr-python and this module write a temporary file, then rename it; a kill leaves names with one of these suffixes.
 _BESIDE = ".partial"
-#: When a server last failed for good, by URL; for as many seconds patience with it is not tried anew.
+#: Time of the last final failure of a server, by URL; calls within the next `_GRACE` seconds do not retry.
 _FELL: dict[str, float] = {}
 _GRACE = 30.0
 
 
 class Files(Protocol):
-    """What the two places have in common; keys are relative, with ``/``."""
+    """Common interface of folders and object stores; keys are relative, with ``/``."""
 
     @property
     def where(self) -> str:
-        """The place, for people."""
+        """Location, for messages."""
         ...
 
     def read(self, key: str) -> bytes | None:
-        """All bytes of ``key``; None where it is not."""
+        """Return all bytes of ``key``; None if it does not exist."""
         ...
 
     def write(self, key: str, data: bytes, *, durable: bool = False) -> None:
-        """Put ``data`` at ``key``, whole or not at all; ``durable``: on the disk when this returns."""
+        """Write ``data`` to ``key`` atomically; ``durable``: it is on the disk when this returns."""
         ...
 
     def create(self, key: str, data: bytes) -> bool:
-        """Put ``data`` at ``key`` unless something is there; tells whether it did."""
+        """Write ``data`` to ``key`` unless the key exists; return True if it was written."""
         ...
 
     def listing(self, prefix: str = "") -> Iterator[str]:
-        """Every key below ``prefix``, in no order."""
+        """Iterate over all keys below ``prefix``, in any order."""
         ...
 
     def remove(self, key: str) -> None:
-        """Remove one key; nothing happens where it is not."""
+        """Remove one key; do nothing if it does not exist."""
         ...
 
     def clear(self, prefix: str = "") -> None:
@@ -69,17 +69,17 @@ class Files(Protocol):
         ...
 
     def sweep(self) -> None:
-        """Remove what a killed writer left beside the keys it never finished."""
+        """Remove temporary files that a killed writer left."""
         ...
 
     def store(self, prefix: str = "") -> Store:
-        """The same place, or what is below ``prefix``, for zarr-python."""
+        """Return a Zarr store of this location, or of ``prefix`` in it."""
         ...
 
 
 @dataclass(frozen=True)
 class LocalFiles:
-    """A folder on a file system."""
+    """Access a folder on a file system."""
 
     folder: Path
 
@@ -160,7 +160,7 @@ def _patient_store(files: LocalFiles) -> Store:
 
 @dataclass(frozen=True)
 class RemoteFiles:
-    """A prefix of an object store or another place that fsspec reaches."""
+    """Access a prefix of an object store or of another storage that fsspec supports."""
 
     url: str
 
@@ -177,7 +177,7 @@ class RemoteFiles:
         return f"{root}/{key}" if key else root
 
     def _ask(self, function: Callable[[], _T]) -> _T:
-        """What ``function`` returns; FileNotFoundError is an answer, all else that fails gets a sentence."""
+        """Call ``function`` with retries; pass FileNotFoundError on, and turn other failures into a sentence."""
         fell = time.monotonic() - _FELL.get(self.url, -_GRACE) < _GRACE
         try:
             found = retrying(function, 1) if fell else retrying(function)
@@ -185,7 +185,7 @@ class RemoteFiles:
             raise
         except PermissionError as exc:
             told = exc.strerror or exc
-            raise OutputError(f"{self.url!r} may not be used ({told}): check your credentials for it.") from exc
+            raise OutputError(f"Access to {self.url!r} is denied ({told}): check your credentials for it.") from exc
         except OSError as exc:
             _FELL[self.url] = time.monotonic()
             raise OutputError(f"{self.url!r} cannot be used: {exc.strerror or exc}.") from exc
@@ -206,14 +206,14 @@ class RemoteFiles:
             retrying(lambda: self._fs.pipe_file(self._at(key), data, mode="create"))
         except FileExistsError:
             return self._created(key, data)
-        except (OSError, NotImplementedError):  # a server that has no such condition, or none at all
+        except (OSError, NotImplementedError):  # a server without conditional writes, or one that does not answer
             if self.read(key) is None:
                 self._put(key, data)
             return self._created(key, data)
         return True
 
     def _created(self, key: str, data: bytes) -> bool:
-        """Whether what lies at ``key`` is ours: it may have arrived although the answer did not."""
+        """Return True if ``key`` has our data: a write may have succeeded although its answer was lost."""
         return self.read(key) == data
 
     def _put(self, key: str, data: bytes) -> None:
@@ -243,7 +243,7 @@ class RemoteFiles:
             return
 
     def sweep(self) -> None:
-        """Nothing to do: an object appears with all its bytes."""
+        """Do nothing: an object appears with all its bytes."""
 
     def store(self, prefix: str = "") -> Store:
         from zarr.storage import FsspecStore
@@ -253,16 +253,16 @@ class RemoteFiles:
 
 
 def files_at(uri: str) -> Files:
-    """The place that a path or URL names; nothing needs to be there."""
+    """Return access to the location of a path or URL; it need not exist."""
     path = local_path(uri)
     return RemoteFiles(uri.rstrip("/")) if path is None else LocalFiles(Path(os.path.abspath(path)))
 
 
 @lru_cache(maxsize=256)
 def _filesystem(process: int, url: str) -> tuple[Any, str]:
-    """The file system of ``url`` and its path there, one for all threads of ``process``.
+    """Return the file system of ``url`` and the path in it, shared by all threads of ``process``.
 
-    fsspec makes one per thread, each with connections of its own.
+    fsspec would create one per thread, each with its own connections.
     """
     from fsspec.core import url_to_fs
 
@@ -275,7 +275,7 @@ def _filesystem(process: int, url: str) -> tuple[Any, str]:
 
 @lru_cache(maxsize=256)
 def _zarr_filesystem(process: int, url: str) -> tuple[Any, str]:
-    """The same for zarr-python, which asks from an event loop of its own."""
+    """Return the same for zarr-python, which uses its own event loop."""
     from zarr.storage import FsspecStore
 
     store = FsspecStore.from_url(url, storage_options=opening(url))

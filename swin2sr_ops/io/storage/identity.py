@@ -1,4 +1,4 @@
-"""Is this still the image that it was? Sizes, times and small documents; never all pixels."""
+"""Identify an image by sizes, times and small documents, without reading its pixels."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["identity_of", "stamp_of"]
 
 
 def identity_of(source: ImageSource) -> dict[str, Any]:
-    """What changes when the image does; its place does not count.
+    """Return facts that change when the image changes; its location does not count.
 
-    A source says it itself in a method ``identity()``. Of others, the file's size and time of its
-    last change are taken, or nothing where it is no file.
+    A source provides them in a method ``identity()``. For other sources they are the file's size and
+    modification time; empty if the source is not a file.
     """
     if isinstance(source, IdentifiedSource):
         return source.identity()

@@ -1,4 +1,4 @@
-"""Servers: how they are opened, what is asked again a little later, and what is told at once."""
+"""Access servers: how to open them, which errors to retry, and which to report at once."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PATIENCE = 35.0
 #: For as many seconds after a server was silent, nothing is asked twice; when that was.
 _GRACE = 30.0
 _silent = [-math.inf]
-#: Answers, not accidents: callers look at them.
+#: Answers rather than failures: callers handle them.
 _ANSWERS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 _REFUSED = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT)
-_LATER = (408, 425, 429)  # of the HTTP statuses that blame the asker, those that pass
-#: What client libraries raise that is no `OSError`; looked up only where they are loaded.
+_LATER = (408, 425, 429)  # client-error statuses that are temporary
+#: Errors of client libraries that are no `OSError`; looked up only if the library is loaded.
 _CLIENTS = (
     ("aiohttp", "ClientError"),
     ("azure.core.exceptions", "AzureError"),
@@ -41,14 +41,14 @@ _CLIENTS = (
 
 
 class StorageError(OSError):
-    """A server cannot be asked, or does not answer as it should."""
+    """A server that cannot be reached, or does not answer as it should."""
 
 
 def opening(url: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What fsspec opens ``url`` with, besides what the environment says; ``given`` by the user counts."""
-    options: dict[str, Any] = {"use_listings_cache": False}  # other runs write there, too
+    """Return the options with which fsspec opens ``url``; those ``given`` by the user have priority."""
+    options: dict[str, Any] = {"use_listings_cache": False}  # other runs may write there too
     if url.startswith(("s3:", "s3a:")):
-        options["max_concurrency"] = 1  # in one request; s3fs asks for the size first if it may read in parts
+        options["max_concurrency"] = 1  # read in one request; for parallel parts s3fs asks for the size first
         # botocore tries five times where nothing is said; it is asked again here.
         options["config_kwargs"] = {
             "connect_timeout": CONNECT, "read_timeout": ANSWER, "retries": {"total_max_attempts": 1}
@@ -68,13 +68,13 @@ def impatient(filesystem: Any) -> Any:
 
 
 def retrying(function: Callable[[], _T], tries: int = _TRIES) -> _T:
-    """What ``function`` returns; a server's hiccup is waited for, a longer each time.
+    """Call ``function``, retry after a server's temporary failure with increasing pauses, and return the result.
 
     Raises
     ------
     OSError
-        The answer is final (nothing there, no right to it), which is not asked for twice; or a
-        `StorageError`: the server answers none of ``tries`` times, or there are no credentials.
+        If the answer is final (not found, no permission), which is not retried; as a `StorageError` if
+        the server fails ``tries`` times, or there are no credentials.
     """
     watch = _Watch(tries)
     for pause in watch.pauses():
@@ -124,7 +124,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _judge(exc: Exception, pause: float | None, watch: _Watch) -> None:
-    """Return where waiting may help, and raise what is to be told otherwise."""
+    """Return if a retry may help; otherwise raise the error to report."""
     if isinstance(exc, (*_ANSWERS, StorageError)):
         raise exc
     told = f"{exc}".strip().rstrip(".") or type(exc).__name__
@@ -144,15 +144,15 @@ def _judge(exc: Exception, pause: float | None, watch: _Watch) -> None:
 
 
 def patient(store: Store) -> Store:
-    """``store``, with the patience of `retrying` in all that zarr-python asks of it."""
+    """Wrap ``store`` so that every call of zarr-python uses the retries of `retrying`."""
     from zarr.storage import WrapperStore
 
-    class _Patient(WrapperStore[Any]):  # type: ignore[misc]  # zarr is not looked into
+    class _Patient(WrapperStore[Any]):  # type: ignore[misc]  # zarr-python has no types for mypy
         async def get(self, *args: Any, **kwargs: Any) -> Any:
             return await _retrying(lambda: self._store.get(*args, **kwargs))
 
         async def get_partial_values(self, *args: Any, **kwargs: Any) -> Any:
-            args = (*args[:1], *(list(ranges) for ranges in args[1:]))  # an iterator could not be asked twice
+            args = (*args[:1], *(list(ranges) for ranges in args[1:]))  # an iterator could not be read again
             return await _retrying(lambda: self._store.get_partial_values(*args, **kwargs))
 
         async def exists(self, key: str) -> bool:

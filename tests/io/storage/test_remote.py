@@ -40,7 +40,7 @@ def test_accidents_are_waited_for() -> None:
     server = Server(OSError(errno.EBUSY, "slow down"), TimeoutError(), ConnectionResetError())
     assert (retrying(server), server.asked) == ("answer", 4)
     server = Server(*[OSError(errno.EIO, "broken")] * 9)
-    with pytest.raises(StorageError, match=r"4 times in a row \(.*broken\)"):
+    with pytest.raises(StorageError, match=r"4 times in succession \(.*broken\)"):
         retrying(server)
     assert server.asked == 4
 
