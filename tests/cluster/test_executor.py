@@ -563,7 +563,7 @@ def test_schedulers_that_are_not_there(tmp_path: Path) -> None:
         ({"workers": 0}, "workers=0 is not valid"),
         ({"workers": True}, "workers=True is not valid"),
         ({"workers": "many"}, "workers='many' is not valid"),
-        ({"workers": "gpus", "device": "cpu"}, "device='cpu' does not fit"),
+        ({"workers": "gpus", "device": "cpu"}, "device='cpu' contradicts it"),
     ],
 )
 def test_requests_that_do_not_fit(arguments: dict[str, object], sentence: str) -> None:

@@ -93,7 +93,7 @@ def test_fidelity_maps(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--json", "no/a.json"], "There is no folder"),
         (["--data-range", "p1,p99"], "give two rising numbers"),
         (["--model", "nothing"], "no model called 'nothing'"),
-        (["--degrade", "blur"], "is not understood"),
+        (["--degrade", "blur"], "is not valid"),
         (["--metrics", "psnr,lpips"], "no figure called lpips"),
     ],
 )
