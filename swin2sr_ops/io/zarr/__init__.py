@@ -1,1 +1,1 @@
-"""Zarr and OME-Zarr: images, plates, labels."""
+"""Read and write Zarr and OME-Zarr: images, plates, labels."""

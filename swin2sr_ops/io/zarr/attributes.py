@@ -1,4 +1,4 @@
-"""Attributes of Zarr groups and arrays that are not ours to understand, but to carry."""
+"""Copy attributes of Zarr groups and arrays that this package does not interpret."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from swin2sr_ops.io.base import json_ready
 
 __all__ = ["ATTRIBUTE", "carried", "other_attributes"]
 
-#: Where our provenance stands in what we write.
+#: Attribute that holds this package's provenance.
 ATTRIBUTE = "swin2sr_ops"
 _NGFF = frozenset({
     "multiscales", "omero", "ome", "labels", "image-label", "plate", "well", "series", "bioformats2raw.layout",
     "_creator", "version",
 })  # fmt: skip
-# Which other arrays of its group belong to an array: they do not come along.
+# xarray's list of other arrays in the group; these are not copied with the array.
 _XARRAY = frozenset({"_ARRAY_DIMENSIONS", "coordinates"})
-_MOST = 64 * 1024  # bytes of JSON: a table hidden in attributes is no metadata
+_MOST = 64 * 1024  # bytes of JSON: larger attributes hold tables rather than metadata
 
 
 def other_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What is neither NGFF's, nor ours, nor xarray's bookkeeping, JSON-ready."""
+    """Return the attributes except NGFF's, this package's and xarray's internal ones, ready for JSON."""
     return {k: json_ready(v) for k, v in attributes.items() if k not in _NGFF | _XARRAY and k != ATTRIBUTE}
 
 
 def carried(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What `ImageInfo.extra` keeps of an image's attributes.
+    """Select an image's attributes for `ImageInfo.extra`.
 
-    ``attributes`` holds the others, in their order, as many as fit into 64 KB of JSON;
-    ``attributes_left_out`` names those that do not; ``provenance`` is what we wrote ourselves.
+    ``attributes`` holds the other attributes in their order, as many as fit into 64 KB of JSON;
+    ``attributes_left_out`` names the rest; ``provenance`` is what this package wrote.
     """
     kept: dict[str, Any] = {}
     left_out, size = [], 0

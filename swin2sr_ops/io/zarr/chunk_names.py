@@ -1,4 +1,4 @@
-"""Whether an array's chunks have the names that its metadata give: if none has, all pixels read as the fill value."""
+"""Check that an array's chunks have the names that its metadata give; otherwise all pixels read as the fill value."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
 __all__ = ["check_chunk_names"]
 
-_LOOK_AT = 200  # keys: an array with one right name is no longer in doubt
+_LOOK_AT = 200  # most keys to check; one right name is enough
 _DEEPEST = 6
 _CHUNK = re.compile(r"(?:c[/.])?\d+(?:[/.]\d+)*")
 
 
 def check_chunk_names(where: str, array: Any) -> None:
-    """Refuse an array that has chunks, but none under a name that its metadata give.
+    """Reject an array that has chunks, but none under a name that its metadata give.
 
-    Stores that do not list their keys are not asked.
+    Stores that cannot list their keys are not checked.
 
     Raises
     ------
     FormatError
-        All pixels would read as the fill value, although chunks are there.
+        If all pixels would read as the fill value although chunks exist.
     """
     if not _worth_a_look(array):
         return
@@ -47,20 +47,20 @@ def check_chunk_names(where: str, array: Any) -> None:
         else " Correct the chunk_key_encoding in its zarr.json."
     )
     raise FormatError(
-        f"{where!r} has chunks called {strange!r}, but its metadata call the first one {expected!r}: all pixels would"
+        f"{where!r} has chunks named {strange!r}, but its metadata name the first one {expected!r}: all pixels would"
         f" be read as empty.{remedy}"
     )
 
 
 def _worth_a_look(array: Any) -> bool:
-    """Whether listing costs little, or the metadata are of the kind that often forgets the names."""
+    """Return True if listing is cheap, or if the metadata are of the kind in which the names are often wrong."""
     if type(array.store_path.store).__name__ in ("LocalStore", "ZipStore"):
         return True
     return bool(array.metadata.zarr_format == 2 and array.metadata.dimension_separator == ".")
 
 
 def _is_name(array: Any, key: str) -> bool:
-    """Whether the metadata give a chunk, or a shard, the name ``key``."""
+    """Return True if the metadata give a chunk or shard the name ``key``."""
     numbers = [int(n) for n in re.findall(r"\d+", key)]
     if array.ndim != len(numbers):
         return False
@@ -68,8 +68,8 @@ def _is_name(array: Any, key: str) -> bool:
 
 
 def _keys(place: Any, inside: str, depth: int) -> Iterator[str]:
-    """Keys below the array's place, folder by folder, as far as the store lists them."""
-    from zarr.core.sync import sync  # zarr-python has no public way to list one folder
+    """Iterate over keys below the array's path, folder by folder, if the store can list them."""
+    from zarr.core.sync import sync  # zarr-python has no public function to list one folder
 
     async def listed() -> list[str]:
         found = []
@@ -83,7 +83,7 @@ def _keys(place: Any, inside: str, depth: int) -> Iterator[str]:
         if not name or name in DOCUMENTS or name.startswith("."):
             continue
         key = f"{inside}/{name}".lstrip("/")
-        if re.fullmatch(r"c|\d+", name):  # a chunk, or a folder of them
+        if re.fullmatch(r"c|\d+", name):  # a chunk, or a folder of chunks
             below = list(islice(_keys(place, key, depth - 1), _LOOK_AT)) if depth else []
             yield from below or [key]
         else:

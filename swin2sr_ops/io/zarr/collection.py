@@ -1,4 +1,4 @@
-"""Many images in one Zarr: plates, wells, series of one file, and trees of groups."""
+"""List the images of a Zarr with many: plates, wells, series of one file, and trees of groups."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from swin2sr_ops.io.zarr.store import child_names, is_zarr, naming, open_node, z
 
 __all__ = ["Collection", "open_collection", "sorted_wells"]
 
-_AT_ONCE = 16  # requests on their way: a plate's metadata are thousands of tiny objects
+_AT_ONCE = 16  # parallel requests: a plate's metadata are thousands of tiny objects
 _NO_IMAGES = frozenset({"labels", "tables", "OME"})
 _R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
 class Collection:
-    """What images a Zarr holds.
+    """Images that a Zarr contains.
 
     Attributes
     ----------
     uri : str
-        The store, as the user gave it.
+        Address of the store, as the user gave it.
     kind : str
         ``"plate"``, ``"well"``, ``"series"`` (of bioformats2raw) or ``"tree"`` (of any groups).
     version : str
-        Of its OME-Zarr metadata, such as ``"0.4"``; of Zarr's (``"v2"``) where there are none.
+        Version of the OME-Zarr metadata, such as ``"0.4"``; if there are none, that of Zarr (``"v2"``).
     images : tuple of str
-        Paths below ``uri``, as ``open_source(uri, array=path)`` takes them, in the collection's
-        own order: a plate's by row, column and field, a tree's by name ("2" before "10").
+        Paths below ``uri`` for ``open_source(uri, array=path)``, in the collection's own
+        order: a plate's by row, column and field, a tree's by name ("2" before "10").
     missing : tuple of (str, str)
-        Path and reason of what the metadata promise, but cannot be read.
+        Path and reason of images that the metadata list but that cannot be read.
     left_out : tuple of str
         What lies in the root beside the groups of images: tables, shapes, labels, coordinates.
     storage_options : dict, optional
-        What fsspec needs to reach ``uri``.
+        Options with which fsspec opens ``uri``.
     """
 
     uri: str
@@ -56,22 +56,22 @@ class Collection:
 
 
 def open_collection(uri: str, *, storage_options: Mapping[str, Any] | None = None) -> Collection | None:
-    """List the images at ``uri``, or return None where it is no Zarr, or one image.
+    """List the images at ``uri``; return None if it is no Zarr, or a single image.
 
-    Each image is opened once, for its metadata: those that are broken are in ``missing``. Labels,
-    tables and pyramid levels are not listed. A series or tree of a single image is a collection.
+    Each image is opened once for its metadata; broken images go into ``missing``. Labels,
+    tables and pyramid levels are not listed. A series or tree of one image counts as a collection.
 
     Parameters
     ----------
     uri : str
         A folder, a zip file (``.zarr.zip``, ``.ozx``), or a URL that contains ``.zarr``.
     storage_options : dict, optional
-        What fsspec needs to reach ``uri``.
+        Options with which fsspec opens ``uri``.
 
     Raises
     ------
     FormatError
-        Nothing is there, or the metadata of the whole are broken.
+        If nothing is there, or the metadata of the whole collection are broken.
     """
     if not is_zarr(uri):
         return None
@@ -92,7 +92,7 @@ def open_collection(uri: str, *, storage_options: Mapping[str, Any] | None = Non
 
 
 def _kind(node: Any) -> str:
-    """What a group or array is."""
+    """Return the kind of a group or array."""
     if hasattr(node, "shape"):
         return "array"
     ome = ome_attributes(node.attrs.asdict())
@@ -118,7 +118,7 @@ def _version(node: Any, kind: str) -> str:
 
 @dataclass
 class _Walk:
-    """One look through a hierarchy."""
+    """One walk through a hierarchy, with its results."""
 
     uri: str
     root: Any
@@ -128,7 +128,7 @@ class _Walk:
     missing: list[tuple[str, str]] = field(default_factory=list)
 
     def group(self, path: str, node: Any) -> None:
-        """Note every image in the group at ``path``."""
+        """Add every image in the group at ``path``."""
         kind = _kind(node)
         if kind == "plate":
             self._plate(path, ome_attributes(node.attrs.asdict())["plate"])
@@ -140,7 +140,7 @@ class _Walk:
             self._tree(path)
 
     def _each(self, function: Callable[[str], _R], paths: Iterable[str]) -> list[tuple[str, _R | None, str]]:
-        """Result, or reason why there is none, of each path; many at once, in the order given."""
+        """Call ``function`` for all paths in parallel; return result or error text for each, in the given order."""
 
         def safely(path: str) -> tuple[str, _R | None, str]:
             try:
@@ -155,7 +155,7 @@ class _Walk:
         return f"{self.uri.rstrip('/')}/{path}"
 
     def _check(self, paths: Iterable[str]) -> None:
-        """Note each of ``paths`` as an image, or what keeps it from being one."""
+        """Open each of ``paths``; add it as an image, or as missing with the reason."""
         for path, source, reason in self._each(self._open, dict.fromkeys(paths)):
             if source is not None:
                 self.images.append(path)
@@ -184,13 +184,13 @@ class _Walk:
         try:
             node = open_node(self.root, path)
         except FileNotFoundError as exc:
-            raise FormatError(f"The plate {self.uri!r} promises the well {path!r}, but it is not there.") from exc
+            raise FormatError(f"The plate {self.uri!r} lists the well {path!r}, but it does not exist.") from exc
         if hasattr(node, "shape") or _kind(node) != "well":
             raise FormatError(f"The well {path!r} of {self.uri!r} has no metadata that list its images.")
         return _fields(node)
 
     def _series(self, path: str) -> list[str]:
-        """The images of a converted file, as its ``OME`` group lists them, or else by number."""
+        """List the images of a converted file as its ``OME`` group does, or else by number."""
         try:
             listed = ome_attributes(open_node(self.root, _join(path, "OME")).attrs.asdict()).get("series")
         except FileNotFoundError:
@@ -202,7 +202,7 @@ class _Walk:
         return [name for name, (_, node, reason) in zip(names, nodes, strict=True) if node is not None or reason]
 
     def _tree(self, path: str) -> None:
-        """Note the images of any groups, level by level, then in order."""
+        """Add the images of any groups, level by level, then sort them."""
         found: list[str] = []
         before = len(self.images)
         groups = [path]
@@ -228,11 +228,11 @@ class _Walk:
     def _node(self, path: str) -> Any:
         try:
             return open_node(self.root, path)
-        except FileNotFoundError:  # some other file or folder
+        except FileNotFoundError:  # another file or folder
             return None
 
     def _nested(self, path: str, node: Any) -> None:
-        """A plate, well or series inside a tree; broken, it spoils nothing else."""
+        """Add the images of a plate, well or series inside a tree; if it is broken, only it is missing."""
         try:
             with naming(self._address(path), "its metadata make no sense"):
                 self.group(path, node)
@@ -245,7 +245,7 @@ def _fields(well: Any) -> list[str]:
 
 
 def _may_be_image(array: Any) -> bool:
-    """Whether a plain array has what an image needs; coordinates and texts lie beside images, too."""
+    """Return True if a plain array can be an image; coordinates and texts lie beside images too."""
     return 2 <= array.ndim <= MAX_NDIM and array.dtype.kind in "biufc" and 0 not in array.shape
 
 

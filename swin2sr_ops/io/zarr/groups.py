@@ -1,4 +1,4 @@
-"""The groups above the images of a restored plate, series or tree: what they say, in NGFF 0.4 or 0.5."""
+"""Write the groups above the images of a restored plate, series or tree, in NGFF 0.4 or 0.5."""
 
 from __future__ import annotations
 
@@ -34,32 +34,32 @@ def write_metadata(
     version: str = "0.5",
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the groups above the restored images, and thereby finish the output.
+    """Write the groups above the restored images, which finishes the output.
 
-    Plates and wells list what was restored and nothing else, with all rows, columns and
-    acquisitions; a series keeps its order and its OME-XML, made to fit; other attributes of each
-    group are carried. The root comes last: before that, the output is no Zarr. Written twice, the
-    bytes are the same.
+    Plates and wells list only the restored images, with all rows, columns and acquisitions; a
+    series keeps its order and its OME-XML, adapted to the new size; other attributes of each
+    group are copied. The root is written last: until then the output is no Zarr. A second call
+    writes the same bytes.
 
     Parameters
     ----------
     target : str, Path or Files
-        Where the images are, at the same paths as in ``collection``.
+        Location of the images, at the same paths as in ``collection``.
     collection : Collection
         The source.
     restored : sequence of str
-        Those of ``collection.images`` that are there.
+        Those of ``collection.images`` that were restored.
     scale : int
-        How many times more pixels they have along Y and X.
+        Their scale along Y and X.
     version : {"0.5", "0.4"}
-        NGFF version that the images have, whatever the source's is.
+        NGFF version of the restored images, independent of the source's.
     provenance : dict, optional
         Stored in the root's attribute ``swin2sr_ops``.
 
     Raises
     ------
     RequestError
-        Nothing was restored, or something that is not in the collection, or the version is unknown.
+        If nothing was restored, an image is not in the collection, or the version is unknown.
     """
     _check(collection, restored, version)
     files = target if not isinstance(target, (str, Path)) else files_at(str(target))
@@ -79,7 +79,7 @@ def write_metadata(
 
 def _check(collection: Collection, restored: Sequence[str], version: str) -> None:
     if version not in ZARR_FORMATS:
-        raise RequestError(f"version={version!r} was given, but OME-Zarr is written as 0.5 or 0.4.")
+        raise RequestError(f"version={version!r} is not valid: OME-Zarr is written as 0.5 or 0.4.")
     strange = [path for path in restored if path not in set(collection.images)]
     if strange or not restored:
         what = f"{strange[0]!r} is none of" if strange else "nothing was restored of"
@@ -88,7 +88,7 @@ def _check(collection: Collection, restored: Sequence[str], version: str) -> Non
 
 
 def _groups_above(paths: Iterable[str]) -> list[str]:
-    """Every group that holds one of ``paths``, the deepest first, the root last."""
+    """List every group that contains one of ``paths``, the deepest first, the root last."""
     groups = {""}
     for path in paths:
         parts = path.split("/")
@@ -97,7 +97,7 @@ def _groups_above(paths: Iterable[str]) -> list[str]:
 
 
 def _is_group(root: Any, group: str) -> bool:
-    """Whether a group's document is there; a path may lead through plain folders."""
+    """Return True if a group's document exists; a path may lead through plain folders."""
     return any(read_key(root, f"{group}/{name}".lstrip("/")) is not None for name in GROUP_DOCUMENTS)
 
 
@@ -109,7 +109,7 @@ def _below(group: str, paths: Iterable[str]) -> list[str]:
 def _documents(
     root: Any, group: str, attributes: Mapping[str, Any], below: list[str], scale: int, version: str
 ) -> dict[str, Any]:
-    """Path and content of what to write for ``group``, in order; the group itself comes last."""
+    """Return paths and contents to write for ``group``, in order; the group itself comes last."""
     ome, meant = ome_attributes(attributes), dict[str, Any]()
     documents: dict[str, Any] = {}
     if _LAYOUT in ome:
@@ -124,7 +124,7 @@ def _documents(
 
 
 def _series_documents(root: Any, group: str, below: list[str], scale: int, version: str) -> dict[str, Any]:
-    """The ``OME`` group beside the images: their order, and the OME-XML of the converted file."""
+    """Return the ``OME`` group beside the images: their order, and the OME-XML of the converted file."""
     place = f"{group}/OME".lstrip("/")
     attributes = open_node(root, place).attrs.asdict() if _is_group(root, place) else {}
     given = ome_attributes(attributes).get("series")
@@ -144,12 +144,12 @@ def _series_documents(root: Any, group: str, below: list[str], scale: int, versi
 
 
 def _plate(plate: Mapping[str, Any], below: list[str], version: str) -> dict[str, Any]:
-    """``plate`` with the wells that hold one of the images ``below``."""
+    """Reduce ``plate`` to the wells that contain one of the images ``below``."""
     given = [{**well, "path": str(well["path"]).strip("/")} for well in plate["wells"]]
     wells = [well["path"] for well in given]
     names = [(*path.split("/"), "")[:2] for path in wells]
     kept: dict[str, Any] = {k: v for k, v in plate.items() if k not in ("version", "wells", "rows", "columns")}
-    for i, key in enumerate(("rows", "columns")):  # older plates leave them out where the wells say it all
+    for i, key in enumerate(("rows", "columns")):  # older plates omit them if the wells define them all
         kept[key] = plate.get(key) or [{"name": name} for name in dict.fromkeys(pair[i] for pair in names)]
     order: list[dict[str, Any]] = []
     for well, pair in zip(given, names, strict=True):
@@ -167,7 +167,7 @@ def _plate(plate: Mapping[str, Any], below: list[str], version: str) -> dict[str
 
 
 def _well(well: Mapping[str, Any], below: list[str], version: str) -> dict[str, Any]:
-    """``well`` with those of its fields that are among ``below``."""
+    """Reduce ``well`` to the fields that are among ``below``."""
     kept = {k: v for k, v in well.items() if k not in ("version", "images")}
     images = [{**image, "path": str(image["path"]).strip("/")} for image in well["images"]]
     kept["images"] = [image for image in images if image["path"] in below]
@@ -175,18 +175,18 @@ def _well(well: Mapping[str, Any], below: list[str], version: str) -> dict[str, 
 
 
 def ome_place(content: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """``content`` where the version keeps it: under ``"ome"`` since 0.5, at the top before."""
+    """Put ``content`` at the version's place: under ``"ome"`` since 0.5, at the top before."""
     if not content:
         return {}
     return {"ome": {"version": version, **content}} if version == "0.5" else dict(content)
 
 
 def group_documents(path: str, attributes: Mapping[str, Any], version: str) -> list[tuple[str, bytes]]:
-    """Keys and bytes that make ``path`` a group, in the order in which to write them."""
+    """Return the keys and bytes that make ``path`` a group, in the order of writing."""
     if ZARR_FORMATS[version] == 3:
         whole = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
         return [(f"{path}/zarr.json".lstrip("/"), _json(whole))]
-    # The attributes come first: a group that is there has all of them.
+    # The attributes come first, so that an existing group has all of them.
     parts: list[tuple[str, Mapping[str, Any]]] = [(".zattrs", attributes), (".zgroup", {"zarr_format": 2})]
     return [(f"{path}/{name}".lstrip("/"), _json(content)) for name, content in parts]
 

@@ -1,4 +1,4 @@
-"""Label images of an OME-Zarr image, carried beside the restored one: each pixel repeated, no value changed."""
+"""Copy label images of an OME-Zarr image beside the restored one: repeat each pixel, change no value."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from swin2sr_ops.io.zarr.store import child_names, naming, open_node, zarr_root
 __all__ = ["carry_labels", "label_names", "list_labels", "missing_labels"]
 
 _SIDE = 512
-_MOST = 64 * 2**20  # bytes of one region
+_MOST = 64 * 2**20  # most bytes of one region
 
 
 def label_names(
     group_uri: str, *, array: str = "", storage_options: Mapping[str, Any] | None = None
 ) -> tuple[str, ...]:
-    """Names of the label images of the image group at ``array`` below ``group_uri`` that can be read."""
+    """List the readable label images of the image group at ``array`` below ``group_uri`` by name."""
     return tuple(name for name, reason in _labels(group_uri, array, storage_options) if not reason)
 
 
 def missing_labels(
     group_uri: str, *, array: str = "", storage_options: Mapping[str, Any] | None = None
 ) -> tuple[tuple[str, str], ...]:
-    """Name and reason of the label images that are promised, but cannot be read."""
+    """List name and reason of label images that the metadata list but that cannot be read."""
     return tuple(found for found in _labels(group_uri, array, storage_options) if found[1])
 
 
@@ -55,41 +55,41 @@ def carry_labels(
     """Write the label images of an image beside its restored version, enlarged by nearest neighbour.
 
     Each pixel is repeated ``scale`` x ``scale`` times; smaller levels take every second pixel of
-    the one before, no mean is ever made of labels. Dtype, colours, properties and other attributes
-    are kept, the place follows law 4. Region by region, in bounded memory. Given again, the result
-    is the same.
+    the previous one, since a mean of labels has no meaning. Dtype, colours, properties and other
+    attributes are kept; pixel size and origin follow law 4. Regions are copied one by one in bounded
+    memory. A second call gives the same result.
 
     Parameters
     ----------
     source_uri : str
         The image group, or the store in which ``array`` is its path.
     target : str, Path or Files
-        The restored image's group; labels go to ``labels/<name>`` in it.
+        Group of the restored image; labels go to ``labels/<name>`` in it.
     scale : int
-        How many times more pixels there are along Y and X.
+        Scale along Y and X.
     version : {"0.5", "0.4"}
         NGFF version of the restored image.
     names : sequence of str, optional
-        Which labels; all that can be read, unless given.
+        Labels to copy; by default all readable ones.
     array : str
         Path of the image group below ``source_uri``.
     storage_options : dict, optional
-        What fsspec needs to reach ``source_uri``.
+        Options with which fsspec opens ``source_uri``.
 
     Returns
     -------
     tuple of str
-        The labels that were carried.
+        Names of the copied labels.
 
     Raises
     ------
     RequestError
-        One of ``names`` is not there, or the version is unknown.
+        If one of ``names`` does not exist, or the version is unknown.
     FormatError
-        A label's chunk is damaged.
+        If a label's chunk is damaged.
     """
     if version not in ZARR_FORMATS:
-        raise RequestError(f"version={version!r} was given, but OME-Zarr is written as 0.5 or 0.4.")
+        raise RequestError(f"version={version!r} is not valid: OME-Zarr is written as 0.5 or 0.4.")
     there = label_names(source_uri, array=array, storage_options=storage_options)
     strange = [name for name in names or () if name not in there]
     if strange:
@@ -101,7 +101,7 @@ def carry_labels(
         for name in carried:
             place = f"{array}/labels/{name}".lstrip("/")
             source = open_source(source_uri, array=place, storage_options=storage_options)
-            assert source is not None  # or its name would not be among those that can be read
+            assert source is not None  # otherwise it would not be among the readable names
             _Label(files, source, f"labels/{name}", scale, version).write()
         if carried:
             list_labels(files, carried, version)
@@ -109,7 +109,7 @@ def carry_labels(
 
 
 def _labels(uri: str, array: str, storage_options: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """List the name of each label, and what keeps it from being read.
+    """List the name of each label, and the reason if it cannot be read.
 
     Images below ``labels`` that the group does not list are labels too.
     """
@@ -129,23 +129,23 @@ def _labels(uri: str, array: str, storage_options: Mapping[str, Any] | None) -> 
             open_source(uri, array=f"{place}/{name}", storage_options=storage_options)
             found.append((name, ""))
         except FormatError as exc:
-            if name in names:  # what is not listed may be anything
+            if name in names:  # an unlisted entry may be anything
                 found.append((name, str(exc)))
     return found
 
 
 class _Label:
-    """One label image on its way."""
+    """Copies one label image."""
 
     def __init__(self, files: Files, source: ZarrSource, place: str, scale: int, version: str) -> None:
         self.files, self.source, self.place = files, source, place
         self.scale, self.version = scale, version
         self.info = source.info.scaled(scale)
         self.axes = stored_axes(self.info.axes)
-        self.order = tuple(self.info.axes.index(a) for a in self.axes)  # the source's axes as they are stored
+        self.order = tuple(self.info.axes.index(a) for a in self.axes)  # source axes in storage order
 
     def write(self) -> None:
-        """Every level, then what says that they are an image."""
+        """Write every level, then the metadata that make them an image."""
         self.files.clear(self.place)
         shapes = level_shapes(tuple(self.info.shape[i] for i in self.order), self.axes)
         for level, shape in enumerate(shapes):
@@ -160,7 +160,7 @@ class _Label:
 
         v3 = ZARR_FORMATS[self.version] == 3
         return zarr.create_array(
-            self.files.store(f"{self.place}/{level}"),  # not by its name: zarr-python would make the groups above
+            self.files.store(f"{self.place}/{level}"),  # a path would make zarr-python create the groups above
             shape=shape,
             chunks=tuple(min(_SIDE, n) if a in "YX" else 1 for n, a in zip(shape, self.axes, strict=True)),
             dtype=self.info.dtype,
@@ -172,7 +172,7 @@ class _Label:
         )
 
     def _unit(self, level: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """What is read and written together: whole chunks of the source, as far as memory allows."""
+        """Return the region that is read and written at once: whole source chunks, if memory allows."""
         wanted = []
         for axis, i, n in zip(self.axes, self.order, shape, strict=True):
             chunk = self.source.info.chunks[i]
@@ -186,7 +186,7 @@ class _Label:
         return tuple(wanted)
 
     def _pixels(self, region: Region, step: int) -> NDArray[Any]:
-        """``region`` of the level that takes every ``step``-th pixel of the enlarged image."""
+        """Read ``region`` of the level that takes every ``step``-th pixel of the enlarged image."""
         picks: list[NDArray[np.int64]] = []
         for axis, part in zip(self.axes, region, strict=True):
             wide = np.arange(part.start, part.stop)
@@ -198,7 +198,7 @@ class _Label:
         return block[np.ix_(*(pick - pick[0] for pick in picks))]
 
     def _attributes(self, levels: int) -> dict[str, Any]:
-        """The group's attributes: the source's, with the new place and levels."""
+        """Return the group's attributes: the source's, with the new pixel size, origin and levels."""
         source = self.source
         path = source.path if source.group is None else source.group
         given = open_node(zarr_root(source.uri, source.storage_options), path).attrs.asdict()
@@ -216,7 +216,7 @@ class _Label:
 
 
 def list_labels(files: Files, carried: Sequence[str], version: str) -> None:
-    """Say which labels there are: last, so that what is named is there."""
+    """List the labels in the group; write it last, so that all listed labels exist."""
     before: list[str] = []
     node = files.read("labels/zarr.json" if ZARR_FORMATS[version] == 3 else "labels/.zattrs")
     if node is not None:

@@ -1,7 +1,7 @@
-"""OME-Zarr (NGFF) metadata: what the attributes of an image group say, and what to write there.
+"""Read and write OME-Zarr (NGFF) metadata: the attributes of an image group.
 
-Versions 0.1 to 0.5 are read, and 0.6 as far as its transformations are scales and translations;
-0.4 (Zarr v2) and 0.5 (Zarr v3) are written. Plain dictionaries in and out: no Zarr library here.
+Versions 0.1 to 0.5 are read, and 0.6 if its transformations are scales and translations;
+0.4 (Zarr v2) and 0.5 (Zarr v3) are written. Input and output are plain dictionaries; no Zarr library is used.
 https://ngff.openmicroscopy.org
 """
 
@@ -43,7 +43,7 @@ _PALETTE = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution: the array's path in the group, and per axis its pixel size and origin."""
+    """One resolution level: the array's path in the group, and pixel size and origin per axis."""
 
     path: str
     scale: tuple[float, ...]
@@ -52,7 +52,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Multiscale:
-    """An image at several resolutions, as a group's attributes describe it."""
+    """An image at several resolutions, as described by a group's attributes."""
 
     version: str
     name: str
@@ -63,15 +63,15 @@ class Multiscale:
 
 
 def ome_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The OME part of a group's attributes: under ``"ome"`` since 0.5, at the top before."""
+    """Return the OME part of a group's attributes: under ``"ome"`` since 0.5, at the top before."""
     ome = attributes.get("ome")
     return ome if isinstance(ome, Mapping) else attributes
 
 
 def axis_letters(names: Sequence[object], types: Sequence[object] = ()) -> str | None:
-    """One letter per axis name ("y", "time", "band"), by its type where the name says nothing.
+    """Map each axis name ("y", "time", "band") to a letter; use its type if the name is unknown.
 
-    None where a name and its type leave the letter open, or two axes would share one.
+    None if name and type leave a letter open, or two axes would share one.
     """
     letters = []
     for i, given in enumerate(names):
@@ -90,21 +90,21 @@ def axis_letters(names: Sequence[object], types: Sequence[object] = ()) -> str |
 
 
 def read_multiscale(attributes: Mapping[str, Any], where: str, axes: str | None = None) -> Multiscale | None:
-    """What ``attributes`` say about the image in the group ``where``; None if it is no image group.
+    """Read the image described by ``attributes`` of the group ``where``; None if it is no image group.
 
-    ``axes``, one letter each, counts instead of the names in the metadata.
+    ``axes``, one letter each, replaces the names in the metadata.
 
     Raises
     ------
     FormatError
-        There are multiscales, but they do not make sense.
+        If there are multiscales but they are not valid.
     """
     ome = ome_attributes(attributes)
     if "multiscales" not in ome:
         return None
     try:
         return _read(ome, where, axes)
-    except RequestError:  # a ValueError too, but ours
+    except RequestError:  # a ValueError too, but this package's own
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as exc:
         raise FormatError(
@@ -133,7 +133,7 @@ def _read(ome: Mapping[str, Any], where: str, given: str | None) -> Multiscale:
     levels = []
     for dataset in first["datasets"]:
         scale, shift = _dataset_place(dataset if fits else {}, ndim, where)
-        # The dataset's transformations come first, the multiscale's act on their result.
+        # The dataset's transformations are applied first, then the multiscale's.
         levels.append(
             Level(
                 path=str(dataset["path"]),
@@ -156,7 +156,7 @@ def _names(multiscales: Sequence[Any]) -> list[str]:
 
 
 def _dataset_place(dataset: Mapping[str, Any], ndim: int, where: str) -> PhysicalPlace:
-    """The place of one level: NGFF's transformations, or the ``transform`` of OpenOrganelle's files."""
+    """Return pixel size and origin of one level: NGFF's transformations, or ``transform`` of OpenOrganelle's files."""
     own = dataset.get("transform")
     if isinstance(own, Mapping) and "coordinateTransformations" not in dataset and own.get("scale"):
         steps = [{"type": "scale", "scale": own["scale"]}]
@@ -169,7 +169,7 @@ def _read_axes(
     multiscale: Mapping[str, Any], where: str, version: str, given: str | None
 ) -> tuple[str, dict[str, str]]:
     entries = _axis_entries(multiscale)
-    if given is not None:  # the user's letters count; units go by position
+    if given is not None:  # the user's letters have priority; units go by position
         if entries is not None and len(entries) != len(given):  # the array decides which count is right
             warnings.warn(
                 f"{where!r} describes {len(entries)} axes, and axes={given!r} names {len(given)}: pixel size and origin"
@@ -178,25 +178,24 @@ def _read_axes(
             )
             return given, {}
         return given, _units(given, entries or [{} for _ in given])
-    if entries is None and version in ("0.1", "0.2"):  # these had five axes and did not name them
+    if entries is None and version in ("0.1", "0.2"):  # these versions have five unnamed axes
         return "TCZYX", {}
     if entries is None:
         raise FormatError(
-            f"{where!r} is OME-Zarr {version} and names no axes: say which they are with axes=, one letter each, such"
-            " as 'CYX'."
+            f"{where!r} is OME-Zarr {version} and names no axes: name them with axes=, one letter each, such as 'CYX'."
         )
     names = [entry["name"] for entry in entries]
     axes = axis_letters(names, [entry.get("type") for entry in entries])
     if axes is None:
         raise FormatError(
-            f"The axes {names} of {where!r} cannot be told apart: name them t, c, z, y, x, or say which is which"
+            f"The axes {names} of {where!r} are not unique or unknown: name them t, c, z, y, x, or give their letters"
             " with axes=, one letter each, such as 'CYX'."
         )
     return axes, _units(axes, entries)
 
 
 def _axis_entries(multiscale: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
-    """What is said of each axis: by ``axes``, by 0.6's coordinate systems, or by OpenOrganelle's ``transform``."""
+    """Return the description of each axis: ``axes``, 0.6's coordinate systems, or OpenOrganelle's ``transform``."""
     given = multiscale.get("axes")
     if given is None and multiscale.get("coordinateSystems"):
         systems = {str(system.get("name")): system for system in multiscale["coordinateSystems"]}
@@ -220,14 +219,14 @@ def _units(axes: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def stored_axes(axes: str) -> str:
-    """``axes`` in the order that NGFF demands: time, channel (or one axis of its own), space.
+    """Sort ``axes`` into NGFF's order: time, channel (or one custom axis), space.
 
-    NGFF has no colour samples: S takes the channel's place, and is called ``c`` in the file.
+    NGFF has no colour samples: S takes the place of the channel axis, and is called ``c`` in the file.
 
     Raises
     ------
     RequestError
-        Two axes want the channel's place.
+        If two axes need the place of the channel axis.
     """
     middle = [a for a in axes if a not in "TZYX"]
     if len(middle) > 1:
@@ -243,9 +242,9 @@ def stored_axes(axes: str) -> str:
 def image_attributes(
     info: ImageInfo, *, version: str, levels: int, name: str, ranges: Sequence[tuple[float, float]]
 ) -> dict[str, Any]:
-    """Group attributes of an image as `stored_axes` orders it, with level paths "0", "1", ...
+    """Create the group attributes of an image with axes in the order of `stored_axes` and levels "0", "1", ...
 
-    ``ranges`` holds the lowest and highest value to show per channel.
+    ``ranges`` holds the lowest and highest value to display, per channel.
     """
     axes = stored_axes(info.axes)
     ome: dict[str, Any] = {
@@ -269,7 +268,7 @@ def image_attributes(
 
 
 def label_attributes(info: ImageInfo, *, version: str, name: str) -> dict[str, Any]:
-    """Group attributes of the flags that lie beside an image, of its size: a label image of one level."""
+    """Create the group attributes of the nodata flags beside an image: a label image with one level."""
     attributes = image_attributes(info, version=version, levels=1, name=name, ranges=())
     colors = [
         {"label-value": 1, "rgba": [255, 200, 0, 96]},
@@ -290,7 +289,7 @@ def label_attributes(info: ImageInfo, *, version: str, name: str) -> dict[str, A
 def _axis(letter: str, units: Mapping[str, str]) -> dict[str, str]:
     axis = {"name": "c" if letter == "S" else letter.lower()}
     kind = "channel" if letter == "S" else _TYPES.get(letter)
-    if kind is not None:  # an axis of its own may go without a type
+    if kind is not None:  # a custom axis may have no type
         axis["type"] = kind
     if letter in units:
         axis["unit"] = units[letter]
@@ -303,7 +302,7 @@ def _transforms(info: ImageInfo, axes: str, level: int) -> list[dict[str, Any]]:
         size, origin = info.pixel_size.get(axis, 1.0), info.origin.get(axis, 0.0)
         factor = 2**level if axis in "YX" else 1
         scale.append(size * factor)
-        shift.append(origin + size / 2 * (factor - 1))  # a mean's centre lies amid its pixels
+        shift.append(origin + size / 2 * (factor - 1))  # a mean is centred amid its pixels
     return [{"type": "scale", "scale": scale}, {"type": "translation", "translation": shift}]
 
 
@@ -317,5 +316,5 @@ def _channels(info: ImageInfo, ranges: Sequence[tuple[float, float]]) -> list[di
             label, color = f"Channel {i}", "FFFFFF" if len(ranges) == 1 else _PALETTE[i % len(_PALETTE)]
         window = {"start": low, "end": high, "min": low, "max": high, **known.get("window", {})}
         merged = {"label": label, "color": color, "active": True, **known, "window": window}
-        channels.append(merged | {"label": str(merged["label"])})  # some write numbers
+        channels.append(merged | {"label": str(merged["label"])})  # some writers store numbers
     return channels

@@ -1,4 +1,4 @@
-"""The OME-XML beside a series of images, made to fit their restored pixels."""
+"""Adapt the OME-XML beside a series of images to the restored pixels."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 __all__ = ["rescale_ome_xml"]
 
 _NAMESPACE = re.compile(rb"""xmlns(?::([\w.-]+))?\s*=\s*["']([^"']+)["']""")
-# Regions of interest are measured in pixels, their corners at pixel corners.
+# Regions of interest are measured in pixels; their origin is a pixel's corner.
 _LENGTHS = ("X", "Y", "X1", "Y1", "X2", "Y2", "Width", "Height", "RadiusX", "RadiusY")
 _SHIFTS = ("A02", "A12")
 
 
 def rescale_ome_xml(xml: bytes, scale: int, kept: Sequence[int] | None = None) -> bytes:
-    """``xml`` for images with ``scale`` times more pixels along Y and X.
+    """Adapt ``xml`` to images with ``scale`` times more pixels along Y and X.
 
-    ``SizeX``, ``SizeY`` and ``PhysicalSizeX``, ``PhysicalSizeY`` change, and regions of interest,
-    which are in pixels. Positions on the stage stay. ``kept`` holds the numbers of the images that
-    are there; the others, and what refers to them, are left out.
+    ``SizeX``, ``SizeY``, ``PhysicalSizeX`` and ``PhysicalSizeY`` change, and regions of interest, which
+    are in pixels. Positions on the stage stay. ``kept`` holds the numbers of the restored images;
+    the other images, and references to them, are removed.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def rescale_ome_xml(xml: bytes, scale: int, kept: Sequence[int] | None = None) -
 def _rescaled(xml: bytes, scale: int, kept: Sequence[int] | None) -> bytes:
     from xml.etree import ElementTree
 
-    for prefix, uri in reversed(_NAMESPACE.findall(xml)):  # or they would come back as ns0, ns1; the first wins
+    for prefix, uri in reversed(_NAMESPACE.findall(xml)):  # otherwise they become ns0, ns1; the first one wins
         name = prefix.decode()
         if not re.fullmatch(r"ns\d+", name):
             ElementTree.register_namespace(name, uri.decode())
@@ -65,7 +65,7 @@ def _local(element: Element) -> str:
 def _drop_images(root: Element, kept: Sequence[int]) -> None:
     images = [child for child in root if _local(child) == "Image"]
     gone = {image.get("ID") for i, image in enumerate(images) if i not in kept}
-    if len(gone) == len(images):  # the numbers mean something else than these images
+    if len(gone) == len(images):  # the numbers do not refer to these images
         return
     for parent in list(root.iter()):
         for child in list(parent):

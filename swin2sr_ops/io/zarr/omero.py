@@ -1,4 +1,4 @@
-"""Channels of the ``omero`` block, as far as they make sense: many writers fill it oddly."""
+"""Read the channels of the ``omero`` block, skipping invalid values, which many writers produce."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WINDOW = ("start", "end", "min", "max")
 
 
 def read_channels(omero: Any) -> tuple[dict[str, Any], ...]:
-    """Label, colour (six hexadecimal digits), window and visibility of each channel, where they make sense."""
+    """Return label, colour (six hexadecimal digits), window and visibility of each channel, if they are valid."""
     given = omero.get("channels") if isinstance(omero, Mapping) else None
     if not isinstance(given, (list, tuple)):
         return ()
@@ -44,11 +44,11 @@ def _channel(given: Any) -> dict[str, Any]:
 
 
 def _color(given: Any) -> str:
-    """Six hexadecimal digits; "" where ``given`` is no colour."""
+    """Return six hexadecimal digits; "" if ``given`` is no colour."""
     if isinstance(given, (list, tuple)) and len(given) in (3, 4):
         return _from_parts(given)
     if isinstance(given, int) and not isinstance(given, bool):
-        return f"{given & 0xFFFFFF:06X}"  # OMERO's own numbers are RGB below the alpha
+        return f"{given & 0xFFFFFF:06X}"  # OMERO's own numbers hold RGB in the lower bits, alpha above
     text = str(given or "").strip().lower()
     digits = text.removeprefix("#").removeprefix("0x")
     if re.fullmatch(r"[0-9a-f]{6}([0-9a-f]{2})?", digits):
@@ -81,7 +81,7 @@ def _window(given: Any) -> dict[str, float]:
 
 
 def _number(value: Any) -> Any:
-    """``value`` as it is, where it is a finite number; digits in a text count."""
+    """Return ``value`` unchanged if it is a finite number; convert digits in a text."""
     if isinstance(value, bool):
         return None
     try:

@@ -45,50 +45,50 @@ def create_sink(
     inner: bool = False,
     run: RunKey | None = None,
 ) -> ZarrSink | None:
-    """Start an OME-Zarr image at ``uri``, or return None where ``uri`` does not end in ``.zarr``.
+    """Start an OME-Zarr image at ``uri``, or return None if ``uri`` does not end with ``.zarr``.
 
-    On a file system it grows in ``<uri>.partial``. What a killed run has left is gone on with by
-    the same run.
+    On a file system it is written to ``<uri>.partial`` first. The same run resumes what it left
+    after a kill.
 
     Parameters
     ----------
     uri : str
-        A path ending in ``.zarr``, whose folder must exist, or a URL that fsspec writes to.
+        A path that ends with ``.zarr``, whose folder must exist, or a URL that fsspec can write to.
     info : ImageInfo
-        The image to write, not the one it was made from: see `ImageInfo.scaled`.
+        Image to write, not its source: see `ImageInfo.scaled`.
     chunks, shards : tuple of int, optional
-        Per axis, in the order of ``info.axes``; two numbers are those of Y and X.
-        Chunks are 512 x 512 pixels of one plane (512 KB of uint16: few files, little read in
-        vain), and there are no shards, unless given. Shards, of several chunks each, need
+        One number per axis, in the order of ``info.axes``, or two numbers for Y and X.
+        By default chunks are 512 x 512 pixels of one plane (512 KB of uint16: few files, little
+        unneeded reading), and there are no shards. Shards, which contain several chunks each, need
         ``ngff="0.5"``.
     ngff : {"0.5", "0.4"}
-        Version of the metadata, and with it of Zarr: v3 or v2.
+        Version of the metadata, which also selects Zarr v3 or v2.
     pyramid : bool
-        Whether levels of half the size are added, down to 512 pixels.
+        Whether to add levels, each half the size of the previous one, down to 512 pixels.
     overwrite : bool
-        Whether what is at ``uri`` is replaced once the new image is finished.
+        Whether to replace what exists at ``uri`` once the new image is finished.
     source : str, optional
-        The input, which the output may not overlap.
+        Input, which the output must not overlap.
     context : bool
-        Whether flags are written beside the image that say where nodata was near.
+        Whether to write flags beside the image that mark pixels near nodata.
     spread : bool
-        Whether the spread of an ensemble is written beside the image, as float32.
+        Whether to write an ensemble's standard deviation beside the image, as float32.
     labels : (str, str, int), optional
-        Store and path of an image group whose labels are carried, and how many times they are enlarged.
+        Store and path of an image group whose labels are copied, and their scale.
     anywhere : bool
-        Whether ``uri`` may end as it likes: an image inside a larger archive does.
+        Whether ``uri`` may have any suffix, as for an image inside a larger archive.
     inner : bool
         Whether that archive is unfinished: the image then keeps its journal, which a resume verifies.
     run : RunKey, optional
-        What this run is known by; without it, nothing can be gone on with.
+        Key of this run; without it the run cannot be resumed.
 
     Raises
     ------
     OutputError
-        Something is there, the folder is missing, the output overlaps the input, another run is at
-        work there, or the disk fails.
+        If something exists there, the folder is missing, the output overlaps the input, another run is
+        writing it, or the disk fails.
     RequestError
-        The axes do not fit NGFF, or the chunks not the image.
+        If the axes do not fit NGFF, or the chunks do not fit the image.
     """
     if not (anywhere or without_separator(uri).lower().endswith(".zarr")):
         return None
@@ -106,8 +106,8 @@ def create_sink(
 class ZarrSink:
     """An OME-Zarr image that is being written; pickles as its settings.
 
-    Blocks come in the source's axes order; the file has NGFF's, colour samples as channels.
-    Compression: Zstandard level 3 with byte shuffle, in Blosc: near deflate's size, fast to read.
+    Blocks have the source's order of axes; the file has NGFF's, with colour samples as channels.
+    Compression: Zstandard level 3 with byte shuffle in Blosc, almost as small as deflate and fast to read.
     """
 
     uri: str
@@ -127,7 +127,7 @@ class ZarrSink:
         context: NDArray[Any] | None = None,
         spread: NDArray[np.float32] | None = None,
     ) -> None:
-        """Write a region, with its flags and its spread where they were asked for."""
+        """Write a region, with its nodata flags and its standard deviation if they are part of the output."""
         region = check_block(region, block, self.info, self.write_unit)
         order = [self.info.axes.index(a) for a in stored_axes(self.info.axes)]
         beside = {f"{CONTEXT}/0": context, f"{SPREAD}/0": spread}
@@ -135,15 +135,15 @@ class ZarrSink:
         self.staging.write(stored(self.info, region), block.transpose(order), sides)
 
     def has(self, region: Region) -> bool:
-        """Whether an earlier run finished ``region``."""
+        """Return True if an earlier run finished ``region``."""
         return self.staging.has(stored(self.info, region))
 
     def noted(self, region: Region) -> bool:
-        """Whether anybody finished this very region meanwhile."""
+        """Return True if any process has finished exactly this region by now."""
         return self.staging.noted(stored(self.info, region))
 
     def finish(self, provenance: dict[str, Any]) -> None:
-        """Make what is missing of the pyramid, add the metadata, and give the image its final name."""
+        """Fill the missing parts of the pyramid, add the metadata, and give the image its final name."""
         staging = self.staging
         for level in range(1, len(staging.layout.shapes)):
             for region in staging.to_fill(level):
@@ -159,5 +159,5 @@ class ZarrSink:
         staging.release()
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove everything written so far."""
         self.staging.discard()

@@ -1,4 +1,4 @@
-"""Read Zarr v2 and v3, sharded or not: OME-Zarr images, and plain arrays."""
+"""Read Zarr v2 and v3, with or without shards: OME-Zarr images, and plain arrays."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ __all__ = ["ZarrSource", "open_source"]
 
 @dataclass
 class ZarrSource:
-    """One array of a Zarr store as an image; pickles as its address, and opens again where it lands.
+    """One array of a Zarr store as an image; pickles as its address, and opens again in another process.
 
     Attributes
     ----------
     uri : str
-        The store, as the user gave it.
+        Address of the store, as the user gave it.
     path : str
-        The array's path inside the store.
+        Path of the array inside the store.
     info : ImageInfo
-        What is known without reading pixels.
+        Facts known without reading pixels.
     group : str or None
-        Path of the OME-Zarr image group whose level this is; None for plain arrays.
+        Path of the OME-Zarr image group to which this level belongs; None for plain arrays.
     storage_options : dict, optional
-        What fsspec needs to reach ``uri``.
+        Options with which fsspec opens ``uri``.
     """
 
     uri: str
@@ -54,7 +54,7 @@ class ZarrSource:
         return {**self.__dict__, "uri": absolute_uri(self.uri), "_array": None}
 
     def read(self, region: Region) -> NDArray[Any]:
-        """Decode ``region``, in native byte order."""
+        """Decode ``region`` in native byte order."""
         region = check_region(region, self.info.shape)
         with naming(_address(self.uri, self.path), f"decoding {region} failed"):
             if self._array is None:
@@ -62,9 +62,9 @@ class ZarrSource:
             return np.ascontiguousarray(self._array[region], dtype=self.info.dtype)
 
     def identity(self) -> dict[str, Any]:
-        """What tells that the image has changed since: digests of its metadata and of its files' listing.
+        """Return digests of the image's metadata and of its files' listing, which change with the image.
 
-        JSON-ready and without any path, so that moving the store does not change it.
+        The dict can be stored as JSON and contains no path, so moving the store does not change it.
         """
         with naming(_address(self.uri, self.path), "its files cannot be listed"):
             return store_identity(self.uri, self.path, self.group, self.storage_options)
@@ -84,31 +84,31 @@ def open_source(
     array: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ZarrSource | None:
-    """Open the Zarr at ``uri``, or return None where ``uri`` is another file.
+    """Open the Zarr at ``uri``, or return None if ``uri`` is another kind of file.
 
     Parameters
     ----------
     uri : str
-        A group or an array; ``plate.zarr/A/1/0`` names an image inside a store. Zip files are
-        read when their name ends in ``.zarr.zip`` or ``.ozx``, URLs when they contain ``.zarr``,
-        with the help of fsspec.
+        A group or an array; ``plate.zarr/A/1/0`` names an image inside a store. Zip files are read
+        if their name ends with ``.zarr.zip`` or ``.ozx``, URLs if they contain ``.zarr``, through
+        fsspec.
     axes : str, optional
         One letter per dimension, for arrays that do not name them (or name them wrongly).
     level : int
-        Resolution level of an OME-Zarr image, 0 the finest.
+        Resolution level of an OME-Zarr image, 0 is the finest.
     series : int
-        Not for Zarr: only 0.
+        Only 0: Zarr has no series.
     array : str, optional
         Path of a group or array below ``uri``.
     storage_options : dict, optional
-        What fsspec needs to reach ``uri``; they travel to workers with the source.
+        Options with which fsspec opens ``uri``; workers get them with the source.
 
     Raises
     ------
     FormatError
-        Nothing is there, the folder is no Zarr, it is broken, or it holds several images.
+        If nothing is there, the folder is no Zarr, it is broken, or it contains several images.
     RequestError
-        An option does not fit what is there.
+        If an option does not fit the Zarr.
     """
     path = existing_path(uri)
     if (path is None and ".zarr" not in uri) or (path is not None and not (path.is_dir() or is_zip(path))):
@@ -131,7 +131,7 @@ def open_source(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What the user asked for."""
+    """Options of the request."""
 
     uri: str
     array: str
@@ -141,7 +141,7 @@ class _Asked:
 
     @property
     def address(self) -> str:
-        """Where that is, for messages."""
+        """Address of the group or array, for messages."""
         return _address(self.uri, self.array)
 
 
@@ -152,7 +152,7 @@ def _address(uri: str, path: str) -> str:
 def _zarrs_in(folder: Any) -> str:
     try:
         names = sorted(os.listdir(folder))
-    except OSError:  # no right to look
+    except OSError:  # missing permission
         return ""
     inside = [n for n in names if any(os.path.isfile(folder / n / m) for m in DOCUMENTS)]
     return f" It contains {_some(inside)}: name one of them." if inside else ""
@@ -194,20 +194,20 @@ def _open_node(asked: _Asked, root: Any, node: Any, path: str) -> ZarrSource:
 
 
 def _children(root: Any, path: str) -> tuple[list[str], list[str]]:
-    """Names of the arrays and groups in the group ``path``."""
+    """List the arrays and the groups in the group ``path`` by name."""
     arrays: list[str] = []
     groups: list[str] = []
     for name in child_names(root, path):
         try:
             node = open_node(root, _join(path, name))
-        except FileNotFoundError:  # some other file or folder
+        except FileNotFoundError:  # another file or folder
             continue
         (arrays if hasattr(node, "shape") else groups).append(name)
     return arrays, groups
 
 
 def _collection(asked: _Asked, root: Any, node: Any, path: str, ome: Mapping[str, Any]) -> ZarrSource:
-    """A plate, well or series of images: the one image if it is one, else a list to choose from."""
+    """Open the only image of a plate, well or series; if there are several, raise an error that lists them."""
     if "plate" in ome:
         kind = "plate"
         images = [_join(str(w["path"]), f) for w in ome["plate"]["wells"] for f in _fields(node, w["path"])]
@@ -245,18 +245,18 @@ def _join(path: str, name: str) -> str:
 def _image(asked: _Asked, group: Any, path: str, image: ngff.Multiscale) -> ZarrSource:
     uri, level = asked.address, asked.level
     if not 0 <= level < len(image.levels):
-        raise RequestError(f"level={level} was asked for, but {uri!r} has the levels 0 to {len(image.levels) - 1}.")
+        raise RequestError(f"level={level} does not exist: {uri!r} has the levels 0 to {len(image.levels) - 1}.")
     chosen = image.levels[level]
     if chosen.path not in group:
-        raise FormatError(f"{uri!r} promises the array {chosen.path!r} for level {level}, but it is not there.")
+        raise FormatError(f"{uri!r} lists the array {chosen.path!r} for level {level}, but it does not exist.")
     array = group[chosen.path]
     _check_array(uri, array)
     if asked.axes is None and array.ndim != len(image.axes):
         raise FormatError(
             f"{uri!r} is OME-Zarr {image.version} with the axes {image.axes!r}, but its array has the shape"
-            f" {array.shape}: say which axes these are with axes=, one letter each."
+            f" {array.shape}: name these axes with axes=, one letter each."
         )
-    # Letters given by the user rename the axes: place goes by position. A channel has no place.
+    # The user's letters rename the axes: pixel size and origin go by position. A channel has neither.
     axes = image.axes if asked.axes is None else check_axes(asked.axes, array.ndim)
     placed = [(i, a) for i, a in enumerate(axes) if a not in "CS"]
     attributes = group.attrs.asdict()
@@ -279,7 +279,7 @@ def _image(asked: _Asked, group: Any, path: str, image: ngff.Multiscale) -> Zarr
 
 def _plain(asked: _Asked, array: Any, path: str) -> ZarrSource:
     if asked.level:
-        raise RequestError(f"level={asked.level} was asked for, but {asked.address!r} is a plain array without levels.")
+        raise RequestError(f"level={asked.level} does not exist: {asked.address!r} is a plain array without levels.")
     _check_array(asked.address, array)
     check_chunk_names(asked.address, array)
     attributes = array.attrs.asdict()
@@ -300,20 +300,20 @@ def _plain(asked: _Asked, array: Any, path: str) -> ZarrSource:
 
 
 def _fill_value(array: Any) -> dict[str, Any]:
-    """What pixels that were never written read as, where that is not 0."""
+    """Return the value of pixels that were never written, if it is not 0."""
     fill = getattr(array.metadata, "fill_value", None)
-    return {"fill_value": json_ready(fill)} if fill is not None and fill else {}  # NaN is true
+    return {"fill_value": json_ready(fill)} if fill is not None and fill else {}  # NaN is truthy
 
 
 def _check_array(uri: str, array: Any) -> None:
     if not 2 <= array.ndim <= MAX_NDIM:
         raise FormatError(f"{uri!r} has {array.ndim} dimensions {array.shape}: an image has 2 to {MAX_NDIM}.")
     if np.dtype(array.dtype).kind not in "biufc":
-        raise FormatError(f"{uri!r} holds {array.dtype}, not numbers: it is no image.")
+        raise FormatError(f"{uri!r} stores {array.dtype} instead of numbers: it is no image.")
     if 0 in array.shape:
         raise FormatError(f"{uri!r} has no pixels: its shape is {array.shape}.")
     if 0 in array.chunks:
-        raise FormatError(f"{uri!r} is damaged: its chunks have the shape {array.chunks}, which holds no pixel.")
+        raise FormatError(f"{uri!r} is damaged: its chunks have the shape {array.chunks}, without a pixel.")
 
 
 def _guess_axes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Zarr stores as they lie there: folders, zip files, URLs; their nodes, and what tells that one has changed."""
+"""Open Zarr stores in folders, zip files and URLs; read their nodes, and detect changes."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ __all__ = [
 
 _DOCUMENTS = frozenset({*DOCUMENTS, ".zmetadata"})
 _ZIPS = (".zarr.zip", ".ozx")
-# The names under which file systems tell that an object is another one, the surest first.
+# Fields in which file systems report that an object has changed, the most reliable first.
 _STAMPS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "updated", "created")
-# What zarr-python raises for damaged metadata and chunks: it has no error of its own for most of it.
+# Errors that zarr-python raises for damaged metadata and chunks; for most of them it has no type of its own.
 _ZARR_ERRORS = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, RuntimeError, ImportError,
     ArithmeticError, MemoryError, zlib.error, zipfile.BadZipFile,
@@ -43,10 +43,10 @@ _ZARR_ERRORS = (
 
 @contextmanager
 def naming(uri: str, what: str) -> Iterator[None]:
-    """Turn zarr-python's many errors into one sentence that names the image."""
+    """Turn zarr-python's many kinds of errors into one sentence that names the image."""
     try:
         yield
-    except RequestError:  # a ValueError too, but ours
+    except RequestError:  # a ValueError too, but this package's own
         raise
     except (StorageError, PermissionError) as exc:
         raise FormatError(f"{uri!r} cannot be read: {exc}.") from exc
@@ -59,17 +59,17 @@ def naming(uri: str, what: str) -> Iterator[None]:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether ``path`` is a file that holds a zipped Zarr, by its name."""
+    """Return True if ``path`` is a file with the suffix of a zipped Zarr."""
     return path.name.lower().endswith(_ZIPS) and path.is_file()
 
 
 def is_zarr(uri: str) -> bool:
-    """Whether ``uri`` claims to be Zarr: a folder that holds its documents, a zip or a URL of that name.
+    """Return True if ``uri`` is Zarr: a folder with its documents, or a zip file or URL with its suffix.
 
     Raises
     ------
     FormatError
-        It is a local path, and nothing is there.
+        If it is a local path and does not exist.
     """
     path = existing_path(uri)
     if path is None:
@@ -78,9 +78,9 @@ def is_zarr(uri: str) -> bool:
 
 
 def zarr_root(uri: str, storage_options: Mapping[str, Any] | None = None) -> Any:
-    """The place of ``uri`` as zarr-python's ``StorePath``, to be read only.
+    """Open ``uri`` read-only as zarr-python's ``StorePath``.
 
-    A zip file may hold the Zarr itself, or one folder with the Zarr in it.
+    A zip file may contain the Zarr itself, or one folder with the Zarr in it.
     """
     from zarr.core.sync import sync
     from zarr.storage import FsspecStore, LocalStore, StorePath, ZipStore
@@ -107,9 +107,9 @@ def _top_of_zip(path: Path) -> str:
 
 
 def open_node(root: Any, path: str) -> Any:
-    """The group or array at ``path`` below ``root``, by its own documents.
+    """Open the group or array at ``path`` below ``root`` by its own documents.
 
-    Consolidated metadata are copies, and stale where somebody changed an array without them.
+    Consolidated metadata are copies, and outdated if an array was changed without them.
     """
     import zarr
 
@@ -117,18 +117,18 @@ def open_node(root: Any, path: str) -> Any:
 
 
 def read_key(root: Any, key: str) -> bytes | None:
-    """All bytes of ``key`` below ``root``; None where it is not."""
+    """Read all bytes of ``key`` below ``root``; None if it does not exist."""
     from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync  # zarr-python has no public way to read one key
+    from zarr.core.sync import sync  # zarr-python has no public function to read one key
 
     found = sync((root / key).get(prototype=default_buffer_prototype()))
     return None if found is None else bytes(found.to_bytes())
 
 
 def child_names(root: Any, path: str) -> list[str]:
-    """What lies in the group ``path``, in natural order: groups, arrays, and perhaps others.
+    """List the members of the group ``path`` in natural order: groups, arrays, and possibly others.
 
-    A web server often lists nothing: then the consolidated metadata say what is there.
+    Web servers often cannot list: then the names come from the consolidated metadata.
     """
     from zarr.core.sync import sync
 
@@ -140,8 +140,8 @@ def child_names(root: Any, path: str) -> list[str]:
     try:
         names = {name.strip("/") for name in sync(listed())}
         if _is_web(root.store):
-            names = {unquote(name) for name in names}  # a server's listing has links, which are encoded
-    except StorageError:  # this server does list, but not now
+            names = {unquote(name) for name in names}  # a server's listing has links, which are URL-encoded
+    except StorageError:  # this server can list, but fails now
         raise
     except (OSError, NotImplementedError):
         names = set()
@@ -151,7 +151,7 @@ def child_names(root: Any, path: str) -> list[str]:
 
 
 def _is_web(store: Any) -> bool:
-    """Tell whether a store lists what a web server says."""
+    """Return True if the store lists the pages of a web server."""
     while hasattr(store, "_store"):  # a wrapper
         store = store._store
     protocol = getattr(getattr(store, "fs", None), "protocol", ())
@@ -175,14 +175,14 @@ def _consolidated_names(root: Any, path: str) -> set[str]:
 def store_identity(
     uri: str, path: str, group: str | None, storage_options: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What tells that the array ``path`` of ``uri``, or what its ``group`` says of it, has changed.
+    """Return facts that change when the array ``path`` of ``uri``, or the description in its ``group``, changes.
 
-    No path and no address is in it, so moving or renaming the store keeps it.
+    They contain no path and no address, so moving or renaming the store does not change them.
 
     Returns
     -------
     dict
-        ``metadata`` (sha256 of the documents) and, where files can be listed, ``files`` (how many),
+        ``metadata`` (sha256 of the documents) and, if files can be listed, ``files`` (how many),
         ``bytes``, and ``listing`` (sha256 of names, sizes, and times or checksums).
     """
     root = zarr_root(uri, storage_options)
@@ -215,7 +215,7 @@ def store_files(uri: str, path: str, group: str | None) -> Iterator[str]:
 
 
 def _canonical(document: bytes | None) -> bytes:
-    """``document`` without what may differ although it says the same."""
+    """Normalise ``document``: remove differences that do not change its meaning."""
     if document is None:
         return b"\0none\n"
     try:
@@ -223,7 +223,7 @@ def _canonical(document: bytes | None) -> bytes:
     except ValueError:
         return document
     if isinstance(content, dict):
-        content.pop("consolidated_metadata", None)  # copies of what lies deeper
+        content.pop("consolidated_metadata", None)  # copies of documents below
     return json.dumps(content, sort_keys=True).encode() + b"\n"
 
 
@@ -231,7 +231,7 @@ _Listing = list[tuple[str, int, str]]
 
 
 def _listing(uri: str, root: Any, path: str, storage_options: Mapping[str, Any] | None) -> _Listing | None:
-    """Name, size and stamp of every file of an array; None where they cannot be listed."""
+    """List name, size and stamp of every file of an array; None if they cannot be listed."""
     local = existing_path(uri)
     if local is None:
         return _remote_listing(uri, path, storage_options)
@@ -267,11 +267,11 @@ def _remote_listing(uri: str, path: str, storage_options: Mapping[str, Any] | No
     try:
         found = retrying(lambda: fs.find(base, detail=True))
     except (FileNotFoundError, PermissionError, NotImplementedError):
-        return None  # as always there; but a server that stumbles must not look like one that does not list
+        return None  # this server never lists; a temporary failure raises another error
     listing = [
         (key.removeprefix(base).lstrip("/"), int(entry.get("size") or 0), _stamp(entry)) for key, entry in found.items()
     ]
-    # Where not even the array's own document is found, the server does not list.
+    # If even the array's own document is not listed, the server cannot list.
     return [item for item in listing if item[0].rsplit("/", 1)[-1] not in _DOCUMENTS] if listing else None
 
 

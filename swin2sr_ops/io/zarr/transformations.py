@@ -1,4 +1,4 @@
-"""Coordinate transformations of NGFF: scales, translations, sequences of them, and alternatives."""
+"""Read NGFF's coordinate transformations: scales, translations, sequences of them, and alternatives."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PhysicalPlace = tuple[list[float], list[float]]
 
 
 class _NoPlace(Exception):
-    """A transformation that is more than a scale and a translation; the text says which."""
+    """A transformation that is more than a scale and a translation; the text says how."""
 
 
 def place_of(transforms: Any, ndim: int, where: str) -> PhysicalPlace:
     """Return the scale and translation that ``transforms`` give to ``ndim`` axes.
 
-    Entries that name an output are alternatives, one per coordinate system: the first that is a
-    scale, a translation or both counts, an identity only where there is nothing else. Entries
-    without names act one after the other. A warning names each that cannot be carried; the
-    pixels do not need it.
+    Entries that name an output are alternatives, one per coordinate system: the first one counts that is
+    a scale, a translation or both; an identity counts only if there is nothing else. Entries without
+    names are applied one after the other. A warning names each transformation that is not kept; the
+    pixels do not depend on it.
     """
     steps = [step for step in _listed(transforms) if isinstance(step, Mapping)]
     if len(steps) > 1 and all(_output(step) for step in steps):
@@ -37,7 +37,7 @@ def place_of(transforms: Any, ndim: int, where: str) -> PhysicalPlace:
 
 
 def _chosen(steps: Sequence[Mapping[str, Any]], ndim: int, where: str) -> PhysicalPlace:
-    """The place in the first coordinate system that says one."""
+    """Return scale and translation of the first coordinate system that has them."""
     places: list[tuple[str, PhysicalPlace]] = []
     for step in steps:
         try:
@@ -50,7 +50,7 @@ def _chosen(steps: Sequence[Mapping[str, Any]], ndim: int, where: str) -> Physic
     others = [repr(other) for other, place in places if place not in (chosen, _unity(ndim))]
     if others:
         warnings.warn(
-            f"{where!r} has several coordinate systems: the place in {name!r} is carried, not that in"
+            f"{where!r} has several coordinate systems: scale and translation of {name!r} are kept, not those of"
             f" {', '.join(others)}.",
             stacklevel=2,
         )
@@ -60,7 +60,7 @@ def _chosen(steps: Sequence[Mapping[str, Any]], ndim: int, where: str) -> Physic
 def _say_lost(where: str, step: Mapping[str, Any], reason: Exception) -> None:
     system = f" to {_output(step)!r}" if _output(step) else ""
     warnings.warn(
-        f"{where!r} has a coordinate transformation{system} that is not carried: {reason}. The pixels do not need it.",
+        f"{where!r} has a coordinate transformation{system} that is not kept: {reason}. The pixels do not need it.",
         stacklevel=2,
     )
 
@@ -76,7 +76,7 @@ def _single(step: Mapping[str, Any], ndim: int) -> PhysicalPlace:
         return place
     if kind not in ("scale", "translation") or not isinstance(step.get(kind), (list, tuple)):
         raise _NoPlace(
-            f"its type is {kind!r}" if kind not in ("scale", "translation") else f"its {kind} lies elsewhere"
+            f"its type is {kind!r}" if kind not in ("scale", "translation") else f"its {kind} is stored elsewhere"
         )
     values = [float(v) for v in step[kind]]
     if len(values) != ndim:
@@ -85,7 +85,7 @@ def _single(step: Mapping[str, Any], ndim: int) -> PhysicalPlace:
 
 
 def _after(first: PhysicalPlace, second: PhysicalPlace) -> PhysicalPlace:
-    """``first``, then ``second`` on its result."""
+    """Combine two transformations: apply ``first``, then ``second`` to its result."""
     scale = [a * b for a, b in zip(first[0], second[0], strict=True)]
     shift = [a * b + c for a, b, c in zip(first[1], second[0], second[1], strict=True)]
     return scale, shift
@@ -96,7 +96,7 @@ def _unity(ndim: int) -> PhysicalPlace:
 
 
 def _output(step: Mapping[str, Any]) -> str:
-    """Name of the coordinate system that ``step`` leads to; "" where it names none."""
+    """Return the name of the coordinate system that ``step`` leads to; "" if it names none."""
     output = step.get("output")
     return str(output.get("name") or "") if isinstance(output, Mapping) else str(output or "")
 

@@ -127,7 +127,7 @@ def test_what_is_promised_but_not_there(tmp_path):
     assert found.images == ("B/03/0",)
     reasons = dict(found.missing)
     assert set(reasons) == {"A/02", "A/01/0", "A/01/1", "B/03/1"}
-    assert "not there" in reasons["A/02"]
+    assert "does not exist" in reasons["A/02"]
     assert "'0'" in reasons["B/03/1"]
     assert all(path in reason for path, reason in reasons.items())
 

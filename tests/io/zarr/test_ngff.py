@@ -27,7 +27,7 @@ def to(name: str, kind: str, **more: Any) -> dict[str, Any]:
 
 def test_coordinate_systems_are_alternatives() -> None:
     steps = [to("global", "identity"), to("microns", "scale", scale=[1, 0.2, 0.2]), to("mm", "scale", scale=[1, 2, 2])]
-    with pytest.warns(UserWarning, match="'microns' is carried, not that in 'mm'"):
+    with pytest.warns(UserWarning, match="'microns' are kept, not those of 'mm'"):
         assert place_of(steps, 3, "a.zarr") == ([1, 0.2, 0.2], [0, 0, 0])
 
 
@@ -45,7 +45,7 @@ def test_steps_without_names_act_one_after_another() -> None:
 
 
 def test_a_scale_that_lies_in_a_file_is_said() -> None:
-    with pytest.warns(UserWarning, match="lies elsewhere"):
+    with pytest.warns(UserWarning, match="is stored elsewhere"):
         assert place_of([{"type": "scale", "path": "s"}], 2, "a.zarr") == ([1, 1], [0, 0])
 
 
@@ -76,7 +76,7 @@ def test_axes_given_must_fit_the_array(tmp_path: Path) -> None:
     datasets = [{"path": "0", "coordinateTransformations": [step]}]
     group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
     uri = str(tmp_path / "a.zarr")
-    with pytest.raises(FormatError, match="say which axes these are with axes="):
+    with pytest.raises(FormatError, match="name these axes with axes="):
         open_source(uri)
     with pytest.warns(UserWarning, match="describes 5 axes, and axes='CYX' names 3: pixel size and origin are left"):
         source = open_source(uri, axes="CYX")
