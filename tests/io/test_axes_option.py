@@ -82,7 +82,7 @@ def test_no_letters_help_an_array_without_planes(shape: tuple[int, ...]) -> None
 @pytest.mark.parametrize(
     ("name", "axes", "says"),
     [
-        ("o.tif", "QYX", "name it as one of these with axes="),
+        ("o.tif", "QYX", "rename it to one of these with axes="),
         ("o.ome.zarr", "QCYX", "name one of them T or Z with axes="),
         ("o.ome.zarr", "TCQYX", "name one of them Z with axes="),
         ("o.ome.zarr", "CYXS", r"write \.ome\.tif"),

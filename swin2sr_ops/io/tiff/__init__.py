@@ -1,1 +1,1 @@
-"""TIFF, OME-TIFF and ImageJ TIFF."""
+"""Read and write TIFF, OME-TIFF and ImageJ TIFF."""

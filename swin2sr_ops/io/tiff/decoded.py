@@ -1,7 +1,7 @@
-"""Decoded strips, kept for the next tile.
+"""Cache decoded strips for the next tile.
 
-A strip is as wide as the image, and some programs write one strip, or one huge tile, per image. A
-run that reads tiles would decode each of them again for every tile that touches it.
+A strip is as wide as the image, and some programs write one strip, or one huge tile, per image.
+Without a cache, a run would decode it again for every tile that overlaps it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from swin2sr_ops.io.base import Region
 __all__ = ["DecodedBlocks", "Strips"]
 
 _MOST_BYTES = 256 << 20
-_TILE = 1024  # pixels along a side: no tile that a run chooses by itself is wider
-_UNIT_BYTES = 4 << 20  # thin strips are decoded and kept many at a time
+_TILE = 1024  # pixels per side: the widest tile that a run chooses by itself
+_UNIT_BYTES = 4 << 20  # thin strips are decoded and cached many at a time
 
 
 class DecodedBlocks:
-    """The blocks that were used last, up to some bytes; safe to share between threads.
+    """Cache of the most recently used blocks, up to some bytes; safe to share between threads.
 
-    The newest one is kept whatever its size: the next tile needs it, and decoding it once more
-    would take the same memory once more.
+    The newest block is kept whatever its size: the next tile needs it, and decoding it again
+    would take the same memory.
     """
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
@@ -40,12 +40,12 @@ class DecodedBlocks:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything, and who was decoding what: in a forked process nobody is."""
+        """Clear the cache and all running decodings: none runs in a forked process."""
         self._lock = Lock()
         self._kept: OrderedDict[Hashable, Future[NDArray[Any]]] = OrderedDict()
 
     def get(self, key: Hashable, decode: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """The block known as ``key``; of several threads that want it, one decodes it."""
+        """Return the block with the key ``key``; if several threads need it, only one decodes it."""
         with self._lock:
             future = self._kept.get(key)
             mine = future is None
@@ -57,7 +57,7 @@ class DecodedBlocks:
         return future.result()
 
     def drop(self, image: Hashable) -> None:
-        """Forget the blocks whose key begins with ``image``."""
+        """Remove the blocks whose key starts with ``image``."""
         with self._lock:
             for key in [k for k in self._kept if isinstance(k, tuple) and k[0] == image]:
                 del self._kept[key]
@@ -68,7 +68,7 @@ class DecodedBlocks:
         except BaseException as exc:
             with self._lock:
                 self._kept.pop(key, None)
-            future.set_exception(exc)  # those who wait for it get the same answer
+            future.set_exception(exc)  # threads that wait for the block get the same error
             raise
         block.setflags(write=False)
         future.set_result(block)
@@ -91,16 +91,16 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 
 @dataclass(frozen=True)
 class Strips:
-    """An array that is decoded in large units, which are kept for a while.
+    """An array that is decoded in large units, which are cached.
 
     Attributes
     ----------
     array
-        What decodes: an array of ``shape`` that is indexed by slices.
+        Array of ``shape`` that decodes when indexed by slices.
     image : hashable
-        What the image is known by in this process; twins of a source share what was decoded.
+        Key of the image in this process; copies of a source share decoded units.
     unit : tuple of int
-        What is decoded and kept together.
+        Shape that is decoded and cached at once.
     """
 
     array: Any
@@ -109,7 +109,7 @@ class Strips:
 
     @classmethod
     def of(cls, array: Any, axes: str, image: Hashable) -> Strips | None:
-        """For a Zarr array whose chunks are much larger than a tile, or wider; None for others."""
+        """Wrap a Zarr array whose chunks are much larger than a tile, or wider; return None for others."""
         chunks, shape = array.chunks, array.shape
         y, x = axes.index("Y"), axes.index("X")
         wide = chunks[x] >= shape[x] > _TILE
@@ -120,7 +120,7 @@ class Strips:
         return cls(array, image, tuple(min(u, n) for u, n in zip(unit, shape, strict=True)))
 
     def read(self, region: Region) -> NDArray[Any]:
-        """A copy of ``region``."""
+        """Return a copy of ``region``."""
         out = np.empty([part.stop - part.start for part in region], self.array.dtype)
         for block in self._blocks(region):
             corner = tuple(part.start for part in block)
@@ -130,16 +130,16 @@ class Strips:
         return out
 
     def drop(self) -> None:
-        """Forget what was decoded."""
+        """Remove this image's units from the cache."""
         _BLOCKS.drop(self.image)
 
     def _blocks(self, region: Region) -> Iterator[Region]:
-        """The units that ``region`` touches."""
+        """Iterate over the units that overlap ``region``."""
         starts = [range(part.start // u * u, part.stop, u) for part, u in zip(region, self.unit, strict=True)]
         for corner in product(*starts):
             yield tuple(slice(i, min(i + u, n)) for i, u, n in zip(corner, self.unit, self.array.shape, strict=True))
 
 
 def _from(parts: list[slice], outer: Region) -> Region:
-    """``parts`` counted from the first pixel of ``outer``."""
+    """Make ``parts`` relative to the first pixel of ``outer``."""
     return tuple(slice(p.start - o.start, p.stop - o.start) for p, o in zip(parts, outer, strict=True))

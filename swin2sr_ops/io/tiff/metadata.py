@@ -1,4 +1,4 @@
-"""Where a TIFF's pixels lie in the world, and what its channels are: OME-XML, ImageJ, plain tags."""
+"""Read a TIFF's pixel size, origin and channels from OME-XML, ImageJ or plain tags."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from swin2sr_ops.io.units import unit_along, unit_name
 
 __all__ = ["Place", "channels_of", "nodata_of", "place_of"]
 
-# Dots per inch that programs write when they know nothing of the object.
+# Dots per inch that programs write by default, which say nothing about the object.
 _DEFAULT_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 250, 300, 350, 360, 400, 600, 720, 1200, 2400)
 
 
 @dataclass
 class Place:
-    """Per axis letter what is known, as `ImageInfo` holds it."""
+    """Pixel size, origin and unit per axis letter, as in `ImageInfo`."""
 
     pixel_size: dict[str, float] = field(default_factory=dict)
     origin: dict[str, float] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
 
     def add(self, axis: str, size: object, unit: object) -> None:
-        """Note the pixel size along ``axis`` where it is a positive number."""
+        """Set the pixel size along ``axis`` if it is a positive number."""
         value = _number(size)
         if value is not None and value > 0:
             self.pixel_size[axis] = value
@@ -38,10 +38,10 @@ class Place:
                 self.units[axis] = name
 
     def at_level(self, fine: Mapping[str, int], coarse: Mapping[str, int]) -> Place:
-        """The place of a pyramid level, from the sizes of the full one and of its own.
+        """Compute the place of a pyramid level from the sizes of the full level and its own.
 
-        TIFF says nothing about it. A level's corner is taken to be the image's, and its factor to
-        be whole where rounding the size up or down explains the rest.
+        TIFF does not store it. The level is assumed to have the image's corner, and a whole factor if
+        rounding the size up or down explains the difference.
         """
         size, origin = dict(self.pixel_size), dict(self.origin)
         for axis in "YX":
@@ -56,7 +56,7 @@ class Place:
 
 
 def place_of(tiff: Any, page: Any, series: int) -> Place:
-    """Pixel sizes, origin and units of the image number ``series``, whose first page is ``page``."""
+    """Read pixel sizes, origin and units of image ``series``, whose first page is ``page``."""
     if tiff.is_ome:
         return _ome_place(_ome_pixels(tiff, series))
     if tiff.is_imagej:
@@ -67,20 +67,20 @@ def place_of(tiff: Any, page: Any, series: int) -> Place:
 
 
 def channels_of(tiff: Any, series: int, count: int) -> tuple[dict[str, Any], ...]:
-    """Names, colours and display ranges of ``count`` channels, where the file knows them."""
+    """Read names, colours and display ranges of ``count`` channels, if the file has them."""
     if tiff.is_ome:
         return _ome_channels(_ome_pixels(tiff, series), count)
     return _imagej_channels(tiff.imagej_metadata or {}, count) if tiff.is_imagej else ()
 
 
 def nodata_of(page: Any) -> float | None:
-    """GDAL's tag for "no pixel here", which is text."""
+    """Read GDAL's nodata tag, which is text."""
     return _number(str(page.tags.valueof(GDAL_NODATA, "")).strip("\0 "), finite=False)
 
 
 def _number(value: object, *, finite: bool = True) -> float | None:
     try:
-        number = float(value)  # type: ignore[arg-type]  # anything may stand in a file
+        number = float(value)  # type: ignore[arg-type]  # a file may contain anything
     except (TypeError, ValueError):
         return None
     return number if isfinite(number) or not finite else None
@@ -103,7 +103,7 @@ def _ome_place(pixels: Mapping[str, Any]) -> Place:
         place.add(axis, pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
     place.add("T", pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
     planes = [plane for plane in _listed(pixels.get("Plane")) if isinstance(plane, dict)]
-    for axis in "YX":  # a stage that moved between planes gives no single origin
+    for axis in "YX":  # without a single origin if the stage moved between planes
         _add_position(place, axis, planes)
     _add_position(place, "Z", [plane for plane in planes if plane.get("TheZ") == 0])
     return place
@@ -115,7 +115,7 @@ def _add_position(place: Place, axis: str, planes: list[dict[str, Any]]) -> None
         return
     position, unit = positions.pop()
     value = _number(position)
-    # Without a unit a position counts in a "reference frame": microns only if a unit says so.
+    # A position without a unit refers to a "reference frame", not to microns.
     if value is not None and unit_name(unit) == place.units.get(axis, "") and unit not in (None, "reference frame"):
         place.origin[axis] = value
 
@@ -147,9 +147,9 @@ def _imagej_place(metadata: Mapping[str, Any], page: Any) -> Place:
 
 
 def _imagej_channels(metadata: Mapping[str, Any], count: int) -> tuple[dict[str, Any], ...]:
-    """ImageJ numbers planes with the channel first; its labels may begin with "c:1/3 z:2/5 - "."""
+    """Read channels of ImageJ, which counts channels fastest; its labels may start with "c:1/3 z:2/5 - "."""
     labels, tables = _listed(metadata.get("Labels")), _listed(metadata.get("LUTs"))
-    if metadata.get("channels", 1) != count:  # the labels are those of slices or frames
+    if metadata.get("channels", 1) != count:  # the labels belong to slices or frames
         labels = []
     ranges = metadata.get("Ranges") or ()
     channels: list[dict[str, Any]] = []
@@ -168,17 +168,17 @@ def _imagej_channels(metadata: Mapping[str, Any], count: int) -> tuple[dict[str,
 
 
 def _own_place(metadata: Mapping[str, Any]) -> Place | None:
-    """What `TiffSink` writes where OME-XML lacks the pixel type."""
+    """Read the JSON that `TiffSink` writes if OME-XML does not know the pixel type."""
     if "swin2sr_ops" not in metadata:
         return None
     return Place(*(dict(metadata.get(key) or {}) for key in ("pixel_size", "origin", "units")))
 
 
 def _vendor_place(tiff: Any, page: Any) -> Place:
-    """What vendors' tags say, else what the resolution tags say; a note where a vendor's file says neither."""
+    """Read vendors' tags, else the resolution tags; warn if a vendor's file has neither."""
     place = Place()
     for axis, size, unit in vendor_sizes(tiff, page):
-        if unit_name(unit):  # "pixel" is no size
+        if unit_name(unit):  # "pixel" is not a length
             place.add(axis, size, unit)
     if {"Y", "X"} <= place.pixel_size.keys():
         return place
@@ -186,15 +186,15 @@ def _vendor_place(tiff: Any, page: Any) -> Place:
     vendor = vendor_of(tiff)
     if vendor and not tags.pixel_size:
         warnings.warn(
-            f"{tiff.filename!r} is a {vendor} file in which no pixel size is found: the output has none, and programs"
-            " count its pixels.",
+            f"{tiff.filename!r} is a {vendor} file without a pixel size that can be read: the output has none, and"
+            " other programs will use pixels as unit.",
             stacklevel=2,
         )
     return Place(place.pixel_size | tags.pixel_size, {}, place.units | tags.units)
 
 
 def _tag_place(page: Any) -> Place:
-    """Resolution tags, which most programs fill with a default that says nothing about the object."""
+    """Read the resolution tags, unless they have a default that says nothing about the object."""
     place = Place()
     inches = {2: 1.0, 3: 1 / 2.54}.get(int(page.tags.valueof("ResolutionUnit", 1) or 1))  # per resolution unit
     rows, columns = _ratio(page.tags.valueof("YResolution")), _ratio(page.tags.valueof("XResolution"))
@@ -208,7 +208,7 @@ def _tag_place(page: Any) -> Place:
 
 
 def _ratio(value: Any) -> float | None:
-    """A TIFF rational, two numbers; None where it is no positive number."""
+    """Convert a TIFF rational, two numbers, to a float; None if it is not positive."""
     pair = value if isinstance(value, tuple) and len(value) == 2 else (value, 1)
     over, under = _number(pair[0]), _number(pair[1])
     return over / under if over and under and over > 0 and under > 0 else None

@@ -1,7 +1,7 @@
-"""OME-XML: what of a source's is worth carrying, and the XML of an image that is written.
+"""Select metadata to copy from a source's OME-XML, and create the OME-XML of an output.
 
-https://docs.openmicroscopy.org/ome-model, schema 2016-06. tifffile writes most of it; the
-instrument, and the file's byte order, are added here.
+https://docs.openmicroscopy.org/ome-model, schema 2016-06. tifffile writes most of it; this
+module adds the instrument and the file's byte order.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["CONTROL", "OME_DTYPES", "carried_ome", "ome_xml"]
 OME_DTYPES = {"int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64", "complex64", "complex128"}
 _LENGTHS = {"m", "mm", "µm", "nm", "pm", "Å"}
 _DATE = re.compile(r"-?\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
-CONTROL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML cannot hold
-_MOST_TEXT = 2000  # characters of a description: it travels with every copy of a source
+CONTROL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # not allowed in XML
+_MOST_TEXT = 2000  # characters of a description: every copy of a source contains it
 _WAVES = ("EmissionWavelength", "ExcitationWavelength", "PinholeSize")
 _IMMERSIONS = {"Oil", "Water", "WaterDipping", "Air", "Multi", "Glycerol", "Other"}
 
 
 def carried_ome(root: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Return what the OME element ``root`` says about how an image was taken, where 2016-06 has a place for it.
+    """Select from the OME element ``root`` how an image was acquired, as far as schema 2016-06 can store it.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def _text(value: object) -> str:
 
 def _positive(value: object) -> float | None:
     try:
-        number = float(value)  # type: ignore[arg-type]  # anything may stand in a file
+        number = float(value)  # type: ignore[arg-type]  # a file may contain anything
     except (TypeError, ValueError):
         return None
     return number if isfinite(number) and number > 0 else None
@@ -91,7 +91,7 @@ def _channel(given: Any) -> dict[str, Any]:
 
 
 def _objective(root: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
-    """The objective that the image names, or the only one there is."""
+    """Return the objective that the image refers to, or the only one."""
     instruments = [i for i in _listed(root.get("Instrument")) if isinstance(i, dict)]
     objectives = [o for i in instruments for o in _listed(i.get("Objective")) if isinstance(o, dict)]
     settings = image.get("ObjectiveSettings") or image.get("ObjectiveRef")
@@ -108,9 +108,9 @@ def _objective(root: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, A
 
 
 def ome_xml(info: ImageInfo, axes: str, *, name: str, big_endian: bool, provenance: Mapping[str, Any]) -> bytes:
-    """The OME-XML of ``info``, whose pixels are stored with ``axes``: one IFD per plane, colours last.
+    """Create the OME-XML of ``info``, stored with ``axes``: one IFD per plane, colours last.
 
-    The same image has the same bytes: the UUID is a digest of ``provenance`` and ``name``.
+    The same image gives the same bytes: the UUID is a digest of ``provenance`` and ``name``.
     """
     from tifffile import OmeXml
 
@@ -133,7 +133,7 @@ def ome_xml(info: ImageInfo, axes: str, *, name: str, big_endian: bool, provenan
 
 
 def _with_objective(xml: str, objective: Mapping[str, Any] | None) -> str:
-    """``xml`` with an instrument, for which tifffile has no words."""
+    """Insert an instrument into ``xml``, which tifffile cannot write."""
     if not objective:
         return xml
     attributes = "".join(f" {key}={quoteattr(str(value))}" for key, value in objective.items())
@@ -149,12 +149,12 @@ def _physical_sizes(info: ImageInfo) -> dict[str, Any]:
         key = "TimeIncrement" if axis == "T" else f"PhysicalSize{axis}"
         size, unit = info.pixel_size.get(axis), OME_SYMBOLS.get(info.units.get(axis, ""))
         if size is not None and (axis != "T" or unit is not None):
-            found |= {key: size, f"{key}Unit": unit or "pixel"}  # no unit would mean microns
+            found |= {key: size, f"{key}Unit": unit or "pixel"}  # the default unit would be microns
     return found
 
 
 def _channels(info: ImageInfo, carried: Sequence[Mapping[str, Any]]) -> dict[str, Any] | list[dict[str, Any]]:
-    """One entry per channel, or one for all colours together."""
+    """Return one entry per channel, or one for all colours together."""
     count = 1 if "S" in info.axes else info.size("C")
     if "S" in info.axes and "C" in info.axes:
         count = info.size("C")
@@ -171,7 +171,7 @@ def _channels(info: ImageInfo, carried: Sequence[Mapping[str, Any]]) -> dict[str
 
 
 def _planes(info: ImageInfo, axes: str) -> dict[str, Any]:
-    """Positions of the first pixel's centre, repeated for every plane as OME wants them."""
+    """Return positions of the first pixel's centre, repeated for every plane as OME requires."""
     places = {
         a: (info.origin[a], OME_SYMBOLS.get(info.units.get(a, ""), "pixel"))  # as for the sizes
         for a in "ZYX"

@@ -1,4 +1,4 @@
-"""TIFF pixels that are not compressed: read where they lie, without decoding."""
+"""Read uncompressed TIFF pixels directly from the file, without decoding."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["RawPlanes", "raw_planes"]
 
 @dataclass(frozen=True)
 class RawPlanes:
-    """Pixels that lie in the file as they are in memory, but for byte order: read without decoding.
+    """Pixels that are stored as in memory except for byte order; they are read without decoding.
 
     Attributes
     ----------
     files, offsets
-        Per plane, the file and the first byte.
+        File and offset of the first byte, per plane.
     shape : tuple of int
-        Of one plane; the image's leading axes count the planes.
+        Shape of one plane; the image's leading axes count the planes.
     dtype : str
-        With byte order.
+        Type with byte order.
     """
 
     files: tuple[str, ...]
@@ -37,7 +37,7 @@ class RawPlanes:
     def read(self, region: Region, image_shape: tuple[int, ...]) -> NDArray[Any]:
         """Copy ``region`` of an image of ``image_shape`` out of the file.
 
-        The map lives only as long as the copy takes: kept, its pages would count as memory in use.
+        The memory map exists only during the copy; otherwise its pages would count as memory in use.
         """
         leading = len(image_shape) - len(self.shape)
         counts, inner = image_shape[:leading], region[leading:]
@@ -50,7 +50,7 @@ class RawPlanes:
 
 
 def raw_planes(series: Any, shape: tuple[int, ...]) -> RawPlanes | None:
-    """The pixels of a `tifffile.TiffPageSeries` where they are stored so, else None."""
+    """Locate the pixels of a `tifffile.TiffPageSeries` if they are stored uncompressed, else return None."""
     page = series.keyframe
     if not page.is_final or not page.parent.filehandle.is_file:
         return None

@@ -1,7 +1,7 @@
-"""OME-TIFF in several files: which image of the set a file holds, and where the set's metadata are.
+"""Read OME-TIFF sets of several files: which image a file contains, and where the set's metadata are.
 
-The OME-XML of each file of a set describes all images of the set (OME model, `TiffData` and `BinaryOnly`). The file
-that a person names may hold any of them, and the others may be missing.
+The OME-XML of each file describes all images of the set (OME model, `TiffData` and `BinaryOnly`). The file
+that a user names may contain any of them, and the others may be missing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from swin2sr_ops.io.tiff.ome import CONTROL
 __all__ = ["image_number", "metadata_file_of", "ome_root", "open_tiff", "own_images", "own_series"]
 
 
-#: An ampersand that begins no entity: XML ends there.
+#: An ampersand that starts no entity is a fatal error in XML.
 _BARE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)")
 _TIFF = {".tif", ".tiff", ".tf2", ".tf8", ".btf"}
 # What scanners for pathology put beside the slide: the glass's label, a photo of it, small copies.
@@ -57,7 +57,7 @@ def _described(tiff: Any, path: Path, beside: Path) -> str | None:
 
 
 def _mended(tiff: Any) -> str | None:
-    """Return OME-XML whose illegal characters are replaced; None where it needs no mending, or cannot be mended."""
+    """Replace illegal characters in OME-XML; return None if it needs no repair, or cannot be repaired."""
     text = tiff.pages.first.description if tiff.is_ome else ""
     fault = _fault(text)
     if fault is None:
@@ -86,25 +86,25 @@ def metadata_file_of(tiff: Any, path: Path) -> Path | None:
     name = _metadata_file(tiff)
     if not name or name == path.name:
         return None
-    return path.parent / name  # its own folder, whatever the name says
+    return path.parent / name  # in the TIFF's own folder, whatever folder the name contains
 
 
 def ome_root(tiff: Any) -> dict[str, Any]:
-    """Return the OME element as tifffile's nested dicts; empty where the XML is not well-formed."""
+    """Return the OME element as tifffile's nested dicts; empty if the XML is not well-formed."""
     from tifffile import xml2dict
 
     try:
         root = xml2dict(tiff.ome_metadata or "").get("OME", {})
-    except (ElementTree.ParseError, ValueError, TypeError):  # said by `open_tiff`
+    except (ElementTree.ParseError, ValueError, TypeError):  # `open_tiff` has warned of it
         return {}
     return root if isinstance(root, dict) else {}
 
 
 def own_series(tiff: Any) -> tuple[int, ...]:
-    """List the series to restore for this very file; all of them where none has pixels in it.
+    """List the series to restore for this very file; all of them if none has pixels in it.
 
     They are those with pixels in the file, and those in files without metadata of their own: a master file lists
-    such files, which hold no OME-XML or point back to it.
+    such files, which contain no OME-XML or refer back to it.
     """
     inside = [any(page is not None and page.parent is tiff for page in _some(series)) for series in tiff.series]
     if not any(inside):
@@ -129,7 +129,7 @@ def _is_beside(series: Any) -> bool:
 
 
 def _apart(series: Any, tiff: Any) -> bool:
-    """Tell whether the files of a series are sources of their own."""
+    """Return True if the files of a series are sources of their own."""
     page = next((page for page in series.pages if page is not None), None)
     if page is None:
         return True
@@ -137,10 +137,10 @@ def _apart(series: Any, tiff: Any) -> bool:
 
 
 def _metadata_file(tiff: Any) -> str:
-    """Return the name of the file that a `BinaryOnly` file points to; empty where it has metadata of its own."""
+    """Return the name of the file that a `BinaryOnly` file refers to; empty if it has metadata of its own."""
     from tifffile import xml2dict
 
-    text = tiff.pages.first.description if tiff.is_ome else ""  # its own, whatever it was opened with
+    text = tiff.pages.first.description if tiff.is_ome else ""  # the file's own text, even if opened with another
     if "BinaryOnly" not in text:
         return ""
     try:
@@ -153,8 +153,8 @@ def _metadata_file(tiff: Any) -> str:
 def image_number(tiff: Any, series: int) -> int:
     """Return the number in the OME-XML of the image that a series shows.
 
-    tifffile leaves out images whose files are missing, so numbers differ: the image is the one whose `TiffData` names
-    the file and the page of the series' first plane.
+    tifffile leaves out images whose files are missing, so the numbers may differ: the image is the one whose
+    `TiffData` refers to the file and the page of the series' first plane.
     """
     root = ome_root(tiff)
     images = _listed(root.get("Image"))
@@ -177,9 +177,9 @@ def image_number(tiff: Any, series: int) -> int:
 
 
 def _names(data: dict[str, Any], folder: str, own: object, tiff: Any) -> str:
-    """Return the file that a `TiffData` names: the file itself where it names none, or that file's own UUID.
+    """Return the file that a `TiffData` refers to: this file if it names none, or this file's own UUID.
 
-    A file that was renamed keeps its UUID.
+    A renamed file keeps its UUID.
     """
     uuid = data.get("UUID")
     if not isinstance(uuid, dict) or not uuid.get("FileName"):
@@ -195,12 +195,12 @@ def _holds(data: dict[str, Any], index: int) -> bool:
 
 
 def _some(series: Any) -> list[Any]:
-    """Return the pages of a series without opening files for it: a few are enough where all lie in one file."""
+    """Return pages of a series without opening files for it: the first is enough if all are in one file."""
     return list(series.pages) if series.is_multifile else [series.pages[0]]
 
 
 def _beside(tiff: Any, path: Path) -> Any:
-    """Let tifffile look for the other files of a set where the person's path is, not where a link leads."""
+    """Make tifffile search for the other files of a set beside the user's path, not beside a link's target."""
     if path.is_symlink():
         tiff.filehandle._dir, tiff.filehandle._name = str(path.parent.absolute()), path.name
     return tiff

@@ -1,4 +1,4 @@
-"""Write OME-TIFF: tiled, compressed, BigTIFF where needed, with pyramid, pixel sizes and channels."""
+"""Write OME-TIFF: tiled, compressed, BigTIFF if needed, with pyramid, pixel sizes and channels."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from swin2sr_ops.io.tiff.tags import GDAL_NODATA
 
 __all__ = ["TiffSink", "create_sink"]
 
-_TILE = 512  # as large as the chunks of the staging array, so each is decoded once
-_PANEL = 16 * _TILE  # tiles in a row that are read at once: chunks of any width are then decoded once a row
-_CLASSIC = 3 << 30  # beyond this a classic TIFF's 32-bit offsets might not do
-_BUFFER = 16 << 20  # bytes of tiles that may wait for their compression, and their results for the disk
-_LEVEL = 1  # of deflate: twice to four times as fast as the usual 6, and 0 to 6 % larger
+_TILE = 512  # as large as the chunks of the staging array, so that each is decoded once
+_PANEL = 16 * _TILE  # width of tiles that are read at once, so that wide chunks are decoded once per row
+_CLASSIC = 3 << 30  # above this size a classic TIFF's 32-bit offsets might overflow
+_BUFFER = 16 << 20  # bytes of tiles that may wait for compression, and of results that wait for the disk
+_LEVEL = 1  # of deflate: two to four times as fast as the usual 6, and 0 to 6 % larger
 _CENTIMETERS = {"meter": 100.0, "millimeter": 0.1, "micrometer": 1e-4, "nanometer": 1e-7, "angstrom": 1e-8}
 
 
@@ -45,55 +45,54 @@ def create_sink(
     run: RunKey | None = None,
     **options: Any,
 ) -> TiffSink | None:
-    """Start a TIFF at ``uri``, or return None where ``uri`` does not end in ``.tif`` or ``.tiff``.
+    """Start a TIFF at ``uri``, or return None if ``uri`` does not end with ``.tif`` or ``.tiff``.
 
-    Blocks gather in Zarr arrays in ``<uri>.partial``, where a killed run is gone on with;
-    `TiffSink.finish` streams them into the file. That takes the disk space of both.
+    Blocks are staged as Zarr arrays in ``<uri>.partial``, from which a killed run is resumed;
+    `TiffSink.finish` streams them into the file. Until then both take disk space.
 
     Parameters
     ----------
     uri : str
-        A path ending in ``.tif`` or ``.tiff``; its folder must exist. OME-XML is written for every
-        pixel type that OME knows; ``.ome.tif`` insists on it.
+        A path that ends with ``.tif`` or ``.tiff``; its folder must exist. OME-XML is written for every
+        pixel type that OME knows; ``.ome.tif`` requires it.
     info : ImageInfo
-        The image to write, not the one it was made from: see `ImageInfo.scaled`.
+        Image to write, not its source: see `ImageInfo.scaled`.
     chunks : tuple of int, optional
-        Per axis, in the order of ``info.axes``, or along Y and X: what one writer writes whole;
-        512 x 512 pixels of one plane unless given. The file's tiles do not depend on it.
+        Region that one writer writes as a whole, per axis in the order of ``info.axes``, or along Y and X;
+        by default 512 x 512 pixels of one plane. The file's tiles do not depend on it.
     pyramid : bool
-        Whether `TiffSink.finish` adds levels of half the size (SubIFDs), down to 512 pixels; only
-        with OME-XML.
+        Whether `TiffSink.finish` adds levels (SubIFDs), each half the size of the previous one, down to
+        512 pixels; only with OME-XML.
     overwrite : bool
-        Whether what is at ``uri`` is replaced once the new image is finished.
+        Whether to replace what exists at ``uri`` once the new image is finished.
     source : str, optional
-        The input, which the output may not overlap.
+        Input, which the output must not overlap.
     run : RunKey, optional
-        What this run is known by; without it, nothing can be gone on with.
+        Key of this run; without it the run cannot be resumed.
 
     Raises
     ------
     OutputError
-        Something is there, the folder is missing, the output overlaps the input, another run is at
-        work there, or the disk fails.
+        If something exists there, the folder is missing, the output overlaps the input, another run is
+        writing it, or the disk fails.
     RequestError
-        TIFF cannot hold such an image, or an option is not for TIFF.
+        If TIFF cannot store such an image, or an option is not for TIFF.
     """
     if not uri.lower().endswith((".tif", ".tiff")):
         return None
     if options:
-        raise RequestError(f"{', '.join(map(repr, options))} cannot be chosen for TIFF: only OME-Zarr (.zarr) has it.")
+        raise RequestError(f"{', '.join(map(repr, options))} is not an option of TIFF: only OME-Zarr (.zarr) has it.")
     if "geo" in info.extra:
         raise RequestError(
-            f"{uri!r} would lose the image's place on Earth, which OME-TIFF has no room for: write .tif (GeoTIFF) or"
-            " .zarr."
+            f"{uri!r} would lose the image's georeference, which OME-TIFF cannot store: write .tif (GeoTIFF) or .zarr."
         )
     _check_fits(uri, info)
     unit = chunk_grid(info, chunks, _TILE)
     destination = Destination.at(uri, overwrite=overwrite)
     destination.check(source)
-    # Without OME-XML, tifffile cannot tell levels from planes when it reads them back.
+    # Without OME-XML, tifffile cannot distinguish levels from planes when it reads the file.
     levels = pyramid and _ome_knows(info)
-    # The arrays are read once and thrown away: fast rather than small.
+    # The staging arrays are read once and deleted: prefer speed to size.
     layout = Layout(info.axes, info.shape, info.dtype, unit, pyramid=levels, nodata=info.nodata, codec="lz4")
     return TiffSink(uri, info, unit, Staging.begin(destination, layout, run))
 
@@ -102,11 +101,11 @@ def _check_fits(uri: str, info: ImageInfo) -> None:
     odd = [a for a in info.axes if a not in "TCZYXS"]
     if odd:
         raise RequestError(
-            f"The axes {info.axes!r} do not fit TIFF, which has T, C, Z, Y, X and S but no {odd[0]}: name it as one of"
-            " these with axes=, or write .ome.zarr."
+            f"The axes {info.axes!r} do not fit TIFF, which has T, C, Z, Y, X and S but no {odd[0]}: rename it to one"
+            " of these with axes=, or write .ome.zarr."
         )
     if uri.lower().endswith((".ome.tif", ".ome.tiff")) and not _ome_knows(info):
-        raise RequestError(f"OME-TIFF cannot hold {info.dtype}: write a plain .tif, or .zarr.")
+        raise RequestError(f"OME-TIFF cannot store {info.dtype}: write a plain .tif, or .zarr.")
 
 
 def _ome_knows(info: ImageInfo) -> bool:
@@ -117,8 +116,8 @@ def _ome_knows(info: ImageInfo) -> bool:
 class TiffSink(StagedFile):
     """A TIFF that is being written.
 
-    The file has colour samples last and other axes first, tiles of 512 x 512 pixels, and deflate
-    with horizontal differences for integers, which every TIFF reader knows.
+    In the file colour samples come last and other axes first. It has tiles of 512 x 512 pixels and deflate,
+    for integers with horizontal differences, which every TIFF reader supports.
     """
 
     def _encode(self, finished: Path, provenance: dict[str, Any]) -> None:
@@ -132,7 +131,7 @@ class TiffSink(StagedFile):
 
     @property
     def _axes(self) -> str:
-        """The axes as the file has them."""
+        """Axes in the order of the file."""
         return "".join(a for a in self.info.axes if a not in "YXS") + ("YXS" if "S" in self.info.axes else "YX")
 
     def _write_level(self, tiff: Any, level: int, sublevels: int, provenance: dict[str, Any]) -> None:
@@ -165,7 +164,7 @@ class TiffSink(StagedFile):
         )
 
     def _tiles(self, array: Any, tile: tuple[int, ...]) -> Iterator[NDArray[Any]]:
-        """The file's tiles in its order: plane by plane, row by row, padded by tifffile."""
+        """Iterate over the file's tiles in its order: plane by plane, row by row; tifffile pads them."""
         axes = self._axes
         order = [axes.index(a) for a in self.info.axes]  # from the file's axes to the image's
         back = [self.info.axes.index(a) for a in axes]
@@ -183,7 +182,7 @@ class TiffSink(StagedFile):
                 yield panel[:, left : left + unit[x]]
 
     def _resolution(self, level: int) -> tuple[float, float] | None:
-        """Pixels per centimeter along X and Y, for readers that look at the tags only."""
+        """Return pixels per centimetre along X and Y, for readers that only use the tags."""
         scales = [_CENTIMETERS.get(self.info.units.get(a, ""), 0.0) * self.info.pixel_size.get(a, 0.0) for a in "XY"]
         return None if min(scales) <= 0 else (1 / scales[0] / 2**level, 1 / scales[1] / 2**level)
 
@@ -193,7 +192,7 @@ class TiffSink(StagedFile):
         return ((GDAL_NODATA, "s", 0, _nodata_text(self.info.nodata), True),)
 
     def _described(self, provenance: dict[str, Any]) -> dict[str, Any]:
-        """What the first page says: OME-XML, or tifffile's own JSON where OME lacks the pixel type."""
+        """Describe the first page with OME-XML, or with tifffile's own JSON if OME does not know the pixel type."""
         if _ome_knows(self.info):
             name = self.info.name or self.staging.destination.name
             big = sys.byteorder == "big"
@@ -205,11 +204,11 @@ class TiffSink(StagedFile):
 
 
 def _threads() -> int:
-    """As many as may compress: no network runs any more."""
+    """Return the number of threads for compression: all cores, since no network runs any more."""
     known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(known, 16)
 
 
 def _nodata_text(value: float) -> str:
-    """As GDAL writes it."""
+    """Format a nodata value like GDAL."""
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))

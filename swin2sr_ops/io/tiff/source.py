@@ -1,4 +1,4 @@
-"""Read TIFF of every kind that tifffile knows, region by region: OME, ImageJ, BigTIFF, pyramids."""
+"""Read every kind of TIFF that tifffile supports by regions: OME, ImageJ, BigTIFF, pyramids."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from swin2sr_ops.io.tiff.sets import image_number, metadata_file_of, ome_root, o
 __all__ = ["TiffSource", "open_source"]
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# What tifffile and the codecs raise for a damaged file, besides tifffile's own error; SyntaxError is for XML.
+# Errors of tifffile and the codecs for a damaged file, besides tifffile's own type; SyntaxError is for XML.
 _DAMAGE = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError, RuntimeError,
     ImportError, AssertionError, SyntaxError, struct.error, zlib.error,
 )  # fmt: skip
-_TRAVELLING = 64  # planes, files or names that are worth a place in every copy of a source
-_RAW_CHUNK = 512  # raw pixels have no chunks: what is handy to read, for those who plan by them
+_TRAVELLING = 64  # most planes, files or names to store in every copy of a source
+_RAW_CHUNK = 512  # nominal chunk of raw pixels, which have none, for callers that plan by chunks
 
 
 @dataclass
 class TiffSource:
-    """One series of a TIFF at one level; pickles as its address, and opens again where it lands.
+    """One series of a TIFF at one level; pickles as its address, and opens again in another process.
 
-    ``info.extra`` holds, where the file has them: ``series`` (``count`` and ``names`` of its
+    ``info.extra`` contains, if the file has them: ``series`` (``count`` and ``names`` of its
     images), ``ome`` (see `tiff_ome.carried_ome`), ``bits_per_sample``, ``photometric``, ``bands`` (see
     `colours.band_roles`).
     """
@@ -61,7 +61,7 @@ class TiffSource:
     _lock: Any = field(default_factory=Lock, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A long list of offsets is found again in less time than a task graph full of copies costs.
+        # Finding a long list of offsets again is faster than storing it in every copy of a task graph.
         raw = self._raw if self._raw is not None and len(self._raw.offsets) <= _TRAVELLING else None
         files = self._files if self._files is not None and len(self._files) <= _TRAVELLING else None
         state = {**self.__dict__, "uri": absolute_uri(self.uri), "_opened": None, "_raw": raw, "_files": files}
@@ -72,7 +72,7 @@ class TiffSource:
         self.__dict__.update(state, _lock=Lock())
 
     def read(self, region: Region) -> NDArray[Any]:
-        """Decode the strips or tiles that ``region`` touches, in native byte order."""
+        """Decode the strips or tiles that overlap ``region``, in native byte order."""
         region = check_region(region, self.info.shape)
         with _naming(self.uri):
             opened = None if self._raw is not None else self._open()
@@ -83,7 +83,7 @@ class TiffSource:
             return np.ascontiguousarray(pixels, dtype=self.info.dtype)
 
     def identity(self) -> dict[str, Any]:
-        """What tells that the image has changed: sizes and times of all files it lies in, JSON-ready, without paths."""
+        """Return sizes and times of all files of the image, which change with it; JSON-ready, without paths."""
         with _naming(self.uri):
             seen = [os.stat(name) for name in self.files()]
         files = [[s.st_size, s.st_mtime_ns] for s in seen]
@@ -99,7 +99,7 @@ class TiffSource:
         return [str(_path(self.uri)), *self._files]
 
     def close(self) -> None:
-        """Close the file and forget what was decoded; the next `read` opens it again."""
+        """Close the file and clear its decoded strips; the next `read` opens it again."""
         with self._lock:
             opened, self._opened = self._opened, None
         if opened is not None:
@@ -108,9 +108,9 @@ class TiffSource:
                 opened.strips.drop()
 
     def _open(self) -> _Opened | None:
-        """The open file; None where the pixels are raw and need none."""
+        """Return the open file; None if the pixels are raw and need none."""
         opened = self._opened
-        # A forked worker shares its parent's file position: it must open the file for itself.
+        # A forked worker would share its parent's file position: it must open the file itself.
         if opened is not None and opened.process == os.getpid():
             return opened
         with self._lock:
@@ -135,7 +135,7 @@ class TiffSource:
             seen = os.stat(path)
             image = (str(path.absolute()), self.series, self.level, seen.st_size, seen.st_mtime_ns)
             self._opened = _Opened(tiff, array, Strips.of(array, self.info.axes, image), os.getpid())
-            weakref.finalize(self, self._opened.close).atexit = False  # for sources that nobody closes
+            weakref.finalize(self, self._opened.close).atexit = False  # for sources that are never closed
         except BaseException:
             tiff.close()
             raise
@@ -143,7 +143,7 @@ class TiffSource:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A file that is open, in the process that opened it."""
+    """An open file, and the process that opened it."""
 
     tiff: Any
     array: Any
@@ -158,29 +158,29 @@ class _Opened:
 def open_source(
     uri: str, *, axes: str | None = None, level: int = 0, series: int | None = None, array: str | None = None
 ) -> TiffSource | None:
-    """Open the TIFF at ``uri``, or return None where ``uri`` is none.
+    """Open the TIFF at ``uri``, or return None if ``uri`` is no TIFF.
 
     Parameters
     ----------
     uri : str
         A file.
     axes : str, optional
-        One letter per dimension, where the file's own are wrong.
+        One letter per dimension, if the file's own axes are wrong.
     level : int
-        Resolution level of a pyramid, 0 the finest.
+        Resolution level of a pyramid, 0 is the finest.
     series : int
         Which image, where there are several; the first that has pixels in this very file, and is no label or small
         copy beside a slide, unless given.
     array : str, optional
-        Not for TIFF.
+        Not supported for TIFF.
 
     Raises
     ------
     FormatError
-        Nothing is there, it is truncated or damaged, or its colours cannot be restored as they
-        are stored (palette, CMYK, L*a*b*).
+        If nothing is there, it is truncated or damaged, or its colours cannot be averaged as
+        stored (palette, CMYK, L*a*b*).
     RequestError
-        An option does not fit what is there.
+        If an option does not fit the file.
     """
     path = existing_path(uri)
     if path is None or path.is_dir():
@@ -190,9 +190,9 @@ def open_source(
     if start not in _MAGIC:
         if path.suffix.lower() not in TIFF_SUFFIXES:
             return None
-        raise FormatError(f"{uri!r} is called {path.suffix}, but is no TIFF: it starts with {start!r}.")
+        raise FormatError(f"{uri!r} has the suffix {path.suffix}, but is no TIFF: it starts with {start!r}.")
     if array is not None:
-        raise RequestError(f"array={array!r} was given, but a TIFF has none: choose an image with series=.")
+        raise RequestError(f"array={array!r} is not possible: a TIFF has no arrays, choose an image with series=.")
     with _naming(uri), open_tiff(path) as tiff:
         return _open(uri, tiff, axes, level, series)
 
@@ -206,17 +206,17 @@ def _path(uri: str) -> Path:
 
 @contextmanager
 def _naming(uri: str) -> Iterator[None]:
-    """Turn what tifffile and the codecs raise for a damaged file into one sentence."""
+    """Turn the errors of tifffile and the codecs for a damaged file into one sentence."""
     from tifffile import TiffFileError
 
     try:
         yield
-    except RequestError:  # a ValueError too, but ours
+    except RequestError:  # a ValueError too, but this package's own
         raise
     except MemoryError as exc:
         raise FormatError(
-            f"{uri!r} cannot be read: it says that it is made of blocks which do not fit in memory. It is damaged, or"
-            " must be written anew in smaller tiles."
+            f"{uri!r} cannot be read: its blocks, as it states them, do not fit in memory. It is damaged, or"
+            " must be rewritten in smaller tiles."
         ) from exc
     except (TiffFileError, *_DAMAGE) as exc:
         reason = f"{type(exc).__name__}: {exc}".strip().rstrip(".:")
@@ -230,10 +230,10 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int | None)
     count = len(tiff.series)
     series = _first_image(uri, tiff) if series is None and count else series or 0
     if not 0 <= series < count:
-        raise RequestError(f"series={series} was asked for, but {uri!r} has {count}, numbered from 0.")
+        raise RequestError(f"series={series} does not exist: {uri!r} has {count}, numbered from 0.")
     levels = tiff.series[series].levels
     if not 0 <= level < len(levels):
-        raise RequestError(f"level={level} was asked for, but {uri!r} has the levels 0 to {len(levels) - 1}.")
+        raise RequestError(f"level={level} does not exist: {uri!r} has the levels 0 to {len(levels) - 1}.")
     chosen, page = levels[level], levels[level].keyframe
     check_colours(uri, tiff, page)
     check_whole(uri, tiff, chosen)
@@ -278,7 +278,7 @@ def _first_image(uri: str, tiff: Any) -> int:
 
 
 def _files(tiff: Any, series: Any, path: Path) -> tuple[str, ...]:
-    """List the files beside the one that was named: of its planes, in their order, and of its metadata."""
+    """List the files beside the named one: those with its planes, in their order, and that with its metadata."""
     names = {}
     if series.is_multifile:
         names = dict.fromkeys(str(page.parent.filehandle.path) for page in series.pages if page is not None)
@@ -290,7 +290,7 @@ def _files(tiff: Any, series: Any, path: Path) -> tuple[str, ...]:
 
 
 def _placed(info: ImageInfo, tiff: Any, levels: Sequence[Any], level: int, number: int) -> ImageInfo:
-    """``info`` with what the file says about its axes' places."""
+    """Add pixel size, origin and units of the file to ``info``."""
     place = place_of(tiff, levels[0].keyframe, number)
     if level:
         fine, coarse = (dict(zip(levels[k].axes, levels[k].shape, strict=True)) for k in (0, level))

@@ -1,7 +1,7 @@
-"""The pixel size of TIFFs from microscopes and scanners, which have tags of their own for it.
+"""Read the pixel size of TIFFs from microscopes and scanners, which store it in tags of their own.
 
-tifffile decodes most of these tags. A file of a known vendor in which no pixel size is found is named in a note by
-the caller: its pixels must not become the unit without a word.
+tifffile decodes most of these tags. If a file of a known vendor has no readable pixel size, the caller
+warns, so that pixels do not silently become the unit.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["Size", "vendor_of", "vendor_sizes"]
 
 
 class Size(NamedTuple):
-    """Distance between pixels along an axis, and its unit as the file spells it."""
+    """Distance between pixels along an axis, and its unit in the file's spelling."""
 
     axis: str
     value: object
     unit: object
 
 
-#: tifffile's name of a kind of TIFF: what people call it.
+#: Common name of each kind of TIFF that tifffile detects.
 _NAMES = {
     "lsm": "Zeiss LSM", "stk": "MetaMorph STK", "metaseries": "MetaSeries", "fei": "FEI", "sis": "Olympus SIS",
     "sem": "Zeiss SEM", "fluoview": "Olympus FluoView", "nih": "NIH Image", "tvips": "TVIPS", "svs": "Aperio",
@@ -32,21 +32,21 @@ _NAMES = {
     "indica": "Indica Labs", "mediacy": "Media Cybernetics", "avs": "Argos", "vista": "ISS Vista",
     "pilatus": "Pilatus", "nuvu": "Nuvu",
 }  # fmt: skip
-# What a tag raises whose content is not as the vendor writes it.
+# Errors of tags whose content differs from the vendor's format.
 _ODD = (
     KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, struct.error, ElementTree.ParseError,
 )  # fmt: skip
 
 
 def vendor_of(tiff: Any) -> str:
-    """Return what people call the kind of an open TIFF; empty where no vendor's tags are in it."""
+    """Return the common name of an open TIFF's kind; empty if it has no vendor's tags."""
     return next((name for flag, name in _NAMES.items() if flag in tiff.pages.first.flags), "")
 
 
 def vendor_sizes(tiff: Any, page: Any) -> list[Size]:
     """Return the pixel sizes that vendors' tags give for the image whose first page is ``page``.
 
-    Tags in the first page speak of that page's image: thumbnails and labels behind it have none of their own.
+    Tags in the first page describe that page's image: thumbnails and labels after it have none of their own.
     """
     first, flags = page.index == tiff.pages.first.index, tiff.pages.first.flags
     for flag, read in {**(_FIRST if first else {}), **_ANY}.items():
@@ -85,7 +85,7 @@ def _stk(tiff: Any, page: Any) -> Iterator[Size]:
     unit = info["CalibrationUnits"]
     yield from _plane(unit, info["XCalibration"], info["YCalibration"])
     steps = {float(step) for step in info.get("ZDistance", ())}
-    if len(steps) == 1:  # planes at different distances have no step
+    if len(steps) == 1:  # planes at different distances have no common step
         yield Size("Z", steps.pop(), unit)
 
 
@@ -98,7 +98,7 @@ def _metaseries(tiff: Any, page: Any) -> Iterator[Size]:
 
 
 def _fei(tiff: Any, page: Any) -> Iterator[Size]:
-    """Beams have sections of their own: Scan, EScan, IScan."""
+    """Read the section of the beam: Scan, EScan, IScan."""
     for section in tiff.fei_metadata.values():
         if isinstance(section, Mapping) and "PixelWidth" in section:
             yield from _plane("m", section["PixelWidth"], section["PixelHeight"])
@@ -124,7 +124,7 @@ def _fluoview(tiff: Any, page: Any) -> Iterator[Size]:
 
 
 def _nih(tiff: Any, page: Any) -> Iterator[Size]:
-    info = tiff.nih_metadata  # it counts pixels per unit
+    info = tiff.nih_metadata  # in pixels per unit
     unit = info["XUnit"] or info["UM"]
     yield from _plane(unit, 1 / info["XScale"], info["PixelAspectRatio"] / info["XScale"])
 
@@ -154,7 +154,7 @@ def _philips(tiff: Any, page: Any) -> Iterator[Size]:
 
 
 def _scn(tiff: Any, page: Any) -> Iterator[Size]:
-    """Each image has a view, in nanometres, and the count of its pixels."""
+    """Read each image's view, in nanometres, and the number of its pixels."""
     root = ElementTree.fromstring(tiff.scn_metadata)  # noqa: S314  (tifffile parses the same text)
     for image in root.iterfind(".//{*}image"):
         view, pixels = image.find("{*}view"), image.find("{*}pixels")
