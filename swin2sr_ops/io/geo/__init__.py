@@ -1,1 +1,1 @@
-"""GeoTIFF, COG and the other rasters that GDAL reads."""
+"""Read and write GeoTIFF and COG, and read the other rasters of GDAL."""

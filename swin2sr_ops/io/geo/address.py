@@ -1,6 +1,6 @@
-"""Addresses that GDAL understands and that are no paths: ``NETCDF:"sea.nc":sst``, ``/vsizip/a.zip/b.tif``.
+"""Parse addresses that only GDAL understands: ``NETCDF:"sea.nc":sst``, ``/vsizip/a.zip/b.tif``.
 
-They hold a file's path as a rule, so that name, folder and identity of the file can be found.
+Most of them contain a file's path; this module finds it, and with it name, folder and identity of the file.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from swin2sr_ops.io.storage.paths import absolute_uri
 
 __all__ = ["absolute_address", "file_of", "is_address", "name_of", "subdataset"]
 
-#: A driver's prefix has two letters at least: one letter is a Windows drive.
+#: A driver's prefix has at least two letters: one letter is a Windows drive.
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_]+):(?!//)")
 _OWN = {"sample", "memory", "file"}
-#: ``/vsizip/``, ``/vsitar/`` and their like: a path follows, or ``{path}``.
+#: ``/vsizip/``, ``/vsitar/`` and similar ones: a path follows, or ``{path}``.
 _ARCHIVE = re.compile(
     r"(/vsi(?:zip|tar|gzip|7z|rar|subfile/[^,]*,|cached\?file=)/?)(\{?)(?!/vsi)([^}]*)(\}?)(.*)", re.DOTALL
 )
@@ -25,7 +25,7 @@ _WEB = re.compile(r"(?:/vsi[a-z0-9_]+/)?(?:[a-z0-9+]+://)")
 
 
 def is_address(uri: str) -> bool:
-    """Whether ``uri`` is for GDAL alone: a ``/vsi`` path, or a driver's prefix before something that is no file."""
+    """Return True if only GDAL understands ``uri``: a ``/vsi`` path, or a driver's prefix if there is no such file."""
     if uri.startswith("/vsi"):
         return True
     found = _PREFIX.match(uri)
@@ -33,13 +33,13 @@ def is_address(uri: str) -> bool:
 
 
 def file_of(uri: str) -> Path | None:
-    """The local file in an address; None where there is none."""
+    """Return the local file in an address; None if there is none."""
     span = _file_span(uri)
     return None if span is None else Path(uri[slice(*span)])
 
 
 def absolute_address(uri: str) -> str:
-    """``uri`` as it is understood in every folder."""
+    """Make ``uri`` independent of the working folder."""
     if not is_address(uri):
         return absolute_uri(uri)
     span = _file_span(uri)
@@ -51,7 +51,7 @@ def absolute_address(uri: str) -> str:
 
 
 def name_of(uri: str) -> str:
-    """A name for the image at ``uri``, without folder, suffix, query or quotes: ``sea_sst``.
+    """Return a name for the image at ``uri``, without folder, suffix, query or quotes: ``sea_sst``.
 
     Examples
     --------
@@ -70,9 +70,9 @@ def name_of(uri: str) -> str:
 
 
 def subdataset(address: str, path: str) -> str:
-    """``address``, a subdataset of the file at ``path``, as GDAL reads it.
+    """Quote ``address``, a subdataset of the file at ``path``, as GDAL requires.
 
-    rasterio leaves out the quotes, without which a path with a colon cannot be told from what follows.
+    rasterio omits the quotes, without which a path with a colon is ambiguous.
     """
     quoted = f'"{path}"'
     if ":" in path and quoted not in address:
@@ -86,7 +86,7 @@ def _stem(path: str) -> str:
 
 
 def _file_span(uri: str) -> tuple[int, int] | None:
-    """First and last (exclusive) character of the local file in ``uri``."""
+    """Find the first and the last (exclusive) character of the local file in ``uri``."""
     if uri.startswith("/vsi"):
         return _archive_span(uri)
     if os.path.exists(uri):
@@ -98,7 +98,7 @@ def _file_span(uri: str) -> tuple[int, int] | None:
     if uri[rest : rest + 1] == '"':
         end = uri.find('"', rest + 1)
         return None if end < 0 else (rest + 1, end)
-    # The longest part between colons that is a file: paths may hold colons themselves.
+    # Take the longest part between colons that is a file: paths may contain colons.
     starts = [rest, *(m.end() for m in re.finditer(":", uri) if m.start() >= rest)]
     stops = [*(m.start() for m in re.finditer(":", uri) if m.start() >= rest), len(uri)]
     spans = [(a, b) for a in starts for b in stops if b > a and os.path.exists(uri[a:b])]

@@ -1,8 +1,8 @@
 """Write a Cloud Optimized GeoTIFF in one pass, with the memory of a few tiles.
 
-All directories come first, then the tiles: the smallest overview's first, the full image's last,
-which is what readers over a network want. GDAL's own COG driver first writes the whole image, and
-its overviews, into a temporary file.
+All directories come first, then the tiles: those of the smallest overview first, those of the full image
+last, which is best for readers over a network. GDAL's own COG driver first writes the entire image, and
+its overviews, to a temporary file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from swin2sr_ops.io.geo.cog_tiles import Level, cut, plane_size, write_tiles
 
 __all__ = ["read_provenance", "write_cog"]
 
-_CLASSIC = 3 << 30  # beyond this a classic TIFF's 32-bit offsets might not do
-_LARGEST_TILE = 64 << 20  # bytes; with hundreds of bands a tile is smaller, or a few would fill the memory
+_CLASSIC = 3 << 30  # above this size a classic TIFF's 32-bit offsets might overflow
+_LARGEST_TILE = 64 << 20  # bytes; with hundreds of bands tiles are smaller, or a few would fill the memory
 _AXES = ("YX", "CYX", "YXS")
 _METADATA_TAG = 42112
 
@@ -42,45 +42,45 @@ def write_cog(
     progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> None:
-    """Write ``levels`` to ``path``, which is replaced. The same input gives the same bytes.
+    """Write ``levels`` to ``path`` and replace an existing file; the same input gives the same bytes.
 
-    A coordinate reference system that GeoTIFF cannot hold goes into ``<path>.aux.xml``, as GDAL does it.
+    A coordinate reference system that GeoTIFF cannot store goes into ``<path>.aux.xml``, as with GDAL.
 
-    Tiles are compressed with deflate after a predictor, all bands of a pixel together, as GDAL's
-    COG driver does; readable by all that read TIFF.
+    Tiles are compressed with deflate after a predictor, all bands of a pixel together, as in GDAL's
+    COG driver; every TIFF reader can read them.
 
     Parameters
     ----------
     path : path
-        Not the final name: the file grows for as long as this takes.
+        Not the final name: the file is incomplete until this function returns.
     levels : sequence of array-likes
-        The full image, then its overviews, each half the size of the last. Each region is read
+        The full image, then its overviews, each half the size of the previous one. Each region is read
         once, in this thread.
     axes : {"YX", "CYX", "YXS"}
-        Of every level. ``C`` and ``S`` become bands.
+        Axes of every level. ``C`` and ``S`` become bands.
     dtype : dtype
         Integers and floats.
     geo : mapping, optional
-        As `geo_metadata.describe` gives it, for *this* image: see `geo_metadata.scaled`.
+        From `geo_metadata.describe`, for *this* image: see `geo_metadata.scaled`.
     nodata : float, optional
         For all bands.
     provenance : mapping, optional
-        Kept as JSON in the file; `read_provenance` gives it back.
+        Stored as JSON in the file; `read_provenance` returns it.
     tile : int
-        Side of a tile, a multiple of 16; smaller where the image is, or has hundreds of bands.
+        Side of a tile, a multiple of 16; smaller if the image is, or has hundreds of bands.
     mask_levels : sequence of array-likes of bool, optional
-        Where there are pixels, with axes YX, a level each; written as the file's mask.
+        Valid pixels, with axes YX, one array per level; written as the file's mask.
     progress : callable, optional
-        Called with the number of tiles that are written, and of all.
+        Receives the number of tiles written so far, and of all.
     threads : int, optional
-        That compress; as many as there are cores, at most 8, unless given.
+        Number of compressing threads; by default one per core, at most 8.
 
     Raises
     ------
     RequestError
-        COG cannot hold such an image, levels do not fit each other, or rasterio is not installed.
+        If COG cannot store such an image, levels do not fit each other, or rasterio is not installed.
     OSError
-        The disk is full, or ``path`` cannot be written.
+        If the disk is full, or ``path`` cannot be written.
     """
     dtype = np.dtype(dtype)
     _check(levels, mask_levels, axes, dtype, tile)
@@ -109,7 +109,7 @@ def write_cog(
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:
-    """What `write_cog` was told about the image's origin; None where ``path`` is no such file."""
+    """Read the provenance that `write_cog` stored; None if ``path`` has none."""
     import tifffile
 
     try:
@@ -118,7 +118,7 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
         items = tifffile.xml2dict(xml)["GDALMetadata"]["Item"]
         items = items if isinstance(items, list) else [items]
         text = next(item["value"] for item in items if item.get("name") == PROVENANCE)
-        found = json.loads(html.unescape(text))  # GDAL escapes what XML escapes again
+        found = json.loads(html.unescape(text))  # GDAL escapes again what is already escaped for XML
     except (OSError, ValueError, KeyError, TypeError, IndexError, SyntaxError, StopIteration):
         return None
     return found if isinstance(found, dict) else None
@@ -130,17 +130,17 @@ def _check(
     if axes not in _AXES:
         raise RequestError(f"The axes {axes!r} do not fit GeoTIFF, which has {', '.join(_AXES)}: choose one plane.")
     if dtype.kind not in SAMPLE_FORMATS:
-        raise RequestError(f"GeoTIFF is written with integers and floats, not {dtype}.")
+        raise RequestError(f"A GeoTIFF can only be written with integers and floats, not {dtype}.")
     if tile < 16 or tile % 16:
-        raise RequestError(f"tile={tile} was given, but tiles of TIFF have sides of 16, 32, 48 and so on.")
+        raise RequestError(f"tile={tile} is not valid: tiles of a TIFF have sides of 16, 32, 48 and so on.")
     if not levels:
-        raise RequestError("No levels were given: the first is the full image.")
+        raise RequestError("No levels were given: the first one is the full image.")
     shape = tuple(levels[0].shape)
     if len(shape) != len(axes) or 0 in shape:
-        raise RequestError(f"axes={axes!r} was given, but the image has the shape {shape}.")
+        raise RequestError(f"axes={axes!r} does not fit the image, which has the shape {shape}.")
     for k, level in enumerate(levels):
         if tuple(level.shape) != shape:
-            raise RequestError(f"Level {k} has the shape {level.shape}, but half of the level before is {shape}.")
+            raise RequestError(f"Level {k} has the shape {level.shape}, but half of the previous level is {shape}.")
         shape = tuple(-(-n // 2) if a in "YX" else n for n, a in zip(shape, axes, strict=True))
     sizes = [plane_size(axes, level.shape) for level in levels]
     if mask_levels is not None and [tuple(m.shape) for m in mask_levels] != sizes:

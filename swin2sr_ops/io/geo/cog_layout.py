@@ -1,7 +1,7 @@
-"""What stands before the pixels of a Cloud Optimized GeoTIFF: all directories.
+"""Encode everything before the pixels of a Cloud Optimized GeoTIFF: all directories.
 
-Its size depends on the number of tiles alone, so it is written twice: first with zeros to
-keep its place, and again once the tiles' offsets are known.
+Its size depends only on the number of tiles. It is written twice: first with zeros to reserve the
+space, and again once the tiles' offsets are known.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from swin2sr_ops.io.tiff.tags import GDAL_NODATA
 
 __all__ = ["SAMPLE_FORMATS", "Directory", "head", "image_tags", "mask_tags", "predictor"]
 
-#: Per kind of NumPy dtype, those that can be written.
+#: TIFF's sample format of each supported kind of NumPy dtype.
 SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 
 _DEFLATE = 8
@@ -31,7 +31,7 @@ _TILE_OFFSETS, _TILE_BYTE_COUNTS = 324, 325
 
 @dataclass
 class Directory:
-    """One image of the file: its tags, and where its tiles are."""
+    """One image of the file: its tags, and the locations of its tiles."""
 
     tags: list[Tag]
     tiles: int
@@ -43,7 +43,7 @@ class Directory:
         self.counts = np.zeros(self.tiles, np.uint64)
 
     def all_tags(self, big: bool) -> list[Tag]:
-        """In ascending order, as TIFF wants them."""
+        """Return all tags in ascending order, as TIFF requires."""
         offsets = self.offsets.astype("<u8" if big else "<u4").tobytes()
         return sorted(
             [
@@ -56,14 +56,14 @@ class Directory:
 
 
 def predictor(dtype: np.dtype[Any]) -> int:
-    """2 for differences of integers, 3 for those of floats' bytes, 1 for none: few readers have 2 for 64 bits."""
+    """Return 2 (integer differences), 3 (differences of floats' bytes) or 1 (none: few readers support 2 in 64 bits)."""
     return 3 if dtype.kind == "f" else 2 if dtype.itemsize <= 4 else 1
 
 
 def image_tags(
     level: int, size: tuple[int, int], bands: int, dtype: np.dtype[Any], side: int, tags: list[Tag]
 ) -> list[Tag]:
-    """Tags of a level, those in ``tags`` besides, which are the full image's."""
+    """Create the tags of a level, including those in ``tags``, which belong to the full image."""
     return [
         *([_longs(254, [1])] if level else []),
         _longs(256, [size[1]]),
@@ -71,7 +71,7 @@ def image_tags(
         _shorts(258, [8 * dtype.itemsize] * bands),
         _shorts(259, [_DEFLATE]),
         _shorts(277, [bands]),
-        _shorts(284, [1]),  # bands of a pixel lie together
+        _shorts(284, [1]),  # the bands of a pixel are stored together
         _shorts(317, [predictor(dtype)]),
         _shorts(322, [side]),
         _shorts(323, [side]),
@@ -81,7 +81,7 @@ def image_tags(
 
 
 def mask_tags(level: int, size: tuple[int, int], side: int) -> list[Tag]:
-    """Tags of a level's mask: one bit per pixel."""
+    """Create the tags of a level's mask: one bit per pixel."""
     return [
         _longs(254, [5 if level else 4]),
         _longs(256, [size[1]]),
@@ -98,10 +98,10 @@ def mask_tags(level: int, size: tuple[int, int], side: int) -> list[Tag]:
 
 
 def head(directories: Sequence[Directory], *, big: bool, masked: bool) -> bytes:
-    """Everything before the first tile.
+    """Encode everything before the first tile.
 
     GDAL's order: signature, ghost area, each directory with its values but without the tiles'
-    arrays, then all those arrays: a reader gets what it needs for opening with one short request.
+    arrays, then all those arrays. A reader gets what it needs to open the file in one short request.
     """
     ghost = _ghost(masked)
     start = 16 if big else 8
@@ -121,7 +121,7 @@ def head(directories: Sequence[Directory], *, big: bool, masked: bool) -> bytes:
 
 
 def _add(out: bytearray, tags: list[Tag], big: bool, *, last: bool, arrays: list[tuple[int, bytes]]) -> None:
-    """Append a directory and its values; ``arrays`` collects those that come after all directories."""
+    """Append a directory and its values; collect in ``arrays`` the values that follow all directories."""
     count, entry, pointer, inline = ("<Q", "<HHQ", "<Q", 8) if big else ("<H", "<HHI", "<I", 4)
     out += struct.pack(count, len(tags))
     fields: list[tuple[int, Tag]] = []
@@ -145,10 +145,10 @@ def _add(out: bytearray, tags: list[Tag], big: bool, *, last: bool, arrays: list
 
 
 def _ghost(masked: bool) -> bytes:
-    """What GDAL reads to know that it may trust the order of the tiles."""
+    """Create the ghost area, by which GDAL knows that the order of the tiles is reliable."""
     content = (
         "LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
-        "BLOCK_TRAILER=LAST_4_BYTES_REPEATED\nKNOWN_INCOMPATIBLE_EDITION=NO\n "  # room for "YES"
+        "BLOCK_TRAILER=LAST_4_BYTES_REPEATED\nKNOWN_INCOMPATIBLE_EDITION=NO\n "  # space for "YES"
         + ("MASK_INTERLEAVED_WITH_IMAGERY=YES\n" if masked else "")
     )
     return f"GDAL_STRUCTURAL_METADATA_SIZE={len(content):06d} bytes\n{content}".encode("ascii")

@@ -1,4 +1,4 @@
-"""Write Cloud Optimized GeoTIFF: what a georeferenced raster becomes."""
+"""Write a Cloud Optimized GeoTIFF, the output format of georeferenced rasters."""
 
 from __future__ import annotations
 
@@ -33,38 +33,38 @@ def create_sink(
     run: RunKey | None = None,
     **options: Any,
 ) -> CogSink | None:
-    """Start a COG at ``uri``, or return None where ``uri`` is no ``.tif`` or the image has no georeference.
+    """Start a COG at ``uri``, or return None if ``uri`` is no ``.tif`` or the image has no georeference.
 
-    Blocks gather in Zarr arrays in ``<uri>.partial``, where a killed run is gone on with;
-    `CogSink.finish` streams them into the file, in one pass.
+    Blocks are staged as Zarr arrays in ``<uri>.partial``, from which a killed run is resumed;
+    `CogSink.finish` streams them into the file in one pass.
 
     Parameters
     ----------
     uri : str
-        A path ending in ``.tif`` or ``.tiff``, but not in ``.ome.tif``; its folder must exist.
+        A path that ends with ``.tif`` or ``.tiff``, but not with ``.ome.tif``; its folder must exist.
     info : ImageInfo
-        The image to write, with ``extra["geo"]`` as `swin2sr_ops.io.geo.metadata` describes it.
+        Image to write, with ``extra["geo"]`` as described in `swin2sr_ops.io.geo.metadata`.
     chunks, pyramid, overwrite, source, run
-        As for every format; the file's tiles do not depend on ``chunks``.
+        As in every format; the file's tiles do not depend on ``chunks``.
 
     Raises
     ------
     OutputError
-        Something is there, the folder is missing, the output overlaps the input, another run is at
-        work there, rasterio is not installed, or the disk fails.
+        If something exists there, the folder is missing, the output overlaps the input, another run is
+        writing it, rasterio is not installed, or the disk fails.
     RequestError
-        The axes are not those of a raster, or an option is not for COG.
+        If the axes are not those of a raster, or an option is not for COG.
     """
     name = uri.lower()
     if not name.endswith((".tif", ".tiff")) or name.endswith((".ome.tif", ".ome.tiff")) or "geo" not in info.extra:
         return None
     if options:
         named = ", ".join(map(repr, options))
-        raise RequestError(f"{named} cannot be chosen for GeoTIFF: only OME-Zarr (.zarr) has it.")
+        raise RequestError(f"{named} is not an option of GeoTIFF: only OME-Zarr (.zarr) has it.")
     if info.axes not in ("YX", "CYX", "YXS"):
         raise RequestError(f"A GeoTIFF has bands, Y and X, not the axes {info.axes!r}: write .ome.tif or .zarr.")
     try:
-        import rasterio  # noqa: F401  # at the end it is too late to find that it is missing
+        import rasterio  # noqa: F401  # a missing package must be found before the run, not at its end
     except ImportError as exc:
         raise OutputError(
             f"{uri!r} would be a GeoTIFF, which needs rasterio: install swin2sr-ops[geo], or write .ome.tif or .zarr."
@@ -83,7 +83,7 @@ class CogSink(StagedFile):
     Attributes
     ----------
     valid : ValidPixels, optional
-        Where the image has pixels, besides nodata: becomes the file's mask band.
+        Valid pixels, besides nodata: they become the file's mask band.
     """
 
     valid: ValidPixels | None = None
@@ -114,7 +114,7 @@ class CogSink(StagedFile):
 
 @dataclass(frozen=True)
 class _MaskLevel:
-    """The mask of one level, made when it is read: a smaller level's pixel is the first of those it stands for."""
+    """Mask of one level, computed when it is read: a pixel takes the value of the first one that it covers."""
 
     valid: ValidPixels
     shape: tuple[int, int]

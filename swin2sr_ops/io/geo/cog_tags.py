@@ -1,7 +1,7 @@
-"""The tags of a GeoTIFF, as GDAL itself writes them: taken from a tiny file that rasterio makes.
+"""Create the tags of a GeoTIFF: copied from a tiny file that rasterio writes.
 
-So CRS, affine, control points, RPCs, names and all other items are encoded by the library that
-most readers use, whatever its version, and pixels need not pass through it.
+So the library that most readers use encodes CRS, affine, control points, RPCs, names and all other
+items, in any of its versions, and the pixels need not pass through it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from swin2sr_ops.io.base import json_ready
 
 __all__ = ["PROVENANCE", "GeoTags", "Tag", "geo_tags"]
 
-#: The item of GDAL's metadata that holds the provenance, JSON.
+#: Item of GDAL's metadata that holds the provenance as JSON.
 PROVENANCE = "SWIN2SR_OPS"
 
 _SIDE = 16
 _EPSG = re.compile(r',ID\["EPSG",(\d+)\]\]$')
-# Tags that describe the tiny file's own pixels; those of the real one are written by `cog`.
+# Tags that describe the tiny file's own pixels; `cog` writes those of the real file.
 _LAYOUT = {254, 256, 257, 258, 259, 273, 274, 277, 278, 279, 284, 317, 322, 323, 324, 325, 330, 339}
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A TIFF tag: its code, its type's number, how many values, and their bytes (little-endian)."""
+    """A TIFF tag: code, number of its type, number of values, and their bytes (little-endian)."""
 
     code: int
     kind: int
@@ -45,7 +45,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class GeoTags:
-    """Tags, and what a GeoTIFF cannot hold: the text of the file ``.aux.xml`` beside it, where GDAL wants one."""
+    """Tags, and the text of the file ``.aux.xml`` beside it, if GDAL needs one for what GeoTIFF cannot store."""
 
     tags: list[Tag]
     sidecar: bytes | None = None
@@ -60,25 +60,25 @@ def geo_tags(
     nodata: float | None,
     provenance: Mapping[str, Any],
 ) -> GeoTags:
-    """What a GeoTIFF with this description says about itself, besides its layout.
+    """Create the descriptive tags of a GeoTIFF, all but its layout.
 
     Parameters
     ----------
     geo : mapping
-        As `geo_metadata.describe` gives it; what is missing is left out.
+        From `geo_metadata.describe`; missing entries are skipped.
     bands : int
     colours : bool
-        Whether 3 or 4 bands are red, green, blue and alpha where ``geo`` does not say.
+        Whether 3 or 4 bands are red, green, blue and alpha if ``geo`` does not say.
     dtype : dtype
     nodata : float or None
-        GDAL has one for all bands.
+        GDAL has one value for all bands.
     provenance : mapping
-        Kept as JSON in the item `PROVENANCE`.
+        Stored as JSON in the item `PROVENANCE`.
 
     Raises
     ------
     RequestError
-        rasterio is not installed.
+        If rasterio is not installed.
     """
     try:
         from rasterio.errors import NotGeoreferencedWarning
@@ -105,7 +105,7 @@ def geo_tags(
 
 
 def _one_place(geo: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Without the control points where there is an affine as well: a GeoTIFF holds one of them."""
+    """Drop the control points if there is an affine too: a GeoTIFF can store only one of them."""
     if not (geo.get("gcps") and geo.get("transform")):
         return geo
     warnings.warn(
@@ -118,7 +118,7 @@ def _one_place(geo: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_place(path: Path, geo: Mapping[str, Any]) -> None:
-    """Say which part of the CRS GeoTIFF and GDAL do not give back."""
+    """Warn about the part of the CRS that GeoTIFF and GDAL do not return."""
     import rasterio
 
     with rasterio.open(path) as dataset:
@@ -134,7 +134,7 @@ def _check_place(path: Path, geo: Mapping[str, Any]) -> None:
 
 
 def _crs(wkt: str | None) -> Any:
-    """The CRS; by its EPSG code where its WKT is that one's: written from WKT, some lose their code."""
+    """Return the CRS, by its EPSG code if its WKT is that code's: some lose their code when written from WKT."""
     from rasterio.crs import CRS
 
     if not wkt:
@@ -173,7 +173,7 @@ def _gray(geo: Mapping[str, Any]) -> str:
 
 
 def _holds(dtype: np.dtype[Any], value: float) -> bool:
-    """Whether a pixel may have ``value``; a nodata value that none can have says nothing, and GDAL refuses it."""
+    """Return True if a pixel can have ``value``; otherwise the nodata value is useless, and GDAL rejects it."""
     if dtype.kind == "f":
         return isnan(value) or bool(np.isinf(value)) or abs(value) <= float(np.finfo(dtype).max)
     return not isnan(value) and float(value).is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
@@ -223,7 +223,7 @@ def _place(dataset: Any, geo: Mapping[str, Any]) -> None:
     from rasterio.crs import CRS
 
     if geo.get("gcps"):
-        # rasterio and GDAL each move the points of such a file by half a pixel when they write and read it.
+        # rasterio and GDAL each shift the points of such a file by half a pixel on writing and reading.
         shift = 1.0 if geo.get("area_or_point") == "Point" else 0.0
         points = [
             GroundControlPoint(row - shift, col - shift, x, y, z, id=i, info=t)
@@ -237,14 +237,14 @@ def _place(dataset: Any, geo: Mapping[str, Any]) -> None:
 
 
 def _set(dataset: Any, items: Mapping[str, str], **where: Any) -> None:
-    # rasterio takes items as keyword arguments, two of which it has itself.
+    # rasterio takes items as keyword arguments; it uses two of the names itself.
     items = {k: v for k, v in items.items() if k not in ("ns", "bidx")}
     if items:
         dataset.update_tags(**where, **items)
 
 
 def _read_tags(content: bytes) -> list[Tag]:
-    """The first directory's tags, byte by byte."""
+    """Read the first directory's tags byte by byte."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:

@@ -1,4 +1,4 @@
-"""The tiles of a Cloud Optimized GeoTIFF: read in the file's order, compressed by threads, written in order."""
+"""Write the tiles of a Cloud Optimized GeoTIFF: read in the file's order, compressed in threads, written in order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_THREADS = 8
 
 
 class Level(Protocol):
-    """What a level is read from: a Zarr array, NumPy's, or anything with a shape that gives regions."""
+    """Source of a level: a Zarr or NumPy array, or anything with a shape that returns regions."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -34,7 +34,7 @@ class Level(Protocol):
 
 @dataclass(frozen=True)
 class EncodedTile:
-    """Pixels with bands last, or a mask, that belong at one place of a directory; cut at the image's end."""
+    """Pixels with bands last, or a mask, for one tile of a directory; cropped at the image's end."""
 
     directory: Directory
     index: int
@@ -42,7 +42,7 @@ class EncodedTile:
 
 
 def plane_size(axes: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of an image."""
+    """Return rows and columns of an image."""
     return int(shape[axes.index("Y")]), int(shape[axes.index("X")])
 
 
@@ -56,14 +56,14 @@ def cut(
     images: Sequence[Directory],
     masks: Sequence[Directory],
 ) -> Iterator[EncodedTile]:
-    """All tiles: smallest level first, row by row, each followed by its mask's."""
+    """Iterate over all tiles: smallest level first, row by row, each followed by the tile of its mask."""
     for k in reversed(range(len(levels))):
         shape = levels[k].shape
         for index, (rows, columns) in enumerate(regions(plane_size(axes, shape), (side, side))):
             region = tuple({"Y": rows, "X": columns}.get(a, slice(0, n)) for a, n in zip(axes, shape, strict=True))
             block = np.asarray(levels[k][region])
             if block.dtype != dtype:
-                raise RequestError(f"Level {k} gives pixels of {block.dtype}, but {dtype} was announced.")
+                raise RequestError(f"Level {k} has pixels of type {block.dtype}, but {dtype} was announced.")
             yield EncodedTile(images[k], index, _bands_last(block, axes))
             if mask_levels is not None:
                 yield EncodedTile(masks[k], index, np.asarray(mask_levels[k][rows, columns]).astype(bool))
@@ -78,9 +78,9 @@ def write_tiles(
     progress: Callable[[int, int], None] | None,
     threads: int | None,
 ) -> None:
-    """Append all ``tiles``, and note in their directories where they are.
+    """Append all ``tiles``, and record their locations in their directories.
 
-    Only as many as threads are compressed ahead of the one that is written.
+    No more tiles than threads are compressed ahead of the one that is written.
     """
     count = threads or min(_MOST_THREADS, os.cpu_count() or 1)
     waiting: deque[tuple[EncodedTile, Future[bytes]]] = deque()
@@ -101,7 +101,7 @@ def write_tiles(
 
 
 def _append(file: BinaryIO, position: int, tile: EncodedTile, data: bytes) -> int:
-    """Write a tile between its size and its last bytes again, as the ghost area promises."""
+    """Write a tile between its size and a copy of its last bytes, as the ghost area promises."""
     file.write(len(data).to_bytes(4, "little") + data + data[-4:])
     tile.directory.offsets[tile.index] = position + 4
     tile.directory.counts[tile.index] = len(data)
@@ -113,7 +113,7 @@ def _bands_last(block: NDArray[Any], axes: str) -> NDArray[Any]:
 
 
 def _encode(pixels: NDArray[Any], side: int) -> bytes:
-    """A whole tile, compressed. What lies outside the image is its last row and column again."""
+    """Compress a tile; beyond the image its last row and column are repeated."""
     import imagecodecs
 
     missing = [(0, side - pixels.shape[0]), (0, side - pixels.shape[1])]

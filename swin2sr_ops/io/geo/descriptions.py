@@ -1,8 +1,8 @@
-"""Descriptions of rasters that lie elsewhere: a VRT, a web service, a catalogue.
+"""Decide which descriptions of remote rasters may be followed: a VRT, a web service, a catalogue.
 
 GDAL follows a description wherever it points, to servers or to any file of the user, under any file name. So a file
-whose kind is only guessed goes to drivers whose pixels lie in the file or beside it. A VRT is read where all its
-sources lie in its own folder or below; everything else needs the person's word, see `TRUST`.
+of guessed kind is only opened with drivers whose pixels are in the file or beside it. A VRT is read if all its
+sources are in its own folder or below; everything else needs the user's consent, see `TRUST`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from swin2sr_ops.io.geo.address import file_of, is_address
 
 __all__ = ["TRUST", "check_description", "safe_drivers"]
 
-#: Set to 1, this environment variable says that descriptions may point anywhere.
+#: Environment variable; 1 allows descriptions to point anywhere.
 TRUST = "SWIN2SR_OPS_FOLLOW"
 
-#: GDAL's drivers that read other files or servers than those beside the file, or that run a query.
+#: GDAL's drivers that read servers or files other than those beside the file, or that run a query.
 _POINTING = {
     "AVCBin", "AVCE00", "COG", "DAAS", "DERIVED", "ECRGTOC", "EEDA", "EEDAI", "ESRI Shapefile", "ESRIC", "ESRIJSON",
     "GNMDatabase", "GNMFile", "GTI", "GeoJSON", "GeoJSONSeq", "HTTP", "KMLSUPEROVERLAY", "MEM", "MRF", "MVT", "Memory",
@@ -29,7 +29,7 @@ _POINTING = {
     "SQLite", "STACIT", "STACTA", "TIL", "TileDB", "TopoJSON", "VRT", "WCS", "WMS", "WMTS",
 }  # fmt: skip
 _MARKS = (b"<VRTDataset", b"<GDAL_WMS", b"<WMS_Capabilities", b"<WMT_MS_Capabilities", b"<WMTS", b"<WCS_GDAL")
-_START = 4096  # bytes in which GDAL looks for them
+_START = 4096  # bytes in which GDAL searches for them
 _NO_PATHS = {"SRS", "GeoTransform", "Histograms", "Description", "CategoryNames", "GCPList"}
 _DEPTH = 8
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -51,12 +51,12 @@ def safe_drivers(path: Path) -> list[str] | None:
 
 
 def check_description(uri: str, path: Path) -> None:
-    """Refuse a description that points elsewhere.
+    """Reject a description that points elsewhere.
 
     Raises
     ------
     FormatError
-        With where it points, and what to do.
+        The message says where it points, and what to do.
     """
     if os.environ.get(TRUST, "") not in ("", "0"):
         return
@@ -65,12 +65,12 @@ def check_description(uri: str, path: Path) -> None:
     if where:
         raise FormatError(
             f"{uri!r} describes a raster that lies elsewhere ({where}), and is not followed: it could read any file or"
-            f" ask any server. Put its sources beside it, or set {TRUST}=1 if you trust it."
+            f" query any server. Put its sources beside it, or set {TRUST}=1 if you trust it."
         )
 
 
 def _kind(path: Path) -> bytes:
-    """Return the mark of a description; empty where ``path`` is none."""
+    """Return the mark of a description; empty if ``path`` is none."""
     try:
         with path.open("rb") as file:
             start = file.read(_START)
@@ -80,7 +80,7 @@ def _kind(path: Path) -> bytes:
 
 
 def _elsewhere(path: Path) -> str:
-    """Return the first source of a VRT that lies outside its folder; empty where there is none."""
+    """Return the first source of a VRT that is outside its folder; empty if there is none."""
     found = path.stat()
     return _pointed(str(path.absolute()), found.st_mtime_ns, found.st_size, 0)
 
@@ -91,7 +91,7 @@ def _pointed(name: str, changed: int, size: int, depth: int) -> str:
     try:
         root = ElementTree.fromstring(path.read_bytes())  # noqa: S314  # expat limits what entities expand to
     except (ElementTree.ParseError, OSError, ValueError, LookupError) as exc:
-        return f"it is no valid XML: {exc}"
+        return f"it is not valid XML: {exc}"
     for text in _texts(root):
         if _leaves(text, path):
             return text[:200]
@@ -116,13 +116,13 @@ def _texts(element: ElementTree.Element) -> list[str]:
 
 
 def _leaves(text: str, path: Path) -> bool:
-    """Whether GDAL could find something outside the folder of ``path`` under the name ``text``."""
+    """Return True if GDAL could open something outside the folder of ``path`` under the name ``text``."""
     if "/vsi" in text or "://" in text or "<" in text:
         return True
     if is_address(text):
         inside = file_of(text)
         return True if inside is None else _leaves(str(inside), path)
-    if "\n" in text or len(text) > 1000:  # a table of numbers or a WKT
+    if "\n" in text or len(text) > 1000:  # a table of numbers, or WKT
         return False
     if text.startswith(("/", "\\")) or _DRIVE.match(text):
         return not Path(os.path.abspath(text)).is_relative_to(path.absolute().parent)

@@ -1,7 +1,7 @@
-"""Which files are rasters with a place on Earth, and how rasterio opens them.
+"""Detect georeferenced rasters, and open them with rasterio.
 
-A TIFF without a place is left to `tiff_source`, whose pixel values would be the same; microscopes'
-TIFFs are too, since GDAL would show their first page only.
+TIFFs without a georeference are left to `tiff_source`, which reads the same pixel values. So are microscopes'
+TIFFs, since GDAL would only show their first page.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
 _PATIENCE = {"GDAL_HTTP_CONNECTTIMEOUT": "10", "GDAL_HTTP_LOW_SPEED_TIME": "15", "GDAL_HTTP_LOW_SPEED_LIMIT": "1"}
 _SIDECARS = (".aux.xml", ".wld", ".tfw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".gfw", ".bpw", ".wbw")
 _REMOTE = {"http", "https", "s3", "gs", "az"}
-_WRAPPED = {"zip", "tar", "gzip", "vrt"}  # rasterio's and GDAL's words for what lies in, or is made of, another file
+_WRAPPED = {"zip", "tar", "gzip", "vrt"}  # schemes of rasterio and GDAL for data in, or derived from, another file
 _REMOTE_SUFFIXES = {".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".img"}
 _GEO_TAGS = {34735, 33550, 33922, 34264, 50844}  # GeoKeys, pixel scale, tie points, transformation, RPCs
 _GDAL_TAGS = {GDAL_METADATA, GDAL_NODATA}  # training chips have them without a place
@@ -39,23 +39,23 @@ _MICROSCOPES = {
     "ome", "imagej", "svs", "lsm", "stk", "ndpi", "scn", "qpi", "bif", "fluoview", "micromanager", "mmstack",
     "metaseries", "philips", "fei", "sem", "nih", "eer", "indica",
 }  # fmt: skip
-_PLAIN = {"GTiff", "PNG", "JPEG", "GIF", "BMP", "WEBP"}  # other readers have these unless they have a place
-#: Drivers whose datasets are addressed by their name and a file.
+_PLAIN = {"GTiff", "PNG", "JPEG", "GIF", "BMP", "WEBP"}  # other readers open these unless they are georeferenced
+#: Drivers whose datasets are addressed by the driver's name and a file.
 _DRIVERS = {
     "NETCDF", "HDF5", "HDF4_SDS", "HDF4_EOS", "GTIFF_DIR", "GPKG", "GRIB", "BAG", "NITF_IM", "VRT", "SENTINEL2_L1B",
     "SENTINEL2_L1C", "SENTINEL2_L2A", "SENTINEL1_CALIB", "WMS", "WMTS", "PG",
 }  # fmt: skip
-# What tifffile raises for a file that it does not understand.
+# Errors that tifffile raises for a file that it does not understand.
 _TIFFFILE_RAISES = (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, AssertionError, struct.error)
 
 
 def is_raster(uri: str) -> bool:
-    """Whether ``uri`` is for rasterio: georeferenced, a COG, or a format that nobody else here reads.
+    """Return True if rasterio should open ``uri``: georeferenced, a COG, or a format without another reader here.
 
     Raises
     ------
     FormatError
-        There is no such file.
+        If there is no such file.
     """
     if is_address(uri):
         return uri.startswith("/vsi") or _opens(uri)
@@ -82,14 +82,14 @@ def _is_raster_file(uri: str) -> bool:
     if start.startswith(_PICTURE_MAGIC) and not any(
         path.with_suffix(s).exists() or Path(f"{path}{s}").exists() for s in _SIDECARS
     ):
-        return False  # GDAL knows a picture's place from a file beside it only
+        return False  # GDAL knows a picture's georeference only from a file beside it
     check_description(uri, path)
     return _gdal_has_a_place(uri)
 
 
 def _opens(uri: str) -> bool:
-    """Whether GDAL opens ``uri``, or knows its prefix so well that it should say what is wrong."""
-    from rasterio._err import CPLE_BaseError  # reading an odd tag lets it through
+    """Return True if GDAL opens ``uri``, or knows its prefix, so that opening it gives a useful error."""
+    from rasterio._err import CPLE_BaseError  # passed on when rasterio reads an invalid tag
     from rasterio.env import env_ctx_if_needed
     from rasterio.errors import RasterioError
 
@@ -103,7 +103,7 @@ def _opens(uri: str) -> bool:
 
 
 def _gdal_has_a_place(uri: str) -> bool:
-    from rasterio._err import CPLE_BaseError  # reading an odd tag lets it through
+    from rasterio._err import CPLE_BaseError  # passed on when rasterio reads an invalid tag
     from rasterio.env import env_ctx_if_needed
     from rasterio.errors import RasterioError
 
@@ -117,7 +117,7 @@ def _gdal_has_a_place(uri: str) -> bool:
 
 
 def is_geotiff(path: str | Path) -> bool:
-    """Whether the file at ``path`` is a TIFF with georeference tags; needs no rasterio."""
+    """Return True if the file at ``path`` is a TIFF with georeference tags; this needs no rasterio."""
     if not _is_tiff(Path(path)):
         return False
     flags, codes = _tiff_kind(Path(path))
@@ -132,18 +132,18 @@ def _is_tiff(path: Path) -> bool:
 
 
 def _tiff_kind(path: Path) -> tuple[set[str], set[int]]:
-    """What tifffile takes the TIFF for, and the tags of its first page; nothing where it is damaged."""
+    """Return tifffile's flags of the TIFF, and the tags of its first page; empty if it is damaged."""
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as tiff:
             return set(tiff.flags), {tag.code for tag in tiff.pages.first.tags}
-    except _TIFFFILE_RAISES:  # the reader that takes the file will say what is wrong
+    except _TIFFFILE_RAISES:  # the reader that opens the file will report it
         return set(), set()
 
 
 def _is_single(path: Path) -> bool:
-    """Whether a TIFF has one image, besides its overviews and masks: GDAL shows the first page."""
+    """Return True if a TIFF has one image besides its overviews and masks: GDAL shows the first page."""
     import tifffile
 
     try:
@@ -154,7 +154,7 @@ def _is_single(path: Path) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return what GDAL says; its text may quote bytes of a damaged file, which rasterio cannot decode."""
+    """Return GDAL's message; it may quote bytes of a damaged file, which rasterio cannot decode."""
     if isinstance(error, UnicodeDecodeError):
         return error.object.decode("utf-8", "replace").strip().rstrip(".")
     return str(error.__cause__ or error).strip().rstrip(".")
@@ -162,8 +162,8 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def naming(uri: str) -> Iterator[None]:
-    """Turn what GDAL says of a damaged file into one `FormatError`; else GDAL prints it, too."""
-    from rasterio._err import CPLE_BaseError  # reading an odd tag lets it through
+    """Turn GDAL's errors for a damaged file into one `FormatError`; without rasterio's context GDAL prints them too."""
+    from rasterio._err import CPLE_BaseError  # passed on when rasterio reads an invalid tag
     from rasterio.env import env_ctx_if_needed
     from rasterio.errors import RasterioError
 
@@ -178,12 +178,12 @@ def naming(uri: str) -> Iterator[None]:
 
 
 def open_dataset(uri: str, series: int = 0, level: int = 0) -> Any:
-    """A dataset for one thread.
+    """Open a dataset for one thread.
 
     Raises
     ------
     RequestError
-        There is no such series.
+        If there is no such series.
     """
     import rasterio
 
@@ -198,7 +198,7 @@ def open_dataset(uri: str, series: int = 0, level: int = 0) -> Any:
             return dataset
         dataset.close()
         if not 0 <= series < max(1, len(parts)):
-            raise RequestError(f"series={series} was asked for, but {uri!r} has {max(1, len(parts))}, numbered from 0.")
+            raise RequestError(f"series={series} does not exist: {uri!r} has {max(1, len(parts))}, numbered from 0.")
         return rasterio.open(subdataset(parts[series], dataset.name), **options)
 
 
@@ -219,12 +219,12 @@ def _opened(path: str | Path, drivers: list[str] | None, options: dict[str, Any]
 
     if drivers is None:
         return rasterio.open(path, **options)
-    # `rasterio.open` takes a single driver only.
+    # `rasterio.open` accepts only one driver.
     return ensure_env_with_credentials(lambda name: DatasetReader(name, driver=drivers, **options))(str(path))
 
 
 def _drivers_of(uri: str) -> list[str] | None:
-    """Return the drivers that may read ``uri``; None for all, where a person used GDAL's own words."""
+    """Return the drivers that may read ``uri``; None for all, if the user wrote a GDAL address."""
     if is_address(uri):
         return None
     path = local_path(uri)
@@ -234,13 +234,13 @@ def _drivers_of(uri: str) -> list[str] | None:
 
 
 def _is_named_description(uri: str) -> bool:
-    """Whether a person named a VRT on a server, or a raster in GDAL's own words."""
+    """Return True if the user named a VRT on a server, or used one of GDAL's schemes."""
     scheme, _, rest = uri.partition("://")
     return scheme in _WRAPPED or PurePosixPath(urlsplit(rest).path).suffix.lower() == ".vrt"
 
 
 def parts_of(uri: str) -> list[str]:
-    """GDAL's addresses of the rasters in ``uri``, where it holds several and is none itself."""
+    """List GDAL's addresses of the rasters in ``uri``, if it contains several and is none itself."""
     import rasterio
 
     with warnings.catch_warnings():
@@ -251,7 +251,7 @@ def parts_of(uri: str) -> list[str]:
 
 
 def check_tiff(uri: str) -> None:
-    """Refuse a truncated TIFF. GDAL would find out when it reads there, an hour into a run."""
+    """Reject a truncated TIFF now: GDAL would only notice when it reads there, possibly an hour into a run."""
     path = local_path(uri)
     if is_address(uri) or path is None or not _is_tiff(path):
         return
@@ -261,5 +261,5 @@ def check_tiff(uri: str) -> None:
         with tifffile.TiffFile(path) as tiff:
             for level in tiff.series[0].levels:
                 check_whole(uri, tiff, level)
-    except _TIFFFILE_RAISES:  # GDAL has opened it, and knows kinds of TIFF that tifffile does not
+    except _TIFFFILE_RAISES:  # GDAL has opened it, and supports TIFFs that tifffile does not
         return

@@ -1,8 +1,8 @@
-"""Which files a raster's pixels and metadata come from, and whether they are still the same.
+"""List the files that contain a raster's pixels and metadata, and detect changes in them.
 
-A VRT has its pixels in other files; a mask, a header or a coordinate system may lie beside. GDAL
-lists them. Statistics that a viewer notes in ``.aux.xml``, and overviews that are not read, are
-no change.
+A VRT has its pixels in other files; a mask, a header or a coordinate system may be beside the raster. GDAL
+lists these files. Statistics that a viewer adds to ``.aux.xml``, and overviews that are not read, do
+not count as changes.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _DEPTH = 8
 
 
 def raster_identity(uri: str, dataset: Any, level: int) -> dict[str, Any]:
-    """Size and time of every local file that ``dataset`` is made of, in a fixed order.
+    """Return size and time of every local file of ``dataset``, in a fixed order.
 
     Parameters
     ----------
     uri : str
-        As the user gave it.
+        Address as the user gave it.
     dataset
-        It, open in rasterio.
+        The raster, opened with rasterio.
     level : int
-        0 where no overview is read: overviews do not count then.
+        Overview to read; overview files do not count if it is 0.
     """
     paths = files_behind(uri, dataset)
     seen = [_seen(Path(path)) for path in paths if level or not path.lower().endswith(_OVERVIEWS)]
@@ -47,7 +47,7 @@ def raster_identity(uri: str, dataset: Any, level: int) -> dict[str, Any]:
 
 
 def files_behind(uri: str, dataset: Any) -> list[str]:
-    """Absolute paths of all local files that ``dataset``, opened from ``uri``, is made of."""
+    """List the absolute paths of all local files of ``dataset``, which was opened from ``uri``."""
     paths: dict[str, None] = {}
     own = file_of(uri)
     for name in ([] if own is None else [str(own)]) + list(dataset.files):
@@ -56,7 +56,7 @@ def files_behind(uri: str, dataset: Any) -> list[str]:
 
 
 def _gather(name: str, paths: dict[str, None], depth: int) -> None:
-    """Note a file, what lies beside it, and what it stands for."""
+    """Add a file, its sidecars, and the files to which it refers."""
     inside = file_of(name) if name.startswith("/vsi") else Path(name)
     if inside is None or not inside.is_file():
         return
@@ -72,7 +72,7 @@ def _gather(name: str, paths: dict[str, None], depth: int) -> None:
 
 
 def _listed(path: str) -> Iterator[str]:
-    """Files that GDAL lists for the raster at ``path``; none where it is no raster."""
+    """Iterate over the files that GDAL lists for the raster at ``path``; none if it is no raster."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -87,7 +87,7 @@ def _listed(path: str) -> Iterator[str]:
 
 
 def _seen(path: Path) -> list[Any] | None:
-    """Name, size and time; of ``.aux.xml`` a digest of what matters in it, None where nothing does."""
+    """Return name, size and time; for ``.aux.xml`` a digest of its relevant content, None if it has none."""
     if path.name.endswith(_PAM):
         digest = _digest(path)
         return None if digest is None else [path.name, digest, ""]
@@ -108,7 +108,7 @@ def _digest(path: Path) -> str | None:
 
 
 def _without_looks(element: ElementTree.Element) -> None:
-    """Remove statistics and histograms, and what is empty without them."""
+    """Remove statistics and histograms, and elements that are empty without them."""
     for child in list(element):
         _without_looks(child)
         empty = child.tag in ("Metadata", "PAMRasterBand") and not len(child)

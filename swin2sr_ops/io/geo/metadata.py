@@ -1,6 +1,7 @@
-"""What a georeferenced raster says about itself, as plain numbers and strings.
+"""Describe a georeferenced raster in plain numbers and strings.
 
-`describe` reads it from an open rasterio dataset, `scaled` carries it through a change of scale;
+`describe` reads an open rasterio dataset, `scaled` adapts the description to a new scale; this
+module does not import rasterio. Keys of the description (all can be stored as JSON):
 nothing here imports rasterio. Keys of the description (all JSON-ready):
 
 ``crs``, ``transform``, ``area_or_point``
@@ -8,16 +9,16 @@ nothing here imports rasterio. Keys of the description (all JSON-ready):
 ``gcps``, ``gcp_crs``
     Ground control points as ``[row, col, x, y, z, id, info]``, pixel positions from the corner.
 ``geolocation``
-    GDAL's items that say where a place is given per pixel: datasets of x and y, offsets and steps.
+    GDAL's items for a location per pixel: datasets of x and y, offsets and steps.
 ``rpcs``
-    Rational polynomial coefficients, strings as GDAL names them; offsets from a pixel *centre*.
+    Rational polynomial coefficients, strings under GDAL's names; offsets from a pixel *centre*.
 ``nodata``, ``descriptions``, ``colorinterp``, ``scales``, ``offsets``, ``units``, ``mask_flags``
-    Lists, an entry per band.
+    Lists with one entry per band.
 ``tags``, ``band_tags``, ``domains``, ``band_domains``
-    Items of the dataset, of each band, and of other domains of both by name, without what
-    describes the file or its old pixels (structure, statistics).
+    Items of the dataset, of each band, and of other domains of both by name, except those
+    that describe the file or its old pixels (structure, statistics).
 ``driver``, ``layout``, ``photometric``
-    Where it was read from: GDAL's driver; ``"COG"`` where the file is one; ``"miniswhite"`` where
+    Origin of the description: GDAL's driver; ``"COG"`` if the file is one; ``"miniswhite"`` if
     small values are bright.
 """
 
@@ -35,16 +36,16 @@ __all__ = ["bands_by_colour", "channels_of", "describe", "is_georeferenced", "pl
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _STALE = ("STATISTICS_", "TIFFTAG_MINSAMPLEVALUE", "TIFFTAG_MAXSAMPLEVALUE", "OVR_RESAMPLING", "OVERVIEW_RESAMPLING")
 _RESOLUTION = ("TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION")
-# Domains that describe the file, not the image, or whose pixel positions lie in other files.
+# Domains that describe the file rather than the image, or whose pixel positions are in other files.
 _FILE_DOMAINS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "GEOLOCATION", "TIFF", "COG"}
-_CENTRED = "PIXEL_CENTER"  # GDAL's word for positions that count from the centre of the first pixel
+_CENTRED = "PIXEL_CENTER"  # GDAL's name for positions relative to the centre of the first pixel
 _COLOURS = ("red", "green", "blue", "alpha")
 _DISPLAY = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
 _FOOT = 0.3048
 
 
 def describe(dataset: Any) -> dict[str, Any]:
-    """All metadata of an open rasterio ``dataset`` that another file should have too."""
+    """Collect all metadata of an open rasterio ``dataset`` that a copy should have too."""
     bands = range(1, dataset.count + 1)
     gcps, gcp_crs = dataset.gcps
     tags, structure = _fresh(dataset.tags()), dataset.tags(ns="IMAGE_STRUCTURE")
@@ -78,18 +79,18 @@ def describe(dataset: Any) -> dict[str, Any]:
 
 
 def is_georeferenced(dataset: Any) -> bool:
-    """Whether an open rasterio ``dataset`` knows its place: CRS, affine, control points, RPCs or a place per pixel."""
+    """Return True if an open ``dataset`` has a CRS, an affine, control points, RPCs or a location per pixel."""
     if dataset.crs or not _is_identity(dataset.transform) or dataset.gcps[0]:
         return True
     return bool(dataset.tags(ns="RPC") or dataset.tags(ns="GEOLOCATION"))
 
 
 def scaled(geo: Mapping[str, Any], s: int) -> dict[str, Any]:
-    """``geo`` for ``s`` times finer pixels over the same ground; ``geo`` itself stays as it is.
+    """Adapt ``geo`` to ``s`` times finer pixels of the same ground; ``geo`` itself does not change.
 
     The corner does not move, so the bounds are the same: ``affine * Affine.scale(1 / s)``. GDAL
-    counts the pixel positions of control points from the corner, so they are times ``s``, but
-    those of RPCs from the centre of the first pixel. Statistics are of the old pixels and go.
+    measures pixel positions of control points from the corner, so they are multiplied by ``s``; those of
+    RPCs are measured from the centre of the first pixel. Statistics describe the old pixels and are removed.
     """
     new = dict(geo)
     if geo.get("transform"):
@@ -117,7 +118,7 @@ def _scaled_rpcs(rpcs: Mapping[str, str], s: int) -> dict[str, str]:
 
 
 def _scaled_geolocation(items: Mapping[str, str], s: int) -> dict[str, str]:
-    """Steps and offsets count pixels, offsets from the corner unless `_CENTRED` says otherwise."""
+    """Scale steps and offsets, in pixels; offsets are measured from the corner unless `_CENTRED` is set."""
     new = dict(items)
     half = 0.5 if items.get("GEOREFERENCING_CONVENTION") == _CENTRED else 0.0
     for axis in ("PIXEL", "LINE"):
@@ -128,12 +129,11 @@ def _scaled_geolocation(items: Mapping[str, str], s: int) -> dict[str, str]:
 
 
 def bands_by_colour(geo: Mapping[str, Any]) -> dict[str, Any]:
-    """Which bands are colours: ``{"red": 2, "green": 1, "blue": 0, "alpha": None, "others": [3, 4]}``.
+    """Assign bands to colours: ``{"red": 2, "green": 1, "blue": 0, "alpha": None, "others": [3, 4]}``.
 
-    Positions count from 0. The colour interpretation decides; where it names none of red, green
-    and blue, bands *called* "red", "green" and "blue" are taken. Where one of the three is
-    missing, none is named. Band codes (B02, B4) mean other colours on each satellite, so they say
-    nothing here.
+    Positions count from 0. The colour interpretation decides. If it names none of red, green and
+    blue, bands *called* "red", "green" and "blue" are taken. If one of the three is missing, none is
+    assigned. Band codes (B02, B4) mean other colours on each satellite, so they are not used.
     """
     names = [str(c).lower() for c in geo.get("colorinterp") or ()]
     called = [str(d or "").strip().lower() for d in geo.get("descriptions") or ()]
@@ -148,7 +148,7 @@ def bands_by_colour(geo: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def channels_of(geo: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """Labels and display colours of the bands, in the words of NGFF's ``omero``; empty where there are none."""
+    """Return labels and display colours of the bands in NGFF's ``omero`` format; empty if there are none."""
     channels = []
     for name, description in zip(geo["colorinterp"], geo["descriptions"], strict=True):
         label = description or ("" if name in ("gray", "undefined") else name)
@@ -159,11 +159,11 @@ def channels_of(geo: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
 
 
 def place(dataset: Any) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
-    """Pixel size, origin and units along Y and X as `ImageInfo` has them; empty where they do not fit.
+    """Return pixel size, origin and units along Y and X for `ImageInfo`; empty if they do not fit.
 
-    They fit a north-up affine with a projected CRS. Y grows with the rows there, while northings
-    fall: Y is *minus* the northing. So all rows are where they belong in relation to another
-    raster, and `ImageInfo.scaled` keeps them there. The affine of `describe` is what counts.
+    They fit a north-up affine with a projected CRS. Y increases with the rows there, while northings
+    decrease: Y is *minus* the northing. So rows are at the right place relative to another raster, and
+    `ImageInfo.scaled` keeps them there. The affine of `describe` remains authoritative.
     """
     a, b, c, d, e, f = dataset.transform[:6]
     if not (dataset.crs and dataset.crs.is_projected and b == d == 0 and a > 0 > e):
@@ -176,14 +176,14 @@ def place(dataset: Any) -> tuple[dict[str, float], dict[str, float], dict[str, s
 
 
 def _worth_keeping(space: str) -> bool:
-    """Domains of items; ``xml:`` and ``json:`` hold one text, which rasterio cannot hand on."""
+    """Return True for domains of items; ``xml:`` and ``json:`` hold one text, which rasterio cannot pass on."""
     return space not in _FILE_DOMAINS and ":" not in space and not space.startswith("rio_")
 
 
 def _affine(dataset: Any, *, placed: bool) -> list[float] | None:
-    """The affine, which rasterio gives as identity where there is none.
+    """Return the affine, for which rasterio gives the identity if there is none.
 
-    Beside a CRS and no other place, pixels are its units: then identity is a place as well.
+    With a CRS and no other georeference, pixels are its units: then the identity is valid too.
     """
     if _is_identity(dataset.transform) and not placed:
         return None
@@ -191,7 +191,7 @@ def _affine(dataset: Any, *, placed: bool) -> list[float] | None:
 
 
 def _geolocation(dataset: Any) -> dict[str, str]:
-    """The items, with datasets of x and y as they are found from everywhere."""
+    """Return the items with absolute addresses of the datasets of x and y."""
     items = dict(dataset.tags(ns="GEOLOCATION"))
     folder = os.path.dirname(dataset.name)
     for key in ("X_DATASET", "Y_DATASET"):
@@ -218,7 +218,7 @@ def _wkt(crs: Any) -> str | None:
 
 
 def _number(value: Any) -> float | int | str | None:
-    """A nodata value; strict JSON lacks NaN and infinity, which become their names."""
+    """Convert a nodata value; strict JSON lacks NaN and infinity, which become their names."""
     if value is None or isinstance(value, int):
         return value
     return float(value) if isfinite(value) else str(float(value))

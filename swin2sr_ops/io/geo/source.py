@@ -1,6 +1,6 @@
-"""Read georeferenced rasters through rasterio: GeoTIFF, COG, JPEG 2000, VRT and what else GDAL knows.
+"""Read georeferenced rasters through rasterio: GeoTIFF, COG, JPEG 2000, VRT and the other formats of GDAL.
 
-Needs the extra ``geo``; without rasterio nothing here opens anything.
+This needs the extra ``geo``; without rasterio no file is opened here.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from swin2sr_ops.pixels.intensity import keep_valid, nodata_pixels, stored_nodat
 
 __all__ = ["GeoSource", "is_geotiff", "open_source", "rasters_in"]
 
-_LOOK = 128  # pixels along each side of the middle of a band of opacity
-_DOUBTFUL = 0.5  # share of values in between from which it is doubted
-_HEAVY = 4096  # characters of metadata that need not travel with every task
+_LOOK = 128  # side in pixels of the central part of an opacity band that is checked
+_DOUBTFUL = 0.5  # share of intermediate values above which the band is doubtful
+_HEAVY = 4096  # characters of metadata above which a copy for a task leaves them out
 _NO_BRIGHTNESS = {
     "palette": "palette indices, not colours", "cyan": "printing inks (CMYK)",
     "hue": "hue, saturation and lightness", "Cb": "YCbCr colours",
@@ -37,9 +37,9 @@ _NO_BRIGHTNESS = {
 
 @dataclass(repr=False)
 class GeoSource:
-    """One raster at one level; pickles as its address, and opens again where it lands.
+    """One raster at one level; pickles as its address, and opens again in another process.
 
-    GDAL's datasets belong to a thread, so each thread that reads has its own.
+    GDAL's datasets belong to one thread, so each reading thread has its own.
     """
 
     uri: str
@@ -52,14 +52,14 @@ class GeoSource:
     _closings: int = field(default=0, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Hundreds of control points are found again in less time than a task graph full of copies costs.
+        # Reading hundreds of control points again is faster than storing them in every copy of a task graph.
         heavy = self._info is not None and len(repr(self._info.extra)) > _HEAVY
         uri = absolute_address(self.uri)
         kept = {"_info": None if heavy else self._info, "_local": None, "_closings": 0}
         return {**self.__dict__, "uri": uri, **kept}
 
     def __repr__(self) -> str:
-        # Dask writes the arguments of a task that fails into its log.
+        # Dask logs the arguments of a task that fails.
         return f"GeoSource({without_secrets(self.uri)!r}, series={self.series}, level={self.level}, axes={self.axes!r})"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ class GeoSource:
 
     @property
     def info(self) -> ImageInfo:
-        """The raster without its pixels; ``extra["geo"]`` is what `geo_metadata.describe` says."""
+        """Facts about the raster without its pixels; ``extra["geo"]`` comes from `geo_metadata.describe`."""
         if self._info is None:
             with naming(self.uri):
                 self._info = _info(self.uri, self._dataset(), self.axes, self.level)
@@ -81,7 +81,7 @@ class GeoSource:
         return GeoSource(self.uri, self.series, self.level, self.axes, float(value))
 
     def read(self, region: Region) -> NDArray[Any]:
-        """Decode what ``region`` touches of its bands.
+        """Decode ``region``.
 
         Where bands have different values for "no pixel here", or some have none, all holes come as
         ``info.nodata``, since an output has one value only; a valid pixel with that very value
@@ -101,7 +101,7 @@ class GeoSource:
         return np.ascontiguousarray(pixels.reshape(shape[-len(region) :]), dtype=info.dtype)
 
     def valid_mask(self, region: Region) -> NDArray[np.bool_] | None:
-        """Where the file's own mask says that there are pixels, for all bands alike.
+        """Read the valid pixels by the file's own mask, for all bands together.
 
         Parameters
         ----------
@@ -111,9 +111,9 @@ class GeoSource:
         Returns
         -------
         ndarray of bool or None
-            None where the file has no mask: a mask inside, a ``.msk`` file beside it, or a VRT's.
-            Neither ``info.nodata`` nor an alpha band makes one. Where bands have masks of their
-            own, a pixel is valid where all of them say so.
+            None if the file has no mask: a mask inside, a ``.msk`` file beside it, or a VRT's.
+            ``info.nodata`` and an alpha band are no masks. If bands have separate masks, a pixel
+            is valid if all of them say so.
         """
         region = check_region(region, self.info.shape[-2:])
         flags = self.info.extra["geo"]["mask_flags"]
@@ -131,7 +131,7 @@ class GeoSource:
         return valid
 
     def shown(self, region: Region) -> NDArray[np.bool_] | None:
-        """Where the band of opacity, if there is one, shows the pixels of the other bands.
+        """Find the pixels that the opacity band, if there is one, does not hide.
 
         Parameters
         ----------
@@ -147,26 +147,26 @@ class GeoSource:
         return np.asarray(opacity != 0)
 
     def files(self) -> list[str]:
-        """Local files that the raster is made of."""
+        """List the local files of the raster."""
         with naming(self.uri), open_dataset(self.uri, self.series, self.level) as dataset:
             return files_behind(self.uri, dataset)
 
     def identity(self) -> dict[str, Any]:
-        """Size and time of all files that the raster is made of, and which raster of them it is."""
+        """Return size and time of all files of the raster, and which raster in them it is."""
         with naming(self.uri), open_dataset(self.uri, self.series, self.level) as dataset:
             found = raster_identity(self.uri, dataset, self.level)
         given = {} if self.nodata is None else {"nodata": "given"}
         return {**found, "series": self.series, "level": self.level, **given}
 
     def close(self) -> None:
-        """Close the file in this thread now, and in others when they read next or end."""
+        """Close the file in this thread now, and in other threads at their next read or end."""
         self._closings += 1
         dataset = self._local.__dict__.pop("dataset", None)
         if dataset is not None:
             dataset.close()
 
     def _dataset(self) -> Any:
-        """This thread's dataset. A forked worker shares its parent's file position: it opens anew."""
+        """Return this thread's dataset; a forked worker opens its own, since it shares its parent's file position."""
         mine, now = self._local, (os.getpid(), self._closings)
         if getattr(mine, "opened", None) != now:
             mine.dataset = open_dataset(self.uri, self.series, self.level)
@@ -177,43 +177,43 @@ class GeoSource:
 def open_source(
     uri: str, *, axes: str | None = None, level: int = 0, series: int | None = None, array: str | None = None
 ) -> GeoSource | None:
-    """Open the georeferenced raster at ``uri``, or return None where ``uri`` is none.
+    """Open the georeferenced raster at ``uri``, or return None if ``uri`` is none.
 
     Parameters
     ----------
     uri : str
-        A file, an ``https://`` or ``s3://`` address that ends as rasters do, or a ``/vsi`` path.
+        A file, an ``https://`` or ``s3://`` address with a raster's suffix, or a ``/vsi`` path.
     axes : str, optional
-        One letter per dimension, where bands are not channels: ``"TYX"``.
+        One letter per dimension, if bands are not channels: ``"TYX"``.
     level : int
-        0 the full raster, others its overviews.
+        0 is the full raster, others are its overviews.
     series : int
         Which raster, where a file holds several (GDAL's subdatasets); the first unless given.
     array : str, optional
-        Not for rasters.
+        Not supported for rasters.
 
     Raises
     ------
     FormatError
-        Nothing is there, it is truncated or damaged, or its bands hold no brightnesses.
+        If nothing is there, it is truncated or damaged, or its bands cannot be averaged.
     RequestError
-        An option does not fit what is there.
+        If an option does not fit the raster.
     """
     if find_spec("rasterio") is None or not is_raster(uri):
         return None
     if array is not None:
-        raise RequestError(f"array={array!r} was given, but a raster has none: choose an image with series=.")
+        raise RequestError(f"array={array!r} is not possible: a raster has no arrays, choose an image with series=.")
     if series is None:
         series = _first_raster(uri)
     source = GeoSource(uri, series, 0, axes)
     levels = source.info.levels
     if not 0 <= level < levels:
-        raise RequestError(f"level={level} was asked for, but {uri!r} has the levels 0 to {levels - 1}.")
+        raise RequestError(f"level={level} does not exist: {uri!r} has the levels 0 to {levels - 1}.")
     check_tiff(uri)
     if level:
         source.close()
         source = GeoSource(uri, series, level, axes)
-    assert source.info  # opens the file: what is wrong with it is found here
+    assert source.info  # opens the file and finds its errors here
     _check_opacity(source)
     _note_swath(source)
     return source
@@ -232,7 +232,7 @@ def _first_raster(uri: str) -> int:
 
 
 def rasters_in(uri: str) -> list[str]:
-    """Names of the rasters that ``uri`` holds, in the order of ``series``; empty where it is one itself."""
+    """List the names of the rasters in ``uri``, in the order of ``series``; empty if it is a raster itself."""
     if find_spec("rasterio") is None or uri.startswith("sample:") or not is_raster(uri):
         return []
     return _names_in(uri)
@@ -246,7 +246,7 @@ def _names_in(uri: str) -> list[str]:
 
 
 def _check_opacity(source: GeoSource) -> None:
-    """Say so where a band that counts as opacity looks like a picture: GDAL guesses it of any fourth band of 8 bits."""
+    """Warn if an opacity band looks like an image: GDAL assumes opacity for any fourth band of 8 bits."""
     info = source.info
     alpha = bands_by_colour(info.extra["geo"])["alpha"] if "C" in info.axes else None
     if alpha is None:
@@ -257,7 +257,7 @@ def _check_opacity(source: GeoSource) -> None:
     if np.mean((seen != 0) & (seen != highest) & (seen != 255)) > _DOUBTFUL:
         warnings.warn(
             f"Band {alpha + 1} of {without_secrets(source.uri)!r} counts as opacity (alpha) and is only repeated, not"
-            " restored, though most of its values are neither 0 nor the highest: where it is near infrared, mark it"
+            " restored, though most of its values are neither 0 nor the highest: if it is near infrared, mark it"
             f" with `rio edit-info --colorinterp {alpha + 1}=undefined`.",
             stacklevel=2,
         )
@@ -306,12 +306,12 @@ def _axes(dataset: Any, axes: str | None) -> tuple[str, tuple[int, ...]]:
         return "CYX"[-len(shape) :], shape
     letters = check_axes(axes, len(shape))
     if letters[-2:] != "YX":
-        raise RequestError(f"axes={axes!r} was given, but a raster's bands come first, then Y, then X: such as 'TYX'.")
+        raise RequestError(f"axes={axes!r} does not fit: a raster's bands come first, then Y, then X, such as 'TYX'.")
     return letters, shape
 
 
 def _check_bands(uri: str, dataset: Any, geo: dict[str, Any]) -> None:
-    """Refuse stored numbers that are no brightnesses: a mean of two of them means nothing."""
+    """Reject colour interpretations whose samples cannot be averaged (palette, CMYK, HSL, YCbCr)."""
     if not dataset.count:
         raise FormatError(f"{uri!r} holds no raster bands.")
     for name, what in _NO_BRIGHTNESS.items():
@@ -320,7 +320,7 @@ def _check_bands(uri: str, dataset: Any, geo: dict[str, Any]) -> None:
 
 
 def _dtype(dataset: Any) -> np.dtype[Any]:
-    """One type that holds all bands. GDAL shows half floats as float32 with 16 bits."""
+    """Return one type that holds all bands; GDAL shows half floats as float32 with 16 bits."""
     names = ["complex64" if name.startswith("complex_int") else name for name in dataset.dtypes]
     dtype = np.result_type(*names)
     half = all(dataset.tags(b, ns="IMAGE_STRUCTURE").get("NBITS") == "16" for b in dataset.indexes)
@@ -358,7 +358,7 @@ def _pixels(dataset: Any, bands: range, window: Any) -> NDArray[Any]:
 
 
 def _unify_nodata(pixels: NDArray[Any], values: tuple[float | None, ...], common: float | None) -> None:
-    """Give all bands ``common`` for "no pixel here", and to no valid pixel, where they have other values, or none."""
+    """Mark invalid pixels of all bands, and no valid one, with ``common`` if bands have other nodata values or none."""
     if common is None:
         return
     for band, own in zip(pixels, values, strict=True):
