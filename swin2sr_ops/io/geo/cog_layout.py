@@ -56,7 +56,7 @@ class Directory:
 
 
 def predictor(dtype: np.dtype[Any]) -> int:
-    """Return 2 (integer differences), 3 (differences of floats' bytes) or 1 (none: few readers support 2 in 64 bits)."""
+    """Return 2 (integer differences), 3 (differences of floats' bytes) or 1 (none: few readers know 2 for 64 bits)."""
     return 3 if dtype.kind == "f" else 2 if dtype.itemsize <= 4 else 1
 
 
