@@ -1,7 +1,7 @@
-"""Pixels in and out: sources and sinks of the built-in formats."""
+"""Read and write images: sources and sinks of the built-in formats."""
 
 import logging
 
-# tifffile logs what it does not understand, such as the usual nodata value -3.4e+38 of GDAL. A program that
-# configures logging gets that; else it would be printed once for each time that the file is opened.
+# tifffile logs a message for values that it does not understand, such as GDAL's usual nodata value -3.4e+38. A program
+# that configures logging gets these messages; without it each opening of the file would print them.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())

@@ -1,4 +1,4 @@
-"""What every format gives and takes: image metadata, sources and sinks."""
+"""Define what every format provides: image metadata, sources and sinks."""
 
 from __future__ import annotations
 
@@ -36,42 +36,42 @@ __all__ = [
     "listing",
 ]
 
-#: What TIFFs are called, those of microscopes and scanners included.
+#: Suffixes of TIFF files, including those of microscopes and scanners.
 TIFF_SUFFIXES = frozenset(
     {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".lsm", ".stk", ".qptiff", ".scn", ".ndpi", ".bif"}
 )
 _LISTED = 100  # names in a message
 _AFFINE, _SHAPE = "spatial:transform", "spatial:shape"
-#: Rows and columns of an image -> where it has pixels, bool of that size.
+#: Maps rows and columns of an image to its valid pixels, bool of that size.
 ValidPixels = Callable[[slice, slice], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInfo:
-    """An n-D image without its pixels.
+    """Metadata of an n-D image, without its pixels.
 
     Attributes
     ----------
     shape, axes, dtype
-        One letter per dimension, as NGFF and tifffile name them: ``T C Z Y X``, and ``S`` for
+        One letter per dimension, as in NGFF and tifffile: ``T C Z Y X``, and ``S`` for
         colour samples (red, green, blue, alpha) stored together; other leading axes keep their
-        letter. Y and X are always there.
+        letter. Y and X always exist.
     chunks : tuple of int
-        What is decoded together, one number per axis.
+        Shape of a block that is decoded at once, one number per axis.
     pixel_size, origin, units : dict
-        Per axis letter, where known: distance between pixel centres, coordinate of the *centre*
-        of the first pixel (as NGFF, OME-TIFF and napari count), unit name (``"micrometer"``).
+        Per axis letter, if known: distance between pixel centres, coordinate of the *centre*
+        of the first pixel (as in NGFF, OME-TIFF and napari), unit name (``"micrometer"``).
     channels : tuple of dict
-        Per channel what is known, in the words of NGFF's ``omero``: ``label``, ``color``,
+        Known facts per channel, as in NGFF's ``omero``: ``label``, ``color``,
         ``window`` (``start end min max``), ``active``.
     nodata : float or None
-        The value that means "no pixel here".
+        Value that marks invalid pixels.
     name, format : str
         The image's own name, and its format for people ("OME-Zarr 0.5", "ImageJ TIFF").
     levels : int
-        Resolution levels in the file, the full one included.
+        Resolution levels in the file, including the full one.
     extra : dict
-        What else is worth carrying, JSON-ready.
+        Other metadata to copy, JSON-ready.
     """
 
     shape: tuple[int, ...]
@@ -89,19 +89,19 @@ class ImageInfo:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def size(self, axis: str) -> int:
-        """Length along ``axis``; 1 where there is no such axis."""
+        """Return the length along ``axis``; 1 if there is no such axis."""
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pixels, not compressed."""
+        """Uncompressed size of the pixels in bytes."""
         return math.prod(map(int, self.shape)) * self.dtype.itemsize  # NumPy's product would overflow
 
     def scaled(self, scale: int) -> ImageInfo:
-        """The same place with ``scale`` times finer pixels along Y and X (law 4).
+        """Describe the same region with ``scale`` times finer pixels along Y and X (law 4).
 
         Pixel size p becomes p / s. The centre of the first pixel moves by -p/2 (1 - 1/s), so that
-        the corner of the image stays where it is.
+        the corner of the image does not move.
         """
         shape = tuple(n * scale if a in "YX" else n for n, a in zip(self.shape, self.axes, strict=True))
         size, origin = dict(self.pixel_size), dict(self.origin)
@@ -113,7 +113,7 @@ class ImageInfo:
 
 
 def _scaled(extra: dict[str, Any], scale: int) -> dict[str, Any]:
-    """``extra``, where a georeference goes with the pixels."""
+    """Adapt georeferences in ``extra`` to the new pixels."""
     found = dict(extra)
     if "geo" in extra:
         from swin2sr_ops.io.geo.metadata import scaled
@@ -126,19 +126,19 @@ def _scaled(extra: dict[str, Any], scale: int) -> dict[str, Any]:
 
 
 def _finer(attributes: dict[str, Any], scale: int) -> dict[str, Any]:
-    """The attributes of the Zarr convention ``spatial:`` that change with the size of a pixel."""
+    """Scale the attributes of the Zarr convention ``spatial:`` that depend on the pixel size."""
     steps = [0, 1, 3, 4]  # a, b, d, e of a b c d e f; c and f are a corner
     try:
         affine = [value / scale if i in steps else value for i, value in enumerate(attributes[_AFFINE])]
         shape = [n * scale for n in attributes.get(_SHAPE, ())]
-    except TypeError:  # no numbers: nobody can read them
+    except TypeError:  # not numbers, so no program can read them
         return {}
     return {_AFFINE: affine} | ({_SHAPE: shape} if shape else {})
 
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """An image that can be read by regions; travels to workers as a path and a key."""
+    """An image that can be read by regions; it is sent to workers as a path and a key."""
 
     uri: str
 
@@ -150,7 +150,7 @@ class ImageSource(Protocol):
         ...
 
 
-# What a source can do beside `ImageSource`. Each is optional; the core asks with isinstance.
+# Optional abilities of a source beside `ImageSource`; the core tests for them with isinstance.
 
 
 @runtime_checkable
@@ -158,20 +158,20 @@ class MaskedSource(Protocol):
     """A source with masks of its own."""
 
     def valid_mask(self, region: Region) -> NDArray[np.bool_] | None:
-        """Tell where the pixels of ``region``, two slices for rows and columns, are valid.
+        """Find the valid pixels of ``region``, two slices for rows and columns.
 
-        Returns bool ``(rows, columns)`` for all bands, ``(bands, rows, columns)`` for the bands of the whole
-        image's channel or colour axis, or None where the image has no mask.
+        Returns bool ``(rows, columns)`` for all bands, ``(bands, rows, columns)`` for the bands of the entire
+        image's channel or colour axis, or None if the image has no mask.
         """
         ...
 
 
 @runtime_checkable
 class OpacitySource(Protocol):
-    """A source with a band of opacity."""
+    """A source with an opacity band."""
 
     def shown(self, region: Region) -> NDArray[np.bool_] | None:
-        """Tell where the band of opacity shows the pixels of the other bands; as `MaskedSource.valid_mask`."""
+        """Find the pixels that the opacity band does not hide; format as in `MaskedSource.valid_mask`."""
         ...
 
 
@@ -186,10 +186,10 @@ class OwnNodataSource(Protocol):
 
 @runtime_checkable
 class IdentifiedSource(Protocol):
-    """A source that knows what changes when its image does."""
+    """A source that can identify its image."""
 
     def identity(self) -> dict[str, Any]:
-        """Return sizes, times of change and small documents, JSON-ready; never the location."""
+        """Return sizes, modification times and small documents, JSON-ready; never the location."""
         ...
 
 
@@ -213,13 +213,13 @@ class ClosableSource(Protocol):
 
 @runtime_checkable
 class ImageSink(Protocol):
-    """Where restored blocks go: created once by the client, filled by whoever holds a tile.
+    """Output of restored blocks: created once by the client, filled by any process.
 
-    ``write_unit`` is, per axis, what one writer must own whole (a chunk, or a shard): regions
+    ``write_unit`` is, per axis, the region that one writer must write as a whole (a chunk, or a shard): regions
     start at its multiples and end there or at the image's end. Until `finish`, nothing at the
     destination looks finished. It travels to other processes by pickle, and several of them may write.
 
-    A sink whose run can be resumed after a kill is a `swin2sr_ops.io.output.staging.ResumableSink`, too.
+    A sink whose killed run can be resumed is also a `swin2sr_ops.io.output.staging.ResumableSink`.
     """
 
     uri: str
@@ -233,7 +233,7 @@ class ImageSink(Protocol):
         ...
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove everything written so far."""
         ...
 
 
@@ -257,12 +257,12 @@ class ValiditySink(Protocol):
 
 
 def check_axes(axes: str, ndim: int) -> str:
-    """``axes`` in capitals, when they can name ``ndim`` dimensions of an image.
+    """Convert ``axes`` to capitals and validate that they can name ``ndim`` dimensions of an image.
 
     Raises
     ------
     RequestError
-        Another number of letters, a letter twice, no letter, or no Y and X.
+        If the number of letters differs, a letter is repeated or no letter, or Y or X is missing.
     """
     axes = letters_of(axes)
     if len(axes) != ndim:
@@ -273,13 +273,13 @@ def check_axes(axes: str, ndim: int) -> str:
 
 
 def check_region(region: Region, shape: tuple[int, ...]) -> Region:
-    """``region`` with every start and stop filled in, when it lies inside ``shape``.
+    """Fill in every start and stop of ``region``, and check that it lies inside ``shape``.
 
     Raises
     ------
     RequestError
-        Another number of axes, a step, or bounds outside the image. NumPy would cut such bounds
-        silently, and a tile would land in the wrong place.
+        If the number of axes differs, there is a step, or bounds lie outside the image. NumPy would crop such
+        bounds silently, and a tile would be written to the wrong place.
     """
     if len(region) != len(shape):
         raise RequestError(f"The region {region} has {len(region)} axes, but the image has {len(shape)}: {shape}.")
@@ -293,7 +293,7 @@ def check_region(region: Region, shape: tuple[int, ...]) -> Region:
 
 
 def chunk_grid(info: ImageInfo, chunks: tuple[int, ...] | None, side: int = 512) -> tuple[int, ...]:
-    """Chunk lengths per axis, no longer than the image.
+    """Return chunk lengths per axis, at most the image's size.
 
     Parameters
     ----------
@@ -301,12 +301,12 @@ def chunk_grid(info: ImageInfo, chunks: tuple[int, ...] | None, side: int = 512)
     chunks : tuple of int, optional
         One number per axis, or two for Y and X; other axes are then cut into single planes.
     side : int
-        Length along Y and X unless given.
+        Default length along Y and X.
 
     Raises
     ------
     RequestError
-        Another count of numbers, or one below 1.
+        If the number of values differs, or one is below 1.
     """
     if chunks is None:
         chunks = (side, side)
@@ -332,7 +332,7 @@ def listing(names: Mapping[int, str]) -> str:
 
 
 def json_ready(value: Any) -> Any:
-    """``value`` as strict JSON can hold it: NaN and infinity, which it lacks, become their names."""
+    """Convert ``value`` to strict JSON: NaN and infinity, which it lacks, become their names."""
     if isinstance(value, dict):
         return {str(k): json_ready(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -345,13 +345,13 @@ def json_ready(value: Any) -> Any:
 
 
 def check_block(region: Region, block: NDArray[Any], info: ImageInfo, unit: tuple[int, ...]) -> Region:
-    """``region``, filled in, when ``block`` may be written there by one writer among several.
+    """Check that one of several writers may write ``block`` to ``region``; return the region filled in.
 
     Raises
     ------
     RequestError
-        The block has another shape or dtype, or the region starts or ends inside a write unit:
-        two writers of one chunk lose each other's pixels (law 2).
+        If the block has another shape or dtype, or the region starts or ends inside a write unit:
+        two writers of one chunk would lose each other's pixels (law 2).
     """
     region = check_region(region, info.shape)
     shape = tuple(part.stop - part.start for part in region)

@@ -1,4 +1,4 @@
-"""Read PNG, JPEG, WebP, BMP and their like whole, and write PNG: small images by nature."""
+"""Read PNG, JPEG, WebP, BMP and similar files as a whole, and write PNG: formats for small images."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ __all__ = ["PictureSource", "PngSink", "create_sink", "open_source"]
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm"}
-_MODES = {"1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"}  # what an array can hold without another look
+_MODES = {"1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"}  # modes that convert to an array directly
 _LOSSY = {".jpg", ".jpeg", ".jpe", ".webp"}
-_MOST_BYTES = 2 << 30  # of pixels in a PNG, which is encoded in memory
+_MOST_BYTES = 2 << 30  # most bytes of pixels in a PNG, which is encoded in memory
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass
 class PictureSource:
-    """A picture, decoded when opened; pickles as its path and is decoded again where it lands."""
+    """A picture that is decoded when opened; pickles as its path, and is decoded again in another process."""
 
     uri: str
     axes: str | None = None
@@ -48,7 +48,7 @@ class PictureSource:
 
     @property
     def info(self) -> ImageInfo:
-        """What the picture is."""
+        """Metadata of the picture."""
         if self._info is None:
             pixels, kind = self._decode()
             axes = "YXS" if pixels.ndim == 3 else "YX"
@@ -61,13 +61,13 @@ class PictureSource:
         return self._info
 
     def read(self, region: Region) -> NDArray[Any]:
-        """A copy of ``region``."""
+        """Return a copy of ``region``."""
         region = check_region(region, self.info.shape)
         pixels = self._pixels  # another thread may close the source
         return (self._decode()[0] if pixels is None else pixels)[region].copy()
 
     def identity(self) -> dict[str, Any]:
-        """What tells that the file has changed: its size and the time of its last change."""
+        """Return the file's size and modification time, which change with it."""
         path = existing_path(self.uri)
         assert path is not None
         with _naming(self.uri):
@@ -75,7 +75,7 @@ class PictureSource:
         return {"files": [[seen.st_size, seen.st_mtime_ns]]}
 
     def close(self) -> None:
-        """Let go of the pixels; the next `read` decodes them again."""
+        """Free the pixels; the next `read` decodes them again."""
         self._pixels = None
 
     def _decode(self) -> tuple[NDArray[Any], str]:
@@ -93,17 +93,17 @@ class PictureSource:
 def open_source(
     uri: str, *, axes: str | None = None, level: int = 0, series: int = 0, array: str | None = None
 ) -> PictureSource | None:
-    """Open the picture at ``uri``, or return None where it is none.
+    """Open the picture at ``uri``, or return None if it is no picture.
 
-    EXIF orientation is applied, palettes become colours. ``axes`` may rename the dimensions;
-    ``level``, ``series`` and ``array`` are for other formats.
+    EXIF orientation is applied, and palettes are converted to colours. ``axes`` may rename the dimensions;
+    ``level``, ``series`` and ``array`` belong to other formats.
 
     Raises
     ------
     FormatError
-        Nothing is there, it is truncated, has several frames, or colours other than gray and RGB.
+        If nothing is there, it is truncated, has several frames, or colours other than gray and RGB.
     RequestError
-        An option does not fit.
+        If an option does not fit.
     """
     path = existing_path(uri)
     if path is None or path.is_dir() or not _is_picture(path, uri):
@@ -118,7 +118,7 @@ def open_source(
 def _is_picture(path: Path, uri: str) -> bool:
     from PIL import Image, UnidentifiedImageError
 
-    Image.init()  # formats named to `open` must have been loaded
+    Image.init()  # formats that are named in `open` must be loaded
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -127,10 +127,12 @@ def _is_picture(path: Path, uri: str) -> bool:
     except UnidentifiedImageError as exc:
         if path.suffix.lower() not in _SUFFIXES:
             return False
-        raise FormatError(f"{uri!r} is called {path.suffix}, but it is damaged or of another format.") from exc
+        raise FormatError(f"{uri!r} has the suffix {path.suffix}, but is damaged or of another format.") from exc
     except Image.DecompressionBombError as exc:
-        raise FormatError(f"{uri!r} is too large for a picture, which is read whole: save it as TIFF or Zarr.") from exc
-    except (OSError, SyntaxError, ValueError, struct.error) as exc:  # SyntaxError: Pillow's word for a broken header
+        raise FormatError(
+            f"{uri!r} is too large for a picture, which is read at once: save it as TIFF or Zarr."
+        ) from exc
+    except (OSError, SyntaxError, ValueError, struct.error) as exc:  # Pillow raises SyntaxError for a broken header
         raise FormatError(f"{uri!r} is truncated or damaged: {exc}.") from exc
 
 
@@ -143,7 +145,7 @@ def _naming(uri: str) -> Iterator[None]:
 
 
 def _is_deep_png(path: Path) -> bool:
-    """Whether a PNG has 16 bits: Pillow halves them where there is colour."""
+    """Return True if a PNG has 16 bits, which Pillow reduces to 8 in colour images."""
     with path.open("rb") as file:
         header = file.read(26)
     return header.startswith(_PNG_MAGIC) and len(header) == 26 and header[24] == 16
@@ -163,7 +165,7 @@ def _decode_picture(path: Path, uri: str) -> tuple[NDArray[Any], str]:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path, formats=_FORMATS) as image:
             frames, kind = getattr(image, "n_frames", 1), str(image.format)
-            if frames > 1 and kind != "MPO":  # a camera's MPO is a JPEG with previews behind it
+            if frames > 1 and kind != "MPO":  # a camera's MPO is a JPEG followed by previews
                 raise FormatError(f"{uri!r} has {frames} frames: save the one to restore, or all as TIFF or Zarr.")
             upright = _gray_or_colour(ImageOps.exif_transpose(image), uri)
             return np.asarray(upright), "JPEG" if kind == "MPO" else kind
@@ -173,7 +175,7 @@ def _gray_or_colour(image: Image, uri: str) -> Image:
     if image.mode in ("P", "PA"):
         return image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
     if image.mode not in _MODES:
-        raise FormatError(f"{uri!r} holds {image.mode} colours: convert it to RGB first.")
+        raise FormatError(f"{uri!r} stores {image.mode} colours: convert it to RGB first.")
     return image
 
 
@@ -181,24 +183,24 @@ def create_sink(
     uri: str,
     info: ImageInfo,
     *,
-    chunks: tuple[int, ...] | None = None,  # every format takes them
+    chunks: tuple[int, ...] | None = None,  # a parameter of every format
     pyramid: bool = True,
     overwrite: bool = False,
     source: str | None = None,
     run: RunKey | None = None,
     **options: Any,
 ) -> PngSink | None:
-    """Start a PNG at ``uri``, or return None where ``uri`` does not end in ``.png``.
+    """Start a PNG at ``uri``, or return None if ``uri`` does not end with ``.png``.
 
-    Pixels gather in a Zarr array in ``<uri>.partial``, where a killed run is gone on with. PNG has
-    no levels: ``pyramid`` means nothing.
+    Pixels are staged as a Zarr array in ``<uri>.partial``, from which a killed run is resumed. PNG has
+    no levels, so ``pyramid`` has no effect.
 
     Raises
     ------
     OutputError
-        Something is there, the folder is missing, the output overlaps the input, or the disk fails.
+        If something exists there, the folder is missing, the output overlaps the input, or the disk fails.
     RequestError
-        PNG cannot hold such an image, or ``uri`` names a lossy format.
+        If PNG cannot store such an image, or ``uri`` has the suffix of a lossy format.
     """
     suffix = Path(uri).suffix.lower()
     if suffix in _LOSSY:
@@ -208,11 +210,11 @@ def create_sink(
     if suffix != ".png":
         return None
     if options:
-        raise RequestError(f"{', '.join(map(repr, options))} cannot be chosen for PNG: only OME-Zarr (.zarr) has it.")
+        raise RequestError(f"{', '.join(map(repr, options))} is not an option of PNG: only OME-Zarr (.zarr) has it.")
     if info.dtype not in (np.uint8, np.uint16) or info.axes not in ("YX", "YXS") or info.size("S") not in (1, 2, 3, 4):
         raise RequestError(
-            f"PNG holds uint8 or uint16 with the axes YX or YXS, not {info.dtype} {info.axes} {info.shape}:"
-            f" write .tif or .zarr{', or call the colours S: axes=YXS' if info.axes == 'YXC' else ''}."
+            f"PNG stores uint8 or uint16 with the axes YX or YXS, not {info.dtype} {info.axes} {info.shape}:"
+            f" write .tif or .zarr{', or name the colours S: axes=YXS' if info.axes == 'YXC' else ''}."
         )
     if info.nbytes > _MOST_BYTES:
         raise RequestError(
@@ -238,7 +240,7 @@ class PngSink(StagedFile):
 
 
 def _with_text(png: bytes, provenance: dict[str, Any]) -> bytes:
-    """``png`` with an iTXt chunk named swin2sr_ops before its end."""
+    """Insert an iTXt chunk named swin2sr_ops before the end of ``png``."""
     import json
     import zlib
 

@@ -1,4 +1,4 @@
-"""The sample images that come with the package, for a first try and for hosts."""
+"""Locate the sample images of the package, for first tries and for host applications."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["SAMPLES", "sample_path"]
 
 _FOLDER = Path(__file__).parents[1] / "data" / "samples"
 
-#: Name -> file and what it shows. Sources and licences are in ``data/LICENSES.md``.
+#: Name -> file and content. ``data/LICENSES.md`` lists sources and licences.
 SAMPLES = {
     "cells": ("cells.tif", "U2OS nuclei, Hoechst, fluorescence, 16 bits (BBBC039, CC0)"),
     "photo": ("photo.png", "a landscape photograph, RGB, 8 bits (CC0)"),
@@ -18,7 +18,7 @@ SAMPLES = {
 
 
 def sample_path(uri: str) -> Path:
-    """File of ``sample:NAME``."""
+    """Return the file of ``sample:NAME``."""
     name = uri.removeprefix("sample:")
     if name not in SAMPLES:
         known = ", ".join(f"sample:{n}" for n in SAMPLES)

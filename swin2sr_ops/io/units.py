@@ -1,4 +1,4 @@
-"""Names of physical units: every spelling that files hold, in the words of NGFF and of OME."""
+"""Convert the spellings of physical units in files to the names of NGFF and of OME."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OTHER = {
     "ua": "astronomical unit", "ly": "light year", "pc": "parsec", "pt": "point",
     "min": "minute", "h": "hour", "d": "day",
 }  # fmt: skip
-#: What OME-XML calls each unit.
+#: Symbol of each unit in OME-XML.
 OME_SYMBOLS = {
     "meter": "m", "second": "s", **{f"{name}meter": f"{short}m" for short, name in _PREFIXES.items()},
     **{f"{name}second": f"{short}s" for short, name in _PREFIXES.items()},
@@ -36,7 +36,7 @@ _NO_UNIT = frozenset({"", "pixel", "pixels", "px", "pix", "reference frame", "no
 
 
 def unit_name(given: object) -> str:
-    """Return NGFF's name of the unit that ``given`` spells; "" for none, the text itself where it is unknown.
+    """Return NGFF's name of the unit that ``given`` spells; "" for none, the text itself if it is unknown.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def unit_name(given: object) -> str:
 
 
 def unit_along(axis: str, given: object) -> str:
-    """Return the name of the unit along ``axis``, as `unit_name` does, with a note where it is unknown."""
+    """Return the name of the unit along ``axis``, as `unit_name` does; warn if it is unknown."""
     name = unit_name(given)
     if name and not is_known(name):
         warnings.warn(
@@ -65,14 +65,14 @@ def unit_along(axis: str, given: object) -> str:
 
 
 def is_known(name: str) -> bool:
-    """Whether ``name``, from `unit_name`, is a unit that both NGFF's readers and OME-XML understand."""
+    """Return True if both NGFF's readers and OME-XML know ``name``, a result of `unit_name`."""
     return name in OME_SYMBOLS
 
 
 def _decoded(text: str) -> str:
-    """``text`` without escapes, with one code point per sign, and without the traces of wrong encodings."""
+    """Normalise ``text``: no escapes, one code point per character, and no traces of wrong encodings."""
     text = re.sub(r"\\+u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), unescape(text))  # ImageJ escapes
-    for _ in range(3):  # UTF-8 that was read as Latin-1, perhaps more than once
+    for _ in range(3):  # UTF-8 that was read as Latin-1, possibly more than once
         repaired = _reread(text)
         if repaired is None or repaired == text:
             break

@@ -139,7 +139,7 @@ def info(axes="YX", shape=(4, 5), dtype="u1"):
 
 def test_sink_refuses_what_png_cannot_hold(tmp_path):
     for bad in (info(dtype="f4"), info("ZYX", (2, 4, 5)), info("YXS", (4, 5, 7))):
-        with pytest.raises(RequestError, match="PNG holds"):
+        with pytest.raises(RequestError, match="PNG stores"):
             create_sink(str(tmp_path / "a.png"), bad)
     with pytest.raises(RequestError, match="shards"):
         create_sink(str(tmp_path / "a.png"), info(), shards=(1, 1))
