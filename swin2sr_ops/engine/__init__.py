@@ -1,1 +1,1 @@
-"""A model on a device: restored tiles from haloed blocks."""
+"""Run a model on a device: restore tiles from blocks with a halo."""

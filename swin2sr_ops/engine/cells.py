@@ -1,8 +1,8 @@
-"""How cells leave a tile's planes and come back: one at a time, or many in one kernel.
+"""Gather cells from a tile's planes and scatter them back: one at a time, or many in one kernel.
 
-On a CPU a cell is a slice of a plane, and cores work on different cells. On an accelerator a cell is
-too little work for a kernel, so a group of them is fetched, computed and stored together, always as many
-(a group that is not full repeats its last cell, which is not stored): every kernel still has one shape.
+On a CPU a cell is a slice of a plane, and cores work on different cells. On an accelerator one cell is
+too little work for a kernel, so a group of fixed size is gathered, computed and stored at once. An incomplete group
+repeats its last cell, whose copies are not stored, so every kernel still has one shape.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Cuts = tuple[int, int, int, int]
 class Cells:
     """Cells that are computed together.
 
-    ``places`` are their first pixels, row and column counted from the image's first pixel; only the first
+    ``places`` are their first pixels, row and column relative to the image's first pixel; only the first
     ``kept`` of them are stored.
     """
 
@@ -39,7 +39,7 @@ class Cells:
 
     @cached_property
     def cuts(self) -> list[Cuts]:
-        """Pixels of each cell that lie outside the image: top, bottom, left, right."""
+        """Number of pixels of each cell outside the image: top, bottom, left, right."""
         (top, bottom), (left, right) = self.borders
         end = self.side
         return [
@@ -49,7 +49,7 @@ class Cells:
 
 
 def grouped(places: Sequence[Place], side: int, borders: Borders, size: int) -> list[Cells]:
-    """All cells, ``size`` together; those that reach out of the image apart, since they need masks."""
+    """Group all cells, ``size`` at a time; cells that extend beyond the image are separate, since they need masks."""
     if size == 1:
         return [Cells((place,), side, 1, borders) for place in places]
     reaching = {p: any(Cells((p,), side, 1, borders).cuts[0]) for p in places}
@@ -63,12 +63,12 @@ def grouped(places: Sequence[Place], side: int, borders: Borders, size: int) -> 
 
 
 class Grid:
-    """Planes ``(H, W, C)`` of which pixel (0, 0) is ``origin``, and one cell at a time.
+    """Access planes ``(H, W, C)`` that start at ``origin``, one cell at a time.
 
     Parameters
     ----------
     origin : (int, int)
-        Row and column of the planes' first pixel, from the image's first pixel.
+        Row and column of the planes' first pixel, relative to the image's first pixel.
     window : int
         Side of a window in pixels.
     """
@@ -77,7 +77,7 @@ class Grid:
         self.origin, self.window = origin, window
 
     def patch(self, plane: Tensor, cells: Cells, reach: int) -> Patch:
-        """A cell's pixels and ``reach`` more on every side, a view."""
+        """Return a view of a cell's pixels and of ``reach`` more on every side."""
         ((y, x),) = cells.places
         top, left = y - reach - self.origin[0], x - reach - self.origin[1]
         length = cells.side + 2 * reach
@@ -85,7 +85,7 @@ class Grid:
         return Patch(pixels.permute(2, 0, 1).unsqueeze(0), ((y - reach, x - reach),))
 
     def put(self, plane: Tensor, cells: Cells, values: Tensor, *, add: bool = False) -> None:
-        """Store, or add, the part of ``values`` ``(1, side, side, C)`` inside the image; outside stays zero."""
+        """Store or add the part of ``values`` ``(1, side, side, C)`` inside the image; outside stays zero."""
         ((y, x),), (cut,), side = cells.places, cells.cuts, cells.side
         rows, columns = slice(cut[0], side - cut[1]), slice(cut[2], side - cut[3])
         top, left = y - self.origin[0], x - self.origin[1]
@@ -96,12 +96,12 @@ class Grid:
             target.copy_(values[0, rows, columns])
 
     def windows(self, plane: Tensor, cells: Cells) -> Tensor:
-        """The cell's windows, ``(16, P, C)``."""
+        """Return the cell's windows, ``(16, P, C)``."""
         w, n = self.window, CELL_WINDOWS
         return self._cell(plane, cells).view(n, w, n, w, -1).transpose(1, 2).reshape(n * n, w * w, -1)
 
     def put_windows(self, plane: Tensor, cells: Cells, tokens: Tensor) -> None:
-        """Store windows ``(16, P, C)`` where they came from, without what lies outside the image."""
+        """Store windows ``(16, P, C)`` in their places, except pixels outside the image."""
         w, n = self.window, CELL_WINDOWS
         result = tokens.view(n, n, w, w, -1).transpose(1, 2)
         if any(cells.cuts[0]):
@@ -116,14 +116,14 @@ class Grid:
 
 
 class GroupGrid(Grid):
-    """The same for groups of cells: a gather and a scatter by index each, on planes of ``width`` columns.
+    """Access groups of cells: one gather and one scatter by index, on planes of ``width`` columns.
 
     Parameters
     ----------
     width : int
         Columns of every plane.
     device : torch.device
-        Where the planes are.
+        Device of the planes.
     """
 
     def __init__(self, origin: Place, window: int, width: int, device: torch.device) -> None:
@@ -152,24 +152,24 @@ class GroupGrid(Grid):
         self._store(plane, cells, tokens.reshape(len(cells.places), -1, tokens.shape[-1]), self._in_windows, False)
 
     def _store(self, plane: Tensor, cells: Cells, values: Tensor, offsets: Tensor, add: bool) -> None:
-        """``values`` ``(G, pixels, C)``; ``offsets`` says where each pixel lies, from its cell's first."""
+        """Store ``values`` ``(G, pixels, C)``; ``offsets`` are the pixels' positions relative to each cell's first."""
         index = (self._first(cells)[: cells.kept, None] + offsets).flatten()
         values = values[: cells.kept].reshape(-1, values.shape[-1]).to(plane.dtype)
         if any(map(any, cells.cuts)):
             (top, bottom), (left, right) = cells.borders
             y, x = index // self.width + self.origin[0], index % self.width + self.origin[1]
             inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-            values = values.masked_fill(~inside[:, None], 0)  # outside planes are zero, and stay so
+            values = values.masked_fill(~inside[:, None], 0)  # planes stay zero outside the image
         flat = plane.view(-1, plane.shape[-1])
         if add:
-            flat.index_add_(0, index, values)  # each pixel once: no order matters
+            flat.index_add_(0, index, values)  # each pixel occurs once, so the order does not matter
         else:
             flat.index_copy_(0, index, values)
 
     def _first(self, cells: Cells, reach: int = 0) -> Tensor:
-        """Index of the first pixel of each cell, ``(G,)``."""
+        """Return the index of the first pixel of each cell, ``(G,)``."""
         top, left = self.origin
-        if cells.places not in self._known:  # a copy to the device each, for which it may have to wait
+        if cells.places not in self._known:  # each copy to the device may have to wait for it
             first = [(y - top) * self.width + x - left for y, x in cells.places]
             self._known[cells.places] = torch.tensor(first, device=self.device)
         return self._known[cells.places] - reach * (self.width + 1)

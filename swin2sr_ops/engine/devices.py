@@ -1,4 +1,4 @@
-"""Devices, precisions and the memory that is free on them."""
+"""Choose devices and precisions, and query their free memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def check_precision(precision: str) -> str:
-    """Refuse an unknown precision with a sentence."""
+    """Reject an unknown precision with one sentence."""
     if precision not in ITEMSIZE:
         raise RequestError(
             f"precision={precision!r} is not one of {', '.join(ITEMSIZE)}. float16 is not offered: "
@@ -33,7 +33,7 @@ def check_precision(precision: str) -> str:
 
 
 def choose_device(device: str) -> torch.device:
-    """``auto`` is CUDA, then Apple MPS, then Intel XPU, then the CPU; a device that is not there is refused."""
+    """Resolve a device; ``auto`` is CUDA, then Apple MPS, then Intel XPU, then the CPU. Reject a missing device."""
     import torch
 
     if device == "auto":
@@ -46,8 +46,8 @@ def choose_device(device: str) -> torch.device:
             return torch.device("cpu")
     try:
         found = torch.device(device)
-        torch.zeros(1, device=found).cpu()  # "meta" and the like give no pixels back
-        if found.type == "cuda" and found.index is None:  # "cuda" and "cuda:0" are one device, with one network
+        torch.zeros(1, device=found).cpu()  # devices such as "meta" return no pixels
+        if found.type == "cuda" and found.index is None:  # "cuda" and "cuda:0" must share one network
             found = torch.device("cuda", torch.cuda.current_device())
     except (RuntimeError, AssertionError, NotImplementedError) as exc:
         told = str(exc).splitlines()[0].split(". ")[0]
@@ -69,10 +69,10 @@ def devices_here() -> list[str]:
 
 
 def auto_precision(device: str, *, foreign: bool = False) -> str:
-    """What ``precision="auto"`` is on ``device``: bfloat16 on CUDA GPUs that are made for it, else float32.
+    """Resolve ``precision="auto"`` on ``device``: bfloat16 on CUDA GPUs with fast bfloat16, else float32.
 
-    A network of a plugin is computed in float32: whether it bears less, only its author knows. So is whatever
-    runs on a device that is not here but on a worker.
+    A plugin's network is computed in float32, since only its author knows if less is enough. So is
+    everything on a device that exists on a worker but not here.
     """
     import torch
 
@@ -80,13 +80,13 @@ def auto_precision(device: str, *, foreign: bool = False) -> str:
         found = choose_device(device)
     except RequestError:
         return "float32"
-    # Before compute capability 8.0 (Ampere) bfloat16 is emulated; AMD's GPUs of that number have it.
+    # Before compute capability 8.0 (Ampere) bfloat16 is emulated; AMD GPUs that report that number have it.
     able = found.type == "cuda" and not foreign and torch.cuda.get_device_capability(found) >= (8, 0)
     return "bfloat16" if able else "float32"
 
 
 def choose_dtype(precision: str) -> torch.dtype:
-    """Of a precision that is not ``auto`` any more."""
+    """Return the dtype of a resolved precision (not ``auto``)."""
     import torch
 
     dtype: torch.dtype = getattr(torch, check_precision(precision))
@@ -94,7 +94,7 @@ def choose_dtype(precision: str) -> torch.dtype:
 
 
 def free_memory_cpu() -> int:
-    """Bytes of RAM this process may still take: what the machine has available, or its container."""
+    """Return how many bytes of RAM this process may still use, by the machine's and its container's limits."""
     import psutil
 
     available: int = psutil.virtual_memory().available
@@ -106,13 +106,13 @@ def free_memory_cpu() -> int:
         except (OSError, ValueError):
             continue
         if limit.isdigit():
-            # Cached files count as used there and are given back on demand.
+            # The limit counts cached files as used, but they are freed on demand.
             available = min(available, int(limit) - used + int(stat.get("inactive_file", 0)))
     return max(available, 0)
 
 
 def _cgroups() -> list[Path]:
-    """This process's control group (v2) and those above it: each may hold a limit."""
+    """List this process's control group (v2) and its parents: each may have a limit."""
     root = Path("/sys/fs/cgroup")
     try:
         own = Path("/proc/self/cgroup").read_text(encoding="utf-8").split("::", 1)[1].strip().lstrip("/")
@@ -123,18 +123,18 @@ def _cgroups() -> list[Path]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes free on ``device`` now."""
+    """Return the bytes that are free on ``device`` now."""
     import torch
 
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        # What torch holds but does not use can be used.
+        # Memory that torch has reserved but not allocated is free too.
         return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     return free_memory_cpu()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that the device, or the machine, has no memory left."""
+    """Return True if ``error`` says that the device, or the machine, is out of memory."""
     import torch
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):

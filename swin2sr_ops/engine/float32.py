@@ -1,7 +1,7 @@
-"""What float32 is on NVIDIA's GPUs: torch lets convolutions compute with 10 bits of it (TF32), unless told.
+"""Control the precision of float32 on NVIDIA GPUs: by default torch computes convolutions with 10 bits (TF32).
 
-Where float32 was asked for, it is float32. Around stages that compute in bfloat16, with 7 bits, TF32 is precise enough
-(DESIGN.md), and tensor cores take it.
+Requested float32 is full float32. Around stages in bfloat16, which has 7 bits, TF32 is precise enough
+(DESIGN.md), and it uses tensor cores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["full_float32", "short_float32"]
 
 _backends: Any = torch.backends
 if hasattr(_backends.cudnn, "conv"):
-    # Convolutions and recurrent networks together: torch's older setting, which others may read, stands for both.
+    # Set convolutions and recurrent networks together: torch's older setting, which others may read, covers both.
     _parts = (_backends.cudnn.conv, _backends.cudnn.rnn, _backends.cuda.matmul)
     _name, _full, _short = "fp32_precision", "ieee", "tf32"
 else:  # torch before 2.9
@@ -35,7 +35,7 @@ def _write(values: list[Any]) -> None:
 
 
 _precision = Held(_read, _write)
-#: Let torch's products and convolutions of float32 numbers be computed in float32.
+#: Compute torch's products and convolutions of float32 numbers in full float32.
 full_float32 = partial(_precision, [_full] * len(_parts))
-#: Let them be computed with 10 bits. The two wait for each other: a result must not depend on what else is computed.
+#: Compute them with 10 bits. The two exclude each other: a result must not depend on what else is running.
 short_float32 = partial(_precision, [_short] * len(_parts))

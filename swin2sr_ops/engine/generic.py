@@ -1,9 +1,9 @@
-"""Networks that plugins build: any module, run as a whole, cell by cell.
+"""Run networks of plugins: any module, without access to its layers, cell by cell.
 
-A cell is a square on a grid fixed at the image's first pixel; it enters the network with a halo, cut
-off where the image ends, and only the cell itself is kept. What enters is a matter of the image and
-the model, never of the tile, so each pixel's result is the same in every tile, in its last bit too.
-Whether it is that of one pass over the whole image is the model's to say (`Reach.exact`).
+A cell is a square on a grid fixed at the image's first pixel. It enters the network with a halo, cropped
+at the image's borders, and only the cell itself is kept. The input depends on the image and the model,
+never on the tile, so each pixel's result is bit-identical in every tile. The model declares if it
+also equals one pass over the whole image (`Reach.exact`).
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["CellEngine", "engine_of"]
 
-#: Share of the free memory that cells which run at the same time may take.
+#: Share of the free memory for cells that run at the same time.
 _MEMORY_SHARE = 0.5
 
 
 def engine_of(
     net: nn.Module, spec: ModelSpec, *, dtype: torch.dtype = torch.float32, kernels: str = "torch"
 ) -> TileEngine | CellEngine:
-    """What runs ``net`` tile by tile, its Swin blocks by ``kernels``; the network belongs to it from then on.
+    """Create the engine that runs ``net`` tile by tile, its Swin blocks by ``kernels``; the engine owns the network.
 
     Raises
     ------
     ModelError
-        If it is not one of this package's networks, and its spec does not say how far it sees.
+        If it is not one of this package's networks, and its spec does not state its receptive field.
     """
     if spec.reach is not None:
         return CellEngine(net.to(dtype), spec)
@@ -54,21 +54,21 @@ def engine_of(
 
 
 class CellEngine:
-    """Runs any network tile by tile.
+    """Run any network tile by tile.
 
     Parameters
     ----------
     net : nn.Module
-        From ``(1, C, H, W)`` in 0..1 to ``(1, C, H scale, W scale)``, on its device and in its dtype.
+        Maps ``(1, C, H, W)`` in 0..1 to ``(1, C, H scale, W scale)``; on its device and in its dtype.
     spec : ModelSpec
-        With a ``reach``.
+        Has a ``reach``.
     """
 
     def __init__(self, net: nn.Module, spec: ModelSpec) -> None:
         self.net, self.spec = net.eval().requires_grad_(False), spec
         like = next(iter([*net.parameters(), *net.buffers()]), torch.empty(0))
         self.device, self.dtype = like.device, like.dtype
-        # Modules of others may keep things between calls: every thread has its own, with the same weights.
+        # Foreign modules may store state between calls: each thread uses its own copy with the same weights.
         self._twins = Spares(lambda: _twin_of(self.net), self.net)
         self._alone = not _has_twins(self.net)
 
@@ -101,9 +101,9 @@ class CellEngine:
     def _call(self, net: nn.Module, part: Tensor) -> Tensor:
         try:
             found = net(part[None].to(self.device, self.dtype))
-        except (RuntimeError, MemoryError):  # what torch raises: the caller looks whether memory was lacking
+        except (RuntimeError, MemoryError):  # torch's errors: the caller checks if memory was lacking
             raise
-        except Exception as exc:  # somebody else's code
+        except Exception as exc:  # foreign code may raise anything
             raise TileError(
                 f"The network of {self.spec.name!r} failed at an input of shape {(1, *part.shape)}: {exc!r}"
             ) from exc
@@ -111,15 +111,15 @@ class CellEngine:
         given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         if given != expected:
             raise ModelError(
-                f"The network of {self.spec.name!r} gave {given} for an input of shape {(1, *part.shape)}: its spec"
-                f" says scale {self.spec.scale} and {self.spec.channels} channel(s), which is {expected}."
+                f"The network of {self.spec.name!r} returned {given} for an input of shape {(1, *part.shape)}: its spec"
+                f" states scale {self.spec.scale} and {self.spec.channels} channel(s), which is {expected}."
             )
         result: Tensor = found
         return result
 
     @contextmanager
     def _pool(self, cells: int) -> Iterator[ThreadPoolExecutor | None]:
-        """Threads for cells on a CPU, no more than there is memory for."""
+        """Create threads for cells on a CPU, no more than fit into memory."""
         if self.device.type != "cpu":
             with full_float32():
                 yield None
@@ -135,13 +135,13 @@ class CellEngine:
 
 
 def _twin_of(net: nn.Module) -> nn.Module:
-    """A module with the same tensors, and everything else its own."""
+    """Copy a module; tensors are shared, everything else is copied."""
     return copy.deepcopy(net, {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())})
 
 
 def _has_twins(net: nn.Module) -> bool:
     try:
         _twin_of(net)
-    except (RuntimeError, TypeError, AttributeError, NotImplementedError):  # as copy.deepcopy of odd things fails
+    except (RuntimeError, TypeError, AttributeError, NotImplementedError):  # copy.deepcopy fails so for some objects
         return False
     return True

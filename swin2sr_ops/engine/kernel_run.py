@@ -1,7 +1,7 @@
-"""A tile whose Swin blocks, and perhaps convolutions, run in own kernels, on the feature plane itself.
+"""Run a tile whose Swin blocks, and possibly convolutions, are computed by own kernels on the feature plane itself.
 
-A window is computed alike wherever it lies, and so is a pixel of a convolution: no cells are needed for the result
-not to depend on the tiles, and only what later steps look at is computed. Cores work on different lines.
+The kernels compute a window, or a pixel of a convolution, the same way wherever it lies. So no cells are needed to
+make the result independent of tiles, and only what later steps read is computed. Cores work on different lines.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ Range = tuple[int, int]
 
 
 class Place(NamedTuple):
-    """Where a kernel works.
+    """Region on which a kernel works.
 
     Attributes
     ----------
     rows, columns : int
-        How many it computes.
+        Number of rows and columns to compute.
     inside : Box
+        Rows and columns of the image, relative to the region's first pixel.
         The image's, counted from the first of them.
     """
 
@@ -41,56 +42,56 @@ class Place(NamedTuple):
 
 
 class Steps(ABC):
-    """Kernels, with a network's weights."""
+    """Kernels with a network's weights."""
 
-    #: Lines of pixels for one call of what is not `windows`.
+    #: Lines of pixels per call of all kernels but `windows`.
     lines = 16
 
     def rows(self, across: int) -> int:
-        """Rows of ``across`` windows each for one call of `windows`."""
+        """Return how many rows of ``across`` windows each one call of `windows` processes."""
         return 1
 
     @abstractmethod
     def windows(self, path: str, plane: Tensor, down: int, across: int, inside: Box) -> None:
-        """The Swin block at ``path`` on ``down`` x ``across`` windows, in place.
+        """Run the Swin block at ``path`` on ``down`` x ``across`` windows, in place.
 
         Parameters
         ----------
         path : str
-            Of the block in the network.
+            Path of the block in the network.
         plane : Tensor
-            ``(rows, columns, C)``, a view whose first pixel is that of the first window.
+            ``(rows, columns, C)``, a view that starts at the first window's first pixel.
         down, across : int
             Windows along Y and X, each with at least one pixel of the image.
         inside : Box
-            The image's rows and columns, counted from there: no pixel looks at one outside, and those stay.
+            Rows and columns of the image, relative to the view: pixels outside are neither read nor written.
         """
 
     def has(self, path: str) -> bool:
-        """Whether the step at ``path``, which is no block, is computed here; else torch does."""
+        """Return True if the step at ``path``, which is not a block, has a kernel here; else torch computes it."""
         return False
 
     def again(self, path: str) -> bool:
-        """Whether `end` of the trunk at ``path`` makes what it begins with again, and wants its source for that."""
+        """Return True if `end` of the trunk at ``path`` recomputes the trunk's first features, and needs its source."""
         return False
 
     def begin(self, path: str, place: Place, source: Tensor, plane: Tensor, first: Tensor | None = None) -> None:
-        """A trunk's first convolution, kept in ``first`` if there is one, and in ``plane`` its embedding.
+        """Compute a trunk's first convolution into ``first``, if given, and its embedding into ``plane``.
 
-        The planes are views ``(rows, columns, C)`` that begin at the first pixel of ``place``; one more around it is
-        read.
+        The planes are views ``(rows, columns, C)`` that start at the first pixel of ``place``; one more pixel on each
+        side is read.
         """
         raise NotImplementedError(path)
 
     def end(self, path: str, place: Place, plane: Tensor, target: Tensor, source: Tensor | None = None) -> None:
-        """Add what a stage, or a trunk, makes of ``plane`` to ``target``: views as those of `begin`.
+        """Add the end of a stage, or of a trunk, computed from ``plane``, to ``target``; views as in `begin`.
 
-        With a trunk's ``source``, to its first convolution, and ``target`` is written over.
+        With a trunk's ``source``, it is added to the recomputed first convolution, and ``target`` is overwritten.
         """
         raise NotImplementedError(path)
 
     def head(self, path: str, place: Place, source: Tensor, image: Tensor, target: Tensor) -> None:
-        """From features and the network's input, views as those of `begin`, its result ``(C, rows s, columns s)``."""
+        """Compute the result ``(C, rows s, columns s)`` from features and the network's input, views as in `begin`."""
         raise NotImplementedError(path)
 
 
@@ -147,11 +148,11 @@ class KernelRun(PlaneRun):
         self.steps.head(step.path, Place(rows, columns, self._image(y, x)), features, image, result)
 
     def _made_again(self, index: int) -> bool:
-        """Whether the end of this step's trunk makes what the trunk begins with again: then nobody keeps it."""
+        """Return True if the end of this step's trunk recomputes its first features, so that they are not stored."""
         return self.steps.again(next(s.path for s in network_steps(self.spec)[index:] if s.kind == "tail"))
 
     def _lines(self, index: int, kernel: Callable[..., None], *planes: Tensor) -> None:
-        """Call ``kernel`` for all pixels that later layers look at, some lines at a time."""
+        """Call ``kernel`` for all pixels that later layers read, some lines at a time."""
         rows, (x, behind) = self._wanted(index)
         lines = self.steps.lines
 
@@ -162,16 +163,16 @@ class KernelRun(PlaneRun):
         for_each(work, range(*rows, lines), self.pool)
 
     def _wanted(self, index: int) -> tuple[Range, Range]:
-        """Rows and columns of the image that later steps look at."""
+        """Return the rows and columns of the image that later steps read."""
         y, x = self.rows(index), self.tile.x.needed[index]
         rows, columns = self.ops.borders
         return (max(y[0], rows[0]), min(y[1], rows[1])), (max(x[0], columns[0]), min(x[1], columns[1]))
 
     def _from(self, plane: Tensor, y: int, x: int) -> Tensor:
-        """The plane from pixel ``(y, x)`` of the image on."""
+        """Return the part of the plane that starts at pixel ``(y, x)`` of the image."""
         return plane[y - self.y.origin :, x - self.x.origin :]
 
     def _image(self, y: int, x: int) -> Box:
-        """Rows and columns of the image, counted from ``(y, x)``."""
+        """Return the rows and columns of the image relative to ``(y, x)``."""
         (top, bottom), (left, right) = self.ops.borders
         return Box(top - y, bottom - y, left - x, right - x)

@@ -1,11 +1,11 @@
-"""Swin blocks compiled by OpenVINO for the one shape the tile engine calls them in: ``(16, P, C)`` float32 tokens.
+"""Run Swin blocks compiled by OpenVINO for the tile engine's only shape: ``(16, P, C)`` float32 tokens.
 
-A block's weights, and the position bias that follows from them, are constants of its graph. Cells at
-the image's border add a key mask, so they have a graph of their own with the mask as a second input,
-compiled when the first one comes. Each inference runs on one thread; as many run at a time as ask.
+A block's weights, and the position bias derived from them, are constants of its graph. Cells at
+the image's border need a key mask, so they have a separate graph with the mask as a second input,
+compiled at its first use. Each inference runs on one thread; inferences of several threads run in parallel.
 
-Same arithmetic as `SwinBlock.tokens`, other kernels: results differ from torch's in the last bits
-(measured: about 2e-6 of the range), and like those they do not depend on how the image is cut.
+The arithmetic is that of `SwinBlock.tokens` in other kernels: results differ from torch's in the last bits
+(measured: about 2e-6 of the range), and like torch's they do not depend on the tiling.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ __all__ = ["CompiledBlocks"]
 
 
 class CompiledBlocks:
-    """The Swin blocks of a network, compiled one by one when they are first called.
+    """Compile the Swin blocks of a network, each one at its first call.
 
     Parameters
     ----------
     net : SwinNet
         In evaluation mode, float32, on the CPU.
     constants : dict
-        What each block's attention derives from its weights, by the block's path.
+        Attention constants derived from each block's weights, by the block's path.
     """
 
     def __init__(self, net: SwinNet, constants: dict[str, AttentionConstants]) -> None:
@@ -49,9 +49,9 @@ class CompiledBlocks:
         self._core = openvino.Core()
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._options = {
-            "INFERENCE_PRECISION_HINT": "f32",  # or it would be bfloat16 where the CPU has that
+            "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 on CPUs that support it
             "NUM_STREAMS": str(threads),
-            "INFERENCE_NUM_THREADS": str(threads),  # one for each stream
+            "INFERENCE_NUM_THREADS": str(threads),  # one per stream
             "ENABLE_CPU_PINNING": "NO",
         }
         self._blocks = {
@@ -64,12 +64,12 @@ class CompiledBlocks:
         self._lock = threading.Lock()
 
     def run(self, path: str, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """The block at ``path`` on ``(16, P, C)`` tokens; ``mask`` ``(16, 1, 1, P)`` is added to its logits."""
+        """Run the block at ``path`` on ``(16, P, C)`` tokens; ``mask`` ``(16, 1, 1, P)`` is added to its logits."""
         return self._graph(path, mask is not None).run(tokens, mask)
 
     def _graph(self, path: str, masked: bool) -> _Graph:
         key = path, masked
-        with self._lock:  # also while compiling: threads that come at the same time want the same graph
+        with self._lock:  # also during compilation: other threads then need the same graph
             if key not in self._graphs:
                 model = self._model(*self._blocks[path], masked)
                 self._graphs[key] = _Graph(self._core.compile_model(model, "CPU", self._options))
@@ -97,7 +97,7 @@ class CompiledBlocks:
 
 
 class _Graph:
-    """A compiled graph, and its inference requests that nobody uses at the moment."""
+    """A compiled graph and its idle inference requests."""
 
     def __init__(self, compiled: Any) -> None:
         self._requests = Spares(lambda: _Request.of(compiled))
@@ -129,7 +129,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Builder:
-    """Parts of a Swin block as nodes of an OpenVINO graph; ``ops`` is its operator set."""
+    """Build parts of a Swin block as nodes of an OpenVINO graph; ``ops`` is its operator set."""
 
     ops: Any
     windows: int
@@ -166,7 +166,7 @@ class _Builder:
         return self.linear(y, attn.proj.weight, attn.proj.bias)
 
     def unit(self, x: Any) -> Any:
-        """Vectors of length one along the last axis, as `torch.nn.functional.normalize` makes them."""
+        """Normalise vectors along the last axis, like `torch.nn.functional.normalize`."""
         return self.ops.normalize_l2(x, self.ops.constant(np.array([-1])), 1e-24, "max")
 
 

@@ -1,4 +1,4 @@
-"""For scripts that call ``dask.array.map_overlap`` themselves: the options that make it right."""
+"""Compute the options of ``dask.array.map_overlap`` for scripts that call it themselves."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = ["BlockGrid", "block_in_image", "overlap_options"]
 
 @dataclass(frozen=True)
 class BlockGrid:
-    """Where the chunks of an array lie, for `Restorer` inside ``dask.array.map_overlap``."""
+    """Positions of an array's chunks, for `Restorer` inside ``dask.array.map_overlap``."""
 
-    order: AxisOrder  # of the whole array: what is colour must not be judged by a block
+    order: AxisOrder  # of the whole array: a block alone does not show which axis is colour
     chunks: tuple[tuple[int, ...], ...]
     depth: int
     maps: tuple[IntensityMap, ...]
@@ -37,7 +37,7 @@ class BlockGrid:
 def overlap_options(
     spec: ModelSpec, halo: Halo, array: da.Array, axes: str | None, value_range: str | Sequence[float]
 ) -> dict[str, Any]:
-    """See `swin2sr_ops.Restorer.map_overlap_options`."""
+    """Compute the options; see `swin2sr_ops.Restorer.map_overlap_options`."""
     if not hasattr(array, "chunks"):
         raise RequestError(
             f"map_overlap works on Dask arrays, not on a {type(array).__name__}: use swin2sr_ops.restore."
@@ -47,20 +47,20 @@ def overlap_options(
     known = RangeRequest.parse(value_range).immediate(array.dtype)
     if known is None:
         raise RequestError(
-            f"range={value_range!r} needs a look at all pixels of a {array.dtype} array, which map_overlap cannot "
-            "take: give two values, 'dtype', or use swin2sr_ops.restore."
+            f"range={value_range!r} depends on all pixels of a {array.dtype} array, which map_overlap cannot "
+            "read: give two values, 'dtype', or use swin2sr_ops.restore."
         )
     reach = receptive_halo(spec) if halo == "exact" else int(halo)
-    # Chunks may start anywhere: up to a window more, so that reads can start on the grid; and the filling of holes.
+    # Chunks may start anywhere: add a window to start reads on the grid, and another to fill invalid pixels.
     depth = reach + 2 * spec.window
-    if spec.reach is not None:  # reads are those of whole cells
+    if spec.reach is not None:  # whole cells are read
         depth = reach + cell_side(spec) + spec.window + FILL_REACH
     for axis in (order.y, order.x):
         if len(array.chunks[axis]) > 1 and min(array.chunks[axis]) < depth:
             raise RequestError(
                 f"Chunks {array.chunks[axis]} along {order.axes[axis]} are smaller than the halo of {depth} px that "
                 f"{spec.name} needs: rechunk so that each has at least {depth}, or use swin2sr_ops.restore, which "
-                "takes any chunks."
+                "accepts any chunks."
             )
     if order.colour is not None and len(array.chunks[order.colour]) > 1:
         raise RequestError("The colour axis is cut into several chunks: rechunk it into one.")
@@ -86,12 +86,12 @@ def block_in_image(
     Raises
     ------
     RequestError
-        The block does not say where it lies, or the options were made for another array.
+        If the block's position is unknown, or the options were made for another array.
     """
     if grid is None or not block_info:
         raise RequestError(
-            "A Restorer is called by dask.array.map_overlap with the options of `map_overlap_options`: a block "
-            "does not say where it lies. For a whole array use swin2sr_ops.restore(array)."
+            "A Restorer is called by dask.array.map_overlap with the options of `map_overlap_options`; without them "
+            "a block's position is unknown. For a whole array use swin2sr_ops.restore(array)."
         )
     order, info = grid.order, block_info[0]
     place = info["chunk-location"]
@@ -100,10 +100,10 @@ def block_in_image(
     for axis in (order.y, order.x):
         start = sum(grid.chunks[axis][: place[axis]])
         box.append((start, start + grid.chunks[axis][place[axis]]))
-        first[axis] = start - (grid.depth if place[axis] else 0)  # map_overlap gives border blocks no overlap outwards
+        first[axis] = start - (grid.depth if place[axis] else 0)  # blocks at a border have no overlap beyond it
 
     def read(region: tuple[slice, ...]) -> NDArray[Any]:
-        index = [slice(None)] * block.ndim  # a block has its own planes, all of them
+        index = [slice(None)] * block.ndim  # all planes of the block
         for axis in (order.y, order.x):
             index[axis] = slice(region[axis].start - first[axis], region[axis].stop - first[axis])
         return block[tuple(index)]
@@ -112,7 +112,7 @@ def block_in_image(
 
 
 def _check_made_for(grid: BlockGrid, info: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Refuse options that were made for another array: its blocks lie elsewhere, and pixels would be wrong."""
+    """Reject options made for another array: block positions, and so pixels, would be wrong."""
     counts = tuple(map(len, grid.chunks))
     place, found = tuple(info["chunk-location"]), tuple(info["num-chunks"])
     expected = None

@@ -1,4 +1,4 @@
-"""One tile while it runs: its planes, and what each step of a network does to them, cell by cell."""
+"""Run one tile: hold its planes, and apply each step of a network to them, cell by cell."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["PlaneRun"]
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of a tile's buffers: where they start, how long they are, where the image ends."""
+    """One axis of a tile's buffers: where they start, their length, and the tile's span."""
 
     span: Span
     origin: int
@@ -34,22 +34,22 @@ class _Axis:
 
     @classmethod
     def of(cls, span: Span, cell: int, window: int, first: int) -> _Axis:
-        # A window of margin in front (shifted cells, convolutions), head cells are two cells wide.
+        # Add a margin of one window in front (shifted cells, convolutions); head cells are two cells wide.
         origin = first // (2 * cell) * (2 * cell) - window
         end = -(-span.read[1] // (2 * cell)) * (2 * cell) + window
         shifted = -(-(span.read[1] + window) // cell) * cell + window
         return cls(span, origin, max(end, shifted) - origin)
 
     def cells(self, needed: tuple[int, int], side: int, offset: int) -> range:
-        """First pixel of each cell that covers ``needed``, on the grid that starts at ``-offset``."""
+        """Return the first pixel of each cell that covers ``needed``, on the grid that starts at ``-offset``."""
         first = (needed[0] + offset) // side * side - offset
         return range(first, needed[1], side)
 
 
 class PlaneRun:
-    """The buffers of one tile while it runs; one method per kind of step.
+    """Buffers of one running tile, with one method per kind of step.
 
-    ``above`` is what the tile above has left, ``below`` what this one leaves.
+    ``above`` holds the rows that the tile above has left, ``below`` those that this tile leaves.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class PlaneRun:
         device = self.net.conv_first.weight.device
         self.grid = Grid(origin, window) if blocks.group == 1 else GroupGrid(origin, window, self.x.length, device)
         self.like = self.net.conv_first.weight
-        self.image = self._plane(self.spec.channels)  # zero outside: the first convolution's padding
+        self.image = self._plane(self.spec.channels)  # zero outside the image: the first convolution's padding
         top, left = firsts[0] - self.y.origin, firsts[1] - self.x.origin
         normal = (image.to(self.image) - self.net.mean[0].to(self.image)) * self.spec.value_range
         rows, columns = image.shape[-2:]
         self.image[top : top + rows, left : left + columns] = normal.permute(1, 2, 0)
-        self.source = self.image  # what the next `embed` reads
+        self.source = self.image  # input of the next `embed`
         self.plane = self._plane(self.spec.dim, next(self.net.layers.parameters()).dtype)
-        self.residual: Tensor | None = None  # within a stage, what it began with
+        self.residual: Tensor | None = None  # input of the current stage
         self.before_plane: Tensor | None = None
         self.results: dict[str, Tensor] = {}
         self._stage = ""
@@ -91,13 +91,13 @@ class PlaneRun:
 
     @cached_property
     def first(self) -> Tensor:
-        """What a trunk begins with, which bypasses its stages, and at its end its result."""
+        """First features of a trunk, which bypass its stages; at the trunk's end its result."""
         return self._plane(self.spec.dim)
 
     # --- the tiles above and below -------------------------------------------------------------
 
     def join(self, index: int) -> None:
-        """Before a step: put what the tile above has left over what it reads; keep what the one below will read."""
+        """Copy rows left by the tile above to the planes that a step reads; save rows for the tile below."""
         if self.above is not None:
             for name, part in self.above.parts[index].items():
                 self._rows_of(name, part).copy_(self.above.rows.pop((index, name)))
@@ -110,14 +110,14 @@ class PlaneRun:
         return plane[part[0] - self.y.origin : part[1] - self.y.origin]
 
     def rows(self, index: int) -> tuple[int, int]:
-        """Rows of a step's result that later steps look at and that no tile above has computed."""
+        """Return the rows of a step's result that later steps read and that no tile above has computed."""
         first, last = self.tile.y.needed[index]
         return first if self.above is None else min(self.above.ends[index], last), last
 
     # --- steps -------------------------------------------------------------------------------
 
     def embed(self, step: Step, index: int) -> None:
-        """First convolution and per-pixel embedding; starts a trunk."""
+        """Compute the first convolution and the per-pixel embedding of a trunk."""
         conv = getattr(self.net, step.path)
         layers = conv if isinstance(conv, nn.Sequential) else [conv]
         features = self.first
@@ -131,7 +131,7 @@ class PlaneRun:
         self._stage = ""
 
     def window(self, step: Step, index: int) -> None:
-        """A Swin block, in place, some windows at a time."""
+        """Run a Swin block in place, some windows at a time."""
         self.keep(step)
 
         def work(cells: Cells) -> None:
@@ -141,7 +141,7 @@ class PlaneRun:
         self._each(work, index, step.offset(self.spec.window))
 
     def keep(self, step: Step) -> None:
-        """What a stage begins with is added at its end."""
+        """Save the input of a stage, which is added at the stage's end."""
         stage = step.path.rsplit(".residual_group", 1)[0]
         if stage == self._stage:
             return
@@ -152,7 +152,7 @@ class PlaneRun:
         self._stage = stage
 
     def merge(self, step: Step, index: int) -> None:
-        """The end of a stage: its convolution, embedding, and its input added."""
+        """Compute the end of a stage: convolution, embedding, and the stage's input added."""
         stage = attrgetter(step.path)(self.net)
         layers = stage.conv if isinstance(stage.conv, nn.Sequential) else [stage.conv]
 
@@ -165,17 +165,17 @@ class PlaneRun:
 
     @property
     def begun(self) -> Tensor:
-        """What a stage began with, at its end."""
+        """Input of the current stage, at its end."""
         assert self.residual is not None
         return self.residual
 
     def merged(self) -> None:
-        """A stage's result lies where its beginning was kept."""
+        """Swap the planes: the stage's result is in the plane that held its input."""
         self.plane, self.residual = self.begun, self.plane
         self._stage = ""
 
     def tail(self, step: Step, index: int) -> None:
-        """The end of a trunk: norm, convolution, and the first features added (to them, in place)."""
+        """Compute the end of a trunk: norm, convolution, and the first features added (to them, in place)."""
         self.residual = None
         conv = getattr(self.net, step.path)
         layers = conv if isinstance(conv, nn.Sequential) else [conv]
@@ -190,7 +190,7 @@ class PlaneRun:
         self._each(work, index)
 
     def before(self, step: Step, index: int) -> None:
-        """The features from which both branches of the high-frequency head start."""
+        """Compute the features from which both branches of the high-frequency head start."""
         plane = self.before_plane = self._plane(self.spec.num_feat)
 
         def work(cells: Cells) -> None:
@@ -201,14 +201,14 @@ class PlaneRun:
         self.source = plane
 
     def head(self, step: Step, index: int) -> None:
-        """Reconstruction, and back to 0..1; nobody needs the stages' planes any more."""
+        """Run the head, and convert to 0..1; free the stages' planes first."""
         del self.plane
         self.reconstruct(step, index)
         for result in self.results.values():
             result.div_(self.spec.value_range).add_(self.net.mean[0].to(result))
 
     def reconstruct(self, step: Step, index: int) -> None:
-        """The head, in cells twice as wide: what it holds is at output resolution."""
+        """Run the head in cells twice as wide; their pixels have the output's resolution."""
 
         def work(cells: Cells) -> None:
             features = self.grid.patch(self.first, cells, step.reach)
@@ -224,11 +224,11 @@ class PlaneRun:
     # --- cells ---------------------------------------------------------------------------------
 
     def _each(self, work: Callable[[Cells], None], index: int, offset: int = 0, side: int = 0) -> None:
-        """Call ``work`` for all cells that later layers look at, on as many threads as there are."""
+        """Call ``work`` for all cells that later layers read, on all threads of the pool."""
         wide, side = bool(side), side or self.blocks.cell
         rows = self.y.cells(self.rows(index), side, offset)
         columns = self.x.cells(self.tile.x.needed[index], side, offset)
-        # Cells of the head are four times as large, and much larger still at output resolution.
+        # Cells of the head are four times as large, and even larger at the output's resolution.
         size = max(1, self.blocks.group // 4) if wide else self.blocks.group
         for_each(work, grouped([(y, x) for y in rows for x in columns], side, self.ops.borders, size), self.pool)
 
@@ -239,12 +239,12 @@ class PlaneRun:
         return patch
 
     def _keep(self, name: str, patch: Patch, cells: Cells) -> None:
-        """Crop head cells to the pixels the tile owns and store them."""
+        """Crop head cells to the tile's own pixels, and store them."""
         s, side = patch.resolution, cells.side
         owned_y, owned_x = self.tile.y, self.tile.x
         if name not in self.results:
             height, width = self.tile.shape
-            # Several threads may come here at once: only the first one's tensor stays.
+            # Several threads may reach this line at once: only the first one's tensor stays.
             self.results.setdefault(name, self.image.new_empty(self.spec.channels, height * s, width * s))
         top, left = owned_y.start * s, owned_x.start * s
         stored = zip(patch.data, patch.places, cells.places[: cells.kept], strict=False)
@@ -256,5 +256,5 @@ class PlaneRun:
 
 
 def _last(patch: Patch) -> Tensor:
-    """Patches' pixels as ``(n, H, W, C)``."""
+    """Return the patches' pixels as ``(n, H, W, C)``."""
     return patch.data.permute(0, 2, 3, 1)

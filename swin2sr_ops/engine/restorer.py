@@ -1,7 +1,7 @@
-"""A model at work on a device: the only place where NumPy meets torch.
+"""Run a model on a device: the only module where NumPy meets torch.
 
-A haloed block of stored pixels goes in, the restored pixels of its tile come out, in the same
-storage type. Copies to the device are made in storage type, everything else happens there.
+The input is a block of stored pixels with a halo, the output the restored pixels of its tile, in the same
+storage type. Blocks are copied to the device in storage type; everything else is computed there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.engine.devices import choose_device, free_memory
 from swin2sr_ops.engine.ensemble import Average, turn_back
 from swin2sr_ops.engine.overlap import BlockGrid, block_in_image, overlap_options
-from swin2sr_ops.engine.runner import Network, whole_turn, without_history
+from swin2sr_ops.engine.runner import Network, exclusive_gpu, without_history
 from swin2sr_ops.engine.transfers import to_host, to_network, to_storage, to_units
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
@@ -52,16 +52,16 @@ class Restorer:
     halo : "exact" or int
         See `swin2sr_ops.restore`.
     ensemble : int
-        8: the image is also restored mirrored and rotated, and the eight results averaged.
+        8: the image is also restored mirrored and rotated, and the eight results are averaged.
     device, precision : str
         ``"auto"`` or a torch device; ``"float32"``, ``"float64"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on CUDA GPUs
-        that are made for it, else float32; decided where it first computes, or where a run of files begins, for
+        with fast bfloat16, else float32; resolved at the first computation, or at the start of a run of files for
         all of its workers.
     consistent : str, optional
         See `swin2sr_ops.restore`.
     engine : str
-        See `swin2sr_ops.restore`. ``"auto"`` is decided where it first computes, or where a run of files begins, for
-        all of its workers that have a device of that kind.
+        See `swin2sr_ops.restore`. ``"auto"`` is resolved at the first computation, or at the start of a run of files
+        for all of its workers with a device of that kind.
 
     Examples
     --------
@@ -113,16 +113,16 @@ class Restorer:
 
     @property
     def precision(self) -> str:
-        """What it computes in; of ``"auto"``, what that was where it was first asked."""
+        """Precision of the computation; ``"auto"`` keeps the value of its first resolution."""
         return self.network.precision
 
     def bare(self) -> Restorer:
-        """The same restorer without the model's history and figures: what tasks need to carry."""
+        """Copy the restorer without the model's history and figures, for use in tasks."""
         return Restorer.at(without_history(self.spec), self.placement)
 
     @property
     def skipped(self) -> int:
-        """Tiles of planes, in this process, that had no valid pixel and did not enter the network."""
+        """Number of plane tiles in this process without a valid pixel, which did not enter the network."""
         return self._skipped.count
 
     # --- planning ---------------------------------------------------------------------------
@@ -136,10 +136,10 @@ class Restorer:
         *,
         in_order: bool = False,
     ) -> TilePlan:
-        """Cut a plane of ``height`` x ``width`` pixels, by default into tiles that fit ``memory``, or what is free.
+        """Plan tiles for a plane of ``height`` x ``width`` pixels; by default they fit ``memory``, or the free memory.
 
-        ``in_order`` says that this process will restore all tiles, in the plan's order, one channel group each: on a
-        CPU nothing is then computed twice along Y.
+        ``in_order`` declares that this process will restore all tiles in the plan's order, one channel group each:
+        then, on a CPU, nothing is computed twice along Y.
         """
         streamed = in_order and self.network.can_stream and self.placement.ensemble == 1
         if tile is None:
@@ -152,7 +152,7 @@ class Restorer:
     # --- computing --------------------------------------------------------------------------
 
     def tile(self, order: AxisOrder, rows: Interval, columns: Interval) -> Tile:
-        """Turn a box of the image into a tile: what to read around it, what to compute, what to write.
+        """Create the tile of a box of the image: what to read around it, compute and write.
 
         Parameters
         ----------
@@ -188,9 +188,9 @@ class Restorer:
         order, rows, columns
             As in `tile`.
         maps : sequence of IntensityMap
-            One, or one per channel.
+            One map, or one per channel.
         planes : mapping, optional
-            Slices along axes that are not spatial; all planes unless given.
+            Slices along axes that are not spatial; by default all planes.
         nodata : float, optional
             See `restore_tile`.
 
@@ -213,25 +213,25 @@ class Restorer:
     ) -> NDArray[Any]:
         """Restore one tile of every plane in a block.
 
-        Pixels that are none (NaN, infinity, ``nodata``, not ``valid``, opacity 0) come back as they are stored, each
-        ``scale`` x ``scale`` times. Where a tile owns no others, the network does not run.
+        Invalid pixels (NaN, infinity, ``nodata``, not ``valid``, opacity 0) are returned with their stored values, each
+        ``scale`` x ``scale`` times. If a tile owns only invalid pixels, the network does not run.
 
         Parameters
         ----------
         block : ndarray
             Stored pixels of `tile_region`, all axes of the image in their order.
         order : AxisOrder
-            Axes of the image; its shape is not looked at except for the colour axis.
+            Axes of the image; only the length of its colour axis is used.
         tile : Tile
             The spans along Y and X.
         maps : sequence of IntensityMap
             One for the image, or one per channel of the block.
         nodata : float, optional
-            Stored value that means "no pixel here".
+            Stored value that marks invalid pixels.
         valid : ndarray of bool, optional
-            Of the same region: False where there is no pixel, whatever is stored. It has the block's
-            axes, each of the block's length or 1 (``(1, rows, columns)`` for all planes of a stack,
-            ``(channels, rows, columns)`` for each its own), or it is ``(rows, columns)`` for all planes of
+            Valid pixels of the same region, independent of stored values. It has the block's axes, each
+            of the block's length or 1 (``(1, rows, columns)`` for all planes of a stack,
+            ``(channels, rows, columns)`` for separate masks), or it is ``(rows, columns)`` for all planes of
             a block with more than two axes.
 
         Returns
@@ -250,9 +250,9 @@ class Restorer:
         nodata: float | None = None,
         valid: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """`restore_tile`, and the standard deviation of the ensemble's passes in stored units, float32.
+        """Run `restore_tile`; also return the standard deviation of the ensemble's passes in stored units, float32.
 
-        It is NaN where there is no pixel, and zero for opacity.
+        It is NaN for invalid pixels, and zero for opacity.
         """
         check_ensemble(self.placement.ensemble, spread=True)
         s = self.spec.scale
@@ -271,7 +271,7 @@ class Restorer:
         valid: NDArray[np.bool_] | None,
         spread: NDArray[np.float32] | None,
     ) -> NDArray[Any]:
-        """Restore a tile, and write into ``spread``, of the result's shape, where it is given."""
+        """Restore a tile; also write into ``spread``, which has the result's shape, if it is given."""
         planes = block.transpose(order.order)
         kept, colours = planes.shape[: len(order.planes)], order.colours
         planes = planes.reshape(-1, colours, *planes.shape[-2:])
@@ -280,7 +280,7 @@ class Restorer:
         channel = channel_of_plane(order, kept)
         s = self.spec.scale
         out = np.empty((len(planes), colours, tile.shape[0] * s, tile.shape[1] * s), block.dtype)
-        wide = None if spread is None else spread.transpose(order.order)  # a view: what is written there stays
+        wide = None if spread is None else spread.transpose(order.order)  # a view: writing to it fills ``spread``
         for i, index in enumerate(np.ndindex(kept)):
             mask = None if known is None else known[index].reshape(planes.shape[1:])
             ends = maps[channel[i] if len(maps) > 1 else 0]
@@ -301,7 +301,7 @@ class Restorer:
         valid: NDArray[np.bool_] | None,
         spread: NDArray[np.float32] | None,
     ) -> NDArray[Any]:
-        """``(colours, rows, columns)`` of the tile's region -> its restored pixels."""
+        """Restore ``(colours, rows, columns)`` of the tile's region."""
         s = self.spec.scale
         out = np.empty((len(plane), *(n * s for n in tile.shape)), plane.dtype)
         kept = set(range(len(plane)))
@@ -325,7 +325,7 @@ class Restorer:
             out[list(group)] = result
             if spread is not None and apart is not None:
                 spread[list(group)] = apart
-        # Opacity is no picture, nor is a tile without a valid pixel: each pixel's value is kept.
+        # Keep stored values of opacity, and of tiles without a valid pixel.
         stored = sorted(kept)
         out[stored] = enlarged(owned(plane[stored], tile), s)
         self._skipped.add(len(stored) == len(plane))
@@ -334,15 +334,15 @@ class Restorer:
     def _group(
         self, pixels: NDArray[Any], tile: Tile, ends: IntensityMap, nodata: float | None, spread: bool
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-        """Channels that enter the network together, filled -> restored, in storage type; and the passes' spread."""
+        """Restore channels that enter the network together, in storage type; also return the passes' spread."""
         import torch
 
         device = choose_device(self.placement.device)
         wide = torch.float64 if "float64" in (pixels.dtype.name, self.precision) else torch.float32
         passes, average = turns(self.placement.ensemble), Average(spread)
         inputs = (to_network(network_region(pixels, tile, turn), ends, device, wide, self.precision) for turn in passes)
-        first = next(inputs)  # made ready while another tile's network runs
-        with whole_turn(device):
+        first = next(inputs)  # prepare it while another tile's network runs
+        with exclusive_gpu(device):
             for turn, x in zip(passes, chain([first], inputs), strict=True):
                 average.add(turn_back(self.network.run(x, turn.tile(tile)), turn), len(passes))
             y, apart = average.mean, average.spread
@@ -367,7 +367,7 @@ class Restorer:
         axes: str | None = None,
         range: str | Sequence[float] = "dtype",
     ) -> dict[str, Any]:
-        """Keyword arguments with which ``dask.array.map_overlap(restorer, array, **options)`` is right.
+        """Return the keyword arguments for ``dask.array.map_overlap(restorer, array, **options)``.
 
         Parameters
         ----------
@@ -376,13 +376,13 @@ class Restorer:
         axes : str, optional
             One letter per dimension.
         range : str or pair
-            ``"dtype"`` or two values; what needs a look at the pixels (``"auto"`` beyond 8 bits,
-            percentiles) is `swin2sr_ops.restore`'s.
+            ``"dtype"`` or two values; ranges that depend on pixels (``"auto"`` beyond 8 bits,
+            percentiles) need `swin2sr_ops.restore`.
 
         Raises
         ------
         RequestError
-            If chunks are smaller than the halo (the sentence says to which size to rechunk).
+            If chunks are smaller than the halo (the message states the size to rechunk to).
         """
         return overlap_options(self.spec, self.placement.halo, array, axes, range)
 

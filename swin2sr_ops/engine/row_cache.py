@@ -1,11 +1,11 @@
-"""Nothing twice along Y: what a tile leaves for the one below it.
+"""Cache rows for the tile below, so that nothing is computed twice along Y.
 
-A tile reads a halo above itself only to compute once more what the tile there has computed. Kept instead is, of what
-every step reads, the few rows that the same step of the next tile looks at and that are computed already: about as
-many, all steps together, as the halo has. The next tile then begins each layer where the last one ended it.
+Without a cache, a tile reads a halo above itself only to compute again what the tile above has computed. The cache
+holds, for every step, the few computed rows that the same step of the next tile reads: about as many, over all
+steps, as the halo has. The next tile then starts each layer where the previous tile ended it.
 
-That kept rows fit is not believed but looked at. They follow from pixels that the next tile reads as well, so they
-are what it would compute itself if these pixels are the same, and network, columns and borders are.
+Cached rows are validated. They depend on pixels that the next tile reads as well, so they equal
+what it would compute itself if these pixels, the network, columns and borders are the same.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Carry", "Kept"]
 
-#: The planes of `TileWork` that a step reads, as far as its reach goes, or adds to.
+#: Planes of `TileWork` that a step reads, within its reach, or adds to.
 _READS = {
-    "embed": ("before_plane",),  # where that starts the second trunk; the first one's image is read again
+    "embed": ("before_plane",),  # input of the second trunk; the image, input of the first one, is read again
     "window": ("plane",),
     "merge": ("plane", "residual"),
     "tail": ("plane", "first"),
     "before": ("first",),
     "head": ("first", "before_plane"),
 }
-#: Those that hold its result then.
+#: Planes that hold the step's result afterwards.
 _WRITES = {
     "embed": ("first", "plane"),
     "window": ("plane",),
@@ -49,18 +49,18 @@ _WRITES = {
 
 @dataclass
 class Kept:
-    """What one tile leaves, or will have left when it is done.
+    """Rows that one tile leaves, or will have left at its end.
 
     Attributes
     ----------
     image : Tensor or ndarray
-        ``(C, rows, columns)``, the last rows of what the tile read: those that the next one may read too.
+        ``(C, rows, columns)``, the last rows of the tile's input: those that the next tile may read too.
     ends : tuple of int
-        For each step, the row of the image behind the last one that it has computed.
+        For each step, the image row after the last one that it has computed.
     parts : list of dict
-        For each step and plane that it reads, which rows of the image the next tile needs of this one.
+        For each step and plane that it reads, the image rows that the next tile needs from this one.
     rows : dict
-        These, by step and plane: ``(rows, columns, C)``.
+        Those rows by step and plane: ``(rows, columns, C)``.
     """
 
     tile: Tile
@@ -71,15 +71,15 @@ class Kept:
 
     @classmethod
     def of(cls, image: Any, tile: Tile, spec: ModelSpec) -> Kept:
-        """Nothing yet of ``tile``, which has read ``image``."""
+        """Create an empty cache of ``tile``, which has read ``image``."""
         steps, needed = network_steps(spec), tile.y.needed
-        # Windows are computed whole: their rows are those that the step before has to give.
+        # Windows are complete, so their rows are those that the previous step must provide.
         ends = tuple(needed[i - 1 if step.kind == "window" else i][1] for i, step in enumerate(steps))
         first = max(tile.y.stop - receptive_halo(spec) - spec.window, tile.y.read[0])
         return cls(tile, _copy(image[:, first - tile.y.read[0] :]), ends, _parts(spec, ends))
 
     def fits(self, image: Any, tile: Tile) -> bool:
-        """Whether ``tile``, which has read ``image``, is the one below, of the same image as far as both look."""
+        """Return True if ``tile``, which has read ``image``, is the one below with equal pixels where both read."""
         above, below = self.tile.y, tile.y
         if (above.stop, above.size, above.borders, self.tile.x) != (below.start, below.size, below.borders, tile.x):
             return False
@@ -88,18 +88,18 @@ class Kept:
         return mine.shape == theirs.shape and mine.dtype == theirs.dtype and bool((mine == theirs).all())
 
     def lowest(self, spec: ModelSpec) -> int:
-        """The first row that a step of the next tile reads."""
+        """Return the first row that a step of the next tile reads."""
         return min(end - step.reach for step, end in zip(network_steps(spec), self.ends, strict=True))
 
 
 @dataclass
 class Carry:
-    """From tile to tile of a run that goes down the columns of its plan; the last tile's rows, or none."""
+    """Pass cached rows from tile to tile of a run down the columns of its plan; holds the last tile's rows, or none."""
 
     last: Kept | None = None
 
     def take(self, image: Any, tile: Tile) -> Kept | None:
-        """What the tile above has left for ``tile``; nobody else gets it."""
+        """Take the rows that the tile above has left for ``tile``; they can be taken only once."""
         last, self.last = self.last, None
         return last if last is not None and last.fits(image, tile) else None
 
@@ -109,8 +109,8 @@ def _copy(values: Any) -> Any:
 
 
 def _parts(spec: ModelSpec, ends: tuple[int, ...]) -> list[dict[str, Interval]]:
-    """Rows that each step of the next tile reads and that are computed already, by plane."""
-    made: dict[str, int] = {}  # the step whose result a plane holds
+    """Compute the rows, by plane, that each step of the next tile reads and that are computed already."""
+    made: dict[str, int] = {}  # index of the step whose result a plane holds
     parts: list[dict[str, Interval]] = []
     before = ""
     for index, step in enumerate(network_steps(spec)):

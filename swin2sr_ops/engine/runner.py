@@ -1,4 +1,4 @@
-"""A model on a device: loaded once in a process, asked for one tile at a time, cut in halves where memory is short."""
+"""Run a model on a device: load it once per process, compute tile by tile, and halve tiles if memory is short."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.engine.row_cache import Carry
     from swin2sr_ops.engine.tile_engine import TileEngine
 
-__all__ = ["Network", "Placed", "whole_turn", "without_history"]
+__all__ = ["Network", "Placed", "exclusive_gpu", "without_history"]
 
 _log = logging.getLogger(__name__)
 _engines: dict[tuple[Any, ...], TileEngine | CellEngine] = {}
@@ -42,16 +42,16 @@ class Placed:
     device: str  # such as "cuda:0"
     precision: str
     engine: str
-    why: str  # it is that engine
+    why: str  # reason for that engine
 
     @property
     def kind(self) -> str:
-        """Of device."""
+        """Kind of device."""
         return self.device.partition(":")[0]
 
 
 class Network:
-    """What runs the tiles of a `Restorer`; it pickles as its settings.
+    """Run the tiles of a `Restorer`; it pickles as its settings.
 
     Parameters
     ----------
@@ -65,20 +65,20 @@ class Network:
         self.spec, self.placement = spec, placement
         self._precision = check_precision(placement.precision)
         check_engine(placement.engine, placement.precision, foreign=spec.reach is not None)
-        self._chosen: dict[str, str] = {}  # engine for a kind of device
+        self._chosen: dict[str, str] = {}  # engine per kind of device
         self._elsewhere: Placed | None = None
-        self._too_large = sys.maxsize  # read pixels of the smallest tile that there was no memory for
+        self._too_large = sys.maxsize  # pixels read by the smallest tile that did not fit into memory
         self._carry: Carry | None = None
 
     @property
     def precision(self) -> str:
-        """What it computes in; of ``"auto"``, what that was where it was first asked."""
+        """Precision of the computation; ``"auto"`` keeps the value of its first resolution."""
         if self._precision == "auto":
             self._precision = auto_precision(self.placement.device, foreign=self.spec.reach is not None)
         return self._precision
 
     def place(self) -> tuple[torch.device, torch.dtype, str]:
-        """Device, precision and engine that this process computes with."""
+        """Resolve device, precision and engine of this process."""
         device, dtype = choose_device(self.placement.device), choose_dtype(self.precision)
         asked = self._chosen.get(device.type, self.placement.engine)
         engine = choose_engine(asked, device, dtype, self.spec)
@@ -86,7 +86,7 @@ class Network:
         return device, dtype, engine
 
     def placed(self) -> Placed:
-        """`place` in words, and why it is that engine; on the workers, where these are to compute."""
+        """Describe device, precision and engine, with the reason; those of the workers if they compute."""
         if self._elsewhere is not None:
             return self._elsewhere
         device, dtype, engine = self.place()
@@ -94,24 +94,24 @@ class Network:
         return Placed(str(device), self.precision, engine, why)
 
     def resolve_auto(self, placed: Placed) -> None:
-        """Workers compute: what is "auto" is what it is for one of them."""
+        """Resolve "auto" settings as a worker did, since the workers compute."""
         self._elsewhere = placed
         self._precision = placed.precision
         self._chosen[placed.kind] = placed.engine.split()[0]
 
     @property
     def kind(self) -> str:
-        """Of the device that computes."""
+        """Kind of the computing device."""
         return choose_device(self.placement.device).type if self._elsewhere is None else self._elsewhere.kind
 
     @property
     def can_stream(self) -> bool:
-        """Whether `streaming` gains anything: of two tiles that a GPU has in hand, none waits for the other."""
+        """True if `streaming` saves work: on a CPU; a GPU has several tiles in hand and none may wait for another."""
         return self.placement.halo == "exact" and self.spec.reach is None and self.kind == "cpu"
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
-        """While tiles come column by column, downwards: what one has computed, the next does not compute again."""
+        """Cache rows while tiles come column by column, downwards, so that nothing is computed twice along Y."""
         from swin2sr_ops.engine.row_cache import Carry
 
         self._carry = Carry()
@@ -121,7 +121,7 @@ class Network:
             self._carry = None
 
     def engine(self) -> TileEngine | CellEngine:
-        """The loaded network, shared by everyone in this process who wants it on this device."""
+        """Return the loaded network, which this process shares per device."""
         from swin2sr_ops.engine.generic import engine_of
 
         device, dtype, engine = self.place()
@@ -133,7 +133,7 @@ class Network:
             return _engines[key]
 
     def release(self) -> None:
-        """Let go of the network, in this process; it is loaded again when it is needed."""
+        """Free the network in this process; it is loaded again when needed."""
         device, dtype, engine = self.place()
         with _engines_lock:
             _engines.pop(self._key(device, dtype, engine), None)
@@ -143,12 +143,12 @@ class Network:
         return without_history(self.spec), str(device), dtype, engine
 
     def run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
-        """The image of one tile.
+        """Compute the image of one tile.
 
         Parameters
         ----------
         x : Tensor
-            ``(1 or C, rows, columns)`` of the network's region, in 0..1, on the device; one channel is shown as all.
+            ``(1 or C, rows, columns)`` of the network's region, in 0..1, on the device; one channel is repeated.
         tile : Tile
 
         Returns
@@ -159,7 +159,7 @@ class Network:
         Raises
         ------
         TileError
-            If values are not finite, or if memory is too small for the smallest tile.
+            If values are not finite, or memory is too small for the smallest tile.
         """
         import torch
 
@@ -167,15 +167,15 @@ class Network:
             y = self._run(x.expand(self.spec.channels, -1, -1), tile)
         if not torch.isfinite(y).all():
             raise TileError(
-                f"{self.spec.name} gave values that are not finite at {tile} in {self.precision} precision; "
+                f"{self.spec.name} computed values that are not finite at {tile} in {self.precision} precision; "
                 "use precision='float32'."
             )
         return y.mean(0, keepdim=True) if len(x) < self.spec.channels else y
 
     def _run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
-        """The engine on one tile; where the device has no memory for it, on its two halves.
+        """Run the engine on one tile; if it does not fit into memory, on its two halves.
 
-        What did not fit once is not tried again.
+        A size that did not fit is not tried again.
         """
         area = (tile.y.read[1] - tile.y.read[0]) * (tile.x.read[1] - tile.x.read[0])
         smallest = max(tile.shape) < (2 * self.spec.window if self.spec.reach is None else 2 * cell_side(self.spec))
@@ -191,8 +191,8 @@ class Network:
                         f"Not even a tile of {tile.shape[0]} x {tile.shape[1]} px of {self.spec.name} fits the memory "
                         f"of device {self.placement.device!r} ({exc}). Free some, or use device='cpu'."
                     ) from exc
-            # Out of the `except`: the error holds the failed attempt's tensors as long as it lives.
-            _log.warning("no memory for a tile of %d x %d px of %s: going on in halves", *tile.shape, self.spec.name)
+            # Continue outside the `except`: the error keeps the failed attempt's tensors alive.
+            _log.warning("no memory for a tile of %d x %d px of %s: computing halves", *tile.shape, self.spec.name)
             self._too_large = area
             gc.collect()
             _empty_cache(x.device)
@@ -212,7 +212,7 @@ class Network:
 
 
 def without_history(spec: ModelSpec) -> ModelSpec:
-    """What decides the result, and nothing that is long."""
+    """Copy the spec with everything that decides the result, without its long fields."""
     return replace(spec, provenance={}, quality={}, halo_error={}, advice="")
 
 
@@ -223,12 +223,12 @@ def _empty_cache(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def whole_turn(device: torch.device) -> AbstractContextManager[object]:
-    """No other tile's network meanwhile, on a GPU: what turns features into values would wait behind its kernels."""
+def exclusive_gpu(device: torch.device) -> AbstractContextManager[object]:
+    """Hold the GPU exclusively; otherwise this tile's head would queue behind another tile's kernels."""
     return _device_lock(device) if device.type == "cuda" else nullcontext()
 
 
 def _device_lock(device: torch.device) -> threading.RLock:
-    """One network at a time per device: kernels use all of it, and memory is planned for one tile."""
+    """Return the device's lock: its kernels use all of it, and memory is planned for one tile."""
     with _engines_lock:
         return _device_locks.setdefault(str(device), threading.RLock())

@@ -1,4 +1,4 @@
-"""Engines: who computes the Swin blocks of a network."""
+"""Select the engine that computes the Swin blocks of a network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "check_engine", "choose_engine", "why_engine"]
 
-#: ``auto`` and ``torch`` run everywhere, the others are made for one kind of device.
+#: ``auto`` and ``torch`` run everywhere, the others on one kind of device.
 ENGINES = ("auto", "torch", "native", "openvino", "triton")
 
 _PRECISIONS = {"native": ("float32",), "openvino": ("float32",), "triton": ("float32", "bfloat16")}
@@ -22,7 +22,7 @@ _DEVICES = {"native": "cpu", "openvino": "cpu", "triton": "cuda"}
 
 
 def check_engine(engine: str, precision: str = "auto", *, foreign: bool = False) -> str:
-    """Refuse an unknown engine, or one that cannot run this, with a sentence; loads neither torch nor the engine."""
+    """Reject an unknown or unsuitable engine with one sentence; this loads neither torch nor the engine."""
     if engine not in ENGINES:
         raise RequestError(f"engine={engine!r} is not one of {', '.join(ENGINES)}.")
     if engine in ("auto", "torch"):
@@ -40,7 +40,7 @@ def check_engine(engine: str, precision: str = "auto", *, foreign: bool = False)
 
 
 def choose_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
-    """``torch``, or another engine's name with its version: what a run uses, as its report says."""
+    """Return ``torch``, or another engine's name with its version, for computation and reports."""
     if engine == "auto":
         engine, _ = _fastest(device, dtype, spec)
     if engine == "torch":
@@ -57,24 +57,24 @@ def choose_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: M
 
 
 def why_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
-    """Why `choose_engine` gives what it does, for a report."""
-    return _fastest(device, dtype, spec)[1] if engine == "auto" else "asked for"
+    """Return why `choose_engine` chooses an engine, for a report."""
+    return _fastest(device, dtype, spec)[1] if engine == "auto" else "requested"
 
 
 def _fastest(device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> tuple[str, str]:
-    """Which engine ``auto`` is, and why: this package's kernels where they run, else torch; never another package's.
+    """Resolve ``auto``, with the reason: this package's kernels if they run, else torch; never another package's.
 
-    What else is installed must not decide a result; Triton comes with torch for CUDA, and of the C compiler a report
-    tells.
+    Other installed packages must not change a result. Triton comes with torch for CUDA, and the report names the C
+    compiler.
     """
     if spec.reach is not None:
         return "torch", "a network of a plugin"
     engine = {"cpu": "native", "cuda": "triton"}.get(device.type)
     if engine is None:
-        return "torch", f"our own kernels do not run on {device.type}"
+        return "torch", f"the package's own kernels do not run on {device.type}"
     precision = str(dtype).removeprefix("torch.")
     if precision not in _PRECISIONS[engine]:
-        return "torch", f"our own kernels do not compute in {precision}"
+        return "torch", f"the package's own kernels do not compute in {precision}"
     told = _no_triton(device, dtype, spec) if engine == "triton" else _no_native()
     return ("torch", told) if told else (engine, f"the fastest on {device.type}")
 
@@ -98,7 +98,7 @@ def _too_wide(spec: ModelSpec) -> str | None:
 
     if spec.dim <= WIDEST:
         return None
-    return f"engine='triton' is for at most {WIDEST} feature channels, and {spec.name!r} has {spec.dim}: give 'torch'."
+    return f"engine='triton' supports at most {WIDEST} feature channels, {spec.name!r} has {spec.dim}: give 'torch'."
 
 
 def _version(engine: str) -> str:

@@ -1,7 +1,7 @@
-"""Whether our kernels work on this machine: asked before anybody gets them who did not ask for them.
+"""Test this package's kernels on this machine before ``auto`` uses them.
 
-A compiler or a GPU that nobody has tried must cost speed, not pixels: kernels that cannot be built, or that give other
-numbers than torch for a small network, are left unused.
+An untested compiler or GPU may cost speed, but not pixels: kernels that cannot be built, or that give other
+numbers than torch for a small network, are not used.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ __all__ = ["CHECK", "native_obstacle", "triton_obstacle"]
 
 _log = logging.getLogger(__name__)
 
-#: The small network's name.
+#: Name of the small network.
 CHECK = "check"
 
 _SMALL = ModelSpec(name=CHECK, dim=28, depths=(2,), heads=(2,), upsampler="", scale=1, channels=1)
-_SIDE = 20  # windows that are whole, and windows that the border cuts
-# Kernels that sum in another order differ by about 1e-6 (by 5e-3 in bfloat16, where a feature has 8 bits).
+_SIDE = 20  # gives complete windows, and windows that the border crops
+# Another order of summation differs by about 1e-6 (by 5e-3 in bfloat16, where a feature has 8 bits).
 _MOST = {False: 2e-5, True: 3e-2}
-_lock = Lock()  # random numbers are the process's
+_lock = Lock()  # the random number generator belongs to the process
 
 
 @lru_cache(maxsize=1)
 def native_obstacle() -> str:
-    """Why the kernels in C are of no use here; empty where they are. They are built, if they are not yet."""
+    """Return why the C kernels cannot be used here; empty if they can. Build them if necessary."""
     try:
         library()
     except RequestError as exc:
-        if _has_compiler():  # who has none, and named none, needs no note with every run
-            _log.warning("the next engine computes: %s", exc)
+        if _has_compiler():  # without a compiler, and without $CC, a note at every run would not help
+            _log.warning("falling back to the next engine: %s", exc)
         return str(exc)
     if _differs("native", _SMALL, "cpu", half=False):
-        return "what the C compiler built differs from torch"
+        return "the result of the C kernels differs from torch's"
     return ""
 
 
@@ -60,10 +60,10 @@ def _has_compiler() -> bool:
 
 
 def triton_obstacle(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> str:
-    """Why the Triton kernels are of no use for a network on a GPU; empty where they are.
+    """Return why the Triton kernels cannot be used for a network on a GPU; empty if they can.
 
-    They are compiled for a network with one stage of two blocks and the network's own sizes: what a GPU has no room
-    for depends on them. Of heads, that is for those that the kernels compute.
+    They are compiled for a network with one stage of two blocks and the given network's sizes, since these decide if
+    they fit the GPU. The head is included if the kernels compute it.
     """
     direct = spec.upsampler == "pixelshuffledirect"
     small = replace(
@@ -87,17 +87,17 @@ def _triton_obstacle(small: ModelSpec, device: str, half: bool) -> str:
     began = time.monotonic()
     try:
         if _differs("triton", small, device, half=half):
-            return "what Triton compiled differs from torch"
-    # Whatever it is, a driver's error or a compiler's: torch may still do.
+            return "the result of the Triton kernels differs from torch's"
+    # Any error of a driver or a compiler: torch may still work.
     except Exception as exc:  # noqa: BLE001
         return str(exc) if isinstance(exc, RequestError) else f"{type(exc).__name__}: {exc}"
-    if (took := time.monotonic() - began) > 1:  # Triton keeps what it has compiled, in its own cache
-        _log.info("compiled and tried kernels for %s in %.1f s", device, took)
+    if (took := time.monotonic() - began) > 1:  # Triton has its own cache of compiled kernels
+        _log.info("compiled and tested kernels for %s in %.1f s", device, took)
     return ""
 
 
 def _differs(kernels: str, small: ModelSpec, device: str, *, half: bool) -> bool:
-    """Whether ``kernels`` give other numbers than torch for a small network with random weights."""
+    """Return True if ``kernels`` and torch differ for a small network with random weights."""
     with _lock, torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.default_generator.manual_seed(0)
         net, image = SwinNet(small).eval(), torch.rand(small.channels, _SIDE, _SIDE)
@@ -110,5 +110,5 @@ def _differs(kernels: str, small: ModelSpec, device: str, *, half: bool) -> bool
     apart = float((ours - theirs).abs().max())
     if apart <= _MOST[half]:
         return False
-    _log.warning("%s kernels differ from torch's by %.1g on %s: left unused", kernels, apart, device)
+    _log.warning("%s kernels differ from torch's by %.1g on %s: not used", kernels, apart, device)
     return True

@@ -1,9 +1,9 @@
-"""Cells on several cores: each kernel on one thread, several kernels at a time.
+"""Compute cells on several cores: each kernel on one thread, several kernels at a time.
 
-The libraries behind torch choose their algorithm by the number of threads too (measured: the last
+The libraries behind torch also choose their algorithm by the number of threads (measured: the last
 bit of a convolution differs between one thread and two). So every kernel of the engine runs on one
-thread, whatever the machine, and the cores work on different cells. That is also faster than
-splitting kernels that last a millisecond.
+thread, on every machine, and the cores work on different cells. This is also faster than
+splitting kernels that take a millisecond.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ X = TypeVar("X")
 
 
 class Held(Generic[X]):
-    """A setting of torch's, which is the process's: changed while anybody relies on it, put back when the last leaves.
+    """Hold a setting of torch, which is global to the process, while there are users; the last one restores it.
 
     Parameters
     ----------
     read, write : callable
-        Give and change the setting.
+        Return and change the setting.
     """
 
     def __init__(self, read: Callable[[], X], write: Callable[[X], None]) -> None:
         self._read, self._write = read, write
         self._changed, self._users = threading.Condition(), 0
-        self._before: X  # known while there are users: not every torch knows every setting
+        self._before: X  # defined while there are users: not every torch has every setting
         self._now: X
 
     @contextmanager
     def __call__(self, wanted: X) -> Iterator[X]:
-        """Hold it at ``wanted``, when nobody wants it otherwise any more; yields what it was before anybody did."""
+        """Hold the setting at ``wanted`` once no user needs another value; yield the value before any user."""
         with self._changed:
             self._changed.wait_for(lambda: self._users == 0 or self._now == wanted)
             if self._users == 0:
                 self._before, self._now = self._read(), wanted
             self._users += 1
-            self._write(wanted)  # also where others hold it: of some settings each thread has its copy
+            self._write(wanted)  # also for later users: some settings have a copy per thread
         try:
             yield self._before
         finally:
@@ -59,7 +59,7 @@ class Held(Generic[X]):
                     self._changed.notify_all()
 
 
-#: Let torch run each CPU kernel on one thread; yields how many threads it had, for `for_each`.
+#: Run each of torch's CPU kernels on one thread; yields the previous number of threads, for `for_each`.
 single_thread_kernels = partial(Held(torch.get_num_threads, torch.set_num_threads), 1)
 
 
@@ -68,7 +68,7 @@ def for_each(function: Callable[[X], None], cells: Sequence[X], pool: ThreadPool
     parallel.for_each(function, cells, pool, _part)
 
 
-@torch.inference_mode()  # a thread does not inherit it
+@torch.inference_mode()  # threads do not inherit the mode
 def _part(function: Callable[[X], None], cells: Sequence[X]) -> None:
     torch.set_num_threads(1)
     for cell in cells:

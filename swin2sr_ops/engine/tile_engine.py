@@ -1,14 +1,14 @@
-"""The tile engine: one tile of any size, in three feature planes, always in the same fixed cells.
+"""Compute one tile of any size in three feature planes, always in the same fixed cells.
 
 Everything is computed in *cells*: squares of 4 x 4 windows on a grid fixed at the image's first
-pixel (moved by the shift for shifted layers). Each kernel therefore always runs in one shape, and
-each pixel always has the same place in it, whichever tile it is computed for. Kernels of real
-libraries do depend on shape and place (measured, DESIGN.md); this way the result does not.
+pixel (moved by the shift in shifted layers). So each kernel always runs in one shape, and
+each pixel always has the same position in it, for every tile. Kernels of real libraries
+do depend on shape and position (measured, DESIGN.md); with fixed cells the result does not.
 
-A block touches only its own windows, so it updates the feature plane in place, cell by cell: no
-full-plane qkv, attention or MLP tensors. After each layer only the cells that later layers look
-at are computed (`Span.needed`), so the halo shrinks on the way. On accelerators a kernel gets a group of
-cells, always as many (`swin2sr_ops.engine.cells`).
+A block reads and writes only its own windows, so it updates the feature plane in place, cell by cell, without
+full-plane qkv, attention or MLP tensors. After each layer only the cells that later layers read
+are computed (`Span.needed`), so the halo shrinks from layer to layer. On accelerators a kernel processes a group of
+cells of fixed size (`swin2sr_ops.engine.cells`).
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ __all__ = ["TileEngine"]
 
 
 class TileEngine:
-    """Runs a network tile by tile.
+    """Run a network tile by tile.
 
     Parameters
     ----------
     net : SwinNet
-        In evaluation mode, on its device, in float32 or float64; it belongs to the engine from then on.
+        In evaluation mode, on its device, in float32 or float64; the engine owns it from then on.
     half : bool
         Run the stages in bfloat16. First and last convolutions, heads, and the features that bypass all stages
-        stay in float32: with these in 8 bits too, results lose 6 to 13 dB more (DESIGN.md). NVIDIA's GPUs may
+        stay in float32: with 8 bits there too, results lose 6 to 13 dB more (DESIGN.md). NVIDIA GPUs may
         compute their products in TF32.
     kernels : str
         What runs the Swin blocks: ``"torch"``; ``"triton"`` on a GPU, of up to `fused.WIDEST` channels; of a float32
@@ -100,14 +100,14 @@ class TileEngine:
         tile : Tile
             The spans along Y and X.
         carry : Carry, optional
-            Of a run that goes down a column of tiles: what the tile above has computed is not computed again, and
-            what the one below needs is kept. The result is the same.
+            For a run down a column of tiles: rows computed by the tile above are reused, and rows for the tile below
+            are saved. The result is the same.
 
         Returns
         -------
         dict
-            ``image`` ``(C, rows scale, columns scale)`` of the owned pixels, and what else the
-            head gives, at its own scale.
+            ``image`` ``(C, rows scale, columns scale)`` of the owned pixels, and the head's other outputs, each
+            at its own scale.
         """
         if self.group > 1:
             with self._float32():

@@ -52,7 +52,7 @@ def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
 
 
 def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """``x``, of this machine's memory, on ``device``: there when what the device is given next begins."""
+    """Copy ``x`` from host memory to ``device``; work that is queued there afterwards waits for the copy."""
     import torch
 
     if device.type != "cuda":
@@ -61,14 +61,14 @@ def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
         found = x.pin_memory().to(device, non_blocking=True)
     here = torch.cuda.current_stream(device)
     here.wait_stream(_stream(device, "up"))
-    found.record_stream(here)  # its memory is not given to the next upload before it has been used
+    found.record_stream(here)  # its memory is not reused for the next upload before it has been read
     return found
 
 
 def to_host(x: torch.Tensor) -> Callable[[], torch.Tensor]:
-    """Begin to copy ``x`` to this machine's memory; what is returned waits for it.
+    """Start to copy ``x`` to host memory; the returned function waits for the copy.
 
-    The copy comes after all that the device has been given so far, and waits for nothing that it is given later.
+    The copy waits for all work that is queued on the device so far, but not for later work.
     """
     import torch
 
@@ -90,8 +90,8 @@ def to_host(x: torch.Tensor) -> Callable[[], torch.Tensor]:
 
 
 @cache
-def _stream(device: torch.device, way: str) -> torch.cuda.Stream:
-    """One a direction: the two do not wait for each other."""
+def _stream(device: torch.device, direction: str) -> torch.cuda.Stream:
+    """Return the stream of one direction, so that up- and downloads do not wait for each other."""
     import torch
 
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -44,15 +44,15 @@ def test_on_a_cpu() -> None:
     name = f"native ({build.find_compiler()})"
     assert choose_engine("auto", CPU, torch.float32, spec) == choose_engine("native", CPU, torch.float32, spec) == name
     assert why_engine("auto", CPU, torch.float32, spec) == "the fastest on cpu"
-    assert why_engine("native", CPU, torch.float32, spec) == "asked for"
+    assert why_engine("native", CPU, torch.float32, spec) == "requested"
 
 
 def test_where_our_kernels_do_not_run() -> None:
     foreign = ModelSpec(name="theirs", architecture="dncnn", scale=1, reach=Reach(halo=16))
     for device, dtype, spec, why in (
-        (CPU, torch.float64, small_spec(), "our own kernels do not compute in float64"),
-        (CPU, torch.bfloat16, small_spec(), "our own kernels do not compute in bfloat16"),
-        (torch.device("mps"), torch.float32, small_spec(), "our own kernels do not run on mps"),
+        (CPU, torch.float64, small_spec(), "the package's own kernels do not compute in float64"),
+        (CPU, torch.bfloat16, small_spec(), "the package's own kernels do not compute in bfloat16"),
+        (torch.device("mps"), torch.float32, small_spec(), "the package's own kernels do not run on mps"),
         (CPU, torch.float32, foreign, "a network of a plugin"),
     ):
         assert choose_engine("auto", device, dtype, spec) == "torch"
@@ -82,8 +82,8 @@ def test_kernels_that_compute_something_else(
 
     monkeypatch.setattr(NativeTile, "window", wrong)
     assert Restorer(gray_model, device="cpu").network.place()[2] == "torch"
-    assert "left unused" in caplog.text
-    assert check.native_obstacle() == "what the C compiler built differs from torch"
+    assert "not used" in caplog.text
+    assert check.native_obstacle() == "the result of the C kernels differs from torch's"
 
 
 @NATIVE

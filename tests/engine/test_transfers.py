@@ -115,10 +115,10 @@ def test_on_a_cpu() -> None:
 def test_a_whole_turn() -> None:
     """On a GPU the lock of its networks, which the same thread may take again; on a CPU tiles turn into values beside
     each other."""
-    with network.whole_turn(GPU), network._device_lock(GPU):
+    with network.exclusive_gpu(GPU), network._device_lock(GPU):
         assert not _free(GPU)
     assert _free(GPU)
-    with network.whole_turn(torch.device("cpu")):
+    with network.exclusive_gpu(torch.device("cpu")):
         assert _free(torch.device("cpu"))
 
 

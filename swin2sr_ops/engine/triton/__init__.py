@@ -1,1 +1,1 @@
-"""The kernels for NVIDIA GPUs."""
+"""Kernels for NVIDIA GPUs, in Triton."""

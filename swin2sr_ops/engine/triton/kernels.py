@@ -1,15 +1,15 @@
-"""The kernels of `fused`. Importing Triton takes a second: only what runs them imports this.
+"""Define the kernels of `fused`; importing Triton takes a second, so only code that runs them imports this module.
 
-Numbers of channels are constants: what is known to be a multiple of 4 is moved 8 or 16 bytes at a time. Where a tile
-lies, and how large it is, is not: Triton would compile another kernel for numbers that are 1 or multiples of 16, whose
-sums may come in another order, and a result would depend on the tile. So planes come as their first pixel's address,
-which is always as aligned, and the pixel to begin with.
+Numbers of channels are constants: if they are known multiples of 4, 8 or 16 bytes are moved at a time. A tile's
+position and size are not constants: Triton would compile another kernel for numbers that are 1 or multiples of 16,
+whose sums may be ordered differently, and a result would depend on the tile. So each plane is passed as the address of
+its first pixel, whose alignment is always the same, with the index of the first pixel to process.
 """
 
 import triton
 import triton.language as tl
 
-#: Numbers that come from the tile.
+#: Arguments that depend on the tile.
 _OF_TILES = (
     "begin", "width", "across", "above", "before", "rows", "columns", "top", "bottom", "left", "right",
 )  # fmt: skip
@@ -21,7 +21,7 @@ __all__ = [
 
 @triton.jit  # type: ignore[untyped-decorator]
 def product(a, b, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Of ``(m, k)`` and ``(n, k)`` in ``bf16``, ``tf32`` or ``ieee`` (all of float32), accumulated in float32."""
+    """Multiply ``(m, k)`` by ``(n, k)`` in ``bf16``, ``tf32`` or ``ieee`` (full float32); accumulate in float32."""
     if PRECISION == "bf16":
         found = tl.dot(a.to(tl.bfloat16), tl.trans(b.to(tl.bfloat16)))
     else:
@@ -31,7 +31,7 @@ def product(a, b, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def normed(y, real, gain, offset, dim, eps):  # type: ignore[no-untyped-def]
-    """LayerNorm of the rows of ``y``, whose columns that are not ``real`` are 0."""
+    """Apply LayerNorm to the rows of ``y``, whose columns outside ``real`` are 0."""
     mean = tl.sum(y, 1) / dim
     gap = tl.where(real[None, :], y - mean[:, None], 0.0)
     factor = 1.0 / tl.sqrt(tl.sum(gap * gap, 1) / dim + eps)
@@ -40,20 +40,20 @@ def normed(y, real, gain, offset, dim, eps):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def numbers(pointer, index, real):  # type: ignore[no-untyped-def]
-    """A vector in float32, 0 where it is not ``real``."""
+    """Load a vector in float32, 0 outside ``real``."""
     return tl.load(pointer + index, mask=real, other=0.0).to(tl.float32)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def place_of(window, pixel, begin, across, width, WINDOW: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Which pixel of the plane a window's is."""
+    """Compute the index in the plane of a window's pixel."""
     y, x = window // across * WINDOW + pixel // WINDOW, window % across * WINDOW + pixel % WINDOW
     return begin + y * width + x
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def within(window, pixel, across, top, bottom, left, right, WINDOW: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Which pixels of a window are the image's."""
+    """Compute which pixels of a window are inside the image."""
     y, x = (window // across) * WINDOW + pixel // WINDOW, (window % across) * WINDOW + pixel % WINDOW
     return (y >= top) & (y < bottom) & (x >= left) & (x < right)
 
@@ -65,7 +65,7 @@ def attention_kernel(  # type: ignore[no-untyped-def]
     V2: tl.constexpr, PRECISION: tl.constexpr, WINDOW: tl.constexpr, ROWS: tl.constexpr, SIZE: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """One head of one window, from the plane: ``(windows, P, C)`` before the projection."""
+    """Compute one head of one window from the plane: ``(windows, P, C)`` before the projection."""
     window, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     row, column, part = tl.arange(0, ROWS), tl.arange(0, SIZE), tl.arange(0, PART)
     size = dim // heads
@@ -103,7 +103,7 @@ def attention_kernel(  # type: ignore[no-untyped-def]
     logits = product(q * tl.load(scales + head), k, PRECISION)
     pairs = there[:, None] & there[None, :]
     logits += numbers(bias, (head * WINDOW * WINDOW + row[:, None]) * WINDOW * WINDOW + row[None, :], pairs)
-    # No pixel looks at one outside the image.
+    # Pixels outside the image are hidden from attention.
     seen = there & within(window, row, across, top, bottom, left, right, WINDOW)
     logits = tl.where(seen[None, :], logits, float("-inf"))
     weights = tl.exp(logits - tl.max(logits, 1)[:, None])
@@ -120,10 +120,11 @@ def block_end_kernel(  # type: ignore[no-untyped-def]
     V2: tl.constexpr, PRECISION: tl.constexpr, WINDOW: tl.constexpr, ROWS: tl.constexpr, PIXELS: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """What follows attention, for some pixels of a window: projection, norms, MLP, both residuals.
+    """Compute everything after attention for some pixels of a window: projection, norms, MLP, both residuals.
 
-    A window has `ROWS` rows, of which the last may be no pixels: each pixel has its place in a program. ``plane`` and
-    ``source`` are one plane, changed in place: given as one argument the compiler would keep more in memory.
+    A window has `ROWS` rows, the last of which may be no pixels, so that each pixel has its place in a program.
+    ``plane`` and ``source`` are the same plane, changed in place: as one argument the compiler would keep more in
+    registers.
     """
     at = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
     window, pixel = at // ROWS, at % ROWS
@@ -146,7 +147,7 @@ def block_end_kernel(  # type: ignore[no-untyped-def]
     z = u
     if not V2:
         z = normed(u, real, gain, offset, dim, eps)
-    # The hidden features, a part at a time: each goes into the second product at once.
+    # Compute the hidden features in parts, and use each part in the second product at once.
     m = tl.zeros((PIXELS, DIM), tl.float32)
     for first in range(0, hidden, PART):
         some = first + part < hidden
@@ -159,7 +160,7 @@ def block_end_kernel(  # type: ignore[no-untyped-def]
     m += numbers(fc2_bias, column, real)[None, :]
     if V2:
         m = normed(m, real, gain, offset, dim, eps)
-    # Outside planes are zero, and stay so.
+    # Planes stay zero outside the image.
     kept = there & within(window, pixel, across, top, bottom, left, right, WINDOW)
     tl.store(plane + place, (u + m).to(plane.dtype.element_ty), mask=kept[:, None] & real[None, :])
 
@@ -170,9 +171,9 @@ def convolved(  # type: ignore[no-untyped-def]
     inputs: tl.constexpr, outputs: tl.constexpr, NORM: tl.constexpr, PRECISION: tl.constexpr, PIXELS: tl.constexpr,
     IN: tl.constexpr, OUT: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """A 3x3 convolution for some pixels of a plane of ``width`` columns; of its LayerNorm, if ``NORM``.
+    """Compute a 3x3 convolution for some pixels of a plane of ``width`` columns; of its LayerNorm, if ``NORM``.
 
-    ``conv`` is ``(3, 3, outputs, inputs)``, by the tap, then by the channel that comes out. Outside the image planes
+    ``conv`` is ``(3, 3, outputs, inputs)``: the tap first, then the output channel. Outside the image planes
     are zero, and so is their norm.
     """
     column, part, whole = tl.arange(0, OUT), tl.arange(0, PART), tl.arange(0, IN)
@@ -204,7 +205,7 @@ def convolved(  # type: ignore[no-untyped-def]
 def embedded(  # type: ignore[no-untyped-def]
     u, weight, bias, first, dim: tl.constexpr, PRECISION: tl.constexpr, DIM: tl.constexpr, PART: tl.constexpr
 ):
-    """Channels from ``first`` on of a linear layer of ``u``."""
+    """Compute the channels from ``first`` on of a linear layer of ``u``."""
     column, at = tl.arange(0, DIM), first + tl.arange(0, PART)
     w = weight + at[:, None] * dim + column[None, :]
     w = tl.load(w, mask=(at < dim)[:, None] & (column < dim)[None, :], other=0.0)
@@ -213,10 +214,10 @@ def embedded(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def rectangle(across, above, before, HIGH: tl.constexpr, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Rows and columns of this program's `HIGH` x `WIDE` pixels, on a grid of the image's.
+    """Return rows and columns of this program's `HIGH` x `WIDE` pixels, on the image's grid.
 
-    The first of ``across`` rectangles beside each other begins ``above`` rows over and ``before`` columns before the
-    first pixel.
+    The first of ``across`` adjacent rectangles starts ``above`` rows and ``before`` columns before the first
+    pixel.
     """
     block, pixel = tl.program_id(0).to(tl.int64), tl.arange(0, HIGH * WIDE)
     return block // across * HIGH + pixel // WIDE - above, block % across * WIDE + pixel % WIDE - before
@@ -229,10 +230,10 @@ def entrance_kernel(  # type: ignore[no-untyped-def]
     NORM: tl.constexpr, EMBED: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr,
     WIDE: tl.constexpr, DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """``features = leaky_relu(conv3x3(source))`` and ``target = norm(embed(features))`` for one `rectangle`.
+    """Compute ``features = leaky_relu(conv3x3(source))`` and ``target = norm(embed(features))`` for one `rectangle`.
 
-    ``features`` are stored if they are to be kept.
-    Of a linear layer whose result is normalised, the mean over its channels has been taken from weights and bias.
+    ``features`` are stored if ``KEEP``.
+    If the result of a linear layer is normalised, its weights and bias already have mean 0 over the channels.
     """
     y, x = rectangle(across, above, before, HIGH, WIDE)
     there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
@@ -274,7 +275,7 @@ def stage_end_kernel(  # type: ignore[no-untyped-def]
     dim: tl.constexpr, EMBED: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """``target += embed(conv3x3(source))`` for one `rectangle`."""
+    """Compute ``target += embed(conv3x3(source))`` for one `rectangle`."""
     y, x = rectangle(across, above, before, HIGH, WIDE)
     there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
     column, part = tl.arange(0, DIM), tl.arange(0, PART)
@@ -303,9 +304,10 @@ def trunk_end_kernel(  # type: ignore[no-untyped-def]
     inputs: tl.constexpr, dim: tl.constexpr, PRECISION: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """``target = conv3x3(norm(source)) + leaky_relu(conv3x3(image))`` for one `rectangle`.
+    """Compute ``target = conv3x3(norm(source)) + leaky_relu(conv3x3(image))`` for one `rectangle`.
 
-    The second is what the trunk began with: a few products, against a plane in float32 for as long as the trunk runs.
+    The second term is the trunk's first features: recomputing them costs a few products, and saves a plane in
+    float32 during the trunk.
     """
     y, x = rectangle(across, above, before, HIGH, WIDE)
     there = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
@@ -330,7 +332,7 @@ def head_kernel(  # type: ignore[no-untyped-def]
     dim: tl.constexpr, channels: tl.constexpr, scale: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr,
     HIGH: tl.constexpr, WIDE: tl.constexpr, OUT: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """``target = pixel_shuffle(conv3x3(source))`` for one `rectangle`, or, of scale 1, ``conv3x3(source) + image``.
+    """Compute ``target = pixel_shuffle(conv3x3(source))`` for one `rectangle`, for scale 1 ``conv3x3(source) + image``.
 
     ``target`` is ``(channels, rows scale, columns scale)``.
     """

@@ -1,18 +1,19 @@
-"""Swin blocks as two Triton kernels that work on the feature plane itself, and four for convolutions.
+"""Compute Swin blocks with two Triton kernels that work on the feature plane itself, and convolutions with four.
 
-The first takes a head of a window: it reads the window's pixels where they lie, shifted or not, makes q, k and v,
-normalises q and k (Swin V2), adds the position bias, hides pixels outside the image, takes the softmax. The second
-takes some pixels of a window: projection, norms, MLP and both residuals, written back in place. No window is copied,
-and of q, k, v, logits and hidden features nothing goes through memory: a pixel's features are read by each head and
-once more, what attention gave is written and read once, the result is written once. Products accumulate, and norms,
-softmax, GELU and residuals are taken, in float32. The others convolve some pixels: the entrance of a trunk, embedded;
-the end of a stage, embedded and added to what it began with; the end of a trunk, of normalised features, added to what
-it began with, which is made again; heads that are one convolution. How fast that is on a GPU has not been measured.
+The first kernel computes one head of a window: it reads the window's pixels in place, shifted or not, computes q, k
+and v, normalises q and k (Swin V2), adds the position bias, masks pixels outside the image and applies the softmax.
+The second computes some pixels of a window: projection, norms, MLP and both residuals, written back in place. No
+window is copied, and q, k, v, logits and hidden features never go through memory: each head reads a pixel's features,
+the second kernel reads them once more, the result of attention is written and read once, the final result is written
+once. Products accumulate in float32; norms, softmax, GELU and residuals are computed in float32. The other kernels
+convolve some pixels: the entrance of a trunk, embedded; the end of a stage, embedded and added to the stage's input;
+the end of a trunk, of normalised features, added to the recomputed first features; and heads that are one
+convolution. Their speed on a GPU has not been measured.
 
-A program's arithmetic is the same wherever its window lies and however many run, and a pixel has one place in its
-program, of which there is one compilation: no cells are needed for the result not to depend on the tiles.
+A program's arithmetic does not depend on where its window lies and how many run, a pixel has one place in its
+program, and there is one compilation: no cells are needed to make the result independent of tiles.
 
-Used on CUDA (and ROCm) where Triton is installed, for float32 and bfloat16, up to `WIDEST` channels.
+Used on CUDA (and ROCm) if Triton is installed, for float32 and bfloat16, up to `WIDEST` channels.
 """
 
 from __future__ import annotations
@@ -38,20 +39,20 @@ if TYPE_CHECKING:
 
 __all__ = ["WIDEST", "FusedSteps"]
 
-#: Channels of the widest network; of wider ones a pixel's features would not fit.
+#: Channels of the widest supported network; with more, a pixel's features would not fit.
 WIDEST = 256
-# Pixels of a program of the second kernel and warps of the first, in float32 and in half precision; channels of a part:
-# of 180 channels the most pixels of which few registers spill on an H100 (tests/engine/triton/test_kernels.py).
+# Pixels per program of the second kernel and warps of the first, in float32 and in half precision; channels of a part:
+# with 180 channels the most pixels for which few registers spill on an H100 (tests/engine/triton/test_kernels.py).
 PIXELS, WARPS, PART = {False: 32, True: 64}, {False: 8, True: 4}, 16
-#: Rows, of features in float32 and in half precision, and columns of a program that convolves.
+#: Rows (for features in float32, in half precision) and columns per program of the convolutions.
 HIGH, WIDE = {False: 4, True: 8}, 8
-#: Windows of one launch: what attention gives for them is all that is kept beside the planes.
+#: Windows per launch: only their attention results are stored beside the planes.
 WINDOWS = 2048
 
 
 @dataclass(frozen=True)
 class _Block:
-    """A block, and what its attention derives from its weights."""
+    """A block, and the attention constants derived from its weights."""
 
     block: SwinBlock
     qkv_bias: Tensor  # (3 C,)
@@ -61,13 +62,13 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Convolution:
-    """A convolution, and what comes with it; each pixel of an embedding is embedded alone."""
+    """A convolution and its embedding; the embedding acts on each pixel separately."""
 
-    weight: Tensor  # (3, 3, outputs, inputs): by the tap, then by the channel that comes out
+    weight: Tensor  # (3, 3, outputs, inputs): the tap first, then the output channel
     bias: Tensor
     embed: Tensor | None = None  # (C, C)
     embed_bias: Tensor | None = None
-    norm: nn.LayerNorm | None = None  # of what an entrance has embedded, of what comes into the end of a trunk
+    norm: nn.LayerNorm | None = None  # after the embedding of an entrance; before the end of a trunk
     slope: float = 1.0  # of a leaky ReLU between convolution and embedding
 
 
@@ -79,18 +80,18 @@ class FusedSteps(Steps):
     net : SwinNet
         In evaluation mode, on its device; its stages in float32 or bfloat16.
     constants : dict
-        What each block's attention derives from its weights, by the block's path.
+        Attention constants derived from each block's weights, by the block's path.
     """
 
-    lines = 2**30  # all of them
+    lines = 2**30  # all lines in one call
 
     def __init__(self, net: SwinNet, constants: dict[str, AttentionConstants]) -> None:
         self._blocks: dict[str, _Block] = {}
         self._convolutions: dict[str, _Convolution] = {}
-        self._entrances: dict[str, _Convolution] = {}  # of a trunk, by the path of its end
+        self._entrances: dict[str, _Convolution] = {}  # of each trunk, by the path of its end
         self._scale = net.spec.scale
         self._half = next(net.layers.parameters()).dtype == torch.bfloat16
-        #: Whether these are all steps.
+        #: True if all steps have kernels.
         self.complete = True
         for step in network_steps(net.spec):
             if step.kind == "window":
@@ -114,7 +115,7 @@ class FusedSteps(Steps):
             self._block(self._blocks[path], plane, down, across, inside)
 
     def has(self, path: str) -> bool:
-        return path in self._convolutions  # the bottlenecks of the largest models and longer heads are torch's
+        return path in self._convolutions  # torch computes bottlenecks of the largest models, and longer heads
 
     def again(self, path: str) -> bool:
         return path in self._entrances
@@ -196,7 +197,7 @@ class FusedSteps(Steps):
 
 @contextmanager
 def _launching(device: torch.device) -> Iterator[None]:
-    """Triton launches on the current device; what it says of a GPU that is not for it, in a sentence."""
+    """Launch Triton on ``device``, and turn its errors for an unsuitable GPU into one sentence."""
     with torch.cuda.device(device if device.type == "cuda" else -1):
         try:
             yield
@@ -208,23 +209,23 @@ def _launching(device: torch.device) -> Iterator[None]:
 
 
 def _whole(plane: Tensor) -> Tensor:
-    """From its first pixel on, the plane of which ``plane`` is a part: an address that is as aligned for any tile."""
+    """Return the plane of which ``plane`` is a view, from its first pixel: the alignment is the same for any tile."""
     return plane.as_strided((1,), (1,), 0)
 
 
 def _first(plane: Tensor) -> tuple[int, int]:
-    """Which pixel of the whole plane is this part's first one, and how many columns the whole has."""
+    """Return the index of this view's first pixel in the plane, and the plane's number of columns."""
     return plane.storage_offset() // plane.shape[-1], plane.stride(0) // plane.shape[-1]
 
 
 def _power(count: int) -> int:
-    """Of a program's numbers there are a power of two, and no product of fewer than 16."""
+    """Round up to a power of two, as Triton requires, and to at least 16, the smallest product."""
     return max(1 << (count - 1).bit_length(), 16)
 
 
 def _precision(weight: Tensor, half: bool) -> str:
-    """Of products with ``weight``: around stages in half precision, 10 bits do where there are kernels for them."""
-    if not weight.is_cuda:  # Triton's interpreter multiplies bfloat16's bits as if they were whole numbers
+    """Return the precision of products with ``weight``: beside stages in half precision TF32 suffices, if available."""
+    if not weight.is_cuda:  # Triton's interpreter multiplies bfloat16's bits as integers
         return "ieee"
     if weight.dtype == torch.bfloat16:
         return "bf16"
@@ -232,7 +233,7 @@ def _precision(weight: Tensor, half: bool) -> str:
 
 
 def _convolution(net: SwinNet, step: Step) -> _Convolution | None:
-    """What `FusedSteps` needs for a step that is no block, if that is one convolution."""
+    """Prepare a step that is not a block for `FusedSteps`, if it is one convolution."""
     if step.kind == "head":
         path = {"": "conv_last", "pixelshuffledirect": "upsample.0"}.get(step.path)
         return None if path is None else _prepared_convolution(attrgetter(path)(net))
@@ -250,7 +251,7 @@ def _prepared_convolution(
     module: Any, proj: nn.Conv2d | None = None, norm: nn.LayerNorm | None = None
 ) -> _Convolution | None:
     slope = 1.0
-    if isinstance(module, nn.Sequential) and len(module) == 2:  # with a leaky ReLU
+    if isinstance(module, nn.Sequential) and len(module) == 2:  # followed by a leaky ReLU
         module, slope = module[0], module[1].negative_slope
     if not isinstance(module, nn.Conv2d):
         return None
@@ -260,13 +261,13 @@ def _prepared_convolution(
         return _Convolution(weight, module.bias, norm=norm, slope=slope)
     assert proj.bias is not None
     embed, embed_bias = proj.weight.flatten(1), proj.bias
-    if norm is not None:  # which takes the mean away: it need not come
+    if norm is not None:  # the norm subtracts the mean, so remove it beforehand
         embed, embed_bias = embed - embed.mean(0), embed_bias - embed_bias.mean()
     return _Convolution(weight, module.bias, embed, embed_bias, norm, slope)
 
 
 def _embedding(found: _Convolution) -> dict[str, Any]:
-    """Arguments of a kernel that may embed; where it does not, it looks at none of them."""
+    """Return the embedding arguments of a kernel; without an embedding they are placeholders."""
     if found.embed is None:
         return {"embed": found.weight, "embed_bias": found.bias, "EMBED": False}
     return {"embed": found.embed, "embed_bias": found.embed_bias, "EMBED": True}

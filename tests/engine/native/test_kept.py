@@ -115,7 +115,7 @@ def test_a_folder_of_others_is_not_used(
     with pytest.raises(RequestError, match=f"has nowhere to keep its kernels .*{why}"):
         build.library()
     assert "nowhere to keep its kernels" in selftest.native_obstacle()  # so that `auto` takes torch
-    assert "the next engine computes: engine='native' has nowhere to keep its kernels" in caplog.text
+    assert "falling back to the next engine: engine='native' has nowhere to keep its kernels" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_compiler_that_does_not_work_is_a_sentence(
     with pytest.raises(RequestError, match=f"and CC=.*{why}.*: install one"):
         build.library()
     assert why in selftest.native_obstacle()
-    assert "the next engine computes" in caplog.text
+    assert "falling back to the next engine" in caplog.text
 
 
 def test_a_compiler_that_hangs_while_it_builds(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
