@@ -122,7 +122,7 @@ def test_a_position_that_was_renamed(tmp_path: Path) -> None:
 def test_metadata_in_a_companion(tmp_path: Path) -> None:
     xml = ome('<BinaryOnly MetadataFile="run.companion.ome" UUID="urn:uuid:c"/>')
     write(tmp_path / "a.ome.tif", pixels(3, 2), xml)
-    with pytest.warns(UserWarning, match=r"lie in 'run\.companion\.ome', which cannot be read"):
+    with pytest.warns(UserWarning, match=r"are in 'run\.companion\.ome', which cannot be read"):
         opened(tmp_path / "a.ome.tif")
     companion = tmp_path / "run.companion.ome"
     planes = part("a.ome.tif", 0, c=0) + part("a.ome.tif", 1, c=1)
