@@ -39,16 +39,16 @@ def observed(progress: Progress | bool | None) -> Iterator[Progress | None]:
 
 
 class ProgressBars:
-    """Progress of one image, and of the batch it belongs to: pixels, rate, time left.
+    """Show the progress of one image, and of its batch: pixels, rate, time left.
 
-    Bars only where somebody looks (a terminal); of a batch, a line per image elsewhere.
+    On a terminal it shows bars; elsewhere it prints one line per image of a batch.
 
     Parameters
     ----------
     enabled : bool
         Whether to show anything.
     pixels : int
-        Output values of all images, where there are several: with them comes the time left for all.
+        Output values of all images, if there are several; needed to show the time left for all.
     seen : bool, optional
         Whether somebody looks; a notebook shows bars and is no terminal.
     """
@@ -58,17 +58,17 @@ class ProgressBars:
         self.seen = sys.stderr.isatty() if seen is None else seen
         self.bar: tqdm[Any] | None = None
         self.whole = self._bar(pixels, "all images") if enabled and pixels and self.seen else None
-        self.counted = 0  # of the image under way
+        self.counted = 0  # of the current image
 
     def __call__(self, event: Event) -> None:
-        """Show ``event``; leave out kinds that are not known here."""
+        """Show ``event``; ignore unknown kinds."""
         if self.enabled:
             show = getattr(self, f"_{event.kind.replace(' ', '_')}", None)
             if show is not None:
                 show(event)
 
     def close(self) -> None:
-        """End the bars; what was shown stays."""
+        """End the bars; what they show stays visible."""
         for bar in (self.bar, self.whole):
             if bar is not None:
                 bar.close()
@@ -79,18 +79,18 @@ class ProgressBars:
     def _estimate(self, event: Event) -> None:
         if self.seen and event.total > 10:
             end = "\n" if event.done == event.total else ""
-            print(f"\rlooking at the images: {event.done}/{event.total} ", end=end, file=sys.stderr)
+            print(f"\rreading the images: {event.done}/{event.total} ", end=end, file=sys.stderr)
 
     def _range(self, event: Event) -> None:
-        """A short image is looked at before a line could be read; of a long one it is told."""
+        """Show the search for the range of a long image; a short one is faster than reading a line."""
         if self.seen and event.total > 10 and self.whole is None:
-            print(f"\rlooking for the intensity range: {event.done}/{event.total} ", end="", file=sys.stderr)
+            print(f"\rcomputing the intensity range: {event.done}/{event.total} ", end="", file=sys.stderr)
 
     def _start(self, event: RunStart) -> None:
         done, total, pixels = event.done, event.total, event.pixels
         resumed = pixels * done // total if total else 0
         if done:
-            self._say(f"going on: {done} of {total} tiles are there")
+            self._say(f"resuming: {done} of {total} tiles are finished")
         if self.seen:
             self.bar = self._bar(pixels, "", resumed, leave=self.whole is None)
         self._skip(resumed)
@@ -135,10 +135,10 @@ class ProgressBars:
         if event.state == "failed" or not self.seen:
             self._say(f"  [{event.done}/{event.total}] {event.source}: {event.state}")
 
-    # --- how it is shown --------------------------------------------------------------------------
+    # --- output -----------------------------------------------------------------------------------
 
     def _skip(self, pixels: int) -> None:
-        """Count what an earlier run did, without counting it as speed."""
+        """Count pixels of an earlier run, without counting them as speed."""
         self.counted += pixels
         if self.whole is not None and pixels:
             self.whole.initial += pixels

@@ -49,12 +49,12 @@ _WORKERS = _numbers("gpus", (1,), "gpus or a number of processes such as 4")
 @click.option(
     "--model", default="auto", show_default=True, help="Name, checkpoint, or two with a comma: colours,others."
 )
-@click.option("--scale", type=int, help="Enlargement that the model must have.")
+@click.option("--scale", type=int, help="Scale that the model must have.")
 @click.option("--halo", callback=_HALO, metavar="N", default="exact", show_default=True, help="Pixels around a tile.")
 @click.option("--range", default="auto", metavar="R", show_default=True, help="auto, dtype, LO,HI or p1,p99.8.")
-@click.option("--nodata", type=float, help="Stored value that means: no pixel here (default: the raster's).")
+@click.option("--nodata", type=float, help="Stored value of invalid pixels (default: the raster's nodata).")
 @click.option("--consistent", metavar="HOW", help="mean: bands, reduced again, are the input's; or mean,noise=N.")
-@click.option("--mask", help="An image that is not zero where INPUT has pixels; the rest costs nothing.")
+@click.option("--mask", help="An image that is not zero where INPUT is valid; invalid tiles cost nothing.")
 @click.option(
     "--tile", callback=_TILE, metavar="N", help="Input pixels per tile, N or ROWS,COLUMNS (default: what fits)."
 )
@@ -65,7 +65,7 @@ _WORKERS = _numbers("gpus", (1,), "gpus or a number of processes such as 4")
 @click.option("--engine", default="auto", show_default=True, help="auto, torch, native, openvino, triton.")
 @click.option("--workers", callback=_WORKERS, metavar="N|gpus", help="Processes to share the work, or one per GPU.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
-@click.option("--restart", is_flag=True, help="Begin again, whatever an earlier run has left.")
+@click.option("--restart", is_flag=True, help="Start anew, discard what an earlier run has left.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 @click.version_option(__version__, message="rio restore of swin2sr-ops %(version)s")
 def restore(src: str, dst: str, quiet: bool, **options: Any) -> None:

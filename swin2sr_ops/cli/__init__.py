@@ -1,6 +1,6 @@
-"""The command line: ``swin2sr-ops restore``, ``info``, ``plan``, ``models``, ``evaluate``, ``train``, ...
+"""Run the command line: ``swin2sr-ops restore``, ``info``, ``plan``, ``models``, ``evaluate``, ``train``, ...
 
-Only argparse is loaded until a command runs: ``--help`` costs nothing.
+Only argparse is loaded before a command runs, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["main", "script"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 1 where images of a batch failed, or 2 after a sentence on stderr."""
+    """Run a command; return the exit status: 0, 1 if images of a batch failed, 2 after an error message on stderr."""
     with lasting_streams():
         try:
             return _main(argv)
@@ -50,7 +50,7 @@ def _main(argv: Sequence[str] | None) -> int:
             return 2
         args = parser.parse_args(argv)
         status: int = import_module(f"swin2sr_ops.cli.{args.command}").main(args)
-        sys.stdout.flush()  # here, so that a reader who went away is noticed before the interpreter ends
+        sys.stdout.flush()  # detect here, before the interpreter ends, that the reader has closed the pipe
     except Swin2SROpsError as exc:
         print(f"swin2sr-ops: error: {' '.join(str(exc).split())}", file=sys.stderr)
         return 2
@@ -58,17 +58,17 @@ def _main(argv: Sequence[str] | None) -> int:
         kept = "; the same command resumes the run" if args.command in ("restore", "train") else ""
         print(f"swin2sr-ops: stopped{kept}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+    except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         return 141
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.split(".")[0] == "swin2sr_ops":
-            raise  # a fault of ours
+            raise  # a bug of this package
         print(f"swin2sr-ops: error: {missing(exc.name)}", file=sys.stderr)
         return 2
     return status
 
 
 def missing(module: str) -> str:
-    """Say in a sentence that a library is not installed."""
+    """Name a library that is not installed, and how to install it."""
     name = module.split(".", maxsplit=1)[0]
-    return f"The library {name} is not installed in {sys.prefix}, and this needs it: `python -m pip install {name}`."
+    return f"The library {name} is not installed in {sys.prefix} but needed here: `python -m pip install {name}`."

@@ -1,4 +1,4 @@
-"""How arguments are read: the parser's class, and the types of options. Only argparse is loaded."""
+"""Parse arguments: the parser's class and the types of options. Only argparse is loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Parser", "halo", "number", "tile", "whole", "workers"]
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with an option as every other error is said: in one sentence, without the usage.
+    """Report errors like all other commands: in one sentence, without the usage.
 
     Options may stand between sources and output, which argparse alone does not allow. A part of an option's name is
     not taken for the option: with the next version it might be that of another.
@@ -30,14 +30,14 @@ class Parser(argparse.ArgumentParser):
         if command and self._subparsers is not None:
             (known,) = (a.choices for a in self._subparsers._group_actions if a.choices)
             self._unknown("command", command[1], list(known))
-        # argparse does not count SRC, in whose place --list may stand.
+        # argparse does not list SRC as missing, since --list can replace it.
         message = message.replace("are required: DST", "are required: SRC, DST")
-        raise RequestError(f"{message}. `{self.prog} --help` says more.")
+        raise RequestError(f"{message}. See `{self.prog} --help`.")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self._subparsers is not None or self._mixing:
             return super().parse_known_args(args, namespace)
-        self._mixing = True  # argparse's method for it calls this one, twice
+        self._mixing = True  # argparse's method for it calls this one twice
         try:
             found, rest = self.parse_known_intermixed_args(args, namespace)
         finally:

@@ -1,4 +1,4 @@
-"""``swin2sr-ops audit``."""
+"""Run ``swin2sr-ops audit``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["main"]
 
 
 def main(args: argparse.Namespace) -> int:
-    """Recompute tiles, print what was found; the status is 1 where something is wrong."""
+    """Recompute tiles and print the result; the status is 1 if tiles differ or images are missing."""
     if args.all and args.sample is not None:
-        raise RequestError("--all and --sample were both given: leave one out.")
+        raise RequestError("--all and --sample were both given: omit one of them.")
     sample = None if args.all else SAMPLE if args.sample is None else args.sample
     with warnings_as_notes(), tqdm(unit="tile", file=sys.stderr, disable=None, leave=False) as bar:
 

@@ -1,4 +1,4 @@
-"""``swin2sr-ops evaluate``."""
+"""Run ``swin2sr-ops evaluate``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 
 def main(args: argparse.Namespace) -> int:
-    """Measure, print tables, write what was asked for."""
+    """Measure, print tables, and write the requested files."""
     sheet = Sheet(args.sheet) if args.sheet else None
     observers: list[Callable[[Measured], None]] = [x for x in (sheet, args.fidelity and Maps(args.fidelity)) if x]
     _check_json(args.json)
@@ -63,12 +63,12 @@ def _data_range(text: str | None) -> tuple[float, float] | None:
         return None
     found = RangeRequest.parse(text)
     if found.kind != "fixed":
-        raise RequestError(f"--data-range {text} is not understood: give two rising numbers, such as 0,4095.")
+        raise RequestError(f"--data-range {text} is not valid: give two ascending numbers, such as 0,4095.")
     return found.low, found.high
 
 
 def _check_json(path: str | None) -> None:
-    """Refuse before the work what would fail after it."""
+    """Detect before the work what would fail after it."""
     if path not in (None, "-") and not Path(path).absolute().parent.is_dir():
         raise OutputError(f"There is no folder for {path!r}, the file of --json.")
 
@@ -86,7 +86,7 @@ def _tell(args: argparse.Namespace, found: Evaluation) -> None:
 
 
 class _Telling:
-    """A line on stderr for each image that is done."""
+    """Print a line on stderr for each finished image."""
 
     def __init__(self) -> None:
         self._began, self._done = time.monotonic(), 0

@@ -1,4 +1,4 @@
-"""Commands that say whether a restoration can be trusted, with their help texts. Only argparse is loaded."""
+"""Define commands that show if a restoration can be trusted, with their help texts. Only argparse is loaded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from swin2sr_ops.cli.arguments import whole
 __all__ = ["add_advise", "add_audit"]
 
 _AUDIT = """\
-Recompute tiles of OUT, drawn at random, as its provenance says that they were made, and compare them bit for bit
-with what OUT holds. Says how much of OUT can be wrong at most, and names tiles that differ.
+Recompute random tiles of OUT by the settings in its provenance, and compare them bit for bit with OUT.
+Report how much of OUT can be wrong at most, and name tiles that differ.
 """
 
 _AUDIT_EPILOG = """\
@@ -21,7 +21,7 @@ examples:
   swin2sr-ops audit cells_x2.ome.zarr --seed 7 --json    the same tiles again, for a program
 
 exit status:
-  0 all recomputed tiles are right; 1 some are wrong, or images are missing; 2 the audit was refused
+  0 all recomputed tiles are right; 1 some are wrong, or images are missing; 2 the request is not valid
 """
 
 
@@ -73,11 +73,11 @@ def add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("out", metavar="OUT", help="a finished output: OME-Zarr, plate, COG, OME-TIFF, PNG, or a URL")
     parser.add_argument("--source", metavar="SRC", help="where the input is now (default: where the run found it)")
     parser.add_argument("--mask", help="where the mask of the run is now")
-    parser.add_argument("--model", metavar="FILE", help="weights of the run, where the model is not known by name")
+    parser.add_argument("--model", metavar="FILE", help="weights of the run, if the model is not known by name")
     parser.add_argument("--sample", metavar="N", type=whole, help="tiles to recompute (default: 300)")
     parser.add_argument("--all", action="store_true", help="recompute every tile")
     parser.add_argument("--seed", metavar="K", type=whole, help="draw the same tiles again")
-    group = parser.add_argument_group("computing (default: as the run did, where that is possible here)")
+    group = parser.add_argument_group("computing (default: as in the run, if possible here)")
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps; another one than the run's: within a stated bound")
     group.add_argument("--precision", help="float32, float64, bfloat16")
     group.add_argument("--engine", help="auto, torch, native, openvino, triton")

@@ -1,4 +1,4 @@
-"""``swin2sr-ops hosts``."""
+"""Run ``swin2sr-ops hosts``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["main"]
 
 
 def main(args: argparse.Namespace) -> int:
-    """Say what each application knows of the operator, or put it into one."""
+    """Print the state of each application, or register the operator in one."""
     if args.action == "install":
         return _install(args.name)
     if args.name is not None:
-        raise RequestError(f"`hosts` takes no name unless something is installed: `hosts install {args.name}`.")
+        raise RequestError(f"`hosts` takes a name only with install: `hosts install {args.name}`.")
     found = _ask(args.timeout)
     if args.json:
         print(json.dumps([status.to_dict() for status in found]))
@@ -27,13 +27,13 @@ def main(args: argparse.Namespace) -> int:
     for status in found:
         print(f"{status.name:<11} {status.state:<8} {status.version or '-':<11} {status.title}: {_sentence(status)}")
     if not found:
-        print("No plugin brings the operator to an application.")
+        print("No plugin adds the operator to an application.")
     return 0
 
 
 def _ask(timeout: float) -> list[HostStatus]:
     with warnings.catch_warnings():
-        # What applications and their plugins warn of when they are imported is not about this package.
+        # Warnings that applications and their plugins raise on import do not concern this package's users.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
         return statuses(hosts(), timeout)
@@ -45,8 +45,8 @@ def _sentence(status: HostStatus) -> str:
         or status.detail
         or {
             "working": "It lists the operator.",
-            "broken": "It lists the operator and cannot load it.",
-            "present": "It is here and does not list the operator.",
+            "broken": "It lists the operator but cannot load it.",
+            "present": "It is installed but does not list the operator.",
             "absent": "It is not installed.",
         }.get(status.state, "")
     )
@@ -56,8 +56,8 @@ def _install(name: str | None) -> int:
     adapters = {adapter.name: adapter for adapter in hosts()}
     known = ", ".join(adapters) or "none"
     if name is None:
-        raise RequestError(f"`hosts install` needs a name; there are: {known}.")
+        raise RequestError(f"`hosts install` needs a name: give one of {known}.")
     if name not in adapters:
-        raise RequestError(f"There is no host called {name!r}; there are: {known}.")
+        raise RequestError(f"There is no host called {name!r}: give one of {known}.")
     print(adapters[name].install())
     return 0

@@ -1,4 +1,4 @@
-"""``swin2sr-ops info``."""
+"""Run ``swin2sr-ops info``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print what an image is."""
+    """Print facts about an image."""
     with warnings_as_notes():
         return _info(args)
 
@@ -40,13 +40,13 @@ def _tell(facts: dict[str, Any], args: argparse.Namespace) -> int:
 
 
 def _archive(uri: str) -> dict[str, Any] | None:
-    """Facts of a Zarr of many images; None where ``uri`` is something else."""
+    """Return facts about a Zarr of many images; None if ``uri`` is something else."""
     from swin2sr_ops.io.zarr.collection import open_collection
 
     try:
         found = open_collection(uri)
     except FormatError:
-        return None  # `open_source` says what is wrong, and knows more kinds of addresses
+        return None  # `open_source` reports the error, and knows more kinds of addresses
     if found is None or (len(found.images) == 1 and found.kind != "plate"):
         return None
     return {
@@ -81,7 +81,7 @@ def _facts(uri: str, info: ImageInfo) -> dict[str, Any]:
 
 
 def _rasters(args: argparse.Namespace) -> dict[str, Any]:
-    """The rasters in a file of several, and which of them this is."""
+    """List the rasters in a file of several, and the index of this one."""
     if args.array or find_spec("rasterio") is None:
         return {}
     from swin2sr_ops.io.geo.source import rasters_in
@@ -91,7 +91,7 @@ def _rasters(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _place(info: ImageInfo) -> dict[str, Any]:
-    """Where a raster lies on Earth, and what its bands are."""
+    """Return the georeference of a raster, and the colours of its bands."""
     geo = info.extra.get("geo")
     if geo is None:
         return {}
@@ -106,7 +106,7 @@ def _place(info: ImageInfo) -> dict[str, Any]:
 
 
 def _crs(wkt: str | None) -> str | None:
-    """``EPSG:32632`` where it is one of those, else WKT."""
+    """Return ``EPSG:32632`` if the CRS has such a code, else WKT."""
     if wkt is None:
         return None
     from rasterio.crs import CRS
@@ -115,7 +115,7 @@ def _crs(wkt: str | None) -> str | None:
 
 
 def _bounds(affine: list[float] | None, info: ImageInfo) -> list[float] | None:
-    """Least x and y, largest x and y of the four corners, in units of the CRS."""
+    """Return least x and y, largest x and y of the four corners, in units of the CRS."""
     if affine is None:
         return None
     a, b, c, d, e, f = affine
@@ -138,5 +138,5 @@ def _text(value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    """Enough digits to find a pixel anywhere on Earth."""
+    """Format with enough digits to locate a pixel anywhere on Earth."""
     return f"{value:.12g}"

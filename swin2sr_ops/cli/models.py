@@ -1,4 +1,4 @@
-"""``swin2sr-ops models``."""
+"""Run ``swin2sr-ops models``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main(args: argparse.Namespace) -> int:
-    """List models, show one, or fetch one's weights."""
+    """List models, show one, or download its weights."""
     if args.download:
         return _download(args.download)
     if args.name:
@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
         where = "with the package" if spec.weights.startswith("package:") else _megabytes(spec)
         print(f"{spec.name:<34}{spec.task:<15}x{spec.scale:<6}{spec.channels:<10}{spec.licence:<12}{where}")
     if not found:
-        print("No model has these properties; leave one out.")
+        print("No model has these properties: omit one of them.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a run says on the way: one line each, or an event for a program that asked for those."""
+"""Print notes during a run: one line each, or JSON events if requested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["say", "warnings_as_notes"]
 
 
 def say(text: str, *, as_json: bool = False) -> None:
-    """``text`` on standard error, above the bars where there are some."""
+    """Print ``text`` on standard error, above progress bars if there are any."""
     text = without_secrets(text)
     if as_json:
         sys.stderr.write(json_line("note", text=text))
@@ -30,7 +30,7 @@ def say(text: str, *, as_json: bool = False) -> None:
 
 @contextmanager
 def warnings_as_notes(*, as_json: bool = False) -> Iterator[None]:
-    """Warnings, and log records of this package: a line each, once, without the place in the source."""
+    """Print each warning, and each log record of this package, once, in one line without its place in the source."""
     told: set[str] = set()
 
     def tell(text: str, kind: str = "warning") -> None:
@@ -44,7 +44,7 @@ def warnings_as_notes(*, as_json: bool = False) -> Iterator[None]:
 
     logger, handler = logging.getLogger("swin2sr_ops"), _Notes(tell)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # for those who write programs, which the user did not
+        warnings.simplefilter("ignore", FutureWarning)  # meant for programmers, not for users of the command line
         warnings.showwarning = show
         level = logger.level
         logger.addHandler(handler)
@@ -57,7 +57,7 @@ def warnings_as_notes(*, as_json: bool = False) -> Iterator[None]:
 
 
 class _Notes(logging.Handler):
-    """The message of a record, and the error it tells of, without the traceback."""
+    """Print a record's message and error, without the traceback."""
 
     def __init__(self, tell: Callable[[str, str], None]) -> None:
         super().__init__(logging.INFO)

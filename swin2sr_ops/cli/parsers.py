@@ -1,4 +1,4 @@
-"""Commands and their options, with the help texts. Only argparse is loaded: ``--help`` costs nothing."""
+"""Define commands and their options, with the help texts. Only argparse is loaded, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ examples:
   swin2sr-ops restore sample:cells cells_x2.ome.zarr     a first try, on a sample of the package
   swin2sr-ops restore stack.ome.tif stack_x2.ome.zarr    a large image, tile by tile
   swin2sr-ops restore scans/ restored/                   all images of a folder
-  swin2sr-ops plan stack.ome.tif --tile 512              what that would cost, before anything runs
-  swin2sr-ops models --scale 4                           models that enlarge four times
-  swin2sr-ops hosts                                      which applications here know the operator
+  swin2sr-ops plan stack.ome.tif --tile 512              estimate the cost before anything runs
+  swin2sr-ops models --scale 4                           models of scale 4
+  swin2sr-ops hosts                                      which applications here list the operator
 """
 
 _INFO_EPILOG = """\
@@ -51,24 +51,24 @@ examples:
 
 _PLUGINS_EPILOG = """\
 examples:
-  swin2sr-ops plugins                                    what is installed, and what became of it
-  SWIN2SR_OPS_BLOCK=qgis swin2sr-ops plugins             the same without one
-  SWIN2SR_OPS_PLUGINS=0 swin2sr-ops plugins              the built-ins alone
+  swin2sr-ops plugins                                    what is installed, and its state
+  SWIN2SR_OPS_BLOCK=qgis swin2sr-ops plugins             the same without one plugin
+  SWIN2SR_OPS_PLUGINS=0 swin2sr-ops plugins              the built-ins only
 
 exit status:
-  0 all that is wanted is loaded; 1 a plugin is broken, and left out
+  0 all enabled plugins are loaded; 1 a plugin is broken, and left out
 """
 
 _HOSTS_EPILOG = """\
 examples:
-  swin2sr-ops hosts                                      a line for each application
+  swin2sr-ops hosts                                      one line per application
   swin2sr-ops hosts --json                               the same for programs
-  swin2sr-ops hosts install qgis                         put the operator into an application
+  swin2sr-ops hosts install qgis                         register the operator in an application
 
 states:
-  working  it lists the operator, which can be loaded    present  it is here, without the operator
-  broken   it lists the operator, which cannot be        absent   it is not here
-  unknown  its adapter failed, or it took too long
+  working  it lists and loads the operator               present  it is installed, without the operator
+  broken   it lists the operator but cannot load it      absent   it is not installed
+  unknown  its adapter failed or took too long
 """
 
 _EVALUATE_EPILOG = """\
@@ -89,10 +89,10 @@ examples:
   swin2sr-ops train tiny-x2-gray --data images/ --out runs/gray --validate heldout/ --export gray.safetensors
   swin2sr-ops train my.toml --paired --data pairs/ --out runs/mine
   swin2sr-ops train --init swin2sr-lightweight-x2 --channels 1 --data fields/ --out run/
-  swin2sr-ops train --recipe-of tiny-x2-gray            a recipe to begin with, printed
+  swin2sr-ops train --recipe-of tiny-x2-gray            print a recipe to start from
   torchrun --nproc-per-node 4 --no-python swin2sr-ops train my.toml --data images/ --out runs/mine
 
-The first is all that fine-tuning needs: a folder with some dozen fields as TIFF, PNG or Zarr.
+The first command is all that fine-tuning needs: a folder with some dozen fields as TIFF, PNG or Zarr.
 """
 
 _RESTORE = """\
@@ -111,11 +111,11 @@ examples:
   swin2sr-ops restore --list files.txt restored/ --workers 4
 
 exit status:
-  0 all is restored, now or before; 1 some images failed; 2 the request was refused; 130 stopped
-  (Ctrl-C or SIGTERM: the tiles under way are finished and kept)
+  0 all images are restored, now or before; 1 some images failed; 2 the request is not valid; 130 stopped
+  (Ctrl-C or SIGTERM: running tiles are finished and kept)
 
 --progress json:
-  an object a line, of these fields as far as they apply: kind (estimate, range, image, start, tile,
+  one object per line, with these fields if they apply: kind (estimate, range, image, start, tile,
   pyramid, part, part end, image end, end, note), image, done, total, level, seconds_left, text
 """
 
@@ -158,13 +158,13 @@ def _restore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _add_output(parser)
     group = parser.add_argument_group("running")
     group.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    group.add_argument("--restart", action="store_true", help="begin again, whatever an earlier run has left")
-    group.add_argument("--fail-fast", action="store_true", help="begin no image after one that failed")
-    group.add_argument("--dry-run", action="store_true", help="say what would be done and what it costs, do nothing")
-    group.add_argument("--no-disk-check", action="store_true", help="run also where the outputs may not fit the disk")
+    group.add_argument("--restart", action="store_true", help="start anew, discard what an earlier run has left")
+    group.add_argument("--fail-fast", action="store_true", help="start no image after one that failed")
+    group.add_argument("--dry-run", action="store_true", help="print what would be done and what it costs, do nothing")
+    group.add_argument("--no-disk-check", action="store_true", help="run even if the outputs may not fit the disk")
     group.add_argument("--workers", metavar="N|gpus", type=workers, help="processes to share the work, or one per GPU")
     group.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster, such as tcp://host:8786")
-    group.add_argument("--report", metavar="FILE", help="write what was done, and what failed and why, as JSON")
+    group.add_argument("--report", metavar="FILE", help="write results, failures and their reasons as JSON")
     group.add_argument("--quiet", action="store_true", help="no progress and no summary")
     group.add_argument(
         "--progress", choices=("bar", "json"), help="json: events as lines of JSON on stderr (default: bar)"
@@ -178,13 +178,13 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         metavar="SRC",
         nargs="*",
         help="TIFF, OME-TIFF, GeoTIFF, Zarr, OME-Zarr, plate, PNG, JPEG, sample:cells; a folder of them, a quoted"
-        " pattern ('**' for any folders), a URL, or @FILE with one of these a line",
+        " pattern ('**' for any folders), a URL, or @FILE with one of these per line",
     )
-    parser.add_argument("--list", metavar="FILE", action="append", help="the same as @FILE; lines with # do not count")
+    parser.add_argument("--list", metavar="FILE", action="append", help="the same as @FILE; lines with # are ignored")
     parser.add_argument(
         "--format",
         choices=("same", "zarr", "tiff", "cog", "png"),
-        help="of outputs in a folder (default: same as SRC, without loss)",
+        help="format of outputs in a folder (default: same as SRC, without loss)",
     )
 
 
@@ -197,10 +197,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels",
         choices=("leave", "carry"),
-        help="of an OME-Zarr: carry enlarges its labels, leave (default) leaves them out",
+        help="labels of an OME-Zarr: carry enlarges and copies them, leave (default) does not",
     )
     group.add_argument("--context", action="store_true", help="mark pixels near nodata (OME-Zarr outputs only)")
-    group.add_argument("--spread", action="store_true", help="with --ensemble 8: how far its results differ, beside it")
+    group.add_argument("--spread", action="store_true", help="with --ensemble 8: also write how far its results differ")
     group.add_argument(
         "--allow-missing", action="store_true", help="finish an archive without images that cannot be restored"
     )
@@ -229,7 +229,7 @@ def _plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_sources(parser)
-    parser.add_argument("--to", dest="dst", metavar="DST", help="where outputs would go, so that its disk is looked at")
+    parser.add_argument("--to", dest="dst", metavar="DST", help="planned location of the outputs, to check its disk")
     _add_request(parser)
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
@@ -244,18 +244,18 @@ def _models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     parser.add_argument("name", nargs="?", help="show everything about one model")
     parser.add_argument("--task", help="only this task, such as classical_sr, real_sr, denoise")
-    parser.add_argument("--scale", type=whole, help="only this enlargement")
+    parser.add_argument("--scale", type=whole, help="only this scale")
     parser.add_argument("--channels", type=whole, choices=(1, 3), help="only models for this many channels")
-    parser.add_argument("--download", metavar="NAME", help="fetch a model's weights into the cache")
+    parser.add_argument("--download", metavar="NAME", help="download a model's weights into the cache")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def _plugins(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "plugins",
-        help="list plugins, and what is wrong with them",
-        description="List the plugins that are installed: model families, formats, hosts, observers of progress.\n"
-        "A broken plugin is named with its reason; everything else works without it.",
+        help="list plugins and their problems",
+        description="List the installed plugins: model families, formats, hosts, observers of progress.\n"
+        "A broken plugin is listed with the reason; everything else works without it.",
         epilog=_PLUGINS_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -265,12 +265,12 @@ def _plugins(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _hosts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "hosts",
-        help="which applications know the operator",
-        description="Ask each application that a plugin knows whether it is here, lists the operator, and can load it.",
+        help="list applications that use the operator",
+        description="Ask each application known to a plugin if it is installed, lists the operator, and can load it.",
         epilog=_HOSTS_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", nargs="?", choices=("install",), help="put the operator into an application")
+    parser.add_argument("action", nargs="?", choices=("install",), help="register the operator in an application")
     parser.add_argument("name", nargs="?", metavar="NAME", help="the application, for install")
     parser.add_argument("--timeout", type=number, default=30.0, metavar="S", help="seconds to wait (default: 30)")
     parser.add_argument("--json", action="store_true", help="print as JSON")
@@ -290,21 +290,21 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--data", metavar="FOLDER", required=True, help="clean images, or HR and LR_bicubic/X2, or pairs"
     )
-    parser.add_argument("--scale", type=whole, required=True, help="enlargement; 1 for denoising and JPEG")
+    parser.add_argument("--scale", type=whole, required=True, help="scale of the models; 1 for denoising and JPEG")
     parser.add_argument(
         "--degrade", metavar="HOW", help="bicubic, jpeg:10, noise:25, poisson:30, bicubic+jpeg:10, gray-..."
     )
-    parser.add_argument("--inputs", metavar="FOLDER", help="inputs, by the names of the clean images")
-    parser.add_argument("--no-truth", action="store_true", help="FOLDER holds inputs: only their fidelity is measured")
-    parser.add_argument("--gray", action="store_true", help="make gray of colour first")
+    parser.add_argument("--inputs", metavar="FOLDER", help="inputs, named like the clean images")
+    parser.add_argument("--no-truth", action="store_true", help="FOLDER holds inputs: only measure their fidelity")
+    parser.add_argument("--gray", action="store_true", help="convert colour to gray first")
     parser.add_argument("--limit", metavar="N", type=whole, help="only the first N images")
     group = parser.add_argument_group("protocol")
     group.add_argument("--padding", choices=("official", "model"), default="official", help="default: official")
     group.add_argument(
-        "--border", metavar="N", type=whole, help="pixels left out at each edge (default: the scale, or 0)"
+        "--border", metavar="N", type=whole, help="pixels to leave out at each edge (default: the scale, or 0)"
     )
-    group.add_argument("--data-range", metavar="LO,HI", help="values that are black and white, for more than 8 bits")
-    group.add_argument("--range", default="auto", metavar="R", help="of `restore`: what the network sees as 0 and 1")
+    group.add_argument("--data-range", metavar="LO,HI", help="values of black and white, for more than 8 bits")
+    group.add_argument("--range", default="auto", metavar="R", help="as in `restore`: values that become 0 and 1")
     group.add_argument("--halo", default="exact", type=halo, help="exact (default), or pixels around a tile")
     group.add_argument("--tile", type=tile, help="input pixels per tile, N or ROWS,COLUMNS")
     group.add_argument("--ensemble", type=whole, metavar="8", help="average the results of all flips and rotations")
@@ -319,11 +319,11 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     group.add_argument(
         "--metrics", metavar="A,B", help="figures of the tables, such as psnr_y,ssim_y,si_psnr,frc,fidelity"
     )
-    group.add_argument("--json", metavar="FILE", nargs="?", const="-", help="print as JSON (- or nothing), or write it")
+    group.add_argument("--json", metavar="FILE", nargs="?", const="-", help="print JSON (- or no FILE), or write it")
     group.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     group.add_argument("--sheet", metavar="FILE", help="write a contact sheet of crops, a PNG")
-    group.add_argument("--fidelity", metavar="FOLDER", help="write maps of what results, degraded again, are off by")
-    group.add_argument("--quiet", action="store_true", help="no line for each image that is done")
+    group.add_argument("--fidelity", metavar="FOLDER", help="write maps of the error of results degraded again")
+    group.add_argument("--quiet", action="store_true", help="print no line per finished image")
 
 
 def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -337,36 +337,34 @@ def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a TOML file, or a built-in recipe's name")
     parser.add_argument("--data", metavar="FOLDER", help="images, TIFF stacks, Zarr; or the recipe's folders of them")
     parser.add_argument("--out", metavar="RUN", help="folder of the run: its state, log.csv, validation.png")
-    parser.add_argument("--init", metavar="MODEL", help="begin with the weights of a model, and train it on")
+    parser.add_argument("--init", metavar="MODEL", help="start from the weights of a model")
     parser.add_argument(
-        "--export", dest="export_to", metavar="FILE", help="write the model here when done, as .safetensors"
+        "--export", dest="export_to", metavar="FILE", help="write the finished model here, as .safetensors"
     )
     parser.add_argument("--validate", metavar="FOLDER", help="held-out images: PSNR and a picture at every save")
-    parser.add_argument("--name", help="of the model (default: the recipe's, or that of --init with -tuned)")
+    parser.add_argument("--name", help="name of the model (default: the recipe's, or that of --init with -tuned)")
     parser.add_argument(
         "--recipe-of", dest="show", nargs="?", const="", metavar="NAME", help="print a built-in recipe, or their names"
     )
-    group = parser.add_argument_group("instead of the recipe's")
-    group.add_argument("--channels", type=whole, help="of the images: 1 makes a gray model of an RGB one's weights")
+    group = parser.add_argument_group("replace values of the recipe")
+    group.add_argument("--channels", type=whole, help="channels of the images; 1 makes a gray model from an RGB one")
     group.add_argument("--steps", type=whole, help="optimiser steps")
-    group.add_argument("--batch", type=whole, help="patches a step")
+    group.add_argument("--batch", type=whole, help="patches per step")
     group.add_argument("--patch", type=whole, help="side of a patch, in input pixels")
     group.add_argument("--lr", type=number, help="learning rate")
-    group.add_argument("--optimiser", metavar="{adam,muon}", help="muon: for the blocks' matrices (torch 2.9 on)")
-    group.add_argument("--seed", type=whole, help="of weights, patches, degradations")
+    group.add_argument("--optimiser", metavar="{adam,muon}", help="muon: for the blocks' matrices (torch 2.9 or newer)")
+    group.add_argument("--seed", type=whole, help="seed of weights, patches, degradations")
     group.add_argument(
         "--paired", action="store_true", default=None, help="FOLDER has inputs and targets: clean/ and noisy/, ..."
     )
-    group.add_argument("--amp", action="store_true", default=None, help="bfloat16 where that is safe, for GPUs")
+    group.add_argument("--amp", action="store_true", default=None, help="use bfloat16 where it is safe, for GPUs")
     group = parser.add_argument_group("running")
-    group.add_argument("--until", type=whole, metavar="STEP", help="stop there for now")
+    group.add_argument("--until", type=whole, metavar="STEP", help="stop at this step for now")
     group.add_argument("--save-every", type=whole, default=200, metavar="N", help="steps between saves (default: 200)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    group.add_argument(
-        "--engine", default="auto", help="auto: native (our own kernels) on a CPU with a C compiler, else torch"
-    )
+    group.add_argument("--engine", default="auto", help="auto: native kernels on a CPU with a C compiler, else torch")
     group.add_argument("--threads", type=whole, help="CPU threads (default: torch's)")
-    group.add_argument("--quiet", action="store_true", help="no lines of progress")
+    group.add_argument("--quiet", action="store_true", help="print no progress")
 
 
 def _completion(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -382,7 +380,7 @@ def _completion(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reading")
-    group.add_argument("--axes", help="one letter per dimension where SRC does not say, such as TCZYX or YXS")
+    group.add_argument("--axes", help="one letter per dimension if SRC does not name them, such as TCZYX or YXS")
     group.add_argument("--level", type=whole, help="resolution level of a pyramid (default: 0, the full one)")
     group.add_argument(
         "--series", type=whole, help="image of a TIFF with several (default: the first; into a folder, each)"
@@ -394,11 +392,11 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     _add_reading(parser)
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", default="auto", help="a name from `models`, a checkpoint, auto (default); of a raster also RGB,GRAY"
+        "--model", default="auto", help="a name from `models`, a checkpoint, auto (default); for rasters also RGB,GRAY"
     )
-    group.add_argument("--scale", type=whole, help="enlargement that the model must have")
-    group.add_argument("--value-range", type=number, help="for a checkpoint that does not say it: 1 or 255")
-    group.add_argument("--window", type=whole, help="for a checkpoint that does not say it: 8 or 7")
+    group.add_argument("--scale", type=whole, help="scale that the model must have")
+    group.add_argument("--value-range", type=number, help="of a checkpoint that lacks it: 1 or 255")
+    group.add_argument("--window", type=whole, help="of a checkpoint that lacks it: 8 or 7")
     group = parser.add_argument_group("values and cutting")
     group.add_argument(
         "--range",
@@ -414,8 +412,8 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--consistent", metavar="HOW", help="mean: the new pixels of a pixel have its value as mean; or mean,noise=N"
     )
-    group.add_argument("--nodata", type=float, help="stored value that means: no pixel here (NaN always does)")
-    group.add_argument("--mask", help="an image that is not zero where SRC has pixels; the rest costs nothing")
+    group.add_argument("--nodata", type=float, help="stored value of invalid pixels (NaN is always invalid)")
+    group.add_argument("--mask", help="an image that is not zero where SRC is valid; invalid tiles cost nothing")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument(
         "--precision", default="auto", help="float32, float64, bfloat16; auto: on CUDA bfloat16, else float32"

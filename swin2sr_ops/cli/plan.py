@@ -1,4 +1,4 @@
-"""``swin2sr-ops plan``."""
+"""Run ``swin2sr-ops plan``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["main"]
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the plan of a request; nothing is written."""
+    """Print the plan of a request; write nothing."""
     with warnings_as_notes():
         return _plan(args)
 
@@ -41,7 +41,7 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _begin(before: list[Estimate], found: Estimate) -> None:
-    """What is counted is told before anything is measured."""
+    """Print the counts before anything is measured."""
     before.append(found)
     print(found, flush=True)
 
@@ -58,7 +58,7 @@ def _one(entry: Entry, request: RestoreRequest, as_json: bool) -> int:
 
 
 def _facts(job: Job) -> dict[str, Any]:
-    """Figures of one plane, and of all."""
+    """Return figures of one plane, and of all planes."""
     parts = [{"model": _model(part), "bands": _bands(job, part)} for part in job.parts if part.groups is not None]
     extra = {
         "source": without_secrets(job.source.uri),
@@ -102,12 +102,12 @@ def _sum(job: Job, grouped: bool) -> str:
 
 
 def _names(job: Job, part: Part) -> str:
-    """The bands of ``part``, those that go together with a plus sign."""
+    """Name the bands of ``part``; a plus sign joins those that enter the network together."""
     return ", ".join(" + ".join(group) for group in _bands(job, part))
 
 
 def _bands(job: Job, part: Part) -> list[list[str]]:
-    """Names of bands that enter the network together; their numbers, from 1, where they have no names."""
+    """Name the bands that enter the network together; use their numbers, from 1, if they have no names."""
     labels = [str(channel.get("label") or "") for channel in job.source.info.channels]
     labels += [""] * (1 + max(band for group in part.groups or () for band in group))
     return [[labels[band] or str(band + 1) for band in group] for group in part.groups or ()]

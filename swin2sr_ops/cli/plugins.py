@@ -1,4 +1,4 @@
-"""``swin2sr-ops plugins``."""
+"""Run ``swin2sr-ops plugins``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main(args: argparse.Namespace) -> int:
-    """List the plugins and what became of them; 1 if one is broken."""
+    """List the plugins and their states; return 1 if one is broken."""
     found = loaded()
     broken = any(info.status == "broken" for info in found)
     if args.json:

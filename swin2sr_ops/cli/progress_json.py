@@ -1,4 +1,4 @@
-"""``--progress json``: what a run does, for the program that runs this one. docs/batch.md has the fields."""
+"""Report a run to a calling program: ``--progress json``. docs/batch.md describes the fields."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ __all__ = ["JsonLines", "json_line"]
 
 
 class JsonLines:
-    """Events as lines of JSON on standard error: few fields, which stay as they are.
+    """Write events as lines of JSON on standard error, with few fields, which do not change between versions.
 
     Parameters
     ----------
     image : str
-        What is restored, where it is one image or archive.
+        Image or archive, if there is only one.
     pixels : int
-        Output values of all images, where there are several.
+        Output values of all images, if there are several.
     """
 
     def __init__(self, image: str = "", pixels: int = 0) -> None:
         self.image, self.part = image, ""
         self.pixels = pixels
-        self.there = self.restored = self.counted = 0  # before this run, by it, and of the image under way
+        self.there = self.restored = self.counted = 0  # before this run, by this run, and of the current image
         self.began: float | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write ``event``; leave out kinds that are not known here."""
+        """Write ``event``; ignore unknown kinds."""
         fill = getattr(self, f"_{event.kind.replace(' ', '_')}", None)
         if fill is not None:
             fields: dict[str, Any] = fill(event)
@@ -42,7 +42,7 @@ class JsonLines:
                 self.part = ""
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing; there is nothing to close."""
 
     # --- fields, by kind --------------------------------------------------------------------------
 
@@ -83,13 +83,13 @@ class JsonLines:
         return _counts(event) | _outcome(event)
 
     def _skip(self, pixels: int) -> None:
-        """Count what an earlier run did, without counting it as speed."""
+        """Count pixels of an earlier run, without counting them as speed."""
         self.there += pixels
         self.counted += pixels
 
 
 def json_line(kind: str, **fields: Any) -> str:
-    """An event as a line; what is None is left out."""
+    """Format an event as one line; leave out fields that are None."""
     given = {name: value for name, value in fields.items() if value is not None}
     return json.dumps(json_ready({"kind": kind, **given})) + "\n"
 

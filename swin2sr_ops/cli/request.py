@@ -1,4 +1,4 @@
-"""From command-line options to what the functions take."""
+"""Convert command-line options to arguments of the functions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _OF_ENTRIES = ("axes", "level", "series", "array")  # `collect` notes them for e
 
 
 def entries_of(args: argparse.Namespace) -> list[Entry]:
-    """What is restored into what."""
+    """Collect sources and outputs as entries."""
     if not args.src and not args.list:
-        # One word alone is taken for DST, but it is the first that people write that is there.
+        # argparse takes a single word for DST, but users write SRC first: the other one is missing.
         missing = "DST" if args.command == "restore" else "SRC"
         raise RequestError(
             f"the following arguments are required: {missing}. `swin2sr-ops {args.command} --help` says more."
@@ -47,7 +47,7 @@ def request_of(args: argparse.Namespace) -> RestoreRequest:
 
 
 def output_options_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of the output, only those that were given."""
+    """Return the options of the output that were given."""
     given = {
         "ngff": args.ngff,
         "pyramid": False if args.no_pyramid else None,

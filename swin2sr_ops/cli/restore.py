@@ -1,4 +1,4 @@
-"""``swin2sr-ops restore``."""
+"""Run ``swin2sr-ops restore``."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def main(args: argparse.Namespace) -> int:
         report = BatchReport.of(entries, request)
         with _written(report, None if args.dry_run else args.report):
             act = _one if len(entries) == 1 else _many
-            workers = None if args.dry_run else args.workers  # a plan starts no process
+            workers = None if args.dry_run else args.workers  # a dry run starts no process
             with chosen_executor(workers, args.scheduler, args.device) as executor:
                 return act(args, entries, request, report, executor)
 
 
 @contextmanager
 def _written(report: BatchReport, path: str | None) -> Iterator[None]:
-    """The report is in its file before anything runs (so it can be written), and tells the end, whatever that is."""
+    """Write the report before anything runs (so its file is writable), and again at the end, however it comes."""
     if path is None:
         yield
         return
@@ -65,7 +65,7 @@ def _written(report: BatchReport, path: str | None) -> Iterator[None]:
 def _one(
     args: argparse.Namespace, entries: list[Entry], request: RestoreRequest, report: BatchReport, executor: Any
 ) -> int:
-    """A single image or archive: what is wrong is an error of the command."""
+    """Restore a single image or archive; a failure is an error of the command."""
     (entry,), (result,) = entries, report.images
     pixels = 0
     if args.dry_run or entry.collection or not args.no_disk_check:
@@ -96,7 +96,7 @@ def _one(
 def _many(
     args: argparse.Namespace, entries: list[Entry], request: RestoreRequest, report: BatchReport, executor: Any
 ) -> int:
-    """A batch: what is wrong with an image is told at the end."""
+    """Restore a batch; report images that failed at the end."""
     found = _planned(args, entries, request, executor)
     if args.dry_run:
         return _status(args, found)
@@ -116,7 +116,7 @@ def _many(
 
 
 def _tell(args: argparse.Namespace, report: Any) -> None:
-    """Print what was done."""
+    """Print the report."""
     if args.json:
         print(json.dumps(report.to_dict()))
     elif not args.quiet:
@@ -124,7 +124,7 @@ def _tell(args: argparse.Namespace, report: Any) -> None:
 
 
 def _say(args: argparse.Namespace, text: object) -> None:
-    """Tell a person, or a program that asked for it, something on the way."""
+    """Print a note during the run, for a person or a program."""
     as_json = args.progress == "json"
     if as_json or not args.quiet:
         say(str(text), as_json=as_json)
@@ -137,19 +137,19 @@ def _progress(args: argparse.Namespace, image: str = "", pixels: int = 0) -> Pro
 def _planned(
     args: argparse.Namespace, entries: list[Entry], request: RestoreRequest, executor: Any, *, tell: bool = True
 ) -> Estimate:
-    """What it would cost, of which all that is counted is told before anything is measured."""
+    """Estimate the cost; print the counts before measuring speed."""
     say, before = _teller(args, tell), Estimate()
 
     def counted(found: Estimate) -> None:
         nonlocal before
         before = found
-        if say is not None and (found.todo or found.bad or args.dry_run):  # of what is finished the report tells
+        if say is not None and (found.todo or found.bad or args.dry_run):  # the report covers finished images
             say(found)
         warning = "" if args.no_disk_check else check_disk(found, overwrite=args.overwrite)
         if warning:
             _say(args, f"swin2sr-ops: {warning}")
 
-    # What is finished is found out first: nothing of it is measured, and it needs no room.
+    # Find finished images first: they are not measured and need no disk space.
     options = None if args.restart else output_options_of(args)
     probe = args.dry_run or (say is not None and args.progress != "json")
     found = estimate(
@@ -165,7 +165,7 @@ def _planned(
 
 
 def _teller(args: argparse.Namespace, tell: bool) -> Callable[[object], None] | None:
-    """Where an estimate goes, if anywhere: a dry run's is the result."""
+    """Return the function that prints an estimate, or None; for a dry run the estimate is the result."""
     if args.dry_run:
         return None if args.json else partial(print, flush=True)
     return partial(_say, args) if tell and not args.quiet else None
@@ -176,7 +176,7 @@ def _status(args: argparse.Namespace, found: Estimate) -> int:
 
 
 def _now_and_then(path: str | None) -> Callable[[BatchReport], None] | None:
-    """Writes the report of a batch that goes on, but not all the time: it is long where there are many images."""
+    """Return a function that writes the report of a running batch at intervals: with many images it is long."""
     last = 0.0
 
     def write(report: BatchReport) -> None:

@@ -1,4 +1,4 @@
-"""Standard output and error that may be closed, full or unable to show a character: no reason for a run to fail."""
+"""Keep a run alive if standard output or error is closed, full or cannot encode a character."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["lasting_streams"]
 
 @contextmanager
 def lasting_streams() -> Iterator[None]:
-    """Let every `print` succeed while a command runs; only a reader of standard output that left is an error."""
+    """Let every `print` succeed while a command runs; only a closed pipe on standard output is an error."""
     before = sys.stdout, sys.stderr
     _fill_descriptors()
     sys.stdout, sys.stderr = _Lasting(_opened(before[0]), breaks=True), _Lasting(_opened(before[1]))
@@ -24,7 +24,7 @@ def lasting_streams() -> Iterator[None]:
 
 
 def _fill_descriptors() -> None:
-    """Take the numbers 0 to 2 where they are free: else an output file gets one, and prints of libraries go there."""
+    """Open the file descriptors 0 to 2 if they are free: else an output file gets one, and libraries print to it."""
     with suppress(OSError):
         while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
             pass
@@ -32,7 +32,7 @@ def _fill_descriptors() -> None:
 
 
 def _opened(stream: Any) -> Any:
-    return open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # as long as the process
+    return open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # open until the process ends
 
 
 class _Lasting:
@@ -49,7 +49,7 @@ class _Lasting:
         return iter(self._stream)
 
     def write(self, text: str) -> int:
-        """Write ``text``, with escapes for what the stream's encoding lacks."""
+        """Write ``text``, with escapes for characters that the stream cannot encode."""
         try:
             self._stream.write(text)
         except UnicodeEncodeError:
@@ -60,14 +60,14 @@ class _Lasting:
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Write buffered text."""
         try:
             self._stream.flush()
         except (OSError, ValueError) as exc:
             self._give_up(exc)
 
     def _give_up(self, error: Exception) -> None:
-        """Let what is still buffered go nowhere, so that the interpreter's own flush at the end succeeds."""
+        """Redirect buffered text to the null device, so that the interpreter's final flush succeeds."""
         with suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())

@@ -1,4 +1,4 @@
-"""``swin2sr-ops train``."""
+"""Run ``swin2sr-ops train``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["main"]
 
 
 def main(args: argparse.Namespace) -> int:
-    """Train, or go on; or list or show the built-in recipes."""
+    """Train or resume; or list or show the built-in recipes."""
     if args.show is not None:
         return _show(args.show)
     for option in ("data", "out"):
@@ -28,8 +28,8 @@ def main(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     try:
         trainer = train(args.recipe, log=_quiet if args.quiet else _tell, **_options(args))
-    except OSError as exc:  # a full disk, a folder that may not be written
-        raise OutputError(f"The run in {args.out!r} cannot go on: {exc}.") from exc
+    except OSError as exc:  # a full disk, a folder without write permission
+        raise OutputError(f"The run in {args.out!r} cannot continue: {exc}.") from exc
     if not args.quiet and trainer.team.leads:
         print(f"{trainer.step} steps done, in {args.out}" + (f"; model: {args.export_to}" if args.export_to else ""))
     return 0
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     names = ("data", "out", "init", "name", "validate", "export_to", "device", "engine", "save_every", "until")
     changes = ("channels", "steps", "batch", "patch", "lr", "optimiser", "seed", "paired", "amp")
-    return {name: getattr(args, name) for name in names + changes}  # None where they are not given
+    return {name: getattr(args, name) for name in names + changes}  # None if not given
 
 
 def _tell(line: str) -> None:
@@ -46,7 +46,7 @@ def _tell(line: str) -> None:
 
 
 def _quiet(line: str) -> None:
-    """Nobody reads it."""
+    """Discard a line of progress."""
 
 
 def _show(name: str) -> int:

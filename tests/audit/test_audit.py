@@ -260,7 +260,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "reason": "",
     }
     assert main(["audit", str(out), "--all", "--sample", "3"]) == 2
-    assert "leave one out" in capsys.readouterr().err
+    assert "omit one of them" in capsys.readouterr().err
 
 
 def test_object_store(stack: Path, gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:

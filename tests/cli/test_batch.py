@@ -228,7 +228,7 @@ def test_what_an_earlier_run_did_is_told_and_is_no_speed(capsys: pytest.CaptureF
     progress(replace(ended, done=2, state="already"))
     assert (whole.n, whole.initial) == (2000, 1300)
     progress.close()
-    assert "going on: 120 of 400 tiles are there" in capsys.readouterr().err
+    assert "resuming: 120 of 400 tiles are finished" in capsys.readouterr().err
 
 
 def test_no_progress_where_it_is_not_wanted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -275,7 +275,7 @@ def test_ctrl_c_once_keeps_all_and_the_same_command_goes_on(model: list[str]) ->
     run = start(*command)
     assert run.stderr is not None
     lines = iter(run.stderr.readline, "")
-    assert any(line.startswith("going on: ") and "of 100 tiles are there" in line for line in lines)
+    assert any(line.startswith("resuming: ") and "of 100 tiles are finished" in line for line in lines)
     stopped(run, {"already": 2, "stopped": 1, "not started": 3})
 
 

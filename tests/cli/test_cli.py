@@ -330,7 +330,7 @@ def test_help_says_what_is_easily_missed(capsys: pytest.CaptureFixture[str]) -> 
         cli.main(["restore", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     for words in (
-        "p1,p99.8:sample", "RGB,GRAY", "near nodata (OME-Zarr outputs only)", "leave (default) leaves them out",
+        "p1,p99.8:sample", "RGB,GRAY", "near nodata (OME-Zarr outputs only)", "leave (default) does not",
         "finish an archive without images that cannot be restored", "events as lines of JSON on stderr",
         "seconds_left",
     ):  # fmt: skip

@@ -140,7 +140,7 @@ def test_installing(capsys: pytest.CaptureFixture[str]) -> None:
     for words, says in [
         (["install", "none"], "Nothing is to be installed into None."),
         (["install", "paint"], "There is no host called 'paint'; there are: crashes, none, viewer."),
-        (["install"], "needs a name; there are: crashes, none, viewer."),
+        (["install"], "needs a name: give one of crashes, none, viewer."),
     ]:
         assert main(["hosts", *words]) == 2
         assert says in capsys.readouterr().err
@@ -151,7 +151,7 @@ def test_nobody_brings_it_anywhere(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     plugins.manager.cache_clear()
     try:
         assert main(["hosts"]) == 0
-        assert "No plugin brings the operator to an application." in capsys.readouterr().out
+        assert "No plugin adds the operator to an application." in capsys.readouterr().out
     finally:
         plugins.manager.cache_clear()
 

@@ -138,7 +138,7 @@ class _Teller:
         if kind == "note":
             self.feedback.pushInfo(event["text"])
         elif kind == "range" and event["done"] == 1:
-            self.feedback.setProgressText("Looking for the intensity range")
+            self.feedback.setProgressText("Computing the intensity range")
         elif kind == "start":
             there = f", {event['done']} are there from before" if event["done"] else ""
             self.feedback.setProgressText(f"Restoring {event['total']} tiles{there}")
