@@ -91,7 +91,7 @@ def test_fidelity_maps(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--sheet", "sheet.jpg"], "must end with .png"),
         (["--sheet", "no/sheet.png"], "There is no folder"),
         (["--json", "no/a.json"], "There is no folder"),
-        (["--data-range", "p1,p99"], "give two rising numbers"),
+        (["--data-range", "p1,p99"], "give two ascending numbers"),
         (["--model", "nothing"], "no model called 'nothing'"),
         (["--degrade", "blur"], "is not valid"),
         (["--metrics", "psnr,lpips"], "no figure called lpips"),
