@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
             self._unknown("command", command[1], list(known))
         # argparse does not list SRC as missing, since --list can replace it.
         message = message.replace("are required: DST", "are required: SRC, DST")
-        raise RequestError(f"{message}. See `{self.prog} --help`.")
+        raise RequestError(f"{message}. `{self.prog} --help` says more.")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self._subparsers is not None or self._mixing:
