@@ -130,7 +130,7 @@ def test_an_interrupt_says_how_to_go_on(
     ("old", "new", "says"),
     [
         (1, "tiny-x9", "no recipe 'tiny-x9'"),
-        (3, "nowhere", "no folder 'nowhere' to take training images from"),
+        (3, "nowhere", "no folder 'nowhere' for training images"),
         (1, "tiny-x2-gray", "microscopy holds no image"),
         (1, "finetune", "no [model] table, and there is no --init"),
         (7, "model.pth", "must end with .safetensors"),
@@ -143,7 +143,7 @@ def test_an_interrupt_says_how_to_go_on(
         (8, "--optimiser sgd", "optimiser='sgd' must be 'adam' or 'muon'"),
         (8, "--init nothing-x2", "nothing-x2"),
         (8, "--init tiny-x2-gray", "belong to another network than 'test-x2'"),
-        (8, "--validate nowhere", "no folder 'nowhere' to take held-out images from"),
+        (8, "--validate nowhere", "no folder 'nowhere' for held-out images"),
         (8, "--paired", "blobs' has no pairs: expected folders such as clean/ and noisy/"),
     ],
 )

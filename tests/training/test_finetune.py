@@ -63,7 +63,7 @@ def test_it_begins_with_the_weights(tmp_path: Path, data: Path) -> None:
         assert torch.equal(trainer.net.state_dict()[name], value)
     assert trainer.anew == []
     train(init=tmp_path / "a.safetensors", until=1, **options)
-    with pytest.raises(RequestError, match=r"began with init=.*give another folder"):
+    with pytest.raises(RequestError, match=r"was started with init=.*give another folder"):
         train(init=tmp_path / "b.safetensors", until=2, **options)
 
 

@@ -448,7 +448,7 @@ def test_other_settings_are_refused(recipe: Recipe, data: Path, tmp_path: Path) 
     """Law 5: a half-done run goes on with its own settings or not at all; only its length may change."""
     out = tmp_path / "run"
     train(recipe, data, out, until=1)
-    with pytest.raises(RequestError, match=r"began with lr=0\.005, not 0\.1; seed=4, not 5: give another folder"):
+    with pytest.raises(RequestError, match=r"was started with lr=0\.005, not 0\.1; seed=4, not 5: give another folder"):
         Trainer(replace(recipe, seed=5, lr=0.1), data, out)
     wider = replace(recipe, model=recipe.model | {"dim": 12})
     with pytest.raises(RequestError, match="damaged or belongs to another model than 'test-x2'"):
