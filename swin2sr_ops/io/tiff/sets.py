@@ -49,7 +49,7 @@ def _described(tiff: Any, path: Path, beside: Path) -> str | None:
     except (OSError, ValueError, LookupError, ElementTree.ParseError) as exc:
         reason = getattr(exc, "strerror", None) or exc
         warnings.warn(
-            f"The metadata of {str(path)!r} lie in {beside.name!r}, which cannot be read ({reason}): axes, pixel size"
+            f"The metadata of {str(path)!r} are in {beside.name!r}, which cannot be read ({reason}): axes, pixel size"
             " and channels are guessed. Put that file beside it.",
             stacklevel=3,
         )
