@@ -193,7 +193,7 @@ def test_a_master_that_says_nothing_is_named(fault: str, tmp_path: Path) -> None
         three = "".join(part(names[1], k, c=c, z=z) for k, (c, z) in enumerate([(0, 0), (0, 1), (1, 0)]))
         write(tmp_path / names[0], pixels(0), ome(image(0, three, c=2, z=2)))
         write(tmp_path / names[1], pixels(1, 3), ome(f'<BinaryOnly MetadataFile="{names[0]}" UUID="u"/>'))
-    with pytest.warns(UserWarning, match=r"lie in 'c0\.ome\.tif', which cannot be read"):
+    with pytest.warns(UserWarning, match=r"are in 'c0\.ome\.tif', which cannot be read"):
         assert opened(tmp_path / names[1]).info.shape[-2:] == (20, 30)
 
 
