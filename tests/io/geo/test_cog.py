@@ -255,7 +255,7 @@ def test_hundreds_of_bands_get_smaller_tiles(tmp_path, monkeypatch):
         ({"levels": [np.zeros((20, 30), "u2"), np.zeros((9, 15), "u2")]}, "Level 1"),
         ({"dtype": np.dtype("complex64")}, "complex64"),
         ({"dtype": np.dtype("bool")}, "bool"),
-        ({"dtype": np.dtype("uint8")}, "pixels of uint16"),
+        ({"dtype": np.dtype("uint8")}, "pixels of type uint16"),
         ({"tile": 100}, "tile=100"),
         ({"mask_levels": [np.ones((20, 31), bool)]}, "masks"),
     ],
