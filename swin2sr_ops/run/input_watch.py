@@ -110,5 +110,5 @@ class InputWatch:
     def _of_two_images(self) -> OutputError:
         return OutputError(
             f"The input {self.job.source.uri!r} changed while it was restored: the output would be of two images."
-            " Begin again with restart (--restart)."
+            " Start anew with restart (--restart)."
         )

@@ -101,7 +101,7 @@ def resumable(sink: ImageSink, output: str) -> Iterator[None]:
         staging.release()
         if lost and "(--restart)" not in str(exc) and isinstance(exc, Swin2SROpsError):
             raise OutputError(
-                f"{exc} Another program has removed or emptied {staging.files.where!r} meanwhile: begin again with"
+                f"{exc} Another program has removed or emptied {staging.files.where!r} meanwhile: start anew with"
                 " restart (--restart)."
             ) from exc
         if (

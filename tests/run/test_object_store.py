@@ -367,7 +367,7 @@ def test_a_server_that_falls(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A sentence with the address; what is there is kept, and the same command to resume."""
+    """A sentence with the address; what is there is kept, and the same command resumes the run."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     upload(s3, zarr_source, "source.ome.zarr")
     where, needle = s3_url("out.ome.zarr"), "/out.ome.zarr/" if side == "output" else "/source.ome.zarr/0/c/"
@@ -379,7 +379,7 @@ def test_a_server_that_falls(
 
     faults.choose = lambda method, path: "500" if down and needle in path else None
     kind, name = (OutputError, "out.ome.zarr") if side == "output" else (FormatError, "source.ome.zarr")
-    with pytest.raises(kind, match=f"{name}.*same command to resume") as caught:
+    with pytest.raises(kind, match=f"{name}.*same command resumes the run") as caught:
         swin2sr_ops.restore_image(s3_url("source.ome.zarr"), where, model=model, progress=fall, **CUT)
     assert "internal error" in str(caught.value)
     faults.choose = None

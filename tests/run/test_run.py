@@ -170,7 +170,7 @@ def test_a_failure_leaves_nothing(
         swin2sr_ops.restore_image(stack[0], tmp_path / f"o.{suffix}", model=gray_model, tile=50)
     assert left(tmp_path) == before
     allowed[0] = 9
-    with pytest.raises(swin2sr_ops.TileError, match="run the same command to resume"):
+    with pytest.raises(swin2sr_ops.TileError, match="the same command resumes the run"):
         swin2sr_ops.restore_image(stack[0], tmp_path / f"o.{suffix}", model=gray_model, tile=50)
     assert left(tmp_path) - before == {f"o.{suffix}.partial"}
 
