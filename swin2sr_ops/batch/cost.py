@@ -76,7 +76,7 @@ class ImagePlan:
         if self.kind:
             what = f"{self.kind} of {counted(self.count, 'image')}, {'each' if self.alike else 'the first'} {what}"
         goes = f" -> {self.output}" if self.output else ""
-        told = "finished already, with the same settings" if self.finished else counted(self.tiles, "tile")
+        told = "already finished with the same settings" if self.finished else counted(self.tiles, "tile")
         return "\n".join([f"{self.source} ({what}){goes}: {told}", *self._missing()])
 
     def _missing(self) -> Iterator[str]:
@@ -169,7 +169,7 @@ def summary(found: Estimate) -> Iterator[str]:
     good, todo = found.good, found.todo
     told = [str(sum(image.count for image in good))]
     if len(todo) < len(good):
-        told.append(f"{sum(image.count for image in good if image.finished)} of them finished already")
+        told.append(f"{sum(image.count for image in good if image.finished)} of them already finished")
     if found.missing:
         told.append(f"{found.missing} more missing in archives")
     if found.bad:

@@ -1,7 +1,7 @@
-"""Run a tile whose Swin blocks, and possibly convolutions, are computed by own kernels on the feature plane itself.
+"""Run a tile whose Swin blocks, and possibly convolutions, run in own kernels directly on the feature plane.
 
-The kernels compute a window, or a pixel of a convolution, the same way wherever it lies. So no cells are needed to
-make the result independent of tiles, and only what later steps read is computed. Cores work on different lines.
+The kernels compute a window, or a pixel of a convolution, in the same way at every position. So the result does not
+depend on tiles without any cells, and only what later steps read is computed. Cores work on different lines.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class Place(NamedTuple):
         Number of rows and columns to compute.
     inside : Box
         Rows and columns of the image, relative to the region's first pixel.
-        The image's, counted from the first of them.
     """
 
     rows: int

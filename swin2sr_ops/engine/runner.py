@@ -58,7 +58,7 @@ class Network:
     spec : ModelSpec
         With the reach that ``halo`` leaves it.
     placement : Placement
-        As asked for. What ``"auto"`` was decided to be goes along to the workers to which this is sent.
+        As requested. The values that ``"auto"`` resolved to are pickled too, so workers use them.
     """
 
     def __init__(self, spec: ModelSpec, placement: Placement) -> None:
@@ -106,7 +106,7 @@ class Network:
 
     @property
     def can_stream(self) -> bool:
-        """True if `streaming` saves work: on a CPU; a GPU has several tiles in hand and none may wait for another."""
+        """True if `streaming` saves work: on a CPU. A GPU processes several tiles at once, and none may wait."""
         return self.placement.halo == "exact" and self.spec.reach is None and self.kind == "cpu"
 
     @contextmanager
@@ -173,9 +173,9 @@ class Network:
         return y.mean(0, keepdim=True) if len(x) < self.spec.channels else y
 
     def _run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
-        """Run the engine on one tile; if it does not fit into memory, on its two halves.
+        """Run the engine on one tile; if the tile does not fit into memory, run it on both halves.
 
-        A size that did not fit is not tried again.
+        The engine does not retry a size that did not fit.
         """
         area = (tile.y.read[1] - tile.y.read[0]) * (tile.x.read[1] - tile.x.read[0])
         smallest = max(tile.shape) < (2 * self.spec.window if self.spec.reach is None else 2 * cell_side(self.spec))

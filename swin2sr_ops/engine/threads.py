@@ -64,7 +64,7 @@ single_thread_kernels = partial(Held(torch.get_num_threads, torch.set_num_thread
 
 
 def for_each(function: Callable[[X], None], cells: Sequence[X], pool: ThreadPoolExecutor | None) -> None:
-    """Call ``function``, which calls torch, for every cell; cells must not touch one another's output."""
+    """Call ``function``, which calls torch, for every cell; no cell may write to another cell's output."""
     parallel.for_each(function, cells, pool, _part)
 
 

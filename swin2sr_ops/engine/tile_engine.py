@@ -50,8 +50,8 @@ class TileEngine:
         stay in float32: with 8 bits there too, results lose 6 to 13 dB more (DESIGN.md). NVIDIA GPUs may
         compute their products in TF32.
     kernels : str
-        What runs the Swin blocks: ``"torch"``; ``"triton"`` on a GPU, of up to `fused.WIDEST` channels; of a float32
-        network on the CPU ``"openvino"``, or ``"native"``, which runs all of it.
+        Kernels of the Swin blocks: ``"torch"``; ``"triton"`` on a GPU, for up to `fused.WIDEST` channels; for a
+        float32 network on the CPU ``"openvino"``, or ``"native"``, which runs the whole network.
     group : int, optional
         Cells that are computed together; 1 on CPUs, else `GROUP_CELLS`.
     """
@@ -100,8 +100,8 @@ class TileEngine:
         tile : Tile
             The spans along Y and X.
         carry : Carry, optional
-            For a run down a column of tiles: rows computed by the tile above are reused, and rows for the tile below
-            are saved. The result is the same.
+            For tiles of a column, in order downwards: rows computed by the tile above are reused, and rows for the tile
+            below are saved. The result is the same.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Stored pixels to the network's values on a device, and back; a GPU copies while it computes."""
+"""Convert stored pixels to the network's values on a device, and back; a GPU copies while it computes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
 
 
 def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy ``x`` from host memory to ``device``; work that is queued there afterwards waits for the copy."""
+    """Copy ``x`` from host memory to ``device``; work queued there later waits for the copy."""
     import torch
 
     if device.type != "cuda":

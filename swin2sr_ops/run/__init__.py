@@ -1,1 +1,1 @@
-"""From a source to a sink, tile by tile."""
+"""Restore an image from a source to a sink, tile by tile."""

@@ -47,9 +47,9 @@ class ArchiveReport:
     state : {"done", "already", "failed"}
         ``failed``: images are missing, and the archive is kept unfinished.
     reason : str
-        Which images failed, and why, the first few of them; ``failed`` has all.
+        The first failed images and their reasons; ``failed`` lists all.
     images, pixels, tiles, resumed : int
-        What was restored; tiles that an earlier run had done.
+        Restored images, output pixels and tiles; ``resumed`` counts the tiles of earlier runs.
     failed : dict
         Path and reason of each image that was not restored.
     """
@@ -70,16 +70,16 @@ class ArchiveReport:
     fingerprint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the report's fields, JSON-ready."""
         return asdict(self)
 
     def __str__(self) -> str:
         failed = [f"{path}: {reason}" for path, reason in self.failed.items()]
-        lines = [f"  {'failed' if self.state == 'failed' else 'left out'}: {told}" for told in failed[:_SHOWN]]
+        lines = [f"  {'failed' if self.state == 'failed' else 'left out'}: {line}" for line in failed[:_SHOWN]]
         if len(failed) > _SHOWN:
             lines.append(f"  ... and {len(failed) - _SHOWN} more")
         if self.state == "already":
-            return "\n".join([f"{self.output}: finished already, with the same settings", *lines])
+            return "\n".join([f"{self.output}: already finished with the same settings", *lines])
         done = (
             f"{self.kind}, {_images(self.images)}, {self.pixels / 1e6:.2f} megapixels in {self.seconds:.1f} s,"
             f" model {self.model}"
@@ -92,10 +92,10 @@ class ArchiveReport:
     def advice(self) -> str:
         """Say what to do about images that failed."""
         if not self.images:
-            return "No image could be restored: the same command tries again."
+            return "No image could be restored. Run the same command to try again."
         others, them = ("other", "it") if len(self.failed) == 1 else (f"{len(self.failed)} others", "them")
         return (
-            f"What was restored is kept ({_images(self.images)}): the same command tries the {others} again,"
+            f"The restored part is kept ({_images(self.images)}). The same command tries the {others} again,"
             f" --allow-missing finishes without {them}."
         )
 
@@ -128,7 +128,7 @@ def run_collection(
     overwrite, restart, progress, executor, output
         As in `swin2sr_ops.run.run`.
     allow_missing : bool
-        Finish the archive without the images that cannot be restored. Otherwise it is kept
+        Finish the archive without the images that cannot be restored. Otherwise the archive stays
         unfinished, and the same command tries them again.
 
     Raises
@@ -140,9 +140,9 @@ def run_collection(
     began = time.monotonic()
     collection = open_collection(fspath(src))
     if collection is None:
-        raise FormatError(f"{fspath(src)!r} is one image, or no Zarr: it holds no images to restore one by one.")
+        raise FormatError(f"{fspath(src)!r} is one image or not a Zarr: it holds no collection of images.")
     if not without_separator(fspath(dst)).lower().endswith(".zarr"):
-        raise RequestError(f"{fspath(dst)!r} must end with .zarr: {fspath(src)!r} holds many images.")
+        raise RequestError(f"{fspath(dst)!r} must end with .zarr, because {fspath(src)!r} holds many images.")
     if collection.left_out:
         warnings.warn(
             f"{collection.uri!r} holds beside its images {', '.join(collection.left_out)}: the output will lack them.",
@@ -199,8 +199,8 @@ class _Archive:
             self.scale = job.plan.spec.scale
             self.sums = (self.sums[0] + job.pixels, self.sums[1] + job.count)
         if not keys:
-            told = next(iter(report.failed.items()), ("", "it holds none"))
-            raise FormatError(f"No image of {self.collection.uri!r} can be restored: {' '.join(told).strip()}")
+            first = next(iter(report.failed.items()), ("", "it holds none"))
+            raise FormatError(f"No image of {self.collection.uri!r} can be restored: {' '.join(first).strip()}")
         key = archive_key(keys, len(self.collection.images), restart=restart)
         report.model = str(key.settings["model"])
         return key
@@ -280,7 +280,7 @@ class _Archive:
         self._forget_journals()
 
     def _forget_journals(self) -> None:
-        """Remove what the images kept for a resume; the archive stands under its name."""
+        """Remove the resume data of the images; the archive is complete."""
         for path in self.collection.images:
             files_at(f"{without_separator(self.dst)}/{path}/{OWN_FOLDER}").clear()
 
@@ -296,7 +296,7 @@ def archive_key(keys: Mapping[str, RunKey], count: int, *, restart: bool = False
     keys : mapping
         Path and key of each image that can be opened; a damaged one may be repaired before the next run.
     count : int
-        How many images the archive lists.
+        Number of images that the archive lists.
     """
     settings: dict[str, Any] = {"images": count}
     for key in keys.values():

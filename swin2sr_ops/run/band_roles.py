@@ -47,7 +47,7 @@ def spectrum_of(info: ImageInfo, order: AxisOrder) -> Spectrum | None:
 
 
 def check_scales(specs: Sequence[ModelSpec]) -> None:
-    """Refuse models that enlarge differently: bands of one raster lie on one another."""
+    """Raise an error if models have different scales, because all bands of a raster share one grid."""
     if len({spec.scale for spec in specs}) > 1:
-        told = ", ".join(f"{spec.name} x{spec.scale}" for spec in specs)
-        raise ModelError(f"The bands of one image cannot be enlarged differently ({told}): choose models of one scale.")
+        scales = ", ".join(f"{spec.name} x{spec.scale}" for spec in specs)
+        raise ModelError(f"All bands of an image need one scale, but the models have {scales}: choose others.")

@@ -21,7 +21,7 @@ from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["identity", "identity_digest", "input_stamp", "run_key"]
 
-#: Raised when the same settings give other pixels or another layout than before.
+#: Increase it when the same settings give other pixels or another layout than before.
 _RESULT_VERSION = 1
 
 
@@ -91,11 +91,11 @@ def identity(job: Job) -> dict[str, Any]:
 
 
 def identity_digest(found: Mapping[str, Any]) -> str:
-    """Return a short name for the result of `identity`, as an output keeps it."""
+    """Return a digest of the result of `identity`, as an output stores it."""
     return hashlib.sha256(json.dumps(json_ready(found), sort_keys=True).encode()).hexdigest()
 
 
 def input_stamp(job: Job) -> str:
-    """Return what changes whenever a file of the input, or of its mask, is touched."""
+    """Return a text that changes whenever a file of the input, or of its mask, is touched."""
     stamps = [stamp_of(source) for source in (job.source, job.mask) if source is not None]
     return " ".join(stamps).strip()

@@ -1,4 +1,4 @@
-"""Watch that an output is made of one input, however often its files are replaced while it grows."""
+"""Check that an output is made of one input, even if its files are replaced during the run."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from swin2sr_ops.run.origin import InputPixels, Origin
 __all__ = ["InputWatch"]
 
 _T = TypeVar("_T")
-#: How often an input that is touched again and again is looked at before the run gives up.
+#: Number of attempts to read an input that is touched again and again, before the run fails.
 _LOOKS = 3
 
 
 @dataclass(frozen=True)
 class InputWatch:
-    """The input of a run, as it was when the run began.
+    """The input of a run, in its state at the run's start.
 
     Attributes
     ----------
     job : Job
     staging : Staging or None
-        Where the output grows, if it can be resumed; spoilt where the input changed.
+        The unfinished output, if it can be resumed; it is marked as spoilt if the input changed.
     each : callable
-        Call a function for each item, on the run's executor.
+        Calls a function for each item, on the run's executor.
     identity, stamp
-        `swin2sr_ops.run.fingerprint.identity` and ``input_stamp`` when the run began.
+        Results of `swin2sr_ops.run.fingerprint.identity` and ``input_stamp`` at the run's start.
     """
 
     job: Job
@@ -43,12 +43,12 @@ class InputWatch:
     stamp: str
 
     def check_resumed(self) -> None:
-        """Refuse to resume a run some of whose tiles were made of another input than the one that is there now.
+        """Raise an error if some tiles of the resumed run were made of another input than the present one.
 
         Raises
         ------
         OutputError
-            The input was replaced while an earlier run was at work, and put back before this one.
+            If the input was replaced during an earlier run, and put back before this one.
         """
         staging = self.staging
         if staging is None or not staging.resumed or staging.claim.notes.get(STAMP) == self.stamp:
@@ -58,25 +58,25 @@ class InputWatch:
         staging.claim.note(**{STAMP: self.stamp})
 
     def check(self) -> None:
-        """Refuse to finish an output if the input is another one now, or was for a while.
+        """Raise an error if the input has changed, or was replaced for a while, so the output must not be finished.
 
         Raises
         ------
         OutputError
-            The output would be made of two images.
+            If the output would be made of two images.
         """
         if self.changed() or (input_stamp(self.job) != self.stamp and self._other()):
             raise self._of_two_images()
 
     def changed(self) -> bool:
-        """Tell whether the input is another one than at the start, and spoil the run if so."""
+        """Return True if the input differs from the one at the start; then mark the run as spoilt."""
         if json_ready(identity(self.job)) == self.identity:
             return False
         self._spoil()
         return True
 
     def steady(self, look: Callable[[], _T]) -> _T:
-        """Return what ``look`` finds in the input, once more where the input was touched meanwhile."""
+        """Return the result of ``look`` at the input; look again if the input was touched meanwhile."""
         for _ in range(_LOOKS):
             before = input_stamp(self.job)
             found = look()
@@ -88,7 +88,7 @@ class InputWatch:
         raise self._of_two_images()
 
     def _other(self) -> bool:
-        """Compare the input's pixels with those that finished tiles were made of; spoil the run if some differ."""
+        """Return True if the input's pixels differ from those of finished tiles; then mark the run as spoilt."""
         if self.staging is None:
             return False
         origins = [Origin.from_json(found) for found in self.staging.journal.origins()]
@@ -109,6 +109,6 @@ class InputWatch:
 
     def _of_two_images(self) -> OutputError:
         return OutputError(
-            f"The input {self.job.source.uri!r} changed while it was restored: the output would be of two images."
+            f"The input {self.job.source.uri!r} changed during the run: the output would be made of two images."
             " Start anew with restart (--restart)."
         )

@@ -115,7 +115,7 @@ class Job:
         return map(self.piece, range_of(self.count))
 
     def piece(self, number: int) -> Piece:
-        """Return the piece at position ``number`` of `pieces`, without making those before it."""
+        """Return the piece at position ``number`` of `pieces`, without creating the ones before it."""
         plane, place = divmod(number, len(self.plan))
         chosen, (band, part, bands) = self._plane(plane)
         return self._piece(self.parts[part].plan.tile_at(place), chosen, self.map_of(band), part, bands)
@@ -144,7 +144,7 @@ class Job:
         return Piece(tile, tile_region(order, tile, chosen), tuple(write), intensity, part, bands)
 
     def _plane(self, number: int) -> tuple[dict[int, slice], tuple[int, int, Group | None]]:
-        """Place of a plane along the axes that are not spatial; its channel, part, and the bands with it."""
+        """Return a plane's position along the axes that are not spatial; its channel, its part, and its bands."""
         order, chosen = self.order, {}
         lead: tuple[int, int, Group | None] = (0, 0, None)
         for axis in reversed(order.planes):
@@ -158,7 +158,7 @@ class Job:
 
     @cached_property
     def _leads(self) -> tuple[tuple[int, int, Group], ...]:
-        """First band, part and group of bands that are restored together; empty where every plane goes alone."""
+        """First band, part and group of bands that are restored together; empty if every plane is restored alone."""
         return tuple(sorted((g[0], i, g) for i, part in enumerate(self.parts) for g in part.groups or ()))
 
 
@@ -184,9 +184,9 @@ def prepare(
     src : str or path
         As in `swin2sr_ops.restore_image`.
     request : RestoreRequest
-        What to do with it.
+        The settings.
     memory : int, optional
-        Bytes that tiles may take.
+        Memory for tiles, in bytes.
     workers : Workers, optional
         Processes of the cluster that will restore: they resolve "auto", and tiles fit the memory of each of them.
     """
@@ -237,13 +237,13 @@ def _models(model: str | PathLike[str] | ModelSpec, scale: int | None, info: Ima
     if bands is None:
         if isinstance(model, str) and "," in model:
             raise ModelError(
-                f"model={model!r} names several, but only a raster with red, green and blue bands takes one for its"
-                " colours and one for its other bands. `rio edit-info --colorinterp` says which bands these are."
+                f"model={model!r} names several models, but only a raster with red, green and blue bands can use one"
+                " for its colours and one for its other bands. Set the bands with `rio edit-info --colorinterp`."
             )
         return [(resolve_model(model, scale=scale, channels=order.model_channels), None)]
     names = [m.strip() for m in model.split(",")] if isinstance(model, str) else [model]
     if len(names) > (2 if bands.colour else 1):
-        raise ModelError(f"model={model!r} names {len(names)}: give one for colours and one for other bands.")
+        raise ModelError(f"model={model!r} names {len(names)} models: give one for colours and one for other bands.")
     first = resolve_model(names[0], scale=scale, channels=3 if bands.colour else 1)
     chosen: Chosen = []
     lone = bands.lone
@@ -252,7 +252,7 @@ def _models(model: str | PathLike[str] | ModelSpec, scale: int | None, info: Ima
     else:
         lone = tuple(sorted((*((b,) for b in bands.colour), *lone)))
     if lone:
-        # One named model restores everything; a three-channel one sees a lone band three times.
+        # One named model restores all bands; a three-channel model receives a single band three times.
         same = len(names) == 1 and not (names[0] == "auto" and bands.colour)
         chosen.append((first if same else resolve_model(names[-1], scale=first.scale, channels=1), lone))
     if bands.alpha:
@@ -302,8 +302,8 @@ def _align(tile: int, size: int, scale: int, unit: int | None, given: object) ->
         return min(max(tile // step, 1) * step, size), wanted
     if unit is not None and tile % step:
         raise PlanError(
-            f"Tiles of {tile} px become {tile * scale} px, which are no whole chunks or shards of {unit} px: give a"
-            f" tile that is a multiple of {step}, or leave it out."
+            f"Tiles of {tile} px become {tile * scale} px, which is not a multiple of the chunks or shards of {unit}"
+            f" px: give a tile that is a multiple of {step}, or omit it."
         )
     out = tile * scale
     divisors = [d for d in range_of(128, CHUNK + 1) if out % d == 0]

@@ -1,8 +1,8 @@
-"""The input that each tile was made of: noted in the journal, and compared where the input's files were touched.
+"""Record the input of each tile in the journal, and compare it if the input's files were touched.
 
-Sizes and times do not tell that a file was replaced during a run and put back, with its old time, before the next one.
-The number of a file and the time of its last change of status do (`swin2sr_ops.io.storage.identity.stamp_of`), but
-also change where a file is only copied or renamed. So they decide when to look, and the pixels decide what is said.
+Sizes and times do not show that a file was replaced during a run and put back, with its old time, before the next run.
+A file's number and the time of its last status change do (`swin2sr_ops.io.storage.identity.stamp_of`), but they also
+change if a file is only copied or renamed. So they decide when to compare, and the pixels decide the outcome.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Origin:
 
     @classmethod
     def of(cls, regions: Sequence[Region], block: NDArray[Any], valid: NDArray[np.bool_] | None) -> Origin:
-        """Note the pixels ``block`` of ``regions``, and which of them count."""
+        """Record the pixels ``block`` of ``regions``, and which of them are valid."""
         crc = zlib.crc32(np.ascontiguousarray(block).data.cast("B") if block.size else b"")
         if valid is not None:
             crc = zlib.crc32(np.packbits(valid).data, crc)
         return cls(tuple(regions), crc)
 
     def to_json(self) -> list[Any]:
-        """Return the marker's form of it."""
+        """Return the form that the journal stores."""
         return [[[[part.start, part.stop] for part in region] for region in self.regions], self.crc]
 
     @classmethod
@@ -58,7 +58,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class InputPixels:
-    """The pixels of an input and of its masks; travels to workers."""
+    """The pixels of an input and of its masks; it is pickled for workers."""
 
     source: ImageSource
     mask: ImageSource | None
@@ -70,7 +70,7 @@ class InputPixels:
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, self.order.axes.index("C"))
 
     def valid(self, regions: Sequence[Region]) -> NDArray[np.bool_] | None:
-        """Find the valid pixels of the same; None where all are."""
+        """Return the valid pixels of ``regions``; None if all are valid."""
         if self.mask is None and not isinstance(self.source, MaskedSource):
             return None
         found = [valid_pixels(self.source, self.mask, self.order, region) for region in regions]
@@ -81,5 +81,5 @@ class InputPixels:
         return np.concatenate(bands, self.order.axes.index("C"))
 
     def still(self, origin: Origin) -> bool:
-        """Tell whether a tile of this ``origin`` would be made of the same pixels now."""
+        """Return True if a tile of this ``origin`` would be made of the same pixels now."""
         return Origin.of(origin.regions, self.read(origin.regions), self.valid(origin.regions)) == origin

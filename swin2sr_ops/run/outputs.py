@@ -22,11 +22,11 @@ _CARRIED = ("labels", "carry")
 
 
 def finished_before(dst: str, key: RunKey) -> bool:
-    """Tell whether a run with this key has finished ``dst``; remove the leftovers of that run."""
+    """Return True if a run with this key has finished ``dst``; also remove the leftovers of that run."""
     try:
         found = read_provenance(dst)
     except FormatError:
-        return False  # another file is there; the sink decides what may happen to it
+        return False  # another file exists; the sink decides what to do with it
     if found is None or found.get("fingerprint") != key.fingerprint:
         return False
     tidy_finished(dst, key)
@@ -34,7 +34,7 @@ def finished_before(dst: str, key: RunKey) -> bool:
 
 
 def check_not_behind(job: Job, dst: str) -> None:
-    """Refuse to replace a file that the input consists of, such as a raster in a VRT: inputs are never written."""
+    """Raise an error if ``dst`` is a file of the input, such as a raster in a VRT: inputs are never written."""
     path = local_path(dst)
     origin = local_path(job.source.uri)
     if path is None or not isinstance(job.source, ComposedSource) or not path.is_file():
@@ -44,7 +44,7 @@ def check_not_behind(job: Job, dst: str) -> None:
     others = {os.path.realpath(name) for name in job.source.files()} - {os.path.realpath(origin or "")}
     if os.path.realpath(path) in others:
         raise OutputError(
-            f"The input {job.source.uri!r} is made of {dst!r}, which must stay as it is. Choose another place."
+            f"The input {job.source.uri!r} contains {dst!r}, which must not be changed. Choose another output."
         )
 
 
@@ -54,16 +54,16 @@ def label_options(job: Job, labels: str) -> dict[str, Any]:
     Raises
     ------
     RequestError
-        Another word, or a source that is no OME-Zarr image.
+        If the word is another one, or the source is not an OME-Zarr image.
     """
     if labels == "leave":
         return {}
     if labels != "carry":
-        raise RequestError(f"labels={labels!r} is not understood: give 'leave' or 'carry'.")
+        raise RequestError(f"labels={labels!r} is not valid: give 'leave' or 'carry'.")
     from swin2sr_ops.io.zarr.source import ZarrSource
 
     if not isinstance(job.source, ZarrSource):
-        raise RequestError(f"labels='carry' was given, but {job.source.uri!r} is no OME-Zarr image: it has no labels.")
+        raise RequestError(f"labels='carry' needs an OME-Zarr image, but {job.source.uri!r} is not one.")
     return {"labels": (job.source.uri, job.source.path.rpartition("/")[0], job.plan.spec.scale)}
 
 
@@ -88,7 +88,7 @@ def note_left_out(job: Job, labels: str) -> None:
 
 @contextmanager
 def resumable(sink: ImageSink, output: str) -> Iterator[None]:
-    """Keep the restored tiles for the next run after an error; remove an output that holds none."""
+    """After an error, keep the restored tiles for the next run; remove an output without any."""
     staging = sink.staging if isinstance(sink, ResumableSink) else None
     try:
         yield
@@ -107,7 +107,7 @@ def resumable(sink: ImageSink, output: str) -> Iterator[None]:
         if (
             isinstance(exc, Swin2SROpsError)
             and not lost
-            and not any(told in str(exc) for told in ("same command", "(--restart)"))
+            and not any(words in str(exc) for words in ("same command", "(--restart)"))
         ):
             told = "Finished tiles are kept: the same command resumes the run."
             raise type(exc)(f"{exc} {told}") from exc
@@ -118,11 +118,11 @@ def _holds_pixels(staging: Staging) -> bool:
     try:
         return bool(staging.holds_pixels())
     except OutputError:
-        return True  # the storage does not answer: remove nothing there
+        return True  # the storage is unreachable: remove nothing there
 
 
 def _remove(sink: ImageSink, output: str, exc: BaseException) -> None:
     try:
         sink.abort()
     except (OSError, OutputError) as left:
-        exc.add_note(f"What was written of {output!r} could not be removed: {left}")
+        exc.add_note(f"The written part of {output!r} could not be removed: {left}")

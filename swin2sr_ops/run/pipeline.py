@@ -39,7 +39,7 @@ GPU_LANES = 2
 
 
 class Computed(NamedTuple):
-    """A restored piece, what is written beside it by the sink's names for it, and what it was made of."""
+    """A restored piece, the arrays written beside it (by the sink's names), and its input."""
 
     pixels: NDArray[Any]
     sides: dict[str, NDArray[Any]]
@@ -53,7 +53,7 @@ class Watch:
     Attributes
     ----------
     stop : callable
-        Return True to end the run with `swin2sr_ops.errors.Stopped`; asked before each tile, often, by several threads.
+        Returns True to end the run with `swin2sr_ops.errors.Stopped`; called before each tile by several threads.
     on_block : callable, optional
         ``on_block(region, block)`` receives every block after it is written, in the thread that wrote it.
     """
@@ -77,11 +77,11 @@ class Executor(Workers, AbstractContextManager["Executor"], Protocol):
     """Do the work of a run: in this process, or on the processes of a cluster."""
 
     def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
-        """Restore and write ``pieces``; ``done`` is called here for each, in any order."""
+        """Restore and write ``pieces``; call ``done`` in this process for each, in any order."""
         ...
 
     def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
-        """Call ``function`` for every item; ``done`` is called here with each result, in any order."""
+        """Call ``function`` for every item; call ``done`` in this process with each result, in any order."""
         ...
 
 
@@ -164,12 +164,12 @@ class TileWork:
             yield region, block[one], {name: side[one] for name, side in sides.items()}
 
     def finished(self, piece: Piece) -> bool:
-        """Tell whether any process has written ``piece`` by now; this asks the storage."""
+        """Return True if any process has written ``piece`` by now; this queries the storage."""
         regions, sink = self._of_bands(piece, piece.write), self.sink
         return isinstance(sink, ResumableSink) and all(sink.noted(region) for region in regions)
 
     def resumed(self, piece: Piece) -> bool:
-        """Tell whether an earlier run has written ``piece``."""
+        """Return True if an earlier run has written ``piece``."""
         regions, sink = self._of_bands(piece, piece.write), self.sink
         return isinstance(sink, ResumableSink) and all(sink.has(region) for region in regions)
 

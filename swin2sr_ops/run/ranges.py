@@ -7,17 +7,18 @@ They come from whole chunks at full resolution: one from anywhere in each of as 
 the image, always the same ones. A level of a pyramid would be less to read, but its pixels are means
 of others: they smooth away the extremes that percentiles measure, by an unknown amount.
 
-The chunks are dealt to `GROUPS` groups, each spread over the whole image itself. If q is the percentile
+The chunks are dealt to `GROUPS` groups; the chunks of each group are distributed over the whole image. If q is the
+    percentile of the whole sample, q_g that of group g alone and w_g the group's share of the valid pixels, the
 of the whole sample, q_g that of group g alone and w_g the group's share of the valid pixels, the
 standard error of q is
 
     SE = sqrt( (1 - f) * G / (G - 1) * sum over g of w_g^2 (q_g - q)^2 )
 
-with G groups and f the share of the image's regions that were looked at (the method of random groups,
-with the correction for a finite population). Two times in three the percentile of the whole image
-should lie within one SE. On synthetic images with 64 and 240 regions the error was 0.6 to 1.3 SE in the
-mean square (p0.2 to p99.8; `tests/run/test_ranges.py` holds one case of it). For integers, an error far
-below one step can read 0.
+with G groups and f the fraction of the image's regions that are sampled (the method of random groups,
+with the finite population correction). In two cases out of three, the percentile of the whole image
+should lie within one SE. On synthetic images with 64 and 240 regions, the root mean square error was 0.6 to
+1.3 SE (p0.2 to p99.8; `tests/run/test_ranges.py` contains one such case). For integers, an error far
+below one step can be 0.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ SAMPLE_BLOCK = 1 << 18
 GROUPS = 16
 #: Fewest regions of a group: with two, the estimated error of rare bright pixels was half of the real one.
 LEAST_PER_GROUP = 4
-#: Channels whose histograms are held together: of a whole image; of a sample, in all its groups.
+#: Number of channels whose histograms are held at once: for a whole image; for a sample, in all its groups.
 CHANNELS, SAMPLED_CHANNELS = 16, 4
 #: Threads that read, unless an executor does.
 THREADS = 4
@@ -79,7 +80,7 @@ class Look:
     mask: ImageSource | None = None
 
     def __call__(self, band: Band) -> Statistics:
-        """Statistics of one region, one row per channel."""
+        """Return the statistics of one region, one row per channel."""
         block = self.source.read(band.region)
         valid = valid_pixels(self.source, self.mask, self.order, band.region)
         valid = shown_pixels(block, self.order, valid)
@@ -95,7 +96,7 @@ class Look:
         return Bands(grid, range(grid.count))
 
     def sample(self, channels: tuple[int, int]) -> Bands:
-        """Regions spread over the image; all of it, where a sample would be no less."""
+        """Return regions distributed over the image; all regions, if a sample would not be smaller."""
         order, together = self.order, channels[1] - channels[0]
         values = SAMPLE_BLOCK * together * order.colours
         grid = BandGrid.of(order, self.source.info.chunks, values, channels, SAMPLED_CHANNELS)
@@ -125,7 +126,7 @@ def _parted(numbers: Sequence[int | None], channel: int) -> bool:
 def intensity_maps(
     job: Job, tell: Progress, each: Each | None = None, *, mask: ImageSource | None = None
 ) -> tuple[IntensityMap, ...]:
-    """One map, or one per channel: decided once for the whole image, read region by region.
+    """Compute one map, or one per channel, once for the whole image, region by region.
 
     The result does not depend on which worker reads which region, nor on the order.
 
@@ -136,21 +137,21 @@ def intensity_maps(
     tell : callable
         Receives a `RangeProgress` after each region.
     each : callable, optional
-        ``each(function, items, done)`` calls ``function`` with every item, anywhere and in any order, and
-        ``done(item, result)`` here, one at a time, as they come. By default a few threads do it: the
-        source's ``read`` is then called by several threads.
+        ``each(function, items, done)`` calls ``function`` with every item, in any process and any order, and
+        ``done(item, result)`` here, one call at a time, as results arrive. The default uses a few threads: then
+        several threads call the source's ``read``.
     mask : ImageSource, optional
-        One plane; where it is zero there is no pixel (`masks.valid_pixels`).
+        One plane; pixels where it is zero are invalid (`masks.valid_pixels`).
 
     Returns
     -------
     tuple of IntensityMap
-        With their ``error`` where the percentiles are those of a sample.
+        With their ``error`` if the percentiles are those of a sample.
 
     Raises
     ------
     RequestError
-        No pixel is valid, or both percentiles are one value.
+        If no pixel is valid, or both percentiles are one value.
     """
     known = job.range.immediate(job.source.info.dtype)
     if known is not None:
@@ -178,7 +179,7 @@ def _numbers(job: Job) -> tuple[int | None, ...]:
 
 
 def each_in_threads(function: Callable[[T], R], items: Sequence[T], done: Callable[[T, R], None]) -> None:
-    """Call ``function`` with every item on a few threads; few results wait, however many items there are."""
+    """Call ``function`` with every item on a few threads; only a few results wait, for any number of items."""
     waiting: deque[tuple[T, Future[R]]] = deque()
     with ThreadPoolExecutor(THREADS, "look") as pool:
         try:

@@ -11,7 +11,7 @@ __all__ = ["Relay", "unforeseen"]
 
 @dataclass
 class Relay:
-    """The caller's ``progress``, which remembers what it raised.
+    """The caller's ``progress``; it stores the error that it raised.
 
     A host cancels a run by raising from ``progress``. Such an error is not the failure of the current image.
     """
@@ -21,7 +21,7 @@ class Relay:
 
     @classmethod
     def of(cls, progress: Callable[[Any], None] | None) -> Relay:
-        """Wrap ``progress`` once, however many layers pass it on."""
+        """Wrap ``progress`` once, even if several layers pass it on."""
         if isinstance(progress, Relay):
             return progress
         return cls(progress or (lambda event: None))
@@ -37,6 +37,6 @@ class Relay:
 def unforeseen(error: Exception) -> str:
     """Put an unforeseen error into a sentence."""
     return (
-        f"An unexpected {type(error).__name__} ended this image ({error}): this is an error of swin2sr-ops. Please"
+        f"An unexpected {type(error).__name__} ended this image ({error}). This is a bug in swin2sr-ops: please"
         " report it, with the image's metadata."
     )

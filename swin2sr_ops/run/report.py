@@ -23,23 +23,23 @@ class RunReport:
     ----------
     source, output, model, weights_sha256 : str
     state : {"done", "already"}
-        ``already``: a run with the same settings had finished this output before.
+        ``already``: an earlier run with the same settings finished this output.
     settings : dict
-        Halo, tile, precision, device, engine, intensity range as used.
+        Used halo, tile, precision, device, engine and intensity range.
     tiles, resumed : int
-        Tiles times planes, and how many of them an earlier run had done.
+        Tiles times planes; ``resumed`` counts those of earlier runs.
     skipped : int
-        Planes of tiles without any valid pixel, for which no network ran (in this process).
+        Tiles of planes without a valid pixel, which did not enter the network (in this process).
     pixels : int
         Output pixels, all planes and channels.
     seconds, pixels_per_second : float
         Time from the first read to the finished output; speed of the tiles that this run restored.
     peak_bytes : int
-        Largest resident memory of the process that was seen between tiles.
+        Largest resident memory of the process, measured between tiles.
     fingerprint : str
         Digest of what decides the result.
     source_identity : str
-        Digest of the sizes, times and metadata of the files of the source, and of the mask.
+        Digest of the sizes, times and metadata of the files of the source and of the mask.
     """
 
     source: str
@@ -64,7 +64,7 @@ class RunReport:
         return self.pixels * share / self.seconds if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the report's fields, JSON-ready."""
         return asdict(self) | {"pixels_per_second": self.pixels_per_second}
 
     def __repr__(self) -> str:
@@ -76,12 +76,12 @@ class RunReport:
 
     def __str__(self) -> str:
         if self.state == "already":
-            return f"{self.output}: finished already, with the same settings"
-        told = f", {self.resumed} of them by an earlier run" if self.resumed else ""
+            return f"{self.output}: already finished with the same settings"
+        earlier = f", {self.resumed} of them by an earlier run" if self.resumed else ""
         engine = self.settings.get("engine", "?")
         return (
             f"{self.output}: {self.pixels / 1e6:.2f} megapixels in {self.seconds:.1f} s "
-            f"({self.pixels_per_second / 1e6:.3f} Mpx/s), {self.tiles} tile{'' if self.tiles == 1 else 's'}{told}, "
+            f"({self.pixels_per_second / 1e6:.3f} Mpx/s), {self.tiles} tile{'' if self.tiles == 1 else 's'}{earlier}, "
             f"model {self.model}, engine {engine}, peak memory {self.peak_bytes / 2**20:.0f} MiB"
         )
 
@@ -107,7 +107,7 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
         "mask": None if job.mask is None else without_secrets(job.mask.uri),
         "arithmetic": computed_in(job.source.info.dtype, restorer.precision),
     }
-    if job.plan.spec.reach is not None:  # a plugin's network: "exact" may be more than it can promise
+    if job.plan.spec.reach is not None:  # a plugin's network: its halo limits "exact"
         settings |= {"halo_pixels": job.plan.halo_pixels, "exact": job.plan.exact}
     if restorer.placement.ensemble > 1:
         settings["ensemble"] = restorer.placement.ensemble

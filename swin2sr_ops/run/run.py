@@ -55,13 +55,13 @@ def run(
     dst, overwrite, restart, progress, output
         As in `swin2sr_ops.restore_image`.
     stop : callable, optional
-        Asked before each tile, by several threads: True ends the run with `swin2sr_ops.errors.Stopped`. Finished
+        Called before each tile by several threads. True ends the run with `swin2sr_ops.errors.Stopped`. Finished
         tiles are kept, and the next run with the same settings resumes.
     on_block : callable, optional
         ``on_block(region, block)`` receives each block of the output after it is written, in the thread that wrote
-        it; only without an executor, since no block travels through the client of a cluster.
+        it. It cannot be used with an executor, because blocks do not travel through a cluster's client.
     executor : Executor, optional
-        Where tiles are computed; this process unless given.
+        Where tiles are computed; by default in this process.
 
     Returns
     -------
@@ -70,12 +70,12 @@ def run(
     Raises
     ------
     Stopped
-        ``stop`` returned True.
+        If ``stop`` returned True.
     Swin2SROpsError
-        With a sentence; nothing that looks finished is left behind.
+        For other errors, with a message; nothing that looks finished remains.
     """
     if executor is not None and on_block is not None:
-        raise RequestError("on_block was given with an executor: it sees only blocks that this process restores.")
+        raise RequestError("on_block cannot be used with an executor: it receives only this process's blocks.")
     began, watch = time.monotonic(), Watch(stop, on_block)
     check_ensemble(job.restorer.placement.ensemble, bool(output.get("spread")))
     if executor is not None:  # a job may have been prepared without the executor
@@ -107,7 +107,7 @@ def run(
     sides = [name for name in ("context", "spread") if output.get(name)]
     if sides and not isinstance(sink, SidesSink):
         sink.abort()
-        raise RequestError(f"The format of {fspath(dst)!r} has no room for {sides[0]}: leave it out, or write a Zarr.")
+        raise RequestError(f"The format of {fspath(dst)!r} cannot store {sides[0]}: omit it, or write a Zarr.")
     if isinstance(sink, ValiditySink) and (job.mask is not None or has_mask(job.source)):
         sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
     with resumable(sink, report.output), _closed(job):
@@ -121,7 +121,7 @@ def run(
 
 @contextmanager
 def _closed(job: Job) -> Iterator[None]:
-    """Close the job's files at the end, and drop decoded pixels; a later read opens them again."""
+    """Close the job's files at the end, and free decoded pixels; a later read opens the files again."""
     try:
         yield
     finally:
@@ -140,7 +140,7 @@ class _Run:
     tell: Progress
     executor: Executor
     watch: Watch
-    identity: object  # the input's, when the run began, and its stamp
+    identity: object  # the input's identity and stamp at the run's start
     stamp: str
 
     @property
@@ -178,7 +178,7 @@ class _Run:
             self.staging.claim.check()
 
     def _maps(self) -> tuple[IntensityMap, ...]:
-        """Decide the intensity maps, or take those of the run that is resumed."""
+        """Compute the intensity maps, or return those of the resumed run."""
         job, staging = self.job, self.staging
         noted = staging.claim.notes.get("intensity") if staging is not None else None
         if noted:
@@ -211,7 +211,7 @@ class _Run:
         return sum(work.resumed(piece) for piece in self.job.pieces())
 
     def _each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:
-        """Let the executor call ``function`` for each item, until the caller says stop."""
+        """Let the executor call ``function`` for each item, until the caller stops the run."""
 
         def until_stopped(item: _T, result: _R) -> None:
             self.watch.check()

@@ -123,8 +123,8 @@ def test_what_is_finished_is_not_measured(request_of: RestoreRequest, monkeypatc
     assert [image.finished for image in found.images] == [True, True, False]
     assert found.seconds == found.images[2].seconds != 0
     text = str(found)
-    assert "out/in/a_x2.ome.tif: finished already, with the same settings" in text
-    assert "images      4, 3 of them finished already" in text
+    assert "out/in/a_x2.ome.tif: already finished with the same settings" in text
+    assert "images      4, 3 of them already finished" in text
     assert "0.00 -> 0.01 megapixels, 12 tiles" in text  # of what is left to do
     other = estimate(entries, replace(request_of, range=(0, 9)), probe=False, output_options={})
     assert not any(image.finished for image in other.images)
@@ -134,7 +134,7 @@ def test_no_figures_where_nothing_is_left_to_do(request_of: RestoreRequest) -> N
     entries = collect(["in/a.tif"], "out")
     run_batch(entries, request_of)
     found = estimate(entries, request_of, output_options={})
-    assert str(found).splitlines()[1:] == ["images      1, 1 of them finished already"]
+    assert str(found).splitlines()[1:] == ["images      1, 1 of them already finished"]
 
 
 def test_all_is_counted_before_anything_is_measured(

@@ -270,7 +270,7 @@ def test_an_archive_that_lacks_an_image(request_of: RestoreRequest) -> None:
     assert not Path("out/p_x2.ome.zarr").exists()
     text = str(report)
     assert "failed: p.zarr\n        A/1/1: " in text
-    assert "What was restored is kept (1 image): the same command tries the other again" in text
+    assert "The restored part is kept (1 image). The same command tries the other again" in text
     assert "--allow-missing finishes without it." in text
     report = run_batch(collect(["p.zarr"], "out"), request_of, output_options={"allow_missing": True})
     assert states(report) == ["done"]

@@ -146,7 +146,7 @@ def test_a_plate(model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 1
     assert out.startswith("r.zarr is not finished: plate, 1 image, ")
     assert "  failed: A/1/1: " in out
-    assert "What was restored is kept (1 image)" in out
+    assert "The restored part is kept (1 image)" in out
     assert "--allow-missing finishes without it." in out
     assert ran(capsys, "plan", "p.zarr", *model)[0] == 1
     status, out, err = ran(capsys, "restore", "p.zarr", "r.zarr", "--allow-missing", *model)

@@ -165,7 +165,7 @@ def test_the_real_script(folder: Path, image: np.ndarray) -> None:
     np.testing.assert_array_equal(zarr.open_group("out.zarr")["0"][:], swin2sr_ops.restore(image).compute())
     done = subprocess.run([SCRIPT, "restore", "in.tif", "out.zarr"], capture_output=True, text=True, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "out.zarr: finished already, with the same settings\n"
+    assert done.stdout == "out.zarr: already finished with the same settings\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no broken pipes")

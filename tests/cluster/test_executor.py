@@ -141,9 +141,9 @@ def test_a_plan_is_the_workers(
             job = prepare(source, RestoreRequest(model=gray_model, device="cpu"))
             assert run(job, tmp_path / "b.tif", executor=executor).settings["engine"] == "torch"
         assert main([*plan, *there]) == 0
-        assert "finished already" in capsys.readouterr().out
+        assert "already finished" in capsys.readouterr().out
     assert main(plan) == 0
-    assert "finished already" not in capsys.readouterr().out
+    assert "already finished" not in capsys.readouterr().out
 
 
 def test_workers_are_not_forgotten(two: ClusterExecutor, pids: set[int], monkeypatch: pytest.MonkeyPatch) -> None:

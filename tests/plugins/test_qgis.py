@@ -349,6 +349,6 @@ def test_cancel_in_qgis(qgis: Any, scene: Path, gray_model: ModelSpec, tmp_path:
     words = [SYSTEM_PYTHON, "-c", textwrap.dedent(code)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=clean)
     first, _, second = done.stdout.partition("({}, True)")
-    assert "info: Stopped. What was restored is kept" in first, done.stdout + done.stderr
+    assert "info: Stopped. Finished tiles are kept" in first, done.stdout + done.stderr
     assert "are there from before" in second
     check_result(scene, tmp_path / "out.tif", gray_model)

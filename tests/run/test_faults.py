@@ -247,7 +247,7 @@ def test_a_source_that_changes_meanwhile(form: str, source: Path, model: Path, t
     out = tmp_path / "out.ome.zarr"
     if form == "zarr":
         source = as_zarr(source)
-    with pytest.raises(Swin2SROpsError, match=r"changed while it was restored.*restart"):
+    with pytest.raises(Swin2SROpsError, match=r"changed during the run.*restart"):
         swin2sr_ops.restore_image(
             source, out, model=model, progress=at("tile", 4, lambda: change(source, "pixels")), **CUT
         )

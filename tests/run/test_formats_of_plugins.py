@@ -72,6 +72,6 @@ def test_several_processes_are_refused_before_anything_is_there(gray_model: Mode
 def test_what_the_format_has_no_room_for(side: str, gray_model: ModelSpec, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.arange(400, dtype="u1").reshape(20, 20))
     job = prepare(tmp_path / "a.tif", RestoreRequest(model=gray_model, ensemble=8))
-    with pytest.raises(RequestError, match=f"no room for {side}"):
+    with pytest.raises(RequestError, match=f"cannot store {side}"):
         run(job, tmp_path / "b.npy", **{side: True})
     assert not (tmp_path / "b.npy").exists()

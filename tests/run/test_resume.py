@@ -163,7 +163,7 @@ def test_a_changed_source_is_noticed(source: Path, gray_model: ModelSpec, tmp_pa
         if event.kind == "tile" and event.done == 3:
             os.utime(source, ns=(2, 2))
 
-    with pytest.raises(OutputError, match="changed while it was restored"):
+    with pytest.raises(OutputError, match="changed during the run"):
         swin2sr_ops.restore_image(source, out, **options, restart=True, progress=touch)
     assert not out.exists()
 
@@ -175,7 +175,7 @@ def test_finished_is_left_alone(source: Path, gray_model: ModelSpec, tmp_path: P
         before, seen = tree(out), len(computed)
         report = swin2sr_ops.restore_image(source, out, model=gray_model, overwrite=True)
         assert (report.state, len(computed), tree(out)) == ("already", seen, before)
-        assert "finished already" in str(report)
+        assert "already finished" in str(report)
         assert swin2sr_ops.restore_image(source, out, model=gray_model, overwrite=True, restart=True).state == "done"
         assert tree(out) == before
 
@@ -259,5 +259,5 @@ def test_labels_are_carried_on_request(gray_model: ModelSpec, tmp_path: Path, rn
     before = zarr.open_array(first / "labels/nodata_context/0")[:]
     after = zarr.open_array(out / "labels/nodata_context/0")[:]
     np.testing.assert_array_equal(after, before.repeat(2, 0).repeat(2, 1))
-    with pytest.raises(RequestError, match="no OME-Zarr image"):
+    with pytest.raises(RequestError, match="needs an OME-Zarr image"):
         swin2sr_ops.restore_image(tmp_path / "in.tif", tmp_path / "p.zarr", model=gray_model, labels="carry")

@@ -80,5 +80,5 @@ def test_blocks_are_those_of_the_output(source: Path, gray_model: ModelSpec, tmp
 
 def test_blocks_do_not_travel(source: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
     job = prepare(str(source), RestoreRequest(model=gray_model))
-    with pytest.raises(RequestError, match="on_block was given with an executor"):
+    with pytest.raises(RequestError, match="on_block cannot be used with an executor"):
         run(job, tmp_path / "o.zarr", on_block=lambda *_: None, executor=Here())

@@ -101,7 +101,7 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
             feedback.pushCommandInfo(" ".join(words[words.index("restore") :]))
             runner.follow(words, _Teller(feedback), feedback.isCanceled)
         except runner.Stopped:
-            feedback.pushInfo("Stopped. What was restored is kept: run again with the same output to go on.")
+            feedback.pushInfo("Stopped. Finished tiles are kept: run again with the same output to resume.")
             return {}
         except RuntimeError as exc:
             raise QgsProcessingException(str(exc)) from exc

@@ -199,7 +199,7 @@ class Claim:
 
 def _spoilt(uri: str) -> OutputError:
     return OutputError(
-        f"The input of {uri!r} changed while it was restored, so the partial output mixes two images: start anew with"
+        f"The input of {uri!r} changed during the run, so the partial output mixes two images: start anew with"
         " restart (--restart)."
     )
 

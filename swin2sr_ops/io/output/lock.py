@@ -54,8 +54,8 @@ class FileLock:
     def release(self) -> None:
         """Release the lock, and remove its file.
 
-        The file goes first, so that no other run can lock a file that is about to vanish. Windows removes no open
-        file: there it goes after, unless another run has opened it meanwhile.
+        The file is removed first, so that no other run locks a file that is about to vanish. Windows cannot remove an
+        open file: there it is removed after the release, unless another run has opened it in the meantime.
         """
         if self._held is None:
             return
@@ -92,7 +92,7 @@ class Lease:
         self._life.start()
 
     def release(self) -> None:
-        """Release the lock. If storage is unreachable, the lease expires on its own."""
+        """Release the lease; if the storage is unreachable, the lease expires on its own."""
         if self._life is None:
             return
         self._stop.set()
