@@ -1,6 +1,6 @@
 """Exact, chunk-wise image restoration with Swin2SR and SwinIR, for images larger than memory.
 
-The names below are loaded when they are first used: importing this package costs nothing.
+The names below load on first use: importing this package costs nothing.
 """
 
 from __future__ import annotations

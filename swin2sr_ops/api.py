@@ -1,4 +1,4 @@
-"""The public `restore_image`: prepare a request, choose where it runs, run it."""
+"""Define the public `restore_image`: prepare a request, choose where it runs, and run it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def restore_image(
 ) -> RunReport:
     """Restore an image file or archive into another, in bounded memory.
 
-    A killed run can be resumed: the same call continues where it was, and ends with the same bytes.
+    After an interruption, the same call resumes the run and produces the same bytes.
 
     Parameters
     ----------
@@ -59,24 +59,25 @@ def restore_image(
         TIFF, OME-TIFF, ImageJ TIFF, GeoTIFF, Zarr, OME-Zarr, PNG or JPEG; or ``sample:cells``.
     dst : str or path
         ``.ome.zarr`` or ``.zarr`` (OME-Zarr 0.5; also a URL such as ``s3://...``), ``.tif`` or
-        ``.ome.tif`` (OME-TIFF, or COG where the source is georeferenced), ``.png``.
+        ``.ome.tif`` (OME-TIFF, or COG if the source is georeferenced), ``.png``.
     model, axes, scale, halo, tile, range, device, precision, nodata
-        As in `swin2sr_ops.restore`; ``axes`` and ``nodata`` override what the file says. For a
-        raster with red, green and blue bands and others, ``model`` may name two, with a comma.
+        As in `swin2sr_ops.restore`; ``axes`` and ``nodata`` override the file's metadata. For a raster
+        with red, green, blue and further bands, ``model`` may name two models, separated by a comma.
     level, series, array : optional
-        Resolution level of a pyramid; image of a TIFF with several; array of a Zarr group.
+        Resolution level of a pyramid; image of a TIFF with several images; array of a Zarr group.
     mask : str or path, optional
-        An image whose non-zero pixels say where ``src`` has pixels, of its size or smaller by whole factors.
+        Image whose non-zero pixels mark the valid pixels of ``src``; of its size, or smaller by integer factors.
     chunks, shards : int or pair, optional
-        Of an OME-Zarr output, along Y and X: 512 and none unless given.
+        Sizes along Y and X for an OME-Zarr output; by default chunks of 512 and no shards.
     ensemble : int
-        8: flips and rotations are restored too, and averaged; see `swin2sr_ops.restore`.
+        8: also restore flips and rotations, and average them; see `swin2sr_ops.restore`.
     engine : str
-        ``"auto"``: the fastest of this package's on this machine, as the report says; see `swin2sr_ops.restore`.
+        ``"auto"``: the fastest engine of this package on this machine, stated in the report; see
+            `swin2sr_ops.restore`.
     consistent : str, optional
         ``"mean"``: the mean of the new pixels of a pixel is that pixel; see `swin2sr_ops.restore`.
     overwrite : bool
-        Replace ``dst`` if it exists; the old one stays until the new one is finished.
+        Replace ``dst`` if it exists; the old output stays until the new one is finished.
     restart : bool
         Begin again, whatever a run has left there.
     progress : bool or callable, optional
@@ -84,14 +85,14 @@ def restore_image(
         (`swin2sr_ops.events`). Every event has ``kind``, ``done`` and ``total``; kinds are ``range`` (reading pixels
         for the intensity range), ``start``, ``tile``, ``pyramid`` and ``end``.
     workers : int or "gpus", optional
-        Processes of a local Dask cluster, or one per visible GPU; unless given, this process.
+        Number of processes of a local Dask cluster, or one per visible GPU; by default this process computes.
     scheduler : str, optional
         Address of a running Dask cluster.
     **output
         Options of the format. For OME-Zarr: ``ngff`` ("0.5" or "0.4"), ``pyramid`` (bool), ``context`` (bool:
-        flags beside the image that say where nodata was near), ``spread`` (bool: the standard deviation
-        of the ensemble's results, as an image ``spread`` inside), ``labels`` ("leave", or "carry": the
-        source's labels, enlarged by nearest neighbour).
+        an array of flags that mark the pixels near nodata), ``spread`` (bool: the standard deviation of the
+        ensemble's results, as an array ``spread``), ``labels`` ("leave", or "carry": the source's labels,
+            enlarged by nearest neighbour).
 
     Returns
     -------
@@ -100,7 +101,7 @@ def restore_image(
     Raises
     ------
     Swin2SROpsError
-        One of its kinds, with a sentence; nothing that looks finished is left behind.
+        If the request cannot be carried out, with a message; nothing that looks finished remains.
 
     Examples
     --------

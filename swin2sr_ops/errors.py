@@ -1,8 +1,8 @@
-"""One error tree: catch `Swin2SROpsError` to catch everything the project raises on purpose.
+"""Define all errors: `Swin2SROpsError` is the base of every error that the project raises on purpose.
 
-Every message is a sentence for the person who made the request: what was given, what was expected,
-what to do. No message shows a password, token or signature that an address holds. Nothing here
-imports anything of this project.
+Every message is a sentence for the person who made the request: the given value, the expected value,
+and what to do. No message shows a password, token or signature that an address contains. This module
+imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NAMED = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """``text`` without users, passwords, tokens and queries of the addresses in it.
+    """Remove users, passwords, tokens and queries of addresses from ``text``.
 
     Examples
     --------
@@ -60,15 +60,15 @@ class Swin2SROpsError(Exception):
 
 
 class RequestError(Swin2SROpsError, ValueError):
-    """An argument or option does not fit: a 7-D array, an unknown dtype, a scale the model has not."""
+    """An argument or option is not valid: a 7-D array, an unknown dtype, a scale that the model does not offer."""
 
 
 class ModelError(Swin2SROpsError):
-    """A model cannot be found, does not fit the request, or lacks what is needed to run it."""
+    """A model cannot be found, does not fit the request, or cannot run without a missing part."""
 
 
 class CheckpointError(ModelError):
-    """A weight file is missing, truncated, of another kind, or does not say enough about itself."""
+    """A weight file is missing, truncated, of another kind, or does not describe itself well enough."""
 
 
 class DownloadError(ModelError):
@@ -92,8 +92,8 @@ class TileError(Swin2SROpsError):
 
 
 class Stopped(Exception):
-    """The caller of a run asked it to stop. This is no failure: finished tiles are kept, and the run can be resumed."""
+    """The caller stopped a run. This is not a failure: finished tiles are kept, and the run can be resumed."""
 
 
 class ClusterError(Swin2SROpsError):
-    """The processes that share the work cannot be started, reached or used, or were lost; finished tiles are kept."""
+    """Worker processes cannot be started, reached or used, or were lost; finished tiles are kept."""

@@ -1,11 +1,11 @@
-"""Typed progress events: what a run, an archive or a batch reports while it works.
+"""Define typed progress events, which a run, an archive or a batch reports.
 
 Every event has ``kind``, ``done`` and ``total``, so that a progress callable needs no class of this module::
 
     def show(event):
         print(event.kind, event.done, event.total)
 
-Ignore kinds that you do not know: new ones may come. The command line writes events as JSON lines.
+Ignore unknown kinds: later versions may add new ones. The command line writes events as JSON lines.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Event:
     kind : str
         A word for the event, the same as in the JSON lines of the command line.
     done, total : int
-        How many of the things that the event counts are done, and how many there are.
+        Number of finished items, and of all items that the event counts.
     """
 
     kind: ClassVar[str] = ""
@@ -47,7 +47,7 @@ class Event:
     total: int
 
 
-#: Receives each event, in the process that began the work.
+#: Receives each event, in the process that started the work.
 Progress = Callable[[Event], None]
 
 
@@ -67,7 +67,7 @@ class RangeProgress(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RunStart(Event):
-    """The tiles of an image begin; ``done`` of ``total`` tiles exist from an earlier run.
+    """The tiles of an image start; ``done`` of ``total`` tiles exist from an earlier run.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class TileDone(Event):
     Attributes
     ----------
     tile : str
-        Its place in the input, ``y=0:512 x=0:512``.
+        Its position in the input, ``y=0:512 x=0:512``.
     pixels : int
         Output values of this tile.
     """
@@ -117,7 +117,7 @@ class RunEnd(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageStart(Event):
-    """An image of a batch begins; ``done`` images were handled before it.
+    """An image of a batch starts; ``done`` images were processed before it.
 
     Attributes
     ----------
@@ -131,7 +131,7 @@ class ImageStart(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEnd(Event):
-    """An image of a batch is handled, and counted in ``done``.
+    """An image of a batch is processed, and counted in ``done``.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class ImageEnd(Event):
     state : str
         ``done``, ``already`` (finished by an earlier run), ``failed`` or ``stopped``.
     reason : str
-        Why it failed.
+        Reason for a failure.
     pixels : int
         Output values.
     seconds : float
@@ -155,12 +155,12 @@ class ImageEnd(Event):
 
 
 class PartStart(ImageStart):
-    """An image inside an archive begins, where the archive is one image of a batch."""
+    """An image inside an archive starts; the archive is one image of a batch."""
 
     kind: ClassVar[str] = "part"
 
 
 class PartEnd(ImageEnd):
-    """An image inside an archive is handled, where the archive is one image of a batch."""
+    """An image inside an archive is processed; the archive is one image of a batch."""
 
     kind: ClassVar[str] = "part end"

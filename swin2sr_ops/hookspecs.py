@@ -1,7 +1,7 @@
 """Declare the hooks that a plugin can implement; their names start with ``swin2sr_ops_``.
 
 A plugin is a module or object with functions of these names, marked with `hookimpl`, and an entry
-point in the group ``swin2sr_ops``. An implementation may leave arguments out.
+point in the group ``swin2sr_ops``. An implementation may omit arguments.
 
 pluggy finds, checks and orders the implementations (``tryfirst`` and ``trylast`` count). The package calls them itself
 (`swin2sr_ops.hooks.dispatch`): if a plugin fails, a warning names it and the next plugin is called. If a hook returns
@@ -36,7 +36,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def swin2sr_ops_model_specs() -> Iterable[ModelSpec]:
-    """List models as data; list them without loading anything."""
+    """List models as data, without loading anything."""
     raise AssertionError("a specification is not called")
 
 
@@ -80,7 +80,7 @@ def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) 
 
 @hookspec
 def swin2sr_ops_hosts() -> Iterable[HostAdapter]:
-    """List adapters of the applications to which this plugin adds the operator; import no application for it."""
+    """List adapters of the applications to which this plugin adds the operator, without importing an application."""
     raise AssertionError("a specification is not called")
 
 

@@ -1,17 +1,18 @@
-"""The part of the core that host adapters may use, beside the public names of `swin2sr_ops`.
+"""Provide the names of the core that host adapters may use, in addition to the public names of `swin2sr_ops`.
 
-An adapter (napari, xarray, QGIS, Fractal, ...) translates its host's contract to the public functions. Everything
-it needs beyond these is listed here, by purpose; nothing else of the core is an adapter's. Names load on first use,
+An adapter (napari, xarray, QGIS, Fractal, ...) translates its host's contract to the public functions. This module
+lists everything else that it needs, by purpose; an adapter uses no other part of the core. Names load on first use,
 so importing this module costs nothing.
 
 Describe a host
-    `HostAdapter`, `HostStatus`: what an adapter says about its application.
+    `HostAdapter`, `HostStatus`: an adapter's description of its application.
 Read and write images
-    `ImageInfo`, `ImageSource`, `ImageSink`, `Region`, `check_block`: the protocols of formats. What a format can do
-    besides is a protocol of its own: `MaskedSource`, `OpacitySource` (pixels that do not count), `IdentifiedSource`,
-    `ComposedSource` (what a source is known by, the files behind it), `ClosableSource`; `ResumableSink`,
-    `ValiditySink`, `SidesSink` (masks of the output, values beside the image). `is_disk_full` tells what an error is.
-    `plugin_manager` registers a source or a sink for the time of a run; `local_path`, `Files`, `files_at`, `lock_for`:
+    `ImageInfo`, `ImageSource`, `ImageSink`, `Region`, `check_block`: the protocols of formats. Each further ability of
+    a format has its own protocol: `MaskedSource`, `OpacitySource` (invalid pixels), `IdentifiedSource`,
+    `ComposedSource` (identity of a source, its files), `ClosableSource`; `ResumableSink`, `ValiditySink`, `SidesSink`
+    (masks of the output, values beside the image). `is_disk_full` recognizes an error of a full disk.
+    `plugin_manager` registers a source or a sink for the duration of a run; `local_path`, `Files`, `files_at`,
+    `lock_for`: files and objects, in any storage.
     files and objects, wherever they are stored.
 Read and write Zarr groups
     `open_node`, `zarr_root`, `ome_attributes`, `group_documents`, `open_collection`, `write_metadata`.
@@ -26,9 +27,9 @@ Map intensities
     `IntensityMap`, `RangeRequest`, `Statistics`, `check_any_valid`, `check_dtype`, `intensity_maps`,
     `each_in_threads`.
 Run
-    `prepare` resolves a `RestoreRequest` to a `Job`; `run` executes it, stops where ``stop()`` is true, and passes each
-    finished block to ``on_block``; `provenance_of` is what a run writes into its output. `network_pixels` and
-    `seconds_of` say how long a job takes.
+    `prepare` resolves a `RestoreRequest` to a `Job`; `run` executes it, stops if ``stop()`` is true, and passes each
+    finished block to ``on_block``; `provenance_of` returns the provenance that a run writes into its output.
+    `network_pixels` and `seconds_of` estimate a job's time.
 Show progress
     `Event` has ``kind``, ``done`` and ``total``; `RunStart`, `TileDone` and `PyramidProgress` are events.
 

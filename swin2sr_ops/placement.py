@@ -78,11 +78,11 @@ def check_ensemble(ensemble: int, spread: bool = False) -> None:
     """Reject a number of passes other than 1 or 8, and a spread of a single pass."""
     if isinstance(ensemble, bool) or ensemble not in (1, 8):
         raise RequestError(
-            f"ensemble={ensemble!r} is not known: give 8, the flips and rotations of a square, or 1, which is none."
+            f"ensemble={ensemble!r} is not valid: give 8 (all flips and rotations of a square) or 1 (none)."
         )
     if spread and ensemble == 1:
-        raise RequestError("A single pass has no spread: give ensemble=8 with it (--ensemble 8).")
+        raise RequestError("The spread needs an ensemble: give ensemble=8 with it (--ensemble 8).")
 
 
-#: Nothing in particular was asked for.
+#: The defaults.
 AUTO = Placement()

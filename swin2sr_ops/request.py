@@ -50,10 +50,10 @@ class ArrayKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class RestoreRequest:
-    """The keywords of `swin2sr_ops.restore_image`, without source, destination and what only concerns the output.
+    """The keywords of `swin2sr_ops.restore_image`, without source, destination and the output's options.
 
-    The public functions list these keywords once more, with the same defaults; everything behind them passes
-    this value on. `swin2sr_ops.run.job.prepare` resolves it for one image.
+    The public functions list these keywords again, with the same defaults; all inner functions pass this value on.
+    `swin2sr_ops.run.job.prepare` resolves it for one image.
 
     Attributes
     ----------
@@ -92,12 +92,12 @@ ensemble, engine, consistent
         return Placement(self.device, self.precision, self.engine, self.halo, self.ensemble, self.consistent)
 
     def validated(self) -> RestoreRequest:
-        """Return the request after every check that needs no image.
+        """Run every check that needs no image, and return the request.
 
         Raises
         ------
         RequestError, PlanError
-            A value makes no sense, whatever the image.
+            If a value is not valid for any image.
         """
         RangeRequest.parse(self.range)
         for name in ("tile", "chunks", "shards"):
@@ -107,5 +107,5 @@ ensemble, engine, consistent
         return self
 
     def for_image(self, **options: Any) -> RestoreRequest:
-        """Return the request with what holds for one image of many: ``axes``, ``level``, ``series``, ``array``."""
+        """Return the request with options for one image of many: ``axes``, ``level``, ``series``, ``array``."""
         return replace(self, **options)

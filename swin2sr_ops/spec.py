@@ -12,7 +12,7 @@ __all__ = ["ARCHITECTURES", "UPSAMPLERS", "ModelSpec", "Reach"]
 
 ARCHITECTURES = ("swin2sr", "swinir")
 
-#: Heads in the words of the official code, with the scales each one has.
+#: Upsamplers, named as in the official code, and the scales of each.
 UPSAMPLERS: dict[str, tuple[int, ...]] = {
     "": (1,),  # denoising, JPEG clean-up: the network adds a residual to its input
     "pixelshuffle": (2, 3, 4, 8),
@@ -22,7 +22,7 @@ UPSAMPLERS: dict[str, tuple[int, ...]] = {
     "pixelshuffle_hf": (2, 3, 4, 8),
 }
 
-#: Fields that only the networks of this package have.
+#: Fields that only the networks of this package use.
 _SWIN_FIELDS = (
     *("dim", "depths", "heads", "mlp_ratio", "qkv_bias", "patch_norm", "upsampler", "resi_connection", "num_feat"),
     "value_range",
@@ -49,8 +49,8 @@ class Reach:
     cell : int
         Side of a cell, a multiple of `ModelSpec.window`; 0 for about 256.
     pixel_bytes : int
-        Memory for each pixel of its input while it runs in float32, at its peak; 0 where not known:
-        1 KiB for each pixel of its result is assumed.
+        Peak memory per input pixel while the network runs in float32; 0 if unknown:
+        then 1 KiB per pixel of the result is assumed.
     """
 
     halo: int
@@ -66,7 +66,7 @@ class Reach:
             found.append(f"its reach {self} has negative numbers")
         elif self.cell % window or window % self.multiple:
             found.append(
-                f"cell {self.cell} is no multiple of window {window}, or that none of multiple {self.multiple}"
+                f"cell {self.cell} is not a multiple of window {window}, or window not of multiple {self.multiple}"
             )
         return found
 
@@ -75,7 +75,7 @@ class Reach:
 class ModelSpec:
     """A model as data: Swin2SR or SwinIR, or a network that a plugin builds.
 
-    The defaults are the ones that all released models share; names follow the official
+    The defaults are shared by all released models; names follow the official
     constructors (mv-lab/swin2sr ``network_swin2sr.py``, JingyunLiang/SwinIR ``network_swinir.py``).
 
     Parameters
@@ -85,16 +85,16 @@ class ModelSpec:
     architecture : str
         Network family: ``"swin2sr"``, ``"swinir"``, or a plugin's own, which needs ``reach``.
     scale : int
-        Output pixels per input pixel along Y and X: 1, 2, 3, 4 or 8 here, any number of a plugin's.
+        Output pixels per input pixel along Y and X: 1, 2, 3, 4 or 8 here, any number in a plugin.
     channels : int
-        Image channels that enter and leave together: 1 or 3.
+        Number of image channels that the network processes together: 1 or 3.
     dim, depths, heads : int, tuple of int, tuple of int
         Feature channels; blocks per stage; attention heads per stage.
     window : int
         Side of the attention window in pixels: 8, or 7 for the JPEG models. For a plugin's network, the
-        step of the grid at which reads start: by so many pixels its input may be moved.
+        step of the grid on which reads start: its input may be moved by this number of pixels.
     reach : Reach, optional
-        How far a plugin's network sees. ``dim`` to ``value_range`` mean nothing for it then.
+        How far a plugin's network sees. ``dim`` to ``value_range`` are unused then.
     upsampler : str
         The head, a key of `UPSAMPLERS`.
     value_range : float
@@ -106,9 +106,9 @@ class ModelSpec:
     weights : str
         Location of the weights: ``""`` (unknown), a path, an URL or ``package:<file>``.
     sha256, size_bytes : str, int
-        Of the weight file; empty and 0 where not known.
+        SHA-256 and size of the weight file; empty and 0 if unknown.
     provenance, quality, halo_error : dict
-        How it was trained; measured figures; the measured largest error, in fractions of full
+        Training; measured figures; the measured largest error, in fractions of the full
         range, for each approximate halo in pixels (keys are strings, as in JSON).
     """
 
@@ -139,7 +139,7 @@ class ModelSpec:
     halo_error: dict[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        # JSON gives lists where the fields are tuples.
+        # JSON stores tuples as lists.
         object.__setattr__(self, "depths", tuple(int(n) for n in self.depths))
         object.__setattr__(self, "heads", tuple(int(n) for n in self.heads))
         if isinstance(self.reach, dict):
@@ -183,23 +183,23 @@ class ModelSpec:
     def _foreign_problems(self, reach: Reach) -> list[str]:
         problems = reach.problems(self.window) if self.window > 0 else [f"window {self.window} is too small"]
         if self.architecture in ARCHITECTURES:
-            problems.append(f"architecture {self.architecture!r} knows its reach from its layers")
+            problems.append(f"architecture {self.architecture!r} derives its reach from its layers: omit `reach`")
         if self.channels not in (1, 3) or self.scale < 1:
             problems.append(f"channels {self.channels} must be 1 or 3, and scale {self.scale} at least 1")
         return problems
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields that mean something for this model, as JSON-ready values."""
+        """Return all fields that apply to this model, as JSON-ready values."""
         left_out = ("reach",) if self.reach is None else _SWIN_FIELDS
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
-        """Build from `to_dict`'s result; fields of a newer version are an error that names them."""
+        """Build a spec from the result of `to_dict`; unknown fields of a newer version are an error."""
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise ModelError(
-                f"Model {values.get('name', '?')!r} has fields this version does not know: "
+                f"Model {values.get('name', '?')!r} has fields that this version does not support: "
                 f"{', '.join(unknown)}. Upgrade swin2sr-ops to read it."
             )
         return cls(**values)

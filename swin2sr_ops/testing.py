@@ -45,7 +45,7 @@ def pieces(shape: tuple[int, ...], unit: tuple[int, ...]) -> Iterator[Region]:
 
 
 class SourceContract:
-    """Subclass me and provide a ``source`` fixture; any image will do.
+    """Subclass it and provide a ``source`` fixture with any image.
 
     A ``pixels`` fixture with the known pixels makes them part of the contract.
     """
@@ -103,7 +103,7 @@ class SourceContract:
             assert_array_equal(twin.read(whole(twin.info)), image)
 
     def test_travels_light(self, source: ImageSource) -> None:
-        """A path and a key, not the pixels: a task graph holds thousands of copies."""
+        """Pickle a path and a key instead of the pixels: a task graph holds thousands of copies."""
         source.read(whole(source.info))
         assert len(pickle.dumps(source)) < 20_000
 
@@ -131,7 +131,7 @@ class SourceContract:
 
 
 class SinkContract:
-    """Subclass me and provide a ``create`` fixture: from an `ImageInfo` and options to a new sink.
+    """Subclass it and provide a ``create`` fixture: it creates a sink from an `ImageInfo` and options.
 
     It must name the same destination every time, in a folder of its own. Class attributes say
     what the format can hold, if that is less than usual.
@@ -172,7 +172,7 @@ class SinkContract:
         return np.random.default_rng(1).integers(0, 200, self.shape).astype(self.dtype)
 
     def fill(self, sink: ImageSink) -> None:
-        """Write every unit once, each by a twin that was pickled, as a worker would."""
+        """Write every unit once, each with a pickled copy of the sink, as a worker would."""
         for region in pieces(self.shape, sink.write_unit if max(sink.write_unit) > 1 else self.shape):
             twin = pickle.loads(pickle.dumps(sink))  # noqa: S301
             twin[region] = self.pixels[region]
@@ -199,7 +199,7 @@ class SinkContract:
 
     def test_place_and_channels_come_back(self, create: Callable[..., ImageSink]) -> None:
         if not self.keeps_place:
-            pytest.skip("the format has no room for it")
+            pytest.skip("the format cannot store them")
         sink = create(self.info)
         self.fill(sink)
         sink.finish({})
@@ -232,7 +232,7 @@ class SinkContract:
         assert_array_equal(self.in_written_order(self.reopen(sink.uri)), self.pixels)
 
     def begun(self, create: Callable[..., ImageSink], fingerprint: str = "abc") -> Any:
-        """Create a sink whose run can be resumed; skip where the format has none."""
+        """Create a sink whose run can be resumed; skip the test if the format supports no resume."""
         sink: Any = create(self.info, run=RunKey(fingerprint, {"halo": fingerprint}))
         if not isinstance(sink, ResumableSink):
             sink.abort()

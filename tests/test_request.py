@@ -58,7 +58,7 @@ def test_a_restorer_is_placed_by_the_same_keywords() -> None:
     ("given", "sentence"),
     [
         ({"range": "from dawn to dusk"}, "range='from dawn to dusk'"),
-        ({"ensemble": 4}, "ensemble=4 is not known"),
+        ({"ensemble": 4}, "ensemble=4 is not valid"),
         ({"tile": "wide"}, "tile='wide' is not understood"),
         ({"chunks": (1, 2, 3)}, "chunks=.* is not understood"),
         ({"shards": 0.5}, "shards=0.5 is not understood"),

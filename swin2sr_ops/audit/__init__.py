@@ -1,4 +1,4 @@
-"""Proof that an output is what its provenance says: tiles recomputed, and compared bit for bit.
+"""Check that an output matches its provenance: recompute tiles and compare them bit for bit.
 
 ``swin2sr-ops audit`` is the command for it; see ``docs/evidence.md``.
 """

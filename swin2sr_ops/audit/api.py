@@ -1,4 +1,4 @@
-"""Audit a restored image or archive: recompute some of its tiles, or all, and compare."""
+"""Audit a restored image or archive: recompute some or all of its tiles, and compare them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from swin2sr_ops.io.zarr.collection import open_collection
 
 __all__ = ["SAMPLE", "audit"]
 
-#: Tiles that are recomputed unless another number is given: if all are right, less than 1 % are wrong (95 %).
+#: Default number of recomputed tiles: if all are right, less than 1 % are wrong (95 % confidence).
 SAMPLE = 300
 
 
@@ -34,25 +34,25 @@ def audit(
     engine: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditReport:
-    """Recompute tiles of a finished output, and compare them with what it holds.
+    """Recompute tiles of a finished output, and compare them with the stored ones.
 
     Parameters
     ----------
     output : str or path
-        OME-Zarr, plate or tree of images, COG, OME-TIFF, PNG; local or a URL, as `swin2sr_ops.restore_image` wrote it.
+        OME-Zarr, plate or tree of images, COG, OME-TIFF or PNG, written by `swin2sr_ops.restore_image`; local or a URL.
     source, mask : str or path, optional
-        Where the input and its mask are now; where the provenance says unless given.
+        Present location of the input and its mask; by default the location in the provenance.
     model : str or path, optional
-        The weight file, where the model is not known by its name; two with a comma, of a raster that was restored by
-        two. Its SHA-256 must be the recorded one.
+        The weight file, if the model is not known by its name; two files with a comma, for a raster that was restored
+        with two models. The SHA-256 must be the recorded one.
     sample : int or None
-        How many tiles to recompute, drawn at random; None for all.
+        Number of tiles to recompute, drawn at random; None for all.
     seed : int, optional
-        Draws the same tiles again.
+        Seed of the random draw; the same seed draws the same tiles.
     device, precision, engine : str, optional
-        As the run computed, where that is possible here, unless given. Elsewhere pixels are compared within a bound.
+        By default those of the run, if this machine has them. Otherwise pixels are compared within a bound.
     progress : callable, optional
-        Called with the number of tiles done and of all.
+        Called with the number of finished tiles and of all tiles.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def audit(
     Raises
     ------
     Swin2SROpsError
-        The output does not say how it was made, the source cannot be opened, or the weights are others.
+        If the output has no provenance, the source cannot be opened, or the weights differ.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def audit(
     >>> print(found.ok, found.statement)  # doctest: +SKIP
     """
     if sample is not None and sample < 1:
-        raise RequestError(f"sample={sample} is not understood: give a number of tiles above 0, or None for all.")
+        raise RequestError(f"sample={sample} is not valid: give a number of tiles above 0, or None for all.")
     began = time.monotonic()
     report = AuditReport(fspath(output), seed=random.SystemRandom().randrange(2**32) if seed is None else seed)
     images = _images(report, Given(source, mask, model, device, precision, engine))
@@ -89,7 +89,7 @@ def audit(
 
 
 def _images(report: AuditReport, given: Given) -> list[AuditedImage]:
-    """All images of the output, with their tiles counted; those that cannot be checked are noted in the report."""
+    """Return all images of the output, with their tiles counted; record those that cannot be checked in the report."""
     collection = open_collection(report.output)
     if collection is None:
         image = AuditedImage(report.output, None, given)
@@ -109,7 +109,7 @@ def _images(report: AuditReport, given: Given) -> list[AuditedImage]:
 
 @contextmanager
 def _noting(image: AuditedImage, report: AuditReport) -> Iterator[None]:
-    """One bad image of an archive does not keep the others from being checked; a wrong model does."""
+    """Record an image of an archive that cannot be checked, and continue with the others; a wrong model is an error."""
     try:
         yield
     except Swin2SROpsError as exc:

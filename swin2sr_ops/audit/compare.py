@@ -1,4 +1,4 @@
-"""Compare recomputed blocks with what an output holds."""
+"""Compare recomputed blocks with those of an output."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = ["CheckSink", "Difference", "Stored"]
 
 @dataclass(frozen=True)
 class Difference:
-    """A block of the output that is not what the run would write.
+    """A block of the output that differs from the recomputed one.
 
     Attributes
     ----------
     image : str
         Path inside an archive; empty for a single image.
     place : str
-        Output pixels and planes, such as ``y=0:512 x=512:1024``; of a smaller level with its number.
+        Output pixels and planes, such as ``y=0:512 x=512:1024``; for a smaller level also its number.
     pixels : int
-        How many values differ; 0 where the block cannot be read.
+        Number of values that differ; 0 if the block cannot be read.
     largest : float
         Largest difference in stored units.
     reason : str
-        Empty where values differ; else why the block cannot be compared.
+        Empty if values differ; else the reason why the block cannot be compared.
     """
 
     image: str
@@ -49,26 +49,26 @@ class Difference:
 
 @dataclass(frozen=True)
 class Stored:
-    """An array of the output, read with the axes of the image that the run wrote."""
+    """An array of the output, read with the axes of the written image."""
 
     source: ImageSource
     info: ImageInfo
 
     @classmethod
     def of(cls, source: ImageSource, info: ImageInfo, *, level: int = 0) -> Stored:
-        """Check that ``source`` holds an image like ``info``, whatever the order of its axes.
+        """Check that ``source`` has the shape and type of ``info``; its axes may have another order.
 
         Raises
         ------
         FormatError
-            It has other axes, another size, or another type.
+            If axes, size or type differ.
         """
         stored = cls(source, info)
         shape = stored.shape
         expected = tuple(-(-n // 2**level) if a in "YX" else n for n, a in zip(info.shape, info.axes, strict=True))
         if shape != expected or source.info.dtype != info.dtype:
             raise FormatError(
-                f"The run makes an image of axes {info.axes}, shape {expected} and type {info.dtype}, and the output"
+                f"The run makes an image of axes {info.axes}, shape {expected} and type {info.dtype}, but the output"
                 f" has {source.info.axes}, {source.info.shape} and {source.info.dtype}: it is not the output of this"
                 " source and model."
             )
@@ -76,14 +76,14 @@ class Stored:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """With the axes of ``info``; an axis that the file leaves out has one entry."""
+        """Shape with the axes of ``info``; an axis that the file omits has length one."""
         sizes = dict(zip(self._letters, self.source.info.shape, strict=True))
         extra = [a for a, n in sizes.items() if a not in self.info.axes and n != 1]
         return (*(sizes.get(a, 1) for a in self.info.axes), *(sizes[a] for a in extra))
 
     @property
     def _letters(self) -> str:
-        """Axes of the file in the image's letters: some formats store colour samples as channels."""
+        """Axes of the file, in the image's letters: some formats store colour samples as channels."""
         axes = self.source.info.axes
         for ours, theirs in ("SC", "CS"):
             if ours in self.info.axes and ours not in axes and theirs not in self.info.axes:
@@ -110,11 +110,11 @@ class CheckSink:
     levels : list of Stored
         The image, and its smaller levels.
     sides : dict
-        What lies beside the image, by the names that a run gives to it: ``context``, ``spread``.
+        Arrays beside the image, by the names that a run uses: ``context``, ``spread``.
     width_of : callable
         Returns the width of a region's intensity range.
     found : list of (Region, Difference)
-        Each with the region of the image that was restored together.
+        Each with the region of the image that was restored as one.
     """
 
     uri: str
@@ -126,14 +126,14 @@ class CheckSink:
     width_of: Callable[[Region], float]
     image: str = ""
     found: list[tuple[Region, Difference]] = field(default_factory=list)
-    inexact: int = 0  # blocks that are within the bound, and not the same bits
+    inexact: int = 0  # blocks that differ, but only within the bound
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
         self.write(region, block)
 
     def write(self, region: Region, block: NDArray[Any], **sides: NDArray[Any]) -> None:
-        """Compare a restored block, what lies beside it, and the smaller levels under it."""
+        """Compare a restored block, the arrays beside it, and the smaller levels under it."""
         self._compare(region, region, self.levels[0], block, "")
         for name, side in sides.items():
             if name in self.sides:
@@ -142,13 +142,13 @@ class CheckSink:
             self._level(region, level)
 
     def finish(self, provenance: dict[str, Any]) -> None:
-        """Nothing is written."""
+        """Do nothing: nothing is written."""
 
     def abort(self) -> None:
-        """Nothing was written."""
+        """Do nothing: nothing was written."""
 
     def _level(self, region: Region, level: int) -> None:
-        """Reduce what is stored one level above, and compare: levels follow from the level above them."""
+        """Reduce the stored level above, and compare: each level follows from the level above it."""
         fine, coarse = self.levels[level - 1], self.levels[level]
         axes, shape = self.info.axes, coarse.shape
         small = tuple(
@@ -158,7 +158,7 @@ class CheckSink:
         try:
             expected = fill_region(fine, small, fine_shape=fine.shape, axes=axes, nodata=self.info.nodata)  # type: ignore[arg-type]  # it is only read
         except Swin2SROpsError:
-            return  # the level above cannot be read, and is named already
+            return  # the level above cannot be read, and is already reported
         self._compare(region, small, coarse, expected, f" of level {level}", exact=True)
 
     def _compare(
@@ -188,7 +188,7 @@ class CheckSink:
 
 
 def place_of(region: Region, axes: str) -> str:
-    """Name a region in words: ``c=1 y=0:512 x=0:512``."""
+    """Describe a region: ``c=1 y=0:512 x=0:512``."""
     parts = (
         f"{a.lower()}={p.start}" if p.stop - p.start == 1 and a not in "YX" else f"{a.lower()}={p.start}:{p.stop}"
         for p, a in zip(region, axes, strict=True)
@@ -198,6 +198,6 @@ def place_of(region: Region, axes: str) -> str:
 
 
 def _bits(block: NDArray[Any]) -> NDArray[Any]:
-    """The stored bits as whole numbers: NaN equals itself, and -0 is not 0."""
+    """Return the stored bits as integers: NaN equals itself, and -0 is not 0."""
     block = np.ascontiguousarray(block, block.dtype.newbyteorder("="))
     return block.view(f"u{block.dtype.itemsize}")

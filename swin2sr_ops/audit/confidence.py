@@ -1,4 +1,4 @@
-"""Draw the tiles that an audit recomputes, and say what a clean sample proves."""
+"""Draw the tiles that an audit recomputes, and compute what a clean sample proves."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from itertools import accumulate
 
 __all__ = ["CONFIDENCE", "at_most_wrong", "by_image", "chance_to_miss", "draw", "statement"]
 
-#: With what confidence `statement` speaks.
+#: Confidence level of `statement`.
 CONFIDENCE = 0.95
 
 
 def draw(total: int, sample: int | None, seed: int) -> list[int]:
-    """Return the numbers of the tiles to recompute, in rising order: ``sample`` of ``total``, each as likely.
+    """Return the numbers of the tiles to recompute, in ascending order: ``sample`` of ``total``, all equally likely.
 
     Parameters
     ----------
     total : int
-        Tiles of the whole output.
+        Number of tiles of the whole output.
     sample : int or None
-        How many; None for all.
+        Number of tiles to draw; None for all.
     seed : int
         The same seed draws the same tiles.
     """
@@ -31,7 +31,7 @@ def draw(total: int, sample: int | None, seed: int) -> list[int]:
 
 
 def by_image(numbers: Sequence[int], counts: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-    """Split numbers of tiles of all images into (image, numbers inside it); images without any are left out."""
+    """Split tile numbers of all images into (image, numbers in the image); images without tiles are omitted."""
     ends = list(accumulate(counts))
     found: dict[int, list[int]] = {}
     image = 0
@@ -54,9 +54,9 @@ def chance_to_miss(total: int, wrong: int, sample: int) -> float:
 
 
 def at_most_wrong(total: int, sample: int, confidence: float = CONFIDENCE) -> int:
-    """Return how many of ``total`` tiles may be wrong although ``sample`` recomputed ones were all right.
+    """Return how many of ``total`` tiles may be wrong if ``sample`` recomputed tiles were all right.
 
-    More wrong tiles would have been noticed with a probability of at least ``confidence``.
+    A larger number would have been detected with a probability of at least ``confidence``.
     """
     low, high = 0, total - sample
     while low < high:
@@ -69,7 +69,7 @@ def at_most_wrong(total: int, sample: int, confidence: float = CONFIDENCE) -> in
 
 
 def statement(total: int, sample: int) -> str:
-    """Say what it proves that ``sample`` of ``total`` tiles were recomputed, and all were right.
+    """State what follows if ``sample`` of ``total`` tiles were recomputed and all were right.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def statement(total: int, sample: int) -> str:
 
 
 def _up(percent: float) -> str:
-    """Two digits, rounded up: a promise must not shrink."""
+    """Format a percentage with two digits, rounded up, because the bound must hold."""
     digits = max(1 - math.floor(math.log10(percent)), 0)
     found = f"{math.ceil(percent * 10**digits - 1e-9) / 10**digits:.{digits}f}"
     return found.rstrip("0").rstrip(".") if digits else found

@@ -1,4 +1,4 @@
-"""One image of an output, with the run that would make it again."""
+"""Recompute tiles of one image of an output, with the settings of its run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["AuditedImage", "Given"]
 
-#: Smallest side of a tile in input pixels, and the largest side that whole chunks of the output may ask for.
+#: Smallest side of a tile in input pixels, and the largest side that may result from whole chunks of the output.
 _SIDE, _MOST = 256, 1024
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the caller says instead of the provenance."""
+    """Values from the caller that replace the provenance's."""
 
     source: str | PathLike[str] | None = None
     mask: str | PathLike[str] | None = None
@@ -44,7 +44,7 @@ class Given:
 
 @dataclass
 class AuditedImage:
-    """An image of the output; ``path`` is its place inside an archive.
+    """An image of the output; ``path`` is its path inside an archive.
 
     `prepare` reads metadata only. `check` recomputes tiles.
     """
@@ -73,14 +73,14 @@ class AuditedImage:
         Raises
         ------
         Swin2SROpsError
-            The output does not say how it was made, the source cannot be opened, or the weights are others.
+            If the output has no provenance, the source cannot be opened, or the weights differ.
         """
         record, given = self.record, self.given
         settings, reading = record.settings, dict(record.settings.get("reading", {}))
         if "nodata" in reading:  # JSON has a name for NaN only
             reading["nodata"] = float(reading["nodata"])
         if self.path and (given.source is not None or "array" not in reading):
-            reading["array"] = self.path  # archives are built like their sources
+            reading["array"] = self.path  # archives have the structure of their sources
         request = RestoreRequest(
             model=_model(record, given.model),
             scale=int(settings["scale"]),
@@ -97,7 +97,7 @@ class AuditedImage:
         return job
 
     def check(self, numbers: Sequence[int], report: AuditReport, done: Callable[[], None]) -> None:
-        """Recompute the tiles with these numbers, and note in the report what differs; ``done`` is called for each."""
+        """Recompute the tiles with these numbers, and record differences in the report; call ``done`` for each tile."""
         record, job = self.record, self.prepare()
         sink = self._sink(job)
         self._note(job, sink, report)
@@ -119,7 +119,7 @@ class AuditedImage:
         report.wrong += len({_owner(region, job) for region, _ in sink.found})
 
     def _note(self, job: Job, sink: CheckSink, report: AuditReport) -> None:
-        """Put into the report what was compared with what."""
+        """Record in the report which weights, source and settings were compared."""
         record = self.record
         report.source, report.model = fspath(self.given.source or record.source), ",".join(record.models)
         report.agreement = str(sink.agreement)
@@ -137,7 +137,7 @@ class AuditedImage:
         return open_source(self.output, array=array or None, level=level or None)
 
     def _tile(self) -> int | tuple[int, int]:
-        """Sides of a tile in input pixels: whole chunks of the output, unless the result depends on the run's tiles."""
+        """Return a tile's sides in input pixels: whole chunks of the output, or the run's if they affect the result."""
         settings = self.record.settings
         if settings["halo"] != "exact":
             rows, columns = settings["tile"]
@@ -164,24 +164,24 @@ class AuditedImage:
         return CheckSink(self.output, job.output, unit, levels, sides, agreement, width_of, self.name)
 
     def _sides(self, job: Job) -> Iterator[tuple[str, Stored]]:
-        """What the run wrote beside the image, where it did."""
+        """Iterate over the arrays that the run wrote beside the image."""
         for name, path, dtype in (("context", CONTEXT, "uint8"), ("spread", SPREAD, "float32")):
             if not is_zarr(self.output):
                 return
             try:
                 source = self._stored(path)
-            except FormatError:  # the run was not asked for it
+            except FormatError:  # the run did not write it
                 continue
             yield name, Stored.of(source, replace(job.output, dtype=np.dtype(dtype)))
 
 
 def _model(record: Record, given: str | PathLike[str] | None) -> str | ModelSpec:
-    """The run's model, or its two models with a comma, if the weights are those that the provenance names.
+    """Return the run's model, or its two models with a comma, if the weights are those in the provenance.
 
     Raises
     ------
     ModelError
-        The model is not known here, or has other weights.
+        If the model is unknown, or has other weights.
     """
     names = record.models if given is None else tuple(fspath(given).split(","))
     if len(names) != len(record.models):
@@ -197,7 +197,7 @@ def _model(record: Record, given: str | PathLike[str] | None) -> str | ModelSpec
             ) from exc
         if digest and spec.sha256 and spec.sha256 != digest:
             raise ModelError(
-                f"The weights of {name!r} have the SHA-256 {spec.sha256[:12]}..., and the run used {digest[:12]}...:"
+                f"The weights of {name!r} have the SHA-256 {spec.sha256[:12]}..., but the run used {digest[:12]}...:"
                 " give the run's file with --model."
             )
         specs.append(spec if spec.sha256 else replace(spec, sha256=digest))
@@ -205,13 +205,13 @@ def _model(record: Record, given: str | PathLike[str] | None) -> str | ModelSpec
 
 
 def _side(chunk: int, scale: int) -> int:
-    """Input pixels along one side of a tile, for chunks of ``chunk`` output pixels."""
+    """Return the side of a tile in input pixels, for chunks of ``chunk`` output pixels."""
     whole = chunk // gcd(chunk, scale)
     return _SIDE if whole > _MOST else whole * max(_SIDE // whole, 1)
 
 
 def _owner(region: Region, job: Job) -> tuple[object, ...]:
-    """What names the tile that a block belongs to: bands that are restored together share one."""
+    """Return a key of the tile that a block belongs to: bands that are restored together share a tile."""
     parts = [(part.start, part.stop) for part in region]
     if job.parts[0].groups is not None and job.order.channel is not None:
         parts[job.order.channel] = (job.map_of(region[job.order.channel].start), -1)

@@ -1,4 +1,4 @@
-"""Where an audit computes: as the run did, or elsewhere, within a stated bound."""
+"""Choose where an audit computes: as the run did, or elsewhere within a stated bound."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from swin2sr_ops.errors import RequestError
 __all__ = ["BOUND", "Agreement", "placement_of"]
 
 #: Largest difference between two engines or devices, as a fraction of the intensity range: in float32 (and float64),
-#: and where one of the two computes in bfloat16. The same bounds decide whether this package's kernels are used.
+#: and if one of the two computes in bfloat16. The same bounds decide if this package's kernels are used.
 BOUND = {False: 2e-5, True: 3e-2}
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What "the same pixels" means for an audit.
+    """The accepted difference between the run's and the audit's pixels.
 
     Attributes
     ----------
-    bound : float
+        0 for bit-for-bit equality, else the largest allowed difference as a fraction of the intensity range.
         0: bit for bit. Else the largest allowed difference, as a fraction of the intensity range.
-    here, there : str
+        Where the audit and the run computed, as text.
         Where the audit and the run computed, in words.
     """
 
@@ -45,10 +45,10 @@ class Agreement:
         return cls(0.0 if run == audit else BOUND[half], _words(*audit), _words(*run))
 
     def allowed(self, width: float, dtype: np.dtype[Any]) -> float:
-        """Largest difference in stored units, for an intensity range of ``width``."""
+        """Return the largest allowed difference in stored units, for an intensity range of ``width``."""
         if not self.bound:
             return 0.0
-        if dtype.kind != "f":  # two numbers that are close may round to two neighbours
+        if dtype.kind != "f":  # two close numbers may round to adjacent integers
             return float(np.floor(self.bound * width)) + 1
         return self.bound * width + float(np.finfo(dtype).eps) * width
 
@@ -59,7 +59,7 @@ class Agreement:
 
 
 def placement_of(record: Record, device: str | None, precision: str | None, engine: str | None) -> dict[str, Any]:
-    """Return device, precision and engine of the audit: the run's where they work here, unless others are given."""
+    """Return device, precision and engine of the audit: by default the run's, if they work on this machine."""
     found = device or _device(record.device)
     same = found.partition(":")[0] == record.device
     if precision is None:
@@ -72,7 +72,7 @@ def placement_of(record: Record, device: str | None, precision: str | None, engi
 def _device(kind: str) -> str:
     try:
         choose_device(kind)
-    except RequestError:  # the machine of the run had it
+    except RequestError:  # this machine lacks the run's device
         return "cpu"
     return kind
 

@@ -1,4 +1,4 @@
-"""What an output says about the run that made it, read for an audit."""
+"""Read an output's provenance for an audit."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Record:
     models, weights : tuple of str
         Names and SHA-256 of the weights, in the same order; a raster may have two.
     source : str
-        Where the run found its input.
+        Location of the run's input.
     source_identity : str
         Digest of the input's sizes, times and metadata; empty in outputs of older versions.
     maps : tuple of IntensityMap
-        Intensity range as used, of the image or of each channel.
+        Used intensity range, of the image or of each channel.
     settings : dict
-        As `swin2sr_ops.run.report.provenance_of` wrote them.
+        The settings that `swin2sr_ops.run.report.provenance_of` wrote.
     """
 
     models: tuple[str, ...]
@@ -47,12 +47,12 @@ class Record:
 
     @property
     def engine(self) -> str:
-        """Engine with its version, as the report names it."""
+        """Engine with its version, as in the report."""
         return str(self.settings.get("engine", "torch"))
 
     @property
     def precision(self) -> str:
-        """What was computed in."""
+        """Precision of the computation."""
         return str(self.settings.get("precision", "float32"))
 
 
@@ -62,13 +62,13 @@ def read_record(uri: str) -> Record:
     Raises
     ------
     FormatError
-        There is none, or it lacks what an audit needs.
+        If there is no provenance, or it lacks what an audit needs.
     """
     found = read_provenance(uri)
     if found is None:
         raise FormatError(
-            f"{uri!r} does not say how it was made: an audit needs a finished output of swin2sr-ops, with the"
-            " provenance in its metadata."
+            f"{uri!r} has no provenance: an audit needs a finished output of swin2sr-ops, with the provenance in its"
+            " metadata."
         )
     settings = found.get("settings")
     if not all(found.get(name) for name in _NEEDED) or not isinstance(settings, Mapping) or "intensity" not in settings:
@@ -79,7 +79,7 @@ def read_record(uri: str) -> Record:
     try:
         maps = tuple(IntensityMap.from_dict(m) for m in settings["intensity"])
     except (TypeError, KeyError, IndexError) as exc:
-        raise FormatError(f"The intensity range in the provenance of {uri!r} makes no sense: {exc!r}.") from exc
+        raise FormatError(f"The intensity range in the provenance of {uri!r} is not valid: {exc!r}.") from exc
     models, weights = str(found["model"]).split(","), str(found.get("weights_sha256") or "").split(",")
     weights += [""] * (len(models) - len(weights))
     return Record(

@@ -1,4 +1,4 @@
-"""The result of an audit."""
+"""Report the result of an audit."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ _SHOWN = 20
 
 @dataclass
 class AuditReport:
-    """What an audit found.
+    """Describe the result of an audit.
 
     Attributes
     ----------
     output, source, model : str
     total, checked : int
-        Tiles of the output, and how many were recomputed. A tile covers whole chunks of the output.
+        Number of tiles of the output, and of recomputed tiles. A tile covers whole chunks of the output.
     wrong : int
         Recomputed tiles that differ, or that cannot be read.
     inexact : int
-        Blocks that are not the same bits, and within the bound between two engines or devices.
+        Blocks that differ, but only within the bound between two engines or devices.
     agreement : str
-        ``bit for bit``, or the bound and why.
+        ``bit for bit``, or the bound and its reason.
     weights : str
         ``verified`` by their SHA-256, or ``not recorded``.
     source_identity : str
-        ``same``, ``other`` (sizes, times or metadata of its files changed: a copy's do), or ``not recorded``.
+        ``same``, ``other`` (sizes, times or metadata of its files changed, as for a copy), or ``not recorded``.
     seed : int
-        Draws the same tiles again.
+        Seed of the random draw; the same seed draws the same tiles.
     differences : list of Difference
     missing : dict
-        Images that cannot be checked, and why.
+        Images that cannot be checked, and the reasons.
     left_out : list of str
-        Images that the run could not restore, by the archive's own metadata.
+        Images that the run could not restore, according to the archive's metadata.
     notes : list of str
     """
 
@@ -61,12 +61,12 @@ class AuditReport:
 
     @property
     def ok(self) -> bool:
-        """Whether all that was checked is right."""
+        """True if everything checked is right."""
         return not self.differences and not self.missing
 
     @property
     def statement(self) -> str:
-        """What the audit proves, as a sentence."""
+        """The audit's conclusion, as a sentence."""
         if self.ok:
             return statement(self.total, self.checked)
         parts = []
@@ -79,7 +79,7 @@ class AuditReport:
         return " ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the report's fields, JSON-ready."""
         clean = self.ok and self.checked
         return {
             "output": self.output,
@@ -111,7 +111,7 @@ class AuditReport:
         ]
         lines += [f"  {one}" for one in self.differences[:_SHOWN]]
         if len(self.differences) > _SHOWN:
-            lines.append(f"  ... and {len(self.differences) - _SHOWN} more (--json names all)")
+            lines.append(f"  ... and {len(self.differences) - _SHOWN} more (--json lists all)")
         lines += [f"  {path}: {reason}" for path, reason in list(self.missing.items())[:_SHOWN]]
         lines += [f"  note: {note}" for note in self.notes]
         if self.checked < self.total:
@@ -121,7 +121,7 @@ class AuditReport:
 
 _SOURCE = {
     "same": "unchanged",
-    "other": "with other sizes, times or metadata than the run saw",
+    "other": "with other sizes, times or metadata than during the run",
     "not recorded": "not identified",
     "": "not checked",
 }

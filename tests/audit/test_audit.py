@@ -212,9 +212,9 @@ def test_what_is_refused(stack: Path, gray_model: ModelSpec, rgb_model: ModelSpe
     swin2sr_ops.restore_image(stack, out, model=gray_model)
     with pytest.raises(ModelError, match=r"is not known here: give its file with --model"):
         audit(out)
-    with pytest.raises(ModelError, match=r"have the SHA-256 .*, and the run used"):
+    with pytest.raises(ModelError, match=r"have the SHA-256 .*, but the run used"):
         audit(out, model=rgb_model.weights)
-    with pytest.raises(FormatError, match="does not say how it was made"):
+    with pytest.raises(FormatError, match="has no provenance"):
         audit(stack)
     with pytest.raises(FormatError, match="There is no file or folder"):
         audit(tmp_path / "nothing.ome.zarr")

@@ -357,7 +357,7 @@ def test_what_a_span_reads(size: int, start: int, length: int, spec: ModelSpec) 
         ({"window": 0}, "window 0"),
         ({"channels": 2}, "channels 2"),
         ({"scale": 0}, "scale 0"),
-        ({"architecture": "swin2sr"}, "knows its reach from its layers"),
+        ({"architecture": "swin2sr"}, "derives its reach from its layers"),
     ],
 )
 def test_specs_that_cannot_be(changes: dict[str, Any], says: str) -> None:

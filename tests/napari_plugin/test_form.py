@@ -163,7 +163,7 @@ def test_a_model_that_is_not_here_is_refused_with_the_button_s_name(
             "The weights of m are not in the cache; run `swin2sr-ops models --download m` (60 MB) or pass"
             " download=True."
         ),
-        RequestError("A single pass has no spread: give ensemble=8 with it (--ensemble 8)."),
+        RequestError("The spread needs an ensemble: give ensemble=8 with it (--ensemble 8)."),
         RequestError("x " * 400),
     ],
 )  # fmt: skip

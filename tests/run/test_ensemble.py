@@ -112,7 +112,7 @@ def test_command_line(near: ModelSpec, stack: np.ndarray, tmp_path: Path, capsys
     assert main([*one, str(tmp_path / "x.zarr"), *words, "--spread"]) == 2
     assert "give ensemble=8 with it (--ensemble 8)" in capsys.readouterr().err
     assert main([*one, str(tmp_path / "x.zarr"), *words, "--ensemble", "3"]) == 2
-    assert "ensemble=3 is not known" in capsys.readouterr().err
+    assert "ensemble=3 is not valid" in capsys.readouterr().err
     assert main([*one, str(tmp_path / "x.tif"), *words, "--ensemble", "8", "--spread"]) == 2
     assert "'spread' is not an option of TIFF" in capsys.readouterr().err
     assert main([*one, str(tmp_path / "x.tif"), *words, "--ensemble", "8"]) == 0
@@ -147,6 +147,6 @@ def test_evaluation_of_an_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_what_is_refused(near: ModelSpec, stack: np.ndarray, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="single pass has no spread"):
+    with pytest.raises(RequestError, match="spread needs an ensemble"):
         swin2sr_ops.restore_image(tmp_path / "in.tif", tmp_path / "out.zarr", model=near, spread=True)
     assert not list(tmp_path.glob("out*"))

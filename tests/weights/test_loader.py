@@ -228,7 +228,7 @@ def test_a_header_of_a_newer_version_is_named(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     for text, words in (
-        (json.dumps({**TINY.to_dict(), "flavour": "new"}), "does not know: flavour. Upgrade"),
+        (json.dumps({**TINY.to_dict(), "flavour": "new"}), "does not support: flavour. Upgrade"),
         ("{", "cannot be read"),
     ):
         save_file(parameters(TINY), tmp_path / "m.safetensors", metadata={catalogue.HEADER_KEY: text})
