@@ -94,7 +94,7 @@ def test_properties_that_no_model_has(option: str, value: str, there: str, capsy
 
 def test_properties_that_no_model_has_together(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--scale", "8", "--task", "denoise"]) == 0
-    assert "leave one out" in capsys.readouterr().out
+    assert "omit one of them" in capsys.readouterr().out
 
 
 def test_a_device_that_is_not_there() -> None:

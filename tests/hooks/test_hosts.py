@@ -139,7 +139,7 @@ def test_installing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "Installed at /home/viewer.\n"
     for words, says in [
         (["install", "none"], "Nothing is to be installed into None."),
-        (["install", "paint"], "There is no host called 'paint'; there are: crashes, none, viewer."),
+        (["install", "paint"], "There is no host called 'paint': give one of crashes, none, viewer."),
         (["install"], "needs a name: give one of crashes, none, viewer."),
     ]:
         assert main(["hosts", *words]) == 2

@@ -86,7 +86,7 @@ def test_no_letters_help_an_array_without_planes(shape: tuple[int, ...]) -> None
         ("o.ome.zarr", "QCYX", "name one of them T or Z with axes="),
         ("o.ome.zarr", "TCQYX", "name one of them Z with axes="),
         ("o.ome.zarr", "CYXS", r"write \.ome\.tif"),
-        ("o.png", "YXC", "call the colours S: axes=YXS"),
+        ("o.png", "YXC", "name the colours S: axes=YXS"),
     ],
 )
 def test_an_output_names_letters_that_it_takes(name: str, axes: str, says: str, tmp_path: Path) -> None:
