@@ -91,7 +91,7 @@ def test_upload(gpu: Device) -> None:
 def test_download(gpu: Device) -> None:
     """The copy waits for what computed the pixels; this machine waits for the copy alone."""
     pixels: Any = Pixels(gpu)
-    wait = transfers.fetch(pixels)
+    wait = transfers.to_host(pixels)
     before = ["first waits for main", "copied on first", "kept for first", "first notes"]
     assert gpu.told == before
     wait()
@@ -102,17 +102,17 @@ def test_each_direction_has_its_own(gpu: Device) -> None:
     pixels: Any = Pixels(gpu)
     for _ in range(2):
         transfers.to_device(pixels, GPU)
-        transfers.fetch(pixels)
+        transfers.to_host(pixels)
     assert [text for text in gpu.told if text.startswith("copied")] == ["copied on first", "copied on second"] * 2
 
 
 def test_on_a_cpu() -> None:
     x = torch.arange(4)
     assert transfers.to_device(x, torch.device("cpu")) is x
-    assert transfers.fetch(x)() is x
+    assert transfers.to_host(x)() is x
 
 
-def test_a_whole_turn() -> None:
+def test_an_exclusive_gpu() -> None:
     """On a GPU the lock of its networks, which the same thread may take again; on a CPU tiles turn into values beside
     each other."""
     with network.exclusive_gpu(GPU), network._device_lock(GPU):
