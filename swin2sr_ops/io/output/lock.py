@@ -48,6 +48,11 @@ class FileLock:
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:
+            if not self.path.exists():  # filelock waits for the folder to become writable
+                raise OutputError(
+                    f"{self.output!r} cannot be written: its folder {str(self.path.parent)!r} takes no new files."
+                    " Choose another place."
+                ) from None
             raise _busy(self.output, f"its lock is {str(self.path)!r}") from None
         self._held = lock
 
