@@ -13,7 +13,7 @@ from swin2sr_ops.io.output.lock import BusyError, FileLock
 def test_the_second_run_is_refused(tmp_path: Path) -> None:
     first, second = (FileLock(tmp_path / "a.lock", "a.zarr") for _ in range(2))
     first.acquire()
-    with pytest.raises(BusyError, match="Another run is writing 'a.zarr'"):
+    with pytest.raises(BusyError, match=r"Another run is writing 'a\.zarr'"):
         second.acquire()
     first.release()
     assert not (tmp_path / "a.lock").exists()
