@@ -38,6 +38,15 @@ API = {
 _descriptions: dict[str, tuple[str, str]] = {}
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List pages that ``mkdocs.yml`` does not place yet, so that none is lost."""
+    listed = set(re.findall(r"[\w-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    further = sorted(p.name for p in (ROOT / "docs").glob("*.md") if p.name not in listed)
+    if further:
+        config.nav = [*(config.nav or []), {"Further": further}]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
     made = {name: _linked((ROOT / path).read_text(encoding="utf-8"), config) for name, path in BESIDE.items()}

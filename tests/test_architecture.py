@@ -24,7 +24,7 @@ LEVELS = {
     "hookspecs": 4, "hooks": 4,
     "engine": 5,
     "run": 6, "lazy": 6,
-    "cluster": 7, "training": 7, "evaluate": 7, "audit": 7,
+    "cluster": 7, "training": 7, "evaluate": 7, "export": 7, "audit": 7,
     "batch": 8, "api": 8, "advise": 8, "serve": 8,
     "__main__": 9, "cli": 9, "fractal_tasks": 9, "testing": 9, "hosting": 9, "": 9,
 }  # fmt: skip

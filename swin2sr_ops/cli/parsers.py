@@ -7,6 +7,7 @@ import argparse
 from swin2sr_ops import __version__
 from swin2sr_ops.cli.arguments import Parser, halo, number, tile, whole, workers
 from swin2sr_ops.cli.evidence_parsers import add_advise, add_audit
+from swin2sr_ops.cli.further_parsers import add_completion, add_export
 
 __all__ = ["build_parser"]
 
@@ -40,13 +41,6 @@ examples:
   swin2sr-ops models --scale 4 --channels 1
   swin2sr-ops models tiny-x2-gray                        all about one
   swin2sr-ops models --download swin2sr-classical-x2
-"""
-
-_COMPLETION_EPILOG = """\
-examples:
-  swin2sr-ops completion bash > ~/.local/share/bash-completion/completions/swin2sr-ops
-  swin2sr-ops completion zsh > ~/.zfunc/_swin2sr-ops     a folder of $fpath
-  swin2sr-ops completion tcsh > ~/.swin2sr-ops.tcsh      to be sourced by ~/.tcshrc
 """
 
 _PLUGINS_EPILOG = """\
@@ -140,7 +134,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_audit(commands)
     _evaluate(commands)
     _train(commands)
-    _completion(commands)
+    add_export(commands)
+    add_completion(commands)
     return parser
 
 
@@ -365,17 +360,6 @@ def _train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     group.add_argument("--engine", default="auto", help="auto: native kernels on a CPU with a C compiler, else torch")
     group.add_argument("--threads", type=whole, help="CPU threads (default: torch's)")
     group.add_argument("--quiet", action="store_true", help="print no progress")
-
-
-def _completion(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "completion",
-        help="let a shell complete commands, options, models",
-        description="Print a script with which a shell completes commands, options, models and files.",
-        epilog=_COMPLETION_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"), help="bash, zsh or tcsh")
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:

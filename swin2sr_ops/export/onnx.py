@@ -1,0 +1,187 @@
+"""A model as an ONNX graph of one fixed tile, with what a program must know to tile an image around it.
+
+A tile of the whole image is exact in any runtime if it starts on the window grid, if its halo is cropped, and if an
+edge of the image is an edge of the tile. The last holds when the last tile of a row or column ends where the padded
+image ends; so the graph needs no masks of borders as inputs.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from swin2sr_ops.errors import ModelError, OutputError, RequestError
+from swin2sr_ops.geometry.span import receptive_halo
+from swin2sr_ops.hooks.dispatch import build_network, resolve_model
+from swin2sr_ops.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["OPSET", "ExportReport", "export_onnx"]
+
+#: The set of operators: old enough for ONNX Runtime, OpenVINO and Windows ML.
+OPSET = 18
+_LARGEST_DIFFERENCE = 1e-3  # of full range: anything beyond is no rounding
+_NEEDED = ("onnx", "onnxscript")
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was exported.
+
+    Attributes
+    ----------
+    model, path : str
+    tile, halo, window : int
+        In input pixels: sides of the graph's input, what to crop at each inner side, where tiles may start.
+    scale, channels, opset : int
+    difference : float or None
+        Largest difference from torch on a random tile, in fractions of full range; None without ONNX Runtime.
+    """
+
+    model: str
+    path: str
+    tile: int
+    halo: int
+    window: int
+    scale: int
+    channels: int
+    opset: int = OPSET
+    difference: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        checked = (
+            "not compared: ONNX Runtime is not installed"
+            if self.difference is None
+            else f"differs from torch by at most {self.difference:.1e} of full range"
+        )
+        return (
+            f"{self.path}: {self.model}, input (1, {self.channels}, {self.tile}, {self.tile}) in 0..1, x{self.scale}, "
+            f"halo {self.halo}, tiles start at multiples of {self.window}; {checked}"
+        )
+
+
+def export_onnx(
+    model: str | PathLike[str] | ModelSpec, path: str | PathLike[str], *, tile: int = 256, overwrite: bool = False
+) -> ExportReport:
+    """Write a model as an ONNX graph from ``image`` to ``restored``, float32 in 0..1, and compare it with torch.
+
+    Parameters
+    ----------
+    model : str, path or ModelSpec
+        As in `swin2sr_ops.restore`; Swin2SR or SwinIR.
+    path : str or path
+        Ends in ``.onnx``.
+    tile : int
+        Side of the graph's input in pixels: a multiple of the window, more than two halos.
+    overwrite : bool
+        Replace ``path`` if it exists.
+
+    Returns
+    -------
+    ExportReport
+
+    Raises
+    ------
+    RequestError, ModelError, OutputError
+        A sentence says what does not fit.
+    """
+    target = _target(path, overwrite)
+    spec = resolve_model(model)
+    halo = _check(spec, tile)
+    import torch
+
+    net = build_network(spec)
+    sample = torch.rand(1, spec.channels, tile, tile, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = net(sample)  # before the export, which leaves no real tensors in caches that are empty
+        content = _graph(net, sample, spec, tile, halo)
+    difference = _difference(content, sample, expected)
+    if difference is not None and difference > _LARGEST_DIFFERENCE:
+        raise ModelError(f"The ONNX graph of {spec.name} differs from torch by {difference:.2g}: it was not written.")
+    part = target.with_name(f".{target.name}.{uuid4().hex}")
+    try:
+        part.write_bytes(content)
+        os.replace(part, target)
+    except OSError as exc:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"{str(target)!r} cannot be written: {exc.strerror or exc}.") from exc
+    return ExportReport(
+        spec.name, str(target), tile, halo, spec.window, spec.scale, spec.channels, difference=difference
+    )  # fmt: skip
+
+
+def _target(path: str | PathLike[str], overwrite: bool) -> Path:
+    target = Path(fspath(path)).expanduser()
+    if target.suffix != ".onnx":
+        raise RequestError(f"{str(target)!r} does not end in .onnx: name the output so.")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{str(target)!r} exists: choose another name, or overwrite it.")
+    if not target.absolute().parent.is_dir():
+        raise OutputError(f"There is no folder for {str(target)!r}.")
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise RequestError(
+            f"ONNX needs {' and '.join(missing)}: install the extra with pip install 'swin2sr-ops[export]'."
+        )
+    return target
+
+
+def _check(spec: ModelSpec, tile: int) -> int:
+    """Return the halo after checking that ``tile`` has a middle."""
+    if spec.reach is not None:
+        raise ModelError(f"{spec.name} is not a Swin2SR or SwinIR network: only these can be exported.")
+    halo = receptive_halo(spec)
+    least = 2 * halo + spec.window
+    if tile % spec.window or tile < least:
+        raise RequestError(
+            f"tile={tile} does not fit {spec.name}: give a multiple of its window of {spec.window} px, "
+            f"at least {least}."
+        )
+    return halo
+
+
+def _graph(net: nn.Module, sample: Tensor, spec: ModelSpec, tile: int, halo: int) -> bytes:
+    """Return the graph as bytes, with what a program must know among its metadata."""
+    import onnx
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own, about its own parts
+        program = torch.onnx.export(
+            net, (sample,), dynamo=True, opset_version=OPSET, input_names=["image"], output_names=["restored"],
+            verbose=False,
+        )  # fmt: skip
+    assert program is not None
+    found = program.model_proto
+    facts = {
+        "model": spec.name, "licence": spec.licence, "weights_sha256": spec.sha256, "task": spec.task, "tile": tile,
+        "halo": halo, "window": spec.window, "scale": spec.scale, "range": "0..1",
+    }  # fmt: skip
+    onnx.helper.set_model_props(found, {f"swin2sr_ops.{name}": str(value) for name, value in facts.items()})
+    onnx.checker.check_model(found)
+    content: bytes = found.SerializeToString()
+    return content
+
+
+def _difference(content: bytes, sample: Tensor, expected: Tensor) -> float | None:
+    """Compare what ONNX Runtime computes with torch; None where it is not installed."""
+    if find_spec("onnxruntime") is None:
+        return None
+    import numpy as np
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (restored,) = session.run(None, {"image": sample.numpy()})
+    return float(np.abs(restored - expected.numpy()).max())
