@@ -1,38 +1,110 @@
-"""What works without torch: everything that computes no network. Runs without this suite's conftest, too."""
+"""On a CPU, restoring with a model of ours or any ``.safetensors`` file imports no torch, in any process."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
-#: Hide torch where it is installed.
-WITHOUT = "import sys; sys.modules['torch'] = None; from swin2sr_ops.cli import main; sys.exit(main())"
+import swin2sr_ops
+from tests.conftest import NATIVE, write_model
 
+pytestmark = NATIVE
 
-def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT, *words], cwd=folder, capture_output=True, text=True, check=False
-    )  # fmt: skip
+#: Loaded by every Python process of the folder that holds it, Dask's workers too.
+_BLOCK = """
+import sys
 
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ImportError("torch is blocked")
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "--help", "--version", "restore --help", "models", "models tiny-x2-gray --json", "info sample:cells",
-        "info sample:photo --json", "plugins --json", "train --recipe-of", "train --recipe-of tiny-x2-gray",
-    ],
-)  # fmt: skip
-def test_commands(command: str, tmp_path: Path) -> None:
-    done = run(*command.split(), folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+sys.meta_path.insert(0, Blocked())
+"""
 
 
-def test_what_needs_it_says_so(tmp_path: Path) -> None:
-    done = run("restore", "sample:cells", "out.ome.zarr", "--engine", "torch", folder=tmp_path)
-    assert done.returncode == 2
-    assert "torch" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.fixture
+def blocked(tmp_path: Path) -> dict[str, str]:
+    """The environment of processes that cannot import torch."""
+    folder = tmp_path / "blocked"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_BLOCK)
+    paths = [str(folder), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def run(environment: dict[str, str], folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def test_the_block_works(blocked: dict[str, str], tmp_path: Path) -> None:
+    code = "try:\n    import torch\nexcept ImportError as exc:\n    print(exc)"
+    assert "torch is blocked" in run(blocked, tmp_path, "-c", code)
+
+
+def test_the_main_job(blocked: dict[str, str], tmp_path: Path) -> None:
+    command = ["-m", "swin2sr_ops", "restore", "sample:cells"]
+    run(blocked, tmp_path, *command, "out.ome.zarr", "--model", "nano-x2-gray")
+    run(blocked, tmp_path, *command, "out.tif", "--model", "nano-x2-gray", "--device", "cpu", "--ensemble", "8")
+    source = swin2sr_ops.open_source("sample:cells")
+    pixels = source.read(tuple(slice(0, n) for n in source.info.shape))
+    expected = swin2sr_ops.restore(pixels, axes=source.info.axes, model="nano-x2-gray", engine="native").compute()
+    found = swin2sr_ops.open_source(tmp_path / "out.ome.zarr")
+    stored = found.read(tuple(slice(0, n) for n in found.info.shape))
+    np.testing.assert_array_equal(stored.reshape(expected.shape), expected)
+
+
+def test_files_of_others(blocked: dict[str, str], tmp_path: Path) -> None:
+    """Weights without our description, and in bfloat16, which NumPy does not have."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    write_model(tmp_path / "ours.safetensors", depths=(2,), heads=(2,))
+    weights = load_file(tmp_path / "ours.safetensors")
+    save_file({name: value.to(torch.bfloat16) for name, value in weights.items()}, tmp_path / "theirs.safetensors")
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(900, dtype="u2").reshape(30, 30))
+    code = """
+import swin2sr_ops
+from swin2sr_ops.hooks.dispatch import resolve_model
+for name, hints in (("ours", {}), ("theirs", {"value_range": 1.0, "window": 8})):
+    spec = resolve_model(f"{name}.safetensors", **hints)
+    swin2sr_ops.restore_image("a.tif", f"{name}.tif", model=spec)
+"""
+    run(blocked, tmp_path, "-c", code)
+    ours, theirs = (tifffile.imread(tmp_path / f"{name}.tif").astype(float) for name in ("ours", "theirs"))
+    assert 0 < np.abs(ours - theirs).max() < 200
+
+
+def test_a_lazy_array(blocked: dict[str, str], tmp_path: Path) -> None:
+    code = """
+import dask.array as da, numpy as np, swin2sr_ops
+pixels = np.random.default_rng(0).integers(0, 4000, (90, 70), dtype="u2")
+lazy = swin2sr_ops.restore(da.from_array(pixels, chunks=40), model="nano-x2-gray")
+whole = swin2sr_ops.restore(pixels, model="nano-x2-gray")
+assert (lazy.compute() == whole.compute()).all()
+"""
+    run(blocked, tmp_path, "-c", code)
+
+
+def test_a_batch_on_two_processes(blocked: dict[str, str], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", rng.integers(0, 4000, (40, 30), dtype="u2"))
+    command = ["-m", "swin2sr_ops", "restore", "a.tif", "b.tif", "restored", "--model", "nano-x2-gray"]
+    run(blocked, tmp_path, *command, "--workers", "2")
+    for name in ("a", "b"):
+        (made,) = (tmp_path / "restored").glob(f"{name}*")
+        expected = swin2sr_ops.restore(tifffile.imread(tmp_path / f"{name}.tif"), model="nano-x2-gray", engine="native")
+        found = swin2sr_ops.open_source(made)
+        stored = found.read(tuple(slice(0, n) for n in found.info.shape))
+        np.testing.assert_array_equal(stored.reshape(expected.shape), expected.compute())

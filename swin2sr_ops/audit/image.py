@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from math import gcd
 from os import PathLike, fspath
 
@@ -147,8 +148,6 @@ class AuditedImage:
         return rows, columns
 
     def _sink(self, job: Job) -> CheckSink:
-        import torch
-
         first, maps = self._stored(), self.record.maps
         levels = [
             Stored.of(self._stored(level=k) if k else first, job.output, level=k) for k in range(first.info.levels)
@@ -159,7 +158,7 @@ class AuditedImage:
             number = 0 if channel is None or len(maps) == 1 else job.map_of(region[channel].start)
             return maps[number].width
 
-        agreement = Agreement.of(self.record, job.restorer.network.placed(), torch.__version__)
+        agreement = Agreement.of(self.record, job.restorer.network.placed(), version("torch"))
         unit, sides = (1,) * len(job.order.axes), dict(self._sides(job))
         return CheckSink(self.output, job.output, unit, levels, sides, agreement, width_of, self.name)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from swin2sr_ops.engine.devices import choose_device
+from swin2sr_ops.engine.parallel import usable_cores
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.pixels.intensity import IntensityMap
@@ -35,11 +36,9 @@ def pixels_per_second(restorer: Restorer) -> float:
 
 
 def _measure(restorer: Restorer) -> float:
-    import torch
-
     # One cell per core suffices; a GPU needs many to be busy.
     on_cpu = choose_device(restorer.placement.device).type == "cpu"
-    cells = min(_MOST_CELLS, max(2, math.ceil(math.sqrt(2 * torch.get_num_threads())))) if on_cpu else _MOST_CELLS
+    cells = min(_MOST_CELLS, max(2, math.ceil(math.sqrt(2 * usable_cores())))) if on_cpu else _MOST_CELLS
     side = cells * restorer.plan(1, 1, 1).cell
     if restorer.spec.reach is not None:  # a plugin's network may be large and have large cells
         side = -(-_FOREIGN_SIDE // restorer.spec.window) * restorer.spec.window

@@ -25,6 +25,7 @@ from distributed.core import Status
 from swin2sr_ops.cluster.environment import environment
 from swin2sr_ops.cluster.flight import LANES
 from swin2sr_ops.engine.devices import choose_device, free_memory
+from swin2sr_ops.engine.parallel import cores
 from swin2sr_ops.errors import ClusterError, Swin2SROpsError
 
 if TYPE_CHECKING:
@@ -230,15 +231,16 @@ def _cores(threads: int) -> Iterator[None]:
     because a worker may have other tasks.
     """
     torch = sys.modules.get("torch")
-    if torch is None or torch.get_num_threads() >= threads:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with cores(threads):
+        if torch is None or torch.get_num_threads() >= threads:
+            yield
+            return
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def _nothing(piece: Piece) -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "CPU",
+    "Cpu",
     "auto_precision",
     "check_precision",
     "choose_device",
@@ -19,7 +27,22 @@ __all__ = [
     "free_memory",
     "free_memory_cpu",
     "is_out_of_memory",
+    "torch_device",
 ]
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """The CPU as a device, with what `torch.device` says of itself: it needs no torch."""
+
+    type: str = "cpu"
+    index: None = None
+
+    def __str__(self) -> str:
+        return self.type
+
+
+CPU = Cpu()
 
 
 def check_precision(precision: str) -> str:
@@ -32,8 +55,13 @@ def check_precision(precision: str) -> str:
     return precision
 
 
-def choose_device(device: str) -> torch.device:
-    """Resolve a device; ``auto`` is CUDA, then Apple MPS, then Intel XPU, then the CPU. Reject a missing device."""
+def choose_device(device: str) -> torch.device | Cpu:
+    """Resolve a device; ``auto`` is CUDA, then Apple MPS, then Intel XPU, then the CPU. Reject a missing device.
+
+    torch is imported only where another device than the CPU is wanted, or may be there.
+    """
+    if device == "cpu" or (device == "auto" and "torch" not in sys.modules and not _gpu_is_possible()):
+        return CPU
     import torch
 
     if device == "auto":
@@ -43,7 +71,7 @@ def choose_device(device: str) -> torch.device:
                 device = name
                 break
         else:
-            return torch.device("cpu")
+            return CPU
     try:
         found = torch.device(device)
         torch.zeros(1, device=found).cpu()  # devices such as "meta" return no pixels
@@ -56,7 +84,34 @@ def choose_device(device: str) -> torch.device:
             f"device={device!r} cannot be used here{why}. Give 'auto', or one that torch sees here: "
             f"{', '.join(devices_here())}."
         ) from exc
-    return found
+    return CPU if found.type == "cpu" else found
+
+
+@lru_cache(maxsize=1)
+def _gpu_is_possible() -> bool:
+    """Tell whether torch might find a GPU here; if not, it need not be imported to ask."""
+    try:
+        _, _, build = version("torch").partition("+")
+    except PackageNotFoundError:
+        return False
+    if build == "cpu":
+        return False
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if build and not build.startswith("cu"):  # for GPUs of AMD or Intel
+        return True
+    try:  # NVIDIA's driver, without which torch finds no GPU of theirs
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def torch_device(device: torch.device | Cpu) -> torch.device:
+    """Return the device as torch knows it."""
+    import torch
+
+    return torch.device(str(device))
 
 
 def devices_here() -> list[str]:
@@ -74,15 +129,16 @@ def auto_precision(device: str, *, foreign: bool = False) -> str:
     A plugin's network is computed in float32, since only its author knows if less is enough. So is
     everything on a device that exists on a worker but not here.
     """
-    import torch
-
     try:
         found = choose_device(device)
     except RequestError:
         return "float32"
+    if found.type != "cuda" or foreign:
+        return "float32"
+    import torch
+
     # Before compute capability 8.0 (Ampere) bfloat16 is emulated; AMD GPUs that report that number have it.
-    able = found.type == "cuda" and not foreign and torch.cuda.get_device_capability(found) >= (8, 0)
-    return "bfloat16" if able else "float32"
+    return "bfloat16" if torch.cuda.get_device_capability(torch_device(found)) >= (8, 0) else "float32"
 
 
 def choose_dtype(precision: str) -> torch.dtype:
@@ -122,22 +178,26 @@ def _cgroups() -> list[Path]:
     return [folder, *(p for p in folder.parents if p.is_relative_to(root))]
 
 
-def free_memory(device: torch.device) -> int:
+def free_memory(device: torch.device | Cpu) -> int:
     """Return the bytes that are free on ``device`` now."""
-    import torch
-
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
+        import torch
+
+        gpu = torch_device(device)
+        free, _ = torch.cuda.mem_get_info(gpu)
         # Memory that torch has reserved but not allocated is free too.
-        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+        return int(free + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu))
     return free_memory_cpu()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if ``error`` says that the device, or the machine, is out of memory."""
-    import torch
-
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, MemoryError):
+        return True
+    torch = sys.modules.get("torch")
+    if torch is None:  # who has not imported it has not raised its errors
+        return False
+    if isinstance(error, torch.OutOfMemoryError):
         return True
     # The allocators of the CPU (Linux, Windows), Apple's MPS and cuBLAS have no error class of their own.
     told = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")

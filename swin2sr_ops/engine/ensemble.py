@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
 
 from swin2sr_ops.geometry.orientations import Turn
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = ["Average", "turn_back"]
 
 
-def turn_back(result: Tensor, turn: Turn) -> Tensor:
-    """Turn ``(C, rows, columns)`` of the turned image back to the image's orientation."""
-    result = result.transpose(1, 2) if turn.swap else result
-    axes = [axis for axis, flipped in ((1, turn.rows), (2, turn.columns)) if flipped]
-    return result.flip(axes) if axes else result
+def turn_back(result: Any, turn: Turn) -> Any:
+    """Turn ``(C, rows, columns)`` of the turned image, an array or a tensor, back to the image's orientation."""
+    result = result.swapaxes(1, 2) if turn.swap else result
+    axes = tuple(axis for axis, flipped in ((1, turn.rows), (2, turn.columns)) if flipped)
+    if not axes:
+        return result
+    return np.flip(result, axes) if isinstance(result, np.ndarray) else result.flip(axes)
 
 
 class Average:
-    """Mean and standard deviation of the passes, pixel by pixel, in float64 where the device supports it."""
+    """Mean and standard deviation of the passes, pixel by pixel, in float64 where the device supports it.
+
+    The passes are NumPy arrays, or torch's tensors.
+    """
 
     def __init__(self, spread: bool) -> None:
-        self._mean: Tensor | None = None
+        self._mean: Any = None
         self._spread = spread
-        self._squares: Tensor | None = None  # sum of squared distances from the mean (Welford)
+        self._squares: Any = None  # sum of squared distances from the mean (Welford)
         self._count = 0
 
-    def add(self, result: Tensor, passes: int) -> None:
+    def add(self, result: Any, passes: int) -> None:
         """Add a pass; a single pass stays unchanged."""
-        import torch
-
         self._count += 1
         if passes == 1:
             self._mean = result
             return
-        result = result.to(torch.float32 if result.device.type == "mps" else torch.float64)
+        result = _wide(result)
         if self._mean is None:
-            self._mean = result.clone()
-            self._squares = torch.zeros_like(result) if self._spread else None
+            self._mean = result
+            self._squares = result * 0 if self._spread else None
             return
         gap = result - self._mean
         self._mean += gap / self._count
@@ -47,13 +49,20 @@ class Average:
             self._squares += gap * (result - self._mean)
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Any:
         """Mean of all passes added so far."""
         if self._mean is None:
             raise ValueError("no pass was taken")
         return self._mean
 
     @property
-    def spread(self) -> Tensor | None:
+    def spread(self) -> Any:
         """Standard deviation of the passes (root of their mean squared distance from the mean)."""
-        return None if self._squares is None else (self._squares / self._count).clamp(min=0).sqrt()
+        return None if self._squares is None else (self._squares / self._count).clip(min=0) ** 0.5
+
+
+def _wide(result: Any) -> Any:
+    """Return a pass of its own in the precision in which passes are averaged."""
+    if isinstance(result, np.ndarray):
+        return result.astype(np.float64)
+    return (result.float() if result.device.type == "mps" else result.double()).clone()

@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-__all__ = ["Spares", "for_each"]
+__all__ = ["Spares", "cores", "for_each", "usable_cores"]
 
 X = TypeVar("X")
+
+_asked = threading.local()
+
+
+def usable_cores() -> int:
+    """Return how many threads an engine of ours takes: torch's number where torch is there, else what it would be."""
+    torch = sys.modules.get("torch")
+    return max(_default_cores() if torch is None else torch.get_num_threads(), getattr(_asked, "cores", 1))
+
+
+def _default_cores() -> int:
+    """``OMP_NUM_THREADS``, or the physical cores that this process may run on."""
+    named = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if named.isdigit() and int(named) > 0:
+        return int(named)
+    import psutil
+
+    logical = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(psutil.cpu_count(logical=False) or logical, logical), 1)
+
+
+@contextmanager
+def cores(threads: int) -> Iterator[None]:
+    """Let this thread's calls of an engine take ``threads`` cores at least."""
+    before = getattr(_asked, "cores", 1)
+    _asked.cores = threads
+    try:
+        yield
+    finally:
+        _asked.cores = before
 
 
 class Spares(Generic[X]):

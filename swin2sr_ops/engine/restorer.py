@@ -1,4 +1,4 @@
-"""Run a model on a device: the only module where NumPy meets torch.
+"""Run a model on a device: the only module where NumPy meets torch, for engines that need torch.
 
 The input is a block of stored pixels with a halo, the output the restored pixels of its tile, in the same
 storage type. Blocks are copied to the device in storage type; everything else is computed there.
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.engine.devices import choose_device, free_memory
+from swin2sr_ops.engine.arrays import rounded, stored_units, to_unit_range, wide_type
+from swin2sr_ops.engine.devices import choose_device, free_memory, torch_device
 from swin2sr_ops.engine.ensemble import Average, turn_back
 from swin2sr_ops.engine.overlap import BlockGrid, block_in_image, overlap_options
 from swin2sr_ops.engine.runner import Network, exclusive_gpu, without_history
@@ -335,9 +336,36 @@ class Restorer:
         self, pixels: NDArray[Any], tile: Tile, ends: IntensityMap, nodata: float | None, spread: bool
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
         """Restore channels that enter the network together, in storage type; also return the passes' spread."""
+        bound = Consistency.parse(self.placement.consistent)
+        dtype = pixels.dtype if bound is None else None
+        compute = self._arrays if self.network.on_arrays else self._tensors
+        result, apart = compute(pixels, tile, ends, dtype, spread)
+        if bound is None:
+            keep_valid(result, nodata)
+        else:
+            given = owned(pixels, tile)
+            result = mean_consistent(result, given, self.spec.scale, nodata=nodata, noise=bound.noise)
+        return result, apart
+
+    def _arrays(
+        self, pixels: NDArray[Any], tile: Tile, ends: IntensityMap, dtype: np.dtype[Any] | None, spread: bool
+    ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """Compute without torch: the result in stored units, rounded to ``dtype`` if there is one; and the spread."""
+        passes, average, wide = turns(self.placement.ensemble), Average(spread), wide_type(pixels.dtype)
+        for turn in passes:
+            x = to_unit_range(network_region(pixels, tile, turn), ends, wide)
+            average.add(turn_back(self.network.run(x, turn.tile(tile)), turn), len(passes))
+        y, apart = stored_units(average.mean, ends, wide), average.spread
+        result = y if dtype is None else rounded(y, dtype)
+        return result, None if apart is None else (apart * float(ends.width)).astype(np.float32)
+
+    def _tensors(
+        self, pixels: NDArray[Any], tile: Tile, ends: IntensityMap, dtype: np.dtype[Any] | None, spread: bool
+    ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """Compute with torch; as `_arrays`."""
         import torch
 
-        device = choose_device(self.placement.device)
+        device = torch_device(choose_device(self.placement.device))
         wide = torch.float64 if "float64" in (pixels.dtype.name, self.precision) else torch.float32
         passes, average = turns(self.placement.ensemble), Average(spread)
         inputs = (to_network(network_region(pixels, tile, turn), ends, device, wide, self.precision) for turn in passes)
@@ -345,17 +373,11 @@ class Restorer:
         with exclusive_gpu(device):
             for turn, x in zip(passes, chain([first], inputs), strict=True):
                 average.add(turn_back(self.network.run(x, turn.tile(tile)), turn), len(passes))
-            y, apart = average.mean, average.spread
-            bound = Consistency.parse(self.placement.consistent)
-            y = to_units(y, ends, wide)
-            stored = to_host(y if bound is not None else to_storage(y, pixels.dtype))
+            y, apart = to_units(average.mean, ends, wide), average.spread
+            stored = to_host(y if dtype is None else to_storage(y, dtype))
             deviation = None if apart is None else to_host(apart)
-        if bound is None:
-            result = stored().numpy().astype(pixels.dtype, copy=False)
-            keep_valid(result, nodata)
-        else:
-            given = owned(pixels, tile)
-            result = mean_consistent(stored().numpy(), given, self.spec.scale, nodata=nodata, noise=bound.noise)
+        result = stored().numpy()
+        result = result if dtype is None else result.astype(dtype, copy=False)
         return result, None if deviation is None else (deviation().double() * ends.width).float().numpy()
 
     # --- dask.array.map_overlap ---------------------------------------------------------------

@@ -11,26 +11,39 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from swin2sr_ops.engine.devices import auto_precision, check_precision, choose_device, choose_dtype, is_out_of_memory
+import numpy as np
+
+from swin2sr_ops.engine.devices import (
+    Cpu,
+    auto_precision,
+    check_precision,
+    choose_device,
+    choose_dtype,
+    is_out_of_memory,
+    torch_device,
+)
 from swin2sr_ops.engine.select import check_engine, choose_engine, why_engine
 from swin2sr_ops.errors import TileError
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.steps import cell_side
-from swin2sr_ops.hooks.dispatch import build_network
+from swin2sr_ops.hooks.dispatch import build_network, network_of_plugin
 from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
+    from torch import nn
 
     from swin2sr_ops.engine.generic import CellEngine
+    from swin2sr_ops.engine.native.engine import NativeEngine
     from swin2sr_ops.engine.row_cache import Carry
     from swin2sr_ops.engine.tile_engine import TileEngine
 
 __all__ = ["Network", "Placed", "exclusive_gpu", "without_history"]
 
 _log = logging.getLogger(__name__)
-_engines: dict[tuple[Any, ...], TileEngine | CellEngine] = {}
+_engines: dict[tuple[Any, ...], TileEngine | CellEngine | NativeEngine] = {}
 _engines_lock = threading.Lock()
 _device_locks: dict[str, threading.RLock] = {}
 
@@ -77,21 +90,26 @@ class Network:
             self._precision = auto_precision(self.placement.device, foreign=self.spec.reach is not None)
         return self._precision
 
-    def place(self) -> tuple[torch.device, torch.dtype, str]:
+    def place(self) -> tuple[torch.device | Cpu, str, str]:
         """Resolve device, precision and engine of this process."""
-        device, dtype = choose_device(self.placement.device), choose_dtype(self.precision)
+        device, precision = choose_device(self.placement.device), self.precision
         asked = self._chosen.get(device.type, self.placement.engine)
-        engine = choose_engine(asked, device, dtype, self.spec)
+        engine = choose_engine(asked, device, precision, self.spec)
         self._chosen[device.type] = engine.split()[0]
-        return device, dtype, engine
+        return device, precision, engine
+
+    @property
+    def on_arrays(self) -> bool:
+        """Whether the engine takes and gives NumPy arrays, without torch; else torch's tensors."""
+        return self.place()[2].split()[0] == "native"
 
     def placed(self) -> Placed:
         """Describe device, precision and engine, with the reason; those of the workers if they compute."""
         if self._elsewhere is not None:
             return self._elsewhere
-        device, dtype, engine = self.place()
-        why = why_engine(self.placement.engine, device, dtype, self.spec)
-        return Placed(str(device), self.precision, engine, why)
+        device, precision, engine = self.place()
+        why = why_engine(self.placement.engine, device, precision, self.spec)
+        return Placed(str(device), precision, engine, why)
 
     def resolve_auto(self, placed: Placed) -> None:
         """Resolve "auto" settings as a worker did, since the workers compute."""
@@ -120,40 +138,38 @@ class Network:
         finally:
             self._carry = None
 
-    def engine(self) -> TileEngine | CellEngine:
+    def engine(self) -> TileEngine | CellEngine | NativeEngine:
         """Return the loaded network, which this process shares per device."""
-        from swin2sr_ops.engine.generic import engine_of
-
-        device, dtype, engine = self.place()
-        key = self._key(device, dtype, engine)
+        device, precision, engine = self.place()
+        key = self._key(device, precision, engine)
         with _engines_lock:
             if key not in _engines:
-                net = build_network(self.spec).to(device)
-                _engines[key] = engine_of(net, self.spec, dtype=dtype, kernels=engine.split()[0])
+                _engines[key] = _loaded(self.spec, device, precision, engine.split()[0])
             return _engines[key]
 
     def release(self) -> None:
         """Free the network in this process; it is loaded again when needed."""
-        device, dtype, engine = self.place()
+        device, precision, engine = self.place()
         with _engines_lock:
-            _engines.pop(self._key(device, dtype, engine), None)
-        _empty_cache(device)
+            _engines.pop(self._key(device, precision, engine), None)
+        _empty_cache(device.type)
 
-    def _key(self, device: torch.device, dtype: torch.dtype, engine: str) -> tuple[Any, ...]:
-        return without_history(self.spec), str(device), dtype, engine
+    def _key(self, device: torch.device | Cpu, precision: str, engine: str) -> tuple[Any, ...]:
+        return without_history(self.spec), str(device), precision, engine
 
-    def run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
+    def run(self, x: Any, tile: Tile) -> Any:
         """Compute the image of one tile.
 
         Parameters
         ----------
-        x : Tensor
-            ``(1 or C, rows, columns)`` of the network's region, in 0..1, on the device; one channel is repeated.
+        x : Tensor or ndarray
+            See `on_arrays`. ``(1 or C, rows, columns)`` of the network's region, in 0..1, on the device; one channel
+            is repeated.
         tile : Tile
 
         Returns
         -------
-        Tensor
+        Tensor or ndarray
             As many channels, ``rows scale`` x ``columns scale`` pixels of the tile.
 
         Raises
@@ -161,18 +177,25 @@ class Network:
         TileError
             If values are not finite, or memory is too small for the smallest tile.
         """
-        import torch
-
-        with _device_lock(x.device):
-            y = self._run(x.expand(self.spec.channels, -1, -1), tile)
-        if not torch.isfinite(y).all():
+        one = len(x) < self.spec.channels
+        if isinstance(x, np.ndarray):
+            with _device_lock("cpu"):
+                y = self._run(np.broadcast_to(x, (self.spec.channels, *x.shape[1:])), tile)
+            finite = np.isfinite(y).all()
+        else:
+            with _device_lock(str(x.device)):
+                y = self._run(x.expand(self.spec.channels, -1, -1), tile)
+            finite = y.isfinite().all()
+        if not finite:
             raise TileError(
                 f"{self.spec.name} computed values that are not finite at {tile} in {self.precision} precision; "
                 "use precision='float32'."
             )
-        return y.mean(0, keepdim=True) if len(x) < self.spec.channels else y
+        if not one:
+            return y
+        return y.mean(0, keepdims=True) if isinstance(y, np.ndarray) else y.mean(0, keepdim=True)
 
-    def _run(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
+    def _run(self, x: Any, tile: Tile) -> Any:
         """Run the engine on one tile; if the tile does not fit into memory, run it on both halves.
 
         The engine does not retry a size that did not fit.
@@ -182,7 +205,8 @@ class Network:
         if area < self._too_large or smallest:
             try:
                 carry: dict[str, Any] = {} if self._carry is None else {"carry": self._carry}
-                return self.engine().run(x, tile, **carry)["image"]
+                found = self.engine().run(x, tile, **carry)
+                return found["image"] if isinstance(found, dict) else found
             except (RuntimeError, MemoryError) as exc:
                 if not is_out_of_memory(exc):
                     raise TileError(f"{self.spec.name} failed at {tile}, block {tuple(x.shape)}: {exc}") from exc
@@ -195,12 +219,10 @@ class Network:
             _log.warning("no memory for a tile of %d x %d px of %s: computing halves", *tile.shape, self.spec.name)
             self._too_large = area
             gc.collect()
-            _empty_cache(x.device)
+            _empty_cache("cpu" if isinstance(x, np.ndarray) else x.device.type)
         return self._run_halves(x, tile)
 
-    def _run_halves(self, x: torch.Tensor, tile: Tile) -> torch.Tensor:
-        import torch
-
+    def _run_halves(self, x: Any, tile: Tile) -> Any:
         rows = tile.shape[0] >= tile.shape[1]
         longer = tile.y if rows else tile.x
         parts = []
@@ -208,7 +230,34 @@ class Network:
             lo, hi = (edge - longer.read[0] for edge in span.read)
             part = x[:, lo:hi] if rows else x[:, :, lo:hi]
             parts.append(self._run(part, Tile(span, tile.x) if rows else Tile(tile.y, span)))
+        if isinstance(x, np.ndarray):
+            return np.concatenate(parts, 1 if rows else 2)
+        import torch
+
         return torch.cat(parts, 1 if rows else 2)
+
+
+def _loaded(spec: ModelSpec, device: torch.device | Cpu, precision: str, engine: str) -> Any:
+    """Load a network into its engine: weights as arrays into ours, unless a plugin builds the network."""
+    if engine == "native":
+        from swin2sr_ops.engine.native.engine import NativeEngine
+        from swin2sr_ops.weights.loader import load_parameters
+
+        theirs = network_of_plugin(spec)
+        return NativeEngine(spec, load_parameters(spec) if theirs is None else _parameters_of(theirs, spec))
+    from swin2sr_ops.engine.generic import engine_of
+
+    net = build_network(spec).to(torch_device(device))
+    return engine_of(net, spec, dtype=choose_dtype(precision), kernels=engine)
+
+
+def _parameters_of(net: nn.Module, spec: ModelSpec) -> dict[str, NDArray[Any]]:
+    """Return the weights of a network that a plugin has built, which must be one of this package's kinds."""
+    from swin2sr_ops.weights.loader import check_parameters
+
+    found = {name: value.detach().float().cpu().numpy() for name, value in net.state_dict().items()}
+    check_parameters(found, spec, f"the network of a plugin ({type(net).__name__})")
+    return found
 
 
 def without_history(spec: ModelSpec) -> ModelSpec:
@@ -216,19 +265,19 @@ def without_history(spec: ModelSpec) -> ModelSpec:
     return replace(spec, provenance={}, quality={}, halo_error={}, advice="")
 
 
-def _empty_cache(device: torch.device) -> None:
-    if device.type == "cuda":
+def _empty_cache(kind: str) -> None:
+    if kind == "cuda":
         import torch
 
         torch.cuda.empty_cache()
 
 
-def exclusive_gpu(device: torch.device) -> AbstractContextManager[object]:
+def exclusive_gpu(device: torch.device | Cpu) -> AbstractContextManager[object]:
     """Hold the GPU exclusively; otherwise this tile's head would queue behind another tile's kernels."""
-    return _device_lock(device) if device.type == "cuda" else nullcontext()
+    return _device_lock(str(device)) if device.type == "cuda" else nullcontext()
 
 
-def _device_lock(device: torch.device) -> threading.RLock:
+def _device_lock(device: str) -> threading.RLock:
     """Return the device's lock: its kernels use all of it, and memory is planned for one tile."""
     with _engines_lock:
-        return _device_locks.setdefault(str(device), threading.RLock())
+        return _device_locks.setdefault(device, threading.RLock())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from swin2sr_ops.engine.devices import Cpu, choose_dtype, torch_device
 from swin2sr_ops.errors import RequestError
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def check_engine(engine: str, precision: str = "auto", *, foreign: bool = False)
     return engine
 
 
-def choose_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
+def choose_engine(engine: str, device: torch.device | Cpu, precision: object, spec: ModelSpec) -> str:
     """Return ``torch``, or another engine's name with its version, for computation and reports."""
     if engine == "auto":
-        engine, _ = _fastest(device, dtype, spec)
+        engine, _ = _fastest(device, precision, spec)
     if engine == "torch":
         return engine
     if device.type != _DEVICES[engine]:
@@ -56,12 +57,12 @@ def choose_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: M
     return f"{engine} {_version(engine)}"
 
 
-def why_engine(engine: str, device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
+def why_engine(engine: str, device: torch.device | Cpu, precision: object, spec: ModelSpec) -> str:
     """Return why `choose_engine` chooses an engine, for a report."""
-    return _fastest(device, dtype, spec)[1] if engine == "auto" else "requested"
+    return _fastest(device, precision, spec)[1] if engine == "auto" else "requested"
 
 
-def _fastest(device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> tuple[str, str]:
+def _fastest(device: torch.device | Cpu, precision: object, spec: ModelSpec) -> tuple[str, str]:
     """Resolve ``auto``, with the reason: this package's kernels if they run, else torch; never another package's.
 
     Other installed packages must not change a result. Triton comes with torch for CUDA, and the report names the C
@@ -72,19 +73,24 @@ def _fastest(device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> tuple
     engine = {"cpu": "native", "cuda": "triton"}.get(device.type)
     if engine is None:
         return "torch", f"the package's own kernels do not run on {device.type}"
-    precision = str(dtype).removeprefix("torch.")
-    if precision not in _PRECISIONS[engine]:
-        return "torch", f"the package's own kernels do not compute in {precision}"
-    told = _no_triton(device, dtype, spec) if engine == "triton" else _no_native()
+    word = _word(precision)
+    if word not in _PRECISIONS[engine]:
+        return "torch", f"the package's own kernels do not compute in {word}"
+    told = _no_triton(torch_device(device), word, spec) if engine == "triton" else _no_native()
     return ("torch", told) if told else (engine, f"the fastest on {device.type}")
 
 
-def _no_triton(device: torch.device, dtype: torch.dtype, spec: ModelSpec) -> str:
+def _word(precision: object) -> str:
+    """Return ``"float32"`` for that, or for torch's own word for it."""
+    return str(precision).removeprefix("torch.")
+
+
+def _no_triton(device: torch.device, precision: str, spec: ModelSpec) -> str:
     from swin2sr_ops.engine.selftest import triton_obstacle
 
     if not _is_installed("triton"):
         return "Triton is not installed"
-    return _too_wide(spec) or triton_obstacle(spec, device, dtype)
+    return _too_wide(spec) or triton_obstacle(spec, device, choose_dtype(precision))
 
 
 def _no_native() -> str:

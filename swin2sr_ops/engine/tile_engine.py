@@ -109,6 +109,9 @@ class TileEngine:
             ``image`` ``(C, rows scale, columns scale)`` of the owned pixels, and the head's other outputs, each
             at its own scale.
         """
+        if self._native is not None:
+            with single_thread_kernels() as threads:
+                return {"image": torch.from_numpy(self._native.run(image.numpy(), tile, carry, threads))}
         if self.group > 1:
             with self._float32():
                 if self._graphs is not None and carry is None:
@@ -123,8 +126,6 @@ class TileEngine:
     def _run(
         self, image: Tensor, tile: Tile, carry: Carry | None = None, pool: ThreadPoolExecutor | None = None
     ) -> dict[str, Tensor]:
-        if self._native is not None:
-            return {"image": torch.from_numpy(self._native.run(image.numpy(), tile, carry, pool))}
         above = below = None
         if carry is not None:
             above = carry.take(image, tile)

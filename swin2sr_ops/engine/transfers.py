@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.engine.arrays import storage_limits
 from swin2sr_ops.engine.devices import choose_dtype
-from swin2sr_ops.pixels.intensity import IntensityMap, range_limits
+from swin2sr_ops.pixels.intensity import IntensityMap
 
 if TYPE_CHECKING:
     import torch
@@ -41,14 +42,9 @@ def to_storage(y: torch.Tensor, dtype: np.dtype[Any]) -> torch.Tensor:
     """Round and clip values in stored units to ``dtype``; float16 is float32 until it leaves."""
     import torch
 
-    y = y.clamp(*_limits(dtype)) if dtype.kind == "f" else y.round().clamp(*_limits(dtype))
+    y = y.clamp(*storage_limits(dtype)) if dtype.kind == "f" else y.round().clamp(*storage_limits(dtype))
     kind: torch.dtype = getattr(torch, "float32" if dtype.name == "float16" else dtype.name)
     return y.to(kind)
-
-
-def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Return the smallest and largest finite number of a storage type."""
-    return (float(np.finfo(dtype).min), float(np.finfo(dtype).max)) if dtype.kind == "f" else range_limits(dtype)
 
 
 def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:

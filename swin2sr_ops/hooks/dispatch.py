@@ -34,6 +34,7 @@ __all__ = [
     "loaded",
     "manager",
     "model_specs",
+    "network_of_plugin",
     "notifier",
     "open_source",
     "resolve_model",
@@ -75,13 +76,17 @@ def _all(hook: str, what: str, kind: type) -> Iterator[Any]:
         yield from found
 
 
-def _first(hook: str, **given: Any) -> tuple[Any, str]:
+def _first(hook: str, *, built_in: bool = True, **given: Any) -> tuple[Any, str]:
     """Return the first answer and "", or None and a sentence about the plugins that failed.
+
+    Without ``built_in`` only plugins are asked.
 
     An error of this project counts as an answer: the plugin knows the request and says what is wrong with it.
     """
     failures = []
     for impl in _implementations(hook):
+        if impl.plugin_name == BUILTIN and not built_in:
+            continue
         try:
             found = impl.function(*(given[name] for name in impl.argnames))
         except Swin2SROpsError:
@@ -147,6 +152,12 @@ def build_network(spec: ModelSpec) -> nn.Module:
         )
     built: nn.Module = network
     return built
+
+
+def network_of_plugin(spec: ModelSpec) -> nn.Module | None:
+    """Build the network of ``spec`` if a plugin does; None if this package is left to build it."""
+    network: nn.Module | None = _first("build_network", built_in=False, spec=spec)[0]
+    return network
 
 
 def notifier(progress: Progress | None) -> Progress:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from swin2sr_ops.geometry.plan import within
@@ -36,15 +37,13 @@ def run_key(job: Job, output: Mapping[str, Any], *, restart: bool = False) -> Ru
 
 def settings_of(job: Job) -> dict[str, Any]:
     """Collect all settings that decide the pixels, flat and JSON-ready."""
-    import torch
-
     info, restorer = job.source.info, job.restorer
     placed = restorer.network.placed()
     restorers = [part.restorer for part in job.parts if part.restorer is not None]
     models = [one.spec for one in restorers]
     found: dict[str, Any] = {
         "result version": _RESULT_VERSION,
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "model": ",".join(spec.name for spec in models),
         "weights": ",".join(spec.sha256 for spec in models),
         "scale": job.plan.spec.scale,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from swin2sr_ops.engine.devices import choose_device
+from swin2sr_ops.engine.devices import choose_device, torch_device
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.io.storage.moves import replace_path
 from swin2sr_ops.nets.network import SwinNet
@@ -72,7 +72,7 @@ class Trainer:
         engine: str = "auto",
     ) -> None:
         self.team, device = Team.join(device, recipe.batch)
-        self.recipe, self.out, self.device = recipe, out, choose_device(device)
+        self.recipe, self.out, self.device = recipe, out, torch_device(choose_device(device))
         torch.manual_seed(recipe.seed)
         self.net = SwinNet(recipe.spec)
         start_as_interpolation(self.net)

@@ -7,7 +7,6 @@ header. Nothing is ever unpickled: ``torch.load`` runs with ``weights_only=True`
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 from collections.abc import Mapping
@@ -24,18 +23,15 @@ from swin2sr_ops.errors import CheckpointError
 from swin2sr_ops.io.storage.paths import user_path
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights import huggingface
+from swin2sr_ops.weights.arrays import split_buffers, without_prefix
 from swin2sr_ops.weights.catalogue import read_header, spec_of_header
 from swin2sr_ops.weights.digest import file_sha256
 from swin2sr_ops.weights.sniff import DAMAGE, EXPECTED, check_torch_file
 
-__all__ = ["Checkpoint", "read_checkpoint", "read_tensors", "split_buffers"]
+__all__ = ["Checkpoint", "read_checkpoint", "read_tensors"]
 
 #: Keys under which training programs store the parameters; the papers measure the averaged ones (EMA).
 _WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
-_PREFIXES = ("module.", "netG.", "_orig_mod.")
-
-#: Buffers are computed from shapes, never learned; they differ between files of different training sizes.
-_BUFFERS = ("attn_mask", "relative_position_index", "relative_coords_table")
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not tensors:
         some = ", ".join(map(str, list(found)[:4])) or "nothing"
         raise CheckpointError(f"{path} holds no tensors, only {some}; {EXPECTED}.")
-    return _without_prefix(tensors)
+    return without_prefix(tensors)
 
 
 def _torch_load(path: Path) -> object:
@@ -142,25 +138,3 @@ def _unwrap(loaded: object, path: Path) -> Mapping[str, Any]:
     if len(inner) == 1 and not any(isinstance(value, Tensor) for value in loaded.values()):
         return _unwrap(inner[0], path)
     return loaded
-
-
-def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            return _without_prefix({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
-    return tensors
-
-
-def split_buffers(raw: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
-    """Separate parameters from buffers; return the parameters and the window of the buffers (0 if there are none)."""
-    window = 0
-    parameters = {}
-    for name, tensor in raw.items():
-        kind = name.rsplit(".", 1)[-1]
-        if kind not in _BUFFERS:
-            parameters[name] = tensor
-        elif kind == "relative_coords_table":  # (1, 2w - 1, 2w - 1, 2)
-            window = (tensor.shape[1] + 1) // 2
-        else:  # (w^2, w^2) and (windows, w^2, w^2)
-            window = math.isqrt(tensor.shape[-1])
-    return parameters, window

@@ -12,13 +12,17 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from swin2sr_ops.errors import CheckpointError
 from swin2sr_ops.weights.digest import file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")  # a tensor or an array
 
 __all__ = ["is_hugging_face", "official_names", "read_folder"]
 
@@ -91,15 +95,15 @@ _KINDS: dict[str, Callable[[object], bool]] = {
 }
 
 
-def is_hugging_face(tensors: Mapping[str, Tensor]) -> bool:
+def is_hugging_face(tensors: Mapping[str, Any]) -> bool:
     """Return True if the names are those of ``transformers``."""
     return any(name.endswith("first_convolution.weight") for name in tensors)
 
 
-def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def official_names(tensors: Mapping[str, T]) -> dict[str, T]:
     """Return the same tensors under the official names, with q, k and v joined."""
     renamed = {_rename(name): tensor for name, tensor in tensors.items()}
-    parts: dict[str, dict[str, Tensor]] = {}
+    parts: dict[str, dict[str, T]] = {}
     state = {}
     for name, tensor in renamed.items():
         match = _QKV.match(name)
@@ -109,8 +113,16 @@ def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         mine = parts.setdefault(match[1], {})
         mine[match[2]] = tensor
         if len(mine) == 3:
-            state[f"{match[1]}.qkv.weight"] = torch.cat([mine["query"], mine["key"], mine["value"]])
+            state[f"{match[1]}.qkv.weight"] = _joined([mine["query"], mine["key"], mine["value"]])
     return state
+
+
+def _joined(parts: list[Any]) -> Any:
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import torch
+
+    return torch.cat(parts)
 
 
 def _rename(name: str) -> str:

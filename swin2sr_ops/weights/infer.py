@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swin2sr_ops.errors import CheckpointError, RequestError
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.catalogue import BUILTIN
 from swin2sr_ops.weights.sniff import EXPECTED
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = ["SHAPE_FIELDS", "infer_spec"]
 
@@ -47,7 +44,7 @@ _FOREIGN: tuple[tuple[str, str], ...] = (
 
 
 def infer_spec(
-    state: Mapping[str, Tensor],
+    state: Mapping[str, Any],
     *,
     name: str,
     facts: Mapping[str, Any] | None = None,
@@ -57,7 +54,7 @@ def infer_spec(
 
     Parameters
     ----------
-    state : mapping of str to Tensor
+    state : mapping of str to Tensor or ndarray
         Parameters under the official names (`swin2sr_ops.weights.checkpoint`).
     name : str
         Name for the model.
@@ -142,7 +139,7 @@ def _task(upsampler: str, window: int) -> str:
 # --- from names and shapes -----------------------------------------------------------------------
 
 
-def _shape(state: Mapping[str, Tensor], name: str) -> dict[str, Any]:
+def _shape(state: Mapping[str, Any], name: str) -> dict[str, Any]:
     architecture = _architecture(state, name)
     _refuse_unbuilt(state, name)
     dim, channels = state["conv_first.weight"].shape[:2]
@@ -165,7 +162,7 @@ def _shape(state: Mapping[str, Tensor], name: str) -> dict[str, Any]:
     }
 
 
-def _architecture(state: Mapping[str, Tensor], name: str) -> str:
+def _architecture(state: Mapping[str, Any], name: str) -> str:
     has_first = "conv_first.weight" in state or "conv_first.1.weight" in state
     if has_first and _BLOCK + "mlp.fc1.weight" in state:
         if _BLOCK + "attn.logit_scale" in state:
@@ -180,7 +177,7 @@ def _architecture(state: Mapping[str, Tensor], name: str) -> str:
     )
 
 
-def _refuse_unbuilt(state: Mapping[str, Tensor], name: str) -> None:
+def _refuse_unbuilt(state: Mapping[str, Any], name: str) -> None:
     """Reject variants of the family that are not supported."""
     reason = ""
     if "conv_first.weight" not in state:
@@ -196,25 +193,25 @@ def _refuse_unbuilt(state: Mapping[str, Tensor], name: str) -> None:
         raise CheckpointError(f"{name} is a Swin network of a kind that is not supported: {reason}.")
 
 
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+def _count(state: Mapping[str, Any], prefix: str) -> int:
     """Count the entries of a module list: ``prefix`` + 0, 1, ... ."""
     numbers = {int(key[len(prefix) :].split(".", 1)[0]) for key in state if key.startswith(prefix)}
     return len(numbers)
 
 
-def _count_blocks(state: Mapping[str, Tensor]) -> tuple[int, ...]:
+def _count_blocks(state: Mapping[str, Any]) -> tuple[int, ...]:
     stages = _count(state, "layers.")
     return tuple(_count(state, f"layers.{stage}.residual_group.blocks.") for stage in range(stages))
 
 
-def _heads(state: Mapping[str, Tensor], stage: int, architecture: str) -> int:
+def _heads(state: Mapping[str, Any], stage: int, architecture: str) -> int:
     attention = f"layers.{stage}.residual_group.blocks.0.attn."
     if architecture == "swin2sr":
         return int(state[attention + "logit_scale"].shape[0])
     return int(state[attention + "relative_position_bias_table"].shape[1])
 
 
-def _upsampler(state: Mapping[str, Tensor]) -> str:
+def _upsampler(state: Mapping[str, Any]) -> str:
     # In this order: the richer heads contain the names of the plainer ones.
     for key, upsampler in (
         ("conv_bicubic.weight", "pixelshuffle_aux"),
@@ -228,7 +225,7 @@ def _upsampler(state: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def _scale(state: Mapping[str, Tensor], upsampler: str, channels: int) -> int:
+def _scale(state: Mapping[str, Any], upsampler: str, channels: int) -> int:
     if upsampler == "":
         return 1
     if upsampler == "nearest+conv":
@@ -239,7 +236,7 @@ def _scale(state: Mapping[str, Tensor], upsampler: str, channels: int) -> int:
     return math.prod(math.isqrt(weight.shape[0] // weight.shape[1]) for weight in weights)
 
 
-def _window(state: Mapping[str, Tensor], name: str, facts: Mapping[str, Any], hints: Mapping[str, Any]) -> int:
+def _window(state: Mapping[str, Any], name: str, facts: Mapping[str, Any], hints: Mapping[str, Any]) -> int:
     """Return the window by the parameters, the file or the user, in this order; 0 if unknown."""
     table = state.get(_BLOCK + "attn.relative_position_bias_table")  # ((2w - 1)^2, heads)
     known = (math.isqrt(table.shape[0]) + 1) // 2 if table is not None else facts.get("window", 0)

@@ -1,7 +1,6 @@
 """Resolve what a user calls a model to its description, and load its network.
 
-`resolve_spec` imports torch only to open a foreign file: names, ``"auto"`` and this package's own files
-are read without it.
+torch is imported only to build a network, and to open a file that is not ``.safetensors``.
 """
 
 from __future__ import annotations
@@ -18,13 +17,15 @@ from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights import catalogue, download as downloads
 from swin2sr_ops.weights.catalogue import BUILTIN, find, read_header, shipped, spec_of_header
 from swin2sr_ops.weights.digest import file_sha256
+from swin2sr_ops.weights.shapes import parameter_shapes
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
+    from numpy.typing import NDArray
 
     from swin2sr_ops.nets.network import SwinNet
 
-__all__ = ["check_parameters", "empty_network", "load_network", "resolve_spec", "weights_path"]
+__all__ = ["check_parameters", "empty_network", "load_network", "load_parameters", "resolve_spec", "weights_path"]
 
 _PACKAGE = "package:"
 #: Prefix of the preview models' names; ``"auto"`` never chooses one.
@@ -102,23 +103,47 @@ def load_network(spec: ModelSpec, *, download: bool = False) -> SwinNet:
     ModelError
         If the weights are missing, or are not those of ``spec``.
     """
-    from swin2sr_ops.nets.network import channel_mean
-    from swin2sr_ops.weights.checkpoint import read_checkpoint
+    import torch
 
-    checkpoint = read_checkpoint(weights_path(spec, download=download))
-    if spec.sha256 and checkpoint.sha256 != spec.sha256:
-        raise CheckpointError(
-            f"{checkpoint.path} is not the file that {spec.name} was described from: its SHA-256 begins with "
-            f"{checkpoint.sha256[:12]} instead of {spec.sha256[:12]}. Put that file back, or resolve the model again."
-        )
-    window = checkpoint.facts.get("window", spec.window)
-    if window != spec.window:
-        raise CheckpointError(f"{checkpoint.path} has window {window}, but {spec.name} says {spec.window}.")
+    from swin2sr_ops.nets.network import channel_mean
+
     net = empty_network(spec)
-    check_parameters(checkpoint.parameters, net, str(checkpoint.path))
-    net.load_state_dict(checkpoint.parameters, assign=True)
+    parameters = load_parameters(spec, download=download)
+    net.load_state_dict({name: torch.from_numpy(values) for name, values in parameters.items()}, assign=True)
     net.mean = channel_mean(spec.channels)
     return net.requires_grad_(False).eval()
+
+
+def load_parameters(spec: ModelSpec, *, download: bool = False) -> dict[str, NDArray[np.float32]]:
+    """Load the weights of ``spec`` under their official names; a ``.safetensors`` file is read without torch.
+
+    Parameters and errors are those of `load_network`.
+    """
+    where = weights_path(spec, download=download)
+    path, parameters, facts, digest = _read(where)
+    if spec.sha256 and digest != spec.sha256:
+        raise CheckpointError(
+            f"{path} is not the file that {spec.name} was described from: its SHA-256 begins with "
+            f"{digest[:12]} instead of {spec.sha256[:12]}. Put that file back, or resolve the model again."
+        )
+    window = facts.get("window", spec.window)
+    if window != spec.window:
+        raise CheckpointError(f"{path} has window {window}, but {spec.name} says {spec.window}.")
+    check_parameters(parameters, spec, str(path))
+    return parameters
+
+
+def _read(path: Path) -> tuple[Path, dict[str, NDArray[np.float32]], dict[str, Any], str]:
+    """Read a checkpoint; return its resolved path, parameters, the facts beside them, and its SHA-256."""
+    path = Path(os.path.realpath(user_path(path)))
+    if path.suffix == ".safetensors" and path.is_file():
+        from swin2sr_ops.weights.arrays import read_arrays
+
+        return path, *read_arrays(path), file_sha256(path)
+    from swin2sr_ops.weights.checkpoint import read_checkpoint
+
+    found = read_checkpoint(path)
+    return found.path, {name: t.numpy() for name, t in found.parameters.items()}, found.facts, found.sha256
 
 
 def weights_path(spec: ModelSpec, *, download: bool = False) -> Path:
@@ -155,9 +180,9 @@ def empty_network(spec: ModelSpec) -> SwinNet:
         return SwinNet(spec)
 
 
-def check_parameters(state: Mapping[str, Tensor], net: SwinNet, what: str) -> None:
-    """Raise an error if the parameters are not those of ``net``; name the first few."""
-    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+def check_parameters(state: Mapping[str, Any], spec: ModelSpec, what: str) -> None:
+    """Raise an error if the parameters are not those of ``spec``; name the first few."""
+    expected = parameter_shapes(spec)
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     missing = [name for name in expected if name not in found]
     extra = [name for name in found if name not in expected]
@@ -177,7 +202,7 @@ def check_parameters(state: Mapping[str, Tensor], net: SwinNet, what: str) -> No
     ]
     if parts:
         raise CheckpointError(
-            f"The weights in {what} are not those of {net.spec.name}: of its tensors, {'; '.join(parts)}."
+            f"The weights in {what} are not those of {spec.name}: of its tensors, {'; '.join(parts)}."
         )
 
 
@@ -201,18 +226,17 @@ def _from_file(path: Path, hints: Mapping[str, Any]) -> ModelSpec:
         spec = spec_of_header(read_header(path), path)
         if spec is not None:
             return _with_hints(replace(spec, sha256=file_sha256(path)), hints)
-    from swin2sr_ops.weights.checkpoint import read_checkpoint
     from swin2sr_ops.weights.infer import infer_spec
 
-    checkpoint = read_checkpoint(path)
+    _, parameters, facts, digest = _read(path)
     for row in BUILTIN.values():
-        if row.sha256 and row.sha256 == checkpoint.sha256:  # a released file, under any file name
+        if row.sha256 and row.sha256 == digest:  # a released file, under any file name
             return _with_hints(replace(row, weights=str(path)), hints)
     about = {key: value for key, value in hints.items() if key != "name"}
-    spec = infer_spec(checkpoint.parameters, name=hints.get("name", path.stem), facts=checkpoint.facts, hints=about)
-    check_parameters(checkpoint.parameters, empty_network(spec), str(path))
+    spec = infer_spec(parameters, name=hints.get("name", path.stem), facts=facts, hints=about)
+    check_parameters(parameters, spec, str(path))
     size = path.stat().st_size if path.is_file() else 0
-    return replace(spec, weights=str(path), sha256=checkpoint.sha256, size_bytes=size)
+    return replace(spec, weights=str(path), sha256=digest, size_bytes=size)
 
 
 def _with_hints(spec: ModelSpec, hints: Mapping[str, Any]) -> ModelSpec:

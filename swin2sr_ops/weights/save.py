@@ -17,7 +17,7 @@ from swin2sr_ops.errors import CheckpointError
 from swin2sr_ops.io.storage.moves import replace_path
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.catalogue import HEADER_KEY
-from swin2sr_ops.weights.loader import check_parameters, empty_network
+from swin2sr_ops.weights.loader import check_parameters
 
 __all__ = ["save_model"]
 
@@ -50,7 +50,7 @@ def save_model(
     """
     path = Path(path)
     state = model.state_dict() if isinstance(model, nn.Module) else model
-    check_parameters(state, empty_network(spec), "the model to save")
+    check_parameters(state, spec, "the model to save")
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:

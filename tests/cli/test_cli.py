@@ -266,11 +266,11 @@ def test_an_interrupt_keeps_what_is_restored(
     folder: Path, image: np.ndarray, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the middle of a run: status 130, no output, no traceback; the same command goes on."""
-    from swin2sr_ops.engine.tile_engine import TileEngine
+    from swin2sr_ops.engine.runner import Network
 
-    run, calls = TileEngine.run, []
+    run, calls = Network.run, []
 
-    def interrupt(self: TileEngine, *args: object, **more: object) -> object:
+    def interrupt(self: Network, *args: object, **more: object) -> object:
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
@@ -279,11 +279,11 @@ def test_an_interrupt_keeps_what_is_restored(
     before = left(folder)
     for out in ("out.zarr", "out.tif"):
         calls.clear()
-        monkeypatch.setattr(TileEngine, "run", interrupt)
+        monkeypatch.setattr(Network, "run", interrupt)
         assert cli.main(["restore", "in.tif", out, "--tile", "16"]) == 130
         assert capsys.readouterr() == ("", "swin2sr-ops: stopped; the same command resumes the run\n")
         assert out not in left(folder)
-        monkeypatch.setattr(TileEngine, "run", run)
+        monkeypatch.setattr(Network, "run", run)
         summary = told(capsys, "restore", "in.tif", out, "--tile", "16")
         assert "of them by an earlier run" in summary
         source = swin2sr_ops.open_source(out)

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 import swin2sr_ops
 from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.spec import ModelSpec
-from tests.conftest import write_model
+from tests.conftest import NATIVE, write_model
 
 
 def cut(size: int, draw: data) -> tuple[int, ...]:  # type: ignore[valid-type]
@@ -375,29 +375,33 @@ def test_unknown_chunks_get_a_sentence(gray_model: ModelSpec) -> None:
         swin2sr_ops.restore(array[array.sum(1) > 0], model=gray_model)
 
 
-def test_out_of_memory_halves_the_tile(gray_model: ModelSpec, rng, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ["torch", pytest.param("native", marks=NATIVE)])
+def test_out_of_memory_halves_the_tile(
+    engine: str, gray_model: ModelSpec, rng, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
     """A device that runs out is given halves, with the same pixels; one that never has enough is reported."""
-    import torch
-
+    from swin2sr_ops.engine.native.engine import NativeEngine
     from swin2sr_ops.engine.tile_engine import TileEngine
 
+    kind: Any = NativeEngine if engine == "native" else TileEngine
+    error = MemoryError("no room") if engine == "native" else torch.OutOfMemoryError("CUDA out of memory")
     image = rng.integers(0, 255, (100, 90), dtype="u1")
-    whole = swin2sr_ops.restore(image, model=gray_model).compute()
-    run, sizes, limit, alive = TileEngine.run, [], 60 * 60, []
+    whole = swin2sr_ops.restore(image, model=gray_model, engine=engine).compute()
+    run, sizes, limit, alive = kind.run, [], 60 * 60, []
 
-    def short(self: TileEngine, x: torch.Tensor, tile: object) -> object:
-        sizes.append(tile.shape)  # type: ignore[attr-defined]
-        if tile.shape[0] * tile.shape[1] > limit:  # type: ignore[attr-defined]
+    def short(self: Any, x: Any, tile: Any) -> object:
+        sizes.append(tile.shape)
+        if tile.shape[0] * tile.shape[1] > limit:
             held = torch.empty(10)  # what a failed attempt had already
             alive.append(weakref.ref(held))
             assert sum(ref() is not None for ref in alive) == 1, "an earlier attempt still holds its memory"
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return run(self, x, tile)  # type: ignore[arg-type]
+            raise type(error)(*error.args)
+        return run(self, x, tile)
 
-    monkeypatch.setattr(TileEngine, "run", short)
-    np.testing.assert_array_equal(swin2sr_ops.restore(image, model=gray_model).compute(), whole)
+    monkeypatch.setattr(kind, "run", short)
+    np.testing.assert_array_equal(swin2sr_ops.restore(image, model=gray_model, engine=engine).compute(), whole)
     assert sizes[0] == (100, 90)
     assert len(sizes) > 3
     limit = 0
     with pytest.raises(swin2sr_ops.TileError, match="Not even a tile"):
-        swin2sr_ops.restore(image, model=gray_model).compute()
+        swin2sr_ops.restore(image, model=gray_model, engine=engine).compute()

@@ -259,13 +259,15 @@ def test_the_engine_is_used(widget: Any, viewer: Any, qtbot: Any, monkeypatch: p
 
 
 def test_a_device_without_memory(widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What torch raises, in the network itself."""
+    """What an engine raises, in the network itself."""
+    from swin2sr_ops.engine.native.engine import NativeEngine
     from swin2sr_ops.engine.tile_engine import TileEngine
 
     def full(*_: Any, **__: Any) -> Any:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(TileEngine, "run", full)
+    for engine in (TileEngine, NativeEngine):
+        monkeypatch.setattr(engine, "run", full)
     told = sentences(monkeypatch)
     viewer.add_image(spots(20, 20))
     finish(widget, qtbot)

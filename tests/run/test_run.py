@@ -154,17 +154,23 @@ def left(folder: Path) -> set[str]:
 def test_a_failure_leaves_nothing(
     stack: tuple[Path, np.ndarray], gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    from swin2sr_ops.engine.tile_engine import TileEngine
+    from swin2sr_ops.engine.runner import Network
 
-    run, calls, allowed = TileEngine.run, [], [0]
+    real, calls, allowed = Network.engine, [], [0]
 
-    def fail(self: TileEngine, *args: object, **more: object) -> object:
-        calls.append(1)
-        if len(calls) > allowed[0]:
-            raise RuntimeError("a kernel failed")
-        return run(self, *args, **more)  # type: ignore[arg-type]
+    def failing(self: Network) -> object:
+        engine = real(self)
 
-    monkeypatch.setattr(TileEngine, "run", fail)
+        class Failing:
+            def run(self, *args: object, **more: object) -> object:
+                calls.append(1)
+                if len(calls) > allowed[0]:
+                    raise RuntimeError("a kernel failed")
+                return engine.run(*args, **more)  # type: ignore[arg-type]
+
+        return Failing()
+
+    monkeypatch.setattr(Network, "engine", failing)
     before = left(tmp_path)
     with pytest.raises(swin2sr_ops.TileError, match=r"failed at y=\d+:\d+ x=.*a kernel failed.*stack.ome.tif"):
         swin2sr_ops.restore_image(stack[0], tmp_path / f"o.{suffix}", model=gray_model, tile=50)

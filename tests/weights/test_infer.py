@@ -11,8 +11,8 @@ from torch import Tensor
 
 from swin2sr_ops.errors import CheckpointError, RequestError
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.arrays import split_buffers
 from swin2sr_ops.weights.catalogue import BUILTIN
-from swin2sr_ops.weights.checkpoint import split_buffers
 from swin2sr_ops.weights.infer import infer_spec
 from tests.weights.helpers import TINY, TINY_IR, meta_parameters, with_buffers
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.engine.native.network import NativeNetwork
 from swin2sr_ops.engine.native.tile import NativeTile
+from swin2sr_ops.engine.parallel import usable_cores
 from swin2sr_ops.engine.row_cache import Carry, Kept
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.steps import network_steps
@@ -39,7 +41,7 @@ class NativeEngine:
         image: NDArray[Any],
         tile: Tile,
         carry: Carry | None = None,
-        pool: ThreadPoolExecutor | None = None,
+        threads: int | None = None,
     ) -> NDArray[np.float32]:
         """Restore one tile.
 
@@ -52,8 +54,8 @@ class NativeEngine:
         carry : Carry, optional
             Of a run that goes down a column of tiles: what the tile above has computed is not computed again, and
             what the one below needs is kept. The result is the same.
-        pool : ThreadPoolExecutor, optional
-            Threads among which rows are shared.
+        threads : int, optional
+            Threads among which rows are shared; by default `usable_cores`.
 
         Returns
         -------
@@ -64,12 +66,22 @@ class NativeEngine:
         if carry is not None:
             above = carry.take(image, tile)
             below = Kept.of(image, tile, self.spec) if tile.y.stop < tile.y.size else None
-        work = NativeTile(self.network, image, tile, pool, above, below)
-        for index, step in enumerate(network_steps(self.spec)):
-            if carry is not None:
-                work.join(index)
-            getattr(work, step.kind)(step, index)
+        with _pool(usable_cores() if threads is None else threads) as pool:
+            work = NativeTile(self.network, image, tile, pool, above, below)
+            for index, step in enumerate(network_steps(self.spec)):
+                if carry is not None:
+                    work.join(index)
+                getattr(work, step.kind)(step, index)
         if carry is not None:
             carry.last = below
         assert work.result is not None
         return work.result
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor | None]:
+    if threads == 1:
+        yield None
+        return
+    with ThreadPoolExecutor(threads, "rows") as pool:
+        yield pool
