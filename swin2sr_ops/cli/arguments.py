@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from swin2sr_ops.errors import RequestError
 
-__all__ = ["Parser", "halo", "number", "tile", "whole", "workers"]
+__all__ = ["Parser", "halo", "number", "size", "tile", "whole", "workers"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,6 +51,15 @@ class Parser(argparse.ArgumentParser):
         close = get_close_matches(name, known, n=1)
         meant = f"; did you mean {close[0]}?" if close else "."
         raise RequestError(f"There is no {kind} {name}{meant} `{self.prog} --help` lists all.")
+
+
+def size(text: str) -> int:
+    """Bytes from a text such as ``20GB`` or ``512 MiB``."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give bytes, or a number with a unit, such as 20GB")
+    number, unit, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " "))
 
 
 def whole(text: str) -> int:

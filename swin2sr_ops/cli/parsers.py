@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from swin2sr_ops import __version__
-from swin2sr_ops.cli.arguments import Parser, halo, number, tile, whole, workers
+from swin2sr_ops.cli.arguments import Parser, halo, number, size, tile, whole, workers
 from swin2sr_ops.cli.evidence_parsers import add_advise, add_audit
 from swin2sr_ops.cli.further_parsers import add_completion, add_export
 
@@ -114,6 +114,24 @@ exit status:
 """
 
 
+_SERVE = """\
+Serve SRC restored: an OME-Zarr whose chunks are restored when they are read, and a page that shows it beside
+its source. Nothing is stored, unless --cache is given.
+"""
+
+_SERVE_EPILOG = """\
+examples:
+  swin2sr-ops serve stack.ome.tif                        then open http://127.0.0.1:8000/
+  swin2sr-ops serve slide.ome.zarr --model small-x2-rgb --port 0
+  swin2sr-ops serve slide.ome.zarr --cache looked/ --limit 20GB
+  swin2sr-ops serve plate.ome.zarr --host 0.0.0.0 --token SECRET
+
+--cache FOLDER:
+  what was looked at is kept in FOLDER as the unfinished output of a run: `restore SRC FOLDER/NAME.ome.zarr`
+  with the same options finishes it
+"""
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = Parser(
         prog="swin2sr-ops",
@@ -130,6 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
     _models(commands)
     _plugins(commands)
     _hosts(commands)
+    _serve(commands)
     add_advise(commands)
     add_audit(commands)
     _evaluate(commands)
@@ -184,6 +203,12 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
+    _add_zarr(parser).add_argument(
+        "--allow-missing", action="store_true", help="finish an archive without images that cannot be restored"
+    )
+
+
+def _add_zarr(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("output")
     group.add_argument("--ngff", choices=("0.4", "0.5"), help="version of OME-Zarr (default: 0.5, which is Zarr v3)")
     group.add_argument("--chunks", metavar="N", type=whole, help="side of a Zarr chunk in pixels (default: 512)")
@@ -196,9 +221,32 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--context", action="store_true", help="mark pixels near nodata (OME-Zarr outputs only)")
     group.add_argument("--spread", action="store_true", help="with --ensemble 8: also write how far its results differ")
-    group.add_argument(
-        "--allow-missing", action="store_true", help="finish an archive without images that cannot be restored"
+    return group
+
+
+def _serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="restore an image where it is looked at",
+        description=_SERVE,
+        epilog=_SERVE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("src", metavar="SRC", help="an image, a plate, or a tree of Zarr groups")
+    _add_request(parser)
+    _add_zarr(parser)
+    group = parser.add_argument_group("cache")
+    group.add_argument("--cache", metavar="FOLDER", help="keep what was restored (default: in memory, up to 1 GB)")
+    group.add_argument("--limit", metavar="SIZE", type=size, help="of what is kept, such as 20GB; the oldest goes")
+    group = parser.add_argument_group("server")
+    group.add_argument("--port", type=whole, default=8000, help="default: 8000; 0: any that is free")
+    group.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, for this machine alone")
+    group.add_argument("--token", help="a word that every request must know")
+    group.add_argument("--origin", metavar="URL", action="append", help="a web page that may read, too; repeatable")
+    group.add_argument(
+        "--most", metavar="N", type=whole, help="requests in hand before others are told to wait (default: 1000)"
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress and no notes")
 
 
 def _info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -54,6 +54,6 @@ def output_options_of(args: argparse.Namespace) -> dict[str, Any]:
         "context": args.context or None,
         "spread": args.spread or None,
         "labels": args.labels,
-        "allow_missing": args.allow_missing or None,
+        "allow_missing": getattr(args, "allow_missing", None) or None,
     }
     return {key: value for key, value in given.items() if value is not None}

@@ -1,0 +1,153 @@
+"""What one server serves: an image, or all images of a plate or tree, opened when they are first asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from swin2sr_ops.errors import FormatError, Swin2SROpsError
+from swin2sr_ops.events import Progress
+from swin2sr_ops.io.storage.files import LocalFiles
+from swin2sr_ops.io.zarr.collection import Collection, open_collection
+from swin2sr_ops.io.zarr.groups import write_metadata
+from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.serve.image import Options, RestoredImage, is_safe
+
+__all__ = ["Served"]
+
+
+class Served:
+    """An image or a collection, restored when it is read.
+
+    Parameters
+    ----------
+    src : str
+        Of an image, a plate, a series, or a tree of Zarr groups.
+    request : RestoreRequest
+        The same for all images.
+    options : Options
+        Their ``cache`` is a folder here, in which each image has an unfinished output of its own.
+    tell : callable
+        Receives the events of looks at pixels.
+    """
+
+    def __init__(self, src: str, request: RestoreRequest, options: Options, tell: Progress = lambda _: None) -> None:
+        self.src, self.request, self.options, self._tell = src, request, options, tell
+        alone = request.array or src.startswith("sample:")
+        self.collection: Collection | None = None if alone else open_collection(src)
+        self.stem = os.path.basename(src.rstrip("/").rsplit(":", 1)[-1]).split(".")[0] or "image"
+        self._images: dict[str, RestoredImage] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._groups: LocalFiles | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        if self.collection is None:
+            self.open("")
+
+    @property
+    def names(self) -> list[str]:
+        """Paths of the images; one empty path where one image is all."""
+        return [""] if self.collection is None else list(self.collection.images)
+
+    @property
+    def store(self) -> str:
+        """The name under which the Zarr is served."""
+        return f"{self.stem}.ome.zarr" if self.collection is None else f"{self.stem}.zarr"
+
+    def open(self, name: str) -> RestoredImage:
+        """Return an image, opened at its first use, and again where its source changed."""
+        with self._lock:
+            if name not in self.names:
+                raise FormatError(f"There is no image {name!r} here.")
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
+            found = self._images.get(name)
+            if found is not None and found.changed:
+                logging.getLogger(__name__).warning("%s", found.changed)
+                found.close()
+                found = None
+            if found is None:
+                found = self._images[name] = self._opened(name)
+            return found
+
+    def _opened(self, name: str) -> RestoredImage:
+        request = self.request if self.collection is None else self.request.for_image(array=name)
+        own = self.options
+        title = "_".join(part for part in (self.stem, *name.split("/")) if part)
+        if own.cache is not None:
+            own = replace(own, cache=str(Path(own.cache) / f"{title}.ome.zarr"))
+        return RestoredImage(self.src, replace(own, name=name or f"{title}.ome.zarr"), request, self._tell)
+
+    async def image(self, name: str) -> RestoredImage:
+        """Return an image as `open` does, without stopping the event loop."""
+        found = self._images.get(name)
+        return found if found is not None and not found.changed else await asyncio.to_thread(self.open, name)
+
+    async def locate(self, key: str) -> tuple[RestoredImage | None, str]:
+        """Return the image that ``key`` belongs to, and its key there; no image for keys of the groups above."""
+        if self.collection is None:
+            return await self.image(""), key
+        for name in self.collection.images:
+            if key.startswith(f"{name}/"):
+                return await self.image(name), key.removeprefix(f"{name}/")
+        return None, key
+
+    async def group(self, key: str) -> bytes | None:
+        """Return a document of the groups above the images."""
+        if self.collection is None or not is_safe(key):
+            return None
+        return await asyncio.to_thread(lambda: self._group_files().read(key))
+
+    def _group_files(self) -> LocalFiles:
+        """The documents above the images, written into a folder at the first look."""
+        assert self.collection is not None
+        with self._lock:
+            made = self._groups
+        if made is not None:
+            return made
+        first = self.open(self.collection.images[0])
+        folder = tempfile.TemporaryDirectory(prefix="swin2sr-ops-")
+        files = LocalFiles(Path(folder.name))
+        own = {"model": first.key.settings["model"], "source": self.src, "virtual": {"archive": True}}
+        write_metadata(
+            files,
+            self.collection,
+            self.collection.images,
+            scale=first.job.plan.spec.scale,
+            version=self.options.ngff,
+            provenance=own,
+        )
+        with self._lock:
+            if self._groups is None:
+                self._groups, self._folder = files, folder
+            return self._groups
+
+    @property
+    def opened(self) -> dict[str, RestoredImage]:
+        """Images that were asked for."""
+        return dict(self._images)
+
+    @property
+    def waiting(self) -> int:
+        """Cells of all images that wait for a tile."""
+        return sum(image.queue.waiting for image in self.opened.values())
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures of all images that were asked for, JSON-ready."""
+        return {name or self.store: image.metrics() for name, image in self.opened.items()}
+
+    def close(self) -> None:
+        """Close all images."""
+        for image in self.opened.values():
+            try:
+                image.close()
+            except Swin2SROpsError as exc:
+                logging.getLogger(__name__).warning("%s", exc)
+        if self._folder is not None:
+            self._folder.cleanup()

@@ -1,0 +1,352 @@
+"""The server: what HTTP promises, who may read, what happens under load and when something is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+import tifffile
+import zarr
+
+import swin2sr_ops
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.spec import ModelSpec
+from tests import docs_files
+from tests.serve.test_store import files_of, held, wait_for
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+from swin2sr_ops.serve.image import Options
+from swin2sr_ops.serve.server import listen
+from tests.serve.running import running
+
+PARTS = {"bytes=0-9": (0, 10), "bytes=5-": (5, None), "bytes=-7": (-7, None), "bytes=3-9999999": (3, None)}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, gray_model: ModelSpec) -> dict[str, Any]:
+    """An image, its request, and what a run makes of it."""
+    folder = tmp_path_factory.mktemp("made")
+    path = folder / "stack.tif"
+    tifffile.imwrite(path, np.random.default_rng(0).integers(100, 4000, (2, 270, 330)).astype("u2"))
+    request = RestoreRequest(model=gray_model, chunks=100, axes="ZYX")
+    swin2sr_ops.restore_image(path, folder / "stack.ome.zarr", model=gray_model, chunks=100, axes="ZYX")
+    return {"path": path, "request": request, "files": files_of(folder / "stack.ome.zarr")}
+
+
+@pytest.fixture
+def site(made: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    with running(made["path"], made["request"]) as (address, served):
+        yield f"{address}{served.store}/", served
+
+
+def test_every_key_by_http(site: tuple[str, Any], made: dict[str, Any]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = dict(zip(made["files"], pool.map(lambda key: requests.get(site[0] + key), made["files"]), strict=True))
+    assert {key: answer.content for key, answer in found.items()} == made["files"]
+    assert found["zarr.json"].headers["content-type"] == "application/json"
+    assert found["0/c/0/0/0"].headers["content-type"] == "application/octet-stream"
+    assert "content-encoding" not in found["0/c/0/0/0"].headers  # compressed once
+
+
+def test_ranges(site: tuple[str, Any], made: dict[str, Any]) -> None:
+    data = made["files"]["0/c/0/1/1"]
+    for part, (start, stop) in PARTS.items():
+        answer = requests.get(site[0] + "0/c/0/1/1", headers={"Range": part})
+        assert answer.status_code == 206
+        assert answer.content == data[start:stop]
+        assert answer.headers["content-range"].endswith(f"/{len(data)}")
+    over = requests.get(site[0] + "0/c/0/1/1", headers={"Range": f"bytes={len(data)}-"})
+    assert over.status_code == 416
+    for odd in ("bytes=1-2,4-5", "lines=1-2", "bytes=-"):
+        assert requests.get(site[0] + "0/c/0/1/1", headers={"Range": odd}).content == data
+
+
+def test_head_and_validators(site: tuple[str, Any], made: dict[str, Any]) -> None:
+    address, served = site
+    head = requests.head(address + "0/c/0/0/0")
+    assert int(head.headers["content-length"]) == len(made["files"]["0/c/0/0/0"])
+    assert head.content == b""
+    tag = head.headers["etag"]
+    assert requests.get(address + "0/c/0/0/0").headers["etag"] == tag
+    assert requests.get(address + "0/c/0/1/0").headers["etag"] != tag
+    tiles = served.open("").queue.tiles
+    same = requests.get(address + "0/c/0/0/0", headers={"If-None-Match": f'"other", W/{tag}'})
+    assert (same.status_code, same.content) == (304, b"")
+    assert served.open("").queue.tiles == tiles
+    stale = requests.get(address + "0/c/0/0/0", headers={"Range": "bytes=0-3", "If-Range": '"another"'})
+    assert stale.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["stack.ome.zarr/9/zarr.json", "stack.ome.zarr/0/c/0/0/99", "other.zarr/zarr.json", "page/app.py", "nothing",
+     "stack.ome.zarr/..%2f..%2fetc/passwd", "stack.ome.zarr/../stack.tif", "page/..%2fapp.py", "stack.ome.zarr/",
+     "view/other/0/0", "view/result/0/99/0.png", "view/result/77/0/0.png"],
+)  # fmt: skip
+def test_what_is_not_there(site: tuple[str, Any], path: str) -> None:
+    root = site[0].rsplit("/", 2)[0]
+    prepared = requests.Request("GET", root).prepare()
+    prepared.url = f"{root}/{path}"
+    assert requests.Session().send(prepared).status_code == 404
+
+
+def test_viewers_of_other_origins_may_read(site: tuple[str, Any]) -> None:
+    viewer, other = "https://neuroglancer-demo.appspot.com", "https://evil.example"
+    for origin in (viewer, "http://localhost:3000"):
+        headers = {"Origin": origin, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
+        asked = requests.options(site[0] + "zarr.json", headers=headers)
+        assert asked.headers["access-control-allow-origin"] == origin
+        found = requests.get(site[0] + "zarr.json", headers={"Origin": origin})
+        assert found.headers["access-control-allow-origin"] == origin
+        assert "Content-Range" in found.headers["access-control-expose-headers"]
+    assert "access-control-allow-origin" not in requests.get(site[0] + "zarr.json", headers={"Origin": other}).headers
+    # A page elsewhere whose name was made to point to this machine.
+    assert requests.get(site[0] + "zarr.json", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_a_token(made: dict[str, Any]) -> None:
+    with running(made["path"], made["request"], token="swordfish") as (address, served):
+        key = f"{served.store}/zarr.json"
+        assert requests.get(address + key).status_code == 401
+        assert "token" in requests.get(address).json()["error"]
+        for wrong in ("token/other/", "token//"):
+            assert requests.get(address + wrong + key).status_code == 401
+        assert requests.get(address + key, headers={"Authorization": "Bearer swordfish"}).ok
+        assert requests.get(address + key + "?token=swordfish").ok
+        assert requests.get(f"{address}token/swordfish/").ok
+        # An address that viewers append to.
+        group = zarr.open_group(f"{address}token/swordfish/{served.store}", mode="r")
+        assert group["0"].shape == (2, 540, 660)
+
+
+def test_too_many_are_told_to_come_later(made: dict[str, Any]) -> None:
+    with running(made["path"], made["request"], most=3) as (address, served):
+        hold, _ = held(SimpleStore(served.open("")))
+        with ThreadPoolExecutor(8) as pool:
+            keys = [f"{address}{served.store}/0/c/0/0/{x}" for x in range(6)]
+            asked = [pool.submit(requests.get, key) for key in keys]
+            wait_for(lambda: sum(future.done() for future in asked) == 3)
+            hold.set()
+            answers = [future.result() for future in asked]
+        later = [answer for answer in answers if answer.status_code == 503]
+        assert len(later) == 3
+        assert int(later[0].headers["retry-after"]) >= 1
+        assert sum(answer.ok for answer in answers) == 3
+        figures = requests.get(f"{address}metrics").json()
+        assert (figures["requests"]["refused"], figures["requests"]["in_hand"]) == (3, 0)
+
+
+class SimpleStore:
+    """What `held` wants of a store."""
+
+    def __init__(self, image: Any) -> None:
+        self.image = image
+
+
+def test_five_hundred_at_once_are_all_answered(made: dict[str, Any]) -> None:
+    keys = [key for key in made["files"] if "/c/" in key]
+    wanted = (keys * 20)[:500]
+    with running(made["path"], made["request"]) as (address, served), requests.Session() as session:
+        session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=100))
+        with ThreadPoolExecutor(100) as pool:
+            found = list(pool.map(lambda key: session.get(f"{address}{served.store}/{key}").content, wanted))
+        assert found == [made["files"][key] for key in wanted]
+        figures = requests.get(f"{address}metrics").json()["images"][served.store]
+        assert figures["hits"] + figures["misses"] >= len(set(wanted))
+        assert figures["waiting"] == 0
+        assert figures["tiles"] < 60
+
+
+def test_what_a_client_gave_up_is_not_restored(made: dict[str, Any]) -> None:
+    with running(made["path"], made["request"]) as (address, served):
+        hold, queue = held(SimpleStore(served.open("")))
+        host, port = address.split("/")[2].split(":")
+        lines = []
+        for y in range(5):
+            line = socket.create_connection((host, int(port)))
+            line.sendall(f"GET /{served.store}/0/c/0/{y}/0 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            lines.append(line)
+            wait_for(lambda y=y: queue.waiting + len(queue._working) > y)
+        for line in lines[1:]:
+            line.close()
+        wait_for(lambda: requests.get(f"{address}metrics").json()["requests"]["given_up"] == 4)
+        hold.set()
+        assert lines[0].recv(20).startswith(b"HTTP/1.1 200")
+        wait_for(lambda: not queue._working)
+        requests.get(f"{address}{served.store}/0/c/1/0/0")
+        assert (queue.dropped, queue.cells) == (4, 2)
+        lines[0].close()
+
+
+def test_a_client_that_never_reads_stops_nobody(made: dict[str, Any]) -> None:
+    with running(made["path"], made["request"]) as (address, served):
+        host, port = address.split("/")[2].split(":")
+        line = socket.create_connection((host, int(port)))
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        ask = f"GET /{served.store}/0/c/0/0/0 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+        line.sendall(ask * 50)
+        began = time.monotonic()
+        assert requests.get(f"{address}{served.store}/0/c/1/1/1").content == made["files"]["0/c/1/1/1"]
+        assert time.monotonic() - began < 30
+        line.close()
+
+
+def test_what_is_fetched_ahead_waits(made: dict[str, Any]) -> None:
+    with running(made["path"], made["request"]) as (address, served):
+        hold, queue = held(SimpleStore(served.open("")))
+        with ThreadPoolExecutor(3) as pool:
+            ahead = {"Sec-Purpose": "prefetch"}
+            asked = [pool.submit(requests.get, f"{address}{served.store}/0/c/0/0/0")]
+            wait_for(lambda: queue._working)
+            asked.append(pool.submit(requests.get, f"{address}{served.store}/0/c/0/5/5", headers=ahead))
+            wait_for(lambda: queue.waiting == 1)
+            assert [entry.urgent for entry in queue._waiting.values()] == [False]
+            hold.set()
+            assert all(future.result().ok for future in asked)
+
+
+def test_a_source_that_is_gone_is_a_sentence(made: dict[str, Any], tmp_path: Path) -> None:
+    """And when it is back, it is served again."""
+    path = shutil.copy2(made["path"], tmp_path / "stack.tif")
+    with running(path, made["request"]) as (address, served):
+        assert requests.get(f"{address}{served.store}/0/c/0/0/0").ok
+        served.open("").job.source.close()
+        Path(path).rename(tmp_path / "away.tif")
+        answer = requests.get(f"{address}{served.store}/0/c/1/0/0")
+        assert answer.status_code == 500
+        assert "stack.tif" in answer.json()["error"]
+        Path(tmp_path / "away.tif").rename(path)
+        assert requests.get(f"{address}{served.store}/0/c/1/0/0").content == made["files"]["0/c/1/0/0"]
+
+
+def test_a_changed_source_is_opened_again(
+    made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swin2sr_ops.serve.image._STILL", 0.0)
+    path = shutil.copy2(made["path"], tmp_path / "stack.tif")
+    with running(path, made["request"]) as (address, served):
+        tag = requests.get(f"{address}{served.store}/0/c/0/0/0").headers["etag"]
+        tifffile.imwrite(path, np.full((2, 270, 330), 7, "u2"))
+        assert "changed" in requests.get(f"{address}{served.store}/0/c/1/0/0").json()["error"]
+        new = requests.get(f"{address}{served.store}/0/c/0/0/0")
+        assert new.ok
+        assert new.headers["etag"] != tag
+
+
+def test_pictures_for_the_page(site: tuple[str, Any], made: dict[str, Any]) -> None:
+    import io
+
+    from PIL import Image
+
+    root = site[0].rsplit("/", 2)[0]
+    info = requests.get(f"{root}/info.json").json()
+    assert [slider["axis"] for slider in info["sliders"]] == ["Z"]
+    shown = {}
+    for which in ("source", "result"):
+        for level, row, column in ((0, 0, 0), (0, 1, 1), (1, 0, 0)):
+            answer = requests.get(f"{root}/view/{which}/{level}/{row}/{column}.png?Z=1&low=100&high=4000")
+            assert answer.headers["content-type"] == "image/png"
+            shown[which, level, row] = np.asarray(Image.open(io.BytesIO(answer.content)))
+    assert shown["source", 0, 0].shape == shown["result", 0, 0].shape == (512, 512)
+    assert shown["source", 0, 1].shape == shown["result", 0, 1].shape == (28, 148)
+    image = tifffile.imread(made["path"])[1].astype(np.float32)
+    expected = np.clip((image - 100) / 3900, 0, 1) * 255
+    pixels = expected.repeat(2, 0).repeat(2, 1)
+    np.testing.assert_allclose(shown["source", 0, 0], pixels[:512, :512], atol=0.51)
+    np.testing.assert_allclose(shown["source", 1, 0], expected, atol=0.51)
+    assert requests.get(f"{root}/view/result/0/0/0.png?Z=x").status_code == 400
+    assert requests.get(f"{root}/view/result/0/0/0.png?Z=7").status_code == 404
+
+
+def test_a_plate(tmp_path: Path, gray_model: ModelSpec) -> None:
+    from swin2sr_ops.io.zarr.collection import open_collection
+    from swin2sr_ops.run.archive import run_collection
+
+    docs_files.plate(tmp_path / "plate.zarr")
+    collection = open_collection(str(tmp_path / "plate.zarr"))
+    assert collection is not None
+    request = RestoreRequest(model=gray_model, chunks=64)
+    run_collection(str(tmp_path / "plate.zarr"), tmp_path / "out.zarr", request)
+    expected = files_of(tmp_path / "out.zarr")
+    (tmp_path / "cache").mkdir()
+    options = Options(cache=str(tmp_path / "cache"))
+    with running(tmp_path / "plate.zarr", request, options=options) as (address, served):
+        for key, data in expected.items():
+            answer = requests.get(f"{address}{served.store}/{key}")
+            if key == "zarr.json":  # the archive's own provenance names a run
+                assert answer.json()["attributes"]["ome"] == json.loads(data)["attributes"]["ome"]
+            elif key.endswith("zarr.json"):
+                theirs, ours = answer.json(), json.loads(data)
+                for document in (theirs, ours):  # the cache is a single image's, whose run has another name
+                    document.get("attributes", {}).get("swin2sr_ops", {}).pop("fingerprint", None)
+                assert theirs == ours, key
+            else:
+                assert answer.content == data, key
+        info = requests.get(f"{address}info.json").json()
+        assert info["images"] == list(collection.images)
+        assert requests.get(f"{address}info.json?image=none").status_code == 404
+        assert requests.get(f"{address}{served.store}/A/../../cache").status_code == 404
+    first = collection.images[0]
+    cached = f"plate_{first.replace('/', '_')}.ome.zarr"
+    assert (tmp_path / "cache" / f"{cached}.partial").is_dir()
+    report = swin2sr_ops.restore_image(
+        tmp_path / "plate.zarr", tmp_path / "cache" / cached, array=first, model=gray_model, chunks=64
+    )
+    assert report.resumed == report.tiles
+
+
+def test_a_taken_port() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(RequestError, match="another program listens"):
+            listen("127.0.0.1", port)
+    with pytest.raises(RequestError, match="--port"):
+        listen("127.0.0.1", 99999)
+    with pytest.raises(RequestError, match="--host"):
+        listen("192.0.2.1", 0)
+
+
+def test_the_command(made: dict[str, Any], gray_model: ModelSpec, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "swin2sr_ops", "serve", str(made["path"]), "--model", str(gray_model.weights), "--axes",
+        "ZYX", "--chunks", "100", "--port", "0", "--cache", str(tmp_path / "looked"), "--limit", "1MB",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "a page" in process.stdout.readline()
+        address = process.stdout.readline().split()[0]
+        assert requests.get(f"{address}/0/c/0/0/0").content == made["files"]["0/c/0/0/0"]
+        taken = subprocess.run(
+            [*command[:-5], address.split(":")[2].split("/")[0]], capture_output=True, text=True, check=False
+        )
+        assert taken.returncode == 2
+        assert "cannot be used" in taken.stderr
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) in (0, 130)
+        assert "Traceback" not in process.stderr.read()
+    assert (tmp_path / "looked" / "stack.ome.zarr.partial").is_dir()
+
+
+def test_threads_end_with_the_server(made: dict[str, Any]) -> None:
+    before = threading.active_count()
+    with running(made["path"], made["request"]) as (address, served):
+        requests.get(f"{address}{served.store}/0/c/0/0/0")
+    wait_for(lambda: threading.active_count() <= before + 8)  # zarr-python keeps a few of its own
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("serve-")]

@@ -1,0 +1,125 @@
+"""The page in a real browser: it shows the result beside the source, and its console stays empty."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from swin2sr_ops.request import RestoreRequest
+from tests import docs_files
+
+running = pytest.importorskip("tests.serve.running", exc_type=ImportError).running
+playwright = pytest.importorskip("playwright.sync_api")
+BROWSER = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
+
+_SHOWN = (
+    "info && !document.querySelector("
+    "'#status').classList.contains('shown') && [...tiles.values()].some(t => t.state === 'there')"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as found:
+        opened = found.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page whose console errors fail the test."""
+    opened = browser.new_page(viewport={"width": 1200, "height": 760})
+    trouble: list[str] = []
+    opened.on("console", lambda line: trouble.append(line.text) if line.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: trouble.append(str(error)))
+    yield opened
+    opened.close()
+    assert not trouble
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    y, x = np.mgrid[:400, :500]
+    planes = [2000 + 1500 * np.sin(y / (9 + 4 * z)) * np.cos(x / (13 + z)) for z in range(3)]
+    tifffile.imwrite(tmp_path / "waves.tif", np.stack(planes).astype("u2"), metadata={"axes": "ZYX"}, imagej=True)
+    return tmp_path / "waves.tif"
+
+
+def pixels(page: Any, path: Path) -> np.ndarray:
+    from PIL import Image
+
+    page.screenshot(path=path)
+    return np.asarray(Image.open(path).convert("L")).astype(float)
+
+
+def test_result_beside_source(stack: Path, page: Any, tmp_path: Path) -> None:
+    with running(stack, RestoreRequest(model="nano-x2-gray")) as (address, _):
+        page.goto(address)
+        page.wait_for_function(_SHOWN, timeout=60_000)
+        assert page.title().startswith("waves")
+        assert "nano-x2-gray" in page.inner_text("#facts")
+        shot = pixels(page, tmp_path / "first.png")
+        left, right = shot[100:600, 60:400], shot[100:600, 500:840]
+        assert left.std() > 20  # both sides have the image
+        assert right.std() > 20
+
+        # The swipe: all source, then all result, at the same place.
+        page.focus("#swipe")
+        page.keyboard.press("End")
+        page.wait_for_function(_SHOWN)
+        source = pixels(page, tmp_path / "source.png")[80:640, 100:800]
+        page.keyboard.press("Home")
+        page.wait_for_function(_SHOWN)
+        result = pixels(page, tmp_path / "result.png")[80:640, 100:800]
+        assert np.corrcoef(source.ravel(), result.ravel())[0, 1] > 0.98
+        assert np.abs(source - result).max() > 0
+
+        # Another plane, and another brightness.
+        page.fill("#plane-Z", "2")
+        page.wait_for_function(_SHOWN)
+        other = pixels(page, tmp_path / "plane.png")[80:640, 100:800]
+        assert np.abs(other - result).mean() > 10
+        page.fill("#high", "400")
+        page.wait_for_function(_SHOWN)
+        assert pixels(page, tmp_path / "bright.png")[80:640, 100:800].mean() > other.mean() + 10
+
+        # Zoom in at a place and move: what was shown before is shown until the tiles are there.
+        page.mouse.move(450, 380)
+        page.mouse.wheel(0, -600)
+        page.mouse.down()
+        page.mouse.move(350, 300, steps=4)
+        page.mouse.up()
+        page.wait_for_function(_SHOWN)
+        assert page.evaluate("view.zoom") > 1
+        assert "zarr3" in page.get_attribute("#links a", "href")
+
+
+def test_a_plate_and_a_token(page: Any, tmp_path: Path) -> None:
+    docs_files.plate(tmp_path / "plate.zarr")
+    with running(tmp_path / "plate.zarr", RestoreRequest(model="nano-x2-gray"), token="word") as (address, served):
+        page.goto(f"{address}token/word/")
+        page.wait_for_function(_SHOWN, timeout=60_000)
+        names = page.eval_on_selector_all("#image option", "all => all.map(one => one.value)")
+        assert names == served.names
+        page.select_option("#image", names[-1])
+        page.wait_for_function(f"info && info.image === '{names[-1]}'")
+        page.wait_for_function(_SHOWN)
+        assert "/token/word/" in page.inner_text("#links")
+
+
+def test_without_a_server_it_says_so(stack: Path, browser: Any) -> None:
+    page = browser.new_page()
+    with running(stack, RestoreRequest(model="nano-x2-gray")) as (address, _):
+        page.goto(address)
+        page.wait_for_function(_SHOWN, timeout=60_000)
+    page.fill("#plane-Z", "1")
+    page.wait_for_function("document.querySelector('#status').textContent.includes('does not answer')")
+    page.close()
