@@ -20,6 +20,7 @@ MAKERS = {
     "microscopy": microscopy, "remote-sensing": remote_sensing, "clusters": clusters, "batch": batch,
     "hosts": remote_sensing, "evaluate": evaluate, "training": training, "models": nothing, "evidence": microscopy,
     **dict.fromkeys(("index", "install", "faq", "environment", "logging", "scripts", "how-exact", "export"), nothing),
+    "serve": nothing,
 }  # fmt: skip
 NEEDS = {
     "microscopy": ("yaozarrs",), "remote-sensing": ("rasterio", "rio_cogeo"), "clusters": ("distributed",),

@@ -12,8 +12,10 @@ import logging
 import re
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
+from html import escape
 from importlib.resources import files
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import zarr
 from starlette.applications import Starlette
@@ -21,7 +23,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from swin2sr_ops.errors import FormatError, Swin2SROpsError
@@ -76,6 +78,8 @@ class _Site:
         """Answer a key of the Zarr."""
         if request.path_params["store"] != self.served.store:
             return _missing()
+        if request.path_params["key"].endswith("/") or not request.path_params["key"]:
+            return await self._listing(request.path_params["key"].rstrip("/"))
         image, key = await self.served.locate(request.path_params["key"])
         if image is None:
             return self._bytes(request, await self.served.group(key), "")
@@ -84,6 +88,14 @@ class _Site:
             return self._unchanged(tag)
         data = await self._while_there(request, image.get(key, urgent=_urgent(request)))
         return self._bytes(request, data, tag, "application/json" if _is_json(key) else "application/octet-stream")
+
+    async def _listing(self, folder: str) -> Response:
+        """Answer the names in a folder as links: this is how clients of HTTP find the members of a group."""
+        names = await asyncio.to_thread(self.served.names_in, folder)
+        if not names:
+            return _missing()
+        links = "\n".join(f'<a href="{quote(name)}">{escape(name)}</a><br>' for name in sorted(names))
+        return HTMLResponse(f"<!doctype html><title>{escape(folder or self.served.store)}</title>\n{links}\n")
 
     def _bytes(self, request: Request, data: bytes | None, tag: str, kind: str = "application/json") -> Response:
         """Answer with all of ``data``, or the part that was asked for."""

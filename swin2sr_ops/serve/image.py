@@ -235,6 +235,15 @@ class RestoredImage:
     def _root_keys(self) -> tuple[str, ...]:
         return ("zarr.json",) if _FORMAT[self.options.ngff] == 3 else (".zattrs", ".zgroup")
 
+    def names_in(self, folder: str) -> set[str]:
+        """List what lies directly in ``folder``, folders with a slash at their end; chunks are not among it."""
+        keys = [*self.codec.documents, *self._root_keys()]
+        if self._has_beside:
+            keys += self._files_beside().listing()
+        inside = f"{folder}/" if folder else ""
+        below = [key.removeprefix(inside) for key in keys if key.startswith(inside)]
+        return {name if name == rest else f"{name}/" for rest in below for name in [rest.split("/", 1)[0]]}
+
     def has(self, key: str) -> bool:
         """Tell whether ``key`` is one of `listing`."""
         if key in self.codec.documents or key in self._root_keys():

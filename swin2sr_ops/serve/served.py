@@ -98,6 +98,18 @@ class Served:
                 return await self.image(name), key.removeprefix(f"{name}/")
         return None, key
 
+    def names_in(self, folder: str) -> set[str]:
+        """List what lies directly in ``folder`` of the Zarr, folders with a slash at their end."""
+        if self.collection is None:
+            return self.open("").names_in(folder)
+        for name in self.names:
+            if folder == name or folder.startswith(f"{name}/"):
+                return self.open(name).names_in(folder.removeprefix(name).lstrip("/"))
+        inside = f"{folder}/" if folder else ""
+        found = {f"{name.removeprefix(inside).split('/', 1)[0]}/" for name in self.names if name.startswith(inside)}
+        documents = [key.removeprefix(inside) for key in self._group_files().listing() if key.startswith(inside)]
+        return found | {key for key in documents if found and "/" not in key}
+
     async def group(self, key: str) -> bytes | None:
         """Return a document of the groups above the images."""
         if self.collection is None or not is_safe(key):

@@ -96,7 +96,8 @@ def test_head_and_validators(site: tuple[str, Any], made: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     "path",
     ["stack.ome.zarr/9/zarr.json", "stack.ome.zarr/0/c/0/0/99", "other.zarr/zarr.json", "page/app.py", "nothing",
-     "stack.ome.zarr/..%2f..%2fetc/passwd", "stack.ome.zarr/../stack.tif", "page/..%2fapp.py", "stack.ome.zarr/",
+     "stack.ome.zarr/..%2f..%2fetc/passwd", "stack.ome.zarr/../stack.tif", "page/..%2fapp.py", "stack.ome.zarr/../",
+     "stack.ome.zarr/0/c/", "stack.ome.zarr/%2e%2e/%2e%2e/",
      "view/other/0/0", "view/result/0/99/0.png", "view/result/77/0/0.png"],
 )  # fmt: skip
 def test_what_is_not_there(site: tuple[str, Any], path: str) -> None:
@@ -104,6 +105,12 @@ def test_what_is_not_there(site: tuple[str, Any], path: str) -> None:
     prepared = requests.Request("GET", root).prepare()
     prepared.url = f"{root}/{path}"
     assert requests.Session().send(prepared).status_code == 404
+
+
+def test_members_are_listed_as_links(site: tuple[str, Any]) -> None:
+    """So that clients that know no names find the levels."""
+    assert [key for key, _ in zarr.open_group(site[0], mode="r").arrays()] == ["0", "1"]
+    assert "c/" not in requests.get(f"{site[0]}0/").text
 
 
 def test_viewers_of_other_origins_may_read(site: tuple[str, Any]) -> None:
