@@ -7,9 +7,9 @@ import os
 from importlib.util import find_spec
 
 from swin2sr_ops.cli.notes import say, warnings_as_notes
-from swin2sr_ops.cli.progress import Progress
 from swin2sr_ops.cli.request import output_options_of, request_of
 from swin2sr_ops.errors import OutputError, RequestError
+from swin2sr_ops.progress import ProgressBars
 
 __all__ = ["main"]
 
@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
     options = Options(**given, cache=args.cache, limit=args.limit)
     listener = listen(args.host, args.port)  # before a look at the pixels: it takes no time
     with listener, warnings_as_notes():
-        progress = Progress(not args.quiet)
+        progress = ProgressBars(not args.quiet)
         try:
             served = Served(args.src, request, options, progress)
         finally:
