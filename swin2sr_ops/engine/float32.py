@@ -1,7 +1,7 @@
 """Control the precision of float32 on NVIDIA GPUs: by default torch computes convolutions with 10 bits (TF32).
 
 Requested float32 is full float32. Around stages in bfloat16, which has 7 bits, TF32 is precise enough
-(DESIGN.md), and it uses tensor cores.
+(docs/engines.md), and it uses tensor cores.
 """
 
 from __future__ import annotations

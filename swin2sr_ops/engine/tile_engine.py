@@ -3,7 +3,7 @@
 Everything is computed in *cells*: squares of 4 x 4 windows on a grid fixed at the image's first
 pixel (moved by the shift in shifted layers). So each kernel always runs in one shape, and
 each pixel always has the same position in it, for every tile. Kernels of real libraries
-do depend on shape and position (measured, DESIGN.md); with fixed cells the result does not.
+do depend on shape and position (measured, docs/engines.md); with fixed cells the result does not.
 
 A block reads and writes only its own windows, so it updates the feature plane in place, cell by cell, without
 full-plane qkv, attention or MLP tensors. After each layer only the cells that later layers read
@@ -47,7 +47,7 @@ class TileEngine:
         In evaluation mode, on its device, in float32 or float64; the engine owns it from then on.
     half : bool
         Run the stages in bfloat16. First and last convolutions, heads, and the features that bypass all stages
-        stay in float32: with 8 bits there too, results lose 6 to 13 dB more (DESIGN.md). NVIDIA GPUs may
+        stay in float32: with 8 bits there too, results lose 6 to 13 dB more (docs/engines.md). NVIDIA GPUs may
         compute their products in TF32.
     kernels : str
         Kernels of the Swin blocks: ``"torch"``; ``"triton"`` on a GPU, for up to `fused.WIDEST` channels; for a
