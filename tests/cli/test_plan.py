@@ -24,6 +24,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         dataset.set_band_description(4, "B08")
 
 
+@pytest.mark.filterwarnings("ignore:Band . of .* counts as opacity")
 def test_all_models_bands_and_tiles(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "scene.tif", "--tile", "32"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -39,6 +40,7 @@ def test_all_models_bands_and_tiles(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1].startswith("time        about ")
 
 
+@pytest.mark.filterwarnings("ignore:Band . of .* counts as opacity")
 def test_the_same_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "scene.tif", "--tile", "32", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -76,6 +76,7 @@ def test_colours_share_their_intensity_map(
         np.testing.assert_array_equal(result.read([3, 2, 1]), expected.transpose(2, 0, 1))
 
 
+@pytest.mark.filterwarnings("ignore:Band . of .* counts as opacity")
 def test_alpha_is_enlarged_and_auto_chooses_models(tmp_path: Path, rng: np.random.Generator) -> None:
     pixels = rng.integers(0, 255, (5, 40, 50)).astype("u1")
     src = write(tmp_path / "in.tif", pixels, "red green blue alpha undefined")

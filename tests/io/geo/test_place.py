@@ -112,6 +112,7 @@ def test_a_place_per_pixel_follows(tmp_path, convention, offset):
     assert found["X_DATASET"] == str(tmp_path / "lon.tif")
 
 
+@pytest.mark.filterwarnings("ignore:Band . of .* counts as opacity")
 def test_a_chip_without_place_is_a_raster_with_its_bands(tmp_path):
     def fill(dataset) -> None:
         dataset.descriptions = ("B02", "B03", "B04", "B08")

@@ -179,6 +179,7 @@ def test_a_mask_beside(tmp_path):
     assert_array_equal(open_source(str(path)).valid_mask((slice(0, 20), slice(0, 30))), mask)
 
 
+@pytest.mark.filterwarnings("ignore:Band . of .* counts as opacity")
 def test_alpha_is_a_band_and_nodata_is_a_value(tmp_path):
     rgba = open_source(write(tmp_path / "a.tif", noise(4, 20, 30, dtype="uint8"), photometric="RGB", alpha="yes"))
     assert rgba.info.extra["geo"]["colorinterp"] == ["red", "green", "blue", "alpha"]
