@@ -207,7 +207,8 @@ def test_validation(
     assert "held out" in lines[1]
     assert "patches/s" in lines[1]
     assert "min left" in lines[1]
-    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    with (tmp_path / "run" / "log.csv").open(encoding="utf-8") as log:
+        rows = list(csv.DictReader(log))
     assert [row["step"] for row in rows] == ["3", "6"]
     assert all(10 < float(row["psnr"]) < 60 for row in rows)
     with Image.open(tmp_path / "run" / "validation.png") as picture:

@@ -61,7 +61,7 @@ def test_colour_stacks(tmp_path: Path, rng: np.random.Generator) -> None:
 
 def test_of_large_files_a_part(tmp_path: Path, stack: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evenly spaced planes; of a plane too large by itself, its middle."""
-    tifffile.imwrite(tmp_path / "a.tif", stack[:, 0], metadata={"axes": "ZYX"})
+    tifffile.imwrite(tmp_path / "a.tif", stack[:, 0], photometric="minisblack", metadata={"axes": "ZYX"})
     monkeypatch.setattr(images, "_MOST", 2 * 50 * 60)
     assert len(load_images(tmp_path / "a.tif", 1)) == 2
     monkeypatch.setattr(images, "_MOST", 30 * 30)
