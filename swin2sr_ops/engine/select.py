@@ -109,9 +109,10 @@ def _too_wide(spec: ModelSpec) -> str | None:
 
 def _version(engine: str) -> str:
     if engine == "native":
-        from swin2sr_ops.engine.native.build import find_compiler
+        from swin2sr_ops.engine.native.build import REVISION, origin
 
-        return f"({find_compiler()})"
+        origin()  # whoever builds the kernels, they give the same bits
+        return str(REVISION)
     if _is_installed(engine):
         return version(engine)
     if engine == "triton":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.engine.native.build import find_compiler, library
+from swin2sr_ops.engine.native.build import library, origin
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.spec import ModelSpec
@@ -84,7 +84,7 @@ def _numbers(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
 
 def _has_compiler() -> bool:
     try:
-        find_compiler()
+        origin()
     except RequestError:
         return bool(os.environ.get("CC", "").strip())
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from swin2sr_ops.engine.native.build import find_compiler
+from swin2sr_ops.engine.native.build import origin
 from swin2sr_ops.engine.native.learning import learn_natively
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.network import SwinNet
@@ -42,7 +42,7 @@ def _obstacle(engine: str, device: torch.device, amp: bool) -> str:
         return "the native kernels compute in float32, not with amp"
     if engine == "auto":
         try:
-            find_compiler()
+            origin()
         except RequestError:
             return "there is no C compiler for the native kernels, which are faster"
     return ""

@@ -1,8 +1,7 @@
-"""Find the machine's C compiler, let it build the kernels for this very processor, and keep what it built.
+"""Load the kernels: those of the wheel, else those that the machine's C compiler builds for this very processor.
 
-There is no compiler's output in the package: a library for every processor and system would be one for the oldest of
-them. Building takes some seconds, once; the library is kept in the user's cache folder under a name that
-follows from sources, compiler, flags and the processor's features, see `kept`.
+Building takes some seconds, once; the library is kept in the user's cache folder under a name that follows from
+sources, compiler, flags and the processor's features, see `kept`. Whoever built them, they give the same bits.
 """
 
 from __future__ import annotations
@@ -21,14 +20,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from swin2sr_ops.engine.native.compiler_run import TIMED_OUT, run_compiler
 from swin2sr_ops.engine.native.kept import load_kept
+from swin2sr_ops.engine.native.prebuilt import find_prebuilt
+from swin2sr_ops.engine.native.recipe import FLAGS, SOURCES
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.weights.download import cache_folder
 
-__all__ = ["Compiler", "find_compiler", "library"]
+__all__ = ["REVISION", "Compiler", "find_compiler", "library", "origin"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,17 +38,12 @@ _log = logging.getLogger(__name__)
 REVISION = 2
 
 _HERE = Path(__file__).parent
-#: What is built together: all that a tile needs, and what training needs, which takes longer and few want.
-_SOURCES = {"tiles": ("block.c", "stage.c", "conv.c"), "training": ("learn.c",)}
-# No -ffast-math and no contraction: every pixel gets the same bits wherever it lies, whichever compiler built the
-# kernels, and however wide the vectors are.
-_FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 _PROCESSOR = ("-march=native", "-mcpu=native")  # clang knows only the second on ARM
 _SECONDS_TO_ANSWER = 10.0  # what a compiler gets to tell its macros, and to build; a broken one may hang for ever
 _SECONDS_TO_BUILD = 300.0
 _NO_COMPILER = (
-    "engine='native' needs a C compiler (gcc or clang), and {}: install one (Debian, Ubuntu: apt install gcc; "
-    "macOS: xcode-select --install), or give engine='torch'."
+    "engine='native' needs a C compiler (gcc or clang), and {}: install one (all systems: pip install "
+    "'swin2sr-ops[compiler]'; Debian, Ubuntu: apt install gcc; macOS: xcode-select --install), or give engine='torch'."
 )
 
 
@@ -79,18 +76,21 @@ class Compiler:
 
 @lru_cache(maxsize=1)
 def find_compiler() -> Compiler:
-    """``CC``, cc, gcc or clang, whichever is there and works; builds nothing.
+    """Return ``CC``, cc, gcc, clang or the package ziglang, whichever is there and works; builds nothing.
 
     Raises
     ------
     RequestError
         If there is none, or the processor is too old for the kernels.
     """
-    named = _named_compiler()
-    if not named and sys.platform == "darwin" and run_compiler(["xcode-select", "-p"], _SECONDS_TO_ANSWER).returncode:
+    named, told = _named_compiler(), "no cc, gcc, clang or ziglang that works was found"
+    known = [["cc"], ["gcc"], ["clang"], _zig()]
+    if named:
+        known, told = [named], f"CC={os.environ['CC']!r} is none"
+    elif sys.platform == "darwin" and run_compiler(["xcode-select", "-p"], _SECONDS_TO_ANSWER).returncode:
         # Without Apple's tools, cc is a program that opens a window in which to install them.
-        raise RequestError(_NO_COMPILER.format("Apple's command line tools are not installed"))
-    for words in [named] if named else [["cc"], ["gcc"], ["clang"]]:
+        known, told = [_zig()], "Apple's command line tools are not installed"
+    for words in filter(None, known):
         if shutil.which(words[0]) is None:
             continue
         for processor in _PROCESSOR:
@@ -101,8 +101,18 @@ def find_compiler() -> Compiler:
                 return Compiler(command, _name(done.stdout), done.stdout)
             if done.returncode == TIMED_OUT:
                 break
-    told = f"CC={os.environ['CC']!r} is none" if named else "no cc, gcc or clang that works was found"
     raise RequestError(_NO_COMPILER.format(told))
+
+
+def _zig() -> list[str]:
+    """Return the words of the package ziglang's compiler; empty where it is not installed.
+
+    Its program, not ``python -m``: inside QGIS, `sys.executable` is QGIS.
+    """
+    found = find_spec("ziglang")
+    if found is None or not found.submodule_search_locations:
+        return []
+    return [str(Path(found.submodule_search_locations[0]) / ("zig.exe" if os.name == "nt" else "zig")), "cc"]
 
 
 def _check_processor(macros: str) -> None:
@@ -131,9 +141,21 @@ def _name(macros: str) -> str:
     return "gcc " + ".".join(n[1] for n in numbers if n)
 
 
+def origin() -> str:
+    """Say where the kernels come from, and build nothing: the wheel's library, or a compiler.
+
+    Raises
+    ------
+    RequestError
+        If there is neither.
+    """
+    found = find_prebuilt("tiles")
+    return found.path.stem if found else str(find_compiler())
+
+
 @lru_cache(maxsize=2)
 def library(part: str = "tiles") -> ctypes.CDLL:
-    """The kernels, built if they never were.
+    """Return the kernels: the wheel's, or built if they never were.
 
     Parameters
     ----------
@@ -145,10 +167,12 @@ def library(part: str = "tiles") -> ctypes.CDLL:
     RequestError
         If there is no compiler, or it fails.
     """
+    if (found := find_prebuilt(part)) is not None:
+        return found.library
     compiler = find_compiler()
-    sources = [_HERE / name for name in _SOURCES[part]]
+    sources = [_HERE / name for name in SOURCES[part]]
     texts = [path.read_text(encoding="utf-8") for path in (*sources, *sorted(_HERE.glob("*.h")))]
-    known = "\n".join([*texts, *compiler.command, *_FLAGS, compiler.macros])
+    known = "\n".join([*texts, *compiler.command, *FLAGS, compiler.macros])
     name = f"{part}-{hashlib.sha256(known.encode()).hexdigest()[:16]}"
     problems = []
     for folder in (cache_folder() / "native", Path(tempfile.gettempdir()) / f"swin2sr-ops-{_user()}"):
@@ -167,7 +191,7 @@ def _build(compiler: Compiler, sources: Sequence[Path], target: Path) -> None:
     began = time.monotonic()
     objects = [str(target.with_name(source.stem + ".o")) for source in sources]
     steps = [
-        [*compiler.command, *_FLAGS, "-c", str(source), "-o", made]
+        [*compiler.command, *FLAGS, "-c", str(source), "-o", made]
         for source, made in zip(sources, objects, strict=True)
     ]
     with ThreadPoolExecutor() as pool:  # a source for each core

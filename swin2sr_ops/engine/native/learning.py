@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from swin2sr_ops.engine.native.build import find_compiler, library
+from swin2sr_ops.engine.native.build import library, origin
 from swin2sr_ops.engine.native.kernels import NUMBERS, Block, fields
 from swin2sr_ops.nets.blocks import SwinBlock, wrap_mask
 
@@ -47,7 +47,7 @@ class _Planes(ctypes.Structure):
 
 
 def learn_natively(net: SwinNet) -> str:
-    """Let the kernels compute the Swin blocks of ``net`` in training; gives their compiler's name.
+    """Let the kernels compute the Swin blocks of ``net`` in training; gives their origin.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def learn_natively(net: SwinNet) -> str:
     for module in net.modules():
         if isinstance(module, SwinBlock):
             module.in_training = _block
-    return str(find_compiler())
+    return origin()
 
 
 def _block(block: SwinBlock, plane: Tensor, constants: AttentionConstants) -> Tensor:

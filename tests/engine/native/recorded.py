@@ -25,7 +25,7 @@ from tests.engine.test_tile_engine import run
 KINDS = (("swin2sr", 8, 24, 2), ("swinir", 7, 20, 2), ("swin2sr", 5, 30, 3), ("swin2sr", 8, 60, 6))
 
 FOLDER = Path(build.__file__).parent
-SOURCES = [Path(__file__).with_name("calls.c"), *(FOLDER / name for part in build._SOURCES.values() for name in part)]
+SOURCES = [Path(__file__).with_name("calls.c"), *(FOLDER / name for part in build.SOURCES.values() for name in part)]
 
 
 class Recorder:

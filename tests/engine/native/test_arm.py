@@ -30,7 +30,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> bytes:
 def assert_same_bits(compiler: Sequence[str], calls: bytes, folder: Path) -> None:
     program = folder / "arm"
     flags = ["-Wall", "-Wextra", "-Werror", "-static"]
-    subprocess.run([*compiler, *build._FLAGS, *flags, *map(str, SOURCES), "-lm", "-o", str(program)], check=True)
+    subprocess.run([*compiler, *build.FLAGS, *flags, *map(str, SOURCES), "-lm", "-o", str(program)], check=True)
     done = subprocess.run([EMULATOR, str(program)], input=calls, capture_output=True, check=True)
     blocks, ends, learnt, convolutions, thin, norms, differ = map(int, done.stdout.split())
     assert min(convolutions, thin, norms) > len(KINDS)

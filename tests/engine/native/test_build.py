@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def test_all_lanes() -> None:
     compiler = build.find_compiler().command[0]
     for flags in ([], ["-mavx2", "-mfma"], ["-mavx512f"]) if os.uname().machine == "x86_64" else ([],):
         words = [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", *flags, "-c", "-o", os.devnull]
-        for name in itertools.chain(*build._SOURCES.values()):
+        for name in itertools.chain(*build.SOURCES.values()):
             done = subprocess.run(
                 [*words, str(Path(build.__file__).with_name(name))], capture_output=True, text=True, check=False
             )
@@ -60,8 +61,26 @@ def test_a_processor_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(build.shutil, "which", lambda _: None)
-    with pytest.raises(RequestError, match=r"needs a C compiler \(gcc or clang\), and no cc, gcc or clang that works"):
+    with pytest.raises(
+        RequestError, match=r"needs a C compiler \(gcc or clang\), and no cc, gcc, clang or ziglang that works"
+    ):
         swin2sr_ops.restore(np.zeros((20, 20)), model="tiny-x2-gray", engine="native")
+
+
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="pip install ziglang")
+def test_ziglang_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is found without PATH, and builds what gives the same pixels."""
+    image = np.arange(600, dtype="u1").reshape(20, 30)
+    expected = swin2sr_ops.restore(image, model="tiny-x2-gray", engine="native").compute()
+    monkeypatch.delenv("CC", raising=False)
+    real = shutil.which
+    monkeypatch.setattr(build.shutil, "which", lambda name: real(name) if os.path.isabs(name) else None)
+    for found in (build.find_compiler, build.library):
+        found.cache_clear()
+    assert "ziglang" in build.find_compiler().command[0]
+    assert str(build.find_compiler()).startswith("clang ")
+    again = swin2sr_ops.restore(image, model="tiny-x2-gray", engine="native").compute()
+    np.testing.assert_array_equal(again, expected)
 
 
 def test_a_mac_without_tools(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +94,7 @@ def test_a_mac_without_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(build.sys, "platform", "darwin")
     monkeypatch.setattr(build, "run_compiler", none)
+    monkeypatch.setattr(build, "_zig", list)
     with pytest.raises(RequestError, match="and Apple's command line tools are not installed: install one"):
         build.find_compiler()
     assert asked == [["xcode-select", "-p"]]

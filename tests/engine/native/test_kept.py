@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "file"))
     (tmp_path / "one.c").write_text("int one(void) { return 1; }")  # the kernels would take seconds
-    monkeypatch.setattr(build, "_SOURCES", {"tiles": (str(tmp_path / "one.c"),)})
+    monkeypatch.setattr(build, "SOURCES", {"tiles": (str(tmp_path / "one.c"),)})
     return tmp_path / "cache" / "native"
 
 

@@ -109,7 +109,7 @@ def test_engine_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> None:
         raise RequestError("none")
 
-    monkeypatch.setattr(kernels, "find_compiler", none)
+    monkeypatch.setattr(kernels, "origin", none)
     assert "there is no C compiler" in use_engine(net, "auto", CPU, amp=False)
 
 
