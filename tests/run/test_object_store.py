@@ -118,7 +118,7 @@ def read(url: str) -> np.ndarray:
 def without_source(found: dict[str, bytes]) -> dict[str, bytes]:
     """Without what differs when the same image was read from another place."""
     document = json.loads(found["zarr.json"])
-    for name in ("source", "fingerprint"):
+    for name in ("source", "source_identity", "fingerprint"):
         del document["attributes"]["swin2sr_ops"][name]
     return found | {"zarr.json": json.dumps(document).encode()}
 
@@ -244,7 +244,7 @@ def test_killed_and_gone_on_with(s3: Any, source: Path, model: Path, tmp_path: P
     assert told["tiles"] == 10
     assert told["killed"] >= KILLS - 2  # the rest was done before its moment came
     assert (told["different"], told["again"], told["opened"]) == ([], 0, []), done.stderr
-    assert told["refused"].startswith(f"OutputError: Another run is writing 's3://{BUCKET}/killed.ome.zarr' (process")
+    assert told["refused"].startswith(f"BusyError: Another run is writing 's3://{BUCKET}/killed.ome.zarr' (process")
 
 
 class Stop(Exception):
