@@ -29,8 +29,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +217,8 @@ def child(source: Path, out: Path, options: dict[str, Any], log: Path, death: De
     else:
         restore_image(source, out, **given)
     watcher.enter("ended")
-    log.with_suffix(".end").write_text(json.dumps([watcher.counts, watcher.times]), encoding="utf-8")
+    found = [watcher.counts, watcher.times, list(sys.modules)]
+    log.with_suffix(".end").write_text(json.dumps(found), encoding="utf-8")
 
 
 def request_of(given: dict[str, Any]) -> Any:
@@ -312,7 +315,11 @@ class Trials:
         if self.run(Death()) != 0:
             raise SystemExit(f"{self.name}: the undisturbed run failed")
         self.wanted = digest(self.out)
-        self.counts, self.times = json.loads(self.log.with_suffix(".end").read_text(encoding="utf-8"))
+        end = self.log.with_suffix(".end").read_text(encoding="utf-8")
+        self.counts, self.times, modules = json.loads(end)
+        for module in modules:  # once, for all forks; to run anything here would start threads, which no fork has
+            with suppress(ImportError):
+                import_module(module)
         self.phases = [phase for phase in PHASES if phase in self.times]
 
     def run(self, death: Death) -> int:
@@ -388,10 +395,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end after so long")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    from importlib import import_module
-
-    for heavy in ("imagecodecs", "rasterio", "tifffile", "torch", "zarr", "swin2sr_ops.api", "swin2sr_ops.run.archive"):
-        import_module(heavy)  # once, for all forks
     archives_work.install()
     end = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as place:
