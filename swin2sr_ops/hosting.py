@@ -20,7 +20,7 @@ Make pyramids
     `level_shapes`, `halve`, `fill_region`, `regions`.
 Know models and devices
     `resolve_model`, `download_model`, `cache_folder`, `file_sha256`, `read_tensors`, `Reach`, `ENGINES`,
-    `choose_device`, `free_memory`.
+    `choose_device`, `free_memory`, `needs_torch`.
 Plan tiles
     `AxisOrder`, `Halo`, `Span`, `Tile`, `tile_region`, `tile_size`, `CHUNK`, `MEMORY_SHARE`, `CELL_WINDOWS`.
 Map intensities
@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from swin2sr_ops.batch.estimate import network_pixels as network_pixels, seconds_of as seconds_of
     from swin2sr_ops.engine.devices import choose_device as choose_device, free_memory as free_memory
-    from swin2sr_ops.engine.select import ENGINES as ENGINES
+    from swin2sr_ops.engine.select import ENGINES as ENGINES, needs_torch as needs_torch
     from swin2sr_ops.events import (
         Event as Event,
         PyramidProgress as PyramidProgress,
@@ -165,6 +165,7 @@ _HOMES = {
     "level_shapes": "io.output.pyramid",
     "local_path": "io.storage.paths",
     "lock_for": "io.output.lock",
+    "needs_torch": "engine.select",
     "network_pixels": "batch.estimate",
     "ome_attributes": "io.zarr.ngff",
     "open_collection": "io.zarr.collection",

@@ -16,6 +16,8 @@ from tests.conftest import NATIVE, write_model
 
 pytestmark = NATIVE
 
+_ROOT = Path(__file__).parents[1]
+
 #: Loaded by every Python process of the folder that holds it, Dask's workers too.
 _BLOCK = """
 import sys
@@ -35,7 +37,7 @@ def blocked(tmp_path: Path) -> dict[str, str]:
     folder = tmp_path / "blocked"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(_BLOCK)
-    paths = [str(folder), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(folder), str(_ROOT), str(_ROOT / "napari_plugin"), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
@@ -92,6 +94,24 @@ pixels = np.random.default_rng(0).integers(0, 4000, (90, 70), dtype="u2")
 lazy = swin2sr_ops.restore(da.from_array(pixels, chunks=40), model="nano-x2-gray")
 whole = swin2sr_ops.restore(pixels, model="nano-x2-gray")
 assert (lazy.compute() == whole.compute()).all()
+"""
+    run(blocked, tmp_path, "-c", code)
+
+
+def test_a_preview_in_napari(blocked: dict[str, str], tmp_path: Path) -> None:
+    """Its threads import torch ahead of time, but only where it is needed."""
+    code = """
+import numpy as np, sys
+from swin2sr_ops.hosting import AxisOrder, IntensityMap
+from swin2sr_ops_napari.warm import load_torch
+import swin2sr_ops
+load_torch()
+restorer = swin2sr_ops.Restorer("nano-x2-gray")
+pixels = np.random.default_rng(0).integers(0, 255, (60, 50), dtype="u1")
+order = AxisOrder.of(pixels.shape, "YX")
+part = restorer.restore_region(lambda region: pixels[region], order, (8, 24), (0, 16), [IntensityMap(0.0, 255.0)])
+assert part.shape == (32, 32)
+assert "torch" not in sys.modules
 """
     run(blocked, tmp_path, "-c", code)
 

@@ -16,13 +16,15 @@ _LIBRARIES = {"linux": "libtorch_cpu.so", "darwin": "libtorch_cpu.dylib"}
 
 
 def load_torch() -> None:
-    """Import torch, its largest library first.
+    """Import torch, its largest library first, if it is needed: the package's own kernels compute without it.
 
     While Python imports a library, it holds its lock: of torch's hundreds of megabytes, for 0.2 s and more, in
     which no window moves. Called through `ctypes`, the loader does not hold it, and the import finds the library
     there. Only the part of torch that knows nothing of Python may be loaded so.
     """
-    if "torch" in sys.modules:
+    from swin2sr_ops.hosting import needs_torch
+
+    if "torch" in sys.modules or not needs_torch():
         return
     with suppress(OSError, AttributeError, TypeError):
         _load_library()

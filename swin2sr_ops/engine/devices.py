@@ -26,6 +26,7 @@ __all__ = [
     "choose_dtype",
     "free_memory",
     "free_memory_cpu",
+    "gpu_is_possible",
     "is_out_of_memory",
     "torch_device",
 ]
@@ -60,7 +61,7 @@ def choose_device(device: str) -> torch.device | Cpu:
 
     torch is imported only where another device than the CPU is wanted, or may be there.
     """
-    if device == "cpu" or (device == "auto" and "torch" not in sys.modules and not _gpu_is_possible()):
+    if device == "cpu" or (device == "auto" and "torch" not in sys.modules and not gpu_is_possible()):
         return CPU
     import torch
 
@@ -88,7 +89,7 @@ def choose_device(device: str) -> torch.device | Cpu:
 
 
 @lru_cache(maxsize=1)
-def _gpu_is_possible() -> bool:
+def gpu_is_possible() -> bool:
     """Tell whether torch might find a GPU here; if not, it need not be imported to ask."""
     try:
         _, _, build = version("torch").partition("+")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from swin2sr_ops.engine.devices import Cpu, choose_dtype, torch_device
+from swin2sr_ops.engine.devices import Cpu, choose_dtype, gpu_is_possible, torch_device
 from swin2sr_ops.errors import RequestError
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["ENGINES", "check_engine", "choose_engine", "why_engine"]
+__all__ = ["ENGINES", "check_engine", "choose_engine", "needs_torch", "why_engine"]
 
 #: ``auto`` and ``torch`` run everywhere, the others on one kind of device.
 ENGINES = ("auto", "torch", "native", "openvino", "triton")
@@ -55,6 +55,14 @@ def choose_engine(engine: str, device: torch.device | Cpu, precision: object, sp
     if engine == "triton" and (told := _too_wide(spec)) is not None:
         raise RequestError(told)
     return f"{engine} {_version(engine)}"
+
+
+def needs_torch() -> bool:
+    """Return True if torch computes on this machine by default, or is needed to look for a GPU; never imports it.
+
+    Kernels that were never built are built.
+    """
+    return gpu_is_possible() or bool(_no_native())
 
 
 def why_engine(engine: str, device: torch.device | Cpu, precision: object, spec: ModelSpec) -> str:
