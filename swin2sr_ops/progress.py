@@ -1,4 +1,4 @@
-"""What a person sees of a run on standard error: bars for pixels, a line for each image of a batch."""
+"""Show a run's progress on standard error: bars for pixels, a line for each image of a batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["ProgressBars", "observed"]
 
 @contextmanager
 def observed(progress: Progress | bool | None) -> Iterator[Progress | None]:
-    """Give what observes a run: bars for True, until the context ends; nothing for False; else ``progress``."""
+    """Yield the observer of a run: bars for True, until the context ends; None for False; else ``progress``."""
     if not isinstance(progress, bool):
         yield progress
         return
@@ -46,11 +46,11 @@ class ProgressBars:
     Parameters
     ----------
     enabled : bool
-        Whether to show anything.
+        True to show progress.
     pixels : int
         Output values of all images, if there are several; needed to show the time left for all.
     seen : bool, optional
-        Whether somebody looks; a notebook shows bars and is no terminal.
+        True if a user sees the bars; by default if standard error is a terminal. A notebook also shows bars.
     """
 
     def __init__(self, enabled: bool, pixels: int = 0, *, seen: bool | None = None) -> None:
@@ -82,7 +82,7 @@ class ProgressBars:
             print(f"\rreading the images: {event.done}/{event.total} ", end=end, file=sys.stderr)
 
     def _range(self, event: Event) -> None:
-        """Show the search for the range of a long image; a short one is faster than reading a line."""
+        """Show the search for the range of a long image; a short search ends too soon to be read."""
         if self.seen and event.total > 10 and self.whole is None:
             print(f"\rcomputing the intensity range: {event.done}/{event.total} ", end="", file=sys.stderr)
 

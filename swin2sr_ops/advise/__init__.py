@@ -1,4 +1,4 @@
-"""Which model fits an image, and why: noise, JPEG blocks, sharpness and range, measured on samples.
+"""Recommend a model for an image from its noise, JPEG blocks, sharpness and range, measured on samples.
 
 ``swin2sr-ops advise`` is the command for it; see ``docs/evidence.md``.
 """

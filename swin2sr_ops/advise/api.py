@@ -1,4 +1,4 @@
-"""Look at samples of an image, and name the model that fits it."""
+"""Measure samples of an image, and recommend a model."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from swin2sr_ops.run.band_roles import spectrum_of
 
 __all__ = ["AdviceReport", "advise"]
 
-#: Side of a sample, a multiple of 8 so that JPEG blocks begin alike in all; and how many there are of each channel.
+#: Side of a sample, a multiple of 8 so that JPEG blocks start at the same offset in all; number of samples per channel.
 _SIDE, _SAMPLES = 256, 16
-#: Channels that are looked at, of an image with many.
+#: Largest number of channels that are measured.
 _CHANNELS = 8
 
 
 @dataclass(frozen=True)
 class AdviceReport:
-    """What was measured, and the advice.
+    """Describe the measurements and the recommendation.
 
     Attributes
     ----------
     source : str
     channels : dict
-        Name of a channel and what was measured on its samples; channels of one value are left out.
+        Measurements by channel name; channels with one value only are omitted.
     advice : Advice
-        For the channel that needs most: the one with the strongest noise.
+        The recommendation for the most demanding channel: the one with the strongest noise.
     pixels : int
-        How many were looked at.
+        Number of measured pixels.
     """
 
     source: str
@@ -51,12 +51,12 @@ class AdviceReport:
     pixels: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the report's fields, JSON-ready."""
         found: dict[str, Any] = json_ready(asdict(self))
         return found
 
     def __str__(self) -> str:
-        lines = [f"{self.source}: looked at {self.pixels / 1e6:.2f} megapixels"]
+        lines = [f"{self.source}: {self.pixels / 1e6:.2f} megapixels measured"]
         lines += [f"  {name:<12}{_words(one)}" for name, one in self.channels.items()]
         lines += [f"  note: {note}" for note in self.advice.notes]
         advice = self.advice
@@ -84,11 +84,11 @@ def advise(
     Parameters
     ----------
     source : str or path
-        An image that could be restored.
+        An image that `swin2sr_ops.restore_image` accepts.
     axes, level, series, array, nodata
         As in `swin2sr_ops.restore_image`.
     seed : int
-        Chooses the samples.
+        Seed of the random samples.
 
     Returns
     -------
@@ -116,14 +116,14 @@ def advise(
     colour = order.model_channels == 3 or (bands is not None and bool(bands.colour))
     told = without_secrets(fspath(source))
     if not found:
-        reason = "All pixels that were looked at have one value: there is nothing to restore."
+        reason = "All measured pixels have one value: there is nothing to restore."
         return AdviceReport(told, {}, Advice(None, (reason,)), pixels)
     worst = max(found.values(), key=lambda one: (one.sigma255, one.blocks))
     return AdviceReport(told, found, recommend(worst, colour=colour), pixels)
 
 
 def _names(source: ImageSource, order: AxisOrder, opaque: Container[int]) -> dict[int, str]:
-    """Position and name of the channels or colours; one name for an image without."""
+    """Return position and name of the channels or colours; one name for an image without any."""
     if order.colour is not None:
         names = ["red", "green", "blue"][: order.colours] if order.colours >= 3 else ["gray"]
         return dict(enumerate(names))
@@ -135,7 +135,7 @@ def _names(source: ImageSource, order: AxisOrder, opaque: Container[int]) -> dic
 
 
 def _regions(order: AxisOrder, names: dict[int, str], seed: int) -> dict[str, list[Region]]:
-    """Squares at multiples of 8 px, of each channel, in planes all over the image."""
+    """Choose squares at multiples of 8 px for each channel, in planes from the whole image."""
     rows, columns = order.shape[order.y], order.shape[order.x]
     corners = list(product(range(0, max(rows - 31, 1), _SIDE), range(0, max(columns - 31, 1), _SIDE)))
     random = Random(seed)  # noqa: S311  # samples, no secret
@@ -161,7 +161,7 @@ def _region(order: AxisOrder, number: int, y: int, x: int, random: Random) -> Re
 
 
 def _sample(source: ImageSource, order: AxisOrder, region: Region, nodata: float | None) -> NDArray[Any]:
-    """One plane, rows first; NaN where there is no pixel."""
+    """Read one plane, rows first, with NaN for invalid pixels."""
     block = source.read(region)
     valid = valid_pixels(source, None, order, region)
     invalid = invalid_pixels(block, nodata, valid)
@@ -176,7 +176,7 @@ def _words(one: Measured) -> str:
     if one.noise.gain > 0:
         parts.append(f"{one.photons:.0f} photons")
     parts.append(f"JPEG blocks {one.blocks:.0%}" if one.blocks else "no JPEG blocks")
-    parts.append(f"signal up to {one.cutoff:.2f} cycles/px" if one.cutoff else "no end of the signal found")
+    parts.append(f"signal up to {one.cutoff:.2f} cycles/px" if one.cutoff else "no limit of the signal found")
     if one.saturated:
         parts.append(f"{one.saturated:.2%} saturated")
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""Measure on samples of one channel what decides which model fits: noise, JPEG blocks, sharpness, range, saturation."""
+"""Measure noise, JPEG blocks, sharpness, range and saturation on samples of one channel."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from swin2sr_ops.evaluate.decorrelation import decorrelation_cutoff
 
 __all__ = ["Measured", "Noise", "block_strength", "measure", "noise_of"]
 
-#: Side of the squares whose mean and variance are taken, and the first quartile of a variance that is estimated from
-#: the 64 differences in one, as a share of the true variance (chi-square with 64 degrees of freedom).
+#: Side of the squares for mean and variance; and the first quartile of a variance estimated from the
+#: 64 differences in a square, as a fraction of the true variance (chi-square with 64 degrees of freedom).
 _SQUARE, _QUARTILE = 16, 0.876
-#: Groups of squares by brightness, and how many squares a group needs.
+#: Number of groups of squares by brightness, and least number of squares per group.
 _GROUPS, _FEW = 12, 12
 _JPEG = 8
-#: Largest share of pixels at the ends of the range in a square that is measured.
+#: Largest fraction of pixels at the ends of the range in a measured square.
 _CUT_OFF = 0.05
 
 
@@ -27,21 +27,21 @@ _CUT_OFF = 0.05
 class Noise:
     """Variance of the noise as ``gain * value + offset``, in stored units.
 
-    ``gain`` is the Poisson part: 0 for Gaussian noise alone. ``offset`` holds the Gaussian part and the value that a
-    camera adds to all pixels.
+    ``gain`` is the Poisson part: 0 for Gaussian noise alone. ``offset`` contains the Gaussian part and the constant
+    that a camera adds to all pixels.
     """
 
     gain: float
     offset: float
 
     def sigma(self, value: float) -> float:
-        """Standard deviation at ``value``."""
+        """Return the standard deviation at ``value``."""
         return float(np.sqrt(max(self.gain * value + self.offset, 0.0)))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One channel.
+    """Measurements of one channel.
 
     Attributes
     ----------
@@ -51,15 +51,15 @@ class Measured:
         The percentiles 0.1 and 99.9.
     noise : Noise
     sigma255 : float
-        Noise at the middle of the range, in 1/255 of the range: the unit in which models are trained.
+        Noise at the middle of the range, in 1/255 of the range: the unit of the models' training.
     photons : float
-        Photons between the darkest and the brightest value, by the Poisson part; infinite where there is none.
+        Photons between the darkest and the brightest value, from the Poisson part; infinite without one.
     blocks : float
-        How much larger steps at the borders of 8 x 8 blocks are than elsewhere; 0: no blocks.
+        Excess of steps at the borders of 8 x 8 blocks over other steps; 0: no blocks.
     cutoff : float
-        Up to which frequency there is signal, in cycles per pixel, 0.5 at most; 0 where none was found.
+        Highest frequency with signal, in cycles per pixel, at most 0.5; 0 if none was found.
     saturated, black : float
-        Share of pixels at the largest value, and at the smallest, where values pile up there.
+        Fraction of pixels at the largest value, and at the smallest, if values accumulate there.
     """
 
     low: float
@@ -76,14 +76,14 @@ class Measured:
 
     @property
     def width(self) -> float:
-        """Of the range."""
+        """Width of the range."""
         return self.high - self.low
 
 
 def measure(samples: Sequence[NDArray[Any]]) -> Measured | None:
-    """Measure planes that were cut out of one channel at multiples of 8 px; NaN marks pixels that are none.
+    """Measure planes cut out of one channel at multiples of 8 px; NaN marks invalid pixels.
 
-    Returns None where all pixels have one value, or none is valid.
+    Return None if all pixels have one value, or none is valid.
     """
     values = np.concatenate([s.astype(np.float64).ravel() for s in samples])
     values = values[np.isfinite(values)]
@@ -112,25 +112,25 @@ def measure(samples: Sequence[NDArray[Any]]) -> Measured | None:
 
 
 def noise_of(samples: Sequence[NDArray[Any]], low: float, high: float, *, rounded: bool = False) -> Noise:
-    """Fit variance against mean over small squares, as the photon transfer of a camera is measured.
+    """Fit variance against mean over small squares, as in a photon transfer measurement of a camera.
 
     The variance of a square comes from its diagonal differences, which edges along rows and columns and smooth ramps do
-    not touch. In each group of squares of like brightness the lower quartile counts: texture makes variances
-    larger, never smaller. After Foi, Trimeche, Katkovnik and Egiazarian, "Practical Poissonian-Gaussian noise
-    modeling and fitting for single-image raw-data", IEEE TIP 2008. Noise that neighbours share (of demosaicking, of
-    an image that was enlarged) is underestimated; where no square is flat, texture counts as noise.
+    not affect. The lower quartile of each group of squares of similar brightness is used: texture increases variances,
+    and never reduces them. After Foi, Trimeche, Katkovnik and Egiazarian, "Practical Poissonian-Gaussian noise
+    modeling and fitting for single-image raw-data", IEEE TIP 2008. Noise that adjacent pixels share (from
+    demosaicking or enlargement) is underestimated; if no square is flat, texture counts as noise.
 
     Parameters
     ----------
     samples : sequence of ndarray
     low, high : float
-        Squares with many pixels at these values are left out: noise is cut off there.
+        Squares with many pixels at these values are omitted, because noise is clipped there.
     rounded : bool
-        Values are whole numbers: the variance of rounding does not count.
+        Values are integers: the variance of rounding is subtracted.
     """
     means, variances, ends = np.concatenate([_squares(s.astype(np.float64), low, high) for s in samples], 1)
     kept = ends <= _CUT_OFF
-    if kept.sum() < _FEW:  # strong noise, or a picture of black and white
+    if kept.sum() < _FEW:  # strong noise, or a black-and-white image
         kept = ends <= np.percentile(ends, 50) if ends.size else kept
     means, variances = means[kept], variances[kept]
     if means.size < _FEW:
@@ -142,15 +142,15 @@ def noise_of(samples: Sequence[NDArray[Any]], low: float, high: float, *, rounde
     y = np.maximum(y - (1 / 12 if rounded else 0.0), 0.0)
     if len(x) < 3 or np.ptp(x) == 0:
         return Noise(0.0, float(np.median(y)))
-    weight = 1 / np.maximum(y, 0.05 * y.max() if y.max() > 0 else 1.0)  # the error of a variance is its own size
+    weight = 1 / np.maximum(y, 0.05 * y.max() if y.max() > 0 else 1.0)  # a variance's error is proportional to it
     gain, offset = np.polyfit(x, y, 1, w=weight)
-    if gain <= 0 or gain * np.ptp(x) < 0.2 * y.mean():  # as large everywhere
+    if gain <= 0 or gain * np.ptp(x) < 0.2 * y.mean():  # constant noise
         return Noise(0.0, float(np.average(y, weights=weight)))
     return Noise(float(gain), float(offset))
 
 
 def _squares(plane: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Mean, noise variance and share of pixels at ``low`` or ``high``, of each whole square without a hole."""
+    """Return mean, noise variance and fraction of pixels at ``low`` or ``high``, for each square of valid pixels."""
     rows, columns = (n // _SQUARE for n in plane.shape)
     part = plane[: rows * _SQUARE, : columns * _SQUARE]
     split = part.reshape(rows, _SQUARE, columns, _SQUARE).swapaxes(1, 2)
@@ -162,15 +162,15 @@ def _squares(plane: NDArray[np.float64], low: float, high: float) -> NDArray[np.
 
 
 def block_strength(samples: Sequence[NDArray[np.float64]]) -> float:
-    """Steps at the borders of blocks of 8 px, beyond the steps beside them, as a share of the mean step.
+    """Return the excess of steps at the borders of blocks of 8 px over adjacent steps, relative to the mean step.
 
-    The grid of blocks may begin anywhere; along both axes it must stand out.
+    The grid of blocks may have any offset; it must be visible along both axes.
     """
     return min(_along([s.T for s in samples]), _along(samples))
 
 
 def _along(samples: Sequence[NDArray[np.float64]]) -> float:
-    """The same for borders between columns."""
+    """Compute the same for borders between columns."""
     sums, counts, total = np.zeros(_JPEG), np.zeros(_JPEG), []
     for plane in samples:
         step = np.abs(np.diff(plane, axis=1))
@@ -191,7 +191,7 @@ def _along(samples: Sequence[NDArray[np.float64]]) -> float:
 
 
 def _piled(values: NDArray[np.float64], end: float, width: float) -> float:
-    """Share of values at one end of the range, where more lie there than just beside it."""
+    """Return the fraction of values at one end of the range, if more lie there than next to it."""
     at = np.abs(values - end) <= 1e-9 * width
     near = (np.abs(values - end) <= 0.01 * width) & ~at
     share = float(at.mean())

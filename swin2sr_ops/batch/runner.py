@@ -29,7 +29,7 @@ _OF_ARCHIVES = ("allow_missing",)  # options that single images do not have
 
 @dataclass(frozen=True)
 class _Shared:
-    """What all images of a batch have in common."""
+    """Settings shared by all images of a batch."""
 
     request: RestoreRequest
     progress: Relay

@@ -113,7 +113,7 @@ def _listed(name: str, dst: str | None) -> Iterator[Found]:
 
 
 def _beside(folder: Path, line: str) -> str:
-    """What a line of a list in ``folder`` names; a path is relative to that folder."""
+    """Return the source that a line of a list in ``folder`` names; a path is relative to that folder."""
     if is_url(line) or line.startswith("sample:") or is_address(line):
         return line
     here = folder / line

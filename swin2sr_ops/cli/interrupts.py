@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to a run."""
+"""Define the effect of Ctrl-C and SIGTERM on a run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["two_interrupts"]
 
 @contextmanager
 def two_interrupts(*, as_json: bool = False) -> Iterator[None]:
-    """Ctrl-C or SIGTERM once: `KeyboardInterrupt`, which lets tiles under way end. Twice: the process ends at once.
+    """On the first Ctrl-C or SIGTERM raise `KeyboardInterrupt`, so that running tiles end; on the second end at once.
 
-    What is finished is on the disk either way.
+    Finished tiles are on the disk in both cases.
     """
-    if threading.current_thread() is not threading.main_thread():  # only it may choose what signals do
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield
         return
     pressed = 0

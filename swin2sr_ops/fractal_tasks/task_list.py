@@ -1,4 +1,4 @@
-"""Which tasks there are. After a change: ``fractal-manifest create`` with this module's place (docs/fractal.md)."""
+"""List the tasks. After a change, run ``fractal-manifest create`` with this module's path (docs/fractal.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["AUTHORS", "TASK_LIST"]
 AUTHORS = "The swin2sr-ops developers"
 
 _TOLD = {"category": "Image Processing", "tags": ["Super-resolution", "Denoising", "Deep learning"]}
-# A restored image is not offered to be restored again: enlarged twice, it would have 16 times the pixels.
+# A restored image is not offered again: after two enlargements it would have 16 times the pixels.
 _TYPES = {"input_types": {"restored": False}, "output_types": {"restored": True}}
 _NEEDS = {"cpus_per_task": 4, "mem": 16000, "needs_gpu": True}
 

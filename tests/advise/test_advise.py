@@ -96,12 +96,12 @@ def like(**changes: float) -> Measured:
     [
         ({}, "small-x2-gray", "little noise"),
         ({"sigma255": 25.0, "cutoff": 0.1}, "small-x1-gray", "noise is 25 of 255"),
-        ({"sigma255": 20.0, "gain": 1.0, "photons": 90.0}, "small-x1-gray", "mostly of photons"),
+        ({"sigma255": 20.0, "gain": 1.0, "photons": 90.0}, "small-x1-gray", "mostly photon noise"),
         ({"blocks": 0.6}, "small-x1-gray", "JPEG blocks"),
-        ({"cutoff": 0.1}, None, "enlarging shows nothing new"),
-        ({"sigma255": 90.0, "cutoff": 0.0}, None, "stronger than these models have seen"),
-        ({"sigma255": 30.0, "gain": 9.0, "photons": 3.0}, None, "stronger than these models have seen"),
-        ({"sigma255": 7.0, "cutoff": 0.45}, "small-x2-gray", "may as well be fine texture"),
+        ({"cutoff": 0.1}, None, "super-resolution shows nothing new"),
+        ({"sigma255": 90.0, "cutoff": 0.0}, None, "exceeds the training of these models"),
+        ({"sigma255": 30.0, "gain": 9.0, "photons": 3.0}, None, "exceeds the training of these models"),
+        ({"sigma255": 7.0, "cutoff": 0.45}, "small-x2-gray", "may be fine texture"),
     ],
 )
 def test_advice(changes: dict[str, float], model: str | None, reason: str) -> None:

@@ -24,7 +24,7 @@ PAUSE = 0.2
 CONNECT, ANSWER = 10.0, 15.0
 #: Seconds after which no further try begins that would take as long as the last one.
 PATIENCE = 35.0
-#: For as many seconds after a server was silent, nothing is asked twice; when that was.
+#: For this number of seconds after a server did not respond, requests are not retried; time of that failure.
 _GRACE = 30.0
 _silent = [-math.inf]
 #: Answers rather than failures: callers handle them.
@@ -49,7 +49,7 @@ def opening(url: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     options: dict[str, Any] = {"use_listings_cache": False}  # other runs may write there too
     if url.startswith(("s3:", "s3a:")):
         options["max_concurrency"] = 1  # read in one request; for parallel parts s3fs asks for the size first
-        # botocore tries five times where nothing is said; it is asked again here.
+        # botocore retries five times by default; `retrying` retries here.
         options["config_kwargs"] = {
             "connect_timeout": CONNECT, "read_timeout": ANSWER, "retries": {"total_max_attempts": 1}
         }  # fmt: skip
@@ -61,7 +61,7 @@ def opening(url: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
 
 def impatient(filesystem: Any) -> Any:
-    """Keep s3fs from asking five times what is asked again here."""
+    """Disable the retries of s3fs, because `retrying` retries."""
     if hasattr(filesystem, "retries"):
         filesystem.retries = 1
     return filesystem
@@ -98,7 +98,7 @@ async def _retrying(function: Callable[[], Awaitable[_T]]) -> _T:
 
 
 class _Watch:
-    """How often a server is asked, and for how long."""
+    """Limit the number of requests to a server, and their time."""
 
     def __init__(self, tries: int) -> None:
         self.tries = tries if time.monotonic() - _silent[0] > _GRACE else 1

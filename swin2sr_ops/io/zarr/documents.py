@@ -1,4 +1,4 @@
-"""What a Zarr is made of by name: its documents, and the formats that NGFF versions stand for."""
+"""Define the names of a Zarr's documents, and the Zarr formats of NGFF versions."""
 
 from __future__ import annotations
 

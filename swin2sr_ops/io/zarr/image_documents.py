@@ -209,7 +209,7 @@ def _range(info: ImageInfo, axes: str, array: LevelArray, channel: int | None) -
 
 
 def _georeference(geo: Mapping[str, Any]) -> dict[str, Any]:
-    """What the Zarr conventions ``proj:`` and ``spatial:`` say of a raster: CRS, and affine from corners."""
+    """Return a raster's attributes by the Zarr conventions ``proj:`` and ``spatial:``: CRS, and affine from corners."""
     named = {"proj:wkt2": geo.get("crs"), "spatial:transform": geo.get("transform")}
     return {name: value for name, value in named.items() if value}
 
