@@ -1,4 +1,4 @@
-"""``rio restore``: the command line's options, and what it does, as a command of rasterio's."""
+"""Define ``rio restore``, a command of rasterio's command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["restore"]
 
 
 def _numbers(word: str | None, counts: tuple[int, ...], expected: str) -> Callable[..., Any]:
-    """Takes a word, or whole numbers with a comma."""
+    """Return a converter that accepts a word, or integers separated by commas."""
 
     def convert(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
         if value is None or value == word:
@@ -43,7 +43,7 @@ _TILE = _numbers(None, (1, 2), "N or ROWS,COLUMNS, such as 512 or 256,1024")
 _WORKERS = _numbers("gpus", (1,), "gpus or a number of processes such as 4")
 
 
-@click.command("restore", short_help="Super-resolve, denoise or clean a raster.")
+@click.command("restore", short_help="Super-resolve or denoise a raster.")
 @click.argument("src", metavar="INPUT")
 @click.argument("dst", metavar="OUTPUT")
 @click.option(
@@ -71,8 +71,8 @@ _WORKERS = _numbers("gpus", (1,), "gpus or a number of processes such as 4")
 def restore(src: str, dst: str, quiet: bool, **options: Any) -> None:
     """Restore a raster with Swin2SR or SwinIR, tile by tile, in bounded memory.
 
-    CRS, affine, band names, nodata and masks follow the pixels into OUTPUT: a Cloud Optimized
-    GeoTIFF where it ends with .tif and INPUT is georeferenced, or OME-Zarr (.ome.zarr), or PNG.
+    CRS, affine, band names, nodata and masks are kept in OUTPUT: a Cloud Optimized
+    GeoTIFF if it ends with .tif and INPUT is georeferenced, or OME-Zarr (.ome.zarr), or PNG.
     Stopped or killed, the same command resumes the run.
 
     \b
@@ -92,7 +92,7 @@ def restore(src: str, dst: str, quiet: bool, **options: Any) -> None:
 
 
 class _Progress:
-    """A bar of output pixels on standard error, where somebody looks."""
+    """A bar of output pixels on standard error, if it is a terminal."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet

@@ -1,4 +1,4 @@
-"""What ``swin2sr-ops hosts`` asks of rasterio's command line."""
+"""Tell ``swin2sr-ops hosts`` about rasterio's command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RioHost:
             return HostStatus(self.name, self.title, present=False, detail=_INSTALL)
         version = str(import_module("rasterio").__version__)
         found = import_module("rasterio.rio.main").main_group.commands.get("restore")
-        # Of a command that cannot be loaded, rio keeps a stand-in that says so.
+        # If a command cannot be loaded, rio lists a placeholder that reports it.
         working = found is not None and found is import_module("swin2sr_ops_rio.command").restore
         detail = "`rio restore INPUT OUTPUT`" if working else "rio does not list `restore`: install swin2sr-ops again."
         return HostStatus(
@@ -35,13 +35,13 @@ class RioHost:
         )  # fmt: skip
 
     def install(self) -> str:
-        """Nothing is to be done: refused with a sentence."""
+        """Raise an error, because nothing needs to be installed."""
         if find_spec("rasterio") is None:
             raise RequestError(_INSTALL)
-        raise RequestError("Nothing is to be installed into rio: installing swin2sr-ops gave it `rio restore`.")
+        raise RequestError("Nothing needs to be installed into rio: swin2sr-ops already brings `rio restore`.")
 
 
 @hookimpl
 def swin2sr_ops_hosts() -> Iterable[HostAdapter]:
-    """The adapter of rio."""
+    """List the adapter of rio."""
     return [RioHost()]

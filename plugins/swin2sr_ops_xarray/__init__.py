@@ -1,7 +1,7 @@
 """Restoration as an xarray accessor: ``import swin2sr_ops_xarray``, then ``array.swin2sr.restore()``.
 
-xarray finds accessors by import alone: there is no entry point that would load this module. What
-`swin2sr-ops hosts` asks lies in ``swin2sr_ops_xarray_host``, so that asking imports no xarray.
+xarray finds accessors by import alone: there is no entry point that would load this module. The code for
+`swin2sr-ops hosts` is in ``swin2sr_ops_xarray_host``, so that the command imports no xarray.
 """
 
 from __future__ import annotations

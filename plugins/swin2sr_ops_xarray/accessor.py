@@ -1,4 +1,4 @@
-"""The accessor: a labelled array in, a lazy labelled array on the finer grid out."""
+"""Define the accessor: it turns a labelled array into a lazy labelled array on the finer grid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from swin2sr_ops_xarray.names import Axes, letters_of, spatial_dims
 
 __all__ = ["RestoreArray", "RestoreDataset"]
 
-_SIDE = 1024  # pixels of a chunk along rows and columns, of arrays that are not Dask's yet
+_SIDE = 1024  # chunk size along rows and columns, for arrays that are not Dask's yet
 
 Nodata = float | Literal["auto"] | None
 Model = str | PathLike[str] | ModelSpec
@@ -35,7 +35,7 @@ class RestoreArray:
 
     @property
     def axes(self) -> str:
-        """One letter per dimension, as they would be restored."""
+        """One letter per dimension, as `restore` would use them."""
         return letters_of(self._array)
 
     def restore(
@@ -54,7 +54,7 @@ class RestoreArray:
         consistent: str | None = None,
         nodata: Nodata = "auto",
     ) -> xr.DataArray:
-        """Restore the array lazily; the same pixels as `swin2sr_ops.restore`.
+        """Restore the array lazily, with the same pixels as `swin2sr_ops.restore`.
 
         Parameters
         ----------
@@ -62,14 +62,14 @@ class RestoreArray:
             As in `swin2sr_ops.restore`.
         axes : str or mapping, optional
             A letter for each dimension, such as ``"TYX"``, or for some, such as ``{"scan": "Z"}``.
-            Otherwise names and CF attributes tell: y, lat, row; x, lon, column; band, channel;
+            Otherwise names and CF attributes decide: y, lat, row; x, lon, column; band, channel;
             time; z, level. Other dimensions are stacks of planes.
         rgb : bool, optional
-            Whether bands or channels (3 or 4) are colour, restored together; unless given, where
+            True if bands or channels (3 or 4) are colour and restored together; by default if
             the dimension is called rgb or colour, or comes last.
         nodata : float, "auto" or None
-            Stored value that means "no pixel here"; ``"auto"`` takes rioxarray's nodata or
-            ``_FillValue``, None takes none. NaN always means it.
+            Stored value of invalid pixels; ``"auto"`` uses rioxarray's nodata or ``_FillValue``,
+            None uses none. NaN is always invalid.
 
         Returns
         -------
@@ -80,7 +80,7 @@ class RestoreArray:
         Raises
         ------
         RequestError, ModelError, PlanError
-            The sentence says what to do.
+            If the request cannot be carried out; the message says what to do.
 
         Examples
         --------
@@ -119,18 +119,18 @@ class RestoreDataset:
         model, rgb, nodata, **request
             As in `RestoreArray.restore`.
         axes : mapping, optional
-            Letters of dimensions whose names do not say what they are.
+            Letters of dimensions whose names do not identify them.
 
         Returns
         -------
         xarray.Dataset
-            Variables along rows or columns alone follow as coordinates do, cell bounds are
-            dropped, and what has neither is carried.
+            Variables along rows or columns alone are treated like coordinates, cell bounds are
+            dropped, and variables with neither are kept.
 
         Raises
         ------
         RequestError
-            No variable has rows and columns, or one that has cannot be restored; it is named.
+            If no variable has rows and columns, or one cannot be restored; the message names it.
         """
         dataset = self._dataset
         options: dict[str, Any] = {"model": model, "axes": axes, "nodata": nodata, **request}
@@ -171,7 +171,7 @@ def _restored(
 
 
 def _lazy(array: xr.DataArray, letters: str) -> xr.DataArray:
-    """The array, as Dask's: what lies in a file is not read for it."""
+    """Return the array as a Dask array; pixels in a file are not read for it."""
     if array.chunks is not None:
         return array
     side = {"Y": _SIDE, "X": _SIDE, "S": -1}
@@ -181,7 +181,7 @@ def _lazy(array: xr.DataArray, letters: str) -> xr.DataArray:
 
 
 def _coordinates(array: xr.DataArray, dims: Dims, scale: int) -> xr.Coordinates:
-    """All coordinates of the result, with the indexes of those that stay."""
+    """Return all coordinates of the result, with the indexes of those that do not change."""
     if scale == 1:
         return array.coords
     moved = {name: coord for name, coord in array.coords.items() if set(dims) & set(coord.dims)}
@@ -192,7 +192,7 @@ def _coordinates(array: xr.DataArray, dims: Dims, scale: int) -> xr.Coordinates:
 
 
 def _indexed(array: xr.DataArray, result: xr.DataArray) -> xr.DataArray:
-    """With the indexes of scalar coordinates, such as a CRS, which do not know the grid."""
+    """Add the indexes of scalar coordinates, such as a CRS, which do not depend on the grid."""
     for name, index in array.xindexes.items():
         if name in result.coords and name not in result.xindexes and result.coords[name].ndim == 0:
             kept = xr.Coordinates({name: result.coords[name].variable}, indexes={name: index})
@@ -201,7 +201,7 @@ def _indexed(array: xr.DataArray, result: xr.DataArray) -> xr.DataArray:
 
 
 def _known_to_rioxarray(array: xr.DataArray, result: xr.DataArray, dims: Dims) -> xr.DataArray:
-    """Carry what rioxarray knows of the array object alone, if it is in use."""
+    """Copy the properties that rioxarray stores on the array object only, if rioxarray is imported."""
     if "rioxarray" not in sys.modules:
         return result
     y, x = dims
@@ -214,14 +214,14 @@ def _known_to_rioxarray(array: xr.DataArray, result: xr.DataArray, dims: Dims) -
 
 
 def _variable(array: xr.DataArray, rgb: bool | None, options: Mapping[str, Any]) -> xr.DataArray:
-    """One variable of a dataset; an error says which."""
+    """Restore one variable of a dataset; an error names it."""
     try:
         # Not every variable of a dataset need have bands.
         colour = rgb if rgb is None or {"C", "S"} & set(letters_of(array, options["axes"])) else None
         return RestoreArray(array).restore(rgb=colour, **options)
     except Swin2SROpsError as exc:
         raise type(exc)(
-            f"The variable {array.name!r} cannot be restored: {exc} Leave it out with drop_vars({str(array.name)!r})."
+            f"The variable {array.name!r} cannot be restored: {exc} Omit it with drop_vars({str(array.name)!r})."
         ) from exc
 
 
@@ -242,7 +242,7 @@ def _together(dataset: xr.Dataset, done: Mapping[Hashable, xr.DataArray], dims: 
 
 
 def _spec(array: xr.DataArray, letters: str, model: Model, scale: int | None) -> ModelSpec:
-    """The model that `swin2sr_ops.restore` would take: attributes name it even where it was ``"auto"``."""
-    shape = [1 if isnan(size) else size for size in array.shape]  # `restore` itself refuses sizes that nobody knows
+    """Return the model that `swin2sr_ops.restore` would use: attributes name it even if the request was ``"auto"``."""
+    shape = [1 if isnan(size) else size for size in array.shape]  # `restore` itself refuses unknown sizes
     order = AxisOrder.of(shape, letters)
     return resolve_model(model, scale=scale, channels=order.model_channels)

@@ -1,4 +1,4 @@
-"""What an array says about its values: kept where it still holds."""
+"""Adapt an array's attributes to the result: keep those that are still valid."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _LASTING = ("grid_mapping", "coordinates")
 
 
 def check_brightness(array: xr.DataArray) -> None:
-    """Refuse classes: a mean of two of them means nothing.
+    """Raise an error for classes, because their mean has no meaning.
 
     Raises
     ------
     RequestError
-        The array has CF's ``flag_values`` or ``flag_masks``.
+        If the array has CF's ``flag_values`` or ``flag_masks``.
     """
     for key in ("flag_values", "flag_masks"):
         if key in array.attrs:
@@ -68,7 +68,7 @@ def _noted_nodata(array: xr.DataArray) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """A nodata value; None for NaN, which always means it, and for what is no number."""
+    """Convert a nodata value; return None for NaN, which is always invalid, and for anything but a number."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -79,10 +79,10 @@ def _number(value: Any) -> float | None:
 def fresh_attributes(
     array: xr.DataArray, nodata: float | None, told: Mapping[str, object], size: tuple[int, int]
 ) -> dict[Hashable, Any]:
-    """Attributes without what described the old pixels; ``swin2sr_ops`` says what was done.
+    """Return the attributes without those that described the old pixels; ``swin2sr_ops`` describes the restoration.
 
-    ``size`` is the number of rows and columns before. ``nodata`` is what was given beside the array, which then knows
-    it.
+    ``size`` is the number of rows and columns before. ``nodata`` is the value given in addition to the array; the
+    result's attributes then contain it.
     """
     kept = {
         key: value
@@ -96,10 +96,10 @@ def fresh_attributes(
 
 
 def fresh_encoding(array: xr.DataArray) -> dict[str, Any]:
-    """How the result is stored: chunks and compression are the writer's choice.
+    """Return the encoding of the result; the writer chooses chunks and compression.
 
-    Packing goes where the values were decoded: restored values may lie beyond what the packed
-    integers hold, and would wrap around.
+    Packing is dropped if the values were decoded: restored values may exceed the range of the packed
+    integers, and would wrap around.
     """
     encoding = array.encoding
     kept = {key: encoding[key] for key in _LASTING if key in encoding}

@@ -1,7 +1,7 @@
-"""Attributes that describe the grid: affine, resolution, size. They follow the finer pixels, or go.
+"""Update or remove attributes that describe the grid: affine, resolution, size.
 
 stackstac, odc-stac, xarray-spatial, geowombat and xarray's former ``open_rasterio`` keep them on
-arrays and on coordinates. Readers prefer them to the coordinates themselves, so an old one moves
+arrays and on coordinates. Readers prefer them to the coordinates themselves, so an outdated one moves
 the whole image.
 """
 
@@ -27,22 +27,22 @@ _RESOLUTIONS = {
 }  # fmt: skip
 _SHAPES = {"proj:shape", "shape", "spatial:shape"}
 _HEIGHTS, _WIDTHS = {"height", "nrows"}, {"ncols", "width"}
-#: What a reader would compute anew, and nothing here can.
+#: Attributes that a reader recomputes, and that this module cannot.
 _GOES = {"geobox"}
 
 
 def fresh_grid(
     attributes: Mapping[Hashable, Any], scale: int, size: tuple[int, int] | None = None
 ) -> dict[Hashable, Any]:
-    """``attributes`` for ``scale`` times finer pixels; what cannot be understood of the old grid is left out.
+    """Return ``attributes`` for ``scale`` times finer pixels, without those of the old grid that cannot be parsed.
 
     Parameters
     ----------
     attributes : mapping
-        Of an array, a dataset or a coordinate.
+        Attributes of an array, a dataset or a coordinate.
     scale : int
     size : (int, int), optional
-        Rows and columns of the old grid, where the attributes are of an array.
+        Rows and columns of the old grid, if the attributes are those of an array.
     """
     if scale == 1:
         return dict(attributes)
@@ -55,7 +55,7 @@ def fresh_grid(
 
 
 def affine_of(array: xr.DataArray) -> tuple[float, ...] | None:
-    """a b c d e f of ``array``, from corners, where an attribute or a grid mapping says it."""
+    """Return a b c d e f of ``array``, from corners, if an attribute or a grid mapping contains them."""
     scalars = [coord.attrs for coord in array.coords.values() if coord.ndim == 0]
     for attributes in (array.attrs, *scalars):
         for key, value in attributes.items():
@@ -68,7 +68,7 @@ def affine_of(array: xr.DataArray) -> tuple[float, ...] | None:
 
 
 def _fresh(name: str, value: Any, scale: int, size: tuple[int, int] | None) -> Any:
-    """The attribute on the finer grid, or None."""
+    """Return the attribute on the finer grid, or None."""
     if name in _AFFINES | _GEOTRANSFORMS:
         corner = (0, 3) if name in _GEOTRANSFORMS else (2, 5)
         numbers = _numbers(value, 6, 9)
@@ -84,7 +84,7 @@ def _fresh(name: str, value: Any, scale: int, size: tuple[int, int] | None) -> A
 
 
 def _fresh_size(name: str, value: Any, scale: int, size: tuple[int, int]) -> Any:
-    """A shape, height or width, where it is the array's; another height or width may be anything."""
+    """Return a shape, height or width on the finer grid if it is the array's; others may mean anything."""
     if name in _SHAPES:
         numbers = _numbers(value, 2, 5)
         fits = numbers is not None and tuple(numbers[-2:]) == size
@@ -98,14 +98,14 @@ def _part(number: float, i: int, corner: tuple[int, int], scale: int) -> float:
 
 
 def _fresh_spec(spec: Any, scale: int) -> Any:
-    """stackstac's `RasterSpec`, the same bounds with finer pixels."""
+    """Return stackstac's `RasterSpec` with the same bounds and finer pixels."""
     if not is_dataclass(spec) or isinstance(spec, type) or not hasattr(spec, "resolutions_xy"):
         return None
     return replace(spec, resolutions_xy=tuple(r / scale for r in spec.resolutions_xy))
 
 
 def _numbers(value: Any, least: int, most: int) -> list[float] | None:
-    """The numbers in a scalar, a sequence or a text; None where it holds something else, or other counts."""
+    """Return the numbers in a scalar, sequence or text; None for other contents, or another number of them."""
     parts: Iterable[Any]
     if isinstance(value, str):
         parts = value.strip("[]()").replace(",", " ").split()
@@ -121,7 +121,7 @@ def _numbers(value: Any, least: int, most: int) -> list[float] | None:
 
 
 def _like(value: Any, numbers: list[float]) -> Any:
-    """``numbers`` in the type that ``value`` has."""
+    """Return ``numbers`` in the type of ``value``."""
     if isinstance(value, str):
         return (", " if "," in value else " ").join(map(repr, numbers))
     if isinstance(value, np.ndarray):

@@ -1,8 +1,8 @@
-"""Coordinates on the finer grid: pixels become smaller, the place stays (law 4).
+"""Compute coordinates on the finer grid: pixels become smaller, the position stays (law 4).
 
-Pixel ``i`` of the result lies at position ``(i + 0.5) / s - 0.5`` of the source, counted in its
-pixels from its first centre. A coordinate is read there: of even spacing p it begins at
-``c - p/2 (1 - 1/s)`` and goes on in steps of ``p / s``, so that the corners stay where they were.
+Pixel ``i`` of the result lies at position ``(i + 0.5) / s - 0.5`` of the source, in source pixels
+from the first centre. Coordinates are interpolated there: one with even spacing p starts at
+``c - p/2 (1 - 1/s)`` and continues in steps of ``p / s``, so that the corners keep their positions.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ __all__ = ["bounds_of", "finer", "finer_mapping", "note_dropped"]
 
 Dims = tuple[Hashable, Hashable]
 
-_EVEN = 1e-3  # of a pixel: what float32 coordinates of even spacing miss
+_EVEN = 1e-3  # of a pixel: tolerance for evenly spaced float32 coordinates
 
 
 def finer(
     coords: Mapping[Hashable, xr.DataArray], dims: Dims, scale: int, affine: tuple[float, ...] | None = None
 ) -> dict[Hashable, xr.Variable]:
-    """What of ``coords`` lies along rows or columns, on a ``scale`` times finer grid.
+    """Return the ``coords`` along rows or columns, on a ``scale`` times finer grid.
 
-    ``affine`` is that of the coarse grid, from corners. Where it says that the dimensions' own
-    coordinates name corners of pixels, not centres, they go on naming corners.
+    ``affine`` is that of the coarse grid, from corners. If it shows that the dimensions' own
+    coordinates are pixel corners instead of centres, the result's are corners, too.
 
-    A dimension's own coordinate, and every other of floats or times, is interpolated linearly,
-    and goes on evenly at the ends; labels, flags and whole numbers are repeated. What belongs to
-    Dask stays lazy.
+    A dimension's own coordinate, and every other one of floats or times, is interpolated linearly,
+    and extrapolated evenly at the ends; labels, flags and integers are repeated. Dask
+    arrays stay lazy.
 
-    Cell bounds are left out.
+    Cell bounds are omitted.
 
     Raises
     ------
     RequestError
-        A dimension's coordinate goes up and down, so that its pixels are no neighbours, or has a
-        single value that says no pixel size.
+        If a dimension's coordinate is not monotonic, so that adjacent pixels are not neighbours, or
+        has a single value, which gives no pixel size.
     """
     found: dict[Hashable, xr.Variable] = {}
     left_out = bounds_of(coords.values())
@@ -64,19 +64,19 @@ def finer(
 
 
 def bounds_of(coords: Iterable[xr.DataArray]) -> set[Hashable]:
-    """Names of what holds the cell bounds of ``coords``, as CF has it."""
+    """Return the names of the cell bounds of ``coords``, by the CF conventions."""
     return {held["bounds"] for coord in coords for held in (coord.attrs, coord.encoding) if "bounds" in held}
 
 
 def note_dropped(names: Iterable[Hashable]) -> None:
-    """Warn that cell bounds are left out: they describe the old grid."""
+    """Warn that cell bounds are omitted: they describe the old grid."""
     listed = ", ".join(sorted(map(str, names)))
     if listed:
         warnings.warn(f"The cell bounds {listed} describe the old grid and are left out.", stacklevel=3)
 
 
 def finer_mapping(coords: Mapping[Hashable, xr.DataArray], scale: int) -> dict[Hashable, xr.Variable]:
-    """Grid mappings (``spatial_ref``) among ``coords`` whose affine or control points count pixels."""
+    """Return the grid mappings (``spatial_ref``) among ``coords`` whose affine or control points depend on pixels."""
     found: dict[Hashable, xr.Variable] = {}
     for name, coord in coords.items():
         changed: dict[str, Any] = {}
@@ -92,7 +92,7 @@ def finer_mapping(coords: Mapping[Hashable, xr.DataArray], scale: int) -> dict[H
 
 @dataclass(frozen=True)
 class _Line:
-    """What an affine without rotation says of one dimension: where its first corner is, and how long a pixel."""
+    """An affine without rotation along one dimension: the position of its first corner, and a pixel's length."""
 
     corner: float
     step: float
@@ -105,12 +105,12 @@ class _Line:
         return cls(affine[2 if along_x else 5], step) if step else None
 
     def names_corners(self, first: float) -> bool:
-        """Whether a coordinate that begins with ``first`` names corners; a part of a grid has the same steps."""
+        """Return True if a coordinate that starts with ``first`` is of corners; a part of a grid has equal steps."""
         return abs(((first - self.corner) / self.step + 0.25) % 1 - 0.25) <= _EVEN
 
 
 def _own(variable: xr.Variable, name: Hashable, scale: int, line: _Line | None) -> xr.Variable:
-    """A dimension's coordinate, always in memory: finely stepped, in float64."""
+    """Interpolate a dimension's coordinate, always in memory, in float64."""
     values: NDArray[Any] = np.asarray(variable.data)
     if values.dtype.kind not in "iufmM":
         return _repeated(variable, name, scale)
@@ -149,7 +149,7 @@ def _read_at(numbers: NDArray[Any], steps: NDArray[Any], scale: int, corners: bo
 
 
 def _along(variable: xr.Variable, dim: Hashable, scale: int) -> xr.Variable:
-    """Any other coordinate along ``dim``."""
+    """Interpolate any other coordinate along ``dim``."""
     size = variable.sizes[dim]
     if variable.dtype.kind not in "fmM" or size < 2:
         return _repeated(variable, dim, scale)
@@ -172,7 +172,7 @@ def _repeated(variable: xr.Variable, dim: Hashable, scale: int) -> xr.Variable:
 
 
 def _positions(size: int, scale: int, *, corners: bool = False) -> NDArray[np.float64]:
-    """Where the finer pixels' centres lie, counted in pixels from the first centre; or the corners from the first."""
+    """Return the finer pixels' centres in pixels from the first centre; or the corners from the first corner."""
     return np.arange(size * scale) / scale if corners else (np.arange(size * scale) + 0.5) / scale - 0.5
 
 
@@ -185,23 +185,23 @@ def _is_angle(attributes: Mapping[Any, Any]) -> bool:
 
 
 def _around(step: Any) -> Any:
-    """The short way round: from 359.5 to 0.5 degrees is one degree."""
+    """Return the shorter difference of angles: from 359.5 to 0.5 degrees is one degree."""
     return (step + 180) % 360 - 180
 
 
 def _attributes(attributes: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Cell bounds name a variable on the coarse grid: they are dropped."""
+    """Drop cell bounds, which name a variable on the coarse grid."""
     return {k: v for k, v in attributes.items() if k not in ("bounds", "actual_range", "valid_range")}
 
 
 def _geotransform(text: str, scale: int) -> str:
-    """GDAL's order: x of the corner, two steps, y of the corner, two steps; corners stay."""
+    """Refine GDAL's geotransform: x of the corner, two steps, y of the corner, two steps; corners stay."""
     numbers: Iterable[float] = (float(v) for v in text.split())
     return " ".join(repr(v if i in (0, 3) else v / scale) for i, v in enumerate(numbers))
 
 
 def _control_points(points: Any, scale: int) -> Any:
-    """GeoJSON of ground control points: their pixel positions, counted from the corner, follow."""
+    """Refine GeoJSON ground control points: scale their pixel positions, which are relative to the corner."""
     told = json.loads(points) if isinstance(points, str) else points
     features = [
         {**f, "properties": {k: v * scale if k in ("row", "col") else v for k, v in f["properties"].items()}}

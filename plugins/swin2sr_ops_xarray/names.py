@@ -1,4 +1,4 @@
-"""From the names of dimensions to axis letters."""
+"""Convert the names of dimensions to axis letters."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _STANDARD_NAMES = {
 
 
 def letters_of(array: xr.DataArray, axes: Axes = None, rgb: bool | None = None) -> str:
-    """One letter per dimension of ``array``.
+    """Return one letter per dimension of ``array``.
 
-    A dimension's own coordinate decides where it says what it is (CF's ``axis`` or
-    ``standard_name``), else the dimension's name; dimensions that nobody knows are stacks of
+    A dimension's own coordinate decides if it has CF's ``axis`` or ``standard_name``, else the
+    dimension's name; unknown dimensions are stacks of
     planes.
 
     Raises
     ------
     RequestError
-        Rows or columns cannot be told, or ``axes`` or ``rgb`` do not fit.
+        If rows or columns cannot be identified, or ``axes`` or ``rgb`` do not fit.
     """
     if isinstance(axes, (list, tuple)):
         axes = "".join(map(str, axes))
@@ -63,21 +63,21 @@ def letters_of(array: xr.DataArray, axes: Axes = None, rgb: bool | None = None) 
 
 
 def _example(array: xr.DataArray, found: Mapping[Hashable, str]) -> str:
-    """Axes that a person could give: a letter for rows and columns, as far as they are missing."""
+    """Return axes as an example for the user: a letter for rows and columns, if missing."""
     missing = [letter for letter in "YX" if letter not in found.values()]
     open_dims = [dim for dim in array.dims if found.get(dim) not in ("Y", "X")][-len(missing) :]
     return "{" + ", ".join(f"{str(dim)!r}: '{a}'" for dim, a in zip(open_dims, missing, strict=False)) + "}"
 
 
 def spatial_dims(array: xr.DataArray, axes: Axes = None) -> tuple[Hashable, Hashable] | None:
-    """The dimensions of rows and columns; None where ``array`` lacks one of them."""
+    """Return the dimensions of rows and columns; None if ``array`` lacks one of them."""
     found = _known(array, axes if isinstance(axes, Mapping) else {})
     by_letter = {letter: dim for dim, letter in found.items()}
     return (by_letter["Y"], by_letter["X"]) if {"Y", "X"} <= by_letter.keys() else None
 
 
 def _known(array: xr.DataArray, given: Mapping[Hashable, str]) -> dict[Hashable, str]:
-    """A letter for every dimension: given, known, or one that nobody else has."""
+    """Return a letter for every dimension: given, known, or unused by others."""
     found: dict[Hashable, str] = {dim: given[dim].upper() for dim in array.dims if dim in given}
     for dim in array.dims:
         letter = _letter(array, dim)
@@ -89,7 +89,7 @@ def _known(array: xr.DataArray, given: Mapping[Hashable, str]) -> dict[Hashable,
             other = next(d for d, taken in found.items() if taken == letter)
             raise RequestError(
                 f"Both {other!r} and {dim!r} look like {'rows' if letter == 'Y' else 'columns'}:"
-                " say with axes which is, and another letter for the other."
+                " give axes with the right letter for one, and another letter for the other."
             )
     spare = (letter for letter in ascii_uppercase if letter not in {*_NAMES, *found.values()})
     return found | {dim: next(spare) for dim in array.dims if dim not in found}
@@ -105,7 +105,7 @@ def _letter(array: xr.DataArray, dim: Hashable) -> str | None:
 
 
 def _coloured(array: xr.DataArray, found: dict[Hashable, str], rgb: bool | None) -> dict[Hashable, str]:
-    """With ``rgb`` a dimension of channels is colour, or is not."""
+    """Apply ``rgb``, which makes a dimension of channels colour, or not."""
     wanted = {None: None, True: ("C", "S"), False: ("S", "C")}[rgb]
     if wanted is None or (rgb and "S" in found.values()):
         return found

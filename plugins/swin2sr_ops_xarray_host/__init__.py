@@ -1,4 +1,4 @@
-"""What ``swin2sr-ops hosts`` asks of xarray.
+"""Tell ``swin2sr-ops hosts`` about xarray.
 
 A package of its own: importing ``swin2sr_ops_xarray`` registers the accessor, which needs xarray,
 and an adapter must cost nothing.
@@ -19,13 +19,13 @@ _INSTALL = "`pip install 'swin2sr-ops[xarray]'` brings it."
 
 
 class XarrayHost:
-    """xarray, whose accessors are known once their module is imported."""
+    """xarray; it knows accessors once their module is imported."""
 
     name = "xarray"
     title = "xarray"
 
     def status(self) -> HostStatus:
-        """Import xarray and the accessor, and look whether arrays have it."""
+        """Import xarray and the accessor, and check that arrays have it."""
         if find_spec("xarray") is None:
             return HostStatus(self.name, self.title, present=False, detail=f"xarray is not installed: {_INSTALL}")
         xarray = import_module("xarray")
@@ -40,13 +40,13 @@ class XarrayHost:
         )  # fmt: skip
 
     def install(self) -> str:
-        """Nothing is to be done: refused with a sentence."""
+        """Raise an error, because nothing needs to be installed."""
         if find_spec("xarray") is None:
             raise RequestError(f"xarray is not installed: {_INSTALL}")
-        raise RequestError("Nothing is to be installed into xarray: `import swin2sr_ops_xarray` is enough.")
+        raise RequestError("Nothing needs to be installed into xarray: `import swin2sr_ops_xarray` is enough.")
 
 
 @hookimpl
 def swin2sr_ops_hosts() -> Iterable[HostAdapter]:
-    """The adapter of xarray."""
+    """List the adapter of xarray."""
     return [XarrayHost()]

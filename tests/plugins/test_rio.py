@@ -205,7 +205,7 @@ def test_host() -> None:
     status = RioHost().status()
     assert (status.present, status.registered, status.working) == (True, True, True)
     assert status.version == rasterio.__version__
-    with pytest.raises(RequestError, match="Nothing is to be installed"):
+    with pytest.raises(RequestError, match="Nothing needs to be installed"):
         RioHost().install()
 
 

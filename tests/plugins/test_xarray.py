@@ -362,7 +362,7 @@ def test_host() -> None:
     status = XarrayHost().status()
     assert (status.present, status.registered, status.working) == (True, True, True)
     assert status.version == xr.__version__
-    with pytest.raises(RequestError, match="Nothing is to be installed"):
+    with pytest.raises(RequestError, match="Nothing needs to be installed"):
         XarrayHost().install()
 
 
