@@ -1,1 +1,1 @@
-"""Checkpoints that spandrel reads, as models of swin2sr_ops: ``--model photo.pth``, ``--model spandrel:photo.pth``."""
+"""Use checkpoints that spandrel reads as models: ``--model photo.pth``, ``--model spandrel:photo.pth``."""

@@ -1,4 +1,4 @@
-"""From a checkpoint to the `ModelSpec` of what spandrel finds in it; what was found once is remembered."""
+"""Build the `ModelSpec` of a checkpoint that spandrel reads; cache the result."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from swin2sr_ops_spandrel.proof import proven_sight
 __all__ = ["describe"]
 
 _log = logging.getLogger(__name__)
-#: Raised when the same file is to be looked at again.
+#: Increase it when all files must be examined again.
 _VERSION = 1
-#: Pixels around a cell beyond which being exact costs many times the cell.
+#: Halo in pixels above which an exact result costs many times the cell.
 _FAR = 64
 _OURS = ("Swin2SR", "SwinIR")
 _PURPOSES = {"SR": "super_resolution", "Restoration": "restoration"}
@@ -38,21 +38,21 @@ _UNFIT = {
 
 
 def describe(path: Path, asked: bool, name: str | None = None, task: str | None = None) -> ModelSpec | None:
-    """The spec of a checkpoint; None where spandrel does not know it, or cannot read it.
+    """Return the spec of a checkpoint; None if spandrel does not know it, or cannot read it.
 
     Parameters
     ----------
     path : Path
-        Absolute.
+        Absolute path.
     asked : bool
-        Whether the user named spandrel: then there is a sentence instead of None.
+        True if the user named spandrel: then an error is raised instead of None.
     name, task : str, optional
-        What the user calls it, and what for.
+        The user's name and task for the model.
 
     Raises
     ------
     ModelError
-        If spandrel knows it, and it is no operator on images.
+        If spandrel knows it, but it does not restore images.
     """
     sha256 = file_sha256(path)
     found = _remembered(sha256)
@@ -62,7 +62,7 @@ def describe(path: Path, asked: bool, name: str | None = None, task: str | None 
         except CheckpointError:
             if asked:
                 raise
-            return None  # what is wrong with it was said before
+            return None  # the built-in loader has already reported the error
         except Unknown:
             if asked:
                 raise ModelError(f"{path.name} is of no architecture that spandrel {_spandrel()} knows.") from None
@@ -71,7 +71,7 @@ def describe(path: Path, asked: bool, name: str | None = None, task: str | None 
     if found["architecture"] in _OURS:
         if asked:
             raise ModelError(f"{path.name} is a {found['architecture']}: give it without `spandrel:`, to be exact.")
-        return None  # the loader of this package knows why it does not take it
+        return None  # the built-in loader reports why it rejects the file
     return ModelSpec(
         name=name or path.stem,
         architecture=f"spandrel:{found['architecture']}",
@@ -91,7 +91,7 @@ def describe(path: Path, asked: bool, name: str | None = None, task: str | None 
 
 
 def _look(descriptor: Any, path: Path) -> dict[str, Any]:
-    """All that a spec says of a network, JSON-ready."""
+    """Return all fields of a network's spec, JSON-ready."""
     architecture, channels, scale = descriptor.architecture.id, descriptor.input_channels, descriptor.scale
     found = {"architecture": architecture, "tags": list(descriptor.tags), "scale": scale, "channels": channels}
     if architecture in _OURS:
@@ -102,8 +102,8 @@ def _look(descriptor: Any, path: Path) -> dict[str, Any]:
         raise ModelError(f"{what}, which {unfit}: it is no super-resolution or restoration of whole images.")
     if channels != descriptor.output_channels or channels not in (1, 3):
         raise ModelError(
-            f"{what} from {channels} to {descriptor.output_channels} channels: there must be 1 or 3, and as many after "
-            "as before."
+            f"{what} from {channels} to {descriptor.output_channels} channels: supported are 1 or 3, with as many"
+            " output channels as input channels."
         )
     network = Network(descriptor)
     try:
@@ -111,8 +111,8 @@ def _look(descriptor: Any, path: Path) -> dict[str, Any]:
         return found | {"task": _PURPOSES[descriptor.purpose]} | _sight(network, descriptor)
     except ModelError:
         raise
-    except Exception as exc:  # somebody else's code
-        raise ModelError(f"{what}, which fails when it is tried: {type(exc).__name__}: {exc!s:.300}") from exc
+    except Exception as exc:  # foreign code
+        raise ModelError(f"{what}, which fails in a test: {type(exc).__name__}: {exc!s:.300}") from exc
 
 
 def _check_works(network: Network, what: str, channels: int) -> None:
@@ -121,37 +121,37 @@ def _check_works(network: Network, what: str, channels: int) -> None:
         given = tuple(network(torch.full((1, channels, side, side), 0.5)).shape)
     expected = (1, channels, side * network.scale, side * network.scale)
     if given != expected:
-        raise ModelError(f"{what}, which made {given} of an image of {side} x {side} px, and not {expected}.")
+        raise ModelError(f"{what}, which returned {given} for an image of {side} x {side} px instead of {expected}.")
 
 
 def _sight(network: Network, descriptor: Any) -> dict[str, Any]:
-    """How far it sees: proven, or measured."""
+    """Return the network's reach: proven, or measured."""
     sizes, channels = descriptor.size_requirements, descriptor.input_channels
     multiple = int(sizes.multiple_of)
     memory = pixel_bytes(network, channels, max(64, sizes.minimum))
     sight = proven_sight(network.call, network.model)
     if sight is not None and sight.step * network.scale == 1 and not sizes.square:
         halo = math.ceil(sight.reach)
-        # A cell at the image's end is at least its halo wide: it must not need more padding than the image.
+        # A cell at the image's end is at least as wide as its halo: it must not need more padding than the image.
         if multiple % sight.coarsest == 0 and halo + 1 >= sizes.minimum:
             window = math.lcm(multiple, 8)
             reach = Reach(halo=halo, exact=True, multiple=multiple, cell=_cell(window), pixel_bytes=memory)
-            advice = f"Convolutions only: sees {halo} px, which is proven from its layers."
+            advice = f"Convolutions only: its halo of {halo} px is proven from its layers."
             if halo > _FAR:
-                advice += " A shorter halo, such as 32, is much faster and almost the same."
+                advice += " A shorter halo, such as 32, is much faster and almost equal."
             return {"window": window, "reach": asdict(reach), "halo_error": {}, "advice": advice}
     _log.warning(
-        "Trying how far %s sees, once for this file: this may take some minutes.", descriptor.architecture.name
+        "Measuring the halo of %s, once for this file: this may take some minutes.", descriptor.architecture.name
     )
     trial = measured(network, channels, math.lcm(multiple, _attention(descriptor.model), 8))
     reach = Reach(halo=trial.halo, multiple=multiple, cell=_cell(trial.window), pixel_bytes=memory)
     error = trial.errors[str(trial.halo)]
     advice = (
-        f"Approximate: how far it sees was measured, not proven. With {trial.halo} px around each cell of "
-        f"{reach.cell} px, errors of about {error:.1g} of full range are to be expected."
+        f"Approximate: its halo was measured, not proven. With {trial.halo} px around each cell of "
+        f"{reach.cell} px, expect errors of about {error:.1g} of the full range."
     )
     if descriptor.tiling is not spandrel.ModelTiling.SUPPORTED:
-        advice += " Spandrel advises against cutting images for it."
+        advice += " Spandrel advises against tiling for it."
     return {"window": trial.window, "reach": asdict(reach), "halo_error": trial.errors, "advice": advice}
 
 
@@ -160,7 +160,7 @@ def _cell(window: int) -> int:
 
 
 def _attention(model: Any) -> int:
-    """Side of the attention windows, where the network has some and says it."""
+    """Return the side of the attention windows, if the network has some and states it."""
     found = getattr(model, "window_size", 1)
     sides = found if isinstance(found, (tuple, list)) else (found,)
     sides = [side for side in sides if isinstance(side, int) and 0 < side <= 64]
@@ -175,7 +175,7 @@ def _spandrel() -> str:
 
 
 def _place(sha256: str) -> Path:
-    """A file per checkpoint, version of spandrel and of what is looked at."""
+    """Return the cache file for a checkpoint, a version of spandrel and of this examination."""
     key = hashlib.sha256(f"{_VERSION} {_spandrel()} {sha256}".encode()).hexdigest()
     return cache_folder() / "spandrel" / f"{key[:32]}.json"
 
@@ -189,7 +189,7 @@ def _remembered(sha256: str) -> dict[str, Any] | None:
 
 
 def _remember(sha256: str, found: dict[str, Any]) -> None:
-    """Written whole or not at all; a cache that cannot be written costs time only."""
+    """Write the cache file completely or not at all; ignore an error, which only costs time."""
     place = _place(sha256)
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)

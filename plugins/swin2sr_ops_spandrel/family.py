@@ -1,7 +1,7 @@
-"""The model family: what spandrel reads and this project does not know itself, as an operator.
+"""Add a model family: networks that spandrel reads and this package does not know.
 
-Asked for a file that is no Swin2SR or SwinIR, or for ``spandrel:`` and a file. Nothing heavy is
-imported until then.
+The plugin handles files other than Swin2SR or SwinIR, and ``spandrel:`` with a file. It imports nothing heavy
+before that.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 PREFIX = "spandrel:"
 _SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
-#: What a user may say of such a model beside scale and task.
+#: Further hints that a user may give for such a model, besides scale and task.
 _HINTS = ("name",)
 
 
 @hookimpl
 def swin2sr_ops_resolve_model(model: str, wanted: dict[str, Any]) -> ModelSpec | None:
-    """The checkpoint ``model`` names, described; None where it names none, or none that spandrel knows."""
+    """Describe the checkpoint that ``model`` names; return None if it names none, or spandrel does not know it."""
     asked = model.startswith(PREFIX)
     from swin2sr_ops.hosting import local_path
 
@@ -42,7 +42,7 @@ def swin2sr_ops_resolve_model(model: str, wanted: dict[str, Any]) -> ModelSpec |
 
 @hookimpl
 def swin2sr_ops_build_network(spec: ModelSpec) -> nn.Module | None:
-    """The network of a spec that `swin2sr_ops_resolve_model` gave."""
+    """Build the network of a spec from `swin2sr_ops_resolve_model`."""
     if not spec.architecture.startswith(PREFIX):
         return None
     path = Path(spec.weights)
@@ -56,7 +56,7 @@ def _check_hints(path: Path, wanted: dict[str, Any]) -> None:
     given = {k: v for k, v in wanted.items() if k not in ("scale", "task", "channels", *_HINTS) and v is not None}
     if given:
         told = ", ".join(f"{key}={value!r}" for key, value in given.items())
-        raise ModelError(f"{path.name} is read by spandrel, which finds everything itself: leave out {told}.")
+        raise ModelError(f"spandrel reads {path.name} and determines all settings itself: omit {told}.")
 
 
 def _check_installed(path: Path) -> None:
@@ -64,6 +64,6 @@ def _check_installed(path: Path) -> None:
         import spandrel  # noqa: F401
     except (ImportError, RuntimeError) as exc:
         todo = "which is not installed: `pip install 'swin2sr-ops[spandrel]'`"
-        if find_spec("spandrel") is not None:  # it imports torchvision, which fails beside a torch of another build
-            todo = f"which cannot be imported here ({exc}): it needs the torchvision that goes with this torch"
+        if find_spec("spandrel") is not None:  # it imports torchvision, which fails with a torch of another build
+            todo = f"which cannot be imported here ({exc}): it needs the torchvision that matches this torch"
         raise ModelError(f"If {path.name} is a network of another kind, spandrel may read it, {todo}.") from exc

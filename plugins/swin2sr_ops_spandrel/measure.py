@@ -1,8 +1,8 @@
-"""How far a network sees, where it cannot be proven: tried with the network itself, on the CPU.
+"""Measure how far a network sees, if it cannot be proven, with the network itself on the CPU.
 
-The middle of an image is restored from parts of the image, and compared with the same pixels of one
-pass over the whole. Parts that begin at odd places tell the grid that the network's own windows and
-strides lie on; more and more surroundings tell how far it sees. The images are noise of all scales,
+The centre of an image is restored from parts of the image, and compared with the same pixels of one
+pass over the whole image. Parts with odd offsets reveal the grid of the network's own windows and
+strides; larger and larger surroundings reveal how far it sees. The images are noise of all scales,
 always the same.
 """
 
@@ -20,30 +20,30 @@ from swin2sr_ops_spandrel.network import Network
 
 __all__ = ["Measured", "measured", "pixel_bytes"]
 
-#: Differences that do not show: half a grey level of 8 bits.
+#: Largest invisible difference: half a grey level of 8 bits.
 _UNSEEN = 0.5 / 255
-#: What is better by less than so much is not better.
+#: An improvement by less than this factor does not count.
 _GAIN = 0.8
 _MIDDLE = 32  # pixels, about
 _FARTHEST = 96  # pixels, about
 _COARSEST = 64  # pixels: windows of 8 after three strides of 2
 _IMAGES = 2
-#: What is found on some images is not the worst of all.
+#: Safety factor: the errors on some images are not the largest possible ones.
 _CAUTION = 2.0
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found.
+    """The result of a measurement.
 
     Attributes
     ----------
     window : int
-        The grid at which reads have to start.
+        Grid on which reads must start.
     halo : int
-        The least with which nothing shows, or more does not help.
+        Smallest halo without a visible difference, or beyond which a larger one does not help.
     errors : dict
-        Twice the largest difference found, in fractions of full range, by halo.
+        Twice the largest measured difference, in fractions of the full range, by halo.
     """
 
     window: int
@@ -52,7 +52,7 @@ class Measured:
 
 
 def measured(network: Network, channels: int, window: int) -> Measured:
-    """Try ``network``, whose grid is a multiple of ``window``."""
+    """Measure ``network``, whose grid is a multiple of ``window``."""
     images = _Images(network, channels)
     with torch.inference_mode():
         window = _grid(images, window)
@@ -62,7 +62,7 @@ def measured(network: Network, channels: int, window: int) -> Measured:
 
 
 def _grid(images: _Images, window: int) -> int:
-    """The finest grid that costs nothing: parts begin at its places, and not at those of a coarser one."""
+    """Return the finest grid without loss: the parts start on it, and not on a coarser one."""
     grids = [window * n for n in (1, 2, 4, 8) if n == 1 or window * n <= _COARSEST]
     near = {grid: 2 * round((_COARSEST / grid - 1) / 2) * grid + grid for grid in grids}  # odd multiples
     far = math.lcm(*grids) * -(-max(near.values()) // math.lcm(*grids))
@@ -75,14 +75,14 @@ def _enough(errors: dict[int, float], unseen: float = _UNSEEN) -> int:
 
 
 class _Images:
-    """Noise that is not white, and what the network makes of all of it."""
+    """Noise images with correlated pixels, and the network's results for whole images."""
 
     def __init__(self, network: Network, channels: int) -> None:
         self.network, self.channels = network, channels
         self._whole: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     def errors(self, halo: int, window: int, far: int) -> list[float]:
-        """Largest difference in the middle of each image when only ``halo`` pixels around it are seen.
+        """Return the largest difference in the centre of each image if only ``halo`` pixels around it are read.
 
         ``far`` pixels lie around it in the whole image.
         """

@@ -1,4 +1,4 @@
-"""The adapter of ZarrNii: asks ZarrNii's own plugin manager."""
+"""Tell ``swin2sr-ops hosts`` about ZarrNii, through ZarrNii's own plugin manager."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Adapter:
     title = "ZarrNii"
 
     def status(self) -> HostStatus:
-        """Ask ZarrNii which plugins it has."""
+        """Check which plugins ZarrNii lists."""
         try:
             found = version("zarrnii")
         except PackageNotFoundError:
@@ -32,7 +32,7 @@ class Adapter:
             from zarrnii.plugins import get_plugin_manager
 
             manager = get_plugin_manager()
-        # Somebody else's code, which loads everybody's plugins: whatever it says is the answer.
+        # Foreign code, which loads all plugins: any error is the answer.
         except Exception as exc:  # noqa: BLE001
             told = f"ZarrNii cannot list its plugins: {exc!r}"
             return HostStatus(self.name, self.title, present=True, version=found, detail=told)
@@ -55,7 +55,7 @@ class Adapter:
         )
 
     def install(self) -> str:
-        """Nothing to do.
+        """Raise an error, because nothing needs to be installed.
 
         Raises
         ------
@@ -67,5 +67,5 @@ class Adapter:
 
 @hookimpl
 def swin2sr_ops_hosts() -> list[Adapter]:
-    """ZarrNii."""
+    """List the adapter of ZarrNii."""
     return [Adapter()]

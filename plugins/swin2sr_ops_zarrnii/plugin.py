@@ -1,4 +1,4 @@
-"""What ZarrNii's entry point names: a plugin that says what it is, and asks for a model.
+"""Define the plugin of ZarrNii's entry point: it describes itself, and requires a model.
 
 ``Restoration`` is the plugin with a model.
 """
@@ -20,23 +20,23 @@ _WITHOUT_MODEL = Restoration()
 
 @hookimpl
 def scaled_processing_plugin_name() -> str:
-    """Name for people."""
+    """Return the plugin's name."""
     return _WITHOUT_MODEL.scaled_processing_plugin_name()
 
 
 @hookimpl
 def scaled_processing_plugin_description() -> str:
-    """What it does."""
+    """Return the plugin's description."""
     return _WITHOUT_MODEL.scaled_processing_plugin_description()
 
 
 @hookimpl
 def lowres_func(lowres_array: Any) -> Any:
-    """Say that a model must be chosen."""
+    """Raise an error: a model must be chosen."""
     return _WITHOUT_MODEL.lowres_func(lowres_array)
 
 
 @hookimpl
 def highres_func(fullres_array: Any, upsampled_output: Any = None) -> Any:
-    """Say that a model must be chosen."""
+    """Raise an error: a model must be chosen."""
     return _WITHOUT_MODEL.highres_func(fullres_array, upsampled_output)

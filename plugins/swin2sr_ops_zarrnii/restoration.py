@@ -1,4 +1,4 @@
-"""The plugin: the full-resolution pass restores lazily; the low-resolution pass finds the intensity range, if asked."""
+"""Restore lazily in the full-resolution pass; on request, measure the intensity range in the low-resolution pass."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["NAME", "TOLD", "Restoration"]
 
 NAME = "Swin2SR restoration"
 TOLD = (
-    "Denoising and JPEG clean-up with Swin2SR and SwinIR, plane by plane, without seams; any model that keeps the"
-    " image's size."
+    "Denoising and removal of JPEG artefacts with Swin2SR and SwinIR, plane by plane, without seams; any model that"
+    " keeps the image's size."
 )
 _AXES = {2: "YX", 3: "ZYX", 4: "CZYX", 5: "TCZYX"}
 _CHOOSE = (
@@ -37,11 +37,11 @@ class Restoration:
     model : str, path or ModelSpec, optional
         A name or a checkpoint; it must keep the image's size. There is no default.
     axes : str, optional
-        One letter per dimension; ``"CZYX"`` and its like unless given.
+        One letter per dimension; by default ``"CZYX"`` or its last or first letters.
     range : str or pair
         As in `swin2sr_ops.restore`, with the same pixels; or ``"lowres"``: smallest and largest
-        value, per channel, of ZarrNii's low-resolution pass, so that the image is read once and
-        not twice. Values outside are kept.
+        value, per channel, of ZarrNii's low-resolution pass, so that the image is read once instead of
+        twice. Values outside are kept.
     halo, tile, device, precision, engine, nodata
         As in `swin2sr_ops.restore`.
 
@@ -69,22 +69,22 @@ class Restoration:
 
     @hookimpl
     def scaled_processing_plugin_name(self) -> str:
-        """Name for people."""
+        """Return the plugin's name."""
         return NAME
 
     @hookimpl
     def scaled_processing_plugin_description(self) -> str:
-        """What it does."""
+        """Return the plugin's description."""
         return TOLD
 
     @hookimpl
     def lowres_func(self, lowres_array: Any) -> Any:
-        """Note smallest and largest value; what is returned, ZarrNii enlarges, and nobody looks at it.
+        """Record smallest and largest value; ZarrNii enlarges the returned array, which is not used.
 
         Raises
         ------
         RequestError
-            No model was chosen: said before anything is computed.
+            If no model was chosen; raised before anything is computed.
         """
         import numpy as np
 
@@ -96,22 +96,22 @@ class Restoration:
 
     @hookimpl
     def highres_func(self, fullres_array: Any, upsampled_output: Any = None) -> Any:
-        """Restore, lazily.
+        """Restore lazily.
 
         Parameters
         ----------
         fullres_array : dask.array.Array
             The image.
         upsampled_output : object
-            Not used.
+            Unused.
 
         Raises
         ------
         RequestError
-            The array is no Dask array: ZarrNii's ``method="map_blocks"`` gives blocks without what
-            lies around them, and the result would have seams.
+            If the array is no Dask array: ZarrNii's ``method="map_blocks"`` gives blocks without their
+            surroundings, and the result would have seams.
         ModelError
-            The model does not keep the image's size.
+            If the model does not keep the image's size.
         """
         import dask.array as da
 
@@ -121,7 +121,7 @@ class Restoration:
                 "Blocks without their surroundings cannot be restored without seams: use ZarrNii's"
                 " method='default', which gives the whole image as a Dask array."
             )
-        # Low-resolution pixels mix nodata with others, so they tell nothing then; 8 bits are stretched already.
+        # Low-resolution pixels mix nodata with valid pixels, so they are unusable then; 8 bits use the full range.
         looked = self.range == "lowres" and fullres_array.dtype.itemsize > 1 and self.nodata is None
         if not looked:
             return self._restored(fullres_array, "auto" if self.range == "lowres" else self.range)
@@ -157,7 +157,7 @@ class Restoration:
         return axes
 
     def _channels(self, array: Any) -> list[Any]:
-        """``array``, channel by channel; a last C is colour, which shares a range."""
+        """Split ``array`` into channels; a last C is colour, which shares a range."""
         axes = self._axes(array.ndim)
         if "C" not in axes[:-1]:
             return [array]
@@ -165,7 +165,7 @@ class Restoration:
         return [array[(*before, slice(c, c + 1))] for c in range(array.shape[len(before)])]
 
     def _ranges(self, channels: int) -> list[str | tuple[float, float]]:
-        """For `swin2sr_ops.restore`, per channel."""
+        """Return the range for `swin2sr_ops.restore`, per channel."""
         if len(self._found) != channels or None in self._found:
             raise RequestError(
                 f"The intensity range of {channels} channel(s) comes from the low-resolution pass, but it found"
@@ -176,7 +176,7 @@ class Restoration:
 
 
 def _ends(low: Any) -> tuple[float, float] | None:
-    """Smallest and largest value; None where no pixel is valid."""
+    """Return smallest and largest value; None if no pixel is valid."""
     import numpy as np
 
     valid = low[np.isfinite(low)]

@@ -160,7 +160,7 @@ def test_the_command_line(files: dict[str, Path], tmp_path: Path, capsys: pytest
     assert main(["plan", str(tmp_path / "in.tif"), "--model", f"spandrel:{files['span']}"]) == 0
     assert "approximate: measured error" in capsys.readouterr().out
     assert main(["models", str(files["esrgan"])]) == 0
-    assert "sees 34 px, which is proven" in capsys.readouterr().out
+    assert "halo of 34 px is proven" in capsys.readouterr().out
     assert main([*call[:-1], str(files["span"]), "--overwrite", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["settings"]["exact"] is False
@@ -375,13 +375,13 @@ def test_purposes_and_channels(files: dict[str, Path]) -> None:
 
     assert "repaints one aligned face" in described("FaceSR")
     assert "from 4 to 3 channels" in described("SR", before=4)
-    assert "fails when it is tried" in described("SR", before=1, after=1)
+    assert "fails in a test" in described("SR", before=1, after=1)
 
 
 def test_hints(files: dict[str, Path]) -> None:
     assert plugins.resolve_model(files["dncnn"], task="denoise", name="mine").task == "denoise"
     assert "scale=4" in refusal(files["dncnn"], scale=4)
-    assert "leave out window=8" in refusal(files["dncnn"], window=8)
+    assert "omit window=8" in refusal(files["dncnn"], window=8)
 
 
 def test_a_file_that_changed(files: dict[str, Path], tmp_path: Path) -> None:
