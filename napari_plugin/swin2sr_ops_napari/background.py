@@ -32,7 +32,7 @@ class Outcome:
 
     @property
     def stopped(self) -> bool:
-        """Whether the person pressed Cancel."""
+        """True if the user pressed Cancel."""
         return isinstance(self.error, Stopped)
 
 
@@ -80,7 +80,7 @@ class Background(QObject):
 
     @property
     def cancelled(self) -> bool:
-        """Whether a stop was requested."""
+        """True if a stop was requested."""
         return self._stop.is_set()
 
     def start(self) -> None:

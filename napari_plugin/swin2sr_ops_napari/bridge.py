@@ -46,7 +46,7 @@ class ArraySource:
 
     @property
     def info(self) -> ImageInfo:
-        """What the layer says."""
+        """Description of the layer's image."""
         return self.image.info()
 
     def read(self, region: Region) -> NDArray[Any]:
@@ -55,7 +55,7 @@ class ArraySource:
 
     @property
     def recognisable(self) -> bool:
-        """Whether a later run can tell that it is given the same array, and go on."""
+        """True if a later run can verify that its input is the same array, and resume."""
         return isinstance(self.image.levels[0], np.ndarray)
 
     def identity(self) -> dict[str, Any]:

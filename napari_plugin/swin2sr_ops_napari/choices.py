@@ -90,7 +90,7 @@ def advice(spec: ModelSpec, colours: int) -> str:
 
 
 def needs_download(spec: ModelSpec) -> bool:
-    """Whether the weights are on the web, and not in the cache yet."""
+    """Return True if the weights must be downloaded, because the cache does not contain them yet."""
     from swin2sr_ops.hosting import cache_folder
 
     if not _on_the_web(spec):

@@ -1,4 +1,4 @@
-"""What the menu does besides opening the widget."""
+"""Define the menu's commands besides opening the widget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person chooses: image, task, quality, and behind Advanced everything else."""
+"""Define the form: image, task, quality, and all other settings under Advanced."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class Form(Controls):
             self.layer_box.setCurrentIndex(self._layers.index(active))
 
     def held(self) -> bool:
-        """Whether the choice stays where it is: a preview runs, and its layer's sliders must be reachable."""
+        """True if the chosen layer must stay: a preview runs, and its layer's sliders must be reachable."""
         return False
 
     def _colours(self, layer: Any = None) -> int:
@@ -202,7 +202,7 @@ class Form(Controls):
         self._model_chosen()
 
     def _fits(self, name: str | None, found: list[Choice]) -> bool:
-        """Whether a model that is listed by name may stay: one for other channels only where all are shown."""
+        """Return True if a model in the list may stay: one for other channels only if all are shown."""
         return self._all or all(c.fits or c.name != name for c in found)
 
     def _add_heading(self, text: str) -> None:

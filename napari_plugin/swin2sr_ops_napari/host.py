@@ -60,7 +60,7 @@ class NapariAdapter:
 
 
 def _registration() -> str:
-    """What keeps napari from listing the operator; empty where nothing does."""
+    """Return why napari does not list the operator; empty if it does."""
     from npe2 import PluginManager
 
     manager = PluginManager.instance()
@@ -77,7 +77,7 @@ def _registration() -> str:
 
 
 def _broken() -> str:
-    """Which listed command cannot be loaded, and why; empty where all can."""
+    """Return the listed command that cannot be loaded, and the reason; empty if all can."""
     from npe2 import PluginManager
 
     commands = PluginManager.instance().commands

@@ -1,4 +1,4 @@
-"""What a napari layer says about its image, and what the layer of a restored image must say. No Qt here."""
+"""Describe a napari layer's image, and the layer of its restored image. No Qt here."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ class LayerImage:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the full-size level."""
+        """Shape of the full-size level."""
         return tuple(int(n) for n in self.levels[0].shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the pixels."""
+        """Type of the pixels."""
         found: np.dtype[Any] = np.dtype(self.levels[0].dtype)
         return found
 
     @property
     def nbytes(self) -> int:
-        """Of the full-size level."""
+        """Size of the full-size level in bytes."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def order(self, level: int = 0) -> AxisOrder:
@@ -76,7 +76,7 @@ class LayerImage:
         return AxisOrder.of(self.levels[level].shape, self.axes, last_c_is_colour=False)
 
     def chunks(self) -> tuple[int, ...]:
-        """What is read together: the array's own chunks, or planes in squares."""
+        """Return the unit for reads: the array's own chunks, or squares of a plane."""
         own = getattr(self.levels[0], "chunks", None)
         if own is not None and len(own) == len(self.shape):
             return tuple(int(c if isinstance(c, int) else max(c)) for c in own)
@@ -174,7 +174,7 @@ def axes_of(labels: Sequence[str], ndim: int, *, rgb: bool) -> str:
 
 
 def is_named(labels: Sequence[str]) -> bool:
-    """Whether the labels say what every axis is."""
+    """Return True if the labels identify every axis."""
     letters = [_NAMES.get(str(label).strip().lower(), "") for label in labels]
     return all(letters) and len(set(letters)) == len(letters) and {"Y", "X"} <= set(letters)
 
@@ -241,7 +241,7 @@ def whole_place(layer: Any, axes: str, scale: int) -> dict[str, Any]:
 
 
 def appearance(layer: Any) -> dict[str, Any]:
-    """How the layer looks: values are the same quantity, so contrast and colours are too."""
+    """Return the layer's appearance: the result's values are the same quantity, so contrast and colours stay."""
     look: dict[str, Any] = {"rgb": layer.rgb, "blending": layer.blending, "interpolation2d": layer.interpolation2d}
     if not layer.rgb:
         look |= {

@@ -76,7 +76,7 @@ class RestoredLevel:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the restored level."""
+        """Shape of the restored level."""
         return self.view.order.scaled(self.restorer.spec.scale)
 
     @property
@@ -86,7 +86,7 @@ class RestoredLevel:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the source."""
+        """Type of the source."""
         return self.view.image.dtype
 
     def __getitem__(self, region: tuple[slice, ...]) -> NDArray[Any]:

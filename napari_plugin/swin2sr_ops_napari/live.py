@@ -77,7 +77,7 @@ class Preview(QObject):
 
     @property
     def running(self) -> bool:
-        """Whether it follows a layer."""
+        """True if it follows a layer."""
         return self._source is not None
 
     @property
@@ -87,7 +87,7 @@ class Preview(QObject):
 
     @property
     def finished(self) -> bool:
-        """Whether all that is visible is restored."""
+        """True if the whole visible part is restored."""
         return self.running and self._wish is not None and self._left == 0
 
     @property

@@ -1,4 +1,4 @@
-"""What of a layer the canvas shows, in the layer's own pixels. Asks napari's public objects only."""
+"""Compute the part of a layer that the canvas shows, in the layer's own pixels, from napari's public objects only."""
 
 from __future__ import annotations
 

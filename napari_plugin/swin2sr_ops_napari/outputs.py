@@ -43,20 +43,20 @@ class Output:
 
     @property
     def name(self) -> str:
-        """Of the result."""
+        """Name of the result."""
         return title(self.layer, self.scale)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the result."""
+        """Shape of the result."""
         return self.image.order().scaled(self.scale)
 
     def work(self, tell: Tell, stop: Stop) -> Any:
-        """Do it."""
+        """Restore the image."""
         raise NotImplementedError
 
     def layers(self, outcome: Outcome) -> list[tuple[Any, dict[str, Any]]]:
-        """What to add to the viewer in the end."""
+        """Return the layers to add to the viewer at the end."""
         raise NotImplementedError
 
     def sources(self) -> list[Any]:
@@ -75,7 +75,7 @@ class Output:
         return self.growing.array, {"name": f"{self.name} (growing)", "multiscale": False} | where | look
 
     def grown(self) -> bool:
-        """Whether tiles have come since this was asked last."""
+        """Return True if tiles have been finished since the last call."""
         changed, self._changed = self._changed, False
         return changed
 
@@ -172,7 +172,7 @@ class Disk(Output):
         self._sources: list[Any] = [self.layer]
 
     def work(self, tell: Tell, stop: Stop) -> RunReport:
-        """Write it, or go on with it; then open what was written."""
+        """Write the output, or resume it; then open it."""
         self.file = file_of(self.layer, self.image)  # reads a few pixels: not in the window's thread
         uri = None if self.file is None else self.file.uri
         report = to_disk(
@@ -185,12 +185,12 @@ class Disk(Output):
 
     @property
     def command(self) -> str | None:
-        """The command that does, or goes on with, the same; None where the layer is of no file. Known once it runs."""
+        """The command that starts or resumes the same run; None if the layer is of no file. Known during the run."""
         return None if self.file is None else self.request.command(self.file.uri, self.path, self.image)
 
     @property
     def resumable(self) -> bool:
-        """Whether a later run can tell that it is given the same pixels."""
+        """True if a later run can verify that its input has the same pixels."""
         return self.file is not None or ArraySource("", self.image).recognisable
 
     def _seen(self, region: Region, block: NDArray[Any]) -> None:

@@ -1,4 +1,4 @@
-"""How fast a run is, and how long it will take. No Qt here."""
+"""Estimate a run's speed and remaining time. No Qt here."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ __all__ = ["Painted", "Painter", "Wish"]
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be restored, in this order."""
+    """The boxes to restore, in this order."""
 
     number: int
     view: View
@@ -29,7 +29,7 @@ class Wish:
     request: Request
     restorer: Restorer
     base: Box | None = None
-    """Where the source's own pixels are wanted first."""
+    """Box in which the source's own pixels are shown first."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Painter:
             self._busy = True
             try:
                 self._paint(wish)
-            # Whatever goes wrong is told in the window; the thread waits for the next wish.
+            # The window shows any error; the thread waits for the next wish.
             except Exception as exc:  # noqa: BLE001
                 self._tell(Painted(wish, error=exc))
             finally:
@@ -97,7 +97,7 @@ class Painter:
 
     @property
     def busy(self) -> bool:
-        """Whether a tile is at work."""
+        """True while a tile is computed."""
         return self._busy
 
     def _paint(self, wish: Wish) -> None:

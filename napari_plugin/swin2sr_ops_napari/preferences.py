@@ -1,4 +1,4 @@
-"""What the page Preferences > Plugins says: model, device, memory share, cache folder. No Qt here."""
+"""Read the page Preferences > Plugins: model, device, memory share, cache folder. No Qt here."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Maps:
 
 
 def exact_maps(image: LayerImage, request: Request, tell: Tell = lambda event: None, stop: Stop = bool) -> Maps:
-    """What a run of the whole layer decides; looks at all pixels unless the request or 8 bits say the range."""
+    """Return the maps of a run of the whole layer; read all pixels unless the request or 8 bits determine the range."""
     known = RangeRequest.parse(request.range).immediate(image.dtype)
     if known is not None:
         return Maps((known,))

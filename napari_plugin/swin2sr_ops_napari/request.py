@@ -1,4 +1,4 @@
-"""What a person asked for in the widget, resolved for one image. No Qt, and no torch before it is needed."""
+"""Resolve the widget's settings for one image. No Qt, and no torch before it is needed."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _TILE = 256
 
 @dataclass(frozen=True)
 class Request(RestoreRequest):
-    """What the form asks for, and how much of the device's free memory tiles may take."""
+    """The form's settings, and the share of the device's free memory for tiles."""
 
     memory_share: float = MEMORY_SHARE
 
     def spec(self, image: LayerImage) -> ModelSpec:
-        """The model, without loading it."""
+        """Return the model without loading it."""
         return resolve_model(self.model, channels=image.order().model_channels)
 
     def restorer(self, image: LayerImage) -> Restorer:
-        """What restores single tiles."""
+        """Return the restorer of single tiles."""
         return Restorer.at(self.spec(image), self.placement)
 
     def job(self, source: str, image: LayerImage) -> Job:

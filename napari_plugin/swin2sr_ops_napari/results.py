@@ -67,7 +67,7 @@ class Results:
 
     @property
     def comparable(self) -> bool:
-        """Whether the last result and its source are both in the viewer."""
+        """True if the last result and its source are both in the viewer."""
         return any(self._both(pair) for pair in self._pairs)
 
     def compare(self, show_source: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the preview has painted: boxes that are remembered, and the canvas that a layer shows. No Qt here."""
+"""Store the preview's finished boxes, and the canvas that a layer shows. No Qt here."""
 
 from __future__ import annotations
 

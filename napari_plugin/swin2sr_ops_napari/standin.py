@@ -13,7 +13,7 @@ _COVERING = ("translucent", "translucent_no_depth", "opaque")
 
 
 def covers(layer: Any) -> bool:
-    """Whether a layer that looks like ``layer`` hides what lies below it."""
+    """Return True if a layer with the appearance of ``layer`` hides the layers below it."""
     return str(layer.blending) in _COVERING and float(layer.opacity) == 1.0
 
 

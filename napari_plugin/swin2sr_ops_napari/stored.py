@@ -65,7 +65,7 @@ def file_of(layer: Any, image: LayerImage) -> FileOf | None:
 
 
 def _same(source: ImageSource, image: LayerImage, channel: int | None) -> bool:
-    """Whether file and layer have the same pixels in the middle."""
+    """Return True if file and layer have the same pixels in the centre."""
     own = []
     for n, a in zip(image.shape, image.axes, strict=True):
         first = max(n // 2 - _LOOK // 2, 0) if a in "YX" else 0 if a == "S" else n // 2

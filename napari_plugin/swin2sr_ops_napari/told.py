@@ -46,7 +46,7 @@ _LONG = 220  # characters that a line in the window has at most
 
 @dataclass(frozen=True)
 class Told:
-    """What to tell a person: a line, and all there is to say where that is more."""
+    """A message for the user: a line, and the full text if it is longer."""
 
     line: str
     more: str = ""

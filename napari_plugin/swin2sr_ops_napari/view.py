@@ -1,4 +1,4 @@
-"""What of a layer is visible, and in which order it is restored. Integers, and one function that computes. No Qt."""
+"""Compute the visible part of a layer, and its order. Integers, and one function that computes. No Qt."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Box:
     x1: int
 
     def distance(self, centre: tuple[float, float]) -> float:
-        """Of the box's middle from ``centre``."""
+        """Return the distance of the box's centre from ``centre``."""
         return math.hypot((self.y0 + self.y1) / 2 - centre[0], (self.x0 + self.x1) / 2 - centre[1])
 
     def holds(self, centre: tuple[float, float]) -> bool:
-        """Whether ``centre`` lies inside."""
+        """Return True if ``centre`` lies inside."""
         return self.y0 <= centre[0] < self.y1 and self.x0 <= centre[1] < self.x1
 
 
@@ -76,7 +76,7 @@ class View:
 
     @property
     def plane(self) -> tuple[Any, ...]:
-        """What tells this view's pixels from other planes' and levels'."""
+        """Key of this view's plane and level."""
         return self.level, self.step, self.planes
 
     @property
@@ -146,7 +146,7 @@ def level_for(image: LayerImage, zoom: float) -> int:
 
 
 def _coarser(screen: float) -> int:
-    """Which power of two of a level's pixels share a screen pixel, of ``screen`` screen pixels each."""
+    """Return the power of two of level pixels per screen pixel, if a level pixel has ``screen`` screen pixels."""
     return 2 ** max(math.floor(math.log2(1 / screen) + 1e-6), 0) if screen > 0 else 1
 
 
