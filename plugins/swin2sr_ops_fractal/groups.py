@@ -1,4 +1,4 @@
-"""The documents of wells and plates: read, changed by one task at a time, written whole."""
+"""Read and change the documents of wells and plates: one task at a time changes them, and writes them completely."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from swin2sr_ops.hosting import files_at, local_path, lock_for, ome_attributes
 
 __all__ = ["add_to_well", "alone", "attributes_of", "in_well", "split"]
 
-#: Seconds that a task waits for others of the same well, which change its document in milliseconds.
+#: Seconds that a task waits for other tasks of the same well, which change its document in milliseconds.
 PATIENCE = 60.0
 _LOCK = ".swin2sr_ops.lock"
 
 
 def split(url: str) -> tuple[str, str]:
-    """Parent and name of a group."""
+    """Split a group's URL into parent and name."""
     parent, _, name = url.rstrip("/").rpartition("/")
     return parent, name
 
 
 def attributes_of(url: str) -> dict[str, Any] | None:
-    """Attributes of the group at ``url``; None where none is."""
+    """Return the attributes of the group at ``url``; None if there is none."""
     found = _document(url)
     return None if found is None else _attributes(*found)
 
 
 def in_well(zarr_url: str) -> bool:
-    """Whether the group that holds ``zarr_url`` is a well that lists it."""
+    """Return True if the group that contains ``zarr_url`` is a well that lists it."""
     parent, name = split(zarr_url)
     images = (ome_attributes(attributes_of(parent) or {}).get("well") or {}).get("images") or ()
     return any(str(image.get("path")) == name for image in images)
 
 
 def add_to_well(zarr_url: str, target: str) -> None:
-    """List ``target`` in the well of ``zarr_url``, with the same acquisition; nothing happens where it is listed.
+    """List ``target`` in the well of ``zarr_url``, with the same acquisition, unless it is listed.
 
-    Consolidated metadata of the well and the plate go: they would hide the new image.
+    Consolidated metadata of the well and the plate are removed, because they would hide the new image.
     """
     well, name = split(zarr_url)
     new = split(target)[1]
@@ -67,12 +67,12 @@ def add_to_well(zarr_url: str, target: str) -> None:
 
 
 def _edit(url: str, change: Callable[[dict[str, Any]], int]) -> int:
-    """Let ``change`` work on the attributes of a group; write them where they differ."""
+    """Let ``change`` change the attributes of a group; write them if they differ."""
     files = files_at(url)
     with alone(url):
         found = _document(url)
         if found is None:
-            raise FormatError(f"The group {url!r} is gone: it was there a moment ago.")
+            raise FormatError(f"The group {url!r} was removed during this task.")
         key, document = found
         before = json.dumps(document)
         result = change(_attributes(key, document))
@@ -86,7 +86,7 @@ def _edit(url: str, change: Callable[[dict[str, Any]], int]) -> int:
 
 
 def _document(url: str) -> tuple[str, dict[str, Any]] | None:
-    """Name and content of the document that has a group's attributes."""
+    """Return name and content of the document with a group's attributes."""
     files = files_at(url)
     for key, mark in (("zarr.json", "zarr.json"), (".zattrs", ".zgroup")):
         if files.read(mark) is None:
@@ -109,7 +109,7 @@ def _attributes(key: str, document: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def alone(url: str) -> Iterator[None]:
-    """Let one task at a time change the documents of the group at ``url``."""
+    """Allow one task at a time to change the documents of the group at ``url``."""
     path = local_path(url)
     lock = lock_for(files_at(url), None if path is None else Path(path) / _LOCK, _LOCK, url)
     end = time.monotonic() + PATIENCE

@@ -1,4 +1,4 @@
-"""The adapter of Fractal: asks its manifest tool. A server is asked by whoever runs it."""
+"""Tell ``swin2sr-ops hosts`` about Fractal, through its manifest tool; a server needs a check by its administrator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swin2sr_ops.hosting import HostStatus
 
 __all__ = ["CHECK", "Adapter", "swin2sr_ops_hosts"]
 
-#: Arguments of ``fractal-manifest`` that say where the tasks are.
+#: Arguments of ``fractal-manifest`` that locate the tasks.
 CHECK = ("check", "--package", "swin2sr_ops", "--task-list-path", "fractal_tasks.task_list")
 _MANIFEST = "__FRACTAL_MANIFEST__.json"
 _HOW = "A server collects it as the package swin2sr-ops with the extra fractal."
@@ -44,14 +44,14 @@ class Adapter:
         )
 
     def install(self) -> str:
-        """Nothing to do here.
+        """Raise an error, because nothing needs to be installed here.
 
         Raises
         ------
         RequestError
             Always: tasks are collected by a server.
         """
-        raise RequestError(f"Nothing is to be installed here. {_HOW}")
+        raise RequestError(f"Nothing needs to be installed here. {_HOW}")
 
 
 def _manifest() -> Path:
@@ -61,7 +61,7 @@ def _manifest() -> Path:
 
 
 def _check() -> str:
-    """What the tool finds wrong; empty where it finds nothing. It is a program: its modules are private."""
+    """Return the tool's complaint; empty if there is none. The tool is a program: its modules are private."""
     code = "from fractal_task_tools._cli import main; main()"
     try:
         done = subprocess.run(  # noqa: S603  # this very Python
@@ -79,5 +79,5 @@ def _check() -> str:
 
 @hookimpl
 def swin2sr_ops_hosts() -> list[Adapter]:
-    """Fractal."""
+    """List the adapter of Fractal."""
     return [Adapter()]

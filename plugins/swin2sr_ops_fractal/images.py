@@ -1,4 +1,4 @@
-"""Restore an image of Fractal's image list into a new one, and say what has become of it."""
+"""Restore an image of Fractal's image list into a new one, and report the change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def restore_beside(zarr_url: str, *, suffix: str, **options: Any) -> dict[str, A
     zarr_url : str
         An OME-Zarr image, in a plate or alone.
     suffix : str
-        What the new image's name ends with.
+        Ending of the new image's name.
     **options
         As in `restore_to`.
 
@@ -41,7 +41,7 @@ def restore_beside(zarr_url: str, *, suffix: str, **options: Any) -> dict[str, A
     target = named(zarr_url, suffix)
     restore_to(zarr_url, target, **options)
     if in_well(zarr_url):
-        add_to_well(zarr_url, target)  # last: a well never promises what is not whole
+        add_to_well(zarr_url, target)  # last: a well never lists an incomplete image
     return updates(zarr_url, target)
 
 
@@ -55,7 +55,7 @@ def restore_to(
     tables: bool = True,
     **request: Any,
 ) -> RunReport:
-    """Restore an image into ``target``, in the version of NGFF that it has; killed and called again, go on.
+    """Restore an image into ``target``, in its own version of NGFF; after an interruption, a second call resumes.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ def restore_to(
     halo : int, optional
         Pixels around a tile; None is ``"exact"``.
     overwrite : bool
-        Replace ``target`` where another run has made it.
+        Replace ``target`` if it is the output of another run.
     labels, tables : bool
-        Whether labels are carried, enlarged; and tables of regions, which are in physical units.
+        Copy labels, enlarged; and tables of regions, which are in physical units.
     **request
         Other keywords of `swin2sr_ops.restore_image`.
     """
@@ -92,41 +92,39 @@ def restore_to(
 
 
 def ngff_of(zarr_url: str) -> Literal["0.5", "0.4"]:
-    """Version in which an image beside ``zarr_url`` must be: one plate has one version of Zarr."""
+    """Return the NGFF version for an image beside ``zarr_url``: one plate has one version of Zarr."""
     files = files_at(zarr_url)
     if files.read("zarr.json") is not None:
         return "0.5"
     if files.read(".zgroup") is not None:
         return "0.4"
-    raise FormatError(f"{zarr_url!r} is no OME-Zarr image: there is neither a zarr.json nor a .zgroup in it.")
+    raise FormatError(f"{zarr_url!r} is no OME-Zarr image: it contains neither a zarr.json nor a .zgroup.")
 
 
 def named(url: str, suffix: str) -> str:
-    """``url`` with ``_<suffix>`` at the end of its name, before ``.zarr`` or ``.ome.zarr``."""
+    """Insert ``_<suffix>`` at the end of the name in ``url``, before ``.zarr`` or ``.ome.zarr``."""
     if not _NAME.fullmatch(suffix):
-        raise RequestError(
-            f"suffix={suffix!r} does not make a name in a plate: give letters, digits, '-', '_' or '.' only."
-        )
+        raise RequestError(f"suffix={suffix!r} is not valid in a plate: use letters, digits, '-', '_' or '.' only.")
     ending = next((end for end in (".ome.zarr", ".zarr") if url.lower().endswith(end)), "")
     stem = url[: len(url) - len(ending)]
     return f"{stem}_{suffix}{url[len(stem) :]}"
 
 
 def updates(zarr_url: str, target: str, **attributes: str) -> dict[str, Any]:
-    """What a task returns: the new image takes over what Fractal knows of the old one, but for ``attributes``."""
+    """Return a task's result: the new image has the attributes of the old one in Fractal, except ``attributes``."""
     told = {"attributes": attributes} if attributes else {}
     return {"image_list_updates": [{"zarr_url": target, "origin": zarr_url, **told}]}
 
 
 def _tell() -> Callable[[Event], None]:
-    """Log the start, and every tenth of the tiles: a task's log is all that its user sees."""
+    """Log the start, and every tenth of the tiles: a task's user sees only its log."""
     told = 0
 
     def tell(event: Event) -> None:
         nonlocal told
         if isinstance(event, RunStart):
             told = 10 * event.done // max(event.total, 1)
-            logger.info("%s: %d tiles, %d of them are there", event.image, event.total, event.done)
+            logger.info("%s: %d tiles, %d of them are finished", event.image, event.total, event.done)
         elif event.kind == "tile" and 10 * event.done // event.total > told:
             told = 10 * event.done // event.total
             logger.info("%d of %d tiles", event.done, event.total)

@@ -1,4 +1,4 @@
-"""A new plate beside an old one: its wells first, its images by one task each."""
+"""Write a new plate beside an old one: first its wells, then each image in a task of its own."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def begin_plates(zarr_urls: Sequence[str], zarr_dir: str, suffix: str) -> dict[s
     zarr_dir : str
         Folder for the new plates, ``<name of the plate>_<suffix>.zarr``.
     suffix : str
-        What their names end with.
+        Ending of their names.
 
     Returns
     -------
     dict
-        Fractal's ``parallelization_list``: where each image goes, and where it comes from.
+        Fractal's ``parallelization_list``: destination and source of each image.
 
     Raises
     ------
     RequestError
-        An image is in no plate.
+        If an image is in no plate.
     """
     plates: dict[str, list[str]] = {}
     for url in zarr_urls:
@@ -48,7 +48,7 @@ def begin_plates(zarr_urls: Sequence[str], zarr_dir: str, suffix: str) -> dict[s
 
 
 def restore_field(zarr_url: str, origin_url: str, **options: Any) -> dict[str, Any]:
-    """Restore ``origin_url`` into ``zarr_url``, a place that `begin_plates` has made.
+    """Restore ``origin_url`` into ``zarr_url``, which `begin_plates` has prepared.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def restore_field(zarr_url: str, origin_url: str, **options: Any) -> dict[str, A
     Returns
     -------
     dict
-        Fractal's ``image_list_updates``: the new image is of the new plate, else as the old one.
+        Fractal's ``image_list_updates``: the new image belongs to the new plate; other attributes are the old one's.
     """
     restore_to(origin_url, zarr_url, **options)
     plate = zarr_url.rstrip("/").rsplit("/", 3)[0]

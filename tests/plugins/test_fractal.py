@@ -163,7 +163,7 @@ def test_killed_and_run_again(plate: tuple[Path, dict[str, np.ndarray]], gray_mo
     assert not (path / "A/1/0_restored").exists()
     done, out = run_task("restore_image.py", tmp_path, args)
     assert done.returncode == 0, done.stderr
-    resumed = int(done.stderr.split("tiles, ")[1].split(" of them are there")[0])
+    resumed = int(done.stderr.split("tiles, ")[1].split(" of them are finished")[0])
     assert resumed >= 1
     assert out["image_list_updates"][0]["zarr_url"] == str(path / "A/1/0_restored")
     new, whole = (tree(p / "A/1/0_restored/0") for p in (path, tmp_path / "whole.zarr"))

@@ -1,4 +1,4 @@
-"""The QGIS plugin. Runs in QGIS's Python: neither NumPy nor torch is needed there."""
+"""The QGIS plugin. It runs in QGIS's Python, and needs neither NumPy nor torch there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def classFactory(iface: Any) -> Any:  # noqa: N802, RUF100  (QGIS's name)
-    """QGIS calls this to get the plugin."""
+    """Create the plugin; QGIS calls this function."""
     from .provider import Plugin
 
     return Plugin(iface)

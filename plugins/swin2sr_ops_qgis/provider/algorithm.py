@@ -1,4 +1,4 @@
-"""``swin2sr:restore``: our command line as an algorithm of QGIS's Processing."""
+"""Define ``swin2sr:restore``: the command line as an algorithm of QGIS's Processing."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from qgis.core import (
 
 from . import runner
 
-_HELP = """Restores a raster with a Swin2SR or SwinIR network: super-resolution, denoising, JPEG clean-up, \
-whatever the model does. Works tile by tile in bounded memory; the result does not depend on the tiles.
+_HELP = """Restores a raster with a Swin2SR or SwinIR network: super-resolution, denoising or removal of JPEG \
+artefacts, depending on the model. Works tile by tile in bounded memory; the result does not depend on the tiles.
 
-CRS, affine, band names, nodata and masks are kept. Bands that are red, green and blue go together.
+CRS, affine, band names, nodata and masks are kept. Red, green and blue bands are restored together.
 
-Stopped with Cancel, run it again with the same output file: it resumes the run."""
+After Cancel, run it again with the same output file: it resumes the run."""
 _PRECISIONS = ["auto", "float32", "float64", "bfloat16"]
 _ENGINES = ["auto", "torch", "native", "openvino", "triton"]
 
 
 class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has no types
-    """Restore raster."""
+    """The algorithm "Restore raster"."""
 
     def name(self) -> str:
-        """For scripts."""
+        """Return the name for scripts."""
         return "restore"
 
     def displayName(self) -> str:
-        """For people."""
+        """Return the name for users."""
         return "Restore raster"
 
     def shortHelpString(self) -> str:
-        """Beside the parameters."""
+        """Return the text beside the parameters."""
         return _HELP
 
     def tags(self) -> list[str]:
-        """For the search box."""
+        """Return words for the search box."""
         return ["super-resolution", "upscale", "denoise", "sharpen", "swin2sr", "swinir"]
 
     def createInstance(self) -> RestoreRaster:
-        """QGIS runs a copy."""
+        """Create a copy, which QGIS runs."""
         return RestoreRaster()
 
     def initAlgorithm(self, _configuration: Any = None) -> None:
-        """The form."""
+        """Create the form."""
         try:
             models = runner.read_settings()["models"]
-        except RuntimeError:  # the folder was copied by hand; the run will say what to do
+        except RuntimeError:  # the folder was copied by hand; the run will raise an error
             models = []
         choices = QgsProcessingParameterEnum(
             "MODEL", "Model", options=["auto", *models], defaultValue="auto", usesStaticStrings=True
@@ -78,11 +78,11 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
             QgsProcessingParameterString("RANGE", "Intensity range: auto, dtype, LO,HI or p1,p99.8", "auto"),
             QgsProcessingParameterString("HALO", "Halo: exact, or pixels around a tile such as 16", "exact"),
             QgsProcessingParameterNumber(
-                "NODATA", "Nodata (the raster's own unless given)", QgsProcessingParameterNumber.Double, optional=True
+                "NODATA", "Nodata (default: the raster's own)", QgsProcessingParameterNumber.Double, optional=True
             ),
-            QgsProcessingParameterRasterLayer("MASK", "Mask: not zero where there are pixels", optional=True),
+            QgsProcessingParameterRasterLayer("MASK", "Mask: not zero at valid pixels", optional=True),
             QgsProcessingParameterNumber(
-                "TILE", "Tile in pixels (what fits unless given)", whole, optional=True, minValue=1
+                "TILE", "Tile in pixels (default: as large as memory allows)", whole, optional=True, minValue=1
             ),
             QgsProcessingParameterString("DEVICE", "Device: auto, cpu, cuda, cuda:1, mps", "auto"),
             precision,
@@ -93,7 +93,7 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
         self.addParameter(QgsProcessingParameterRasterDestination("OUTPUT", "Restored"))
 
     def processAlgorithm(self, parameters: Any, context: Any, feedback: Any) -> dict[str, Any]:
-        """Run the command, show how far it is, stop it on Cancel."""
+        """Run the command, show its progress, stop it on Cancel."""
         src = _path(self.parameterAsRasterLayer(parameters, "INPUT", context))
         dst = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
         try:
@@ -108,7 +108,7 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
         return {"OUTPUT": dst}
 
     def _options(self, parameters: Any, context: Any) -> dict[str, Any]:
-        """What the form says, as options of the command line."""
+        """Return the form's values as options of the command line."""
         mask = self.parameterAsRasterLayer(parameters, "MASK", context)
         given = {name: parameters.get(name) is not None for name in ("NODATA", "TILE")}
         checkpoint = self.parameterAsFile(parameters, "CHECKPOINT", context)
@@ -126,7 +126,7 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
 
 
 class _Teller:
-    """Shows events in QGIS's way."""
+    """Show events in QGIS."""
 
     def __init__(self, feedback: Any) -> None:
         self.feedback = feedback
@@ -140,7 +140,7 @@ class _Teller:
         elif kind == "range" and event["done"] == 1:
             self.feedback.setProgressText("Computing the intensity range")
         elif kind == "start":
-            there = f", {event['done']} are there from before" if event["done"] else ""
+            there = f", {event['done']} of them are finished" if event["done"] else ""
             self.feedback.setProgressText(f"Restoring {event['total']} tiles{there}")
         elif kind == "pyramid" and event["done"] == 1:
             self.feedback.setProgressText(f"Overview {event['level']}")

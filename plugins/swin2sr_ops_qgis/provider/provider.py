@@ -1,4 +1,4 @@
-"""The plugin, and the provider that it adds to QGIS's Processing."""
+"""Define the plugin, and the provider that it adds to QGIS's Processing."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from .algorithm import RestoreRaster
 
 
 class Provider(QgsProcessingProvider):  # type: ignore[misc]  # QGIS has no types
-    """Algorithms whose ids begin with ``swin2sr:``."""
+    """Algorithms whose ids start with ``swin2sr:``."""
 
     def id(self) -> str:
-        """For scripts."""
+        """Return the name for scripts."""
         return "swin2sr"
 
     def name(self) -> str:
-        """For people."""
+        """Return the name for users."""
         return "Swin2SR restoration"
 
     def loadAlgorithms(self) -> None:
-        """QGIS asks for what there is."""
+        """Add the algorithms; QGIS calls this method."""
         self.addAlgorithm(RestoreRaster())
 
 
 class Plugin:
-    """What QGIS loads and unloads."""
+    """The plugin that QGIS loads and unloads."""
 
     def __init__(self, _iface: Any) -> None:
         self.provider: Any = None
 
     def initProcessing(self) -> None:
-        """All that ``qgis_process`` needs."""
+        """Add the provider; ``qgis_process`` needs nothing else."""
         self.provider = Provider()
         QgsApplication.processingRegistry().addProvider(self.provider)
 
     def initGui(self) -> None:
-        """In the application."""
+        """Start in the application."""
         self.initProcessing()
 
     def unload(self) -> None:
-        """Switched off, or QGIS ends."""
+        """Remove the provider when the plugin is disabled or QGIS ends."""
         QgsApplication.processingRegistry().removeProvider(self.provider)

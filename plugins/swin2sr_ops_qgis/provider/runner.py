@@ -1,6 +1,6 @@
-"""Runs ``swin2sr-ops restore`` in its own Python and follows it. Knows nothing of QGIS, nor of what it runs.
+"""Run ``swin2sr-ops restore`` in its own Python, and follow it. Depends neither on QGIS nor on swin2sr_ops.
 
-Works in any Python from 3.7 on: QGIS brings its own.
+It works in any Python from 3.7 on, because QGIS brings its own.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ __all__ = ["Stopped", "command", "environment", "follow", "percent", "read_setti
 
 _MAIN = "import sys; from swin2sr_ops.cli import main; sys.exit(main())"
 _OF_QGIS = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "GDAL_DATA", "GDAL_DRIVER_PATH", "PROJ_LIB", "PROJ_DATA")
-_PATIENCE = 10  # seconds that a process has to end
+_PATIENCE = 10  # seconds for a process to end
 _ERROR = "swin2sr-ops: error: "
 
 Event = Any
 
 
 class Stopped(Exception):
-    """Somebody pressed Cancel."""
+    """The user pressed Cancel."""
 
 
 def read_settings() -> dict[str, Any]:
-    """What ``swin2sr-ops hosts install qgis`` wrote: the interpreter, and the names of models.
+    """Read the settings that ``swin2sr-ops hosts install qgis`` wrote: the interpreter, and the names of models.
 
     Raises
     ------
     RuntimeError
-        It did not, or somebody changed it.
+        If they do not exist, or were changed.
     """
     try:
         told = json.loads(Path(__file__).with_name("settings.json").read_text(encoding="utf-8"))
@@ -46,8 +46,8 @@ def read_settings() -> dict[str, Any]:
 
 
 def command(python: str, src: str, dst: str, options: dict[str, Any]) -> list[str]:
-    """The words to run; options that are None or empty are left out."""
-    # -P: the folder that QGIS was started in must not hide our modules.
+    """Return the words to run; options that are None or empty are omitted."""
+    # -P: the working folder of QGIS must not hide our modules.
     words = [python, "-P", "-c", _MAIN, "restore", "--progress", "json", "--overwrite"]
     for name, value in options.items():
         if value is not None and value != "":
@@ -56,7 +56,7 @@ def command(python: str, src: str, dst: str, options: dict[str, Any]) -> list[st
 
 
 def environment() -> dict[str, str]:
-    """QGIS's own variables name its Python and its GDAL: they would break another's."""
+    """Return the environment without QGIS's own variables: they name its Python and GDAL, and would break another's."""
     return {key: value for key, value in os.environ.items() if key not in _OF_QGIS}
 
 
@@ -68,16 +68,16 @@ def follow(words: list[str], tell: Callable[[Event], None], cancelled: Callable[
     words : list of str
         From `command`.
     tell : callable
-        Gets the events, and other lines as ``{"kind": "note", "text": line}``.
+        Receives the events, and other lines as ``{"kind": "note", "text": line}``.
     cancelled : callable
-        Asked ten times a second.
+        Called ten times a second.
 
     Raises
     ------
     Stopped
-        The process was ended, since ``cancelled`` said so; it keeps what is done.
+        If ``cancelled`` returned True and the process was ended; finished tiles are kept.
     RuntimeError
-        It failed: its own sentence.
+        If the process failed; with its message.
     """
     process = _start(words)
     lines: queue.Queue[str] = queue.Queue()
@@ -102,7 +102,7 @@ def follow(words: list[str], tell: Callable[[Event], None], cancelled: Callable[
 
 
 def percent(event: Event) -> float | None:
-    """How much is done after ``event``, of 100; None where it does not say."""
+    """Return the percentage after ``event``; None if the event has none."""
     if event["kind"] in ("start", "tile") and event.get("total"):
         return float(100.0 * event["done"] / event["total"])
     return None
@@ -135,8 +135,8 @@ def _event(line: str) -> Event:
 
 
 def _end(process: subprocess.Popen[str], reader: threading.Thread) -> None:
-    """Leave no process behind: asked first, then made to."""
-    if reader.is_alive():  # else its output has ended, and so does it
+    """End the process: first by a signal that it can handle, then by force."""
+    if reader.is_alive():  # otherwise its output has ended, and the process ends too
         process.terminate()
     try:
         process.wait(timeout=_PATIENCE)
