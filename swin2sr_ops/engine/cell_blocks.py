@@ -48,7 +48,7 @@ class CellBlocks:
         self._masks: dict[tuple[int, ...], Tensor] = {}
 
     def block(self, path: str, tokens: Tensor, cuts: Sequence[Cuts]) -> Tensor:
-        """Run the Swin block at ``path`` on cells' windows ``(16 n, P, C)``, of which ``cuts`` pixels lie outside."""
+        """Run the Swin block at ``path`` on cells' windows ``(16 n, P, C)``; ``cuts`` gives the pixels outside."""
         constants = self.constants[path]
         mask = None
         if any(map(any, cuts)):

@@ -1,4 +1,4 @@
-"""Work on several cores, in threads of which each takes its share; torch is not needed for it."""
+"""Share work between threads on several cores, without torch."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def cores(threads: int) -> Iterator[None]:
 
 
 class Spares(Generic[X]):
-    """Things of which each thread borrows one at a time; another is made where none is idle.
+    """Objects that threads borrow, one thread at a time; a new object is made if none is idle.
 
     Parameters
     ----------
     make : callable
-        Gives another.
+        Makes a new object.
     *first
-        Those that are there already.
+        Existing objects.
     """
 
     def __init__(self, make: Callable[[], X], *first: X) -> None:
@@ -65,7 +65,7 @@ class Spares(Generic[X]):
 
     @contextmanager
     def borrowed(self) -> Iterator[X]:
-        """One that no other thread has meanwhile."""
+        """Lend an object that no other thread has at the same time."""
         try:
             one = self._idle.get_nowait()
         except Empty:
@@ -82,16 +82,16 @@ def for_each(
     pool: ThreadPoolExecutor | None,
     share: Callable[[Callable[[X], None], Sequence[X]], None] | None = None,
 ) -> None:
-    """Call ``function`` for every part; parts must not touch one another's output.
+    """Call ``function`` for every part; no part may write to another part's output.
 
     Parameters
     ----------
     function : callable
     parts : sequence
     pool : ThreadPoolExecutor, optional
-        Each of its threads takes every so many-th part; without one, this thread takes all.
+        Each of its threads takes an equal share of the parts; without a pool, this thread takes all.
     share : callable, optional
-        Calls ``function`` for the parts of one thread, where something has to be done before that.
+        Calls ``function`` for the parts of one thread, if preparations are necessary before.
     """
     if pool is None or len(parts) < 2:
         for part in parts:

@@ -50,7 +50,7 @@ def imresize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def reduce_by(image: NDArray[Any], scale: int) -> NDArray[Any]:
-    """Reduce with `imresize` by ``scale``, of which rows and columns must be multiples."""
+    """Reduce with `imresize` by ``scale``; rows and columns must be multiples of it."""
     return imresize(image, (image.shape[0] // scale, image.shape[1] // scale))
 
 

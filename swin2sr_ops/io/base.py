@@ -180,7 +180,7 @@ class OwnNodataSource(Protocol):
     """A source whose pixels depend on what its file calls nodata."""
 
     def with_nodata(self, value: float) -> ImageSource:
-        """Return the source of the stored values, of which ``value`` alone is nodata, in every band."""
+        """Return the source of the stored values with ``value`` as the only nodata value, in every band."""
         ...
 
 

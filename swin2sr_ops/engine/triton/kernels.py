@@ -122,7 +122,7 @@ def block_end_kernel(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Compute everything after attention for some pixels of a window: projection, norms, MLP, both residuals.
 
-    A window has `ROWS` rows, the last of which may be no pixels, so that each pixel has its place in a program.
+    A window has `ROWS` rows; the last may lie outside, so that each pixel has a fixed position in a program.
     ``plane`` and ``source`` are the same plane, changed in place: as one argument the compiler would keep more in
     registers.
     """

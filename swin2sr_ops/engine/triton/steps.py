@@ -209,7 +209,7 @@ def _launching(device: torch.device) -> Iterator[None]:
 
 
 def _whole(plane: Tensor) -> Tensor:
-    """Return the plane of which ``plane`` is a view, from its first pixel: the alignment is the same for any tile."""
+    """Return the whole plane behind the view ``plane``, from its first pixel: its alignment is equal for all tiles."""
     return plane.as_strided((1,), (1,), 0)
 
 

@@ -77,7 +77,7 @@ class GeoSource:
         return self._info
 
     def with_nodata(self, value: float) -> GeoSource:
-        """Return the source of the stored values, of which ``value`` alone is nodata, in every band."""
+        """Return the source of the stored values with ``value`` as the only nodata value, in every band."""
         return GeoSource(self.uri, self.series, self.level, self.axes, float(value))
 
     def read(self, region: Region) -> NDArray[Any]:

@@ -40,10 +40,10 @@ def check_colours(uri: str, tiff: Any, page: Any) -> None:
 
 
 def axis_letters(given: str, shape: Sequence[int], page: Any) -> str:
-    """Axis letters as `ImageInfo` wants them.
+    """Convert tifffile's axis letters to those of `ImageInfo`.
 
     S is for colours only, with or without opacity: samples of satellite bands or of gray with transparency are
-    channels, and so is a fourth sample of which the file does not say that it is opacity.
+    channels, and so is a fourth sample unless the file declares it as opacity.
     tifffile's letters for "some sequence" and rarer ones become T, Z or C, whichever is free.
     """
     letters = list(given)
@@ -60,7 +60,7 @@ def axis_letters(given: str, shape: Sequence[int], page: Any) -> str:
 
 
 def band_roles(uri: str, given: str, letters: str, page: Any) -> dict[str, list[Any]]:
-    """Return what the samples of a colour image are, where some are no colours; empty for other images.
+    """Return the roles of a colour image's samples, if some are not colours; empty for other images.
 
     Returns
     -------
@@ -84,5 +84,5 @@ def band_roles(uri: str, given: str, letters: str, page: Any) -> dict[str, list[
 
 
 def _alphas(page: Any) -> set[int]:
-    """Positions among the samples behind the colours of those that the file calls opacity."""
+    """Return the positions, counted after the colours, of samples that the file declares as opacity."""
     return {k for k, kind in enumerate(page.extrasamples) if int(kind) in _OPACITY}

@@ -1,7 +1,7 @@
-"""OME-TIFF sets whose metadata lie in a master TIFF: the part of them that speaks of one file.
+"""Read the part of a master TIFF's metadata that describes one file of an OME-TIFF set.
 
-A `BinaryOnly` file holds some planes of an image, and names the file with the OME-XML of the whole set. A person who
-names such a file means its planes: they are one image of the size that the file has, with the master's pixel size,
+A `BinaryOnly` file contains some planes of an image, and names the file with the OME-XML of the whole set. If a user
+names such a file, its planes are restored: they are one image of the file's size, with the master's pixel size,
 position and channels. https://docs.openmicroscopy.org/ome-model, "OME-TIFF specification".
 """
 
@@ -20,23 +20,23 @@ Plane = tuple[int, int, int]  # along C, Z and T
 
 
 def part_of_master(master: Path, name: str, uuid: object, pages: int) -> str:
-    """Return OME-XML of the planes that the file ``name`` holds, from that of the whole set in ``master``.
+    """Return OME-XML for the planes in the file ``name``, from that of the whole set in ``master``.
 
     Parameters
     ----------
     master : Path
         The TIFF with the OME-XML.
     name, uuid
-        The file's own, either of which the master may know.
+        Name and UUID of the file; the master may refer to either.
     pages : int
-        How many planes the file has.
+        Number of planes in the file.
 
     Raises
     ------
     OSError, ElementTree.ParseError
-        The master cannot be read.
+        If the master cannot be read.
     LookupError
-        It says nothing about the file, or its planes are no regular part of an image.
+        If it does not describe the file, or the file's planes are not a regular part of an image.
     """
     seen = master.stat()
     root = _root_of(master, seen.st_size, seen.st_mtime_ns)
@@ -67,7 +67,7 @@ def _root_of(master: Path, size: int, changed: int) -> ElementTree.Element:
 
 
 def _planes(pixels: ElementTree.Element, name: str, uuid: object, pages: int) -> Iterator[tuple[Plane, int]]:
-    """Place of each plane that lies in the file, and its page there."""
+    """Iterate over the position of each plane in the file, and its page there."""
     order = [a for a in pixels.get("DimensionOrder", "XYCZT") if a in _AXES]
     sizes = [int(pixels.get(f"Size{a}", 1)) for a in order]
     for data in pixels.iterfind("{*}TiffData"):
@@ -85,7 +85,7 @@ def _planes(pixels: ElementTree.Element, name: str, uuid: object, pages: int) ->
 
 
 def _pixels(pixels: ElementTree.Element, planes: Mapping[Plane, int]) -> ElementTree.Element:
-    """Return the Pixels element of an image that is made of ``planes`` alone, counted anew."""
+    """Return the Pixels element of an image that consists of ``planes`` alone, with new indices."""
     kept = [sorted({plane[k] for plane in planes}) for k in range(len(_AXES))]
     if len(planes) != prod(map(len, kept)):
         raise LookupError("its planes are no regular part of an image")

@@ -22,13 +22,13 @@ __all__ = ["image_number", "metadata_file_of", "ome_root", "open_tiff", "own_ima
 #: An ampersand that starts no entity is a fatal error in XML.
 _BARE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)")
 _TIFF = {".tif", ".tiff", ".tf2", ".tf8", ".btf"}
-# What scanners for pathology put beside the slide: the glass's label, a photo of it, small copies.
+# Further images that slide scanners store: the glass's label, a photograph of it, small copies.
 _BESIDES = {"label", "macro", "thumbnail", "overview", "label image", "macro image"}
-_REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: no image of its own
+_REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType: not an independent image
 
 
 def open_tiff(path: Path) -> Any:
-    """Open a TIFF with tifffile: with the OME-XML that lies in another file, mended where it is not well-formed."""
+    """Open a TIFF with tifffile: with the OME-XML of another file if necessary, and repaired if not well-formed."""
     import tifffile
 
     tiff = _beside(tifffile.TiffFile(path), path)
@@ -41,7 +41,7 @@ def open_tiff(path: Path) -> Any:
 
 
 def _described(tiff: Any, path: Path, beside: Path) -> str | None:
-    """Return the OME-XML that another file holds: all of a companion's, the file's own part of a master TIFF's."""
+    """Return the OME-XML in another file: all of a companion's, or this file's part of a master TIFF's."""
     try:
         if beside.suffix.lower() in _TIFF:
             return part_of_master(beside, path.name, ome_root(tiff).get("UUID"), len(tiff.pages))
@@ -78,10 +78,10 @@ def _fault(xml: str) -> ElementTree.ParseError | None:
 
 
 def metadata_file_of(tiff: Any, path: Path) -> Path | None:
-    """Return the file with the metadata of a `BinaryOnly` TIFF, which may be missing; None where it has its own.
+    """Return the file with the metadata of a `BinaryOnly` TIFF, which may be missing; None if it has its own.
 
-    A companion (XML) describes a set, of which any file opens the whole image. The files of a master TIFF are images
-    of their own: the master is the source of the whole.
+    A companion (XML) describes a set, and every file of the set opens the whole image. The files of a master TIFF are
+    separate images: the master is the source of the whole.
     """
     name = _metadata_file(tiff)
     if not name or name == path.name:
@@ -101,7 +101,7 @@ def ome_root(tiff: Any) -> dict[str, Any]:
 
 
 def own_series(tiff: Any) -> tuple[int, ...]:
-    """List the series to restore for this very file; all of them if none has pixels in it.
+    """List the series to restore for this file; all of them if none has pixels in it.
 
     They are those with pixels in the file, and those in files without metadata of their own: a master file lists
     such files, which contain no OME-XML or refer back to it.
@@ -113,9 +113,9 @@ def own_series(tiff: Any) -> tuple[int, ...]:
 
 
 def own_images(tiff: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return which series are images to restore for this very file, and which lie beside them as labels and copies do.
+    """Return the series that are images to restore for this file, and those beside them, such as labels and copies.
 
-    A GeoTIFF's further series are its overviews and masks; where nothing but labels is there, the first is the image.
+    A GeoTIFF's further series are its overviews and masks; if there are only labels, the first is the image.
     """
     own = (0,) if tiff.is_geotiff else own_series(tiff)
     besides = tuple(k for k in own if _is_beside(tiff.series[k])) if len(tiff.series) > 1 else ()
@@ -129,7 +129,7 @@ def _is_beside(series: Any) -> bool:
 
 
 def _apart(series: Any, tiff: Any) -> bool:
-    """Return True if the files of a series are sources of their own."""
+    """Return True if the files of a series are separate sources."""
     page = next((page for page in series.pages if page is not None), None)
     if page is None:
         return True
@@ -145,7 +145,7 @@ def _metadata_file(tiff: Any) -> str:
         return ""
     try:
         found = xml2dict(text)["OME"].get("BinaryOnly")
-    except ElementTree.ParseError:  # said by `open_tiff`
+    except ElementTree.ParseError:  # `open_tiff` has warned of it
         return ""
     return Path(str(found.get("MetadataFile", ""))).name if isinstance(found, dict) else ""
 
@@ -153,7 +153,7 @@ def _metadata_file(tiff: Any) -> str:
 def image_number(tiff: Any, series: int) -> int:
     """Return the number in the OME-XML of the image that a series shows.
 
-    tifffile leaves out images whose files are missing, so the numbers may differ: the image is the one whose
+    tifffile omits images whose files are missing, so the numbers may differ: the image is the one whose
     `TiffData` refers to the file and the page of the series' first plane.
     """
     root = ome_root(tiff)
