@@ -54,7 +54,7 @@ from swin2sr_ops.serve.tile_queue import TileQueue
 __all__ = ["Options", "RestoredImage", "is_safe"]
 
 #: Input pixels that one chunk of a smaller level may cost; beyond, it is restored from a smaller copy of the source.
-AFFORDABLE = 4 << 20
+AFFORDABLE = 1 << 20
 #: Bytes of encoded chunks that are kept in memory, without a cache on disk, and beside one.
 MEMORY, BESIDE_DISK = 1 << 30, 256 << 20
 #: Seconds between two looks whether the source is still the same.
