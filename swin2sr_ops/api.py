@@ -91,8 +91,9 @@ def restore_image(
     **output
         Options of the format. For OME-Zarr: ``ngff`` ("0.5" or "0.4"), ``pyramid`` (bool), ``context`` (bool:
         an array of flags that mark the pixels near nodata), ``spread`` (bool: the standard deviation of the
-        ensemble's results, as an array ``spread``), ``labels`` ("leave", or "carry": the source's labels,
-            enlarged by nearest neighbour).
+        ensemble's results, as an array ``spread``), ``interval`` and ``calibration`` (a coverage such as 90, and a
+        file of ``evaluate --calibrate``: half widths of intervals, as an array ``interval``), ``labels`` ("leave",
+        or "carry": the source's labels, enlarged by nearest neighbour).
 
     Returns
     -------

@@ -17,8 +17,9 @@ from swin2sr_ops.audit.report import AuditReport
 from swin2sr_ops.errors import FormatError, ModelError
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ClosableSource, ImageSource, Region
-from swin2sr_ops.io.zarr.sink import CONTEXT, SPREAD
+from swin2sr_ops.io.zarr.sink import CONTEXT, INTERVAL, SPREAD
 from swin2sr_ops.io.zarr.store import is_zarr
+from swin2sr_ops.pixels.intervals import Interval
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import identity, identity_digest
 from swin2sr_ops.run.job import Job, Piece, prepare
@@ -29,6 +30,8 @@ __all__ = ["AuditedImage", "Given"]
 
 #: Smallest side of a tile in input pixels, and the largest side that may result from whole chunks of the output.
 _SIDE, _MOST = 256, 1024
+#: What a run may write beside an image: its name for it, where it lies, its type.
+_BESIDE = (("context", CONTEXT, "uint8"), ("spread", SPREAD, "float32"), ("interval", INTERVAL, "float32"))
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,10 @@ class AuditedImage:
         sink = self._sink(job)
         self._note(job, sink, report)
         context, spread = "context" in sink.sides, "spread" in sink.sides
-        work = TileWork(job.source, job.order, job.parts, record.maps, job.nodata, sink, job.mask, context, spread)
+        interval = Interval.from_dict(record.settings["interval"]) if "interval" in sink.sides else None
+        work = TileWork(
+            job.source, job.order, job.parts, record.maps, job.nodata, sink, job.mask, context, spread, interval
+        )
 
         def count(_: Piece) -> None:
             report.checked += 1
@@ -164,9 +170,9 @@ class AuditedImage:
 
     def _sides(self, job: Job) -> Iterator[tuple[str, Stored]]:
         """Iterate over the arrays that the run wrote beside the image."""
-        for name, path, dtype in (("context", CONTEXT, "uint8"), ("spread", SPREAD, "float32")):
-            if not is_zarr(self.output):
-                return
+        for name, path, dtype in _BESIDE:
+            if not is_zarr(self.output) or (name == "interval" and "interval" not in self.record.settings):
+                continue
             try:
                 source = self._stored(path)
             except FormatError:  # the run did not write it

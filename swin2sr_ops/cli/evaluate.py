@@ -12,9 +12,12 @@ from typing import Any
 
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.evaluate import Evaluation, Measured, evaluate
+from swin2sr_ops.evaluate.calibrate import Calibrator, coverage_of
 from swin2sr_ops.evaluate.maps import Maps
 from swin2sr_ops.evaluate.sheet import Sheet
+from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.pixels.intensity import RangeRequest
+from swin2sr_ops.pixels.intervals import Calibration, read_calibration
 
 __all__ = ["main"]
 
@@ -23,7 +26,11 @@ def main(args: argparse.Namespace) -> int:
     """Measure, print tables, and write the requested files."""
     sheet = Sheet(args.sheet) if args.sheet else None
     observers: list[Callable[[Measured], None]] = [x for x in (sheet, args.fidelity and Maps(args.fidelity)) if x]
-    _check_json(args.json)
+    calibrator = Calibrator() if args.calibrate or args.calibration else None
+    observers += [] if calibrator is None else [calibrator]
+    known = read_calibration(args.calibration) if args.calibration else None
+    for path in (args.json, args.calibrate):
+        _check_file(path)
     if not args.quiet:
         observers.append(_Telling())
 
@@ -35,7 +42,28 @@ def main(args: argparse.Namespace) -> int:
     if sheet is not None:
         sheet.save()
     _tell(args, found)
+    if calibrator is not None:
+        _calibrate(args, calibrator, known, found)
     return 0
+
+
+def _calibrate(args: argparse.Namespace, calibrator: Calibrator, known: Calibration | None, found: Evaluation) -> None:
+    """Print the coverage of a calibration on these images, and write a new one, as asked for."""
+    spec = resolve_model((args.model or ["auto"])[0], scale=args.scale)
+    if known is not None:
+        if known.weights != spec.sha256:
+            raise RequestError(f"{args.calibration!r} was made for {known.model!r}, and {spec.name!r} is measured.")
+        held = coverage_of(known, calibrator.patches)
+        parts = (f"{percent} %: {share:.1f} %" for percent, share in held.items())
+        print(f"intervals of {args.calibration} hold, of {len(calibrator.patches)} patches: {', '.join(parts)}")
+    if args.calibrate:
+        made = calibrator.fit(
+            model=spec.name, weights=spec.sha256, ensemble=args.ensemble or 1, consistent=args.consistent,
+            data=Path(args.data).name, degrade=str(found.protocol["degrade"]),
+        )  # fmt: skip
+        made.write(args.calibrate)
+        offered = ", ".join(f"{percent} %" for percent in made.scale)
+        print(f"{args.calibrate}: calibrated on {len(calibrator.patches)} patches, for intervals of {offered}")
 
 
 def _request(args: argparse.Namespace) -> dict[str, Any]:
@@ -67,10 +95,10 @@ def _data_range(text: str | None) -> tuple[float, float] | None:
     return found.low, found.high
 
 
-def _check_json(path: str | None) -> None:
+def _check_file(path: str | None) -> None:
     """Detect before the work what would fail after it."""
     if path not in (None, "-") and not Path(path).absolute().parent.is_dir():
-        raise OutputError(f"There is no folder for {path!r}, the file of --json.")
+        raise OutputError(f"There is no folder for the file {path!r}.")
 
 
 def _tell(args: argparse.Namespace, found: Evaluation) -> None:

@@ -203,7 +203,12 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
-    _add_zarr(parser).add_argument(
+    group = _add_zarr(parser)
+    group.add_argument(
+        "--interval", metavar="P", type=number, help="half widths that hold P %% of the truth; with --calibration"
+    )
+    group.add_argument("--calibration", metavar="FILE", help="of the model: a file that `evaluate --calibrate` wrote")
+    group.add_argument(
         "--allow-missing", action="store_true", help="finish an archive without images that cannot be restored"
     )
 
@@ -365,6 +370,8 @@ def _evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     group.add_argument("--json", metavar="FILE", nargs="?", const="-", help="print JSON (- or no FILE), or write it")
     group.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     group.add_argument("--sheet", metavar="FILE", help="write a contact sheet of crops, a PNG")
+    group.add_argument("--calibrate", metavar="FILE", help="fit intervals to the errors, for `restore --interval`")
+    group.add_argument("--calibration", metavar="FILE", help="print how many pixels the intervals of FILE hold here")
     group.add_argument("--fidelity", metavar="FOLDER", help="write maps of the error of results degraded again")
     group.add_argument("--quiet", action="store_true", help="print no line per finished image")
 

@@ -53,6 +53,8 @@ def output_options_of(args: argparse.Namespace) -> dict[str, Any]:
         "pyramid": False if args.no_pyramid else None,
         "context": args.context or None,
         "spread": args.spread or None,
+        "interval": args.interval,
+        "calibration": args.calibration,
         "labels": args.labels,
         "allow_missing": getattr(args, "allow_missing", None) or None,
     }

@@ -213,7 +213,8 @@ def _one(name: str, plane: _Plane, runs: list[Restoring], protocol: _Protocol, w
     found = Measured(name + told, s, pixels, truth, levels, degrade)
     found.outputs["bicubic" if s > 1 else "input"] = interpolated(given, s, levels, kind)
     for run in runs:
-        found.outputs[run.name] = run(given, levels, kind)
+        found.outputs[run.name], spread = run(given, levels, kind)
+        found.spreads |= {} if spread is None else {run.name: spread}
     for method, output in found.outputs.items():
         found.scores[method] = scores_of(
             found, output, protocol.border, protocol.jpeg, protocol.extra, protocol.data_range

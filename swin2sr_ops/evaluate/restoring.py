@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,8 +43,10 @@ class Restoring:
         spec = resolve_model(model if isinstance(model, ModelSpec) else fspath(model), scale=scale)
         return cls(_called(model, spec), spec, scale, padding, spec.channels, options)
 
-    def __call__(self, given: Given, levels: Levels, kind: np.dtype[Any]) -> NDArray[Any]:
-        """Restore the image in storage type ``kind``."""
+    def __call__(
+        self, given: Given, levels: Levels, kind: np.dtype[Any]
+    ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """Restore an image in storage type ``kind``, with the spread of an ensemble where there is one."""
         height, width, colours = given.pixels.shape
         spec = self.model
         if not isinstance(spec, ModelSpec):
@@ -50,10 +54,13 @@ class Restoring:
         pixels = _padded(given.pixels, spec.window) if self.padding == "official" else given.pixels
         options = self.options | ({"range": (0.0, 1.0)} if given.unit else {})
         lone = colours == 1
-        lazy = restore(pixels[..., 0] if lone else pixels, axes="YX" if lone else "YXS", model=spec, **options)
-        out: NDArray[Any] = lazy.compute()
-        out = (out[..., None] if lone else out)[: height * self.scale, : width * self.scale]
-        return levels.stored(out, kind) if given.unit else out
+        several = options.get("ensemble", 1) > 1
+        asked = {"axes": "YX" if lone else "YXS", "model": spec, "spread": several, **options}
+        lazy = restore(pixels[..., 0] if lone else pixels, **asked)
+        found: Sequence[NDArray[Any]] = dask.compute(*lazy) if several else (lazy.compute(),)
+        out, *rest = ((x[..., None] if lone else x)[: height * self.scale, : width * self.scale] for x in found)
+        spread = rest[0] * np.float32(levels.peak if given.unit else 1) if rest else None
+        return (levels.stored(out, kind) if given.unit else out), spread
 
 
 def _called(model: str | PathLike[str] | ModelSpec, spec: ModelSpec) -> str:

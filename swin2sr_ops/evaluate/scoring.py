@@ -31,6 +31,8 @@ class Measured:
         Method -> its result; ``bicubic`` (or ``input``) is the baseline, always there.
     scores : dict
         Method -> figure -> value.
+    spreads : dict
+        Method -> standard deviation of its ensemble's passes, where there is one, in the unit of the file.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Measured:
     degrade: str | None
     outputs: dict[str, NDArray[Any]] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    spreads: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def scores_of(

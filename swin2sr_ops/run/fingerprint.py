@@ -17,6 +17,7 @@ from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.storage.identity import identity_of, stamp_of
+from swin2sr_ops.pixels.intervals import read_calibration
 from swin2sr_ops.run.job import Job
 from swin2sr_ops.spec import ModelSpec
 
@@ -30,6 +31,8 @@ def run_key(job: Job, output: Mapping[str, Any], *, restart: bool = False) -> Ru
     """Compute the key of ``job`` for an output with the options ``output``."""
     settings = settings_of(job)
     settings |= {f"output {name}": value for name, value in sorted(output.items()) if name != "inner"}
+    if "calibration" in output:  # its content decides, wherever it lies
+        settings["output calibration"] = read_calibration(output["calibration"]).to_dict()
     settings = json_ready(settings)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     return RunKey(digest, settings, restart)

@@ -14,9 +14,10 @@ from swin2sr_ops.io.output.claim import RunKey, tidy_finished
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.io.storage.paths import local_path
+from swin2sr_ops.pixels.intervals import Interval, read_calibration
 from swin2sr_ops.run.job import Job
 
-__all__ = ["check_not_behind", "finished_before", "label_options", "note_left_out", "resumable"]
+__all__ = ["check_not_behind", "finished_before", "interval_of", "label_options", "note_left_out", "resumable"]
 
 _CARRIED = ("labels", "carry")
 
@@ -84,6 +85,34 @@ def note_left_out(job: Job, labels: str) -> None:
     if names:  # the same sentence for each image of a plate, so that it is said once
         remedy = ": labels='carry' (--labels carry) takes the labels." if "labels" in names else "."
         warnings.warn(f"Beside the image lie {', '.join(names)}, which the output will lack{remedy}", stacklevel=3)
+
+
+def interval_of(job: Job, coverage: float | None, calibration: str | os.PathLike[str] | None) -> Interval | None:
+    """Return the intervals that were asked for, if the calibration is one of the job's model.
+
+    Raises
+    ------
+    RequestError
+        One of the two is missing, or the calibration is of another model, ensemble or consistency.
+    """
+    if coverage is None and calibration is None:
+        return None
+    if coverage is None or calibration is None:
+        raise RequestError(
+            "Intervals need a coverage and a calibration: give interval=90 (--interval 90) and calibration=FILE"
+            " (--calibration FILE), which `swin2sr-ops evaluate --calibrate FILE` writes."
+        )
+    found = read_calibration(calibration)
+    for restorer in (part.restorer for part in job.parts if part.restorer is not None):
+        asked = restorer.placement
+        run = (restorer.spec.sha256, asked.ensemble, asked.consistent)
+        if run != (found.weights, found.ensemble, found.consistent):
+            raise RequestError(
+                f"{os.fspath(calibration)!r} was made for {found.model!r} with ensemble={found.ensemble} and"
+                f" consistent={found.consistent!r}, and this run has {restorer.spec.name!r}, ensemble={asked.ensemble}"
+                f" and consistent={asked.consistent!r}: errors differ. Calibrate for this run, or choose the same."
+            )
+    return Interval.of(found, float(coverage))
 
 
 @contextmanager

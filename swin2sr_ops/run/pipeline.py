@@ -23,6 +23,7 @@ from swin2sr_ops.io.base import ImageSink, ImageSource, Region, SidesSink
 from swin2sr_ops.io.output.journal import made_of
 from swin2sr_ops.io.output.staging import ResumableSink
 from swin2sr_ops.pixels.intensity import IntensityMap
+from swin2sr_ops.pixels.intervals import Interval, contrast
 from swin2sr_ops.run.job import Part, Piece, Workers
 from swin2sr_ops.run.origin import InputPixels, Origin
 
@@ -98,6 +99,7 @@ class TileWork:
     mask: ImageSource | None = None
     context: bool = False
     spread: bool = False
+    interval: Interval | None = None
 
     @property
     def lanes(self) -> int:
@@ -115,7 +117,7 @@ class TileWork:
         return self.input.read(list(self._of_bands(piece, piece.read)))
 
     def compute(self, piece: Piece, block: NDArray[Any]) -> Computed:
-        """Restore ``piece``; also return what is written beside it: ``context``, ``spread``."""
+        """Restore ``piece``; also return what is written beside it: ``context``, ``spread``, ``interval``."""
         part = self.parts[piece.part]
         order = self.order if piece.bands is None else self.order.together(len(piece.bands))
         regions = list(self._of_bands(piece, piece.read))
@@ -124,21 +126,32 @@ class TileWork:
         sides: dict[str, NDArray[Any]] = {}
         if part.restorer is None:
             result = _enlarge(block, order, piece.tile, part.plan.spec.scale)
-            if self.spread:
-                sides["spread"] = np.zeros(result.shape, np.float32)
+            nothing = np.zeros(result.shape, np.float32)  # opacity is not estimated
+            sides |= {"spread": nothing} if self.spread else {}
+            sides |= {"interval": nothing} if self.interval is not None else {}
         else:
-            given = block, order, piece.tile, [self.maps[piece.map if len(self.maps) > 1 else 0]], self.nodata, valid
+            ends = self.maps[piece.map if len(self.maps) > 1 else 0]
+            given = block, order, piece.tile, [ends], self.nodata, valid
+            spread = None
             try:
-                if self.spread:
-                    result, sides["spread"] = part.restorer.restore_tile_with_spread(*given)
+                if self.spread or (self.interval is not None and part.restorer.placement.ensemble > 1):
+                    result, spread = part.restorer.restore_tile_with_spread(*given)
                 else:
                     result = part.restorer.restore_tile(*given)
             except TileError as exc:
                 raise TileError(f"{exc} (image {self.source.uri!r})") from exc
-        if self.context:
-            from swin2sr_ops.pixels.nodata_flags import plane_flags
+            if self.spread and spread is not None:
+                sides["spread"] = spread
+            if self.interval is not None:
+                apart = contrast(result, part.plan.spec.scale, order.y, order.x) if spread is None else spread
+                sides["interval"] = self.interval.half_width(result, apart, ends)
+        if self.context or "interval" in sides:
+            from swin2sr_ops.pixels.nodata_flags import HOLE, plane_flags
 
-            sides["context"] = plane_flags(block, order, piece.tile, part.plan, self.nodata, valid)
+            flags = plane_flags(block, order, piece.tile, part.plan, self.nodata, valid)
+            sides |= {"context": flags} if self.context else {}
+            if "interval" in sides:
+                sides["interval"] = np.where(flags == HOLE, np.float32(np.nan), sides["interval"])
         return Computed(result, sides, origin)
 
     def write(self, piece: Piece, result: Computed, on_block: OnBlock | None = None) -> None:

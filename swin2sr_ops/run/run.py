@@ -19,11 +19,19 @@ from swin2sr_ops.io.base import ClosableSource, ImageSink, Region, SidesSink, Va
 from swin2sr_ops.io.masks import EnlargedMask, has_mask
 from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.pixels.intensity import IntensityMap
+from swin2sr_ops.pixels.intervals import Interval
 from swin2sr_ops.placement import check_ensemble
 from swin2sr_ops.run.fingerprint import input_stamp, run_key
 from swin2sr_ops.run.input_watch import InputWatch
 from swin2sr_ops.run.job import Job, Piece
-from swin2sr_ops.run.outputs import check_not_behind, finished_before, label_options, note_left_out, resumable
+from swin2sr_ops.run.outputs import (
+    check_not_behind,
+    finished_before,
+    interval_of,
+    label_options,
+    note_left_out,
+    resumable,
+)
 from swin2sr_ops.run.pipeline import Executor, Here, OnBlock, TileWork, Watch
 from swin2sr_ops.run.ranges import intensity_maps
 from swin2sr_ops.run.report import RunReport, new_report, provenance_of
@@ -81,6 +89,7 @@ def run(
     if executor is not None:  # a job may have been prepared without the executor
         executor.resolve_auto([part.restorer for part in job.parts if part.restorer is not None])
     key = run_key(job, output, restart=restart)
+    interval = interval_of(job, output.get("interval"), output.pop("calibration", None))
     report = new_report(job, fspath(dst), key)
     tell = notifier(progress)
     if not restart and finished_before(fspath(dst), key):
@@ -88,6 +97,9 @@ def run(
         report.resumed = report.tiles
         tell(RunEnd(done=report.tiles, total=report.tiles, report=report.to_dict()))
         return report
+    if interval is not None:
+        report.settings["interval"] = interval.to_dict()
+        output["interval"] = True
     labels = output.pop("labels", "leave")
     output |= label_options(job, labels)
     note_left_out(job, labels)
@@ -104,7 +116,7 @@ def run(
         parallel=True if executor is not None else None,
         **output,
     )
-    sides = [name for name in ("context", "spread") if output.get(name)]
+    sides = [name for name in ("context", "spread", "interval") if output.get(name)]
     if sides and not isinstance(sink, SidesSink):
         sink.abort()
         raise RequestError(f"The format of {fspath(dst)!r} cannot store {sides[0]}: omit it, or write a Zarr.")
@@ -112,7 +124,7 @@ def run(
         sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
     with resumable(sink, report.output), _closed(job):
         _Run(job, sink, report, tell, executor or Here(watch), watch, key.settings["source"], stamp).go(
-            "context" in sides, "spread" in sides
+            "context" in sides, "spread" in sides, interval
         )
     report.seconds = time.monotonic() - began
     tell(RunEnd(done=report.tiles, total=report.tiles, report=report.to_dict()))
@@ -153,12 +165,12 @@ class _Run:
         """Return the watch on the input, which must stay the same image."""
         return InputWatch(self.job, self.staging, self._each, self.identity, self.stamp)
 
-    def go(self, context: bool, spread: bool) -> None:
+    def go(self, context: bool, spread: bool, interval: Interval | None) -> None:
         try:
             self.input.check_resumed()
             maps = self._maps()
             self.report.settings["intensity"] = [m.to_dict() for m in maps]
-            self._tiles(maps, context, spread)
+            self._tiles(maps, context, spread, interval)
             self._check_place()
             self._pyramid()
         except BaseException as exc:
@@ -188,9 +200,11 @@ class _Run:
             staging.claim.note(intensity=[m.to_dict() for m in maps])
         return maps
 
-    def _tiles(self, maps: tuple[IntensityMap, ...], context: bool, spread: bool) -> None:
+    def _tiles(self, maps: tuple[IntensityMap, ...], context: bool, spread: bool, interval: Interval | None) -> None:
         job, total = self.job, self.job.count
-        work = TileWork(job.source, job.order, job.parts, maps, job.nodata, self.sink, job.mask, context, spread)
+        work = TileWork(
+            job.source, job.order, job.parts, maps, job.nodata, self.sink, job.mask, context, spread, interval
+        )
         self.report.resumed = self._count_resumed(work)
         self.report.tiles = self.report.resumed
         image, pixels = without_secrets(job.source.uri), self.report.pixels

@@ -24,6 +24,7 @@ from swin2sr_ops.io.zarr.ngff import image_attributes, label_attributes, stored_
 
 __all__ = [
     "CONTEXT",
+    "INTERVAL",
     "SPREAD",
     "Labels",
     "LevelArray",
@@ -40,6 +41,8 @@ _T = TypeVar("_T")
 CONTEXT = "labels/nodata_context"
 #: Where the spread of an ensemble lies: an image of one level.
 SPREAD = "spread"
+#: Where the half widths of intervals lie: an image of one level.
+INTERVAL = "interval"
 #: Store and path of an image group whose labels are carried, and how many times they are enlarged.
 Labels = tuple[str, str, int]
 
@@ -65,6 +68,7 @@ def image_layout(
     pyramid: bool = True,
     context: bool = False,
     spread: bool = False,
+    interval: bool = False,
 ) -> Layout:
     """Return how the arrays of an image are stored. Parameters: see `swin2sr_ops.io.zarr.sink.create_sink`.
 
@@ -80,6 +84,7 @@ def image_layout(
     shards = _shards(info, chunks, shards)
     if shards is not None and ngff == "0.4":
         raise RequestError("Shards were given, but OME-Zarr 0.4 (Zarr v2) has none: use 0.5, or leave them out.")
+    asked = ((CONTEXT, "uint8", context), (SPREAD, "float32", spread), (INTERVAL, "float32", interval))
     return Layout(
         axes=axes,
         shape=stored(info, info.shape),
@@ -90,7 +95,7 @@ def image_layout(
         nodata=info.nodata,
         zarr_format=ZARR_FORMATS[ngff],
         names=tuple(a.lower().replace("s", "c") for a in axes),
-        sides=({f"{CONTEXT}/0": "uint8"} if context else {}) | ({f"{SPREAD}/0": "float32"} if spread else {}),
+        sides={f"{path}/0": dtype for path, dtype, wanted in asked if wanted},
     )
 
 
@@ -116,7 +121,7 @@ def _shards(info: ImageInfo, chunks: tuple[int, ...], shards: tuple[int, ...] | 
 
 
 def write_beside(files: Files, info: ImageInfo, layout: Layout, version: str, labels: Labels | None) -> None:
-    """Write what lies beside the levels: carried labels whole, and the groups of context and spread."""
+    """Write what lies beside the levels: carried labels whole, and the groups of context, spread and intervals."""
     if labels is not None:
         uri, group, scale = labels
         for name, reason in missing_labels(uri, array=group):
@@ -126,10 +131,11 @@ def write_beside(files: Files, info: ImageInfo, layout: Layout, version: str, la
         name = CONTEXT.rsplit("/", 1)[-1]
         _write(files, _group(CONTEXT, label_attributes(info, version=version, name=name), version))
         list_labels(files, [name], version)
-    if f"{SPREAD}/0" in layout.sides:
-        bare = replace(info, dtype=np.dtype(np.float32), channels=())
-        attributes = image_attributes(bare, version=version, levels=1, name=SPREAD, ranges=())
-        _write(files, _group(SPREAD, attributes, version))
+    for path in (SPREAD, INTERVAL):
+        if f"{path}/0" in layout.sides:
+            bare = replace(info, dtype=np.dtype(np.float32), channels=())
+            attributes = image_attributes(bare, version=version, levels=1, name=path, ranges=())
+            _write(files, _group(path, attributes, version))
 
 
 def root_documents(

@@ -15,6 +15,7 @@ from swin2sr_ops.io.output.staging import Staging
 from swin2sr_ops.io.storage.paths import without_separator
 from swin2sr_ops.io.zarr.image_documents import (
     CONTEXT,
+    INTERVAL,
     SPREAD,
     Labels,
     image_layout,
@@ -25,7 +26,7 @@ from swin2sr_ops.io.zarr.image_documents import (
 )
 from swin2sr_ops.io.zarr.ngff import stored_axes
 
-__all__ = ["CONTEXT", "SPREAD", "ZarrSink", "create_sink"]
+__all__ = ["CONTEXT", "INTERVAL", "SPREAD", "ZarrSink", "create_sink"]
 
 
 def create_sink(
@@ -40,6 +41,7 @@ def create_sink(
     source: str | None = None,
     context: bool = False,
     spread: bool = False,
+    interval: bool = False,
     labels: Labels | None = None,
     anywhere: bool = False,
     inner: bool = False,
@@ -73,6 +75,8 @@ def create_sink(
         Whether to write flags beside the image that mark pixels near nodata.
     spread : bool
         Whether to write an ensemble's standard deviation beside the image, as float32.
+    interval : bool
+        Whether to write half widths of intervals beside the image, as float32.
     labels : (str, str, int), optional
         Store and path of an image group whose labels are copied, and their scale.
     anywhere : bool
@@ -93,8 +97,9 @@ def create_sink(
     if not (anywhere or without_separator(uri).lower().endswith(".zarr")):
         return None
     layout = image_layout(
-        info, chunks=chunks, shards=shards, ngff=ngff, pyramid=pyramid, context=context, spread=spread
-    )
+        info, chunks=chunks, shards=shards, ngff=ngff, pyramid=pyramid, context=context, spread=spread,
+        interval=interval,
+    )  # fmt: skip
     destination = Destination.at(uri, overwrite=overwrite, remote=True, inner=inner)
     destination.check(source)
     staging = Staging.begin(destination, layout, run)
@@ -126,11 +131,12 @@ class ZarrSink:
         block: NDArray[Any],
         context: NDArray[Any] | None = None,
         spread: NDArray[np.float32] | None = None,
+        interval: NDArray[np.float32] | None = None,
     ) -> None:
-        """Write a region, with its nodata flags and its standard deviation if they are part of the output."""
+        """Write a region, with its flags, its standard deviation and its half widths if the output has them."""
         region = check_block(region, block, self.info, self.write_unit)
         order = [self.info.axes.index(a) for a in stored_axes(self.info.axes)]
-        beside = {f"{CONTEXT}/0": context, f"{SPREAD}/0": spread}
+        beside = {f"{CONTEXT}/0": context, f"{SPREAD}/0": spread, f"{INTERVAL}/0": interval}
         sides = {path: side.transpose(order) for path, side in beside.items() if side is not None}
         self.staging.write(stored(self.info, region), block.transpose(order), sides)
 

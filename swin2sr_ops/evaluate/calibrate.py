@@ -1,0 +1,151 @@
+"""Fit intervals to the errors of a model on pairs: conformal risk control over patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.pixels.intervals import Calibration, contrast
+
+if TYPE_CHECKING:
+    from swin2sr_ops.evaluate.scoring import Measured
+
+__all__ = ["COVERAGES", "Calibrator", "coverage_of", "smallest_scale"]
+
+#: Coverages in percent that a calibration offers, where there are patches enough.
+COVERAGES = (50, 68, 80, 90, 95, 99)
+_BINS, _PATCH, _DRAWN = 8, 64, 4096
+#: Pixels that a part of the intensity range needs for a gain of its own.
+_FEW = 2000
+
+
+@dataclass
+class _Patch:
+    """Errors, restored values and spreads of some pixels, in fractions of the data range."""
+
+    error: NDArray[np.float64]
+    value: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+
+@dataclass
+class Calibrator:
+    """Gathers the errors of one model, image by image, and fits a calibration to them.
+
+    Patches of 64 x 64 pixels are dealt to two halves. The first half gives the shape: how errors grow with intensity,
+    beside the spread. The second half gives, for each coverage, the smallest scale with which the mean share of
+    missed pixels over its patches and one unseen patch is at most what was asked for: the expected coverage of a new
+    patch is then at least that, if patches are exchangeable. After Angelopoulos, Bates, Fisch, Lei and Schuster,
+    "Conformal risk control", 2022 (arXiv:2208.02814).
+
+    Parameters
+    ----------
+    seed : int
+        Deals the patches, and draws pixels of large ones.
+    """
+
+    seed: int = 0
+    patches: list[_Patch] = field(default_factory=list)
+
+    def __call__(self, measured: Measured) -> None:
+        """Take the errors of one image."""
+        if measured.truth is None:
+            raise RequestError("A calibration needs the truth of each image: leave out --no-truth.")
+        names = [name for name in measured.outputs if name not in ("bicubic", "input")]
+        if len(names) != 1:
+            raise RequestError(f"A calibration is of one model, and {len(names)} are measured: give --model once.")
+        output, spread = measured.outputs[names[0]], measured.spreads.get(names[0])
+        if output.dtype != measured.truth.dtype:
+            raise RequestError(
+                f"{measured.name}: the truth has the type {measured.truth.dtype} and the result {output.dtype}: an"
+                " error is a difference of values of one unit. Convert one of them."
+            )
+        lo, peak = measured.levels.lo, measured.levels.peak
+        value = (output.astype(np.float64) - lo) / peak
+        error = np.abs(value - (measured.truth.astype(np.float64) - lo) / peak)
+        apart = (contrast(output, measured.scale, 0, 1) if spread is None else spread).astype(np.float64) / peak
+        random = np.random.default_rng((self.seed, len(self.patches)))
+        b, side = (measured.scale if measured.scale > 1 else 0), _PATCH
+        for y in range(b, value.shape[0] - b - side // 2, side):
+            for x in range(b, value.shape[1] - b - side // 2, side):
+                at = slice(y, min(y + side, value.shape[0] - b)), slice(x, min(x + side, value.shape[1] - b))
+                flat = [array[at].ravel() for array in (error, value, apart)]
+                chosen = random.choice(flat[0].size, min(_DRAWN, flat[0].size), replace=False)
+                self.patches.append(_Patch(*(array[chosen] for array in flat)))
+
+    def fit(self, **about: str | int | None) -> Calibration:
+        """Fit the calibration; ``about`` holds its fields that are no figures.
+
+        Raises
+        ------
+        RequestError
+            There are too few patches.
+        """
+        order = np.random.default_rng(self.seed).permutation(len(self.patches))
+        first, second = ([self.patches[i] for i in order[k::2]] for k in (0, 1))
+        if len(second) < 10:
+            raise RequestError(
+                f"The images have {len(self.patches)} patches of {_PATCH} x {_PATCH} px: a calibration needs at least"
+                " 20. Give more images."
+            )
+        value, error, spread = (
+            np.concatenate([getattr(p, name) for p in first]) for name in ("value", "error", "spread")
+        )
+        floor = float(np.median(spread)) / 2 or 1.0
+        gain = _gains(value, error / (spread + floor))
+        shape = Calibration(
+            gain=gain, floor=floor, scale={}, patches=len(second), pixels=sum(p.error.size for p in second), **about,  # type: ignore[arg-type]
+        )  # fmt: skip
+        ratios = [np.sort(p.error / np.maximum(shape.relative(p.value, p.spread), 1e-12)) for p in second]
+        for percent in COVERAGES:
+            scale = smallest_scale(ratios, 1 - percent / 100)
+            if scale is not None:
+                shape.scale[str(percent)] = scale
+        return shape
+
+
+def _gains(value: NDArray[np.float64], ratio: NDArray[np.float64]) -> tuple[float, ...]:
+    """The 90 % quantile of the relative error in each part of the intensity range; of all, where there are few."""
+    place = np.minimum((np.clip(value, 0, 1) * _BINS).astype(np.intp), _BINS - 1)
+    whole = float(np.quantile(ratio, 0.9)) or 1e-6
+    parts = [ratio[place == i] for i in range(_BINS)]
+    return tuple(max(float(np.quantile(p, 0.9)), 0.05 * whole) if p.size >= _FEW else whole for p in parts)
+
+
+def smallest_scale(ratios: Sequence[NDArray[np.float64]], miss: float) -> float | None:
+    """Find the smallest scale with ``(sum of missed shares + 1) / (patches + 1) <= miss``; None where there is none.
+
+    Parameters
+    ----------
+    ratios : sequence of ndarray
+        Sorted errors of each patch, divided by what the scale multiplies.
+    miss : float
+        Share of pixels that intervals may miss.
+    """
+    count = len(ratios)
+    if (count + 1) * miss < 1:
+        return None
+
+    def risk(scale: float) -> float:
+        missed = [1 - np.searchsorted(r, scale, side="right") / r.size for r in ratios]
+        return (float(np.sum(missed)) + 1) / (count + 1)
+
+    low, high = 0.0, max(float(r[-1]) for r in ratios)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if risk(middle) <= miss else (middle, high)
+    return high
+
+
+def coverage_of(calibration: Calibration, patches: Sequence[_Patch]) -> dict[str, float]:
+    """Share of pixels, in percent, that the intervals of each coverage hold on other patches."""
+    found = {}
+    for percent, scale in calibration.scale.items():
+        held = [np.mean(p.error <= scale * calibration.relative(p.value, p.spread)) for p in patches]
+        found[percent] = 100 * float(np.mean(held))
+    return found
