@@ -13,12 +13,12 @@ import pytest
 
 from swin2sr_ops.cli import main
 from swin2sr_ops.run.pipeline import Here
-from tests.docs_files import batch, clusters, evaluate, microscopy, nothing, remote_sensing, training
+from tests.docs_files import batch, clusters, evaluate, evidence, microscopy, nothing, remote_sensing, training
 
 DOCS = Path(__file__).parents[1] / "docs"
 MAKERS = {
     "microscopy": microscopy, "remote-sensing": remote_sensing, "clusters": clusters, "batch": batch,
-    "hosts": remote_sensing, "evaluate": evaluate, "training": training, "models": nothing, "evidence": microscopy,
+    "hosts": remote_sensing, "evaluate": evaluate, "training": training, "models": nothing, "evidence": evidence,
     **dict.fromkeys(("index", "install", "faq", "environment", "logging", "scripts", "how-exact", "export"), nothing),
     "serve": nothing,
 }  # fmt: skip
