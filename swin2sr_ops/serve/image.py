@@ -437,9 +437,16 @@ class RestoredImage:
         with self._lock:
             if level not in self._works:
                 job, options = self.layer(level).job, self.options
-                beside = {"context": options.context, "spread": options.spread} if level == 0 else {}
                 self._works[level] = TileWork(
-                    job.source, job.order, job.parts, self.maps, job.nodata, _NoSink(self.info), job.mask, **beside
+                    job.source,
+                    job.order,
+                    job.parts,
+                    self.maps,
+                    job.nodata,
+                    _NoSink(self.info),
+                    job.mask,
+                    context=options.context and level == 0,
+                    spread=options.spread and level == 0,
                 )
             return self._works[level]
 

@@ -62,8 +62,8 @@ def restored_store(
         Receives the events of the look at the pixels.
     **request
         Any of ``model``, ``axes``, ``scale``, ``halo``, ``tile``, ``range``, ``device``, ``precision``, ``nodata``,
-        ``level``, ``series``, ``array``, ``mask``, ``chunks``, ``shards``, ``ensemble``, ``engine``:
-        see `restore_image`.
+        ``level``, ``series``, ``array``, ``mask``, ``chunks``, ``shards``, ``ensemble``, ``engine``,
+        ``consistent``: see `restore_image`.
 
     Returns
     -------
