@@ -22,6 +22,8 @@ class OutputOptions(TypedDict, total=False):
     pyramid: bool
     context: bool
     spread: bool
+    interval: float
+    calibration: str | PathLike[str]
     labels: Literal["leave", "carry"]
     anywhere: bool
 
