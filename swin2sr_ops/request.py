@@ -48,6 +48,7 @@ class ArrayKeywords(TypedDict, total=False):
     nodata: float | None
     ensemble: int
     engine: str
+    consistent: str | None
 
 
 @dataclass(frozen=True)
