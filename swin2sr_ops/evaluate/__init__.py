@@ -14,12 +14,14 @@ from swin2sr_ops.evaluate.microscopy import frc, frc_cutoff, si_psnr
 from swin2sr_ops.evaluate.report import Evaluation, Scores
 from swin2sr_ops.evaluate.resize import imresize
 from swin2sr_ops.evaluate.scoring import Measured
+from swin2sr_ops.evaluate.squirrel import Squirrel, squirrel
 
 __all__ = [
     "Degradation",
     "Evaluation",
     "Measured",
     "Scores",
+    "Squirrel",
     "decorrelation_cutoff",
     "evaluate",
     "fidelity",
@@ -31,5 +33,6 @@ __all__ = [
     "psnr",
     "psnr_b",
     "si_psnr",
+    "squirrel",
     "ssim",
 ]

@@ -79,7 +79,8 @@ def evaluate(
     baseline : bool
         Also measure bicubic enlargement, or at scale 1 the input itself.
     metrics : sequence of str, optional
-        Figures for tables, from `COLUMNS`; ``si_psnr``, ``frc`` and ``fidelity`` are only computed if named.
+        Figures for tables, from `COLUMNS`; ``si_psnr``, ``frc``, ``rse``, ``rsp``,
+        ``decorrelation`` and ``fidelity`` are only computed if named.
     border : int, optional
         Pixels to leave out at each edge: by default ``scale`` for super-resolution, 0 at scale 1.
     data_range : (float, float), optional

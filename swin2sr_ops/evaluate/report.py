@@ -22,6 +22,9 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "psnr_b_y": ("PSNR-B-Y", 2),
     "si_psnr": ("SI-PSNR", 2),
     "frc": ("FRC", 3),
+    "rse": ("RSE", 3),
+    "rsp": ("RSP", 4),
+    "decorrelation": ("decorrelation", 3),
     "fidelity": ("fidelity", 2),
 }
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.evaluate.decorrelation import decorrelation_cutoff
 from swin2sr_ops.evaluate.degrade import Levels
 from swin2sr_ops.evaluate.fidelity import fidelity
 from swin2sr_ops.evaluate.metrics import crop, luma, psnr, psnr_b, ssim
 from swin2sr_ops.evaluate.microscopy import frc_cutoff, si_psnr
+from swin2sr_ops.evaluate.squirrel import squirrel
 
 __all__ = ["Measured", "scores_of"]
 
@@ -68,6 +70,12 @@ def scores_of(
             found["si_psnr"] = si_psnr(a, b, peak=levels.peak if asked_range else None)
         if "frc" in extra:
             found["frc"] = frc_cutoff(_plane(a, levels.peak), _plane(b, levels.peak))
+    if "rse" in extra or "rsp" in extra:
+        given = measured.given.astype(np.float64) - levels.lo
+        shown = squirrel(_plane(output - levels.lo, levels.peak), _plane(given, levels.peak), measured.scale)
+        found |= {"rse": shown.rse, "rsp": shown.rsp}
+    if "decorrelation" in extra:
+        found["decorrelation"] = decorrelation_cutoff(_plane(output.astype(np.float64) - levels.lo, levels.peak))
     if "fidelity" in extra:
         again = (output, measured.given, measured.scale, measured.degrade)
         found["fidelity"] = fidelity(*again, peak=levels.peak)
