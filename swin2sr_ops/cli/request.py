@@ -53,8 +53,8 @@ def output_options_of(args: argparse.Namespace) -> dict[str, Any]:
         "pyramid": False if args.no_pyramid else None,
         "context": args.context or None,
         "spread": args.spread or None,
-        "interval": args.interval,
-        "calibration": args.calibration,
+        "interval": getattr(args, "interval", None),  # `serve` has none
+        "calibration": getattr(args, "calibration", None),
         "labels": args.labels,
         "allow_missing": getattr(args, "allow_missing", None) or None,
     }
