@@ -71,6 +71,15 @@ def test_result_beside_source(stack: Path, page: Any, tmp_path: Path) -> None:
         assert left.std() > 20  # both sides have the image
         assert right.std() > 20
 
+        # The wheel zooms also over the swipe's handle.
+        before = page.evaluate("view.zoom")
+        middle = page.locator("#swipe").bounding_box()
+        page.mouse.move(middle["x"] + 14, 380)
+        page.mouse.wheel(0, -150)
+        page.wait_for_function(f"view.zoom > {before}")
+        page.keyboard.press("0")
+        page.wait_for_function(_SHOWN)
+
         # The swipe: all source, then all result, at the same place.
         page.focus("#swipe")
         page.keyboard.press("End")

@@ -144,7 +144,7 @@ function side(which, from, to) {
 }
 
 function scalebar() {
-  const pixel = info.pixel_size || 1, unit = info.pixel_size ? info.unit || "" : "px";
+  const known = info.pixel_size && info.unit, pixel = known ? info.pixel_size : 1, unit = known ? info.unit : "px";
   const target = (110 / view.zoom) * pixel, power = 10 ** Math.floor(Math.log10(target));
   const nice = [5, 2, 1].find((n) => n * power <= target) * power;
   const short = { micrometer: "µm", nanometer: "nm", millimeter: "mm", meter: "m", kilometer: "km" }[unit] || unit;
@@ -216,9 +216,10 @@ for (const kind of ["pointerup", "pointercancel"])
     pointers.delete(event.pointerId);
     if (!pointers.size) canvas.classList.remove("dragging");
   });
-canvas.addEventListener("wheel", (event) => {
+$("stage").addEventListener("wheel", (event) => { // also over the swipe's handle
   event.preventDefault();
-  if (info) zoomBy(2 ** (-event.deltaY / (event.deltaMode ? 8 : 300)), event.offsetX, event.offsetY);
+  const stage = canvas.getBoundingClientRect(), factor = 2 ** (-event.deltaY / (event.deltaMode ? 8 : 300));
+  if (info) zoomBy(factor, event.clientX - stage.left, event.clientY - stage.top);
 }, { passive: false });
 canvas.addEventListener("dblclick", (event) => info && zoomBy(2, event.offsetX, event.offsetY));
 
