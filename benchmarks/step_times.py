@@ -21,6 +21,7 @@ import torch
 from speed import Way, matrix_rate
 from torch.utils.flop_counter import FlopCounterMode
 
+from swin2sr_ops.engine.native import engine as native
 from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
@@ -46,13 +47,15 @@ class Clocked:
 
 def passed(engine: TileEngine, image: torch.Tensor, tile: Tile, clock: Callable[[], float]) -> Counter[str]:
     """Run one tile: what ``clock`` gained in each kind of step."""
-    kinds, begin = Counter[str](), engine._work
-    clocked = Clocked(None, kinds, clock)
-    engine._work = lambda *args: Clocked(clocked._timed("setup", begin, *args), kinds, clock)
+    kinds = Counter[str]()
+    holder: Any = engine if engine._native is None else native
+    name = "_work" if engine._native is None else "NativeTile"
+    begin, clocked = getattr(holder, name), Clocked(None, kinds, clock)
+    setattr(holder, name, lambda *args: Clocked(clocked._timed("setup", begin, *args), kinds, clock))
     try:
         engine.run(image, tile)
     finally:
-        engine._work = begin
+        setattr(holder, name, begin)
     return kinds
 
 
