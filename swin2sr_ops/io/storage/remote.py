@@ -140,7 +140,8 @@ def _judge(exc: Exception, pause: float | None, watch: _Watch) -> None:
         _silent[0] = time.monotonic()
         raise StorageError(f"the server does not answer within {spent:.0f} s ({told})") from exc
     if pause is None:
-        raise StorageError(f"the storage does not answer as it should, {watch.tries} times in succession ({told})") from exc
+        often = f"{watch.tries} times in succession"
+        raise StorageError(f"the storage does not answer as it should, {often} ({told})") from exc
 
 
 def patient(store: Store) -> Store:
