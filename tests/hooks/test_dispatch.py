@@ -291,7 +291,7 @@ def test_a_plugins_own_refusal_is_an_answer(install: Install, tmp_path: Path) ->
     with pytest.raises(ModelError, match=r"^Such models are for faces\.$"):
         plugins.resolve_model("face")
     (tmp_path / "face.pth").write_bytes(b"?")
-    with pytest.raises(ModelError, match=r"face\.pth is a file of a kind .* Such models are for faces\."):
+    with pytest.raises(ModelError, match=r"face\.pth is a file of unknown kind .* Such models are for faces\."):
         plugins.resolve_model(tmp_path / "face.pth")
     assert plugins.loaded()[1].status == "loaded"
 

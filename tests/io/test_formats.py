@@ -34,7 +34,7 @@ def test_sources_by_content(tmp_path):
     kinds = [type(open_source(str(tmp_path / name))) for name in "abc"]
     assert kinds == [ZarrSource, TiffSource, PictureSource]
     (tmp_path / "d").write_text("none of them")
-    with pytest.raises(FormatError, match="no format"):
+    with pytest.raises(FormatError, match="No format reads"):
         open_source(str(tmp_path / "d"))
     with pytest.raises(FormatError, match="There is no file or folder at"):
         open_source(str(tmp_path / "e"))
