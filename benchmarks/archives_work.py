@@ -262,12 +262,13 @@ class NoSource:
 class NoSink:
     """Takes everything and keeps nothing."""
 
-    parallel: bool = True
-
     def __setitem__(self, region: Any, block: Any) -> None:
         pass
 
     def finish(self, provenance: Any) -> None:
+        pass
+
+    def abort(self) -> None:
         pass
 
 

@@ -52,7 +52,7 @@ def job_of(source: Pixels, request: str, nodata: float | None = None, parts: Seq
     return SimpleNamespace(
         source=source,
         order=AxisOrder.of(source.info.shape, source.axes, last_c_is_colour=False),
-        request=RangeRequest.parse(request),
+        range=RangeRequest.parse(request),
         nodata=nodata,
         parts=parts,
         map_of=lambda c: next((i for i, group in enumerate(known) if c in group), c),
