@@ -251,8 +251,9 @@ class NoSource:
     info: Any
     uri: str = "nothing"
 
-    def read(self, region: Any) -> None:
+    def read(self, region: Any) -> NDArray[Any]:
         """At once."""
+        return np.empty(0)
 
     def identity(self) -> dict[str, Any]:
         return {}

@@ -388,8 +388,8 @@ class Wrong(nn.Module):
 @pytest.mark.parametrize(
     ("answer", "error", "says"),
     [
-        (torch.zeros(1, 1, 8, 8), ModelError, r"gave \(1, 1, 8, 8\) .* scale 2 .* \(1, 1, 16, 16\)"),
-        ("a picture", ModelError, "gave str"),
+        (torch.zeros(1, 1, 8, 8), ModelError, r"returned \(1, 1, 8, 8\) .* scale 2 .* \(1, 1, 16, 16\)"),
+        ("a picture", ModelError, "returned str"),
         (KeyError("layer"), TileError, "failed at an input of shape .*KeyError"),
     ],
 )

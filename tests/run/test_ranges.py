@@ -400,7 +400,7 @@ def test_stored_images_are_sampled(small_sample: None, tmp_path: Path) -> None:
     for name in ("a.ome.tif", "a.zarr"):
         job = prepare(tmp_path / name, RestoreRequest(axes="CYX", range="p1,p99:sample"))
         assert intensity_maps(job, lambda _: None) == expected
-        whole = intensity_maps(replace(job, request=RangeRequest.parse("p1,p99")), lambda _: None)
+        whole = intensity_maps(replace(job, range=RangeRequest.parse("p1,p99")), lambda _: None)
         assert [(m.lo, m.hi) for m in whole] == [tuple(np.percentile(p, (1, 99), method="lower")) for p in pixels]
 
 
