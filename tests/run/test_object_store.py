@@ -351,7 +351,9 @@ def test_a_web_server_that_stumbles(
         swin2sr_ops.restore_image(f"{url}/source.ome.zarr", tmp_path / "out.ome.zarr", model=model, **CUT)
         assert faults.made
         faults.choose = lambda method, path: "503"
-        with pytest.raises(FormatError, match=r"source.ome.zarr' cannot be read: the storage does not answer as it should"):
+        with pytest.raises(
+            FormatError, match=r"source.ome.zarr' cannot be read: the storage does not answer as it should"
+        ):
             swin2sr_ops.restore_image(f"{url}/source.ome.zarr", tmp_path / "other.ome.zarr", model=model)
     swin2sr_ops.restore_image(zarr_source, tmp_path / "local.ome.zarr", model=model, **CUT)
     assert without_source(files(tmp_path / "out.ome.zarr")) == without_source(files(tmp_path / "local.ome.zarr"))
