@@ -18,7 +18,7 @@ def main(args: argparse.Namespace) -> int:
     """Open the source, listen, and answer until the process is interrupted."""
     if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
         raise RequestError(f"A server needs {' and '.join(missing)}: install them with pip install swin2sr-ops[serve].")
-    from swin2sr_ops.serve.image import Options
+    from swin2sr_ops.serve.options import Options
     from swin2sr_ops.serve.served import Served
     from swin2sr_ops.serve.server import listen, run_server
 

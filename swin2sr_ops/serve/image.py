@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from os import PathLike, fspath
@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from swin2sr_ops.errors import OutputError, RequestError
+from swin2sr_ops.errors import OutputError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.io.base import ClosableSource, ImageInfo, ImageSource, Region
 from swin2sr_ops.io.output.pyramid import fill_region
 from swin2sr_ops.io.storage.files import LocalFiles
+from swin2sr_ops.io.zarr.documents import ZARR_FORMATS
 from swin2sr_ops.io.zarr.image_documents import (
     CONTEXT,
     SPREAD,
@@ -48,13 +49,13 @@ from swin2sr_ops.run.report import new_report, provenance_of
 from swin2sr_ops.serve.chunk_cache import DiskCache, MemoryCache, Values
 from swin2sr_ops.serve.codec import ChunkCodec, Unit
 from swin2sr_ops.serve.layers import Box, Cell, Layer
+from swin2sr_ops.serve.levels import NoLevel, NoSink, RestoredTile, StoredLevel, WholeLevel
+from swin2sr_ops.serve.options import Counts, Options
 from swin2sr_ops.serve.source_levels import SourceLevels
 from swin2sr_ops.serve.tile_queue import TileQueue
 
-__all__ = ["Options", "RestoredImage", "is_safe"]
+__all__ = ["RestoredImage", "is_safe"]
 
-#: Input pixels that one chunk of a smaller level may cost; beyond, it is restored from a smaller copy of the source.
-AFFORDABLE = 1 << 20
 #: Bytes of encoded chunks that are kept in memory, without a cache on disk, and beside one.
 MEMORY, BESIDE_DISK = 1 << 30, 256 << 20
 #: Seconds between two looks whether the source is still the same.
@@ -62,59 +63,6 @@ _STILL = 5.0
 #: Threads that read the cache, decode and encode.
 _THREADS = 4
 _T = TypeVar("_T")
-_FORMAT = {"0.4": 2, "0.5": 3}
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is asked for beside the request: the output's options, and how it is kept.
-
-    Attributes
-    ----------
-    ngff, pyramid, context, spread, labels
-        As in `swin2sr_ops.restore_image`.
-    cache : str, optional
-        The output whose unfinished state is the cache.
-    limit : int, optional
-        Bytes of chunks in the cache, or in memory without one.
-    name : str
-        Of the output, such as ``"x.ome.zarr"``: images without a name of their own are called after it.
-    affordable : int
-        Input pixels that one chunk of a smaller level may cost.
-    """
-
-    ngff: str = "0.5"
-    pyramid: bool = True
-    context: bool = False
-    spread: bool = False
-    labels: str = "leave"
-    cache: str | None = None
-    limit: int | None = None
-    name: str = ""
-    affordable: int = AFFORDABLE
-
-    @property
-    def output(self) -> dict[str, Any]:
-        """The options of the output that were given: what a run with the same request is known by."""
-        given = {name: getattr(self, name) for name in ("ngff", "pyramid", "context", "spread", "labels")}
-        usual = Options()
-        return {name: value for name, value in given.items() if value != getattr(usual, name)}
-
-
-@dataclass
-class Counts:
-    """What was asked for, and what became of it."""
-
-    hits: int = 0
-    misses: int = 0
-    failed: int = 0
-    halved: int = 0
-    lock: Any = field(default_factory=threading.Lock, repr=False)
-
-    def add(self, name: str) -> None:
-        """Count one more."""
-        with self.lock:
-            setattr(self, name, getattr(self, name) + 1)
 
 
 class RestoredImage:
@@ -233,7 +181,7 @@ class RestoredImage:
                 yield from (key for key in self.codec.keys(unit) if key not in empty)
 
     def _root_keys(self) -> tuple[str, ...]:
-        return ("zarr.json",) if _FORMAT[self.options.ngff] == 3 else (".zattrs", ".zgroup")
+        return ("zarr.json",) if ZARR_FORMATS[self.options.ngff] == 3 else (".zattrs", ".zgroup")
 
     def names_in(self, folder: str) -> set[str]:
         """List what lies directly in ``folder``, folders with a slash at their end; chunks are not among it."""
@@ -287,11 +235,11 @@ class RestoredImage:
         smaller = [str(k) for k in range(self.levels) if not self.is_exact(k)]
         stated: dict[str, Any] = {"levels_restored_from_smaller_source": smaller} if smaller else {}
         if not needs_pixels(self.info):
-            return value_ranges(self.info, _Nothing()), {"virtual": stated} if stated else {}
+            return value_ranges(self.info, NoLevel()), {"virtual": stated} if stated else {}
         if self._is_small:
             last = self.levels - 1
             whole = await self.block(last, tuple(slice(0, n) for n in self.codec.shapes[last]))
-            array = _Whole(whole, self.codec.layout.cut(whole.shape)[0])
+            array = WholeLevel(whole, self.codec.layout.cut(whole.shape)[0])
             return value_ranges(self.info, array), {}
         count = self.info.size("S") if "S" in self.info.axes else self.info.size("C")
         numbers = [0] * count if "S" in self.info.axes else [self.job.map_of(c) for c in range(count)]
@@ -372,7 +320,7 @@ class RestoredImage:
 
     def _halve(self, unit: Unit, region: Region, values: Values) -> Values:
         layout, path = self.codec.layout, str(unit.level - 1)
-        fine = _Stored(self.codec, path, values, self.codec.shapes[unit.level - 1])
+        fine = StoredLevel(self.codec, path, values, self.codec.shapes[unit.level - 1])
         block = fill_region(fine, region, fine_shape=fine.shape, axes=layout.axes, nodata=layout.nodata)
         return self.codec.encode(str(unit.level), unit.level, region, block)
 
@@ -443,7 +391,7 @@ class RestoredImage:
                     job.parts,
                     self.maps,
                     job.nodata,
-                    _NoSink(self.info),
+                    NoSink(self.info),
                     job.mask,
                     context=options.context and level == 0,
                     spread=options.spread and level == 0,
@@ -453,15 +401,15 @@ class RestoredImage:
     def _choose(self, first: Cell, waiting: Collection[Cell]) -> Box:
         return self.layer(first.level).best_box(first, waiting)
 
-    def _compute(self, box: Box) -> _Restored:
+    def _compute(self, box: Box) -> RestoredTile:
         """Restore a tile by the run's own code; regions are those of the level, in the image's axes."""
         self._check_source()
         layer, work = self.layer(box.level), self._work(box.level)
         piece = layer.piece(box)
         computed = work.compute(piece, work.read(piece))
-        return _Restored([_cropped(layer.shape, *block) for block in work.blocks(piece, computed)], computed.origin)
+        return RestoredTile([_cropped(layer.shape, *block) for block in work.blocks(piece, computed)], computed.origin)
 
-    def _finish(self, box: Box, restored: _Restored) -> dict[Cell, dict[Unit, Values]]:
+    def _finish(self, box: Box, restored: RestoredTile) -> dict[Cell, dict[Unit, Values]]:
         """Encode the units of a tile, keep them, and return those of each cell."""
         order = [self.info.axes.index(a) for a in stored_axes(self.info.axes)]
         units: dict[Unit, Values] = {}
@@ -569,75 +517,3 @@ def _cropped(
     region = tuple(slice(part.start, min(part.stop, n)) for part, n in zip(region, shape, strict=True))
     inside = tuple(slice(0, part.stop - part.start) for part in region)
     return region, block[inside], {name: side[inside] for name, side in sides.items()}
-
-
-@dataclass(frozen=True)
-class _Restored:
-    """A tile: regions of the level in the image's axes, their pixels and what lies beside; and what it was made of."""
-
-    blocks: list[tuple[Region, NDArray[Any], dict[str, NDArray[Any]]]]
-    origin: Origin
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A level of which some units are there, as an array for `fill_region`."""
-
-    codec: ChunkCodec
-    path: str
-    values: Values
-    shape: tuple[int, ...]
-
-    @property
-    def chunks(self) -> tuple[int, ...]:
-        return self.codec.layout.cut(self.shape)[0]
-
-    def __getitem__(self, region: Region) -> NDArray[Any]:
-        return self.codec.decode(self.path, region, self.values)
-
-    def __setitem__(self, region: Region, block: Any) -> None:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """A level that is in memory."""
-
-    pixels: NDArray[Any]
-    chunks: tuple[int, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.pixels.shape
-
-    def __getitem__(self, region: Region) -> NDArray[Any]:
-        found: NDArray[Any] = self.pixels[region]
-        return found
-
-
-class _Nothing:
-    """A level whose pixels are not needed."""
-
-    shape: tuple[int, ...] = ()
-    chunks: tuple[int, ...] = ()
-
-    def __getitem__(self, region: Region) -> Any:
-        raise RequestError("these pixels are not needed")
-
-
-@dataclass
-class _NoSink:
-    """Where a tile's blocks would be written: they are encoded instead."""
-
-    info: ImageInfo
-    uri: str = ""
-    write_unit: tuple[int, ...] = ()
-
-    def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
-        raise NotImplementedError
-
-    def finish(self, provenance: dict[str, Any]) -> None:
-        raise NotImplementedError
-
-    def abort(self) -> None:
-        raise NotImplementedError

@@ -17,7 +17,8 @@ from swin2sr_ops.io.storage.files import LocalFiles
 from swin2sr_ops.io.zarr.collection import Collection, open_collection
 from swin2sr_ops.io.zarr.groups import write_metadata
 from swin2sr_ops.request import RestoreRequest
-from swin2sr_ops.serve.image import Options, RestoredImage, is_safe
+from swin2sr_ops.serve.image import RestoredImage, is_safe
+from swin2sr_ops.serve.options import Options
 
 __all__ = ["Served"]
 

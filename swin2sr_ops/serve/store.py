@@ -13,7 +13,8 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from swin2sr_ops.events import Progress
 from swin2sr_ops.io.storage.paths import absolute_uri
 from swin2sr_ops.request import RestoreRequest
-from swin2sr_ops.serve.image import AFFORDABLE, Options, RestoredImage
+from swin2sr_ops.serve.image import RestoredImage
+from swin2sr_ops.serve.options import AFFORDABLE, Options
 
 __all__ = ["RestoredStore", "restored_store"]
 

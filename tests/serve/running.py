@@ -12,7 +12,7 @@ import uvicorn
 
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.serve.app import create_app
-from swin2sr_ops.serve.image import Options
+from swin2sr_ops.serve.options import Options
 from swin2sr_ops.serve.served import Served
 from swin2sr_ops.serve.server import listen
 

@@ -31,7 +31,7 @@ from tests.serve.test_store import files_of, held, wait_for
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from swin2sr_ops.serve.image import Options
+from swin2sr_ops.serve.options import Options
 from swin2sr_ops.serve.server import listen
 from tests.serve.running import running
 

@@ -216,7 +216,7 @@ def test_a_changed_source_spoils_the_cache(
             sync(store.image.get("0/c/1/0/0"))
         path.write_bytes(Path(whole["path"]).read_bytes())
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    with pytest.raises(OutputError, match="made of two images"):
+    with pytest.raises(OutputError, match="mixes two images"):
         swin2sr_ops.restore_image(path, tmp_path / "x.ome.zarr", **whole["asked"])
 
 

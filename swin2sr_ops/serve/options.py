@@ -1,0 +1,64 @@
+"""What a restored store is asked for beside the request, and what it counts."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["AFFORDABLE", "Counts", "Options"]
+
+#: Input pixels that one chunk of a smaller level may cost; beyond, it is restored from a smaller copy of the source.
+AFFORDABLE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for beside the request: the output's options, and how it is kept.
+
+    Attributes
+    ----------
+    ngff, pyramid, context, spread, labels
+        As in `swin2sr_ops.restore_image`.
+    cache : str, optional
+        The output whose unfinished state is the cache.
+    limit : int, optional
+        Bytes of chunks in the cache, or in memory without one.
+    name : str
+        Of the output, such as ``"x.ome.zarr"``: images without a name of their own are called after it.
+    affordable : int
+        Input pixels that one chunk of a smaller level may cost.
+    """
+
+    ngff: str = "0.5"
+    pyramid: bool = True
+    context: bool = False
+    spread: bool = False
+    labels: str = "leave"
+    cache: str | None = None
+    limit: int | None = None
+    name: str = ""
+    affordable: int = AFFORDABLE
+
+    @property
+    def output(self) -> dict[str, Any]:
+        """The options of the output that were given: what a run with the same request is known by."""
+        given = {name: getattr(self, name) for name in ("ngff", "pyramid", "context", "spread", "labels")}
+        usual = Options()
+        return {name: value for name, value in given.items() if value != getattr(usual, name)}
+
+
+@dataclass
+class Counts:
+    """What was asked for, and what became of it."""
+
+    hits: int = 0
+    misses: int = 0
+    failed: int = 0
+    halved: int = 0
+    lock: Any = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, name: str) -> None:
+        """Count one more."""
+        with self.lock:
+            setattr(self, name, getattr(self, name) + 1)
