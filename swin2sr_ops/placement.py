@@ -39,7 +39,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class Consistency:
-    """How a result is bound to its input: the mean of the new pixels of a pixel is that pixel, give or take ``noise``.
+    """Bind a result to its input: the mean of the new pixels of a pixel is that pixel, within ``noise``.
 
     Examples
     --------

@@ -24,7 +24,7 @@ from swin2sr_ops_napari.view import View, boxes
 
 __all__ = ["MARK", "Preview"]
 
-#: In the metadata of the preview's layer, so that nobody takes it for an image.
+#: Marks the metadata of the preview's layer, which is no image of the person's.
 MARK = "swin2sr_ops_preview"
 #: Milliseconds: after the last movement, between two looks at what may have changed, between two repaints.
 _SETTLE, _WATCH, _REPAINT = 60, 500, 150

@@ -35,7 +35,7 @@ def preferences() -> Preferences:
 
 
 def watch(changed: Callable[[], None]) -> Callable[[], None]:
-    """Call ``changed`` whenever somebody changes the page; the result ends that."""
+    """Call ``changed`` when the page changes; the result disconnects it."""
     page = _page()
     if page is None:
         return lambda: None

@@ -53,7 +53,7 @@ class Request(RestoreRequest):
 
         A CPU works seconds on the largest tile: with small ones, results come and Cancel acts within a
         moment. They become whole output chunks of the usual size, so the command line, with tiles of
-        its own, goes on with what was begun here.
+        its own, resumes a run that began here.
         """
         if choose_device(self.device).type != "cpu":
             return None
@@ -62,7 +62,7 @@ class Request(RestoreRequest):
         return -(-_TILE // step) * step
 
     def command(self, source: str, output: str, image: LayerImage) -> str:
-        """The command that does, or goes on with, the same on a file."""
+        """Return the command that does the same on a file, or resumes it."""
         words = ["swin2sr-ops", "restore", source, output, "--model", str(self.model)]
         for name in ("halo", "range", "device", "precision", "engine", "ensemble", "chunks"):
             value = getattr(self, name)

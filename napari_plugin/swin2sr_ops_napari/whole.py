@@ -54,14 +54,14 @@ def to_disk(
 ) -> RunReport:
     """Restore ``image``, or the ``file`` that it is of, into the OME-Zarr ``path``.
 
-    From a file, it goes on where an earlier run with the same settings was stopped or killed, whether it was
+    From a file, it resumes an earlier run with the same settings that was stopped or killed, whether it was
     begun here or by the command line; from a NumPy array, where an earlier run of the same pixels was.
     """
     if file is not None:
         return run(request.job(file, image), path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite)
     with offer(image) as source:
         job = request.job(source, image)
-        anew = not ArraySource(source, image).recognisable  # whether it is what an earlier run had, nobody can tell
+        anew = not ArraySource(source, image).recognisable  # a later run could not recognise it
         return run(job, path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite, restart=anew)
 
 

@@ -1,4 +1,4 @@
-"""What ``swin2sr-ops hosts`` asks of QGIS, and how the plugin gets into it."""
+"""Answer ``swin2sr-ops hosts`` for QGIS, and install the plugin into it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class QgisHost:
 
 
 def _check_profile(ask: str | None) -> None:
-    """Refuse where QGIS is not, and profiles that somebody named and QGIS does not have."""
+    """Reject a machine without QGIS, and a named profile that QGIS does not have."""
     from swin2sr_ops_qgis.place import PROFILE, profile
 
     folder = profile()
@@ -127,7 +127,7 @@ def _version(ask: str | None) -> str:
 
 
 def _asked(ask: str, *words: str) -> str:
-    """What ``qgis_process`` says to ``words``; nothing where it fails."""
+    """Return the output of ``qgis_process`` for ``words``; empty if it fails."""
     from swin2sr_ops_qgis.place import environment
 
     try:

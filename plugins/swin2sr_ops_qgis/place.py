@@ -1,4 +1,4 @@
-"""Where QGIS lies on this machine: its profile folder and its ``qgis_process``, and how to ask that.
+"""Find QGIS on this machine: its profile folder and its ``qgis_process``.
 
 Environment
 -----------
@@ -29,7 +29,7 @@ def profile() -> Path:
 
 
 def plugins_folder() -> Path:
-    """Where that profile keeps its Python plugins."""
+    """Return the folder of the profile's Python plugins."""
     return profile() / "python" / "plugins"
 
 

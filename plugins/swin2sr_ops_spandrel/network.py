@@ -48,7 +48,7 @@ def read(path: Path, sha256: str = "") -> Any:
         return spandrel.MAIN_REGISTRY.load(state)
     except spandrel.UnsupportedModelError as exc:
         raise Unknown from exc
-    except Exception as exc:  # what somebody else's code does with parameters that only look right
+    except Exception as exc:  # foreign code may raise anything for parameters that only look right
         raise ModelError(
             f"{path.name} looks like a network that spandrel knows, but cannot be loaded: "
             f"{type(exc).__name__}: {' '.join(str(exc).split())[:300]}"
@@ -56,7 +56,7 @@ def read(path: Path, sha256: str = "") -> Any:
 
 
 class Network(nn.Module):
-    """What a descriptor does when it is called, but for the clipping to 0..1: ``(1, C, H, W)`` of any size."""
+    """Call a descriptor without its clipping to 0..1: ``(1, C, H, W)`` of any size."""
 
     def __init__(self, descriptor: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How far a network sees, where it can be proven: a graph of convolutions and of what works pixel by pixel.
+"""Prove the receptive field of a network, if it is a graph of convolutions and pixelwise operations.
 
 The network's graph is walked from its input. At each step it is known how fine the pixels are
 (``step``: how many input pixels apart) and how far they look, in input pixels beyond their own
@@ -25,7 +25,7 @@ __all__ = ["Sight", "proven_sight"]
 
 @dataclass(frozen=True)
 class Sight:
-    """How far the pixels of a plane look.
+    """Receptive field of the pixels of a plane.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class _Tracer(fx.Tracer):
 
 
 def proven_sight(call: Callable[[nn.Module, Tensor], Tensor], model: nn.Module) -> Sight | None:
-    """How far a pixel of ``call(model, image)`` sees; None where that cannot be proven."""
+    """Return the receptive field of a pixel of ``call(model, image)``; None if it cannot be proven."""
     try:
         twin = copy.deepcopy(model)  # modules that keep what they are given would keep the tracer's stand-ins
     except Exception:  # noqa: BLE001  (not every module can be copied)

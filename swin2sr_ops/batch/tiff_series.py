@@ -15,7 +15,7 @@ from swin2sr_ops.io.tiff.damage import check_planes
 
 __all__ = ["TiffContent", "tiff_content"]
 
-# What tifffile raises for a damaged file, besides its own error.
+# Errors that tifffile raises for a damaged file, besides its own.
 _DAMAGE = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, ArithmeticError, RuntimeError,
     AssertionError, SyntaxError, struct.error, zlib.error,

@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
         finally:
             progress.close()
         if args.host not in ("127.0.0.1", "::1", "localhost") and not args.token and not args.quiet:
-            say(f"swin2sr-ops: whoever reaches {args.host} may read this: --token asks for a word")
+            say(f"swin2sr-ops: anyone who reaches {args.host} may read this: use --token to ask for a word")
 
         def ready(address: str) -> None:
             print(f"{address}  a page; stop with Ctrl-C", flush=True)

@@ -50,7 +50,7 @@ _device_locks: dict[str, threading.RLock] = {}
 
 @dataclass(frozen=True)
 class Placed:
-    """Where and how a network computes, for fingerprints and reports."""
+    """Resolved placement of a network, for fingerprints and reports."""
 
     device: str  # such as "cuda:0"
     precision: str
@@ -100,7 +100,7 @@ class Network:
 
     @property
     def on_arrays(self) -> bool:
-        """Whether the engine takes and gives NumPy arrays, without torch; else torch's tensors."""
+        """Tell whether the engine works on NumPy arrays, without torch, or on torch tensors."""
         return self.place()[2].split()[0] == "native"
 
     def placed(self) -> Placed:

@@ -119,7 +119,7 @@ def _version(engine: str) -> str:
     if engine == "native":
         from swin2sr_ops.engine.native.build import REVISION, origin
 
-        origin()  # whoever builds the kernels, they give the same bits
+        origin()  # the kernels give the same bits with any compiler
         return str(REVISION)
     if _is_installed(engine):
         return version(engine)

@@ -19,7 +19,7 @@ _GOLDEN = (np.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True)
 class Squirrel:
-    """What `squirrel` finds.
+    """Result of `squirrel`.
 
     Attributes
     ----------

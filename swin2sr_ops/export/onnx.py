@@ -34,7 +34,7 @@ _NEEDED = ("onnx", "onnxscript")
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported.
+    """Report on an export.
 
     Attributes
     ----------

@@ -22,7 +22,7 @@ _KIND = "swin2sr_ops calibration"
 
 @dataclass(frozen=True)
 class Calibration:
-    """How large errors of a model are, measured on pairs.
+    """Size of a model's errors, measured on pairs.
 
     The half width of an interval is ``scale[coverage] * gain[bin] * (spread + floor)``, in fractions of the intensity
     range: ``bin`` is that of the restored value, ``spread`` the standard deviation of an ensemble's passes, or of a
@@ -136,7 +136,7 @@ class Interval:
 
     @property
     def claim(self) -> str:
-        """What the half widths promise, in words."""
+        """State in words what the half widths promise."""
         made = self.calibration
         return (
             f"The true value lies within the result plus or minus the half width in {self.coverage} % of the pixels, on"

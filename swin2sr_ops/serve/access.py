@@ -1,4 +1,4 @@
-"""Who may read: a token in a header, in the query or in the path, and the hosts by whose name the server is asked."""
+"""Check who may read: a token in a header, the query or the path, and the host name of the request."""
 
 from __future__ import annotations
 

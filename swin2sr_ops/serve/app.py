@@ -232,13 +232,13 @@ def _tag(image: RestoredImage, key: str) -> str:
 
 
 def _knows(request: Request, tag: str) -> bool:
-    """Whether the client has these bytes."""
+    """Tell whether the client has these bytes."""
     known = request.headers.get("if-none-match", "")
     return known.strip() == "*" or tag in [one.strip().removeprefix("W/") for one in known.split(",")]
 
 
 def _urgent(request: Request) -> bool:
-    """Whether somebody looks at it now: what is fetched ahead comes after that."""
+    """Tell whether a viewer waits for it now; prefetched chunks come later."""
     purpose = request.headers.get("sec-purpose", request.headers.get("purpose", ""))
     return "prefetch" not in purpose and request.query_params.get("priority") != "low"
 

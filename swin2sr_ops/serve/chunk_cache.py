@@ -1,4 +1,4 @@
-"""What was computed and is kept: encoded chunks in memory, and on disk as the unfinished output of a run."""
+"""Cache computed chunks: encoded in memory, and on disk as the unfinished output of a run."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class DiskCache:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What a run keeps with its unfinished output."""
+        """Return the notes that a run keeps with its unfinished output."""
         return self._staging.claim.notes
 
     def note(self, **values: Any) -> None:
@@ -135,7 +135,7 @@ class DiskCache:
 
     @property
     def units(self) -> int:
-        """How many units are known to be there."""
+        """Count the units that are known to be cached."""
         return len(self._sizes)
 
     # --- reading ----------------------------------------------------------------------------------

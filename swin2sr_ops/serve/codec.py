@@ -37,7 +37,7 @@ class ChunkCodec:
 
     @cached_property
     def shapes(self) -> list[tuple[int, ...]]:
-        """Of all levels."""
+        """Return the layout of all levels."""
         return self.layout.shapes
 
     @cached_property
@@ -46,7 +46,7 @@ class ChunkCodec:
         return [self.layout.unit(k) for k in range(len(self.shapes))]
 
     def grid(self, level: int) -> tuple[int, ...]:
-        """How many units there are along each axis."""
+        """Count the units along each axis."""
         return tuple(-(-n // u) for n, u in zip(self.shapes[level], self.units[level], strict=True))
 
     def paths(self, level: int) -> list[str]:

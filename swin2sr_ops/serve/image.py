@@ -441,7 +441,7 @@ class RestoredImage:
             raise OutputError(self.changed)
 
     def _watch(self) -> InputWatch:
-        """What tells that the input is still the image that it was at the start."""
+        """Return the watch that compares the input with its state at the start."""
         staging = None if self.disk is None else self.disk.staging
         return InputWatch(self.job, staging, Here().each, self.key.settings["source"], self.key.stamp)
 

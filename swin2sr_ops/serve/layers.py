@@ -40,7 +40,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """What restores one level of the output: the image itself, or a smaller copy of it.
+    """Restore one level of the output: the image itself, or a smaller copy of it.
 
     Attributes
     ----------

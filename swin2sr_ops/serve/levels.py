@@ -26,7 +26,7 @@ class RestoredTile:
 
 @dataclass(frozen=True)
 class StoredLevel:
-    """A level of which some units are there, as an array for `fill_region`."""
+    """A level with some of its units cached, as an array for `fill_region`."""
 
     codec: ChunkCodec
     path: str
@@ -72,7 +72,7 @@ class NoLevel:
 
 @dataclass
 class NoSink:
-    """Where a tile's blocks would be written: they are encoded instead."""
+    """A sink without storage: blocks are encoded instead of written."""
 
     info: ImageInfo
     uri: str = ""

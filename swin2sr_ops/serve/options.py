@@ -1,4 +1,4 @@
-"""What a restored store is asked for beside the request, and what it counts."""
+"""Options of a restored store beside the request, and its counters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AFFORDABLE = 1 << 20
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for beside the request: the output's options, and how it is kept.
+    """Options beside the request: those of the output, and of the cache.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Options:
 
 @dataclass
 class Counts:
-    """What was asked for, and what became of it."""
+    """Counters of requests, hits and tiles."""
 
     hits: int = 0
     misses: int = 0

@@ -1,4 +1,4 @@
-"""What one server serves: an image, or all images of a plate or tree, opened when they are first asked for."""
+"""Serve an image, or all images of a plate or tree, each opened at its first request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Load the kernels: those of the wheel, else those that the machine's C compiler builds for this very processor.
 
 Building takes some seconds, once; the library is kept in the user's cache folder under a name that follows from
-sources, compiler, flags and the processor's features, see `kept`. Whoever built them, they give the same bits.
+sources, compiler, flags and the processor's features, see `kept`. The bits do not depend on the builder.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from swin2sr_ops.engine.native.weights import Conv, Weights
 
 __all__ = ["Head", "chain"]
 
-#: Gives a layer when it is told which columns will be read of it.
+#: Function from the columns that will be read to the layer that gives them.
 Maker = Callable[[Range], Layer]
 
 

@@ -1,4 +1,4 @@
-"""Keep a built library where nobody else can change it, and load it only while it is what was built.
+"""Keep a built library where no other user can change it, and load it only if it is unchanged.
 
 A library is code that this user runs. So its folder and its file must belong to the user and be closed to others, a
 link is never followed, and the name holds the SHA-256 of the content, by which damage is found.
@@ -67,7 +67,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether ``path`` is this user's own file, closed to others, with the content that its name promises."""
+    """Tell whether ``path`` is this user's own file, closed to others, with the content of its digest."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:  # a link, or not readable

@@ -1,4 +1,4 @@
-"""What attention derives from its weights alone, in sums and functions whose bits no library decides."""
+"""Derive attention's constants from its weights, in sums and functions of our own, whose bits are fixed."""
 
 from __future__ import annotations
 

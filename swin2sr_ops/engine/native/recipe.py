@@ -1,4 +1,4 @@
-"""What the kernels are built from and how: for this package, and for the hook that builds them for wheels.
+"""List the sources and flags of the kernels, for this package and for the hook that builds wheels.
 
 The hook runs where this package's dependencies are not installed: nothing but the standard library is imported here.
 """

@@ -24,7 +24,7 @@ def convolve(
     kernels: ctypes.CDLL, conv: Conv, source: Plane, target: Plane, rows: Range, columns: Range, borders: Borders,
     resolution: int = 1, added: Plane | None = None,
 ) -> None:  # fmt: skip
-    """Convolve ``rows`` and ``columns`` of ``source``, of which ``resolution`` are one of the image's.
+    """Convolve ``rows`` and ``columns`` of ``source``, which has ``resolution`` times the image's.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def convolve(
 
 
 class Layer(ABC):
-    """What gives rows of a plane.
+    """Source of a plane's rows.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class _Computed(Layer):
     Parameters
     ----------
     columns : (int, int)
-        Those that somebody will read, at its own resolution.
+        Columns that a later layer reads, at its own resolution.
     """
 
     def __init__(self, kernels: ctypes.CDLL, borders: Borders, columns: Range, channels: int, factor: int) -> None:

@@ -125,7 +125,7 @@ class NativeTile:
         for_each(work, range(*rows, w), self._pool)
 
     def _keep(self, step: Step) -> None:
-        """What a stage begins with is added at its end."""
+        """Keep the input of a stage, which is added at its end."""
         stage = step.path.rsplit(".residual_group", 1)[0]
         if stage == self._stage:
             return
@@ -166,7 +166,7 @@ class NativeTile:
         self._by_rows(index, work)
 
     def _longer_end(self, step: Step, index: int, target: Plane) -> None:
-        """The bottleneck of the largest models: several convolutions, the last of which adds to ``target``."""
+        """Run the bottleneck of the largest models: several convolutions; the last one adds to ``target``."""
         norm, convs = self._network.ends[step.path]
         *some, last = convs
 
@@ -191,7 +191,7 @@ class NativeTile:
         self._by_rows(index, lambda rows, columns: self._convolve(conv, first, plane, rows, columns))
 
     def head(self, step: Step, index: int) -> None:
-        """Reconstruction, and back to 0..1; nobody needs the stages' planes any more."""
+        """Reconstruct, and map back to 0..1; the stages' planes are free by now."""
         del self.plane
         assert self.first is not None
         tile, s, head = self._tile, self._spec.scale, self._network.head

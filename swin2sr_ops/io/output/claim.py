@@ -34,7 +34,7 @@ class RunKey:
     settings : dict
         The same for people, flat: the error for another run lists the differences.
     restart : bool
-        Discard a partial output, of whichever run.
+        Discard a partial output of any run.
     stamp : str
         Changes whenever a file of the input is touched; kept with the record, and not compared: what a resume does
         where it differs is the run's to say.
