@@ -33,6 +33,8 @@ _START = 4096  # bytes in which GDAL searches for them
 _NO_PATHS = {"SRS", "GeoTransform", "Histograms", "Description", "CategoryNames", "GCPList"}
 _DEPTH = 8
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+#: Codes of coordinate systems, which metadata such as those of geolocation arrays hold; no driver has these prefixes.
+_CRS = re.compile(r"(?:EPSG|ESRI|OGC|CRS|IGNF|IAU_2015|urn:ogc):[\w:.+-]+", re.IGNORECASE)
 
 
 @lru_cache(maxsize=1)
@@ -119,6 +121,8 @@ def _leaves(text: str, path: Path) -> bool:
     """Return True if GDAL could open something outside the folder of ``path`` under the name ``text``."""
     if "/vsi" in text or "://" in text or "<" in text:
         return True
+    if _CRS.fullmatch(text):
+        return False
     if is_address(text):
         inside = file_of(text)
         return True if inside is None else _leaves(str(inside), path)

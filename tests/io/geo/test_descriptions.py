@@ -90,3 +90,13 @@ def test_sources_beside_or_below_are_read(tmp_path: Path, source: str) -> None:
     path = tmp_path / "a.vrt"
     path.write_text(VRT.format(SIMPLE.format(int(source[0] != "{"), source.format(tmp_path))))
     assert swin2sr_ops.open_source(path).read((slice(0, 1), slice(0, 1)))[0, 0] == 7
+
+
+@pytest.mark.parametrize("code", ["EPSG:4326", "OGC:CRS84", "ESRI:54009", "urn:ogc:def:crs:EPSG::4326"])
+def test_codes_of_coordinate_systems_are_no_sources(tmp_path: Path, code: str) -> None:
+    """Metadata of geolocation arrays name the coordinate system, and no file."""
+    _raster(tmp_path / "a.tif")
+    domain = f'<Metadata domain="GEOLOCATION"><MDI key="SRS">{code}</MDI></Metadata><VRTRasterBand'
+    text = VRT.format(SIMPLE.format(1, "a.tif")).replace("<VRTRasterBand", domain, 1)
+    (tmp_path / "b.vrt").write_text(text, encoding="utf-8")
+    assert swin2sr_ops.open_source(tmp_path / "b.vrt").info.shape[-2:] == (16, 20)
