@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import Job, prepare
 from swin2sr_ops.spec import ModelSpec
 
@@ -32,7 +33,7 @@ def check_pieces(job: Job) -> None:
 
 def test_planes_that_go_alone(gray_model: ModelSpec, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "in.tif", np.zeros((2, 3, 40, 50), "u2"), imagej=True, metadata={"axes": "ZCYX"})
-    job = prepare(tmp_path / "in.tif", model=gray_model, tile=16)
+    job = prepare(tmp_path / "in.tif", RestoreRequest(model=gray_model, tile=16))
     assert job.count == 2 * 3 * 3 * 4
     check_pieces(job)
 
@@ -42,12 +43,14 @@ def test_bands_that_go_together(rgb_model: ModelSpec, gray_model: ModelSpec, tmp
     from tests.run.test_geo import write
 
     src = write(tmp_path / "in.tif", np.ones((5, 40, 50), "u2"), "undefined blue green red alpha")
-    job = prepare(src, model=f"{rgb_model.weights},{gray_model.weights}", tile=16)
+    job = prepare(src, RestoreRequest(model=f"{rgb_model.weights},{gray_model.weights}", tile=16))
     assert job.count == 3 * 3 * 4
     check_pieces(job)
 
 
 def test_what_was_said_of_the_source_is_kept(gray_model: ModelSpec, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "in.tif", np.zeros((3, 40, 50), "u2"))
-    assert prepare(tmp_path / "in.tif", model=gray_model, axes="TYX", series=0).reading == {"axes": "TYX"}
-    assert prepare(tmp_path / "in.tif", model=gray_model).reading == {}
+    assert prepare(tmp_path / "in.tif", RestoreRequest(model=gray_model, axes="TYX", series=0)).reading == {
+        "axes": "TYX"
+    }
+    assert prepare(tmp_path / "in.tif", RestoreRequest(model=gray_model)).reading == {}
