@@ -19,10 +19,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 BROWSER = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
 
-_SHOWN = (
-    "info && !document.querySelector("
-    "'#status').classList.contains('shown') && [...tiles.values()].some(t => t.state === 'there')"
-)
+#: Everything that is visible is there, and painted.
+_SHOWN = "info && !drawing && wantedTiles().every(name => tiles.get(name)?.state === 'there')"
 
 
 @pytest.fixture(scope="module")
