@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -68,7 +67,8 @@ def run_command(command: str, status: int, capfd: pytest.CaptureFixture[str]) ->
     capfd.readouterr()
     assert main(words[1:]) == status, capfd.readouterr().err
     if status == 0:  # nothing that is wrong, and nothing that other libraries have to say
-        assert not re.search(r"warn|Traceback|Error", capfd.readouterr().err), command
+        lines = [line for line in capfd.readouterr().err.splitlines() if "Beside the image lie labels" not in line]
+        assert not re.search(r"warn|Traceback|Error", "\n".join(lines)), command
 
 
 def run_python(block: Block, page: str, names: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +107,6 @@ def test_commands_with_an_object_store(
     found = [c for page in MAKERS for b in blocks(page) if b.language == "bash" for c in commands(b) if "s3://" in c[0]]
     assert found
     microscopy(tmp_path)
-    rmtree(tmp_path / "image.ome.zarr" / "labels")  # a run would say that they stay behind
     monkeypatch.chdir(tmp_path)
     with server.moto() as url:
         for name, value in {**server.CREDENTIALS, "AWS_ENDPOINT_URL": url}.items():

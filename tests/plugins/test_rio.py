@@ -195,7 +195,7 @@ def test_rio_lists_it() -> None:
         "    print('torch' in sys.modules, 'dask' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code.format("--help")], capture_output=True, text=True, check=True)
-    assert re.search(r"^  restore +Super-resolve, denoise", told.stdout, re.MULTILINE)
+    assert re.search(r"^  restore +Super-resolve or denoise", told.stdout, re.MULTILINE)
     assert told.stdout.endswith("False False\n")
     told = subprocess.run([script(), "restore", "--help"], capture_output=True, text=True, check=True)
     assert "Usage: rio restore [OPTIONS] INPUT OUTPUT" in told.stdout
