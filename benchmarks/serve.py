@@ -53,7 +53,7 @@ def measure(source: Path, model: str, many: int) -> None:
     """Print a row for each thing that a person does."""
     command = [sys.executable, "-m", "swin2sr_ops", "serve", str(source), "--model", model, "--port", "0", "--quiet"]
     began = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stdout is not None
         page, store = (process.stdout.readline().split()[0] for _ in range(2))
         print(f"| {model}: listening | {time.monotonic() - began:.1f} s |")

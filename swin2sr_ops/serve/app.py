@@ -134,7 +134,7 @@ class _Site:
     async def info(self, request: Request) -> Response:
         """Say what is served, and of one image all that the page needs."""
         name = request.query_params.get("image", self.served.names[0])
-        found = await asyncio.to_thread(lambda: describe(self.served.open(name)))
+        found = await asyncio.to_thread(lambda: describe(self.served.image_of(name)))
         images = [] if self.served.collection is None else self.served.names
         path = f"{self.served.store}/{name}".rstrip("/")
         return JSONResponse({"title": self.served.stem, "image": name, "images": images, "zarr": path} | found)

@@ -49,7 +49,7 @@ class Served:
         self._groups: LocalFiles | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         if self.collection is None:
-            self.open("")
+            self.image_of("")
 
     @property
     def names(self) -> list[str]:
@@ -61,7 +61,7 @@ class Served:
         """The name under which the Zarr is served."""
         return f"{self.stem}.ome.zarr" if self.collection is None else f"{self.stem}.zarr"
 
-    def open(self, name: str) -> RestoredImage:
+    def image_of(self, name: str) -> RestoredImage:
         """Return an image, opened at its first use, and again where its source changed."""
         with self._lock:
             if name not in self.names:
@@ -102,10 +102,10 @@ class Served:
     def names_in(self, folder: str) -> set[str]:
         """List what lies directly in ``folder`` of the Zarr, folders with a slash at their end."""
         if self.collection is None:
-            return self.open("").names_in(folder)
+            return self.image_of("").names_in(folder)
         for name in self.names:
             if folder == name or folder.startswith(f"{name}/"):
-                return self.open(name).names_in(folder.removeprefix(name).lstrip("/"))
+                return self.image_of(name).names_in(folder.removeprefix(name).lstrip("/"))
         inside = f"{folder}/" if folder else ""
         found = {f"{name.removeprefix(inside).split('/', 1)[0]}/" for name in self.names if name.startswith(inside)}
         documents = [key.removeprefix(inside) for key in self._group_files().listing() if key.startswith(inside)]
@@ -124,7 +124,7 @@ class Served:
             made = self._groups
         if made is not None:
             return made
-        first = self.open(self.collection.images[0])
+        first = self.image_of(self.collection.images[0])
         folder = tempfile.TemporaryDirectory(prefix="swin2sr-ops-")
         files = LocalFiles(Path(folder.name))
         own = {"model": first.key.settings["model"], "source": self.src, "virtual": {"archive": True}}

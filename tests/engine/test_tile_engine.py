@@ -41,7 +41,7 @@ def region(image: Tensor, tile: Tile) -> Tensor:
 
 
 def engine_of(spec: ModelSpec, dtype: torch.dtype = torch.float32, cache: dict = {}) -> TileEngine:  # noqa: B006
-    key = (repr(spec), dtype)
+    key = (str(spec.to_dict()), dtype)
     if key not in cache:
         cache[key] = TileEngine(random_net(spec).to(dtype))
     return cache[key]

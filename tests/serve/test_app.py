@@ -85,10 +85,10 @@ def test_head_and_validators(site: tuple[str, Any], made: dict[str, Any]) -> Non
     tag = head.headers["etag"]
     assert requests.get(address + "0/c/0/0/0").headers["etag"] == tag
     assert requests.get(address + "0/c/0/1/0").headers["etag"] != tag
-    tiles = served.open("").queue.tiles
+    tiles = served.image_of("").queue.tiles
     same = requests.get(address + "0/c/0/0/0", headers={"If-None-Match": f'"other", W/{tag}'})
     assert (same.status_code, same.content) == (304, b"")
-    assert served.open("").queue.tiles == tiles
+    assert served.image_of("").queue.tiles == tiles
     stale = requests.get(address + "0/c/0/0/0", headers={"Range": "bytes=0-3", "If-Range": '"another"'})
     assert stale.status_code == 200
 
@@ -144,7 +144,7 @@ def test_a_token(made: dict[str, Any]) -> None:
 
 def test_too_many_are_told_to_come_later(made: dict[str, Any]) -> None:
     with running(made["path"], made["request"], most=3) as (address, served):
-        hold, _ = held(SimpleStore(served.open("")))
+        hold, _ = held(SimpleStore(served.image_of("")))
         with ThreadPoolExecutor(8) as pool:
             keys = [f"{address}{served.store}/0/c/0/0/{x}" for x in range(6)]
             asked = [pool.submit(requests.get, key) for key in keys]
@@ -182,7 +182,7 @@ def test_five_hundred_at_once_are_all_answered(made: dict[str, Any]) -> None:
 
 def test_what_a_client_gave_up_is_not_restored(made: dict[str, Any]) -> None:
     with running(made["path"], made["request"]) as (address, served):
-        hold, queue = held(SimpleStore(served.open("")))
+        hold, queue = held(SimpleStore(served.image_of("")))
         host, port = address.split("/")[2].split(":")
         lines = []
         for y in range(5):
@@ -216,7 +216,7 @@ def test_a_client_that_never_reads_stops_nobody(made: dict[str, Any]) -> None:
 
 def test_what_is_fetched_ahead_waits(made: dict[str, Any]) -> None:
     with running(made["path"], made["request"]) as (address, served):
-        hold, queue = held(SimpleStore(served.open("")))
+        hold, queue = held(SimpleStore(served.image_of("")))
         with ThreadPoolExecutor(3) as pool:
             ahead = {"Sec-Purpose": "prefetch"}
             asked = [pool.submit(requests.get, f"{address}{served.store}/0/c/0/0/0")]
@@ -233,7 +233,7 @@ def test_a_source_that_is_gone_is_a_sentence(made: dict[str, Any], tmp_path: Pat
     path = shutil.copy2(made["path"], tmp_path / "stack.tif")
     with running(path, made["request"]) as (address, served):
         assert requests.get(f"{address}{served.store}/0/c/0/0/0").ok
-        served.open("").job.source.close()
+        served.image_of("").job.source.close()
         Path(path).rename(tmp_path / "away.tif")
         answer = requests.get(f"{address}{served.store}/0/c/1/0/0")
         assert answer.status_code == 500

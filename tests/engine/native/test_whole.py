@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -36,10 +35,9 @@ def restored(
     channels, height, width = image.shape
     s, carry = engine.spec.scale, Carry() if streamed else None
     out = np.full((channels, height * s, width * s), np.nan, np.float32)
-    with ThreadPoolExecutor(threads) as pool:
-        for t in TilePlan(engine.spec, height, width, tile):
-            region = image[:, slice(*t.y.source), slice(*t.x.source)][:, t.y.padding][:, :, t.x.padding]
-            out[:, slice(*t.y.write), slice(*t.x.write)] = engine.run(region, t, carry, pool if threads > 1 else None)
+    for t in TilePlan(engine.spec, height, width, tile):
+        region = image[:, slice(*t.y.source), slice(*t.x.source)][:, t.y.padding][:, :, t.x.padding]
+        out[:, slice(*t.y.write), slice(*t.x.write)] = engine.run(region, t, carry, threads)
     return out
 
 
