@@ -88,7 +88,7 @@ class Served:
     async def image(self, name: str) -> RestoredImage:
         """Return an image as `open` does, without stopping the event loop."""
         found = self._images.get(name)
-        return found if found is not None and not found.changed else await asyncio.to_thread(self.open, name)
+        return found if found is not None and not found.changed else await asyncio.to_thread(self.image_of, name)
 
     async def locate(self, key: str) -> tuple[RestoredImage | None, str]:
         """Return the image that ``key`` belongs to, and its key there; no image for keys of the groups above."""
