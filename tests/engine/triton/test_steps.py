@@ -207,7 +207,7 @@ kinds = [
 ]
 for spec, dtype in kinds:
     assert triton_obstacle(spec, CPU, dtype) == ""
-assert told[0].startswith("compiled and tried kernels for cpu in ")
+assert told[0].startswith("compiled and tested kernels for cpu in ")
 block = fused.FusedSteps.windows
 
 def wrong(self, path, plane, *args):
