@@ -295,7 +295,7 @@ def test_an_image_that_the_group_does_not_list_is_a_label(tmp_path):
 def test_a_label_that_cannot_be_carried_is_named(tmp_path, gray_model):
     group = write_labels_group(tmp_path / "source.zarr")
     group["labels"].attrs["labels"] = ["nuclei", "cells"]
-    with pytest.warns(UserWarning, match="label image 'cells' is not copied"):
+    with pytest.warns(UserWarning, match="label image 'cells' is not carried"):
         swin2sr_ops.restore_image(tmp_path / "source.zarr", tmp_path / "out.ome.zarr", model=gray_model, labels="carry")
     assert label_names(str(tmp_path / "out.ome.zarr")) == ("nuclei",)
 
