@@ -25,7 +25,7 @@ BESIDE = {
 
 #: The public names, in the order in which people need them.
 API = {
-    "Restore": ("restore", "restore_image", "restore_batch", "Restorer"),
+    "Restore": ("restore", "restore_image", "restore_batch", "restored_store", "Restorer"),
     "Models": ("list_models", "load_model", "ModelSpec"),
     "Plans and reports": ("TilePlan", "RunReport", "BatchReport"),
     "Formats and plugins": ("open_source", "create_sink", "hookimpl"),
