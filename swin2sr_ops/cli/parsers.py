@@ -242,14 +242,16 @@ def _serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _add_zarr(parser)
     group = parser.add_argument_group("cache")
     group.add_argument("--cache", metavar="FOLDER", help="keep what was restored (default: in memory, up to 1 GB)")
-    group.add_argument("--limit", metavar="SIZE", type=size, help="of what is kept, such as 20GB; the oldest goes")
+    group.add_argument(
+        "--limit", metavar="SIZE", type=size, help="size of the cache, such as 20GB; the oldest chunks go"
+    )
     group = parser.add_argument_group("server")
     group.add_argument("--port", type=whole, default=8000, help="default: 8000; 0: any that is free")
     group.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, for this machine alone")
-    group.add_argument("--token", help="a word that every request must know")
+    group.add_argument("--token", help="a word that every request must contain")
     group.add_argument("--origin", metavar="URL", action="append", help="a web page that may read, too; repeatable")
     group.add_argument(
-        "--most", metavar="N", type=whole, help="requests in hand before others are told to wait (default: 1000)"
+        "--most", metavar="N", type=whole, help="requests in progress before the server answers 503 (default: 1000)"
     )
     group.add_argument("--quiet", action="store_true", help="no progress and no notes")
 

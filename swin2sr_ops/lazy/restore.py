@@ -94,10 +94,10 @@ def restore(
         8: the image is also restored mirrored and rotated, and the eight results are averaged. Slightly
         better at eight times the cost; as independent of chunks and tiles as a single pass.
     engine : str
-        ``"native"``: kernels of this package for the CPU, two to three times as fast as torch's; the machine's C
-        compiler builds them for its processor once, in a few seconds. ``"triton"``: kernels of this package for CUDA
+        ``"native"``: kernels of this package for the CPU, faster than torch's; the wheel brings them, or a
+        compiler builds them for the processor once, in a few seconds. ``"triton"``: kernels of this package for CUDA
         GPUs. ``"openvino"``: Swin blocks compiled by OpenVINO (extra ``openvino``). ``"torch"`` runs everywhere.
-        ``"auto"`` is native on a CPU with a compiler, Triton on a CUDA GPU, else torch; resolved where tasks run.
+        ``"auto"`` is native on a CPU with its kernels, Triton on a CUDA GPU, else torch; resolved where tasks run.
         All engines give the same pixels except for the last bits, for any tiling.
     consistent : str, optional
         ``"mean"``: the mean of the ``scale`` x ``scale`` new pixels of a pixel is that pixel, to the digit in integer

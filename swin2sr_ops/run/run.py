@@ -100,35 +100,40 @@ def run(
     if interval is not None:
         report.settings["interval"] = interval.to_dict()
         output["interval"] = True
-    labels = output.pop("labels", "leave")
-    output |= label_options(job, labels)
-    note_left_out(job, labels)
-    check_not_behind(job, fspath(dst))
     stamp = input_stamp(job)
-    sink = create_sink(
-        dst,
-        job.output,
-        overwrite=overwrite,
-        source=job.source.uri,
-        run=replace(key, stamp=stamp),
-        chunks=job.chunk,
-        shards=job.shard,
-        parallel=True if executor is not None else None,
-        **output,
-    )
-    sides = [name for name in ("context", "spread", "interval") if output.get(name)]
-    if sides and not isinstance(sink, SidesSink):
-        sink.abort()
-        raise RequestError(f"The format of {fspath(dst)!r} cannot store {sides[0]}: omit it, or write a Zarr.")
-    if isinstance(sink, ValiditySink) and (job.mask is not None or has_mask(job.source)):
-        sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
+    options = output | {"overwrite": overwrite, "run": replace(key, stamp=stamp)}
+    sink = _sink(job, dst, options, parallel=executor is not None)
     with resumable(sink, report.output), _closed(job):
         _Run(job, sink, report, tell, executor or Here(watch), watch, key.settings["source"], stamp).go(
-            "context" in sides, "spread" in sides, interval
+            bool(output.get("context")), bool(output.get("spread")), interval
         )
     report.seconds = time.monotonic() - began
     tell(RunEnd(done=report.tiles, total=report.tiles, report=report.to_dict()))
     return report
+
+
+def _sink(job: Job, dst: str | PathLike[str], options: dict[str, Any], *, parallel: bool) -> ImageSink:
+    """Create the sink of a job, with labels and masks if there are any; reject what its format cannot store."""
+    labels = options.pop("labels", "leave")
+    options |= label_options(job, labels)
+    note_left_out(job, labels)
+    check_not_behind(job, fspath(dst))
+    sink = create_sink(
+        dst,
+        job.output,
+        source=job.source.uri,
+        chunks=job.chunk,
+        shards=job.shard,
+        parallel=parallel or None,
+        **options,
+    )
+    side = next((name for name in ("context", "spread", "interval") if options.get(name)), None)
+    if side and not isinstance(sink, SidesSink):
+        sink.abort()
+        raise RequestError(f"The format of {fspath(dst)!r} cannot store {side}: omit it, or write a Zarr.")
+    if isinstance(sink, ValiditySink) and (job.mask is not None or has_mask(job.source)):
+        sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
+    return sink
 
 
 @contextmanager
@@ -195,7 +200,9 @@ class _Run:
         noted = staging.claim.notes.get("intensity") if staging is not None else None
         if noted:
             return tuple(IntensityMap.from_dict(m) for m in noted)
-        maps = self.input.steady(lambda: intensity_maps(job, self.tell, each=self._each, mask=job.mask))
+        read = partial(intensity_maps, job, self.tell, each=self._each, mask=job.mask)
+        # A range that needs no pixels needs no second look at the files either, which may be many.
+        maps = self.input.steady(read) if job.range.immediate(job.source.info.dtype) is None else read()
         if staging is not None:
             staging.claim.note(intensity=[m.to_dict() for m in maps])
         return maps

@@ -94,6 +94,11 @@ def test_result_beside_source(stack: Path, page: Any, tmp_path: Path) -> None:
         page.wait_for_function(_SHOWN)
         other = pixels(page, tmp_path / "plane.png")[80:640, 100:800]
         assert np.abs(other - result).mean() > 10
+        page.route("**/view/**", lambda route: None)  # the server answers late: the picture stays
+        page.fill("#high", "350")
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert np.abs(pixels(page, tmp_path / "late.png")[80:640, 100:800] - other).mean() < 1
+        page.unroute("**/view/**")
         page.fill("#high", "400")
         page.wait_for_function(_SHOWN)
         assert pixels(page, tmp_path / "bright.png")[80:640, 100:800].mean() > other.mean() + 10

@@ -16,7 +16,6 @@ from typing import Any
 
 __all__ = ["Stopped", "command", "environment", "follow", "percent", "read_settings"]
 
-_MAIN = "import sys; from swin2sr_ops.cli import main; sys.exit(main())"
 _OF_QGIS = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "GDAL_DATA", "GDAL_DRIVER_PATH", "PROJ_LIB", "PROJ_DATA")
 _PATIENCE = 10  # seconds for a process to end
 _ERROR = "swin2sr-ops: error: "
@@ -48,7 +47,7 @@ def read_settings() -> dict[str, Any]:
 def command(python: str, src: str, dst: str, options: dict[str, Any]) -> list[str]:
     """Return the words to run; options that are None or empty are omitted."""
     # -P: the working folder of QGIS must not hide our modules.
-    words = [python, "-P", "-c", _MAIN, "restore", "--progress", "json", "--overwrite"]
+    words = [python, "-P", "-m", "swin2sr_ops", "restore", "--progress", "json", "--overwrite"]
     for name, value in options.items():
         if value is not None and value != "":
             words.append(f"--{name}={value}")

@@ -10,11 +10,12 @@ let info = null; // what info.json says
 const view = { x: 0, y: 0, zoom: 1, swipe: 0.5, planes: {}, low: 0, high: 255 };
 const tiles = new Map(); // address -> {picture, state, controller}
 let running = 0, drawing = false, trouble = "", generation = 0;
+let complete = null; // planes and brightness of the last picture that was there as a whole
 
 // --- tiles ------------------------------------------------------------------------------------
 
-function address(which, level, row, column) {
-  const query = new URLSearchParams({ image: info.image, low: view.low, high: view.high, ...view.planes });
+function address(which, level, row, column, look = view) {
+  const query = new URLSearchParams({ image: info.image, low: look.low, high: look.high, ...look.planes });
   return `view/${which}/${level}/${row}/${column}.png?${query}`;
 }
 
@@ -64,6 +65,7 @@ function schedule() {
     if (tiles.get(name).state === "there" && !names.has(name)) { tiles.get(name).picture.close(); tiles.delete(name); }
   }
   const missing = wanted.filter((name) => tiles.get(name)?.state !== "there").length;
+  if (!missing) complete = { low: view.low, high: view.high, planes: { ...view.planes } };
   say(trouble || (missing ? `restoring ${missing} ${missing === 1 ? "tile" : "tiles"}` : ""), Boolean(trouble));
 }
 
@@ -113,8 +115,10 @@ function paint() {
   const { width, height } = canvas, split = Math.round(view.swipe * width);
   context.fillStyle = "#070b0e";
   context.fillRect(0, 0, width, height);
-  side("source", 0, split);
-  side("result", split, width);
+  for (const look of complete ? [complete, view] : [view]) { // what was shown stays until the new tiles are there
+    side("source", 0, split, look);
+    side("result", split, width, look);
+  }
   $("swipe").style.left = `${view.swipe * 100}%`;
   $("swipe").setAttribute("aria-valuenow", Math.round(view.swipe * 100));
   $("badge-source").style.opacity = view.swipe > 0.08 ? 1 : 0;
@@ -122,7 +126,7 @@ function paint() {
   scalebar();
 }
 
-function side(which, from, to) {
+function side(which, from, to, look) {
   if (to <= from) return;
   context.save();
   context.beginPath();
@@ -132,7 +136,7 @@ function side(which, from, to) {
   for (let level = info.levels.length - 1; level >= best; level--) {
     context.imageSmoothingEnabled = view.zoom * devicePixelRatio * 2 ** level < 1;
     for (const [row, column] of visible(level)) {
-      const tile = tiles.get(address(which, level, row, column));
+      const tile = tiles.get(address(which, level, row, column, look));
       if (tile?.state !== "there") continue;
       const step = info.tile * 2 ** level, [x, y] = toScreen(column * step, row * step);
       const size = 2 ** level * view.zoom * devicePixelRatio;
