@@ -3,63 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from os import PathLike, fspath
-from pathlib import Path
+from os import PathLike
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from swin2sr_ops.errors import OutputError
-from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.hooks.dispatch import open_source
-from swin2sr_ops.io.base import ClosableSource, ImageInfo, ImageSource, Region
+from swin2sr_ops.io.base import ClosableSource, ImageInfo, Region
 from swin2sr_ops.io.output.pyramid import fill_region
-from swin2sr_ops.io.storage.files import LocalFiles
-from swin2sr_ops.io.zarr.documents import ZARR_FORMATS
-from swin2sr_ops.io.zarr.image_documents import (
-    CONTEXT,
-    SPREAD,
-    image_layout,
-    needs_pixels,
-    root_documents,
-    stored,
-    value_ranges,
-    write_beside,
-)
-from swin2sr_ops.io.zarr.ngff import stored_axes
+from swin2sr_ops.io.zarr.image_documents import image_layout, needs_pixels, root_documents, value_ranges
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.placement import check_ensemble
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import input_stamp, run_key
-from swin2sr_ops.run.input_watch import InputWatch
 from swin2sr_ops.run.job import Job, prepare
 from swin2sr_ops.run.origin import Origin
 from swin2sr_ops.run.outputs import label_options
-from swin2sr_ops.run.pipeline import Here, TileWork
 from swin2sr_ops.run.ranges import intensity_maps
 from swin2sr_ops.run.report import new_report, provenance_of
 from swin2sr_ops.serve.chunk_cache import DiskCache, MemoryCache, Values
 from swin2sr_ops.serve.codec import ChunkCodec, Unit
-from swin2sr_ops.serve.layers import Box, Cell, Layer
-from swin2sr_ops.serve.levels import NoLevel, NoSink, RestoredTile, StoredLevel, WholeLevel
+from swin2sr_ops.serve.documents import Documents
+from swin2sr_ops.serve.layers import Box, Cell
+from swin2sr_ops.serve.level_restorer import LevelRestorer, open_level
+from swin2sr_ops.serve.levels import NoLevel, RestoredTile, StoredLevel, WholeLevel
 from swin2sr_ops.serve.options import Counts, Options
+from swin2sr_ops.serve.source_guard import SourceGuard
 from swin2sr_ops.serve.source_levels import SourceLevels
 from swin2sr_ops.serve.tile_queue import TileQueue
 
-__all__ = ["RestoredImage", "is_safe"]
+__all__ = ["RestoredImage"]
 
 #: Bytes of encoded chunks that are kept in memory, without a cache on disk, and beside one.
 MEMORY, BESIDE_DISK = 1 << 30, 256 << 20
-#: Seconds between two looks whether the source is still the same.
-_STILL = 5.0
 #: Threads that read the cache, decode and encode.
 _THREADS = 4
 _T = TypeVar("_T")
@@ -93,8 +73,7 @@ class RestoredImage:
         self.job: Job = prepare(src, request)
         job = self.job
         check_ensemble(job.restorer.placement.ensemble, options.spread)
-        key = run_key(job, options.output)
-        self.key = replace(key, stamp=input_stamp(job))
+        self.key = replace(run_key(job, options.output), stamp=input_stamp(job))
         self.info: ImageInfo = job.output
         sides = {"context": options.context, "spread": options.spread}
         self.codec = ChunkCodec(
@@ -102,27 +81,23 @@ class RestoredImage:
                 self.info, chunks=job.chunk, shards=job.shard, ngff=options.ngff, pyramid=options.pyramid, **sides
             )
         )
-        _ = self.codec.documents  # here, not in an event loop of zarr-python
-        self.labels = label_options(job, options.labels).get("labels")
-        self.source_levels = SourceLevels(job.source, partial(_open_level, src, self.request), job.nodata)
-        self._identified = time.monotonic()
+        labels = label_options(job, options.labels).get("labels")
+        # Made here, not in an event loop of zarr-python.
+        self.documents = Documents(self.info, self.codec, options.ngff, labels)
+        self.source_levels = SourceLevels(job.source, partial(open_level, src, self.request), job.nodata)
         self.memory = MemoryCache(BESIDE_DISK if options.cache else options.limit or MEMORY)
-        self.disk = None
+        self.disk: DiskCache | None = None
+        self.guard = SourceGuard(job, self.key, lambda: None if self.disk is None else self.disk.staging)
         if options.cache is not None:
             self.disk = DiskCache(options.cache, self.key, self.codec, job.source.uri, options.limit)
-            self._watch().check_resumed()
+            self.guard.watch.check_resumed()
         self.maps = self._maps(tell)
+        fixed = "tile" in self.key.settings
+        self.restorer = LevelRestorer(job, self.codec, options, self.maps, self.source_levels, fixed=fixed)
         self.counts = Counts()
-        self._layers: dict[int, Layer] = {}
-        self._works: dict[int, TileWork] = {}
-        self._lock = threading.RLock()
-        self._documents: dict[str, bytes] | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._beside: LocalFiles | None = None
-        self.changed = ""
+        self._root: dict[str, bytes] | None = None
         self._pool = ThreadPoolExecutor(_THREADS, "serve-aside")
-        work = self._work(0)
-        self.queue = TileQueue(self._choose, self._compute, self._finish, work.lanes)
+        self.queue = TileQueue(self.restorer.choose, self._compute, self._finish, self.restorer.lanes)
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -136,32 +111,17 @@ class RestoredImage:
         """Resolution levels."""
         return len(self.codec.shapes)
 
-    def is_exact(self, level: int) -> bool:
-        """Tell whether ``level`` is the run's own, made of level 0; else it is restored from a smaller source."""
-        if level == 0:
-            return True
-        order, scale, shape = self.job.order, self.job.plan.spec.scale, self.codec.shapes[level]
-        axes = stored_axes(self.info.axes)
-        sides = []
-        for axis, full in (("Y", order.shape[order.y]), ("X", order.shape[order.x])):
-            at = axes.index(axis)
-            unit = min(self.codec.units[level][at], shape[at])
-            sides.append(min(unit * 2**level // scale, full))
-        return bool(sides[0] * sides[1] <= self.options.affordable)
-
     @property
-    def _is_small(self) -> bool:
-        """Tell whether all of the image is affordable, as one chunk of it is."""
-        order = self.job.order
-        pixels = self.job.planes * order.shape[order.y] * order.shape[order.x]
-        return pixels <= self.options.affordable and all(map(self.is_exact, range(self.levels)))
+    def changed(self) -> str:
+        """A sentence if the source changed since opening, else empty."""
+        return self.guard.changed
 
     def _maps(self, tell: Callable[[Any], None]) -> tuple[IntensityMap, ...]:
         """The intensity maps that the cache's run has decided, or a look at the source."""
         noted = self.disk.notes.get("intensity") if self.disk is not None else None
         if noted:
             return tuple(IntensityMap.from_dict(m) for m in noted)
-        maps = self._watch().steady(lambda: intensity_maps(self.job, tell, mask=self.job.mask))
+        maps = self.guard.watch.steady(lambda: intensity_maps(self.job, tell, mask=self.job.mask))
         if self.disk is not None:
             self.disk.note(intensity=[m.to_dict() for m in maps])
         return maps
@@ -170,73 +130,60 @@ class RestoredImage:
 
     def listing(self) -> Iterator[str]:
         """List all keys; chunks that are known to be all fill value are not among them."""
-        yield from self.codec.documents
-        yield from self._root_keys()
-        if self._has_beside:
-            yield from self._files_beside().listing()
+        yield from self.documents.keys()
         for level in range(self.levels):
             for index in product(*map(range, self.codec.grid(level))):
                 unit = Unit(level, index)
                 empty = {key for key, value in (self.memory.get(unit) or {}).items() if value is None}
                 yield from (key for key in self.codec.keys(unit) if key not in empty)
 
-    def _root_keys(self) -> tuple[str, ...]:
-        return ("zarr.json",) if ZARR_FORMATS[self.options.ngff] == 3 else (".zattrs", ".zgroup")
-
-    def names_in(self, folder: str) -> set[str]:
-        """List what lies directly in ``folder``, folders with a slash at their end; chunks are not among it."""
-        keys = [*self.codec.documents, *self._root_keys()]
-        if self._has_beside:
-            keys += self._files_beside().listing()
-        inside = f"{folder}/" if folder else ""
-        below = [key.removeprefix(inside) for key in keys if key.startswith(inside)]
-        return {name if name == rest else f"{name}/" for rest in below for name in [rest.split("/", 1)[0]]}
-
     def has(self, key: str) -> bool:
         """Tell whether ``key`` is one of `listing`."""
-        if key in self.codec.documents or key in self._root_keys():
+        documents = self.documents
+        if key in documents.arrays or key in documents.root_keys:
             return True
         unit = self.codec.unit_of(key)
         if unit is None:
-            return self._is_beside(key) and self._files_beside().read(key) is not None
+            return documents.is_beside(key) and documents.beside().read(key) is not None
         known = self.memory.get(unit)
         return known is None or known.get(key) is not None
 
     async def get(self, key: str, *, urgent: bool = True) -> bytes | None:
         """Return the bytes of ``key``, computed if need be; None where a run would have written nothing."""
-        if key in self.codec.documents:
-            return self.codec.documents[key]
-        if key in self._root_keys():
-            return (await self._root())[key]
+        documents = self.documents
+        if key in documents.arrays:
+            return documents.arrays[key]
+        if key in documents.root_keys:
+            return (await self._root_documents())[key]
         unit = self.codec.unit_of(key)
         if unit is None:
-            if self._is_beside(key):
-                return await self.aside(lambda: self._files_beside().read(key))
-            return None
+            return await self.aside(lambda: documents.beside().read(key)) if documents.is_beside(key) else None
         return (await self.unit(unit, urgent=urgent))[key]
 
-    # --- documents --------------------------------------------------------------------------------
+    async def make_beside(self) -> None:
+        """Make what `listing` and `has` need, outside of the event loop."""
+        if self.documents.has_beside:
+            await self.aside(self.documents.beside)
 
-    async def _root(self) -> dict[str, bytes]:
-        if self._documents is None:
+    # --- the root's documents ---------------------------------------------------------------------
+
+    async def _root_documents(self) -> dict[str, bytes]:
+        if self._root is None:
             ranges, statement = await self._ranges()
-            self._documents = await self.aside(self._root_documents, ranges, statement)
-        return self._documents
-
-    def _root_documents(self, ranges: list[tuple[float, float]], statement: dict[str, Any]) -> dict[str, bytes]:
-        report = new_report(self.job, self.options.name, self.key)
-        report.settings["intensity"] = [m.to_dict() for m in self.maps]
-        provenance = provenance_of(report) | statement
-        name = self.options.name.rsplit("/", 1)[-1].split(".")[0]
-        return dict(root_documents(self.info, self.codec.layout, self.options.ngff, name, ranges, provenance))
+            report = new_report(self.job, self.options.name, self.key)
+            report.settings["intensity"] = [m.to_dict() for m in self.maps]
+            provenance = provenance_of(report) | statement
+            name, layout = self.options.name.rsplit("/", 1)[-1].split(".")[0], self.codec.layout
+            self._root = dict(root_documents(self.info, layout, self.options.ngff, name, ranges, provenance))
+        return self._root
 
     async def _ranges(self) -> tuple[list[tuple[float, float]], dict[str, Any]]:
         """Display ranges, as a run finds them where that is affordable; and what is not as a run would have it."""
-        smaller = [str(k) for k in range(self.levels) if not self.is_exact(k)]
+        smaller = [str(k) for k in range(self.levels) if not self.restorer.is_exact(k)]
         stated: dict[str, Any] = {"levels_restored_from_smaller_source": smaller} if smaller else {}
         if not needs_pixels(self.info):
             return value_ranges(self.info, NoLevel()), {"virtual": stated} if stated else {}
-        if self._is_small:
+        if self.restorer.is_small:
             last = self.levels - 1
             whole = await self.block(last, tuple(slice(0, n) for n in self.codec.shapes[last]))
             array = WholeLevel(whole, self.codec.layout.cut(whole.shape)[0])
@@ -247,53 +194,33 @@ class RestoredImage:
         stated["display_ranges"] = "of the intensity map, not of the restored pixels"
         return [(m.lo, m.hi) for m in maps], {"virtual": stated}
 
-    @property
-    def _has_beside(self) -> bool:
-        return self.labels is not None or bool(self.codec.layout.sides)
-
-    def _is_beside(self, key: str) -> bool:
-        return self._has_beside and is_safe(key) and key.split("/", 1)[0] in ("labels", SPREAD)
-
-    async def make_beside(self) -> None:
-        """Make what `listing` and `has` need, outside of the event loop."""
-        if self._has_beside and self._beside is None:
-            await self.aside(self._files_beside)
-
-    def _files_beside(self) -> LocalFiles:
-        """Groups beside the levels and carried labels, written whole into a folder at the first look."""
-        with self._lock:
-            if self._beside is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="swin2sr-ops-")
-                files = LocalFiles(Path(self._folder.name))
-                write_beside(files, self.info, self.codec.layout, self.options.ngff, self.labels)
-                self._beside = files
-            return self._beside
-
     # --- chunks -----------------------------------------------------------------------------------
 
     async def unit(self, unit: Unit, *, urgent: bool = True) -> Values:
         """Return the stored bytes of a chunk or shard, and of those beside it, by their keys."""
+        exact = self.restorer.is_exact(unit.level)
         found = self.memory.get(unit)
-        if found is None and self.disk is not None and self.is_exact(unit.level):
+        if found is None and self.disk is not None and exact:
             found = await self.aside(self.disk.get, unit)
         if found is not None:
             self.counts.add("hits")
             return found
         self.counts.add("misses")
-        if unit.level and self.is_exact(unit.level):
+        if unit.level and exact:
             return await self._halved(unit, urgent=urgent)
         return await self._restored(unit, urgent=urgent)
 
     async def _restored(self, unit: Unit, *, urgent: bool) -> Values:
         """Wait for the cells of a unit."""
-        self._check_open()
-        layer = await self.aside(self.layer, unit.level) if unit.level not in self._layers else self.layer(unit.level)
+        self.guard.check_known()
+        if not self.restorer.has_layer(unit.level):
+            await self.aside(self.restorer.layer, unit.level)
 
         def known() -> Mapping[Unit, Values] | None:
             values = self.memory.get(unit)
             return None if values is None else {unit: values}
 
-        cells = sorted(layer.cells_of(self._image_region(self.codec.region(unit))))
+        cells = sorted(self.restorer.cells_of(unit))
         asked = [self.queue.ask(cell, known, urgent=urgent) for cell in cells]
         try:
             results = await asyncio.gather(*(asyncio.wrap_future(future) for future in asked))
@@ -352,111 +279,23 @@ class RestoredImage:
         for unit, values in units.items():
             self.memory.put(unit, values)
         if self.disk is not None:
-            exact = {unit: values for unit, values in units.items() if self.is_exact(unit.level)}
+            exact = {unit: values for unit, values in units.items() if self.restorer.is_exact(unit.level)}
             if exact:
                 self.disk.put(exact, None if origin is None else origin.to_json())
 
-    # --- tiles ------------------------------------------------------------------------------------
-
-    def layer(self, level: int) -> Layer:
-        """Return what restores ``level``."""
-        with self._lock:
-            if level not in self._layers:
-                job = self.job if level == 0 else self._smaller(level)
-                axes = stored_axes(self.info.axes)
-                unit = self.codec.units[level][axes.index("Y")], self.codec.units[level][axes.index("X")]
-                shape = tuple(self.codec.shapes[level][axes.index(a)] for a in self.info.axes)
-                fixed = "tile" in self.key.settings and level == 0
-                self._layers[level] = Layer.of(level, job, shape, unit, fixed=fixed)
-            return self._layers[level]
-
-    def _smaller(self, level: int) -> Job:
-        """The job that restores the source at ``1 / 2**level`` of its size."""
-        source = self.source_levels.level(level)
-        order = AxisOrder(self.job.order.axes, source.info.shape, self.job.order.colour)
-        height, width = order.shape[order.y], order.shape[order.x]
-        parts = tuple(
-            replace(part, plan=replace(part.plan, height=height, width=width, tile=_within(part.plan.tile, order)))
-            for part in self.job.parts
-        )
-        return replace(self.job, source=source, order=order, parts=parts, mask=None)
-
-    def _work(self, level: int) -> TileWork:
-        with self._lock:
-            if level not in self._works:
-                job, options = self.layer(level).job, self.options
-                self._works[level] = TileWork(
-                    job.source,
-                    job.order,
-                    job.parts,
-                    self.maps,
-                    job.nodata,
-                    NoSink(self.info),
-                    job.mask,
-                    context=options.context and level == 0,
-                    spread=options.spread and level == 0,
-                )
-            return self._works[level]
-
-    def _choose(self, first: Cell, waiting: Collection[Cell]) -> Box:
-        return self.layer(first.level).best_box(first, waiting)
+    # --- tiles, in the queue's threads ------------------------------------------------------------
 
     def _compute(self, box: Box) -> RestoredTile:
-        """Restore a tile by the run's own code; regions are those of the level, in the image's axes."""
-        self._check_source()
-        layer, work = self.layer(box.level), self._work(box.level)
-        piece = layer.piece(box)
-        computed = work.compute(piece, work.read(piece))
-        return RestoredTile([_cropped(layer.shape, *block) for block in work.blocks(piece, computed)], computed.origin)
+        self.guard.check()
+        return self.restorer.compute(box)
 
     def _finish(self, box: Box, restored: RestoredTile) -> dict[Cell, dict[Unit, Values]]:
         """Encode the units of a tile, keep them, and return those of each cell."""
-        order = [self.info.axes.index(a) for a in stored_axes(self.info.axes)]
-        units: dict[Unit, Values] = {}
-        for region, block, sides in restored.blocks:
-            where = stored(self.info, region)
-            encoded = self.codec.encode(str(box.level), box.level, where, block.transpose(order))
-            for name, side in sides.items():
-                path = {"context": f"{CONTEXT}/0", "spread": f"{SPREAD}/0"}[name]
-                encoded |= self.codec.encode(path, box.level, where, side.transpose(order))
-            for unit in self.codec.units_in(box.level, where):
-                units[unit] = {key: encoded[key] for key in self.codec.keys(unit)}
+        units = self.restorer.encode(box, restored)
         self._keep(units, restored.origin)
-        layer = self.layer(box.level)
-        by_cell: dict[Cell, dict[Unit, Values]] = {cell: {} for cell in box.cells()}
-        for unit, values in units.items():
-            for cell in layer.cells_of(self._image_region(self.codec.region(unit))):
-                by_cell[cell][unit] = values
-        return by_cell
+        return self.restorer.by_cell(box, units)
 
-    def _image_region(self, region: Region) -> Region:
-        """``region`` of the file in the order of the image's axes."""
-        axes = stored_axes(self.info.axes)
-        return tuple(region[axes.index(a)] for a in self.info.axes)
-
-    # --- the source -------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self.changed:
-            raise OutputError(self.changed)
-
-    def _watch(self) -> InputWatch:
-        """Return the watch that compares the input with its state at the start."""
-        staging = None if self.disk is None else self.disk.staging
-        return InputWatch(self.job, staging, Here().each, self.key.settings["source"], self.key.stamp)
-
-    def _check_source(self) -> None:
-        """Refuse to restore pixels of another image than at the start; asked now and then."""
-        self._check_open()
-        if time.monotonic() - self._identified < _STILL:
-            return
-        if self._watch().changed():
-            self.changed = (
-                f"The input {self.job.source.uri!r} changed while it was served: open it again, and remove the cache"
-                " or give another one."
-            )
-        self._identified = time.monotonic()
-        self._check_open()
+    # --- the end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Stop computing, close the files, and remove what was kept in memory and in temporary folders."""
@@ -465,8 +304,7 @@ class RestoredImage:
         for source in (self.job.source, self.job.mask):
             if isinstance(source, ClosableSource):
                 source.close()
-        if self._folder is not None:
-            self._folder.cleanup()
+        self.documents.close()
 
     def metrics(self) -> dict[str, Any]:
         """Figures since opening, JSON-ready."""
@@ -490,30 +328,3 @@ class RestoredImage:
                 "problem": self.disk.problem,
             }
         return found
-
-
-def is_safe(key: str) -> bool:
-    """Tell whether ``key`` names something below its store: no part of it leads upwards, or to another root."""
-    parts = key.split("/")
-    return not any(part in ("", ".", "..") for part in parts) and not any(c in key for c in "\\:\0")
-
-
-def _open_level(src: str | PathLike[str], request: RestoreRequest, k: int) -> ImageSource:
-    """Open the level ``k`` steps below the one that is restored."""
-    level = (request.level or 0) + k
-    return open_source(fspath(src), axes=request.axes, level=level, series=request.series, array=request.array)
-
-
-def _within(tile: tuple[int, int], order: AxisOrder) -> tuple[int, int]:
-    return min(tile[0], order.shape[order.y]), min(tile[1], order.shape[order.x])
-
-
-def _cropped(
-    shape: tuple[int, ...], region: Region, block: NDArray[Any], sides: dict[str, NDArray[Any]]
-) -> tuple[Region, NDArray[Any], dict[str, NDArray[Any]]]:
-    """Cut off what a copy that was rounded up has too many of."""
-    if all(part.stop <= n for part, n in zip(region, shape, strict=True)):
-        return region, block, sides
-    region = tuple(slice(part.start, min(part.stop, n)) for part, n in zip(region, shape, strict=True))
-    inside = tuple(slice(0, part.stop - part.start) for part in region)
-    return region, block[inside], {name: side[inside] for name, side in sides.items()}

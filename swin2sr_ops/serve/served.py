@@ -17,7 +17,8 @@ from swin2sr_ops.io.storage.files import LocalFiles
 from swin2sr_ops.io.zarr.collection import Collection, open_collection
 from swin2sr_ops.io.zarr.groups import write_metadata
 from swin2sr_ops.request import RestoreRequest
-from swin2sr_ops.serve.image import RestoredImage, is_safe
+from swin2sr_ops.serve.documents import is_safe
+from swin2sr_ops.serve.image import RestoredImage
 from swin2sr_ops.serve.options import Options
 
 __all__ = ["Served"]
@@ -102,10 +103,10 @@ class Served:
     def names_in(self, folder: str) -> set[str]:
         """List what lies directly in ``folder`` of the Zarr, folders with a slash at their end."""
         if self.collection is None:
-            return self.image_of("").names_in(folder)
+            return self.image_of("").documents.names_in(folder)
         for name in self.names:
             if folder == name or folder.startswith(f"{name}/"):
-                return self.image_of(name).names_in(folder.removeprefix(name).lstrip("/"))
+                return self.image_of(name).documents.names_in(folder.removeprefix(name).lstrip("/"))
         inside = f"{folder}/" if folder else ""
         found = {f"{name.removeprefix(inside).split('/', 1)[0]}/" for name in self.names if name.startswith(inside)}
         documents = [key.removeprefix(inside) for key in self._group_files().listing() if key.startswith(inside)]

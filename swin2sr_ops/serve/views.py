@@ -133,7 +133,7 @@ def describe(image: RestoredImage) -> dict[str, Any]:
         "fingerprint": image.fingerprint,
         "tile": TILE,
         "levels": [
-            {"height": shape[axes.index("Y")], "width": shape[axes.index("X")], "exact": image.is_exact(k)}
+            {"height": shape[axes.index("Y")], "width": shape[axes.index("X")], "exact": image.restorer.is_exact(k)}
             for k, shape in enumerate(image.codec.shapes)
         ],
         "sliders": [

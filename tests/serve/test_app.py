@@ -245,7 +245,7 @@ def test_a_source_that_is_gone_is_a_sentence(made: dict[str, Any], tmp_path: Pat
 def test_a_changed_source_is_opened_again(
     made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("swin2sr_ops.serve.image._STILL", 0.0)
+    monkeypatch.setattr("swin2sr_ops.serve.source_guard._STILL", 0.0)
     path = shutil.copy2(made["path"], tmp_path / "stack.tif")
     with running(path, made["request"]) as (address, served):
         tag = requests.get(f"{address}{served.store}/0/c/0/0/0").headers["etag"]

@@ -205,7 +205,7 @@ def test_sentences(whole: dict[str, Any], tmp_path: Path) -> None:
 def test_a_changed_source_spoils_the_cache(
     whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("swin2sr_ops.serve.image._STILL", 0.0)
+    monkeypatch.setattr("swin2sr_ops.serve.source_guard._STILL", 0.0)
     path = tmp_path / "image.tif"
     path.write_bytes(Path(whole["path"]).read_bytes())
     with opened({**whole, "path": path}, tmp_path / "x.ome.zarr") as store:

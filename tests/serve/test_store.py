@@ -218,7 +218,7 @@ def wait_for(condition: Callable[[], Any]) -> None:
 def test_requests_that_are_given_up_are_not_computed(whole: dict[str, Any]) -> None:
     with swin2sr_ops.restored_store(whole["path"], **whole["asked"]) as store:
         hold, queue = held(store)
-        layer = store.image.layer(0)
+        layer = store.image.restorer.layer(0)
         cells = [next(iter(layer.cells_of(store.image.codec.region(Unit(0, (0, y, 0)))))) for y in range(5)]
         first = queue.ask(cells[0], lambda: None)
         wait_for(lambda: queue._working)
@@ -236,9 +236,9 @@ def test_an_urgent_cell_comes_before_prefetching(whole: dict[str, Any]) -> None:
         hold, queue = held(store)
         order: list[Cell] = []
         compute = queue._compute
-        queue._choose = lambda first, _: store.image.layer(0).best_box(first, [])
+        queue._choose = lambda first, _: store.image.restorer.layer(0).best_box(first, [])
         queue._compute = lambda box: (order.append(next(box.cells())), compute(box))[1]  # type: ignore[func-returns-value]
-        layer = store.image.layer(0)
+        layer = store.image.restorer.layer(0)
         cells = [next(iter(layer.cells_of(store.image.codec.region(Unit(0, (0, y, 0)))))) for y in range(4)]
         futures = [queue.ask(cell, lambda: None, urgent=i == 3) for i, cell in enumerate(cells)]
         hold.set()
@@ -340,7 +340,7 @@ def test_sentences(stack: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
 def test_a_source_that_changes_is_a_sentence(
     stack: Path, gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("swin2sr_ops.serve.image._STILL", 0.0)
+    monkeypatch.setattr("swin2sr_ops.serve.source_guard._STILL", 0.0)
     with swin2sr_ops.restored_store(stack, model=gray_model, chunks=128) as store:
         image = zarr.open_array(store, path="0", mode="r")
         assert image[0, :10, :10].any()
