@@ -443,7 +443,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         "--range",
         default="auto",
         metavar="R",
-        help="auto, dtype, LO,HI, percentiles p1,p99.8, or p1,p99.8:sample of a part",
+        help="auto, dtype, LO,HI, percentiles p1,p99.8, p1,p99.8:sample of a part, or like:OUTPUT of a finished run",
     )
     group.add_argument(
         "--halo", default="exact", type=halo, help="exact (default), or pixels around a tile, such as 16: faster"

@@ -61,9 +61,9 @@ def map_graph(
             " graph. Omit ':sample', give two values, or use swin2sr_ops.restore_image."
         )
     decided = f"swin2sr-range-{token}"
-    known = request.immediate(array.dtype)
+    known = request.known_maps(array.dtype, 1 if order.channel is None else order.shape[order.channel])
     if known is not None:
-        return decided, {decided: (_Constant((known,)),)}
+        return decided, {decided: (_Constant(known),)}
     graph: dict[Any, Any] = {}
     look = _Look(order, nodata, request)
     tops: tuple[list[str], list[str]] = ([], [])

@@ -30,6 +30,7 @@ from swin2sr_ops.lazy.ranges import map_graph
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
 from swin2sr_ops.placement import Halo, check_ensemble
 from swin2sr_ops.request import ArrayKeywords, RestoreRequest
+from swin2sr_ops.run.finished_range import resolved_range
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["restore"]
@@ -81,8 +82,9 @@ def restore(
         Input pixels that one task owns along Y and X; by default as many as fit the memory.
     range : str or pair
         Stored values that the network sees as 0 and 1: ``"auto"`` (the type's range for 8-bit
-        images, else smallest to largest value, per channel), ``"dtype"``, ``(lo, hi)``, or
-        percentiles such as ``"p1,p99.8"``. Values outside the range are kept, not clipped.
+        images, else smallest to largest value, per channel), ``"dtype"``, ``(lo, hi)``, percentiles such as
+        ``"p1,p99.8"``, or those of a finished output, ``"like:x2.ome.zarr"``. Values outside the range are kept, not
+        clipped.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; resolved where the tasks run.
     precision : str
@@ -136,7 +138,7 @@ def restore(
     spec = resolve_model(model, scale=scale, channels=order.model_channels)
     restorer = Restorer.at(spec, asked.placement)
     plan = restorer.plan(order.shape[order.y], order.shape[order.x], _tile_size(array, order, restorer, tile))
-    request = RangeRequest.parse(range)
+    request = resolved_range(RangeRequest.parse(range))
     token = tokenize(array.name, restorer, order, plan.tile, request, nodata, spread)
     maps, graph = map_graph(array, order, request, nodata, token)
     name = f"swin2sr-restore-{token}"

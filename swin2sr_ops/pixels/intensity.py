@@ -126,24 +126,34 @@ class IntensityMap:
 
 
 _SAMPLE = ":sample"
+#: Before the address of a finished output whose intensity maps are taken.
+_LIKE = "like:"
 
 
 @dataclass(frozen=True)
 class RangeRequest:
     """The user's choice of the intensity range.
 
-    ``kind`` is ``auto``, ``dtype``, ``fixed`` or ``percentile``; ``low`` and ``high`` are values or
-    percentages for the last two. ``sample`` estimates percentiles from a sample of the image, with
-    their error, instead of from the whole image.
+    ``kind`` is ``auto``, ``dtype``, ``fixed``, ``channels``, ``like`` or ``percentile``; ``low`` and ``high`` are
+    values for ``fixed`` and percentages for ``percentile``. ``sample`` estimates percentiles from a sample of the
+    image, with their error, instead of from the whole image. ``channels`` holds two values for each channel;
+    ``output`` is the address of the finished output for ``like``, which `swin2sr_ops.run.ranges.resolved_range`
+    turns into values.
     """
 
     kind: str
     low: float = 0.0
     high: float = 0.0
     sample: bool = False
+    channels: tuple[tuple[float, float], ...] = ()
+    output: str = ""
 
     def __str__(self) -> str:
         """Return the text that `parse` reads."""
+        if self.kind == "channels":
+            return ";".join(f"{low!r},{high!r}" for low, high in self.channels)
+        if self.kind == "like":
+            return f"{_LIKE}{self.output}"
         if self.kind == "fixed":
             return f"{self.low!r},{self.high!r}"
         if self.kind == "percentile":
@@ -154,13 +164,18 @@ class RangeRequest:
     def parse(cls, value: str | Sequence[float] | RangeRequest) -> RangeRequest:
         """Parse a user's range.
 
-        It is ``"auto"``, ``"dtype"``, ``(lo, hi)``, ``"lo,hi"``, percentiles as in ``"p1,p99.8"``, or
-        percentiles of a sample of a large image: ``"p1,p99.8:sample"``.
+        It is ``"auto"``, ``"dtype"``, ``(lo, hi)``, ``"lo,hi"``, one pair for each channel as in ``"0,4095;0,900"``,
+        percentiles as in ``"p1,p99.8"``, percentiles of a sample of a large image, ``"p1,p99.8:sample"``, or
+        the range of a finished output: ``"like:x2.ome.zarr"``.
         """
         if isinstance(value, RangeRequest):
             return value
         if isinstance(value, str) and value in ("auto", "dtype"):
             return cls(value)
+        if isinstance(value, str) and value.startswith(_LIKE):
+            return _like(value)
+        if isinstance(value, str) and ";" in value:
+            return cls.of_channels([_pair(part, value) for part in value.split(";")])
         if isinstance(value, str) and value.lower().rstrip().endswith(_SAMPLE):
             return _sampled(value)
         try:
@@ -172,27 +187,85 @@ class RangeRequest:
         if not (np.isfinite([low, high]).all() and low < high) or (percent and not 0 <= low < high <= 100):
             raise RequestError(
                 f"range={value!r} is not understood: give 'auto', 'dtype', two rising numbers such as "
-                "0,4095, two percentiles such as p1,p99.8, or those of a sample: p1,p99.8:sample."
+                "0,4095, two percentiles such as p1,p99.8, those of a sample: p1,p99.8:sample, or those of a finished "
+                "output: like:x2.ome.zarr."
             )
         return cls("percentile" if percent else "fixed", low, high)
 
+    @classmethod
+    def of_channels(cls, channels: Sequence[tuple[float, float]]) -> RangeRequest:
+        """Return the request for one pair of values for each channel; a single pair is for all."""
+        if len(channels) == 1 and channels[0][0] < channels[0][1]:
+            return cls("fixed", *channels[0])
+        return cls("channels", channels=tuple(channels))
+
     def immediate(self, dtype: DTypeLike) -> IntensityMap | None:
-        """Return the map if it needs no pixels, else None.
+        """Return the map if it is one for all channels and needs no pixels, else None.
 
         For 8-bit images, which are stretched already, ``auto`` is the range of the type. For all others it
         is the smallest to the largest value of the image.
+
+        Raises
+        ------
+        RequestError
+            For the range of a finished output, which has not been read.
         """
+        if self.kind == "like":
+            raise RequestError(
+                f"range={str(self)!r} cannot be read here: give the two values that the attribute swin2sr_ops of that"
+                " output has, or use swin2sr_ops.restore_image."
+            )
         if self.kind == "fixed":
             return IntensityMap(self.low, self.high)
         if self.kind == "dtype" or (self.kind == "auto" and np.dtype(dtype).itemsize == 1):
             return IntensityMap(*range_limits(dtype))
         return None
 
+    def known_maps(self, dtype: DTypeLike, count: int) -> tuple[IntensityMap, ...] | None:
+        """Return one map for all ``count`` channels, or one for each, if no pixels are needed; else None.
+
+        Raises
+        ------
+        RequestError
+            If the request has pairs for another number of channels.
+        """
+        if self.kind != "channels":
+            known = self.immediate(dtype)
+            return None if known is None else (known,)
+        if len(self.channels) not in (1, count):
+            raise RequestError(
+                f"range={str(self)!r} has {len(self.channels)} pairs, but the image has"
+                f" {count} {'channel' if count == 1 else 'channels'} with a range of its own: give one pair for each,"
+                " or one for all."
+            )
+        return tuple(IntensityMap(low, high) for low, high in self.channels)
+
     def looks(self, dtype: DTypeLike) -> int:
         """Return the number of passes over the pixels: none, one, or two (percentiles of floats)."""
-        if self.immediate(dtype) is not None:
+        if self.kind == "channels" or self.immediate(dtype) is not None:
             return 0
         return 2 if self.kind == "percentile" and np.dtype(dtype).kind == "f" else 1
+
+
+def _like(value: str) -> RangeRequest:
+    output = value.removeprefix(_LIKE).strip()
+    if not output:
+        raise RequestError(f"range={value!r} names no output: give that of a finished run, as in like:x2.ome.zarr.")
+    return RangeRequest("like", output=output)
+
+
+def _pair(part: str, value: str) -> tuple[float, float]:
+    """Parse one channel's pair; a constant channel of a finished run has two equal values."""
+    try:
+        low, high = (float(number) for number in part.split(","))
+    except ValueError:
+        low, high = np.nan, np.nan
+    if not (np.isfinite([low, high]).all() and low <= high):
+        raise RequestError(
+            f"range={value!r} is not understood: {part!r} is not two rising numbers. Give a pair for each channel,"
+            " as in 0,4095;0,900."
+        )
+    return low, high
 
 
 def _sampled(value: str) -> RangeRequest:

@@ -22,6 +22,7 @@ from swin2sr_ops.io.masks import check_mask
 from swin2sr_ops.pixels.intensity import RangeRequest, check_dtype
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.band_roles import Group, check_scales, spectrum_of
+from swin2sr_ops.run.finished_range import resolved_range
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Job", "Part", "Piece", "Workers", "prepare"]
@@ -190,6 +191,7 @@ def prepare(
     workers : Workers, optional
         Processes of the cluster that will restore: they resolve "auto", and tiles fit the memory of each of them.
     """
+    intensity = resolved_range(RangeRequest.parse(request.range), request.array)
     source = open_source(src, axes=request.axes, level=request.level, series=request.series, array=request.array)
     if request.nodata is not None and isinstance(source, OwnNodataSource):
         source = source.with_nodata(request.nodata)
@@ -212,7 +214,7 @@ def prepare(
     reading: dict[str, Any] = {name: value for name, value in given.items() if value not in (None, 0)}
     if request.nodata is not None:
         reading["nodata"] = request.nodata
-    return Job(source, order, parts, RangeRequest.parse(request.range), nodata, chunk, cut.shards, mask, reading)
+    return Job(source, order, parts, intensity, nodata, chunk, cut.shards, mask, reading)
 
 
 @dataclass(frozen=True)

@@ -153,11 +153,11 @@ def intensity_maps(
     RequestError
         If no pixel is valid, or both percentiles are one value.
     """
-    known = job.range.immediate(job.source.info.dtype)
-    if known is not None:
-        return (known,)
-    look = Look(job.source, job.order, job.nodata, job.range, mask)
     numbers = _numbers(job)
+    known = job.range.known_maps(job.source.info.dtype, max(job.map_of(c) for c in range(len(numbers))) + 1)
+    if known is not None:
+        return known
+    look = Look(job.source, job.order, job.nodata, job.range, mask)
     parts = look.parts(numbers)
     run = _Run(look, numbers, each or each_in_threads, tell, sum(len(part) for part in parts))
     maps: dict[int, IntensityMap] = {}

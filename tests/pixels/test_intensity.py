@@ -32,15 +32,20 @@ from swin2sr_ops.pixels.statistics import Statistics, check_any_valid
         ("10,200.5", RangeRequest("fixed", 10, 200.5)),
         ("-5,-1", RangeRequest("fixed", -5, -1)),
         ("p1,p99.8", RangeRequest("percentile", 1, 99.8)),
+        ("0,9;5,5.5", RangeRequest("channels", channels=((0, 9), (5, 5.5)))),
+        ("0,9;5,5", RangeRequest("channels", channels=((0, 9), (5, 5)))),  # a channel that was constant
+        ("like:x.ome.zarr", RangeRequest("like", output="x.ome.zarr")),
     ],
 )
 def test_ranges_are_read(given_: object, expected: RangeRequest) -> None:
     assert RangeRequest.parse(given_) == expected  # type: ignore[arg-type]
+    assert RangeRequest.parse(str(expected)) == expected
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "full", "1", "5,5", "9,1", "p1,99", "p-1,p50", "p1,p101", (1, 2, 3), "nan,1", (0, np.inf), None]
-)
+    "bad", ["", "full", "1", "5,5", "9,1", "p1,99", "p-1,p50", "p1,p101", (1, 2, 3), "nan,1", (0, np.inf), None,
+            "0,9;", "0,9;9,1", "0,9;x,1", "p1,p2;p1,p2"],
+)  # fmt: skip
 def test_bad_ranges_get_a_sentence(bad: object) -> None:
     with pytest.raises(RequestError, match="is not understood"):
         RangeRequest.parse(bad)  # type: ignore[arg-type]
