@@ -1,6 +1,6 @@
 """Kill runs in every phase, cut the power of simulated disks, give the same command again, and compare bytes.
 
-    python benchmarks/kills.py [--kills 20] [--cuts 10] [--formats zarr,cog,plate] [--minutes 15] > table.md
+    python benchmarks/kills.py [--kills 20] [--cuts 10] [--formats zarr,cog,plate] [--minutes 15] [--log FILE] > table.md
 
 A process loads everything once and forks a child for each run, so that a kill costs a fraction of a second. The
 network is a stand-in that costs nothing (`archives_work.install`); what is tried is everything else. Phases are told
@@ -11,7 +11,8 @@ A simulated power cut is a kill after which the disk holds the worst that a file
 not synced since it was written, nothing, a half, zeros, or all; of a file that is new since its folder was synced,
 perhaps not even the name; and a rename whose folder was not synced may be undone.
 
-``--minutes`` ends after so long, with what was done until then; the table says how many there were.
+``--minutes`` ends after so long, with what was done until then; the table says how many there were. ``--log`` appends
+every trial to a file; the same command again counts the trials of that file and makes only those that are missing.
 """
 
 from __future__ import annotations
@@ -387,6 +388,30 @@ def table(trials: list[Trials]) -> str:
     return "\n".join([*lines, "| all | " + " | ".join(str(total[c]) for c in columns) + " |"])
 
 
+def make(one: Trials, what: str, phase: str, log: Path | None) -> None:
+    """Make one trial, and append what became of it to the log."""
+    before = {"kill": one.kills.copy(), "cut": one.cuts.copy()}
+    getattr(one, what)(phase)
+    after = {"kill": one.kills, "cut": one.cuts}
+    if log is not None:
+        counts = {kind: dict(after[kind] - before[kind]) for kind in after}
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"format": one.name, "what": what, "phase": phase, "counts": counts}) + "\n")
+
+
+def count_logged(log: Path, trials: list[Trials]) -> Counter[tuple[str, str, str]]:
+    """Add the trials of earlier commands to the counts; return how many there were of each kind."""
+    made: Counter[tuple[str, str, str]] = Counter()
+    named = {one.name: one for one in trials}
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        trial = json.loads(line)
+        if trial["format"] in named:
+            made[trial["format"], trial["what"], trial["phase"]] += 1
+            named[trial["format"]].kills.update(trial["counts"]["kill"])
+            named[trial["format"]].cuts.update(trial["counts"]["cut"])
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="kills in each phase of each format (default: 20)")
@@ -394,6 +419,7 @@ def main() -> None:
     parser.add_argument("--formats", default=",".join(FORMATS), help="some of " + ", ".join(FORMATS))
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end after so long")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--log", type=Path, help="a file of trials, to which this command adds")
     options = parser.parse_args()
     archives_work.install()
     end = time.monotonic() + 60 * options.minutes
@@ -402,18 +428,22 @@ def main() -> None:
         sources.mkdir()
         make_sources(sources)
         trials = []
+        earlier = options.log.stat().st_size if options.log and options.log.exists() else 0
         for number, name in enumerate(options.formats.split(",")):
             folder = Path(place, f"out{number}")
             folder.mkdir()
-            trials.append(Trials(name, sources, folder, random.Random(options.seed * 1000 + number)))
+            trials.append(Trials(name, sources, folder, random.Random(f"{options.seed} {number} {earlier}")))
         for one in trials:
             one.prepare()
-        todo = [(one, "kill", phase) for one in trials for phase in one.phases for _ in range(options.kills)]
-        todo += [(one, "cut", phase) for one in trials for phase in (*one.phases, "after") for _ in range(options.cuts)]
+        made = count_logged(options.log, trials) if options.log else Counter()
+        wanted = [(one, "kill", phase, options.kills) for one in trials for phase in one.phases]
+        wanted += [(one, "cut", phase, options.cuts) for one in trials for phase in (*one.phases, "after")]
+        todo = [(one, what, phase) for one, what, phase, times in wanted
+                for _ in range(times - made[one.name, what, phase])]  # fmt: skip
         random.Random(options.seed).shuffle(todo)  # so that a run that is ended early tried some of all
         for one, what, phase in todo:
             if time.monotonic() < end:
-                getattr(one, what)(phase)
+                make(one, what, phase, options.log)
     print(f"{date.today()}, seed {options.seed}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}.\n")
     print(table(trials))
 
