@@ -1,6 +1,6 @@
 """Kill runs in every phase, cut the power of simulated disks, give the same command again, and compare bytes.
 
-    python benchmarks/kills.py [--kills 20] [--cuts 10] [--formats zarr,cog,plate] [--minutes 15] [--log FILE] > table.md
+    python benchmarks/kills.py [--kills 20] [--cuts 10] [--formats zarr,cog,plate] [--minutes 15] [--log FILE]
 
 A process loads everything once and forks a child for each run, so that a kill costs a fraction of a second. The
 network is a stand-in that costs nothing (`archives_work.install`); what is tried is everything else. Phases are told

@@ -200,6 +200,55 @@ def test_finished_images_of_an_unfinished_plate_are_verified(
     assert tree(tmp_path / "out.zarr") == tree(tmp_path / "whole.zarr")
 
 
+@pytest.mark.parametrize("damage", [*DAMAGES, "gone"])
+@pytest.mark.parametrize("finished", [True, False], ids=["finished image", "begun image"])
+def test_a_torn_record_of_an_image_of_an_archive(
+    damage: str, finished: bool, gray_model: ModelSpec, tmp_path: Path
+) -> None:
+    """It is not synced: without it the image is begun anew, for nothing else vouches for its chunks."""
+    write_plate(tmp_path / "plate.zarr", "0.5")
+    request = RestoreRequest(model=gray_model, chunks=64)
+    run_collection(tmp_path / "plate.zarr", tmp_path / "whole.zarr", request)
+
+    def progress(event: Any) -> None:
+        if event.kind == ("image end" if finished else "tile"):
+            raise Stop
+
+    with pytest.raises(Stop):
+        run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", request, progress=progress)
+    image = tmp_path / "out.zarr.partial" / ("A/1/0" if finished else "A/1/0.partial")
+    record = image / ".swin2sr_ops/run.json"
+    if damage == "gone":
+        record.unlink()
+    else:
+        record.write_bytes(DAMAGES[damage](record.read_bytes()))
+    for chunk in [p for p in (image / "0/c").rglob("*") if p.is_file()]:
+        chunk.write_bytes(bytes(chunk.stat().st_size))
+    report = run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", request)
+    assert report.state == "done"
+    assert tree(tmp_path / "out.zarr") == tree(tmp_path / "whole.zarr")
+
+
+def test_syncs_do_not_grow_with_the_images_of_an_archive(
+    gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import zarr
+
+    synced: list[int] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(handle) or sync(handle))  # type: ignore[func-returns-value]
+    counts = []
+    for count in (2, 6):
+        root = zarr.open_group(tmp_path / f"{count}.zarr", mode="w")
+        for number in range(count):
+            root.create_array(str(number), data=np.full((20, 20), 7, "u1"), dimension_names=["y", "x"])
+        synced.clear()
+        out = tmp_path / f"{count}.out.zarr"
+        run_collection(tmp_path / f"{count}.zarr", out, RestoreRequest(model=gray_model, range=(0, 250)))
+        counts.append(len(synced))
+    assert counts[0] == counts[1] < 8
+
+
 @pytest.mark.parametrize("code", ["ENOSYS", "EPERM", "EINVAL"])
 def test_a_file_system_without_syncfs(
     code: str, source: Path, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

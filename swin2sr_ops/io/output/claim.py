@@ -101,7 +101,7 @@ class Claim:
                 raise _spoilt(self.destination.uri)
             self.resumed = True
             self.notes = dict(found.get("notes", {}))
-        elif found is None and not (key is not None and key.restart):
+        elif found is None and not (key is not None and key.restart) and not self._in_our_archive():
             self._refuse_strangers()
         with disk_errors(self.files.where):
             if self.resumed:
@@ -137,6 +137,13 @@ class Claim:
                 " another output. With restart it is replaced."
             )
 
+    def _in_our_archive(self) -> bool:
+        """Return True for an image of an archive on this disk: what lies there is the archive's, whose record is whole.
+
+        A power cut may have torn or removed the image's own record, which is not synced.
+        """
+        return self.destination.inner and self.destination.path is not None
+
     def _cut_off(self) -> bool:
         """Return True if a power cut emptied the record: the location is a run's, but of an unknown one."""
         record = self.files.read(RECORD)
@@ -148,14 +155,17 @@ class Claim:
         with disk_errors(self.files.where):
             self._write_record()
 
-    def _write_record(self) -> None:
+    def _write_record(self, *, durable: bool = False) -> None:
+        """Write the record, onto the disk at once; only the images of an archive need no sync each, as it has one."""
         key = self._key or RunKey("")
         record = {"fingerprint": key.fingerprint, "settings": dict(key.settings), "notes": self.notes}
-        self.files.write(RECORD, json.dumps(json_ready(record), indent=1).encode(), durable=True)
+        self.files.write(RECORD, json.dumps(json_ready(record), indent=1).encode(), durable=durable or not self.destination.inner)
 
     def spoil(self) -> None:
         """Mark this run as not resumable: its pixels come from two versions of the input."""
-        self.note(**{SPOILT: True})
+        self.notes[SPOILT] = True
+        with disk_errors(self.files.where):
+            self._write_record(durable=True)
 
     def check(self) -> None:
         """Raise an error if the location was removed or emptied during the run."""

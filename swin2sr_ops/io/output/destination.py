@@ -90,7 +90,8 @@ class Destination:
         it; in an object store it is removed when the new run starts.
     inner : bool
         Whether this is one image of an unfinished archive. Such an image keeps its journal, which is
-        verified when the archive is resumed. It is not synced: the archive is, before it appears.
+        verified when the archive is resumed. Neither it nor its record is synced: the archive's record is, and
+        the whole archive before it appears.
     """
 
     uri: str
@@ -275,12 +276,15 @@ class Destination:
             replace_path(new, self.path.with_name(self.path.name + new.name.removeprefix(finished.name)))
 
     def reopen(self) -> None:
-        """Mark a finished `inner` image as unfinished, so that a run verifies it and repairs torn chunks."""
+        """Mark a finished `inner` image as unfinished, so that a run verifies it and repairs torn chunks.
+
+        A power cut may have removed its record: nothing vouches for it then, and the run begins it anew.
+        """
         if self.path is None:
             if self.files.read(RECORD) is not None:
                 for root in GROUP_DOCUMENTS:
                     self.files.remove(root)
-        elif (self.path / RECORD).is_file() and not os.path.lexists(self.partial):
+        elif os.path.lexists(self.path) and not os.path.lexists(self.partial):
             replace_path(self.path, self.partial)
 
     def discard(self) -> None:

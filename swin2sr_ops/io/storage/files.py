@@ -96,6 +96,7 @@ class LocalFiles:
 
     def write(self, key: str, data: bytes, *, durable: bool = False) -> None:
         path = self.folder / key
+        new = durable and not path.exists()
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_BESIDE}")
         try:
@@ -105,7 +106,8 @@ class LocalFiles:
                 beside.write_bytes(data)
             replace_path(beside, path)
             if durable:
-                for folder in (path.parent, *path.parent.parents[: key.count("/") + 1]):
+                above = path.parent.parents[: key.count("/") + 1] if new else ()  # their names are there since the first
+                for folder in (path.parent, *above):
                     sync_folder(folder)
         except BaseException:
             remove_path(beside)
