@@ -159,7 +159,8 @@ class Claim:
         """Write the record, onto the disk at once; only the images of an archive need no sync each, as it has one."""
         key = self._key or RunKey("")
         record = {"fingerprint": key.fingerprint, "settings": dict(key.settings), "notes": self.notes}
-        self.files.write(RECORD, json.dumps(json_ready(record), indent=1).encode(), durable=durable or not self.destination.inner)
+        text = json.dumps(json_ready(record), indent=1)
+        self.files.write(RECORD, text.encode(), durable=durable or not self.destination.inner)
 
     def spoil(self) -> None:
         """Mark this run as not resumable: its pixels come from two versions of the input."""

@@ -106,7 +106,8 @@ class LocalFiles:
                 beside.write_bytes(data)
             replace_path(beside, path)
             if durable:
-                above = path.parent.parents[: key.count("/") + 1] if new else ()  # their names are there since the first
+                # Folders above do not change where a key is only written anew.
+                above = path.parent.parents[: key.count("/") + 1] if new else ()
                 for folder in (path.parent, *above):
                     sync_folder(folder)
         except BaseException:
