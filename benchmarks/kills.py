@@ -41,6 +41,9 @@ import archives_work
 import kills_s3
 from kills_work import Death, cut_power, forked, make_sources
 
+from swin2sr_ops.hooks.dispatch import model_specs
+from swin2sr_ops.hooks.manager import manager
+
 PHASES = ("planning", "tiles", "pyramid", "encoding", "appearing", "tidying")
 #: Source, output and options of each format.
 FORMATS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -118,12 +121,15 @@ class Trials:
         return bool({item.name for item in self.folder.iterdir()} - {self.out.name, "log.txt", "log.end"})
 
     def kill(self, phase: str) -> None:
+        """Kill a run in ``phase``, then most resumes of it in this phase or a later one, until one ends."""
         self.empty()
-        status = self.run(self.death(phase))
-        self.kills[phase if status == -signal.SIGKILL else "ended first"] += 1
-        while status == -signal.SIGKILL and self.rng.random() < AGAIN:  # and the run that resumes it, too
-            status = self.run(self.death(phase))
-            self.kills[phase] += status == -signal.SIGKILL
+        phases, ended = self.phases[self.phases.index(phase) :], False
+        while phases and not ended:
+            status = self.run(self.death(phases[0]))
+            self.kills[{-signal.SIGKILL: phases[0], 0: "ended first"}.get(status, "refused")] += 1
+            ended = status != -signal.SIGKILL
+            while phases and self.rng.random() < NEXT:
+                del phases[0]
         self._again(self.kills)
 
     def cut(self, phase: str) -> None:
@@ -175,8 +181,8 @@ def without_notes(out: Path) -> str:
         return digest(copy)
 
 
-#: Share of killed runs whose resume is killed, too, and of those again.
-AGAIN = 0.4
+#: Chance that the next kill of a run comes in a later phase than the last.
+NEXT = 0.6
 BAD = ("torn under its name", "refused", "other bytes", "left something")
 
 
@@ -227,6 +233,7 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="a file of trials, to which this command adds")
     options = parser.parse_args()
     archives_work.install()
+    model_specs(), manager()  # caches that every fork would fill anew
     end = time.monotonic() + 60 * options.minutes
     names = options.formats.split(",")
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:

@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,6 +38,7 @@ _CLIENTS = (
     ("azure.core.exceptions", "AzureError"),
     ("botocore.exceptions", "BotoCoreError"),
     ("gcsfs.retry", "HttpError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
 )
 
 
@@ -53,16 +55,33 @@ def opening(url: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         options["config_kwargs"] = {
             "connect_timeout": CONNECT, "read_timeout": ANSWER, "retries": {"total_max_attempts": 1}
         }  # fmt: skip
-    if url.startswith(("http:", "https:")) and find_spec("aiohttp") is not None:
+    if url.startswith(("http:", "https:", "gs:", "gcs:")) and find_spec("aiohttp") is not None:
         from aiohttp import ClientTimeout
 
-        options["client_kwargs"] = {"timeout": ClientTimeout(total=None, sock_connect=CONNECT, sock_read=ANSWER)}
+        limits = ClientTimeout(total=None, sock_connect=CONNECT, sock_read=ANSWER)
+        if url.startswith("http"):
+            options["client_kwargs"] = {"timeout": limits}
+        else:
+            options |= {"requests_timeout": limits, "retry_timeout": CONNECT}
     return options | dict(given or {})
 
 
 def impatient(filesystem: Any) -> Any:
-    """Disable the retries of s3fs, because `retrying` retries."""
-    if hasattr(filesystem, "retries"):
+    """Disable the retries of s3fs, gcsfs and adlfs, because `retrying` retries, and limit the time of an Azure request.
+
+    Without limits, a Google server that does not answer takes two minutes per request, an Azure server more than five.
+    """
+    library = type(filesystem).__module__.partition(".")[0]
+    if library == "gcsfs":  # its number of retries is fixed by a decorator
+        once = getattr(type(filesystem)._request, "__wrapped__", None)
+        if once is not None:
+            filesystem._request = partial(once, filesystem)
+    elif library == "adlfs":  # it has no options for its client, so another client of the same account takes its place
+        client = filesystem.service_client
+        filesystem.service_client = type(client)(
+            client.url, credential=client.credential, retry_total=0, connection_timeout=CONNECT, read_timeout=ANSWER
+        )
+    elif hasattr(filesystem, "retries"):
         filesystem.retries = 1
     return filesystem
 
@@ -128,7 +147,7 @@ def _judge(exc: Exception, pause: float | None, watch: _Watch) -> None:
     if isinstance(exc, (*_ANSWERS, StorageError)):
         raise exc
     told = f"{exc}".strip().rstrip(".") or type(exc).__name__
-    status = getattr(exc, "status", None)
+    status = getattr(exc, "status", None) or getattr(exc, "code", None)
     if status in (404, 410):
         raise FileNotFoundError(errno.ENOENT, told) from exc
     if isinstance(status, int) and 400 <= status < 500 and status not in _LATER:

@@ -6,8 +6,11 @@ import errno
 import math
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
+from importlib.util import find_spec
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -121,6 +124,72 @@ def test_an_object_store_that_never_answers(silent: str, monkeypatch: pytest.Mon
     with pytest.raises(OutputError, match="the server does not answer within"):
         files_at(f"s3://bucket-of-{silent.rpartition(':')[2]}/a.zarr").read("zarr.json")
     assert time.monotonic() - began < 60
+
+
+#: A key of the form that Azure wants; this one is in the documentation of its emulator.
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+@pytest.mark.parametrize("library", ["gcsfs", "adlfs"])
+def test_another_cloud_that_never_answers(library: str, silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their libraries alone need two minutes and more than five."""
+    pytest.importorskip(library, reason="it is not part of [test]: its dependencies are many")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{silent}")
+    account = f"http://{silent}/devstoreaccount1"
+    given = f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={KEY};BlobEndpoint={account};"
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", given)
+    scheme = {"gcsfs": "gcs", "adlfs": "az"}[library]
+    began = time.monotonic()
+    with pytest.raises(OutputError, match="the server does not answer within"):
+        files_at(f"{scheme}://bucket-of-{silent.rpartition(':')[2]}/a.zarr").read("zarr.json")
+    assert time.monotonic() - began < 60
+
+
+def test_each_request_to_google_is_made_once() -> None:
+    """A stand-in for gcsfs, whose decorator repeats requests: `retrying` does."""
+
+    def repeating(function: Callable[..., int]) -> Callable[..., int]:
+        @wraps(function)
+        def repeated(*args: Any) -> int:
+            return 6 * function(*args)
+
+        return repeated
+
+    class FileSystem:
+        @repeating
+        def _request(self, count: int) -> int:
+            return count
+
+    FileSystem.__module__ = "gcsfs.core"
+    assert FileSystem()._request(1) == 6
+    assert remote.impatient(FileSystem())._request(1) == 1
+    if find_spec("aiohttp") is not None:
+        assert opening("gs://a/b")["requests_timeout"].sock_read == remote.ANSWER
+
+
+def test_each_request_to_azure_is_short() -> None:
+    """A stand-in for adlfs, which has no options for its client."""
+
+    class Client:
+        def __init__(self, url: str, credential: str, **options: Any) -> None:
+            self.url, self.credential, self.options = url, credential, options
+
+    class FileSystem:
+        service_client = Client("http://account", "key")
+
+    FileSystem.__module__ = "adlfs.spec"
+    made = remote.impatient(FileSystem()).service_client
+    assert (made.url, made.credential) == ("http://account", "key")
+    limits = {"connection_timeout": remote.CONNECT, "read_timeout": remote.ANSWER}
+    assert made.options == {"retry_total": 0, **limits}
+
+
+def test_answers_of_google_have_a_code() -> None:
+    class HttpError(OSError):
+        code = 404
+
+    with pytest.raises(FileNotFoundError):
+        retrying(Server(HttpError("not there")))
 
 
 def test_a_raster_on_a_server_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
