@@ -39,4 +39,4 @@ def test_kills_and_power_cuts() -> None:
 def test_the_cost_of_syncs() -> None:
     rows = table("power.py", "--pairs", "1", "--size", "128", "--fields", "2")
     assert len(rows) == 3
-    assert all(re.fullmatch(r"\d+\.\d{3}", row[4]) for row in rows[1:])
+    assert all(re.fullmatch(r"\d+\.\d{3}", row[5]) for row in rows[1:])
