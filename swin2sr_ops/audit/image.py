@@ -24,6 +24,7 @@ from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import identity, identity_digest
 from swin2sr_ops.run.job import Job, Piece, prepare
 from swin2sr_ops.run.pipeline import Here, TileWork
+from swin2sr_ops.run.sides import Sides
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["AuditedImage", "Given"]
@@ -105,11 +106,8 @@ class AuditedImage:
         record, job = self.record, self.prepare()
         sink = self._sink(job)
         self._note(job, sink, report)
-        context, spread = "context" in sink.sides, "spread" in sink.sides
         interval = Interval.from_dict(record.settings["interval"]) if "interval" in sink.sides else None
-        work = TileWork(
-            job.source, job.order, job.parts, record.maps, job.nodata, sink, job.mask, context, spread, interval
-        )
+        work = TileWork(job, record.maps, sink, Sides("context" in sink.sides, "spread" in sink.sides, interval))
 
         def count(_: Piece) -> None:
             report.checked += 1

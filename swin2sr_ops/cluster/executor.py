@@ -255,7 +255,7 @@ class ClusterExecutor:
         from swin2sr_ops.cluster.worker import RunPlugin, warm
 
         with self._lock:
-            for part in work.parts:
+            for part in work.job.parts:
                 if part.restorer is not None:
                     self._restorers.setdefault(pickle.dumps(part.restorer), part.restorer)
         plugin = RunPlugin(name, work, self.stream, __version__, self._threads)

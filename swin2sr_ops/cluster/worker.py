@@ -218,7 +218,7 @@ async def release(restorers: bytes) -> None:
 
 
 def _load_networks(work: TileWork) -> None:
-    for part in work.parts:
+    for part in work.job.parts:
         if part.restorer is not None:
             part.restorer.network.engine()
 

@@ -17,6 +17,7 @@ __all__ = [
     "TIFF_SUFFIXES",
     "ClosableSource",
     "ComposedSource",
+    "GroupSource",
     "IdentifiedSource",
     "ImageInfo",
     "ImageSink",
@@ -199,6 +200,20 @@ class ComposedSource(Protocol):
 
     def files(self) -> Iterable[str]:
         """Return the paths of all files of this file system that the image consists of, in a fixed order."""
+        ...
+
+
+@runtime_checkable
+class GroupSource(Protocol):
+    """A source in a group that may hold more than the image: labels, tables, other groups."""
+
+    @property
+    def group_address(self) -> tuple[str, str]:
+        """Address of the store, and path of the image's group in it."""
+        ...
+
+    def beside(self) -> tuple[str, ...]:
+        """List the names in the group that do not belong to the image."""
         ...
 
 

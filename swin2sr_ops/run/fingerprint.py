@@ -42,8 +42,7 @@ def settings_of(job: Job) -> dict[str, Any]:
     """Collect all settings that decide the pixels, flat and JSON-ready."""
     info, restorer = job.source.info, job.restorer
     placed = restorer.network.placed()
-    restorers = [part.restorer for part in job.parts if part.restorer is not None]
-    models = [one.spec for one in restorers]
+    models = [one.spec for one in job.restorers]
     found: dict[str, Any] = {
         "result version": _RESULT_VERSION,
         "torch": version("torch"),
@@ -51,7 +50,7 @@ def settings_of(job: Job) -> dict[str, Any]:
         "weights": ",".join(spec.sha256 for spec in models),
         "scale": job.plan.spec.scale,
         "halo": job.plan.placement.halo,
-        "precision": ",".join(sorted({one.precision for one in restorers})),
+        "precision": ",".join(sorted({one.precision for one in job.restorers})),
         "device": placed.kind,
         "range": str(job.range),
         "nodata": job.nodata,

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import json_ready
-from swin2sr_ops.io.output.claim import STAMP
+from swin2sr_ops.io.output.claim import STAMP, RunKey
 from swin2sr_ops.io.output.staging import Staging
 from swin2sr_ops.run.fingerprint import identity, input_stamp
 from swin2sr_ops.run.job import Job
@@ -32,15 +32,14 @@ class InputWatch:
         The unfinished output, if it can be resumed; it is marked as spoilt if the input changed.
     each : callable
         Calls a function for each item, on the run's executor.
-    identity, stamp
-        Results of `swin2sr_ops.run.fingerprint.identity` and ``input_stamp`` at the run's start.
+    key : RunKey
+        Its settings hold the identity of the input, and it has the input's stamp, both of the run's start.
     """
 
     job: Job
     staging: Staging | None
     each: Callable[[Callable[[Any], Any], Iterable[Any], Callable[[Any, Any], None]], None]
-    identity: object
-    stamp: str
+    key: RunKey
 
     def check_resumed(self) -> None:
         """Raise an error if some tiles of the resumed run were made of another input than the present one.
@@ -51,11 +50,11 @@ class InputWatch:
             If the input was replaced during an earlier run, and put back before this one.
         """
         staging = self.staging
-        if staging is None or not staging.resumed or staging.claim.notes.get(STAMP) == self.stamp:
+        if staging is None or not staging.resumed or staging.claim.notes.get(STAMP) == self.key.stamp:
             return
         if self._other():
             raise self._of_two_images()
-        staging.claim.note(**{STAMP: self.stamp})
+        staging.claim.note(**{STAMP: self.key.stamp})
 
     def check(self) -> None:
         """Raise an error if the input has changed, or was replaced for a while, so the output must not be finished.
@@ -65,12 +64,12 @@ class InputWatch:
         OutputError
             If the output would be made of two images.
         """
-        if self.changed() or (input_stamp(self.job) != self.stamp and self._other()):
+        if self.changed() or (input_stamp(self.job) != self.key.stamp and self._other()):
             raise self._of_two_images()
 
     def changed(self) -> bool:
         """Return True if the input differs from the one at the start; then mark the run as spoilt."""
-        if json_ready(identity(self.job)) == self.identity:
+        if json_ready(identity(self.job)) == self.key.settings["source"]:
             return False
         self._spoil()
         return True
@@ -82,7 +81,7 @@ class InputWatch:
             found = look()
             if input_stamp(self.job) != before:
                 continue
-            if before != self.stamp and self.changed():
+            if before != self.key.stamp and self.changed():
                 break
             return found
         raise self._of_two_images()

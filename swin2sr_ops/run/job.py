@@ -76,7 +76,12 @@ class Job:
     @property
     def restorer(self) -> Restorer:
         """Return the restorer of the first part; others exist only if several models restore the bands."""
-        return next(part.restorer for part in self.parts if part.restorer is not None)
+        return self.restorers[0]
+
+    @property
+    def restorers(self) -> tuple[Restorer, ...]:
+        """Return the restorers of all parts; opacity has none."""
+        return tuple(part.restorer for part in self.parts if part.restorer is not None)
 
     @property
     def plan(self) -> TilePlan:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
-from swin2sr_ops.io.base import ComposedSource, ImageSink
+from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError, without_secrets
+from swin2sr_ops.hooks.dispatch import create_sink
+from swin2sr_ops.io.base import ClosableSource, ComposedSource, GroupSource, ImageSink, SidesSink, ValiditySink
+from swin2sr_ops.io.masks import EnlargedMask, has_mask
 from swin2sr_ops.io.output.claim import RunKey, tidy_finished
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.io.storage.paths import local_path
-from swin2sr_ops.pixels.intervals import Interval, read_calibration
 from swin2sr_ops.run.job import Job
+from swin2sr_ops.run.sides import Sides
 
-__all__ = ["check_not_behind", "finished_before", "interval_of", "label_options", "note_left_out", "resumable"]
+__all__ = ["finished_before", "label_options", "opened_output"]
 
 _CARRIED = ("labels", "carry")
 
@@ -34,7 +36,99 @@ def finished_before(dst: str, key: RunKey) -> bool:
     return True
 
 
-def check_not_behind(job: Job, dst: str) -> None:
+@contextmanager
+def opened_output(
+    job: Job, dst: str, sides: Sides, options: Mapping[str, Any], *, parallel: bool
+) -> Iterator[ImageSink]:
+    """Create the output of a job for the time of a run; close the input's files at the end.
+
+    After an error, restored tiles stay for the next run, and an output without any is removed.
+
+    Parameters
+    ----------
+    job : Job
+    dst : str
+    sides : Sides
+        Arrays that the output stores beside the pixels.
+    options : mapping
+        Options of the format and of `swin2sr_ops.hookspecs.create_sink`.
+    parallel : bool
+        Whether several processes will write.
+
+    Raises
+    ------
+    RequestError
+        If the format cannot store what was asked for.
+    OutputError
+        If the output cannot be written, or is a file of the input.
+    """
+    _check_not_behind(job, dst)
+    sink = _sink(job, dst, sides, dict(options), parallel)
+    try:
+        with _resumable(sink, without_secrets(dst)):
+            yield sink
+    finally:
+        for source in (job.source, job.mask):
+            if isinstance(source, ClosableSource):  # a later read opens the files again
+                source.close()
+
+
+def _sink(job: Job, dst: str, sides: Sides, options: dict[str, Any], parallel: bool) -> ImageSink:
+    """Create the sink of a job, with labels and masks if there are any; reject what its format cannot store."""
+    labels = options.pop("labels", "leave")
+    for name in ("context", "spread", "interval", "calibration"):
+        options.pop(name, None)
+    options |= label_options(job, labels) | dict.fromkeys(sides.names, True)
+    _note_left_out(job, labels)
+    sink = create_sink(
+        dst,
+        job.output,
+        source=job.source.uri,
+        chunks=job.chunk,
+        shards=job.shard,
+        parallel=parallel or None,
+        **options,
+    )
+    if sides.names and not isinstance(sink, SidesSink):
+        sink.abort()
+        raise RequestError(f"The format of {dst!r} cannot store {sides.names[0]}: omit it, or write a Zarr.")
+    if isinstance(sink, ValiditySink) and (job.mask is not None or has_mask(job.source)):
+        sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
+    return sink
+
+
+def label_options(job: Job, labels: str) -> dict[str, Any]:
+    """Return the sink's options for the labels of the source: ``leave`` or ``carry``.
+
+    Raises
+    ------
+    RequestError
+        If the word is another one, or the source has no labels of its own.
+    """
+    if labels == "leave":
+        return {}
+    if labels != "carry":
+        raise RequestError(f"labels={labels!r} is not valid: give 'leave' or 'carry'.")
+    if not isinstance(job.source, GroupSource):
+        raise RequestError(f"labels='carry' needs an OME-Zarr image, but {job.source.uri!r} is not one.")
+    return {"labels": (*job.source.group_address, job.plan.spec.scale)}
+
+
+def _note_left_out(job: Job, labels: str) -> None:
+    """Warn of what lies beside the image, or in its attributes, and does not come along."""
+    large = job.source.info.extra.get("attributes_left_out") or ()
+    if large:
+        warnings.warn(
+            f"The attributes {', '.join(large)} are too large to be carried: the output will lack them.", stacklevel=3
+        )
+    beside = job.source.beside() if isinstance(job.source, GroupSource) else ()
+    names = [name for name in beside if (name, labels) != _CARRIED]
+    if names:  # the same sentence for each image of a plate, so that it is said once
+        remedy = ": labels='carry' (--labels carry) takes the labels." if "labels" in names else "."
+        warnings.warn(f"Beside the image lie {', '.join(names)}, which the output will lack{remedy}", stacklevel=3)
+
+
+def _check_not_behind(job: Job, dst: str) -> None:
     """Raise an error if ``dst`` is a file of the input, such as a raster in a VRT: inputs are never written."""
     path = local_path(dst)
     origin = local_path(job.source.uri)
@@ -49,74 +143,8 @@ def check_not_behind(job: Job, dst: str) -> None:
         )
 
 
-def label_options(job: Job, labels: str) -> dict[str, Any]:
-    """Return the sink's options for the labels of the source: ``leave`` or ``carry``.
-
-    Raises
-    ------
-    RequestError
-        If the word is another one, or the source is not an OME-Zarr image.
-    """
-    if labels == "leave":
-        return {}
-    if labels != "carry":
-        raise RequestError(f"labels={labels!r} is not valid: give 'leave' or 'carry'.")
-    from swin2sr_ops.io.zarr.source import ZarrSource
-
-    if not isinstance(job.source, ZarrSource):
-        raise RequestError(f"labels='carry' needs an OME-Zarr image, but {job.source.uri!r} is not one.")
-    return {"labels": (job.source.uri, job.source.path.rpartition("/")[0], job.plan.spec.scale)}
-
-
-def note_left_out(job: Job, labels: str) -> None:
-    """Warn of what lies beside an OME-Zarr image, or in its attributes, and does not come along."""
-    from swin2sr_ops.io.zarr.beside import beside_image
-    from swin2sr_ops.io.zarr.source import ZarrSource
-
-    large = job.source.info.extra.get("attributes_left_out") or ()
-    if large:
-        warnings.warn(
-            f"The attributes {', '.join(large)} are too large to be carried: the output will lack them.", stacklevel=3
-        )
-    source = job.source
-    if not isinstance(source, ZarrSource) or source.group is None:
-        return
-    names = [n for n in beside_image(source.uri, source.group, source.storage_options) if (n, labels) != _CARRIED]
-    if names:  # the same sentence for each image of a plate, so that it is said once
-        remedy = ": labels='carry' (--labels carry) takes the labels." if "labels" in names else "."
-        warnings.warn(f"Beside the image lie {', '.join(names)}, which the output will lack{remedy}", stacklevel=3)
-
-
-def interval_of(job: Job, coverage: float | None, calibration: str | os.PathLike[str] | None) -> Interval | None:
-    """Return the intervals that were asked for, if the calibration is one of the job's model.
-
-    Raises
-    ------
-    RequestError
-        One of the two is missing, or the calibration is of another model, ensemble or consistency.
-    """
-    if coverage is None and calibration is None:
-        return None
-    if coverage is None or calibration is None:
-        raise RequestError(
-            "Intervals need a coverage and a calibration: give interval=90 (--interval 90) and calibration=FILE"
-            " (--calibration FILE), which `swin2sr-ops evaluate --calibrate FILE` writes."
-        )
-    found = read_calibration(calibration)
-    for restorer in (part.restorer for part in job.parts if part.restorer is not None):
-        asked = restorer.placement
-        run = (restorer.spec.sha256, asked.ensemble, asked.consistent)
-        if run != (found.weights, found.ensemble, found.consistent):
-            raise RequestError(
-                f"{os.fspath(calibration)!r} was made for {found.model!r} with ensemble={found.ensemble} and"
-                f" consistent={found.consistent!r}, and this run has {restorer.spec.name!r}, ensemble={asked.ensemble}"
-                f" and consistent={asked.consistent!r}: errors differ. Calibrate for this run, or choose the same."
-            )
-    return Interval.of(found, float(coverage))
-
-
 @contextmanager
-def resumable(sink: ImageSink, output: str) -> Iterator[None]:
+def _resumable(sink: ImageSink, output: str) -> Iterator[None]:
     """After an error, keep the restored tiles for the next run; remove an output without any."""
     staging = sink.staging if isinstance(sink, ResumableSink) else None
     try:

@@ -11,7 +11,6 @@ from itertools import islice
 from threading import Barrier
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.engine.restorer import Restorer
@@ -19,13 +18,14 @@ from swin2sr_ops.errors import Stopped, TileError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.tiles import source_interval
-from swin2sr_ops.io.base import ImageSink, ImageSource, Region, SidesSink
+from swin2sr_ops.io.base import ImageSink, Region, SidesSink
 from swin2sr_ops.io.output.journal import made_of
 from swin2sr_ops.io.output.staging import ResumableSink
 from swin2sr_ops.pixels.intensity import IntensityMap
-from swin2sr_ops.pixels.intervals import Interval, contrast
-from swin2sr_ops.run.job import Part, Piece, Workers
+from swin2sr_ops.pixels.nodata_flags import plane_flags
+from swin2sr_ops.run.job import Job, Part, Piece, Workers
 from swin2sr_ops.run.origin import InputPixels, Origin
+from swin2sr_ops.run.sides import Sides
 
 __all__ = ["Executor", "Here", "TileWork", "Watch", "stream"]
 
@@ -88,71 +88,64 @@ class Executor(Workers, AbstractContextManager["Executor"], Protocol):
 
 @dataclass(frozen=True)
 class TileWork:
-    """Hold everything that restoring a piece of one image needs; it travels to workers."""
+    """Hold everything that restoring a piece of one image needs; it travels to workers.
 
-    source: ImageSource
-    order: AxisOrder
-    parts: tuple[Part, ...]
+    Attributes
+    ----------
+    job : Job
+        The image, its models and its pieces.
+    maps : tuple of IntensityMap
+        One for the image, or one for each of `Job.map_of`.
+    sink : ImageSink
+    sides : Sides
+        What is computed beside the pixels.
+    """
+
+    job: Job
     maps: tuple[IntensityMap, ...]
-    nodata: float | None
     sink: ImageSink
-    mask: ImageSource | None = None
-    context: bool = False
-    spread: bool = False
-    interval: Interval | None = None
+    sides: Sides = field(default_factory=Sides)
 
     @property
     def lanes(self) -> int:
         """Return how many tiles are in progress at once; on a GPU one computes while two are copied."""
-        kinds = {part.restorer.network.kind for part in self.parts if part.restorer is not None}
+        kinds = {restorer.network.kind for restorer in self.job.restorers}
         return GPU_LANES if "cuda" in kinds else 1
 
     @property
     def input(self) -> InputPixels:
         """Return the pixels of the source and its masks."""
-        return InputPixels(self.source, self.mask, self.order)
+        return InputPixels(self.job.source, self.job.mask, self.job.order)
 
     def read(self, piece: Piece) -> NDArray[Any]:
         """Read the pixels that ``piece`` depends on, all its bands."""
         return self.input.read(list(self._of_bands(piece, piece.read)))
 
     def compute(self, piece: Piece, block: NDArray[Any]) -> Computed:
-        """Restore ``piece``; also return what is written beside it: ``context``, ``spread``, ``interval``."""
-        part = self.parts[piece.part]
-        order = self.order if piece.bands is None else self.order.together(len(piece.bands))
+        """Restore ``piece``; also return the arrays beside it."""
+        job, part = self.job, self.job.parts[piece.part]
+        order = job.order if piece.bands is None else job.order.together(len(piece.bands))
         regions = list(self._of_bands(piece, piece.read))
         valid = self.input.valid(regions)
-        origin = Origin.of(regions, block, valid)
-        sides: dict[str, NDArray[Any]] = {}
+        scale = part.plan.spec.scale
         if part.restorer is None:
-            result = _enlarge(block, order, piece.tile, part.plan.spec.scale)
-            nothing = np.zeros(result.shape, np.float32)  # opacity is not estimated
-            sides |= {"spread": nothing} if self.spread else {}
-            sides |= {"interval": nothing} if self.interval is not None else {}
+            result = _enlarge(block, order, piece.tile, scale)
+            sides = self.sides.of_opacity(result.shape)
         else:
             ends = self.maps[piece.map if len(self.maps) > 1 else 0]
-            given = block, order, piece.tile, [ends], self.nodata, valid
+            given = block, order, piece.tile, [ends], job.nodata, valid
             spread = None
             try:
-                if self.spread or (self.interval is not None and part.restorer.placement.ensemble > 1):
+                if self.sides.passes(part.restorer):
                     result, spread = part.restorer.restore_tile_with_spread(*given)
                 else:
                     result = part.restorer.restore_tile(*given)
             except TileError as exc:
-                raise TileError(f"{exc} (image {self.source.uri!r})") from exc
-            if self.spread and spread is not None:
-                sides["spread"] = spread
-            if self.interval is not None:
-                apart = contrast(result, part.plan.spec.scale, order.y, order.x) if spread is None else spread
-                sides["interval"] = self.interval.half_width(result, apart, ends)
-        if self.context or "interval" in sides:
-            from swin2sr_ops.pixels.nodata_flags import HOLE, plane_flags
-
-            flags = plane_flags(block, order, piece.tile, part.plan, self.nodata, valid)
-            sides |= {"context": flags} if self.context else {}
-            if "interval" in sides:
-                sides["interval"] = np.where(flags == HOLE, np.float32(np.nan), sides["interval"])
-        return Computed(result, sides, origin)
+                raise TileError(f"{exc} (image {job.source.uri!r})") from exc
+            sides = self.sides.of_pixels(result, spread, ends, scale, order)
+        if self.sides.flags:
+            sides = self.sides.with_flags(sides, plane_flags(block, order, piece.tile, part.plan, job.nodata, valid))
+        return Computed(result, sides, Origin.of(regions, block, valid))
 
     def write(self, piece: Piece, result: Computed, on_block: OnBlock | None = None) -> None:
         """Write the result of `compute`; pass each written block to ``on_block``."""
@@ -172,7 +165,7 @@ class TileWork:
             if piece.bands is None:
                 yield region, block, sides
                 continue
-            axis = self.order.axes.index("C")
+            axis = self.job.order.axes.index("C")
             one = (slice(None),) * axis + (slice(i, i + 1),)
             yield region, block[one], {name: side[one] for name, side in sides.items()}
 
@@ -190,7 +183,7 @@ class TileWork:
         if piece.bands is None:
             yield region
             return
-        axis = self.order.axes.index("C")
+        axis = self.job.order.axes.index("C")
         for band in piece.bands:
             yield (*region[:axis], slice(band, band + 1), *region[axis + 1 :])
 
@@ -212,7 +205,7 @@ class Here:
 
     def tiles(self, work: TileWork, pieces: Iterable[Piece], done: Callable[[Piece], None]) -> None:
         """Compute one tile at a time; read and write its neighbours meanwhile."""
-        with _streaming(work.parts):
+        with _streaming(work.job.parts):
             stream(work, pieces, done, self.watch)
 
     def each(self, function: Callable[[_T], _R], items: Iterable[_T], done: Callable[[_T, _R], None]) -> None:

@@ -11,6 +11,7 @@ from swin2sr_ops.notebook import facts_table
 from swin2sr_ops.pixels.intensity import computed_in
 from swin2sr_ops.run.fingerprint import identity_digest
 from swin2sr_ops.run.job import Job
+from swin2sr_ops.run.sides import Sides
 
 __all__ = ["RunReport", "new_report", "provenance_of"]
 
@@ -86,7 +87,7 @@ class RunReport:
         )
 
 
-def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
+def new_report(job: Job, dst: str, key: RunKey, sides: Sides = Sides()) -> RunReport:  # noqa: B008  (a frozen value)
     """Create the report of a run that begins."""
     from swin2sr_ops import __version__
 
@@ -113,6 +114,8 @@ def new_report(job: Job, dst: str, key: RunKey) -> RunReport:
         settings["ensemble"] = restorer.placement.ensemble
     if restorer.placement.consistent is not None:
         settings["consistent"] = restorer.placement.consistent
+    if sides.interval is not None:
+        settings["interval"] = sides.interval.to_dict()
     if job.reading:
         settings["reading"] = dict(job.reading)
     names, weights = key.settings["model"], key.settings["weights"]

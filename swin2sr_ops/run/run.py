@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from os import PathLike, fspath
@@ -14,27 +14,19 @@ import psutil
 
 from swin2sr_ops.errors import RequestError, Swin2SROpsError, TileError, without_secrets
 from swin2sr_ops.events import Progress, PyramidProgress, RunEnd, RunStart, TileDone
-from swin2sr_ops.hooks.dispatch import create_sink, notifier
-from swin2sr_ops.io.base import ClosableSource, ImageSink, Region, SidesSink, ValiditySink
-from swin2sr_ops.io.masks import EnlargedMask, has_mask
+from swin2sr_ops.hooks.dispatch import notifier
+from swin2sr_ops.io.base import ImageSink, Region
+from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.pixels.intensity import IntensityMap
-from swin2sr_ops.pixels.intervals import Interval
-from swin2sr_ops.placement import check_ensemble
 from swin2sr_ops.run.fingerprint import input_stamp, run_key
 from swin2sr_ops.run.input_watch import InputWatch
 from swin2sr_ops.run.job import Job, Piece
-from swin2sr_ops.run.outputs import (
-    check_not_behind,
-    finished_before,
-    interval_of,
-    label_options,
-    note_left_out,
-    resumable,
-)
+from swin2sr_ops.run.outputs import finished_before, opened_output
 from swin2sr_ops.run.pipeline import Executor, Here, OnBlock, TileWork, Watch
 from swin2sr_ops.run.ranges import intensity_maps
 from swin2sr_ops.run.report import RunReport, new_report, provenance_of
+from swin2sr_ops.run.sides import Sides
 
 __all__ = ["run"]
 _PROCESS = psutil.Process()
@@ -85,66 +77,23 @@ def run(
     if executor is not None and on_block is not None:
         raise RequestError("on_block cannot be used with an executor: it receives only this process's blocks.")
     began, watch = time.monotonic(), Watch(stop, on_block)
-    check_ensemble(job.restorer.placement.ensemble, bool(output.get("spread")))
     if executor is not None:  # a job may have been prepared without the executor
-        executor.resolve_auto([part.restorer for part in job.parts if part.restorer is not None])
+        executor.resolve_auto(job.restorers)
+    sides = Sides.asked(job, output)
     key = run_key(job, output, restart=restart)
-    interval = interval_of(job, output.get("interval"), output.pop("calibration", None))
-    report = new_report(job, fspath(dst), key)
+    report = new_report(job, fspath(dst), key, sides)
     tell = notifier(progress)
     if not restart and finished_before(fspath(dst), key):
         report.state, report.tiles = "already", job.count
         report.resumed = report.tiles
-        tell(RunEnd(done=report.tiles, total=report.tiles, report=report.to_dict()))
-        return report
-    if interval is not None:
-        report.settings["interval"] = interval.to_dict()
-        output["interval"] = True
-    stamp = input_stamp(job)
-    options = output | {"overwrite": overwrite, "run": replace(key, stamp=stamp)}
-    sink = _sink(job, dst, options, parallel=executor is not None)
-    with resumable(sink, report.output), _closed(job):
-        _Run(job, sink, report, tell, executor or Here(watch), watch, key.settings["source"], stamp).go(
-            bool(output.get("context")), bool(output.get("spread")), interval
-        )
-    report.seconds = time.monotonic() - began
+    else:
+        key = replace(key, stamp=input_stamp(job))
+        options = output | {"overwrite": overwrite, "run": key}
+        with opened_output(job, fspath(dst), sides, options, parallel=executor is not None) as sink:
+            _Run(job, sink, sides, key, report, tell, executor or Here(watch), watch).go()
+        report.seconds = time.monotonic() - began
     tell(RunEnd(done=report.tiles, total=report.tiles, report=report.to_dict()))
     return report
-
-
-def _sink(job: Job, dst: str | PathLike[str], options: dict[str, Any], *, parallel: bool) -> ImageSink:
-    """Create the sink of a job, with labels and masks if there are any; reject what its format cannot store."""
-    labels = options.pop("labels", "leave")
-    options |= label_options(job, labels)
-    note_left_out(job, labels)
-    check_not_behind(job, fspath(dst))
-    sink = create_sink(
-        dst,
-        job.output,
-        source=job.source.uri,
-        chunks=job.chunk,
-        shards=job.shard,
-        parallel=parallel or None,
-        **options,
-    )
-    side = next((name for name in ("context", "spread", "interval") if options.get(name)), None)
-    if side and not isinstance(sink, SidesSink):
-        sink.abort()
-        raise RequestError(f"The format of {fspath(dst)!r} cannot store {side}: omit it, or write a Zarr.")
-    if isinstance(sink, ValiditySink) and (job.mask is not None or has_mask(job.source)):
-        sink.valid = EnlargedMask(job.source, job.mask, job.order, job.plan.spec.scale)
-    return sink
-
-
-@contextmanager
-def _closed(job: Job) -> Iterator[None]:
-    """Close the job's files at the end, and free decoded pixels; a later read opens the files again."""
-    try:
-        yield
-    finally:
-        for source in (job.source, job.mask):
-            if isinstance(source, ClosableSource):
-                source.close()
 
 
 @dataclass
@@ -153,12 +102,12 @@ class _Run:
 
     job: Job
     sink: ImageSink
+    sides: Sides
+    key: RunKey
     report: RunReport
     tell: Progress
     executor: Executor
     watch: Watch
-    identity: object  # the input's identity and stamp at the run's start
-    stamp: str
 
     @property
     def staging(self) -> Staging | None:
@@ -168,14 +117,15 @@ class _Run:
     @cached_property
     def input(self) -> InputWatch:
         """Return the watch on the input, which must stay the same image."""
-        return InputWatch(self.job, self.staging, self._each, self.identity, self.stamp)
+        return InputWatch(self.job, self.staging, self._each, self.key)
 
-    def go(self, context: bool, spread: bool, interval: Interval | None) -> None:
+    def go(self) -> None:
+        """Run all stages, and finish the output."""
         try:
             self.input.check_resumed()
             maps = self._maps()
             self.report.settings["intensity"] = [m.to_dict() for m in maps]
-            self._tiles(maps, context, spread, interval)
+            self._tiles(maps)
             self._check_place()
             self._pyramid()
         except BaseException as exc:
@@ -207,11 +157,9 @@ class _Run:
             staging.claim.note(intensity=[m.to_dict() for m in maps])
         return maps
 
-    def _tiles(self, maps: tuple[IntensityMap, ...], context: bool, spread: bool, interval: Interval | None) -> None:
+    def _tiles(self, maps: tuple[IntensityMap, ...]) -> None:
         job, total = self.job, self.job.count
-        work = TileWork(
-            job.source, job.order, job.parts, maps, job.nodata, self.sink, job.mask, context, spread, interval
-        )
+        work = TileWork(job, maps, self.sink, self.sides)
         self.report.resumed = self._count_resumed(work)
         self.report.tiles = self.report.resumed
         image, pixels = without_secrets(job.source.uri), self.report.pixels
@@ -224,7 +172,7 @@ class _Run:
         self.report.skipped = self._skipped() - before
 
     def _skipped(self) -> int:
-        return sum(part.restorer.skipped for part in self.job.parts if part.restorer is not None)
+        return sum(restorer.skipped for restorer in self.job.restorers)
 
     def _count_resumed(self, work: TileWork) -> int:
         if self.staging is None or not self.staging.resumed:

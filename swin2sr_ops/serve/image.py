@@ -17,7 +17,6 @@ from swin2sr_ops.io.base import ClosableSource, ImageInfo, Region
 from swin2sr_ops.io.output.pyramid import fill_region
 from swin2sr_ops.io.zarr.image_documents import image_layout, needs_pixels, root_documents, value_ranges
 from swin2sr_ops.pixels.intensity import IntensityMap
-from swin2sr_ops.placement import check_ensemble
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import input_stamp, run_key
 from swin2sr_ops.run.job import Job, prepare
@@ -25,6 +24,7 @@ from swin2sr_ops.run.origin import Origin
 from swin2sr_ops.run.outputs import label_options
 from swin2sr_ops.run.ranges import intensity_maps
 from swin2sr_ops.run.report import new_report, provenance_of
+from swin2sr_ops.run.sides import Sides
 from swin2sr_ops.serve.chunk_cache import DiskCache, MemoryCache, Values
 from swin2sr_ops.serve.codec import ChunkCodec, Unit
 from swin2sr_ops.serve.documents import Documents
@@ -72,7 +72,7 @@ class RestoredImage:
         self.options, self.request = options, request.validated()
         self.job: Job = prepare(src, request)
         job = self.job
-        check_ensemble(job.restorer.placement.ensemble, options.spread)
+        chosen = Sides.asked(job, options.output)
         self.key = replace(run_key(job, options.output), stamp=input_stamp(job))
         self.info: ImageInfo = job.output
         sides = {"context": options.context, "spread": options.spread}
@@ -93,7 +93,7 @@ class RestoredImage:
             self.guard.watch.check_resumed()
         self.maps = self._maps(tell)
         fixed = "tile" in self.key.settings
-        self.restorer = LevelRestorer(job, self.codec, options, self.maps, self.source_levels, fixed=fixed)
+        self.restorer = LevelRestorer(job, self.codec, chosen, self.maps, self.source_levels, fixed=fixed)
         self.counts = Counts()
         self._root: dict[str, bytes] | None = None
         self._pool = ThreadPoolExecutor(_THREADS, "serve-aside")

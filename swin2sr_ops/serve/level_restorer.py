@@ -19,11 +19,11 @@ from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import Job
 from swin2sr_ops.run.pipeline import TileWork
+from swin2sr_ops.run.sides import Sides
 from swin2sr_ops.serve.chunk_cache import Values
 from swin2sr_ops.serve.codec import ChunkCodec, Unit
 from swin2sr_ops.serve.layers import Box, Cell, Layer
 from swin2sr_ops.serve.levels import NoSink, RestoredTile
-from swin2sr_ops.serve.options import Options
 from swin2sr_ops.serve.source_levels import SourceLevels
 
 __all__ = ["LevelRestorer", "open_level"]
@@ -38,7 +38,8 @@ class LevelRestorer:
         Restores level 0.
     codec : ChunkCodec
         With the output's layout.
-    options : Options
+    sides : Sides
+        Arrays beside the pixels of level 0.
     maps : tuple of IntensityMap
     source_levels : SourceLevels
         Smaller copies of the source.
@@ -50,13 +51,13 @@ class LevelRestorer:
         self,
         job: Job,
         codec: ChunkCodec,
-        options: Options,
+        sides: Sides,
         maps: tuple[IntensityMap, ...],
         source_levels: SourceLevels,
         *,
         fixed: bool,
     ) -> None:
-        self.job, self.codec, self.options, self.maps = job, codec, options, maps
+        self.job, self.codec, self.sides, self.maps = job, codec, sides, maps
         self.source_levels, self._fixed = source_levels, fixed
         self.info: ImageInfo = job.output
         self._layers: dict[int, Layer] = {}
@@ -127,18 +128,8 @@ class LevelRestorer:
     def _work(self, level: int) -> TileWork:
         with self._lock:
             if level not in self._works:
-                job, options = self.layer(level).job, self.options
-                self._works[level] = TileWork(
-                    job.source,
-                    job.order,
-                    job.parts,
-                    self.maps,
-                    job.nodata,
-                    NoSink(self.info),
-                    job.mask,
-                    context=options.context and level == 0,
-                    spread=options.spread and level == 0,
-                )
+                sides = self.sides if level == 0 else Sides()
+                self._works[level] = TileWork(self.layer(level).job, self.maps, NoSink(self.info), sides)
             return self._works[level]
 
     # --- tiles ------------------------------------------------------------------------------------

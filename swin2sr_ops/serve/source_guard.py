@@ -43,7 +43,7 @@ class SourceGuard:
     @property
     def watch(self) -> InputWatch:
         """Return the watch that compares the input with its state at the start."""
-        return InputWatch(self._job, self._staging(), Here().each, self._key.settings["source"], self._key.stamp)
+        return InputWatch(self._job, self._staging(), Here().each, self._key)
 
     def check_known(self) -> None:
         """Refuse if the source is known to have changed; this looks at no file."""

@@ -18,6 +18,7 @@ from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region, jso
 from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
 from swin2sr_ops.io.zarr import ngff
 from swin2sr_ops.io.zarr.attributes import carried
+from swin2sr_ops.io.zarr.beside import beside_image
 from swin2sr_ops.io.zarr.chunk_names import check_chunk_names
 from swin2sr_ops.io.zarr.documents import DOCUMENTS
 from swin2sr_ops.io.zarr.store import child_names, is_zip, naming, open_node, store_files, store_identity, zarr_root
@@ -73,6 +74,15 @@ class ZarrSource:
         """Yield the paths of all files of the array, or of the zip file that holds it; of a URL none."""
         with naming(_address(self.uri, self.path), "its files cannot be listed"):
             yield from store_files(self.uri, self.path, self.group)
+
+    @property
+    def group_address(self) -> tuple[str, str]:
+        """Address of the store, and path of the image's group in it."""
+        return self.uri, self.path.rpartition("/")[0] if self.group is None else self.group
+
+    def beside(self) -> tuple[str, ...]:
+        """List what lies in the image's group beside its levels; a plain array has nothing beside it."""
+        return () if self.group is None else beside_image(self.uri, self.group, self.storage_options)
 
 
 def open_source(

@@ -1,0 +1,119 @@
+"""Compute what an output stores beside the pixels: nodata flags, an ensemble's spread, half widths of intervals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.engine.restorer import Restorer
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.pixels.intensity import IntensityMap
+from swin2sr_ops.pixels.intervals import Interval, contrast, read_calibration
+from swin2sr_ops.pixels.nodata_flags import HOLE
+from swin2sr_ops.placement import check_ensemble
+from swin2sr_ops.run.job import Job
+
+__all__ = ["Sides"]
+
+#: Arrays beside the pixels, by the sink's names.
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Select the arrays beside the pixels.
+
+    Attributes
+    ----------
+    context : bool
+        Flags of the pixels near nodata; see `swin2sr_ops.pixels.nodata_flags`.
+    spread : bool
+        Standard deviation of the ensemble's passes.
+    interval : Interval, optional
+        Half widths of intervals.
+    """
+
+    context: bool = False
+    spread: bool = False
+    interval: Interval | None = None
+
+    @classmethod
+    def asked(cls, job: Job, output: Mapping[str, Any]) -> Sides:
+        """Read the options of an output, and check that the models of ``job`` can provide these arrays.
+
+        Raises
+        ------
+        RequestError
+            If a spread is asked of a single pass, one of coverage and calibration is missing, or the calibration
+            belongs to another model, ensemble or consistency.
+        """
+        spread = bool(output.get("spread"))
+        check_ensemble(job.restorer.placement.ensemble, spread)
+        interval = _interval(job, output.get("interval"), output.get("calibration"))
+        return cls(bool(output.get("context")), spread, interval)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the selected arrays."""
+        chosen = {"context": self.context, "spread": self.spread, "interval": self.interval is not None}
+        return tuple(name for name, wanted in chosen.items() if wanted)
+
+    @property
+    def flags(self) -> bool:
+        """Whether nodata flags are needed."""
+        return self.context or self.interval is not None
+
+    def passes(self, restorer: Restorer) -> bool:
+        """Return True if the spread of the restorer's passes is needed."""
+        return self.spread or (self.interval is not None and restorer.placement.ensemble > 1)
+
+    def of_opacity(self, shape: tuple[int, ...]) -> Arrays:
+        """Return the arrays of an opacity band, which is not estimated: no spread, and intervals without width."""
+        return {name: np.zeros(shape, np.float32) for name in self.names if name != "context"}
+
+    def of_pixels(
+        self, result: NDArray[Any], spread: NDArray[np.float32] | None, ends: IntensityMap, scale: int, order: AxisOrder
+    ) -> Arrays:
+        """Return the arrays that follow from restored pixels and the spread of their passes, if there is one."""
+        found: Arrays = {}
+        if self.spread and spread is not None:
+            found["spread"] = spread
+        if self.interval is not None:
+            apart = contrast(result, scale, order.y, order.x) if spread is None else spread
+            found["interval"] = self.interval.half_width(result, apart, ends)
+        return found
+
+    def with_flags(self, arrays: Arrays, flags: NDArray[np.uint8]) -> Arrays:
+        """Add the nodata flags; a hole has no interval."""
+        found = dict(arrays)
+        if "interval" in found:
+            found["interval"] = np.where(flags == HOLE, np.float32(np.nan), found["interval"])
+        return found | {"context": flags} if self.context else found
+
+
+def _interval(job: Job, coverage: float | None, calibration: str | os.PathLike[str] | None) -> Interval | None:
+    """Return the intervals that were asked for, if the calibration belongs to the models of ``job``."""
+    if coverage is None and calibration is None:
+        return None
+    if coverage is None or calibration is None:
+        raise RequestError(
+            "Intervals need a coverage and a calibration: give interval=90 (--interval 90) and calibration=FILE"
+            " (--calibration FILE), which `swin2sr-ops evaluate --calibrate FILE` writes."
+        )
+    found = read_calibration(calibration)
+    for restorer in job.restorers:
+        asked = restorer.placement
+        run = (restorer.spec.sha256, asked.ensemble, asked.consistent)
+        if run != (found.weights, found.ensemble, found.consistent):
+            raise RequestError(
+                f"{os.fspath(calibration)!r} was made for {found.model!r} with ensemble={found.ensemble} and"
+                f" consistent={found.consistent!r}, and this run has {restorer.spec.name!r}, ensemble={asked.ensemble}"
+                f" and consistent={asked.consistent!r}: errors differ. Calibrate for this run, or choose the same."
+            )
+    return Interval.of(found, float(coverage))
