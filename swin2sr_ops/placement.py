@@ -8,7 +8,7 @@ from typing import Literal
 
 from swin2sr_ops.errors import RequestError
 
-__all__ = ["AUTO", "Consistency", "Halo", "Placement", "check_ensemble"]
+__all__ = ["AUTO", "Consistency", "Halo", "Placement"]
 
 Halo = int | Literal["exact"]
 
@@ -33,8 +33,16 @@ class Placement:
     consistent: str | None = None
 
     def __post_init__(self) -> None:
-        check_ensemble(self.ensemble)
+        if isinstance(self.ensemble, bool) or self.ensemble not in (1, 8):
+            raise RequestError(
+                f"ensemble={self.ensemble!r} is not valid: give 8 (all flips and rotations of a square) or 1 (none)."
+            )
         Consistency.parse(self.consistent)
+
+    def check_spread(self) -> None:
+        """Raise a `RequestError` if there is a single pass, whose results have no spread."""
+        if self.ensemble == 1:
+            raise RequestError("The spread needs an ensemble: give ensemble=8 with it (--ensemble 8).")
 
 
 @dataclass(frozen=True)
@@ -72,16 +80,6 @@ class Consistency:
                 " mean), or 'mean,noise=N', which lets the mean be off by N stored units."
             )
         return cls(noise)
-
-
-def check_ensemble(ensemble: int, spread: bool = False) -> None:
-    """Reject a number of passes other than 1 or 8, and a spread of a single pass."""
-    if isinstance(ensemble, bool) or ensemble not in (1, 8):
-        raise RequestError(
-            f"ensemble={ensemble!r} is not valid: give 8 (all flips and rotations of a square) or 1 (none)."
-        )
-    if spread and ensemble == 1:
-        raise RequestError("The spread needs an ensemble: give ensemble=8 with it (--ensemble 8).")
 
 
 #: The defaults.

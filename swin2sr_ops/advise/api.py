@@ -20,7 +20,7 @@ from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.io.base import ImageSource, Region, json_ready
 from swin2sr_ops.io.masks import valid_pixels
 from swin2sr_ops.pixels.intensity import check_dtype, invalid_pixels
-from swin2sr_ops.run.band_roles import spectrum_of
+from swin2sr_ops.run.models import spectrum_of
 
 __all__ = ["AdviceReport", "advise"]
 

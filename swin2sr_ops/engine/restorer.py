@@ -32,7 +32,7 @@ from swin2sr_ops.pixels.consistency import mean_consistent
 from swin2sr_ops.pixels.intensity import IntensityMap, fill_invalid, invalid_pixels, keep_valid
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
 from swin2sr_ops.pixels.planes import Tally, channel_of_plane, enlarged, network_region, owned
-from swin2sr_ops.placement import Consistency, Halo, Placement, check_ensemble
+from swin2sr_ops.placement import Consistency, Halo, Placement
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class Restorer:
 
         It is NaN for invalid pixels, and zero for opacity.
         """
-        check_ensemble(self.placement.ensemble, spread=True)
+        self.placement.check_spread()
         s = self.spec.scale
         shape = list(block.shape)
         shape[order.y], shape[order.x] = tile.shape[0] * s, tile.shape[1] * s

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.hooks.dispatch import open_source
-from swin2sr_ops.run.band_roles import spectrum_of
+from swin2sr_ops.run.models import spectrum_of
 
 __all__ = ["Case", "find_cases", "planes", "walk"]
 

@@ -115,32 +115,47 @@ def hosts() -> list[HostAdapter]:
     return sorted(_all("hosts", "hosts", HostAdapter), key=lambda adapter: str(adapter.name))
 
 
-def resolve_model(model: str | os.PathLike[str] | ModelSpec = "auto", **wanted: Any) -> ModelSpec:
+def resolve_model(
+    model: str | os.PathLike[str] | ModelSpec = "auto",
+    *,
+    task: str | None = None,
+    scale: int | None = None,
+    channels: int | None = None,
+    **hints: Any,
+) -> ModelSpec:
     """Resolve a model to its spec: a plugin's name, a catalogue name, a file or folder, or a spec.
 
-    ``wanted`` holds ``scale``, ``task``, ``channels`` and hints that the checkpoint lacks;
-    see `swin2sr_ops.weights.loader.resolve_spec`.
+    Parameters and errors are those of `swin2sr_ops.weights.loader.resolve_spec`.
     """
     from swin2sr_ops.weights.loader import resolve_spec
 
     if isinstance(model, str) and model != "auto":
         model = next((spec for spec in model_specs() if spec.name == model), model)
     try:
-        return resolve_spec(model, **wanted)
+        return resolve_spec(model, task=task, scale=scale, channels=channels, **hints)
     except ModelError as exc:
         if isinstance(model, ModelSpec) or model == "auto":
             raise
-        try:
-            found, failures = _first("resolve_model", model=os.fspath(model), wanted=dict(wanted))
-        except Swin2SROpsError as theirs:
-            if not os.path.exists(model):  # a name that only the plugin understands
-                raise
-            raise type(exc)(f"{exc} {theirs}") from exc
-        if found is None:
-            if failures:
-                raise type(exc)(f"{exc}{failures}") from exc
+        wanted = {"task": task, "scale": scale, "channels": channels}
+        given = {name: value for name, value in wanted.items() if value is not None} | hints
+        found = _of_plugin(os.fspath(model), given, exc)
+    return resolve_spec(found, task=task, scale=scale)
+
+
+def _of_plugin(model: str, wanted: dict[str, Any], error: ModelError) -> ModelSpec:
+    """Return a plugin's spec of ``model``; raise ``error``, with what plugins said, if none has one."""
+    try:
+        found, failures = _first("resolve_model", model=model, wanted=wanted)
+    except Swin2SROpsError as theirs:
+        if not os.path.exists(model):  # a name that only the plugin understands
             raise
-    return resolve_spec(found, scale=wanted.get("scale"), task=wanted.get("task"))
+        raise type(error)(f"{error} {theirs}") from error
+    if found is None:
+        if failures:
+            raise type(error)(f"{error}{failures}") from error
+        raise error
+    spec: ModelSpec = found
+    return spec
 
 
 def build_network(spec: ModelSpec) -> nn.Module:

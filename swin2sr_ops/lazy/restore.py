@@ -28,7 +28,7 @@ from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.lazy.ranges import map_graph
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
-from swin2sr_ops.placement import Halo, check_ensemble
+from swin2sr_ops.placement import Halo
 from swin2sr_ops.request import ArrayKeywords, RestoreRequest
 from swin2sr_ops.run.finished_range import resolved_range
 from swin2sr_ops.spec import ModelSpec
@@ -133,7 +133,8 @@ def restore(
         precision=precision, nodata=nodata, ensemble=ensemble, engine=engine,
         consistent=consistent,
     ).validated()  # fmt: skip
-    check_ensemble(ensemble, spread)
+    if spread:
+        asked.placement.check_spread()
     array, order = _as_dask(array, axes)
     spec = resolve_model(model, scale=scale, channels=order.model_channels)
     restorer = Restorer.at(spec, asked.placement)

@@ -12,14 +12,12 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from swin2sr_ops.geometry.plan import within
-from swin2sr_ops.geometry.steps import cell_side
+from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.storage.identity import identity_of, stamp_of
 from swin2sr_ops.pixels.intervals import read_calibration
 from swin2sr_ops.run.job import Job
-from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["identity", "identity_digest", "input_stamp", "run_key"]
 
@@ -35,7 +33,7 @@ def run_key(job: Job, output: Mapping[str, Any], *, restart: bool = False) -> Ru
         settings["output calibration"] = read_calibration(output["calibration"]).to_dict()
     settings = json_ready(settings)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    return RunKey(digest, settings, restart)
+    return RunKey(digest, settings, restart, identity_digest(settings["source"]))
 
 
 def settings_of(job: Job) -> dict[str, Any]:
@@ -60,9 +58,9 @@ def settings_of(job: Job) -> dict[str, Any]:
         "chunk": list(job.chunk),
         "source": identity(job),
     }
-    foreign = [within(spec, job.plan.placement.halo) for spec in models if spec.reach is not None]
+    foreign = [part.plan for part in job.parts if part.restorer is not None and part.plan.spec.reach is not None]
     if foreign:
-        found["cells"] = [_cells(spec) for spec in foreign]
+        found["cells"] = [_cells(plan) for plan in foreign]
     if placed.engine != "torch":
         found["engine"] = placed.engine
     if restorer.placement.ensemble > 1:
@@ -76,11 +74,11 @@ def settings_of(job: Job) -> dict[str, Any]:
     return found
 
 
-def _cells(spec: ModelSpec) -> dict[str, int]:
+def _cells(plan: TilePlan) -> dict[str, int]:
     """Describe the cells of a plugin's network: they decide the last bit, and more if it sees beyond its halo."""
+    spec = plan.spec
     assert spec.reach is not None
-    reach = spec.reach
-    return {"side": cell_side(spec), "halo": reach.halo, "multiple": reach.multiple, "window": spec.window}
+    return {"side": plan.cell, "halo": spec.reach.halo, "multiple": spec.reach.multiple, "window": spec.window}
 
 
 def identity(job: Job) -> dict[str, Any]:

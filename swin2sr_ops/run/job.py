@@ -11,18 +11,18 @@ from os import PathLike
 from typing import Any, Protocol
 
 from swin2sr_ops.engine.restorer import Restorer
-from swin2sr_ops.errors import ModelError, PlanError
+from swin2sr_ops.errors import PlanError
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.steps import Interval
 from swin2sr_ops.geometry.tiles import CHUNK, tile_region, tile_size
-from swin2sr_ops.hooks.dispatch import open_source, resolve_model
+from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.io.base import ImageInfo, ImageSource, OwnNodataSource, Region
 from swin2sr_ops.io.masks import check_mask
 from swin2sr_ops.pixels.intensity import RangeRequest, check_dtype
 from swin2sr_ops.request import RestoreRequest
-from swin2sr_ops.run.band_roles import Group, check_scales, spectrum_of
 from swin2sr_ops.run.finished_range import resolved_range
+from swin2sr_ops.run.models import Group, choose_models
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Job", "Part", "Piece", "Workers", "prepare"]
@@ -206,7 +206,7 @@ def prepare(
     mask = None if request.mask is None else open_source(request.mask)
     if mask is not None:
         check_mask(mask.info, order)
-    chosen = _models(request.model, request.scale, info, order)
+    chosen = choose_models(request.model, request.scale, info, order)
     cut = _Cut(*(None if size is None else tile_size(size) for size in (request.chunks, request.shards)))
     restorers = [None if spec is None else Restorer.at(spec, request.placement) for spec, _ in chosen]
     if workers is not None:
@@ -233,39 +233,6 @@ class _Cut:
     def unit(self) -> tuple[int, int] | None:
         """Return the unit that a tile must own whole; None if the plan may choose."""
         return self.shards or self.chunks
-
-
-Chosen = list[tuple[ModelSpec | None, tuple[Group, ...] | None]]
-
-
-def _models(model: str | PathLike[str] | ModelSpec, scale: int | None, info: ImageInfo, order: AxisOrder) -> Chosen:
-    """Choose the model for each group of bands; None for opacity."""
-    bands = spectrum_of(info, order)
-    if bands is None:
-        if isinstance(model, str) and "," in model:
-            raise ModelError(
-                f"model={model!r} names several models, but only a raster with red, green and blue bands can use one"
-                " for its colours and one for its other bands. Set the bands with `rio edit-info --colorinterp`."
-            )
-        return [(resolve_model(model, scale=scale, channels=order.model_channels), None)]
-    names = [m.strip() for m in model.split(",")] if isinstance(model, str) else [model]
-    if len(names) > (2 if bands.colour else 1):
-        raise ModelError(f"model={model!r} names {len(names)} models: give one for colours and one for other bands.")
-    first = resolve_model(names[0], scale=scale, channels=3 if bands.colour else 1)
-    chosen: Chosen = []
-    lone = bands.lone
-    if bands.colour and (first.channels == 3 or len(names) == 2):
-        chosen.append((first, (bands.colour,)))
-    else:
-        lone = tuple(sorted((*((b,) for b in bands.colour), *lone)))
-    if lone:
-        # One named model restores all bands; a three-channel model receives a single band three times.
-        same = len(names) == 1 and not (names[0] == "auto" and bands.colour)
-        chosen.append((first if same else resolve_model(names[-1], scale=first.scale, channels=1), lone))
-    if bands.alpha:
-        chosen.append((None, bands.alpha))
-    check_scales([spec for spec, _ in chosen if spec is not None])
-    return chosen
 
 
 def _parts(

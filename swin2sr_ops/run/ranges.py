@@ -8,8 +8,7 @@ the image, always the same ones. A level of a pyramid would be less to read, but
 of others: they smooth away the extremes that percentiles measure, by an unknown amount.
 
 The chunks are dealt to `GROUPS` groups; the chunks of each group are distributed over the whole image. If q is the
-    percentile of the whole sample, q_g that of group g alone and w_g the group's share of the valid pixels, the
-of the whole sample, q_g that of group g alone and w_g the group's share of the valid pixels, the
+percentile of the whole sample, q_g that of group g alone and w_g the group's share of the valid pixels, the
 standard error of q is
 
     SE = sqrt( (1 - f) * G / (G - 1) * sum over g of w_g^2 (q_g - q)^2 )

@@ -9,7 +9,6 @@ from swin2sr_ops.errors import without_secrets
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.notebook import facts_table
 from swin2sr_ops.pixels.intensity import computed_in
-from swin2sr_ops.run.fingerprint import identity_digest
 from swin2sr_ops.run.job import Job
 from swin2sr_ops.run.sides import Sides
 
@@ -127,7 +126,7 @@ def new_report(job: Job, dst: str, key: RunKey, sides: Sides = Sides()) -> RunRe
         settings,
         pixels=job.pixels,
         fingerprint=key.fingerprint,
-        source_identity=identity_digest(key.settings["source"]),
+        source_identity=key.source_identity,
     )
 
 

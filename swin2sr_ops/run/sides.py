@@ -16,7 +16,6 @@ from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.intervals import Interval, contrast, read_calibration
 from swin2sr_ops.pixels.nodata_flags import HOLE
-from swin2sr_ops.placement import check_ensemble
 from swin2sr_ops.run.job import Job
 
 __all__ = ["Sides"]
@@ -54,7 +53,8 @@ class Sides:
             belongs to another model, ensemble or consistency.
         """
         spread = bool(output.get("spread"))
-        check_ensemble(job.restorer.placement.ensemble, spread)
+        if spread:
+            job.restorer.placement.check_spread()
         interval = _interval(job, output.get("interval"), output.get("calibration"))
         return cls(bool(output.get("context")), spread, interval)
 

@@ -93,7 +93,9 @@ class RestoredImage:
             self.guard.watch.check_resumed()
         self.maps = self._maps(tell)
         fixed = "tile" in self.key.settings
-        self.restorer = LevelRestorer(job, self.codec, chosen, self.maps, self.source_levels, fixed=fixed)
+        self.restorer = LevelRestorer(
+            job, self.codec, chosen, options.affordable, self.maps, self.source_levels, fixed=fixed
+        )
         self.counts = Counts()
         self._root: dict[str, bytes] | None = None
         self._pool = ThreadPoolExecutor(_THREADS, "serve-aside")

@@ -40,6 +40,8 @@ class LevelRestorer:
         With the output's layout.
     sides : Sides
         Arrays beside the pixels of level 0.
+    affordable : int
+        Input pixels that one chunk of a smaller level may cost.
     maps : tuple of IntensityMap
     source_levels : SourceLevels
         Smaller copies of the source.
@@ -52,12 +54,14 @@ class LevelRestorer:
         job: Job,
         codec: ChunkCodec,
         sides: Sides,
+        affordable: int,
         maps: tuple[IntensityMap, ...],
         source_levels: SourceLevels,
         *,
         fixed: bool,
     ) -> None:
         self.job, self.codec, self.sides, self.maps = job, codec, sides, maps
+        self._affordable = affordable
         self.source_levels, self._fixed = source_levels, fixed
         self.info: ImageInfo = job.output
         self._layers: dict[int, Layer] = {}
@@ -80,14 +84,14 @@ class LevelRestorer:
             at = axes.index(axis)
             unit = min(self.codec.units[level][at], shape[at])
             sides.append(min(unit * 2**level // scale, full))
-        return bool(sides[0] * sides[1] <= self.options.affordable)
+        return bool(sides[0] * sides[1] <= self._affordable)
 
     @property
     def is_small(self) -> bool:
         """Tell whether all of the image is affordable, as one chunk of it is."""
         order, levels = self.job.order, range(len(self.codec.shapes))
         pixels = self.job.planes * order.shape[order.y] * order.shape[order.x]
-        return pixels <= self.options.affordable and all(map(self.is_exact, levels))
+        return pixels <= self._affordable and all(map(self.is_exact, levels))
 
     # --- cells ------------------------------------------------------------------------------------
 

@@ -35,14 +35,17 @@ class RunKey:
         The same for people, flat: the error for another run lists the differences.
     restart : bool
         Discard a partial output of any run.
+    source_identity : str
+        Digest of the sizes, times and metadata of the input's files, as the output stores it.
     stamp : str
-        Changes whenever a file of the input is touched; kept with the record, and not compared: what a resume does
-        where it differs is the run's to say.
+        Changes whenever a file of the input is touched. It is stored with the record and does not decide whether a
+        run may resume: the run compares pixels if the stamp differs.
     """
 
     fingerprint: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     restart: bool = False
+    source_identity: str = ""
     stamp: str = ""
 
 
