@@ -255,9 +255,8 @@ class ClusterExecutor:
         from swin2sr_ops.cluster.worker import RunPlugin, warm
 
         with self._lock:
-            for part in work.job.parts:
-                if part.restorer is not None:
-                    self._restorers.setdefault(pickle.dumps(part.restorer), part.restorer)
+            for restorer in work.restorers:
+                self._restorers.setdefault(pickle.dumps(restorer), restorer)
         plugin = RunPlugin(name, work, self.stream, __version__, self._threads)
         with asked(self.client):
             self._insist(lambda: self.client.register_plugin(plugin))

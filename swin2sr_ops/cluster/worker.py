@@ -218,9 +218,8 @@ async def release(restorers: bytes) -> None:
 
 
 def _load_networks(work: TileWork) -> None:
-    for part in work.job.parts:
-        if part.restorer is not None:
-            part.restorer.network.engine()
+    for restorer in work.restorers:
+        restorer.network.engine()
 
 
 @contextmanager

@@ -107,9 +107,14 @@ class TileWork:
     sides: Sides = field(default_factory=Sides)
 
     @property
+    def restorers(self) -> tuple[Restorer, ...]:
+        """Return the restorers whose networks a process has to load."""
+        return self.job.restorers
+
+    @property
     def lanes(self) -> int:
         """Return how many tiles are in progress at once; on a GPU one computes while two are copied."""
-        kinds = {restorer.network.kind for restorer in self.job.restorers}
+        kinds = {restorer.network.kind for restorer in self.restorers}
         return GPU_LANES if "cuda" in kinds else 1
 
     @property

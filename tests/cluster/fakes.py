@@ -32,11 +32,6 @@ class FakeRestorer:
 
 
 @dataclass(frozen=True)
-class FakePart:
-    restorer: FakeRestorer | None
-
-
-@dataclass(frozen=True)
 class FakeWork:
     """Pieces are numbers."""
 
@@ -48,8 +43,8 @@ class FakeWork:
     error: str = ""
 
     @property
-    def parts(self) -> tuple[FakePart, ...]:
-        return FakePart(FakeRestorer(self.folder, self.error)), FakePart(None)
+    def restorers(self) -> tuple[FakeRestorer, ...]:
+        return (FakeRestorer(self.folder, self.error),)
 
     def finished(self, piece: int) -> bool:
         return (self.folder / str(piece)).exists()
