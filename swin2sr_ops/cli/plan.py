@@ -13,7 +13,6 @@ from swin2sr_ops.batch.cost import Estimate, counted, measured, span_of_time
 from swin2sr_ops.batch.estimate import estimate, network_pixels, seconds_of
 from swin2sr_ops.cli.notes import warnings_as_notes
 from swin2sr_ops.cli.request import entries_of, request_of
-from swin2sr_ops.errors import without_secrets
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import Job, Part, prepare
 
@@ -61,7 +60,7 @@ def _facts(job: Job) -> dict[str, Any]:
     """Return figures of one plane, and of all planes."""
     parts = [{"model": _model(part), "bands": _bands(job, part)} for part in job.parts if part.groups is not None]
     extra = {
-        "source": without_secrets(job.source.uri),
+        "source": job.image,
         "planes": job.planes,
         "all_tiles": job.count,
         "parts": parts,
@@ -77,7 +76,7 @@ def _facts(job: Job) -> dict[str, Any]:
 def _lines(job: Job) -> Iterator[str]:
     out = job.output
     info = job.source.info
-    yield f"source      {without_secrets(job.source.uri)} ({info.format}), axes {job.order.axes}, {info.dtype}"
+    yield f"source      {job.image} ({info.format}), axes {job.order.axes}, {info.dtype}"
     grouped = job.parts[0].groups is not None
     for part in job.parts:
         if part.restorer is not None:

@@ -82,16 +82,17 @@ def _cells(plan: TilePlan) -> dict[str, int]:
 
 
 def identity(job: Job) -> dict[str, Any]:
-    """Return the identity of the input and of its mask, which a later run compares."""
+    """Return the identity of the input and of its mask, which a later run compares; JSON-ready."""
     found = {"image": identity_of(job.source)}
     if job.mask is not None:
         found["mask"] = identity_of(job.mask)
-    return found
+    ready: dict[str, Any] = json_ready(found)
+    return ready
 
 
 def identity_digest(found: Mapping[str, Any]) -> str:
     """Return a digest of the result of `identity`, as an output stores it."""
-    return hashlib.sha256(json.dumps(json_ready(found), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def input_stamp(job: Job) -> str:

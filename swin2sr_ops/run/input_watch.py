@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from swin2sr_ops.errors import OutputError
-from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.claim import STAMP, RunKey
 from swin2sr_ops.io.output.staging import Staging
 from swin2sr_ops.run.fingerprint import identity, input_stamp
@@ -69,7 +68,7 @@ class InputWatch:
 
     def changed(self) -> bool:
         """Return True if the input differs from the one at the start; then mark the run as spoilt."""
-        if json_ready(identity(self.job)) == self.key.settings["source"]:
+        if identity(self.job) == self.key.settings["source"]:
             return False
         self._spoil()
         return True

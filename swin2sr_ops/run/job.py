@@ -11,7 +11,7 @@ from os import PathLike
 from typing import Any, Protocol
 
 from swin2sr_ops.engine.restorer import Restorer
-from swin2sr_ops.errors import PlanError
+from swin2sr_ops.errors import PlanError, without_secrets
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.steps import Interval
@@ -82,6 +82,16 @@ class Job:
     def restorers(self) -> tuple[Restorer, ...]:
         """Return the restorers of all parts; opacity has none."""
         return tuple(part.restorer for part in self.parts if part.restorer is not None)
+
+    @property
+    def image(self) -> str:
+        """Return the address of the image for reports: without passwords and tokens."""
+        return without_secrets(self.source.uri)
+
+    @property
+    def mask_image(self) -> str | None:
+        """Return the address of the mask for reports; None if there is no mask."""
+        return None if self.mask is None else without_secrets(self.mask.uri)
 
     @property
     def plan(self) -> TilePlan:

@@ -104,7 +104,7 @@ def new_report(job: Job, dst: str, key: RunKey, sides: Sides = Sides()) -> RunRe
         "scale": job.plan.spec.scale,
         "range": str(job.range),
         "nodata": job.nodata,
-        "mask": None if job.mask is None else without_secrets(job.mask.uri),
+        "mask": job.mask_image,
         "arithmetic": computed_in(job.source.info.dtype, restorer.precision),
     }
     if job.plan.spec.reach is not None:  # a plugin's network: its halo limits "exact"
@@ -119,7 +119,7 @@ def new_report(job: Job, dst: str, key: RunKey, sides: Sides = Sides()) -> RunRe
         settings["reading"] = dict(job.reading)
     names, weights = key.settings["model"], key.settings["weights"]
     return RunReport(
-        without_secrets(job.source.uri),
+        job.image,
         without_secrets(dst),
         names,
         weights,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from swin2sr_ops.errors import RequestError, Swin2SROpsError, TileError, without_secrets
+from swin2sr_ops.errors import RequestError, Swin2SROpsError, TileError
 from swin2sr_ops.events import Progress, PyramidProgress, RunEnd, RunStart, TileDone
 from swin2sr_ops.hooks.dispatch import notifier
 from swin2sr_ops.io.base import ImageSink, Region
@@ -162,8 +162,7 @@ class _Run:
         work = TileWork(job, maps, self.sink, self.sides)
         self.report.resumed = self._count_resumed(work)
         self.report.tiles = self.report.resumed
-        image, pixels = without_secrets(job.source.uri), self.report.pixels
-        self.tell(RunStart(done=self.report.resumed, total=total, image=image, pixels=pixels))
+        self.tell(RunStart(done=self.report.resumed, total=total, image=job.image, pixels=self.report.pixels))
         todo = (piece for piece in job.pieces() if not work.resumed(piece))
         before = self._skipped()
         self.executor.tiles(work, self.watch.until_stopped(todo), self._count)
