@@ -112,7 +112,7 @@ class TestSource(SourceContract):
 
     def test_damaged(self, formats: Any, tmp_path: Path) -> None:
         (tmp_path / "bad.npy").write_bytes(b"no array")
-        with pytest.raises(formats.FormatError, match=r"no \.npy file"):
+        with pytest.raises(formats.FormatError, match=r"not a \.npy file"):
             formats.NpySource(str(tmp_path / "bad.npy"))
 
 

@@ -94,7 +94,7 @@ def _document(url: str) -> tuple[str, dict[str, Any]] | None:
         try:
             content = json.loads(files.read(key) or b"{}")
         except ValueError as exc:
-            raise FormatError(f"The metadata of the group {url!r} are no JSON: {exc}.") from exc
+            raise FormatError(f"The metadata of the group {url!r} are not valid JSON: {exc}.") from exc
         if isinstance(content, dict):
             return key, content
     return None

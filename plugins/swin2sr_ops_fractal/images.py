@@ -98,7 +98,7 @@ def ngff_of(zarr_url: str) -> Literal["0.5", "0.4"]:
         return "0.5"
     if files.read(".zgroup") is not None:
         return "0.4"
-    raise FormatError(f"{zarr_url!r} is no OME-Zarr image: it contains neither a zarr.json nor a .zgroup.")
+    raise FormatError(f"{zarr_url!r} is not an OME-Zarr image: it contains neither a zarr.json nor a .zgroup.")
 
 
 def named(url: str, suffix: str) -> str:

@@ -82,7 +82,7 @@ def _begin(plate: str, target: str, paths: Sequence[str]) -> None:
     """Plate and wells with what they had before and ``paths``; the pixels come later."""
     collection = open_collection(plate)
     if collection is None or collection.kind != "plate":
-        raise FormatError(f"{plate!r} is no plate that can be read.")
+        raise FormatError(f"{plate!r} is not a readable plate.")
     unknown = [path for path in paths if path not in collection.images]
     if unknown:
         told = dict(collection.missing).get(unknown[0], "its well does not list it")
@@ -91,7 +91,7 @@ def _begin(plate: str, target: str, paths: Sequence[str]) -> None:
     with alone(target):
         there = _listed(target)
         if there is None and (files.read("zarr.json") or files.read(".zgroup")):
-            raise RequestError(f"{target!r} is there already, and is no plate of this task: choose another suffix.")
+            raise RequestError(f"{target!r} exists already and is not a plate of this task: choose another suffix.")
         kept = [path for path in collection.images if path in {*paths, *(there or ())}]
         provenance = {"source": plate}
         write_metadata(files, collection, kept, version=ngff_of(plate), provenance=provenance)

@@ -47,9 +47,7 @@ class QgisHost:
         if python:
             detail = python
         elif ask is None:
-            detail = (
-                f"The plugin is in {folder}, but qgis_process, which could tell whether QGIS loads it, is not found."
-            )
+            detail = f"The plugin is in {folder}, but qgis_process, which could show if QGIS loads it, was not found."
         elif not registered:
             detail = f"The plugin is in {folder}, but not switched on: tick it in QGIS under Plugins > Manage."
         return HostStatus(

@@ -65,7 +65,7 @@ def describe(path: Path, asked: bool, name: str | None = None, task: str | None 
             return None  # the built-in loader has already reported the error
         except Unknown:
             if asked:
-                raise ModelError(f"{path.name} is of no architecture that spandrel {_spandrel()} knows.") from None
+                raise ModelError(f"spandrel {_spandrel()} does not know the architecture of {path.name}.") from None
             return None
         _remember(sha256, found)
     if found["architecture"] in _OURS:
@@ -99,7 +99,7 @@ def _look(descriptor: Any, path: Path) -> dict[str, Any]:
     what = f"{path.name} is a {descriptor.architecture.name}"
     if descriptor.purpose not in _PURPOSES:
         unfit = _UNFIT.get(descriptor.purpose, f"is for {descriptor.purpose}")
-        raise ModelError(f"{what}, which {unfit}: it is no super-resolution or restoration of whole images.")
+        raise ModelError(f"{what}, which {unfit}: it does not restore whole images.")
     if channels != descriptor.output_channels or channels not in (1, 3):
         raise ModelError(
             f"{what} from {channels} to {descriptor.output_channels} channels: supported are 1 or 3, with as many"

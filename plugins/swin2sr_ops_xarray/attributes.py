@@ -34,7 +34,7 @@ def check_brightness(array: xr.DataArray) -> None:
     for key in ("flag_values", "flag_masks"):
         if key in array.attrs:
             raise RequestError(
-                f"{_called(array)} holds classes or flags ({key}), no brightness: enlarge it by nearest neighbour."
+                f"{_called(array)} holds classes or flags ({key}), not brightness: enlarge it by nearest neighbour."
             )
 
 

@@ -119,14 +119,14 @@ def _own(variable: xr.Variable, name: Hashable, scale: int, line: _Line | None) 
         return xr.Variable(variable.dims, values[0] + line.step * _positions(1, scale, corners=corners))
     if len(values) < 2:
         raise RequestError(
-            f"The coordinate {name!r} has one value, which says no pixel size: drop it (drop_vars({str(name)!r}))."
+            f"The coordinate {name!r} has a single value and gives no pixel size: drop it (drop_vars({str(name)!r}))."
         )
     times = values.dtype.kind in "mM"
     numbers = (values - values[0]).astype("timedelta64[ns]").astype("int64") if times else values.astype("float64")
     steps = _steps(numbers, variable.attrs)
     if not ((steps > 0).all() or (steps < 0).all()):
         raise RequestError(
-            f"The coordinate {name!r} goes up and down, so its pixels are no neighbours: sort along it"
+            f"The coordinate {name!r} is not monotonic, so adjacent pixels are not neighbours: sort along it"
             f" (sortby({str(name)!r})), or drop it (drop_vars({str(name)!r})) if the pixels are in place."
         )
     fine = _read_at(numbers.astype("float64"), steps.astype("float64"), scale, corners)

@@ -102,7 +102,7 @@ def _images(report: AuditReport, given: Given) -> list[AuditedImage]:
         with _noting(image, report):
             image.prepare()
     if not any(image.count for image in images):
-        told = next(iter(report.missing.values()), "it holds no image.")
+        told = next(iter(report.missing.values()), "it contains no image.")
         raise FormatError(f"No image of {report.output!r} can be checked: {told}")
     return images
 

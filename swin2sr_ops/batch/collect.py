@@ -148,7 +148,7 @@ def _first_of_several(uri: str, content: TiffContent) -> str:
     if len(content.series) < 2:
         return _left_out(uri, content)
     return (
-        f"{uri!r} holds {len(content.series)} images, and the first is taken: choose with --series"
+        f"{uri!r} contains {len(content.series)} images; the first is used: choose with --series"
         f" ({listing(dict(zip(content.series, content.names, strict=True)))}), or give a folder as output to restore"
         " all."
     )
@@ -165,9 +165,9 @@ def _first_raster(uri: str, options: dict[str, Any]) -> str:
     except FormatError:  # opening the source will report it
         return ""
     told = listing(dict(enumerate(names)))
-    return (
-        f"{uri!r} holds {len(names)} rasters, and the first is taken: choose with --series ({told})." if names else ""
-    )
+    if not names:
+        return ""
+    return f"{uri!r} contains {len(names)} rasters; the first is used: choose with --series ({told})."
 
 
 @dataclass(frozen=True)

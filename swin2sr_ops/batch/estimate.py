@@ -128,7 +128,7 @@ def _jobs_of(
 
     found = open_collection(entry.source)
     if found is None or not found.images:
-        raise FormatError(f"{entry.source!r} holds no image.")
+        raise FormatError(f"{entry.source!r} contains no image.")
     jobs, missing = {}, dict(found.missing)
     for path in found.images:
         try:

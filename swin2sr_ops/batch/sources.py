@@ -165,7 +165,7 @@ def _searched(folder: Path, dst: str | None) -> list[Found]:
     images = [name for name in _walk(folder, avoid) if kind_of(name) or is_zarr(name)]
     if not images:
         raise RequestError(
-            f"The folder {str(folder)!r} is no Zarr and holds no image: give one with TIFF, Zarr, PNG or JPEG files."
+            f"The folder {str(folder)!r} is not a Zarr and contains no images: expected TIFF, Zarr, PNG or JPEG files."
         )
     return [Found(name, os.path.abspath(folder), True) for name in sorted(images, key=natural_key)]
 

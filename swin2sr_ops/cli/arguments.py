@@ -57,7 +57,7 @@ def size(text: str) -> int:
     """Bytes from a text such as ``20GB`` or ``512 MiB``."""
     found = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: give bytes, or a number with a unit, such as 20GB")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: give bytes, or a number with a unit, such as 20GB")
     number, unit, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " "))
 

@@ -35,7 +35,7 @@ def two_interrupts(*, as_json: bool = False) -> Iterator[None]:
             tell("stopped now; the same command resumes the run")
             os._exit(130)
         what = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
-        tell(f"stopping when the tiles under way are finished; {what} again stops now")
+        tell(f"stopping after the tiles in progress; {what} again stops now")
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}

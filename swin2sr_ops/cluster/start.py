@@ -147,7 +147,7 @@ def join_cluster(stack: ExitStack, scheduler: str | PathLike[str], timeout: floa
         _check_answers(place, timeout)
         client = Client(**target, timeout=timeout, set_as_default=False)
     except (OSError, ValueError) as exc:
-        reason = str(exc).partition("\n")[0] or "it says nothing"
+        reason = str(exc).partition("\n")[0] or "no answer"
         raise ClusterError(
             f"No Dask scheduler answers at {place!r} within {timeout:g} s ({reason}). Expected an "
             "address such as 'tcp://host:8786' or a scheduler file; is it running and reachable from here?"

@@ -58,7 +58,7 @@ class Calibrator:
             raise RequestError("A calibration needs the truth of each image: leave out --no-truth.")
         names = [name for name in measured.outputs if name not in ("bicubic", "input")]
         if len(names) != 1:
-            raise RequestError(f"A calibration is of one model, and {len(names)} are measured: give --model once.")
+            raise RequestError(f"A calibration describes one model, but {len(names)} were given: give --model once.")
         output, spread = measured.outputs[names[0]], measured.spreads.get(names[0])
         if output.dtype != measured.truth.dtype:
             raise RequestError(

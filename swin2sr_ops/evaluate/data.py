@@ -61,7 +61,7 @@ def find_cases(folder: Path, scale: int, *, inputs: Path | None = None, make: bo
     poor = inputs or (None if make else _poor_folder(folder, scale, clean))
     found = _images(clean)
     if not found:
-        raise RequestError(f"{str(folder)!r} holds no image: expected PNG, JPEG or TIFF files, or Zarr.")
+        raise RequestError(f"{str(folder)!r} contains no images: expected PNG, JPEG or TIFF files, or Zarr.")
     if poor is not None:
         by_name = dict(_named(_images(poor), poor))
         return [Case(n, p, _partner(n, by_name, scale, poor)) for n, p in _named(found, clean)]

@@ -67,7 +67,7 @@ def _all(hook: str, what: str, kind: type) -> Iterator[Any]:
                 found = [] if listed is None else list(listed)
             strange = next((item for item in found if not isinstance(item, kind)), None)
             if strange is not None:
-                raise TypeError(f"{strange!r:.100} is no {kind.__name__}")
+                raise TypeError(f"{strange!r:.100} is not an instance of {kind.__name__}")
         except ANYTHING as exc:
             if impl.plugin_name == BUILTIN:
                 raise

@@ -123,7 +123,7 @@ def _status(adapter: HostAdapter) -> HostStatus:
     except (Exception, SystemExit) as exc:  # noqa: BLE001
         return _unknown(adapter, f"Its adapter failed: {type(exc).__name__}: {exc}")
     if not isinstance(status, HostStatus):
-        return _unknown(adapter, f"Its adapter answered {status!r:.100}, which is no HostStatus.")
+        return _unknown(adapter, f"Its adapter returned {status!r:.100}, which is not a HostStatus.")
     return status
 
 

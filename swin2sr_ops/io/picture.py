@@ -205,7 +205,7 @@ def create_sink(
     suffix = Path(uri).suffix.lower()
     if suffix in _LOSSY:
         raise RequestError(
-            f"{uri!r} names a lossy format, which would undo the restoration: write .png, .tif or .zarr."
+            f"{uri!r} has the suffix of a lossy format, which would undo the restoration: write .png, .tif or .zarr."
         )
     if suffix != ".png":
         return None

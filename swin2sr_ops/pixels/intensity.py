@@ -40,11 +40,11 @@ _SUPPORTED = ("uint8", "uint16", "int8", "int16", "float16", "float32", "float64
 
 #: The reason why a kind of number is rejected, and the remedy.
 _REFUSED = {
-    "b": "there is nothing between true and false to restore. Enlarge a mask or labels by nearest neighbour; "
+    "b": "there are no values between true and false. Enlarge a mask or labels by nearest neighbour; "
     "a picture of two values can be given as uint8",
-    "c": "a network that looks at brightness knows no phase. Restore the magnitude, or the real and the imaginary part "
+    "c": "the networks process brightness and ignore phase. Restore the magnitude, or the real and the imaginary part "
     "apart, as floats",
-    "iu": "float32 arithmetic tells only 24 bits of a whole number apart. Give uint16 if the values fit, or a float "
+    "iu": "float32 arithmetic distinguishes only 24 bits of an integer. Give uint16 if the values fit, or a float "
     "type if their last bits do not matter; labels are enlarged by nearest neighbour",
     "f": "its digits would be lost. Give float64 or float32",
 }
@@ -61,7 +61,7 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     found = np.dtype(dtype)
     if found.name not in _SUPPORTED:
         reasons = [reason for kinds, reason in _REFUSED.items() if found.kind in kinds]
-        why = reasons[0] if reasons else "they are no numbers. Convert them to one of these"
+        why = reasons[0] if reasons else "they are not numbers. Convert them to one of these"
         raise RequestError(
             f"Pixels of type {found.name} cannot be restored: {why}. Supported are {', '.join(_SUPPORTED)}."
         )
@@ -275,7 +275,7 @@ def _sampled(value: str) -> RangeRequest:
         return replace(request, sample=True)
     if request.kind in ("dtype", "fixed"):
         raise RequestError(
-            f"range={value!r} asks for a sample of what needs no look at the pixels: leave out ':sample'."
+            f"range={value!r} asks for a sample, but this range does not depend on pixels: omit ':sample'."
         )
     raise RequestError(
         f"range={value!r} asks for the smallest and the largest value of a sample: extremes cannot be sampled, the "

@@ -72,7 +72,7 @@ class Calibration:
     def from_dict(cls, found: Any) -> Calibration:
         """Read the result of `to_dict`; ValueError, TypeError or KeyError where it is something else."""
         if not isinstance(found, Mapping) or found.get("kind") != _KIND:
-            raise ValueError("it does not say that it is one")
+            raise ValueError("its field `kind` is missing or different")
         known = {field.name for field in fields(cls)}
         values = {name: value for name, value in found.items() if name in known}
         return cls(**(values | {"gain": tuple(map(float, values["gain"]))}))
@@ -97,7 +97,7 @@ def read_calibration(path: str | PathLike[str]) -> Calibration:
         return Calibration.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as exc:
         raise FormatError(
-            f"{fspath(path)!r} is no calibration ({exc}): give a file that `swin2sr-ops evaluate --calibrate` wrote."
+            f"{fspath(path)!r} is not a calibration ({exc}): give a file that `swin2sr-ops evaluate --calibrate` wrote."
         ) from exc
 
 

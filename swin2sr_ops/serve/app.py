@@ -180,7 +180,7 @@ class _Site:
             self.counts.requests += 1
             if self.counts.in_hand >= self.most:
                 self.counts.refused += 1
-                told = f"{self.counts.in_hand} requests wait already: ask again later."
+                told = f"{self.counts.in_hand} requests are waiting already: ask again later."
                 return JSONResponse({"error": told}, 503, {"Retry-After": "2"})
             self.counts.in_hand += 1
             try:

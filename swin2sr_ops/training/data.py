@@ -43,7 +43,7 @@ def training_images(recipe: Recipe, folder: Path, side: int) -> list[Pair]:
     found = [(a, b) for a, b in found if min(b.shape[1:]) >= side]
     if not found:
         raise RequestError(
-            f"{folder} holds no {'pair' if recipe.paired else 'image'} of at least {side} x {side} px with "
+            f"{folder} contains no {'pair' if recipe.paired else 'image'} of at least {side} x {side} px with "
             f"{spec.channels} channel(s) to train {spec.name!r} on."
         )
     return found

@@ -42,7 +42,7 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, A
     header = read_header(path)
     raw = without_prefix(_arrays(path, header))
     if not raw:
-        raise CheckpointError(f"{path} holds no tensors, only nothing; {EXPECTED}.")
+        raise CheckpointError(f"{path} contains no tensors; {EXPECTED}.")
     if huggingface.is_hugging_face(raw):
         raw = huggingface.official_names(raw)
     parameters, window = split_buffers(raw)

@@ -110,7 +110,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     if not tensors:
         some = ", ".join(map(str, list(found)[:4])) or "nothing"
-        raise CheckpointError(f"{path} holds no tensors, only {some}; {EXPECTED}.")
+        raise CheckpointError(f"{path} contains no tensors, only {some}; {EXPECTED}.")
     return without_prefix(tensors)
 
 

@@ -82,7 +82,7 @@ def fetch(spec: ModelSpec, *, progress: bool = True, cache: Path | None = None) 
         If the server cannot be reached, does not have the file, or sends a different one.
     """
     if not is_web_url(spec.weights):
-        raise DownloadError(f"The weights of {spec.name} are at {spec.weights!r}, which is no http or https URL.")
+        raise DownloadError(f"The weights of {spec.name} are at {spec.weights!r}, which is not an http or https URL.")
     from filelock import FileLock
 
     path = _target(spec, cache)

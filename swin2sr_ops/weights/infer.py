@@ -109,7 +109,7 @@ def _check_hints(hints: Mapping[str, Any]) -> None:
     known = ("window", "value_range", *_FREE_FIELDS, *SHAPE_FIELDS)
     unknown = sorted(set(hints) - set(known))
     if unknown:
-        raise RequestError(f"{', '.join(unknown)} is no hint about a checkpoint; possible are {', '.join(known)}.")
+        raise RequestError(f"{', '.join(unknown)} is not a hint about a checkpoint: give {', '.join(known)}.")
 
 
 def _plain(value: Any) -> Any:

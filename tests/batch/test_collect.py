@@ -213,7 +213,7 @@ def test_natural_order() -> None:
         ([], "No source was given"),
         (["nothing/*.tif"], "No image matches 'nothing/"),
         (["memory://nothing/*.zarr"], "No image matches"),
-        (["scans/empty"], "holds no image"),
+        (["scans/empty"], "contains no images"),
     ],
 )
 def test_nothing_found(scans: Path, sources: list[str], says: str) -> None:

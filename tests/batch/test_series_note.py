@@ -19,4 +19,4 @@ def test_the_first_of_several_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
             tiff.write(np.ones(shape, "u2"), metadata={"axes": "YX"})
     command = ["restore", str(tmp_path / "two.ome.tif"), str(tmp_path / "o.zarr"), "--range", "0,9"]
     assert main([*command, "--model", str(tmp_path / "model.safetensors")]) == 0
-    assert "holds 2 images, and the first is taken" in capsys.readouterr().err
+    assert "contains 2 images; the first is used" in capsys.readouterr().err

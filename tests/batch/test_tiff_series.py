@@ -41,13 +41,13 @@ def test_every_series_is_an_output() -> None:
     assert (named(entry, 2), entry.options) == ("out/two_x2.ome.tif", {"series": 1})
     (entry,) = collect(["two.ome.tif"], "out.zarr")
     assert (entry.output, entry.options) == ("out.zarr", {"series": 0})
-    assert "holds 2 images, and the first is taken: choose with --series (0 is first, 1 is second)" in entry.note
+    assert "contains 2 images; the first is used: choose with --series (0 is first, 1 is second)" in entry.note
 
 
 def test_who_opens_a_file_of_several_images_is_told() -> None:
     """Python has no collecting before it, and takes the same image as the command line."""
     write_series("slide.ome.tif", "Label", "one", "two")
-    with pytest.warns(UserWarning, match=r"holds 2 images, and the first is taken: .* \(1 is one, 2 is two\)"):
+    with pytest.warns(UserWarning, match=r"contains 2 images; the first is used: .* \(1 is one, 2 is two\)"):
         assert open_source("slide.ome.tif").series == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -107,7 +107,7 @@ def test_sigterm_stops_cleanly_and_the_same_command_goes_on(gray_model: ModelSpe
     assert (run.returncode, out) == (130, "")
     *lines, last = err.splitlines()
     notes = [event["text"] for event in map(json.loads, lines) if event["kind"] == "note"]
-    assert notes[0].startswith("stopping when the tiles under way are finished")
+    assert notes[0].startswith("stopping after the tiles in progress")
     assert last == "swin2sr-ops: stopped; the same command resumes the run"
     assert Path("big.zarr.partial").is_dir()
     assert not Path("big.zarr").exists()

@@ -117,7 +117,7 @@ def test_engines_are_what_workers_have(gray_model: ModelSpec, tmp_path: Path, rn
             prepare(tmp_path / "a.tif", RestoreRequest(engine="native", **request), workers=executor)
         limit = executor.worker_memory
     assert report.settings["engine"] == "torch"
-    assert "CC='none-at-all' is none" in report.settings["engine_why"]
+    assert "CC='none-at-all' is not a C compiler" in report.settings["engine_why"]
     plain = prepare(tmp_path / "a.tif", RestoreRequest(engine="torch", **request), memory=limit)
     assert job.plan.tile == plain.plan.tile
     assert run(plain, tmp_path / "b.tif").state == "already"

@@ -77,7 +77,7 @@ def test_files(tmp_path: Path, rng: np.random.Generator) -> None:
     assert Interval.from_dict(json.loads(json.dumps(interval.to_dict()))) == interval
     (tmp_path / "other.json").write_text("{}")
     for name in ("other.json", "none.json"):
-        with pytest.raises(FormatError, match="is no calibration"):
+        with pytest.raises(FormatError, match="is not a calibration"):
             read_calibration(tmp_path / name)
 
 

@@ -232,7 +232,7 @@ def test_folders_that_are_refused(jpeg_model: ModelSpec, rgb_model: ModelSpec, c
     with pytest.raises(Swin2SROpsError, match="no folder"):
         evaluate(rgb_model, tmp_path / "none", scale=2)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Swin2SROpsError, match="holds no image"):
+    with pytest.raises(Swin2SROpsError, match="contains no images"):
         evaluate(rgb_model, tmp_path / "empty", scale=2)
     save(tmp_path / "set" / "HR" / "a.png", picture(0))
     save(tmp_path / "set" / "LR_bicubic" / "X2" / "b.png", picture(0))

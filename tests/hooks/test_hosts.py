@@ -83,7 +83,7 @@ def test_all_are_asked_and_none_is_in_the_way(capsys: pytest.CaptureFixture[str]
     assert found["fails"].problem == "Its adapter failed: ImportError: libGL.so.1: cannot open"
     assert "SystemExit: no display" in found["ends"].problem
     assert found["hangs"].problem == "It did not answer within 1 s."
-    assert "'fine', which is no HostStatus" in found["lies"].problem
+    assert "'fine', which is not a HostStatus" in found["lies"].problem
     assert found["prints"].state == "working"
     printed = capsys.readouterr()
     assert "Welcome" in printed.err

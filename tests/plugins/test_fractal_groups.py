@@ -104,7 +104,7 @@ def test_what_cannot_be_done_is_told(plate: tuple[Path, dict[str, np.ndarray]], 
     path, _ = plate
     with pytest.raises(RequestError, match="suffix='a/b'"):
         images.restore_beside(str(path / "A/1/0"), suffix="a/b")
-    with pytest.raises(FormatError, match="no OME-Zarr image"):
+    with pytest.raises(FormatError, match="not an OME-Zarr image"):
         images.restore_beside(str(path / "A/1/7"), suffix="x2")
     with pytest.raises(RequestError, match="not the image of a plate"):
         plates.begin_plates([str(path)], str(tmp_path), "x2")
@@ -112,6 +112,6 @@ def test_what_cannot_be_done_is_told(plate: tuple[Path, dict[str, np.ndarray]], 
         plates.begin_plates([str(path / "A/1/7")], str(tmp_path), "x2")
     write_plate(tmp_path / "plate_x2.zarr", "0.5")
     before = tree(tmp_path / "plate_x2.zarr")
-    with pytest.raises(RequestError, match="no plate of this task"):
+    with pytest.raises(RequestError, match="not a plate of this task"):
         plates.begin_plates([str(path / "A/1/0")], str(tmp_path), "x2")
     assert tree(tmp_path / "plate_x2.zarr") == before

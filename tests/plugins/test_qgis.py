@@ -189,7 +189,7 @@ def test_installed_where_nobody_can_be_asked(no_qgis: Path) -> None:
     assert {p.name for p in folder.iterdir()} == {p.name for p in PROVIDER.iterdir() if p.is_file()} | {"settings.json"}
     status = QgisHost().status()
     assert (status.present, status.registered, status.working) == (True, False, False)
-    assert "could tell" in status.detail
+    assert "could show if QGIS loads it" in status.detail
     (folder / "settings.json").write_text(json.dumps({"python": str(folder / "gone")}))
     assert "cannot run swin2sr-ops" in QgisHost().status().detail
 

@@ -174,7 +174,7 @@ def test_times_along_columns(gray_model: ModelSpec) -> None:
     assert (np.diff(fine.ping) == np.timedelta64(2, "s")).all()
 
 
-@pytest.mark.parametrize(("y", "message"), [([0, 2, 1, 3], "goes up and down"), ([5], "says no pixel size")])
+@pytest.mark.parametrize(("y", "message"), [([0, 2, 1, 3], "is not monotonic"), ([5], "gives no pixel size")])
 def test_coordinates_that_say_no_place(y: list[int], message: str, gray_model: ModelSpec) -> None:
     array = xr.DataArray(np.zeros((len(y), 9), "f4"), {"y": y}, ("y", "x"))
     with pytest.raises(RequestError, match=message):

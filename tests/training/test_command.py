@@ -131,7 +131,7 @@ def test_an_interrupt_says_how_to_go_on(
     [
         (1, "tiny-x9", "no recipe 'tiny-x9'"),
         (3, "nowhere", "no folder 'nowhere' for training images"),
-        (1, "tiny-x2-gray", "microscopy holds no image"),
+        (1, "tiny-x2-gray", "microscopy contains no image"),
         (1, "finetune", "no [model] table, and there is no --init"),
         (7, "model.pth", "must end with .safetensors"),
         (7, "nowhere/model.safetensors", "create it first"),

@@ -259,8 +259,8 @@ def test_images_as_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "says"),
     [
-        ("missing", "holds no image"),
-        ("empty", "holds no image"),
+        ("missing", "contains no image"),
+        ("empty", "contains no image"),
         ("small", "at least 48 x 48 px with 3 channel"),
         ("gray", "with 3 channel"),
         ("damaged", "damaged/a.png cannot be read as an image"),

@@ -214,7 +214,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "torchscript": (_script, "TorchScript program"),
     "list": (lambda path: torch.save([torch.zeros(1)], path), "holds a list"),
     "tensor": (lambda path: torch.save(torch.zeros(1), path), "holds a Tensor"),
-    "no-tensors": (lambda path: torch.save({"epoch": 3}, path), "holds no tensors, only epoch"),
+    "no-tensors": (lambda path: torch.save({"epoch": 3}, path), "contains no tensors, only epoch"),
 }
 
 

@@ -227,7 +227,7 @@ def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_only_the_web(tmp_path: Path) -> None:
     for where in ("ftp://example.org/model.pth", "/etc/passwd", ""):
-        with pytest.raises(DownloadError, match="no http or https URL"):
+        with pytest.raises(DownloadError, match="not an http or https URL"):
             _fetch(replace(TINY, weights=where), tmp_path)
 
 

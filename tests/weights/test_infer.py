@@ -85,7 +85,7 @@ def test_hints_win_where_the_file_is_silent() -> None:
 
 
 def test_unknown_hints_are_refused() -> None:
-    with pytest.raises(RequestError, match="colour is no hint"):
+    with pytest.raises(RequestError, match="colour is not a hint"):
         _infer(meta_parameters(TINY), colour="blue")
 
 

@@ -86,7 +86,7 @@ def find_compiler() -> Compiler:
     named, told = _named_compiler(), "no cc, gcc, clang or ziglang that works was found"
     known = [["cc"], ["gcc"], ["clang"], _zig()]
     if named:
-        known, told = [named], f"CC={os.environ['CC']!r} is none"
+        known, told = [named], f"CC={os.environ['CC']!r} is not a C compiler"
     elif sys.platform == "darwin" and run_compiler(["xcode-select", "-p"], _SECONDS_TO_ANSWER).returncode:
         # Without Apple's tools, cc is a program that opens a window in which to install them.
         known, told = [_zig()], "Apple's command line tools are not installed"
@@ -200,7 +200,7 @@ def _build(compiler: Compiler, sources: Sequence[Path], target: Path) -> None:
         done.append(run_compiler([*compiler.command, "-shared", *objects, "-o", str(target)], _SECONDS_TO_BUILD))
     failed = next((one for one in done if one.returncode), None)
     if failed is not None or not target.is_file():
-        said = (failed.stderr.strip().splitlines() if failed else []) or ["it said nothing"]
+        said = (failed.stderr.strip().splitlines() if failed else []) or ["without a message"]
         raise RequestError(
             f"engine='native': {' '.join(compiler.command)} could not build the kernels ({said[0]}). Give another "
             "compiler in CC, or engine='torch'."

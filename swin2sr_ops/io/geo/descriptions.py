@@ -66,7 +66,7 @@ def check_description(uri: str, path: Path) -> None:
     where = "" if not kind else _elsewhere(path) if kind == b"<VRTDataset" else "a web service"
     if where:
         raise FormatError(
-            f"{uri!r} describes a raster that lies elsewhere ({where}), and is not followed: it could read any file or"
+            f"{uri!r} refers to a raster elsewhere ({where}) and is not followed: it could read any file or"
             f" query any server. Put its sources beside it, or set {TRUST}=1 if you trust it."
         )
 

@@ -224,7 +224,7 @@ def _first_raster(uri: str) -> int:
     names = _names_in(uri)
     if names:
         warnings.warn(
-            f"{without_secrets(uri)!r} holds {len(names)} rasters, and the first is taken: choose with series="
+            f"{without_secrets(uri)!r} contains {len(names)} rasters; the first is used: choose with series="
             f" ({listing(dict(enumerate(names)))}).",
             stacklevel=3,
         )
@@ -269,8 +269,8 @@ def _note_swath(source: GeoSource) -> None:
     names = [without_secrets(items[key]) for key in ("X_DATASET", "Y_DATASET") if key in items]
     if names:
         warnings.warn(
-            f"{without_secrets(source.uri)!r} has its place in geolocation arrays ({', '.join(names)}), which are not"
-            " copied: a GeoTIFF refers to them where they are, other outputs have no place.",
+            f"{without_secrets(source.uri)!r} has geolocation arrays ({', '.join(names)}), which are not"
+            " copied: a GeoTIFF refers to them where they are, other outputs have no georeference.",
             stacklevel=3,
         )
 
@@ -313,7 +313,7 @@ def _axes(dataset: Any, axes: str | None) -> tuple[str, tuple[int, ...]]:
 def _check_bands(uri: str, dataset: Any, geo: dict[str, Any]) -> None:
     """Reject colour interpretations whose samples cannot be averaged (palette, CMYK, HSL, YCbCr)."""
     if not dataset.count:
-        raise FormatError(f"{uri!r} holds no raster bands.")
+        raise FormatError(f"{uri!r} contains no raster bands.")
     for name, what in _NO_BRIGHTNESS.items():
         if name in geo["colorinterp"]:
             raise FormatError(f"{uri!r} stores {what}: convert it to RGB first.")

@@ -65,11 +65,11 @@ def missing_folder(folder: Path) -> str:
         os.stat(folder)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
-            return f"The links in {str(folder)!r} lead in a circle: choose another place, or mend them."
+            return f"The links in {str(folder)!r} form a loop: choose another place, or repair them."
         if not isinstance(exc, FileNotFoundError | NotADirectoryError):
             return f"The folder {str(folder)!r} cannot be used ({exc.strerror or exc}): choose another place."
         return f"The folder {str(folder)!r} does not exist: create it first."
-    return f"{str(folder)!r} is no folder: choose another place."
+    return f"{str(folder)!r} is not a folder: choose another place."
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Destination:
             here, there = self.uri + "/", source.rstrip("/") + "/"
             clash = here.startswith(there) or there.startswith(here)
         else:
-            there_path = Path(os.path.realpath(origin))  # `Path.resolve` raises where links lead in a circle
+            there_path = Path(os.path.realpath(origin))  # `Path.resolve` raises where links form a loop
             owns = [Path(os.path.realpath(own)) for own in (self.path, self.partial)]  # the latter is emptied, too
             clash = any(own.is_relative_to(there_path) or there_path.is_relative_to(own) for own in owns)
         if clash:
@@ -211,7 +211,9 @@ class Destination:
         if self.path is not None:
             with disk_errors(self.path):
                 if os.path.lexists(self.path) and not self.overwrite:
-                    raise OutputError(f"{self.uri!r} was created from outside meanwhile: nothing was overwritten.")
+                    raise OutputError(
+                        f"{self.uri!r} was created by another program meanwhile: nothing was overwritten."
+                    )
                 self._put_in_place(finished or self.partial)
         self.tidy()
 

@@ -88,7 +88,7 @@ def _pixels(pixels: ElementTree.Element, planes: Mapping[Plane, int]) -> Element
     """Return the Pixels element of an image that consists of ``planes`` alone, with new indices."""
     kept = [sorted({plane[k] for plane in planes}) for k in range(len(_AXES))]
     if len(planes) != prod(map(len, kept)):
-        raise LookupError("its planes are no regular part of an image")
+        raise LookupError("its planes are not a regular part of an image")
     part = ElementTree.Element(pixels.tag, dict(pixels.attrib))
     channels = pixels.findall("{*}Channel")
     if channels and len(channels) != int(pixels.get("SizeC", 1)):  # samples count as channels: all stay

@@ -190,7 +190,7 @@ def open_source(
     if start not in _MAGIC:
         if path.suffix.lower() not in TIFF_SUFFIXES:
             return None
-        raise FormatError(f"{uri!r} has the suffix {path.suffix}, but is no TIFF: it starts with {start!r}.")
+        raise FormatError(f"{uri!r} has the suffix {path.suffix}, but is not a TIFF file: it starts with {start!r}.")
     if array is not None:
         raise RequestError(f"array={array!r} is not possible: a TIFF has no arrays, choose an image with series=.")
     with _naming(uri), open_tiff(path) as tiff:
@@ -272,7 +272,8 @@ def _first_image(uri: str, tiff: Any) -> int:
     if len(kept) > 1:
         names = listing({k: str(tiff.series[k].name) for k in kept})
         warnings.warn(
-            f"{uri!r} holds {len(kept)} images, and the first is taken: choose with series= ({names}).", stacklevel=3
+            f"{uri!r} contains {len(kept)} images; the first is used: choose with series= ({names}).",
+            stacklevel=3,
         )
     return kept[0]
 

@@ -75,7 +75,7 @@ def open_collection(uri: str, *, storage_options: Mapping[str, Any] | None = Non
     """
     if not is_zarr(uri):
         return None
-    with naming(uri, "its metadata make no sense"), ThreadPoolExecutor(_AT_ONCE) as pool:
+    with naming(uri, "its metadata are not valid"), ThreadPoolExecutor(_AT_ONCE) as pool:
         root = zarr_root(uri, storage_options)
         try:
             node = open_node(root, "")
@@ -144,7 +144,7 @@ class _Walk:
 
         def safely(path: str) -> tuple[str, _R | None, str]:
             try:
-                with naming(self._address(path), "its metadata make no sense"):
+                with naming(self._address(path), "its metadata are not valid"):
                     return path, function(path), ""
             except FormatError as exc:
                 return path, None, str(exc)
@@ -165,8 +165,8 @@ class _Walk:
     def _open(self, path: str) -> zarr_source.ZarrSource | None:
         if OWN_FOLDER in path.split("/"):
             raise FormatError(
-                f"The image {path!r} of {self.uri!r} lies in a folder {OWN_FOLDER!r}, where a run keeps its own"
-                " notes and nothing else can be written: rename it."
+                f"The image {path!r} of {self.uri!r} lies in a folder {OWN_FOLDER!r}, which is reserved for the"
+                " records of a run: rename it."
             )
         return zarr_source.open_source(self.uri, array=path, storage_options=self.storage_options)
 
@@ -234,7 +234,7 @@ class _Walk:
     def _nested(self, path: str, node: Any) -> None:
         """Add the images of a plate, well or series inside a tree; if it is broken, only it is missing."""
         try:
-            with naming(self._address(path), "its metadata make no sense"):
+            with naming(self._address(path), "its metadata are not valid"):
                 self.group(path, node)
         except FormatError as exc:
             self.missing.append((path, str(exc)))

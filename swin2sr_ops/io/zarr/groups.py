@@ -67,7 +67,7 @@ def write_metadata(
     kept = [path for path in collection.images if path in set(restored)]
     with disk_errors(files.where):
         for group in _groups_above(kept):
-            with naming(collection.uri, f"the metadata of its group {group!r} make no sense"):
+            with naming(collection.uri, f"the metadata of its group {group!r} are not valid"):
                 attributes = open_node(root, group).attrs.asdict() if _is_group(root, group) else {}
                 documents = _documents(root, group, attributes, _below(group, kept), scale, version)
             if not group:
@@ -82,8 +82,8 @@ def _check(collection: Collection, restored: Sequence[str], version: str) -> Non
         raise RequestError(f"version={version!r} is not valid: OME-Zarr is written as 0.5 or 0.4.")
     strange = [path for path in restored if path not in set(collection.images)]
     if strange or not restored:
-        what = f"{strange[0]!r} is none of" if strange else "nothing was restored of"
-        raise RequestError(f"There are no metadata to write: {what} the {len(collection.images)} images of"
+        what = f"{strange[0]!r} is not one of" if strange else "none was restored of"
+        raise RequestError(f"The metadata cannot be written: {what} the {len(collection.images)} images of"
                            f" {collection.uri!r}.")  # fmt: skip
 
 

@@ -115,7 +115,7 @@ def _labels(uri: str, array: str, storage_options: Mapping[str, Any] | None) -> 
     """
     place = f"{array}/labels".lstrip("/")
     try:
-        with naming(f"{uri.rstrip('/')}/{place}", "its metadata make no sense"):
+        with naming(f"{uri.rstrip('/')}/{place}", "its metadata are not valid"):
             root = zarr_root(uri, storage_options)
             attributes = open_node(root, place).attrs.asdict()
             listed = ome_attributes(attributes).get("labels") or attributes.get("labels") or ()

@@ -115,13 +115,13 @@ def read_multiscale(attributes: Mapping[str, Any], where: str, axes: str | None 
 
 def _read(ome: Mapping[str, Any], where: str, given: str | None) -> Multiscale:
     if not isinstance(ome["multiscales"], Sequence):
-        raise TypeError("it is no list")
+        raise TypeError("it is not a list")
     first = ome["multiscales"][0]
     if len(ome["multiscales"]) > 1:
         names = listing(dict(enumerate(_names(ome["multiscales"]))))
         warnings.warn(
-            f"{where!r} holds {len(ome['multiscales'])} images in one group ({names}), and the first is taken: array="
-            " with the path of an array takes another, without its metadata.",
+            f"{where!r} contains {len(ome['multiscales'])} images in one group ({names}); the first is used."
+            " To read another, without its metadata, give array= with the array's path.",
             stacklevel=2,
         )
     version = str(ome.get("version") or first.get("version") or "0.4")

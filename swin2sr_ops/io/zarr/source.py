@@ -124,12 +124,14 @@ def open_source(
     if (path is None and ".zarr" not in uri) or (path is not None and not (path.is_dir() or is_zip(path))):
         return None
     if path is not None and path.is_dir() and not any(os.path.isfile(path / marker) for marker in DOCUMENTS):
-        raise FormatError(f"The folder {uri!r} is no Zarr: it has no zarr.json, .zarray or .zgroup.{_zarrs_in(path)}")
+        raise FormatError(
+            f"{uri!r} is a folder, but not a Zarr: it has no zarr.json, .zarray or .zgroup.{_zarrs_in(path)}"
+        )
     if series:
         raise RequestError(f"series={series} was given, but a Zarr has no series: name the image by its path.")
     inside = (array or "").strip("/")
     asked = _Asked(uri, inside, axes, level, storage_options)
-    with naming(asked.address, "its metadata make no sense"):
+    with naming(asked.address, "its metadata are not valid"):
         root = zarr_root(uri, storage_options)
         try:
             node = open_node(root, inside)
@@ -319,7 +321,7 @@ def _check_array(uri: str, array: Any) -> None:
     if not 2 <= array.ndim <= MAX_NDIM:
         raise FormatError(f"{uri!r} has {array.ndim} dimensions {array.shape}: an image has 2 to {MAX_NDIM}.")
     if np.dtype(array.dtype).kind not in "biufc":
-        raise FormatError(f"{uri!r} stores {array.dtype} instead of numbers: it is no image.")
+        raise FormatError(f"{uri!r} stores {array.dtype} instead of numbers: it is not an image.")
     if 0 in array.shape:
         raise FormatError(f"{uri!r} has no pixels: its shape is {array.shape}.")
     if 0 in array.chunks:

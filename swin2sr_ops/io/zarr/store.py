@@ -103,7 +103,7 @@ def _top_of_zip(path: Path) -> str:
     for top in ("", *sorted(tops)):
         if any(f"{top}/{marker}".lstrip("/") in names for marker in DOCUMENTS) and (not top or len(tops) == 1):
             return top
-    raise FormatError(f"The zip file {str(path)!r} holds no Zarr: it has no zarr.json, .zarray or .zgroup at its top.")
+    raise FormatError(f"The zip file {str(path)!r} contains no Zarr: no zarr.json, .zarray or .zgroup at its top.")
 
 
 def open_node(root: Any, path: str) -> Any:

@@ -102,7 +102,7 @@ def test_a_mac_without_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_compiler_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", f"{sys.executable} -S")
-    with pytest.raises(RequestError, match=r"and CC='.*' is none: install one"):
+    with pytest.raises(RequestError, match=r"and CC='.*' is not a C compiler: install one"):
         build.find_compiler()
 
 

@@ -121,9 +121,9 @@ def test_a_folder_of_others_is_not_used(
 @pytest.mark.parametrize(
     ("script", "why"),
     [
-        ("#!/bin/sh\nsleep 30\n", "is none"),
-        ("not a program", "is none"),
-        ("#!/bin/sh\nprintf 'caf\\351\\n' >&2; exit 1\n", "is none"),
+        ("#!/bin/sh\nsleep 30\n", "is not a C compiler"),
+        ("not a program", "is not a C compiler"),
+        ("#!/bin/sh\nprintf 'caf\\351\\n' >&2; exit 1\n", "is not a C compiler"),
         (None, "cannot be parsed"),
     ],
 )

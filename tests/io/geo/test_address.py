@@ -79,17 +79,17 @@ def test_variables_of_netcdf_are_read_listed_and_told_of(folder, capsys):
         file.createDimension("x", 8)
         for k, variable in enumerate(("sst", "ice")):
             file.createVariable(variable, "i2", ("y", "x"))[:] = np.full((6, 8), k)
-    with pytest.warns(UserWarning, match=r"holds 2 rasters, and the first is taken: .*\(0 is sst, 1 is ice\)"):
+    with pytest.warns(UserWarning, match=r"contains 2 rasters; the first is used: .*\(0 is sst, 1 is ice\)"):
         open_source(name)
     assert open_source(name, series=0).read((slice(0, 6), slice(0, 8))).max() == 0
     ice = open_source(f'NETCDF:"{name}":ice')
     assert ice.info.name == "warm_12:00:00_ice"
     assert pickle.loads(pickle.dumps(ice)).read((slice(0, 6), slice(0, 8))).min() == 1
     (entry,) = collect([name], "out.tif")
-    assert "holds 2 rasters, and the first is taken" in entry.note
+    assert "contains 2 rasters; the first is used" in entry.note
     assert "0 is sst, 1 is ice" in entry.note
     for made in (entry, *collect([name], "out")):
         assert made.options == {"series": 0}
-        assert "holds 2 rasters, and the first is taken" in made.note
+        assert "contains 2 rasters; the first is used" in made.note
     assert main(["info", name, "--series", "1"]) == 0
     assert "sst, ice" in capsys.readouterr().out

@@ -77,7 +77,7 @@ def test_sources_elsewhere_need_a_word(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "mine" / "a.vrt"
     path.parent.mkdir()
     path.write_text(VRT.format(SIMPLE.format(int(source[0] == "."), source.format(tmp_path))))
-    with pytest.raises(FormatError, match=rf"lies elsewhere \(.*a\.tif\), .* or set {TRUST}=1"):
+    with pytest.raises(FormatError, match=rf"a raster elsewhere \(.*a\.tif\) .* or set {TRUST}=1"):
         swin2sr_ops.open_source(path)
     monkeypatch.setenv(TRUST, "1")
     assert swin2sr_ops.open_source(path).read((slice(0, 1), slice(0, 1)))[0, 0] == 7

@@ -343,7 +343,7 @@ def test_what_is_no_tiff(tmp_path):
     assert open_source(str(tmp_path / "a.txt")) is None
     assert open_source(str(tmp_path)) is None
     (tmp_path / "a.tif").write_text("hello")
-    with pytest.raises(FormatError, match=r"has the suffix \.tif, but is no TIFF"):
+    with pytest.raises(FormatError, match=r"has the suffix \.tif, but is not a TIFF file"):
         open_source(str(tmp_path / "a.tif"))
     with pytest.raises(FormatError, match="no file or folder"):
         open_source(str(tmp_path / "no.tif"))

@@ -214,9 +214,9 @@ def test_metadata_go_to_urls(tmp_path):
 
 def test_requests_that_do_not_fit(tmp_path):
     source = open_collection(plate(str(tmp_path / "p.zarr"), "0.5"))
-    with pytest.raises(RequestError, match="'Z/9/0' is none"):
+    with pytest.raises(RequestError, match="'Z/9/0' is not one of"):
         write_metadata(str(tmp_path / "o.zarr"), source, ["Z/9/0"])
-    with pytest.raises(RequestError, match="nothing was restored"):
+    with pytest.raises(RequestError, match="none was restored"):
         write_metadata(str(tmp_path / "o.zarr"), source, [])
     with pytest.raises(RequestError, match=r"0\.5 or 0\.4"):
         write_metadata(str(tmp_path / "o.zarr"), source, FIELDS, version="0.1")
@@ -455,4 +455,4 @@ def test_a_well_in_the_folder_of_a_run(name, tmp_path):
     assert found.images == ("A/1/0",)
     ((missing, reason),) = found.missing
     assert missing == f"{name}/0"
-    assert "keeps its own notes" in reason
+    assert "reserved for the records" in reason

@@ -376,7 +376,7 @@ def test_zip_files(tmp_path):
         open_source(str(tmp_path / "e.zarr.zip"))
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "notes.txt").write_text("")
-    with pytest.raises(FormatError, match="holds no Zarr"):
+    with pytest.raises(FormatError, match="contains no Zarr"):
         open_source(zipped(tmp_path / "text", tmp_path / "f.zarr.zip"))
 
 

@@ -38,7 +38,7 @@ class NpySource:
         try:
             return np.load(existing_path(uri), mmap_mode="r")
         except (ValueError, EOFError) as exc:
-            raise FormatError(f"{uri!r} is no .npy file, or cut short: {exc}") from exc
+            raise FormatError(f"{uri!r} is not a .npy file, or is truncated: {exc}") from exc
 
     def read(self, region: Region) -> np.ndarray[Any, Any]:
         return np.array(self.open(self.uri)[check_region(region, self.info.shape)])
