@@ -13,7 +13,6 @@ Read and write images
     (masks of the output, values beside the image). `is_disk_full` recognizes an error of a full disk.
     `plugin_manager` registers a source or a sink for the duration of a run; `local_path`, `Files`, `files_at`,
     `lock_for`: files and objects, in any storage.
-    files and objects, wherever they are stored.
 Read and write Zarr groups
     `open_node`, `zarr_root`, `ome_attributes`, `group_documents`, `open_collection`, `write_metadata`.
 Make pyramids
@@ -21,6 +20,8 @@ Make pyramids
 Know models and devices
     `resolve_model`, `download_model`, `cache_folder`, `file_sha256`, `read_tensors`, `Reach`, `ENGINES`,
     `choose_device`, `free_memory`, `needs_torch`.
+Offer options
+    `OPTIONS`: every keyword of a request with its default and help texts, for a host's command line or form.
 Plan tiles
     `AxisOrder`, `Halo`, `Span`, `Tile`, `tile_region`, `tile_size`, `CHUNK`, `MEMORY_SHARE`, `CELL_WINDOWS`.
 Map intensities
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.io.zarr.groups import group_documents as group_documents, write_metadata as write_metadata
     from swin2sr_ops.io.zarr.ngff import ome_attributes as ome_attributes
     from swin2sr_ops.io.zarr.store import open_node as open_node, zarr_root as zarr_root
+    from swin2sr_ops.options import OPTIONS as OPTIONS
     from swin2sr_ops.pixels.intensity import (
         IntensityMap as IntensityMap,
         RangeRequest as RangeRequest,
@@ -133,6 +135,7 @@ _HOMES = {
     "Job": "run.job",
     "MEMORY_SHARE": "geometry.tiles",
     "MaskedSource": "io.base",
+    "OPTIONS": "options",
     "OpacitySource": "io.base",
     "PyramidProgress": "events",
     "RangeRequest": "pixels.intensity",

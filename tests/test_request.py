@@ -10,6 +10,7 @@ import pytest
 
 import swin2sr_ops
 from swin2sr_ops.errors import PlanError, RequestError
+from swin2sr_ops.options import OPTIONS
 from swin2sr_ops.placement import Placement
 from swin2sr_ops.request import ArrayKeywords, OutputOptions, RestoreRequest
 
@@ -27,6 +28,14 @@ def test_the_public_functions_ask_for_the_same(name: str) -> None:
     assert found == expected
     keyword_only = {p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
     assert set(expected) <= keyword_only
+
+
+def test_the_table_of_options_has_the_same_defaults() -> None:
+    """It is a module of its own, because ``--help`` loads no NumPy."""
+    assert {name: option.default for name, option in OPTIONS.items()} == {
+        field.name: field.default for field in fields(RestoreRequest)
+    }
+    assert all(option.name == name and option.line for name, option in OPTIONS.items())
 
 
 def test_what_overloads_and_options_list_is_the_same() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops import Swin2SROpsError, __version__, restore_image
-from swin2sr_ops.hosting import Event, PyramidProgress, RunStart, TileDone
+from swin2sr_ops.hosting import OPTIONS, Event, PyramidProgress, RunStart, TileDone
 
 if find_spec("rasterio") is None:
     raise ImportError("rasterio, which rio is a part of, is not installed: `pip install 'swin2sr-ops[geo]'` brings it.")
@@ -38,31 +39,43 @@ def _numbers(word: str | None, counts: tuple[int, ...], expected: str) -> Callab
     return convert
 
 
-_HALO = _numbers("exact", (1,), "exact or a number of pixels such as 16")
-_TILE = _numbers(None, (1, 2), "N or ROWS,COLUMNS, such as 512 or 256,1024")
 _WORKERS = _numbers("gpus", (1,), "gpus or a number of processes such as 4")
+_KINDS: dict[str, dict[str, Any]] = {
+    "text": {},
+    "whole": {"type": int},
+    "number": {"type": float},
+    "halo": {"callback": _numbers("exact", (1,), "exact or a number of pixels such as 16"), "metavar": "N"},
+    "tile": {"callback": _numbers(None, (1, 2), "N or ROWS,COLUMNS, such as 512 or 256,1024"), "metavar": "N"},
+}
+
+
+def _option(name: str, help: str | None = None) -> Callable[[Any], Any]:
+    """Return the decorator for an option of a request; ``help`` replaces its text."""
+    option = OPTIONS[name]
+    given: dict[str, Any] = {"metavar": option.metavar}
+    if option.default is not None:
+        given |= {"default": option.default, "show_default": True}
+    line = option.line.replace("SRC", "INPUT")
+    sentence = re.sub(r"^[a-z]+(?= )", lambda word: word[0].capitalize(), line) + "."  # but no value, such as auto
+    return click.option("--" + name, **(given | _KINDS[option.kind]), help=help or sentence)
 
 
 @click.command("restore", short_help="Super-resolve or denoise a raster.")
 @click.argument("src", metavar="INPUT")
 @click.argument("dst", metavar="OUTPUT")
-@click.option(
-    "--model", default="auto", show_default=True, help="Name, checkpoint, or two with a comma: colours,others."
-)
-@click.option("--scale", type=int, help="Scale that the model must have.")
-@click.option("--halo", callback=_HALO, metavar="N", default="exact", show_default=True, help="Pixels around a tile.")
-@click.option("--range", default="auto", metavar="R", show_default=True, help="auto, dtype, LO,HI or p1,p99.8.")
-@click.option("--nodata", type=float, help="Stored value of invalid pixels (default: the raster's nodata).")
-@click.option("--consistent", metavar="HOW", help="mean: bands, reduced again, are the input's; or mean,noise=N.")
-@click.option("--mask", help="An image that is not zero where INPUT is valid; invalid tiles cost nothing.")
-@click.option(
-    "--tile", callback=_TILE, metavar="N", help="Input pixels per tile, N or ROWS,COLUMNS (default: what fits)."
-)
-@click.option("--level", type=int, help="Overview to restore (default: the full raster).")
-@click.option("--series", type=int, help="Raster of a file with several (default: the first).")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
-@click.option("--precision", default="auto", show_default=True, help="auto, float32, float64, bfloat16.")
-@click.option("--engine", default="auto", show_default=True, help="auto, torch, native, openvino, triton.")
+@_option("model", "Name, checkpoint, or two with a comma: colours,others.")
+@_option("scale")
+@_option("halo", "Pixels around a tile, such as 16: faster.")
+@_option("range")
+@_option("nodata", "Stored value of invalid pixels (default: the raster's nodata).")
+@_option("consistent")
+@_option("mask")
+@_option("tile")
+@_option("level", "Overview to restore (default: the full raster).")
+@_option("series", "Raster of a file with several (default: the first).")
+@_option("device")
+@_option("precision")
+@_option("engine")
 @click.option("--workers", callback=_WORKERS, metavar="N|gpus", help="Processes to share the work, or one per GPU.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @click.option("--restart", is_flag=True, help="Start anew, discard what an earlier run has left.")

@@ -16,14 +16,15 @@ __all__ = ["Parser", "halo", "number", "size", "tile", "whole", "workers"]
 class Parser(argparse.ArgumentParser):
     """Report errors like all other commands: in one sentence, without the usage.
 
-    Options may stand between sources and output, which argparse alone does not allow. A part of an option's name is
-    not taken for the option: with the next version it might be that of another.
+    Options may stand between sources and output, which argparse alone does not allow. Options cannot be abbreviated:
+    in a later version, an abbreviation might stand for another option.
     """
 
     _mixing = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+        usual = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        super().__init__(*args, **(usual | kwargs))
 
     def error(self, message: str) -> NoReturn:
         command = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
@@ -54,7 +55,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def size(text: str) -> int:
-    """Bytes from a text such as ``20GB`` or ``512 MiB``."""
+    """Parse a number of bytes such as ``20GB`` or ``512 MiB``."""
     found = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size: give bytes, or a number with a unit, such as 20GB")
@@ -63,6 +64,7 @@ def size(text: str) -> int:
 
 
 def whole(text: str) -> int:
+    """Parse a whole number."""
     try:
         return int(text)
     except ValueError:
@@ -70,6 +72,7 @@ def whole(text: str) -> int:
 
 
 def number(text: str) -> float:
+    """Parse a number."""
     try:
         return float(text)
     except ValueError:
@@ -77,6 +80,7 @@ def number(text: str) -> float:
 
 
 def workers(text: str) -> int | str:
+    """Parse a number of processes, or ``gpus``."""
     try:
         return text if text == "gpus" else int(text)
     except ValueError:
@@ -84,6 +88,7 @@ def workers(text: str) -> int | str:
 
 
 def halo(text: str) -> int | str:
+    """Parse a number of pixels, or ``exact``."""
     try:
         return text if text == "exact" else int(text)
     except ValueError:
@@ -91,6 +96,7 @@ def halo(text: str) -> int | str:
 
 
 def tile(text: str) -> int | tuple[int, int]:
+    """Parse one side of a tile, or rows and columns."""
     try:
         sides = [int(part) for part in text.split(",")]
     except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from swin2sr_ops.cli.arguments import whole
+from swin2sr_ops.cli.options import add_options, add_reading
 
 __all__ = ["add_advise", "add_audit"]
 
@@ -27,7 +28,7 @@ exit status:
 
 _ADVISE = """\
 Measure noise, JPEG blocks, sharpness, range and saturation on samples of SRC, and name the model that fits,
-with the reason and what the model was trained on. Says so where none fits.
+with the reason and what the model was trained on. If none fits, say so.
 """
 
 _ADVISE_EPILOG = """\
@@ -45,18 +46,13 @@ def add_advise(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add ``swin2sr-ops advise``."""
     parser = commands.add_parser(
         "advise",
-        help="which model fits an image, and why",
+        help="recommend a model for an image, with reasons",
         description=_ADVISE,
         epilog=_ADVISE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("src", metavar="SRC", help="an image that could be restored")
-    group = parser.add_argument_group("reading")
-    group.add_argument("--axes", help="one letter per dimension where SRC does not say, such as TCZYX or YXS")
-    group.add_argument("--level", type=whole, help="resolution level of a pyramid (default: 0, the full one)")
-    group.add_argument("--series", type=whole, help="image of a TIFF with several (default: the first)")
-    group.add_argument("--array", help="image or array inside a Zarr group")
-    group.add_argument("--nodata", type=float, help="stored value that means: no pixel here (NaN always does)")
+    add_reading(parser)
+    add_options(parser, "nodata")
     parser.add_argument("--seed", type=whole, default=0, metavar="K", help="choose other samples (default: 0)")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
@@ -68,7 +64,6 @@ def add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="prove that an output is right",
         description=_AUDIT,
         epilog=_AUDIT_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("out", metavar="OUT", help="a finished output: OME-Zarr, plate, COG, OME-TIFF, PNG, or a URL")
     parser.add_argument("--source", metavar="SRC", help="where the input is now (default: where the run found it)")

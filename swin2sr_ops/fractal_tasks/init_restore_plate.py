@@ -32,7 +32,7 @@ def init_restore_plate(
     zarr_dir
         Folder of the new plates. Fractal fills it in.
     suffix
-        What the new plate's name ends with: "plate.zarr" becomes "plate_restored.zarr".
+        Ending of the new plate's name: "plate.zarr" becomes "plate_restored.zarr".
     """
     import swin2sr_ops_fractal.plates
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from swin2sr_ops.fractal_tasks import check_host
 
 check_host()
 
 from pydantic import validate_call  # noqa: E402  (said first that it is missing)
+
+from swin2sr_ops.fractal_tasks.parameters import (  # noqa: E402
+    CarryLabels,
+    CarryTables,
+    Device,
+    Engine,
+    Halo,
+    Model,
+    Nodata,
+    Precision,
+    Range,
+    Scale,
+    Tile,
+)
 
 __all__ = ["restore_plate"]
 
@@ -18,22 +32,22 @@ def restore_plate(
     *,
     zarr_url: str,
     init_args: dict[str, str],
-    model: str = "auto",
-    scale: int | None = None,
-    range: str = "auto",
-    nodata: float | None = None,
-    halo: int | None = None,
-    tile: int | None = None,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
-    engine: Literal["auto", "torch", "native", "openvino", "triton"] = "auto",
-    carry_labels: bool = False,
-    carry_tables: bool = True,
+    model: Model = "auto",
+    scale: Scale = None,
+    range: Range = "auto",
+    nodata: Nodata = None,
+    halo: Halo = None,
+    tile: Tile = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    engine: Engine = "auto",
+    carry_labels: CarryLabels = False,
+    carry_tables: CarryTables = True,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Restore an image into the new plate: super-resolution, denoising or JPEG clean-up.
 
-    A task that was killed resumes when it is run again with the same parameters.
+    After an interruption, the task resumes when it is run again with the same parameters.
 
     Parameters
     ----------
@@ -41,34 +55,10 @@ def restore_plate(
         Place of the new image. Fractal fills it in.
     init_args
         Where the image comes from. Fractal fills it in.
-    model
-        Name of a model (see `swin2sr-ops models`), path of a checkpoint, or "auto": the shipped
-        model that fits the image's channels.
-    scale
-        Enlargement along Y and X that the model must have; leave it empty for the model's own.
-    range
-        Stored values that the network sees as 0 and 1: "auto", "dtype", two numbers such as
-        "0,4095", or percentiles such as "p1,p99.8". Values outside are kept.
-    nodata
-        Stored value that means "no pixel here".
-    halo
-        Pixels seen around a tile, a multiple of the model's window: faster, with a small error.
-        Leave it empty for a result that does not depend on tiles.
-    tile
-        Pixels along Y and X that are restored together; leave it empty for what fits the memory.
-    device
-        Where to compute; "auto" takes a GPU if there is one.
-    precision
-        Numbers to compute with; "auto" is bfloat16 on CUDA GPUs made for it, else float32.
-    engine
-        Who computes: "auto" is native on a CPU with a C compiler, triton on a CUDA GPU, else torch; or "openvino"
-        where it is installed.
-    carry_labels
-        Whether the image's labels come along, enlarged by nearest neighbour.
-    carry_tables
-        Whether tables of regions (ROI tables) come along, which are in physical units.
     overwrite
-        Whether an image that other parameters made in the new place is replaced.
+        Replace an image that other parameters made in the new place.
+    model, scale, range, nodata, halo, tile, device, precision, engine, carry_labels, carry_tables
+        See `swin2sr_ops.fractal_tasks.parameters`.
     """
     import swin2sr_ops_fractal.plates
 

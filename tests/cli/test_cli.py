@@ -18,6 +18,7 @@ import zarr
 import swin2sr_ops
 from swin2sr_ops import cli
 from swin2sr_ops.cli.parsers import build_parser
+from swin2sr_ops.options import OPTIONS
 from swin2sr_ops.spec import ModelSpec
 
 SCRIPT = Path(sys.executable).parent / "swin2sr-ops"
@@ -301,6 +302,16 @@ def parsers() -> Iterator[argparse.ArgumentParser]:
     for action in top._actions:
         if isinstance(action, argparse._SubParsersAction):
             yield from action.choices.values()
+
+
+@pytest.mark.parametrize("command", ["restore", "plan", "serve"])
+def test_options_of_a_request_come_from_the_table(command: str) -> None:
+    (parser,) = (found for found in parsers() if found.prog.endswith(f" {command}"))
+    found = {a.dest: (a.help, a.default, a.metavar) for a in parser._actions}
+    missing = {"chunks", "shards"} if command == "plan" else set()
+    for option in OPTIONS.values():
+        if option.name not in {*missing, "series"}:  # a folder as output takes every series
+            assert found[option.name] == (option.line, option.default, option.metavar)
 
 
 @pytest.mark.parametrize("parser", list(parsers()), ids=lambda p: p.prog.replace(" ", "-"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from swin2sr_ops_fractal.host import CHECK, Adapter
 
 import swin2sr_ops
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.options import OPTIONS
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.spec import ModelSpec
 from tests.plugins.fractal_plates import expected, level0, listed, plate_of, tree, write_plate
 
@@ -91,6 +95,25 @@ def test_what_a_server_needs_is_where_it_looks() -> None:
     schema = manifest["task_list"][0]["args_schema_parallel"]
     assert schema["required"] == ["zarr_url"]
     assert all(p["description"] != "Missing description" for p in schema["properties"].values())
+
+
+def test_tasks_share_parameters_with_the_public_functions() -> None:
+    """Names, types and texts come from one place; defaults are those of `restore_image`, with None for "exact"."""
+    pytest.importorskip("fractal_task_tools", reason="fractal-task-tools loads tasks")
+    from swin2sr_ops.fractal_tasks.restore_image import restore_image
+    from swin2sr_ops.fractal_tasks.restore_plate import restore_plate
+
+    one, two = (inspect.signature(task).parameters for task in (restore_image, restore_plate))
+    assert {*one} - {*two} == {"suffix"}
+    assert {*two} - {*one} == {"init_args"}
+    assert all(one[name] == two[name] for name in {*one} & {*two})
+    shared = {field.name: field.default for field in fields(RestoreRequest)} | {"halo": None}
+    assert {name: p.default for name, p in one.items() if name in shared} == {
+        name: default for name, default in shared.items() if name in one
+    }
+    for task in json.loads((PACKAGE / "__FRACTAL_MANIFEST__.json").read_text())["task_list"]:
+        for name, entry in task["args_schema_parallel"]["properties"].items():
+            assert name not in OPTIONS or entry["description"] == OPTIONS[name].form
 
 
 @pytest.mark.parametrize("module", ["restore_image", "init_restore_plate", "restore_plate", "task_list"])
