@@ -1,5 +1,7 @@
 """Test the contracts of sources and sinks: the author of a format subclasses these classes.
 
+Tests of abilities that are optional (masks, identity, files, resume, ...) are skipped for formats without them.
+
 ::
 
     class TestMySource(SourceContract):
@@ -12,6 +14,7 @@ Needs pytest.
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +29,20 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.hooks.dispatch import open_source
-from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource, Region
+from swin2sr_ops.io.base import (
+    ClosableSource,
+    ComposedSource,
+    IdentifiedSource,
+    ImageInfo,
+    ImageSink,
+    ImageSource,
+    MaskedSource,
+    OpacitySource,
+    OwnNodataSource,
+    Region,
+    SidesSink,
+    ValiditySink,
+)
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.staging import ResumableSink
 
@@ -42,6 +58,13 @@ def pieces(shape: tuple[int, ...], unit: tuple[int, ...]) -> Iterator[Region]:
     """Iterate over regions of ``unit`` that cover ``shape``, smaller at the ends."""
     for corner in product(*(range(0, n, step) for n, step in zip(shape, unit, strict=True))):
         yield tuple(slice(i, min(i + step, n)) for i, step, n in zip(corner, unit, shape, strict=True))
+
+
+def able(thing: Any, ability: type) -> Any:
+    """Return ``thing``, or skip the test if it lacks the ability, one of the protocols."""
+    if not isinstance(thing, ability):
+        pytest.skip(f"{type(thing).__name__} is not a {ability.__name__}")
+    return thing
 
 
 class SourceContract:
@@ -129,6 +152,44 @@ class SourceContract:
         with pytest.raises(RequestError, match="axes"):
             source.read(inside[1:])
 
+    def test_identity_is_json_without_the_location(self, source: ImageSource) -> None:
+        """A resumed run compares it: the same image at another place, or opened again, has the same one."""
+        identity = able(source, IdentifiedSource).identity()
+        assert json.loads(json.dumps(identity, allow_nan=False)) == identity
+        assert source.uri not in json.dumps(identity)
+        twin = pickle.loads(pickle.dumps(source))  # noqa: S301
+        assert twin.identity() == identity
+
+    def test_lists_its_files(self, source: ImageSource) -> None:
+        found = list(able(source, ComposedSource).files())
+        assert found
+        assert all(Path(file).is_file() for file in found)
+        assert list(source.files()) == found  # type: ignore[attr-defined]
+
+    def test_reads_again_after_close(self, source: ImageSource) -> None:
+        image = source.read(whole(source.info))
+        able(source, ClosableSource).close()
+        assert_array_equal(source.read(whole(source.info)), image)
+        source.close()  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize(("ability", "method"), [(MaskedSource, "valid_mask"), (OpacitySource, "shown")])
+    def test_masks_have_the_shape_of_their_region(self, source: ImageSource, ability: type, method: str) -> None:
+        find = getattr(able(source, ability), method)
+        rows, columns = (source.info.size(axis) for axis in "YX")
+        mask = find((slice(0, rows), slice(0, columns)))
+        if mask is None:
+            pytest.skip("this image has no mask")
+        assert mask.dtype == bool
+        assert mask.shape[-2:] == (rows, columns)
+        assert mask.ndim in (2, 3)
+        for region in pieces((rows, columns), (max(1, rows // 2), max(1, columns // 3))):
+            assert_array_equal(find(region), mask[..., region[0], region[1]])
+
+    def test_takes_another_nodata_value(self, source: ImageSource) -> None:
+        other = able(source, OwnNodataSource).with_nodata(7.0)
+        assert (other.info.nodata, other.info.shape, other.info.dtype) == (7.0, source.info.shape, source.info.dtype)
+        assert source.info.nodata != 7
+
 
 class SinkContract:
     """Subclass it and provide a ``create`` fixture: it creates a sink from an `ImageInfo` and options.
@@ -171,9 +232,13 @@ class SinkContract:
         """Return the pixels to write; neighbours differ."""
         return np.random.default_rng(1).integers(0, 200, self.shape).astype(self.dtype)
 
+    def unit_of(self, sink: ImageSink) -> tuple[int, ...]:
+        """Return the shape of the blocks to write: the write unit, or the image if any region may be written."""
+        return sink.write_unit if max(sink.write_unit) > 1 else self.shape
+
     def fill(self, sink: ImageSink) -> None:
         """Write every unit once, each with a pickled copy of the sink, as a worker would."""
-        for region in pieces(self.shape, sink.write_unit if max(sink.write_unit) > 1 else self.shape):
+        for region in pieces(self.shape, self.unit_of(sink)):
             twin = pickle.loads(pickle.dumps(sink))  # noqa: S301
             twin[region] = self.pixels[region]
 
@@ -228,6 +293,25 @@ class SinkContract:
         self.fill(create(self.info))
         sink = create(self.info)
         self.fill(sink)
+        sink.finish({})
+        assert_array_equal(self.in_written_order(self.reopen(sink.uri)), self.pixels)
+
+    def test_stores_which_pixels_are_valid(self, create: Callable[..., ImageSink]) -> None:
+        sink = able(create(self.info), ValiditySink)
+        rows, columns = (self.shape[self.axes.index(axis)] for axis in "YX")
+        mask = np.random.default_rng(2).random((rows, columns)) < 0.5
+        sink.valid = lambda down, across: mask[down, across]
+        for region in pieces(self.shape, self.unit_of(sink)):
+            sink[region] = self.pixels[region]
+        sink.finish({})
+        found = able(self.reopen(sink.uri), MaskedSource).valid_mask((slice(0, rows), slice(0, columns)))
+        assert_array_equal(found, np.broadcast_to(mask, found.shape))
+
+    def test_writes_values_beside_the_image(self, create: Callable[..., ImageSink]) -> None:
+        """Without such values, ``write`` is what ``sink[region] = block`` is."""
+        sink = able(create(self.info), SidesSink)
+        for region in pieces(self.shape, self.unit_of(sink)):
+            sink.write(region, self.pixels[region])
         sink.finish({})
         assert_array_equal(self.in_written_order(self.reopen(sink.uri)), self.pixels)
 

@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
     _mixing = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        usual = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        usual: dict[str, Any] = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
         super().__init__(*args, **(usual | kwargs))
 
     def error(self, message: str) -> NoReturn:

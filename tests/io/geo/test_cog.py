@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tracemalloc
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.geo import cog
 from swin2sr_ops.io.geo.cog import read_provenance, write_cog
+from swin2sr_ops.io.geo.cog_sink import create_sink
 from swin2sr_ops.io.geo.metadata import scaled
 from swin2sr_ops.io.geo.source import open_source
 from swin2sr_ops.io.output.pyramid import halve, level_shapes
-from swin2sr_ops.testing import whole
+from swin2sr_ops.testing import SinkContract, whole
 
 rasterio = pytest.importorskip("rasterio", reason="needs swin2sr-ops[geo]")
 
@@ -57,6 +59,32 @@ def bands_first(pixels, axes):
 def write(path, pixels, axes="YX", **options):
     write_cog(path, pyramid(pixels, axes), axes=axes, dtype=pixels.dtype, **options)
     return str(path)
+
+
+class TestCog(SinkContract):
+    """The georeference is the place here; ``test_place`` compares it."""
+
+    keeps_place = False
+
+    @property
+    def info(self):
+        return replace(super().info, extra={"geo": place()})
+
+    @pytest.fixture
+    def create(self, tmp_path):
+        (tmp_path / "out").mkdir()
+        path = str(tmp_path / "out" / "a.tif")
+        return lambda info, **options: create_sink(path, info, **options)
+
+
+class TestColourCog(TestCog):
+    axes, shape, dtype = "YXS", (70, 90, 3), "uint8"
+
+
+class TestLargeCog(TestCog):
+    """Several chunks, with an overview."""
+
+    axes, shape, dtype = "YX", (600, 700), "float32"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -70,6 +70,21 @@ class TestOneBand(SourceContract):
         return open_source(write(tmp_path / "a.tif", pixels, compress="lzw"))
 
 
+class TestMask(SourceContract):
+    @pytest.fixture
+    def source(self, tmp_path):
+        mask = noise(33, 47, dtype="uint8") > 90
+        return open_source(write(tmp_path / "a.tif", noise(33, 47), mask=mask))
+
+
+class TestOpacity(SourceContract):
+    @pytest.fixture
+    def source(self, tmp_path):
+        pixels = noise(4, 33, 47, dtype="uint8")
+        pixels[3] = np.where(pixels[3] > 90, 255, 0)
+        return open_source(write(tmp_path / "a.tif", pixels, photometric="RGB", alpha="YES"))
+
+
 class TestManyControlPoints(SourceContract):
     """Their list is too heavy to travel with every task."""
 
