@@ -228,7 +228,7 @@ def test_a_series_of_one_image_is_that_image(tmp_path):
 def test_what_is_no_zarr(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     assert open_source(str(tmp_path / "notes.txt")) is None
-    with pytest.raises(FormatError, match="no Zarr"):
+    with pytest.raises(FormatError, match="not a Zarr"):
         open_source(str(tmp_path))
     plain(tmp_path / "inside.zarr")
     with pytest.raises(FormatError, match=r"contains 'inside\.zarr'"):
