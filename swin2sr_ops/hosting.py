@@ -27,6 +27,9 @@ Plan tiles
 Map intensities
     `IntensityMap`, `RangeRequest`, `Statistics`, `check_any_valid`, `check_dtype`, `intensity_maps`,
     `each_in_threads`.
+Judge a result
+    `fidelity_map` maps where a result contradicts its input; `read_calibration`, `Interval` and `contrast` give half
+    widths; `advise` measures an image and recommends a model (`AdviceReport`).
 Run
     `prepare` resolves a `RestoreRequest` to a `Job`; `run` executes it, stops if ``stop()`` is true, and passes each
     finished block to ``on_block``; `provenance_of` returns the provenance that a run writes into its output.
@@ -47,9 +50,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from swin2sr_ops.advise.api import AdviceReport as AdviceReport, advise as advise
     from swin2sr_ops.batch.estimate import network_pixels as network_pixels, seconds_of as seconds_of
     from swin2sr_ops.engine.devices import choose_device as choose_device, free_memory as free_memory
     from swin2sr_ops.engine.select import ENGINES as ENGINES, needs_torch as needs_torch
+    from swin2sr_ops.evaluate.fidelity import fidelity_map as fidelity_map
     from swin2sr_ops.events import (
         Event as Event,
         PyramidProgress as PyramidProgress,
@@ -101,6 +106,11 @@ if TYPE_CHECKING:
         RangeRequest as RangeRequest,
         check_dtype as check_dtype,
     )
+    from swin2sr_ops.pixels.intervals import (
+        Interval as Interval,
+        contrast as contrast,
+        read_calibration as read_calibration,
+    )
     from swin2sr_ops.pixels.statistics import Statistics as Statistics, check_any_valid as check_any_valid
     from swin2sr_ops.placement import Halo as Halo
     from swin2sr_ops.request import RestoreRequest as RestoreRequest
@@ -116,6 +126,7 @@ if TYPE_CHECKING:
     download_model, plugin_manager = fetch, manager
 
 _HOMES = {
+    "AdviceReport": "advise.api",
     "AxisOrder": "geometry.axes",
     "CELL_WINDOWS": "geometry.plan",
     "CHUNK": "geometry.tiles",
@@ -132,6 +143,7 @@ _HOMES = {
     "ImageSink": "io.base",
     "ImageSource": "io.base",
     "IntensityMap": "pixels.intensity",
+    "Interval": "pixels.intervals",
     "Job": "run.job",
     "MEMORY_SHARE": "geometry.tiles",
     "MaskedSource": "io.base",
@@ -150,13 +162,16 @@ _HOMES = {
     "Tile": "geometry.plan",
     "TileDone": "events",
     "ValiditySink": "io.base",
+    "advise": "advise.api",
     "cache_folder": "weights.download",
     "check_any_valid": "pixels.statistics",
     "check_block": "io.base",
     "check_dtype": "pixels.intensity",
     "choose_device": "engine.devices",
+    "contrast": "pixels.intervals",
     "download_model": "weights.download:fetch",
     "each_in_threads": "run.ranges",
+    "fidelity_map": "evaluate.fidelity",
     "file_sha256": "weights.digest",
     "files_at": "io.storage.files",
     "fill_region": "io.output.pyramid",
@@ -176,6 +191,7 @@ _HOMES = {
     "plugin_manager": "hooks.dispatch:manager",
     "prepare": "run.job",
     "provenance_of": "run.report",
+    "read_calibration": "pixels.intervals",
     "read_tensors": "weights.checkpoint",
     "regions": "io.output.pyramid",
     "resolve_model": "hooks.dispatch",

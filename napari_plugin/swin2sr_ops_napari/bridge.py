@@ -78,12 +78,16 @@ class Pyramid:
         Of the full-size level.
     single : int
         Up to how many pixels along Y and X there is one level only.
+    empty : float
+        Value where nothing has been put.
     """
 
-    def __init__(self, shape: tuple[int, ...], axes: str, dtype: DTypeLike, single: int = 2048) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], axes: str, dtype: DTypeLike, single: int = 2048, empty: float = 0
+    ) -> None:
         large = max(n for n, a in zip(shape, axes, strict=True) if a in "YX") > single
         self.axes = axes
-        self.levels = [np.zeros(s, dtype) for s in (level_shapes(shape, axes) if large else [shape])]
+        self.levels = [np.full(s, empty, dtype) for s in (level_shapes(shape, axes) if large else [shape])]
         self._lock = threading.Lock()
 
     def put(self, region: Region, block: NDArray[Any]) -> None:

@@ -28,7 +28,7 @@ __all__ = ["OUTPUTS", "Controls"]
 #: Where results go.
 OUTPUTS = {
     "memory": "New layer, in memory",
-    "lazy": "Lazy layer: napari waits where you look",
+    "lazy": "Lazy layer: restored where you look",
     "disk": "OME-Zarr on disk",
 }
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
@@ -42,7 +42,7 @@ class Controls(QWidget):
         super().__init__()
         self.layer_box, self.task_box, self.quality_box = _combo(), _combo(), _combo()
         self.model_note, self.axes_note = _small(), _small()
-        self.axes_button = QPushButton("Not so: change")
+        self.axes_button, self.choose_button = QPushButton("Not so: change"), QPushButton("Choose for me")
         self.model_box, self.overlap_box, self.output_box = _combo(), _combo(), _combo()
         self.advice = _small()
         self.device_box, self.engine_box, self.range_box = _combo(*_DEVICES), _combo(*ENGINES), _combo(*RANGES)
@@ -51,6 +51,9 @@ class Controls(QWidget):
             box.setEditable(True)
         self.axes_edit, self.path_edit = QLineEdit(), QLineEdit()
         self.browse, self.replace = QPushButton("..."), QCheckBox("Replace what is there")
+        self.consistent_box = QCheckBox("Keep the measured intensities")
+        self.calibration_edit, self.calibration_browse = QLineEdit(), QPushButton("...")
+        self.calibration_edit.setPlaceholderText("none")
         for task, label in TASKS.items():
             self.task_box.addItem(label, task)
         for kind, label in OUTPUTS.items():
@@ -71,7 +74,7 @@ class Controls(QWidget):
         column.addLayout(
             _rows(
                 ("Image", self.layer_box), ("", axes), ("What to do", self.task_box), ("How well", self.quality_box),
-                ("", self.model_note),
+                ("", _row(self.model_note, self.choose_button)),
             )
         )  # fmt: skip
         button = self.advanced_button
@@ -82,15 +85,17 @@ class Controls(QWidget):
         button.setArrowType(Qt.ArrowType.RightArrow)
         button.toggled.connect(self._advanced_toggled)
         column.addWidget(button)
-        self.browse.setFixedWidth(32)
+        for button in (self.browse, self.calibration_browse):
+            button.setFixedWidth(32)
         self.path_row = _row(self.path_edit, self.browse)
         self.disk_rows = QWidget()
         self.disk_rows.setLayout(_rows(("Folder", self.path_row), ("", self.replace), ("Chunks", self.chunk_box)))
         self.advanced.setLayout(
             _rows(
                 ("Result", self.output_box), ("", self.disk_rows), ("Model", self.model_box), ("", self.advice),
-                ("Intensity range", self.range_box), ("Axes", self.axes_edit), ("Overlap", self.overlap_box),
-                ("Device", self.device_box), ("Engine", self.engine_box),
+                ("Intensity range", self.range_box), ("", self.consistent_box), ("Axes", self.axes_edit),
+                ("Overlap", self.overlap_box), ("Device", self.device_box), ("Engine", self.engine_box),
+                ("Calibration", _row(self.calibration_edit, self.calibration_browse)),
             )
         )  # fmt: skip
         column.addWidget(self.advanced)
@@ -108,6 +113,10 @@ class Controls(QWidget):
             (self.axes_button, "Take the dimensions for something else: time, depth or channels."),
             (self.task_box, "Enlarge: more pixels, and sharper. Clean: the same number of pixels, less noise."),
             (self.quality_box, "fast: to look around. good: for most work. best: mirrored and rotated views averaged."),
+            (
+                self.choose_button,
+                "Measure noise, JPEG traces and sharpness of the image, answer the two questions, and say why.",
+            ),
             (self.model_note, "The neural network that these answers choose. Others are under Advanced."),
             (self.advanced_button, "Where the result goes, other models, and how they compute."),
             (self.output_box, "A new layer; a layer that is computed where you look; or files for large images."),
@@ -126,6 +135,17 @@ class Controls(QWidget):
                 self.overlap_box,
                 "How far a tile looks around itself. exact: as if the image were restored in one piece.",
             ),
+            (
+                self.consistent_box,
+                "The new pixels of a pixel have its value as their mean: sums, counts and ratios stay those that were"
+                " measured. Noise stays, too.",
+            ),
+            (
+                self.calibration_edit,
+                "A file that the command evaluate --calibrate made from pairs of images. With it the trust layer shows"
+                " by how much a pixel may be off.",
+            ),
+            (self.calibration_browse, "Choose the file."),
             (self.device_box, "auto takes a graphics card if there is one. cuda:1 and the like can be written too."),
             (self.engine_box, "The program that computes the network: auto takes the fastest one on this machine."),
         ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,10 +13,11 @@ from qtpy.QtWidgets import QFileDialog
 
 from swin2sr_ops import ModelSpec
 from swin2sr_ops.errors import RequestError, Swin2SROpsError
-from swin2sr_ops.hosting import CHUNK, Halo, local_path, resolve_model
+from swin2sr_ops.hosting import CHUNK, Halo, resolve_model
 from swin2sr_ops_napari.choices import Choice, advice, choices, overlaps
 from swin2sr_ops_napari.controls import OUTPUTS, Controls
-from swin2sr_ops_napari.layers import LayerImage, describe, is_named
+from swin2sr_ops_napari.layers import LayerImage, describe, is_named, is_own
+from swin2sr_ops_napari.paths import checked, proposed
 from swin2sr_ops_napari.preferences import Preferences, preferences
 from swin2sr_ops_napari.quality import QUALITIES, Answer, answers
 from swin2sr_ops_napari.request import Request
@@ -75,6 +75,7 @@ class Form(Controls):
             device=self.device_box.currentText().strip() or "auto",
             engine=self.engine_box.currentText(),
             ensemble=1 if self._by_name() else self._answer().ensemble,
+            consistent="mean" if self.consistent_box.isChecked() and self.consistent_box.isEnabled() else None,
             chunks=None if self.chunk_box.currentText() == str(CHUNK) else int(self.chunk_box.currentText()),
             memory_share=self.preferences.memory_share,
         )
@@ -103,23 +104,11 @@ class Form(Controls):
 
     def path(self) -> str:
         """Return where the OME-Zarr goes, checked before anything runs."""
-        text = str(self.path_edit.text()).strip()
-        if not text:
-            raise RequestError("The box 'Folder' is empty: write a path that ends in .ome.zarr.")
-        if not text.rstrip("/").lower().endswith(".zarr"):
-            raise RequestError(
-                f"{text!r} is not the name of an OME-Zarr: end it with .ome.zarr. For TIFF or PNG, restore to a new"
-                " layer and save that."
-            )
-        path = local_path(text)
-        if path is None:
-            return text
-        path = path.absolute()  # the whole path is shown when the run has finished
-        if not path.parent.is_dir():
-            raise RequestError(f"The folder {str(path.parent)!r} does not exist: create it, or choose another one.")
-        if not os.access(path.parent, os.W_OK):
-            raise RequestError(f"Nothing can be written into {str(path.parent)!r}: choose another folder.")
-        return str(path)
+        return checked(str(self.path_edit.text()).strip())
+
+    def calibration(self) -> str:
+        """Return the path of the calibration for trust layers; empty for none."""
+        return str(self.calibration_edit.text()).strip()
 
     def _limits(self, layer: Any = None) -> tuple[float, float]:
         layer = self.layer if layer is None else layer
@@ -137,10 +126,8 @@ class Form(Controls):
 
     def fill_layers(self, _event: Any = None) -> None:
         """List the viewer's image layers, keeping the choice."""
-        from swin2sr_ops_napari.live import MARK
-
         before = self.layer
-        found = [la for la in self._viewer.layers if isinstance(la, Image) and MARK not in la.metadata]
+        found = [la for la in self._viewer.layers if isinstance(la, Image) and not is_own(la)]
         found.reverse()  # as the layer list shows them
         with self._silent():
             self.layer_box.clear()
@@ -269,6 +256,18 @@ class Form(Controls):
             self._fill_models(name)
         self._tell()
 
+    def answer(self, task: str, quality: str, intensities: str | None = None) -> None:
+        """Answer the questions for the person; ``intensities`` is a range, None to leave it."""
+        with self._silent():
+            self._fill_models(_ABOVE)
+            self.task_box.setCurrentIndex(self.task_box.findData(task))
+            self._fill_qualities()
+            self.quality_box.setCurrentIndex(self.quality_box.findData(quality))
+            if intensities is not None:
+                self.range_box.setCurrentText(intensities)
+        self._model_chosen()
+        self._tell()
+
     def _model_chosen(self) -> None:
         by_name = self._by_name()
         self.task_box.setEnabled(not by_name)
@@ -280,6 +279,7 @@ class Form(Controls):
             self.model_note.setText("")
             return
         self.model_note.setText(f"Model: {spec.name}" + (", chosen under Advanced" if by_name else ""))
+        self.consistent_box.setEnabled(spec.scale > 1)  # else the new pixel would be the old one
         self.advice.setText(advice(spec, self._colours()))
         before = self.overlap_box.currentData()
         with self._silent():
@@ -311,22 +311,12 @@ class Form(Controls):
         self._tell()
 
     def _propose_path(self) -> None:
-        """Propose a name beside the layer's file, else in the folder where results were put last, or the user's own."""
+        """Propose a path, until the person has written one."""
         layer = self.layer
         if layer is None or self.path_edit.isModified():
             return
         with suppress(Swin2SROpsError):
-            name = "".join(c if c.isalnum() or c in " -_." else "_" for c in layer.name).strip().replace(" ", "_")
-            ending = f"x{self.spec().scale}" if self.spec().scale > 1 else "restored"
-            self.path_edit.setText(str(self._folder(layer) / f"{name}_{ending}.ome.zarr"))
-
-    def _folder(self, layer: Any) -> Path:
-        path = str(getattr(layer.source, "path", None) or "")
-        if path and "://" not in path:
-            beside = Path(path).absolute().parent
-            if beside.is_dir() and os.access(beside, os.W_OK):
-                return beside
-        return Path(self.path_edit.text() or Path.home() / "x").parent
+            self.path_edit.setText(proposed(layer, self.spec().scale, self.path_edit.text()))
 
     def _browse(self) -> None:
         path, _ = QFileDialog.getSaveFileName(
@@ -336,6 +326,11 @@ class Form(Controls):
         if path:
             self.path_edit.setText(path if path.endswith(".zarr") else f"{path}.ome.zarr")
             self.path_edit.setModified(True)
+
+    def _browse_calibration(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Calibration", "", "Calibrations (*.json);;All (*)")
+        if path:
+            self.calibration_edit.setText(path)
 
     def _tell(self, *_: Any) -> None:
         if not self._quiet:
@@ -356,7 +351,7 @@ class Form(Controls):
 
     def _connect(self) -> None:
         self.layer_box.currentIndexChanged.connect(lambda _: None if self._quiet else self._layer_chosen())
-        self.task_box.currentIndexChanged.connect(lambda _: self._task_chosen())
+        self.task_box.currentIndexChanged.connect(lambda _: None if self._quiet else self._task_chosen())
         self.quality_box.currentIndexChanged.connect(lambda _: None if self._quiet else self._quality_chosen())
         self.model_box.activated.connect(lambda _: self._model_activated())
         self.axes_edit.editingFinished.connect(self._axes_given)
@@ -367,6 +362,8 @@ class Form(Controls):
             part.currentTextChanged.connect(self._tell)
         self.output_box.currentIndexChanged.connect(lambda _: self._output_chosen())
         self.browse.clicked.connect(self._browse)
+        self.calibration_browse.clicked.connect(self._browse_calibration)
+        self.consistent_box.toggled.connect(self._tell)
         for event, slot in self._wires():
             event.connect(slot)
 

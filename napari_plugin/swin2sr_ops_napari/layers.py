@@ -12,6 +12,8 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.hosting import AxisOrder, ImageInfo, check_dtype
 
 __all__ = [
+    "PREVIEW_MARK",
+    "TRUST_MARK",
     "LayerImage",
     "appearance",
     "axes_of",
@@ -19,10 +21,13 @@ __all__ = [
     "describe",
     "image_of",
     "is_named",
+    "is_own",
     "place",
     "whole_place",
 ]
 
+#: Keys in the metadata of layers that are no images of the person's: previews and trust layers.
+PREVIEW_MARK, TRUST_MARK = "swin2sr_ops_preview", "swin2sr_ops_trust"
 #: What people call axes.
 _NAMES = {"t": "T", "time": "T", "c": "C", "ch": "C", "channel": "C", "channels": "C", "z": "Z", "y": "Y", "x": "X"}
 #: Letters of a layer whose axes have no such names; the form shows them before anything runs.
@@ -171,6 +176,11 @@ def axes_of(labels: Sequence[str], ndim: int, *, rgb: bool) -> str:
             " (Layers > Data > Split Stack)."
         )
     return known[ndim]
+
+
+def is_own(layer: Any) -> bool:
+    """Return True for a preview or a trust layer, which cannot be restored itself."""
+    return PREVIEW_MARK in layer.metadata or TRUST_MARK in layer.metadata
 
 
 def is_named(labels: Sequence[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +12,7 @@ from qtpy.QtWidgets import QWidget
 from swin2sr_ops import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops_napari.away import take_away
-from swin2sr_ops_napari.layers import LayerImage, appearance, place
+from swin2sr_ops_napari.layers import PREVIEW_MARK, LayerImage, appearance, place
 from swin2sr_ops_napari.look import camera_of, canvas_size, look, main_window, pixel_ratio
 from swin2sr_ops_napari.mailbox import Mailbox
 from swin2sr_ops_napari.painter import Painted, Painter, Wish
@@ -22,10 +21,8 @@ from swin2sr_ops_napari.sheet import Memory, Sheet
 from swin2sr_ops_napari.standin import StandIn, covers
 from swin2sr_ops_napari.view import View, boxes
 
-__all__ = ["MARK", "Preview"]
+__all__ = ["Preview"]
 
-#: Marks the metadata of the preview's layer, which is no image of the person's.
-MARK = "swin2sr_ops_preview"
 #: Milliseconds: after the last movement, between two looks at what may have changed, between two repaints.
 _SETTLE, _WATCH, _REPAINT = 60, 500, 150
 
@@ -57,7 +54,7 @@ class Preview(QObject):
         self._number = self._boxes = self._left = 0
         self._memory = Memory()
         self._stand: StandIn | None = None
-        self._seen = 0
+        self._edition = 0  # of the source's pixels
         self._mail = Mailbox(self._receive)
         self._painter = Painter(self._tell)
         self._settle, self._watch, self._repaint = (self._timer(ms) for ms in (_SETTLE, _WATCH, _REPAINT))
@@ -101,6 +98,8 @@ class Preview(QObject):
         if self._source is not None and self._source != layer:
             self._unfollow()
             self._drop()
+        if self._source is None:
+            self._edition += 1
         if self._layer is not None and (self._layer.ndim, self._layer.rgb) != (layer.ndim, layer.rgb):
             self._drop()
         if self._source is None:
@@ -190,25 +189,13 @@ class Preview(QObject):
         self.said.emit(f"The preview ended: {name!r} was removed." if gone else "The preview ended: it was removed.")
 
     def _data_replaced(self, _event: Any = None) -> None:
+        self._edition += 1
         self.stale.emit()
 
     def _drawn(self, _event: Any = None) -> None:
-        """Notice an edit in place, which napari announces like any other drawing of the layer."""
-        if self._wish is not None and not self._settle.isActive() and self._digest(self._wish.view) != self._seen:
-            self.stale.emit()
-
-    def _digest(self, view: View) -> int:
-        """Return a checksum of the visible pixels, 0 for arrays that would have to be read or computed."""
-        array = view.image.levels[view.level]
-        if not isinstance(array, np.ndarray):
-            return 0
-        region: list[Any] = [slice(None)] * array.ndim
-        for axis, index in view.planes:
-            region[axis] = index
-        w, step = view.window, view.step
-        region[view.order.y] = slice(w.y0 * step, w.y1 * step, step)
-        region[view.order.x] = slice(w.x0 * step, w.x1 * step, step)
-        return zlib.crc32(np.ascontiguousarray(array[tuple(region)]).data.cast("B"))
+        """Look for an edit in place, which napari announces like any other drawing of the layer."""
+        if self._wish is not None and not self._settle.isActive():
+            self._painter.check(self._wish)
 
     def _look(self) -> None:
         if not self.running:
@@ -244,12 +231,13 @@ class Preview(QObject):
         self._lay(sheet)  # before anything is computed: napari needs the processor for it
         self._number += 1
         self._boxes, self._left = len(wanted), len(missing)
-        self._seen = self._digest(view)
         # A source that is not covered is hidden, so the sheet needs the source's pixels where it has none.
         base = sheet.box if missing and not covers(self._layer) else None
         if self._stand is not None:
             self._stand.set_ready(base is None)
-        self._wish = Wish(self._number, view, tuple(missing), self._request, restorer, base)
+        self._wish = Wish(
+            self._number, view, tuple(missing), self._request, restorer, base, tuple(wanted), self._edition
+        )
         self._painter.want(self._wish if missing else None)
         self._say(True)
 
@@ -265,7 +253,7 @@ class Preview(QObject):
         chosen = list(self._viewer.layers.selection)
         # One level: napari would look for the smallest of them for its thumbnail.
         self._layer = self._viewer.add_image(
-            sheet.array, name=f"Preview of {self._source.name}", multiscale=False, metadata={MARK: True},
+            sheet.array, name=f"Preview of {self._source.name}", multiscale=False, metadata={PREVIEW_MARK: True},
             opacity=self._source.opacity, **where, **appearance(self._source),
         )  # fmt: skip
         self._viewer.layers.selection = set(chosen)
@@ -295,7 +283,12 @@ class Preview(QObject):
 
     def _receive(self, items: list[Painted]) -> None:
         for painted in items:
-            self._paint(painted)
+            if painted.edited is None:
+                self._paint(painted)
+            elif painted.edited and painted.wish is self._wish:
+                self._data_replaced()
+            elif not painted.edited:
+                self._memory.clear()  # what is out of sight may have been edited
 
     def _paint(self, painted: Painted) -> None:
         if painted.error is not None:
@@ -326,7 +319,7 @@ class Preview(QObject):
 
     def _refresh(self) -> None:
         if self._layer is not None and self._layer in self._viewer.layers:
-            self._layer.refresh(thumbnail=not self._left, extent=False, highlight=False)
+            self._layer.refresh(extent=False, highlight=False)
 
     def _say(self, exact: bool) -> None:
         done = f"{self._boxes - self._left} of {self._boxes} tiles"

@@ -22,12 +22,14 @@ class Mailbox(QObject):
     ----------
     receive : callable
         Called with a list of items, oldest first.
+    parent : QObject, optional
+        Nothing is delivered after its end.
     """
 
     _rung = Signal()
 
-    def __init__(self, receive: Callable[[list[Any]], None]) -> None:
-        super().__init__()
+    def __init__(self, receive: Callable[[list[Any]], None], parent: QObject | None = None) -> None:
+        super().__init__(parent)
         self._receive = receive
         self._items: list[Any] = []
         self._lock = threading.Lock()

@@ -14,9 +14,10 @@ from swin2sr_ops_napari.background import Outcome
 from swin2sr_ops_napari.bridge import ArraySource, Pyramid
 from swin2sr_ops_napari.canvas import Overview
 from swin2sr_ops_napari.layers import LayerImage, appearance, describe, place, whole_place
-from swin2sr_ops_napari.lazy import lazy_levels
+from swin2sr_ops_napari.lazy import Restored, serve
 from swin2sr_ops_napari.ranges import exact_maps
 from swin2sr_ops_napari.request import Request
+from swin2sr_ops_napari.served import Server
 from swin2sr_ops_napari.stored import FileOf, file_of, levels_of
 from swin2sr_ops_napari.whole import Stop, Tell, check_memory, to_disk, to_memory
 
@@ -39,6 +40,8 @@ class Output:
     def __post_init__(self) -> None:
         self.scale = self.request.spec(self.image).scale
         self.growing: Overview | None = None
+        self.server: Server | None = None  # of a layer whose tiles come where one looks
+        self.stands_in = True  # the layer is shown in place of its source
         self._changed = False
 
     @property
@@ -105,7 +108,7 @@ class Memory(Output):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_memory(self.image, self.scale)
+        check_memory(self.image.nbytes * self.scale**2)
         self.target = Pyramid(self.shape, self.image.axes, self.image.dtype)
         self.growing = Overview(self.shape, self.image.axes, self.image.dtype)
 
@@ -129,13 +132,24 @@ class Memory(Output):
         ]
 
 
+@dataclass
 class Lazy(Output):
-    """A layer that computes what is looked at."""
+    """A layer that is restored where one looks.
+
+    Attributes
+    ----------
+    point : sequence of float
+        Pixel index that is shown, along each axis of the data.
+    """
+
+    point: Sequence[float] = ()
 
     def work(self, tell: Tell, stop: Stop) -> Any:
-        """Decide the intensity range, which may need a look at all pixels, and build the graph."""
+        """Decide the intensity range, which may need a look at all pixels, and restore the smallest level."""
         maps = exact_maps(self.image, self.request, tell, stop)
-        return lazy_levels(self.image, self.request, maps)
+        self.server = serve(self.image, Restored(self.image, self.request.restorer(self.image), maps))
+        self.server.begin(self.point)
+        return self.server.levels
 
     def layers(self, outcome: Outcome) -> list[tuple[Any, dict[str, Any]]]:
         """The lazy levels."""

@@ -64,7 +64,7 @@ class Request(RestoreRequest):
     def command(self, source: str, output: str, image: LayerImage) -> str:
         """Return the command that does the same on a file, or resumes it."""
         words = ["swin2sr-ops", "restore", source, output, "--model", str(self.model)]
-        for name in ("halo", "range", "device", "precision", "engine", "ensemble", "chunks"):
+        for name in ("halo", "range", "device", "precision", "engine", "ensemble", "consistent", "chunks"):
             value = getattr(self, name)
             if value != getattr(Request, name):
                 words += [f"--{name}", str(value)]

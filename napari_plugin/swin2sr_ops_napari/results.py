@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from qtpy.QtCore import QObject
 
 from swin2sr_ops_napari.away import take_away
 from swin2sr_ops_napari.background import Outcome
 from swin2sr_ops_napari.outputs import Output
+from swin2sr_ops_napari.serving import Serving
 from swin2sr_ops_napari.standin import covers
 
 __all__ = ["Results"]
@@ -18,6 +22,10 @@ class Results:
     Parameters
     ----------
     viewer : napari.Viewer
+    failed : callable
+        Receives an error of a layer whose tiles come where one looks.
+    window : callable
+        Returns the window, which such a layer's drawing belongs to.
 
     Attributes
     ----------
@@ -25,8 +33,10 @@ class Results:
         True while napari selects a new layer, which the person did not choose.
     """
 
-    def __init__(self, viewer: Any) -> None:
-        self._viewer = viewer
+    def __init__(
+        self, viewer: Any, failed: Callable[[BaseException], None], window: Callable[[], QObject | None]
+    ) -> None:
+        self._viewer, self._failed, self._window = viewer, failed, window
         self.adding = False
         self._parts: list[tuple[Any, Any]] = []
         self._pairs: list[tuple[Any, Any]] = []
@@ -50,6 +60,10 @@ class Results:
                 self._forget_parts([output.layer])
                 self._parts.append((output.layer, self.add(data, said)))
             return False
+        if not output.stands_in:
+            for data, said in found:
+                self._serve(output, self.add(data, said))
+            return False
         sources = output.sources()
         self._forget_parts(sources)
         self._pairs = []
@@ -57,7 +71,9 @@ class Results:
         for source, (data, said) in zip(sources, found, strict=False):
             layer = self._there(said) if getattr(outcome.result, "state", "") == "already" else None
             known = known or layer is not None
-            layer = self.add(data, said) if layer is None else layer
+            if layer is None:
+                layer = self.add(data, said)
+                self._serve(output, layer)
             if source in self._viewer.layers:
                 # Additive, the source would shine through its result.
                 if not covers(source):
@@ -75,6 +91,10 @@ class Results:
         for source, layer in filter(self._both, self._pairs):
             layer.visible = not show_source
             source.visible = show_source or covers(layer)
+
+    def _serve(self, output: Output, layer: Any) -> None:
+        if output.server is not None:
+            Serving(self._viewer, layer, output.server, self._failed, self._window())
 
     def _both(self, pair: tuple[Any, Any]) -> bool:
         return all(layer in self._viewer.layers for layer in pair)

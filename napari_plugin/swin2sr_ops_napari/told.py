@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from swin2sr_ops.errors import Swin2SROpsError
 from swin2sr_ops.hosting import is_disk_full
 
-__all__ = ["Told", "sentence"]
+__all__ = ["Told", "in_words", "sentence"]
 
 #: What the core says to the command line and to Python, and what the window calls it.
 _WORDS = (
@@ -71,10 +71,15 @@ def sentence(error: BaseException) -> Told | None:
     return None
 
 
-def _short(text: str) -> Told:
-    told = text
+def in_words(text: str) -> str:
+    """Put a text of the core into the window's words."""
     for pattern, words in _WORDS:
-        told = re.sub(pattern, words, told, flags=re.DOTALL)
+        text = re.sub(pattern, words, text, flags=re.DOTALL)
+    return text
+
+
+def _short(text: str) -> Told:
+    told = in_words(text)
     line = told
     if len(line) > _LONG:
         parts = re.split(r"(?<=[.:;]) ", told)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops import Restorer
-from swin2sr_ops.hosting import CELL_WINDOWS, AxisOrder, halve
+from swin2sr_ops.hosting import CELL_WINDOWS, AxisOrder, Region, halve
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.ranges import Maps
 
-__all__ = ["Box", "View", "boxes", "compute", "level_for", "source_pixels", "visible"]
+__all__ = ["Box", "View", "boxes", "compute", "level_for", "read_view", "source_pixels", "visible"]
 
 #: Cells along the side of a tile of the preview, and of the first one.
 _CELLS, _FIRST = 4, 2
@@ -85,6 +85,18 @@ class View:
         full, here = self.image.shape, self.image.levels[self.level].shape
         y, x = self.order.y, self.order.x
         return full[y] / here[y] * self.step, full[x] / here[x] * self.step
+
+    def read(self, region: tuple[slice, ...]) -> NDArray[Any]:
+        """Read pixels of the view: the level's, or their means, as a further level would have them."""
+        array, axes = self.image.levels[self.level], self.image.axes
+        fine = tuple(
+            slice(part.start * self.step, min(part.stop * self.step, n)) if a in "YX" else part
+            for part, n, a in zip(region, array.shape, axes, strict=True)
+        )
+        block = np.asarray(array[fine])
+        for _ in range(self.step.bit_length() - 1):
+            block = halve(block, axes)
+        return block
 
 
 def visible(
@@ -178,34 +190,30 @@ def _quarters(box: Box, side: int) -> list[Box]:
     ]
 
 
-def compute(view: View, box: Box, restorer: Restorer, maps: Maps) -> NDArray[Any]:
-    """The restored pixels of ``box``: where ``step`` is 1, those of a run of the level."""
+def compute(
+    view: View, box: Box, restorer: Restorer, maps: Maps, read: Callable[[Region], NDArray[Any]] | None = None
+) -> NDArray[Any]:
+    """The restored pixels of ``box``: where ``step`` is 1, those of a run of the level.
+
+    ``read`` replaces `View.read`.
+    """
     order = view.order
     chosen = {axis: slice(index, index + 1) for axis, index in view.planes}
     channel = 0 if order.channel is None else chosen[order.channel].start
     return restorer.restore_region(
-        partial(_read, view), order, (box.y0, box.y1), (box.x0, box.x1), [maps.of(channel)], planes=chosen
+        read or view.read, order, (box.y0, box.y1), (box.x0, box.x1), [maps.of(channel)], planes=chosen
     )
 
 
 def source_pixels(view: View, box: Box, scale: int) -> NDArray[Any]:
     """Return the pixels of ``box`` as the source has them, each repeated ``scale`` times along Y and X."""
+    return read_view(view, box).repeat(scale, view.order.y).repeat(scale, view.order.x)
+
+
+def read_view(view: View, box: Box) -> NDArray[Any]:
+    """Return the pixels of ``box`` as the source has them."""
     region: list[slice] = [slice(0, n) for n in view.order.shape]
     for axis, index in view.planes:
         region[axis] = slice(index, index + 1)
     region[view.order.y], region[view.order.x] = slice(box.y0, box.y1), slice(box.x0, box.x1)
-    block = _read(view, tuple(region))
-    return block.repeat(scale, view.order.y).repeat(scale, view.order.x)
-
-
-def _read(view: View, region: tuple[slice, ...]) -> NDArray[Any]:
-    """Pixels of the view: the level's, or their means, as a further level would have them."""
-    array, axes = view.image.levels[view.level], view.image.axes
-    fine = tuple(
-        slice(part.start * view.step, min(part.stop * view.step, n)) if a in "YX" else part
-        for part, n, a in zip(region, array.shape, axes, strict=True)
-    )
-    block = np.asarray(array[fine])
-    for _ in range(view.step.bit_length() - 1):
-        block = halve(block, axes)
-    return block
+    return view.read(tuple(region))

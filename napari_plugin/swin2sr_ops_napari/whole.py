@@ -65,18 +65,25 @@ def to_disk(
         return run(job, path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite, restart=anew)
 
 
-def check_memory(image: LayerImage, scale: int) -> None:
+def check_memory(nbytes: int, instead: str = "'OME-Zarr on disk'") -> None:
     """Refuse a result that does not fit into memory.
+
+    Parameters
+    ----------
+    nbytes : int
+        Of the full-size level.
+    instead : str
+        The line of the box 'Result' that needs less.
 
     Raises
     ------
     RequestError
         The sentence says how much is needed and what to choose instead.
     """
-    need = image.nbytes * scale**2 * 4 // 3
+    need = nbytes * 4 // 3
     free = psutil.virtual_memory().available
     if need > free * 0.8:
         raise RequestError(
-            f"The result takes {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. Choose 'OME-Zarr on"
-            " disk' in the box 'Result' under Advanced."
+            f"The result takes {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. Choose {instead} in the"
+            " box 'Result' under Advanced."
         )

@@ -6,35 +6,33 @@ from swin2sr_ops_napari import check_host
 
 check_host()
 
-from typing import Any  # noqa: E402  (said first that napari is missing)
+from collections.abc import Callable  # noqa: E402  (said first that napari is missing)
+from typing import Any  # noqa: E402
 
 import napari  # noqa: E402
-from napari.utils.notifications import notification_manager, show_error, show_info  # noqa: E402
-from qtpy.QtCore import QEvent, Qt, QTimer  # noqa: E402
-from qtpy.QtWidgets import (  # noqa: E402
-    QApplication,
-    QGridLayout,
-    QLabel,
-    QMessageBox,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+import numpy as np  # noqa: E402
+from napari.utils.notifications import show_info  # noqa: E402
+from qtpy.QtCore import QEvent, QTimer  # noqa: E402
+from qtpy.QtWidgets import QApplication  # noqa: E402
 
+from swin2sr_ops import RunReport  # noqa: E402
 from swin2sr_ops.errors import RequestError, Swin2SROpsError  # noqa: E402
+from swin2sr_ops_napari.advising import advised, choice  # noqa: E402
 from swin2sr_ops_napari.away import take_away  # noqa: E402
 from swin2sr_ops_napari.background import Background, Outcome  # noqa: E402
 from swin2sr_ops_napari.choices import fetch, needs_download  # noqa: E402
-from swin2sr_ops_napari.form import Form  # noqa: E402
+from swin2sr_ops_napari.endings import ending  # noqa: E402
 from swin2sr_ops_napari.layers import LayerImage  # noqa: E402
 from swin2sr_ops_napari.live import Preview  # noqa: E402
+from swin2sr_ops_napari.look import main_window  # noqa: E402
 from swin2sr_ops_napari.outputs import Disk, Lazy, Memory, Output  # noqa: E402
+from swin2sr_ops_napari.panel import Panel  # noqa: E402
 from swin2sr_ops_napari.planner import Planner  # noqa: E402
 from swin2sr_ops_napari.preferences import preferences, watch  # noqa: E402
 from swin2sr_ops_napari.request import Request  # noqa: E402
 from swin2sr_ops_napari.results import Results  # noqa: E402
-from swin2sr_ops_napari.told import Told, sentence  # noqa: E402
+from swin2sr_ops_napari.told import Told  # noqa: E402
+from swin2sr_ops_napari.trusted import Trusted  # noqa: E402
 
 __all__ = ["RestoreWidget"]
 
@@ -42,7 +40,7 @@ __all__ = ["RestoreWidget"]
 _GROW = 400
 
 
-class RestoreWidget(QWidget):
+class RestoreWidget(Panel):
     """Restore image layers.
 
     Parameters
@@ -51,27 +49,21 @@ class RestoreWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__()
+        super().__init__(napari_viewer)
         self.viewer = napari_viewer
-        self.form = Form(napari_viewer)
         self.preview = Preview(napari_viewer, self)
-        self.planner, self.results = Planner(), Results(napari_viewer)
+        self.planner = Planner()
+        self.results = Results(napari_viewer, self.tell, lambda: main_window(self))
         self.form.held = lambda: self.preview.running or self.results.adding  # type: ignore[method-assign]
         self.running: Background | None = None
         self._output: Output | None = None
+        self._then: Callable[[Any], Told | str] | None = None
         self._growing: Any = None
         self._waiting: list[Any] = []
         self._docked = False
-        self._more = ""
-        self.preview_button, self.restore_button = QPushButton("Preview"), QPushButton("Restore")
-        self.compare_button = QPushButton("Show the original")
-        self.cancel_button, self.fetch_button = QPushButton("Cancel"), QPushButton("Download the model")
-        self.command_button = QPushButton("Copy the command")
-        self.plan, self.bar, self.status = QLabel(""), QProgressBar(), QLabel("")
         self._grow = QTimer(self)
         self._grow.setInterval(_GROW)
         self._grow.timeout.connect(self._show_growing)
-        self._arrange()
         self._connect()
         self._chosen()
 
@@ -88,7 +80,7 @@ class RestoreWidget(QWidget):
     def _toggle_preview(self, wanted: bool) -> None:
         if not wanted:
             self.preview.stop()
-            self._say("")
+            self.say("")
             self._show_compare()
             return
         try:
@@ -102,7 +94,7 @@ class RestoreWidget(QWidget):
 
     def compare(self, show_source: bool) -> None:
         """Show the source instead of the preview or the result, or these again."""
-        self.compare_button.setText("Show the restored image" if show_source else "Show the original")
+        self.name_compare(show_source)
         if self.preview.running:
             self.preview.compare(show_source)
         else:
@@ -140,6 +132,38 @@ class RestoreWidget(QWidget):
             return
         self._begin(output.name, output.work, output)
 
+    def trust(self) -> None:
+        """Add a layer of how far each pixel of the restored image can be trusted."""
+        if self.running is not None:
+            return
+        layer = self.form.layer
+        try:
+            image, request = self._checked(layer)
+            lazy, point = self.form.output != "memory", self._point(layer)
+            output = Trusted(layer, image, request, self.form.calibration(), lazy, point)
+        # As above.
+        except Exception as exc:  # noqa: BLE001
+            self.tell(exc)
+            return
+        self._begin(output.name, output.work, output)
+
+    def choose(self) -> None:
+        """Answer the questions from what is measured in the image."""
+        if self.running is not None:
+            return
+        try:
+            image = self.form.image()
+        except Swin2SROpsError as exc:
+            self.tell(exc)
+            return
+        self._begin("Measuring the image", lambda tell, stop: advised(image), None, self._answer)
+
+    def _answer(self, report: Any) -> Told:
+        found = choice(report)
+        if found.task is not None and found.quality is not None:
+            self.form.answer(found.task, found.quality, found.range)
+        return found.told
+
     def fetch(self) -> None:
         """Download the weights of the chosen model, once."""
         try:
@@ -147,8 +171,10 @@ class RestoreWidget(QWidget):
         except RequestError as exc:
             self.tell(exc)
             return
-        self._begin(f"Downloading {spec.name}", lambda tell, stop: fetch(spec), None)
-        self.bar.setRange(0, 0)
+        self._begin(
+            f"Downloading {spec.name}", lambda tell, stop: fetch(spec), None,
+            lambda _path: "The model is on this computer now.",
+        )  # fmt: skip
 
     def cancel(self) -> None:
         """Stop after the current tile; finished tiles are kept."""
@@ -156,7 +182,7 @@ class RestoreWidget(QWidget):
         if self.running is not None:
             self.running.cancel()
             self.cancel_button.setEnabled(False)
-            self._say("Stopping after the current tile ...")
+            self.say("Stopping after the current tile ...")
 
     def copy_command(self) -> None:
         """Put the command that runs or resumes the same into the clipboard."""
@@ -169,30 +195,6 @@ class RestoreWidget(QWidget):
     def command(self) -> str | None:
         """The command that resumes the last run on disk, where its layer shows a file."""
         return self._output.command if isinstance(self._output, Disk) else None
-
-    def tell(self, error: BaseException) -> None:
-        """Show a sentence in napari's notifications; faults of the program with their traceback."""
-        told = sentence(error)
-        if told is None:
-            self._say(f"A fault of the plugin: {type(error).__name__}. Please report it; napari shows the details.")
-            notification_manager.receive_error(type(error), error, error.__traceback__)
-            return
-        self._say(told)
-        show_error(told.line)
-
-    def _say(self, told: Told | str, tip: str = "") -> None:
-        told = Told(told) if isinstance(told, str) else told
-        self._more = told.more
-        self.status.setText(told.line)
-        self.status.setToolTip(tip)
-        self.more_button.setVisible(bool(told.more))
-
-    def _show_more(self) -> None:
-        box = QMessageBox(self)
-        box.setWindowTitle("Details")
-        box.setText(self._more)
-        box.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        box.open()
 
     # --- a run --------------------------------------------------------------------------------
 
@@ -212,16 +214,23 @@ class RestoreWidget(QWidget):
         if kind == "memory":
             return Memory(layer, image, request)
         if kind == "lazy":
-            return Lazy(layer, image, request)
+            return Lazy(layer, image, request, self._point(layer))
         others = [other for other in self.viewer.layers if isinstance(other, napari.layers.Image)]
         return Disk(layer, image, request, self.form.path(), self.form.replace.isChecked(), others)
 
-    def _begin(self, title: str, work: Any, output: Output | None) -> None:
-        self._output = output
+    def _point(self, layer: Any) -> tuple[float, ...]:
+        """Return the pixel index that is shown, along each axis of the layer."""
+        return tuple(float(v) for v in np.round(layer.world_to_data(self.viewer.dims.point)))
+
+    def _begin(
+        self, title: str, work: Any, output: Output | None, then: Callable[[Any], Told | str] | None = None
+    ) -> None:
+        """Run ``work``; its result goes to the layers of ``output``, or to ``then``, which returns what to say."""
+        self._output, self._then = output, then
         run = self.running = Background(title, work)
         run.moved.connect(self._moved)
         run.ended.connect(self._ended)
-        self._say("Loading the model ..." if output is not None else f"{title} ...")
+        self.say("Loading the model ..." if output is not None else f"{title} ...")
         self.bar.setRange(0, 0)
         self._chosen()
         shown = output.show_growing() if output is not None else None
@@ -234,7 +243,7 @@ class RestoreWidget(QWidget):
         self.bar.setRange(0, max(total, 1))
         self.bar.setValue(done)
         if self.running is not None and not self.running.cancelled:
-            self._say(told)
+            self.say(told)
 
     def _show_growing(self) -> None:
         """Show the tiles that came since the last look."""
@@ -259,26 +268,26 @@ class RestoreWidget(QWidget):
             self._waiting = []
             self.tell(outcome.error)
             return
-        report = getattr(outcome, "result", None)
-        self._say(self._summary(output, outcome, known), "" if report is None else str(report))
+        self._say_end(output, outcome, known)
         if self._waiting:
             self._next()
 
-    def _summary(self, output: Output | None, outcome: Outcome, known: bool) -> str:
-        if output is None:
-            return "The model is on this computer now."
-        if outcome.stopped:
-            return _cancelled(output)
-        if isinstance(output, Lazy):
-            return "The lazy layer is ready: napari computes the part that you look at, and waits for it."
-        return _finished(output, outcome.result, known)
+    def _say_end(self, output: Output | None, outcome: Outcome, known: bool) -> None:
+        if output is not None:
+            report = outcome.result if isinstance(outcome.result, RunReport) else ""
+            self.say(ending(output, outcome, known), str(report))
+        elif outcome.stopped or self._then is None:
+            self.say("Cancelled.")
+        else:
+            self.say(self._then(outcome.result))
 
     # --- reacting and building ----------------------------------------------------------------
 
     def _chosen(self) -> None:
         """Let buttons, plan and preview follow what is chosen and what runs."""
         busy = self.running is not None
-        self.restore_button.setEnabled(not busy)
+        for button in (self.restore_button, self.trust_button, self.form.choose_button):
+            button.setEnabled(not busy)
         self.cancel_button.setEnabled(busy)
         self.command_button.setVisible(self.command is not None)
         missing = False
@@ -339,46 +348,12 @@ class RestoreWidget(QWidget):
         self.form.disconnect_viewer()
         self._unwatch()
 
-    def _arrange(self) -> None:
-        for label in (self.status, self.plan):
-            label.setWordWrap(True)
-        self.status.setTextFormat(Qt.TextFormat.PlainText)
-        self.preview_button.setCheckable(True)
-        self.compare_button.setCheckable(True)
-        self.more_button = QPushButton("More ...")
-        self.more_button.hide()
-        self.bar.setTextVisible(True)
-        self.bar.setRange(0, 1)
-        column = QVBoxLayout(self)
-        column.addWidget(self.form)
-        column.addWidget(self.plan)
-        buttons = QGridLayout()
-        for i, button in enumerate((self.preview_button, self.restore_button, self.cancel_button)):
-            buttons.addWidget(button, 0, i)
-        buttons.addWidget(self.compare_button, 1, 0, 1, 2)
-        buttons.addWidget(self.more_button, 1, 2)
-        buttons.addWidget(self.fetch_button, 2, 0, 1, 2)
-        buttons.addWidget(self.command_button, 3, 0, 1, 2)
-        column.addLayout(buttons)
-        column.addWidget(self.bar)
-        column.addWidget(self.status)
-        column.addStretch()
-        for part, tip in (
-            (self.plan, "What Restore will do: the size, its pieces, the time on this machine, and the space."),
-            (self.preview_button, "Restore what is visible, and follow when you move or zoom."),
-            (self.restore_button, "Restore the whole layer in the background."),
-            (self.cancel_button, "Stop after the current tile. Finished tiles are kept."),
-            (self.compare_button, "Look at the original and back. View > Grid mode shows both side by side."),
-            (self.fetch_button, "Download the chosen network once; it is kept on this computer."),
-            (self.command_button, "Copy a command for a terminal that runs or resumes the last run on disk."),
-            (self.more_button, "The whole message."),
-        ):
-            part.setToolTip(tip)
-
     def _connect(self) -> None:
         self.preview_button.toggled.connect(self._toggle_preview)
         self.compare_button.toggled.connect(self.compare)
         self.restore_button.clicked.connect(self.restore)
+        self.trust_button.clicked.connect(self.trust)
+        self.form.choose_button.clicked.connect(self.choose)
         self.cancel_button.clicked.connect(self.cancel)
         self.fetch_button.clicked.connect(self.fetch)
         self.command_button.clicked.connect(self.copy_command)
@@ -393,30 +368,10 @@ class RestoreWidget(QWidget):
 
     def _preview_said(self, told: str) -> None:
         if self.running is None:
-            self._say(told)
+            self.say(told)
         if not self.preview.running:
             self.preview_button.setChecked(False)
-            self._say(told)
-
-
-def _finished(output: Output, report: Any, known: bool) -> str:
-    where = f" in {output.path}" if isinstance(output, Disk) else ""
-    if report.state == "already":
-        return f"This was finished before{where}, with the same choices." + (" Its layer is here." if known else "")
-    resumed = f" {report.resumed} were done by an earlier run." if report.resumed else ""
-    tiles = f"{report.tiles} tile{'' if report.tiles == 1 else 's'}"
-    return f"Finished{where}: {tiles} in {report.seconds:.0f} s.{resumed}"
-
-
-def _cancelled(output: Output) -> str:
-    if isinstance(output, Lazy):
-        return "Cancelled. No layer was made."
-    if not isinstance(output, Disk):
-        return "Cancelled. The finished tiles are in the layer that ends in (part); the rest of it is black."
-    if output.file is None and not output.resumable:
-        return "Cancelled. Finished tiles are kept, but this layer has no file: the next run begins again."
-    command = ", and so does the copied command." if output.command else "."
-    return f"Cancelled. Finished tiles are kept: Restore resumes the run{command}"
+            self.say(told)
 
 
 class _Goodbye:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import threading
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
+import zarr
 
 import swin2sr_ops
 from swin2sr_ops.spec import ModelSpec
@@ -63,8 +70,6 @@ def test_where_the_preview_has_nothing_yet_it_shows_the_source(widget: Any, view
         qtbot_done.wait(5)
         return real(*given)
 
-    import threading
-
     qtbot_done = threading.Event()
     painter.compute = slow
     try:
@@ -101,21 +106,65 @@ def test_sliders_of_the_source_reach_the_preview(widget: Any, viewer: Any, qtbot
     assert tuple(layer.contrast_limits) == (0, 1000)
 
 
-@pytest.mark.parametrize("how", ["replaced", "edited"])
+@pytest.mark.parametrize("how", ["replaced", "NumPy", "Dask", "Zarr"])
 def test_other_pixels_begin_a_new_preview(
-    widget: Any, viewer: Any, qtbot: Any, gray_model: ModelSpec, how: str
+    widget: Any, viewer: Any, qtbot: Any, gray_model: ModelSpec, tmp_path: Any, how: str
 ) -> None:
-    source = viewer.add_image(spots(100, 100))
+    """Data that are replaced, and data that are edited in place and refreshed, of each kind of array."""
+    pixels = spots(100, 100)
+    array: Any = pixels
+    if how == "Dask":
+        array = da.from_array(pixels, chunks=40)
+    elif how == "Zarr":
+        array = pixels = zarr.create_array(tmp_path / "a.zarr", shape=(100, 100), chunks=(40, 40), dtype="uint16")
+        pixels[:] = spots(100, 100)
+    source = viewer.add_image(array, contrast_limits=(0, 4000))
     viewer.scene.camera.zoom = 3
     start(widget, qtbot)
-    new = spots(100, 100, seed=7)
+    new = spots(100, 100, seed=7) * 3 + 11  # another intensity range, too
     if how == "replaced":
         source.data = new
     else:
-        source.data[:] = new
+        pixels[:] = new
         source.refresh()
+    expected = swin2sr_ops.restore(new, model=gray_model).compute()
+    qtbot.waitUntil(lambda: not widget.preview.finished or np.array_equal(widget.preview.layer.data, expected))
     layer = follow(widget, qtbot)
-    shown(layer, swin2sr_ops.restore(new, model=gray_model).compute(), source)
+    shown(layer, expected, source)
+
+
+def test_pixels_out_of_sight_are_forgotten_after_a_refresh(
+    widget: Any, viewer: Any, qtbot: Any, gray_model: ModelSpec
+) -> None:
+    image = spots(900, 900)
+    source = viewer.add_image(image, contrast_limits=(0, 4000))
+    widget.form.range_box.setCurrentText("0,4000")
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 6.0, (0, 200, 200)
+    start(widget, qtbot)
+    viewer.scene.camera.center = (0, 650, 650)
+    follow(widget, qtbot)
+    image[:400, :400] = spots(400, 400, seed=5)
+    source.refresh()
+    qtbot.wait(500)
+    viewer.scene.camera.center = (0, 200, 200)
+    layer = follow(widget, qtbot)
+    shown(layer, swin2sr_ops.restore(image, model=gray_model, range=(0, 4000)).compute(), source)
+
+
+def test_a_refresh_without_an_edit_computes_nothing(
+    widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from swin2sr_ops_napari import painter
+
+    source = viewer.add_image(spots(100, 100))
+    start(widget, qtbot)
+    computed: list[Any] = []
+    real = painter.compute
+    monkeypatch.setattr(painter, "compute", lambda *a: computed.append(a) or real(*a))
+    source.refresh()
+    qtbot.wait(500)
+    assert widget.preview.finished
+    assert not computed
 
 
 @pytest.mark.parametrize("what", ["source", "preview"])
@@ -146,6 +195,46 @@ def test_a_view_that_is_no_plane_shows_the_source_and_says_why(widget: Any, view
     assert follow(widget, qtbot).visible
 
 
+@pytest.mark.parametrize(("factor", "step"), [("1", 2), ("2", 1)])
+def test_a_real_screen_of_two_device_pixels(tmp_path: Any, factor: str, step: int) -> None:
+    """In a process of its own: Qt reads the factor when it begins."""
+    from tests.napari_plugin.conftest import missing
+
+    if missing():
+        pytest.skip(missing())
+    environment = os.environ | {"QT_SCALE_FACTOR": factor, "NAPARI_CONFIG": str(tmp_path / "settings.yaml")}
+    done = subprocess.run(
+        [sys.executable, "-c", _SCREEN], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    ratio, found, canvas, width = json.loads(done.stdout.splitlines()[-1]) if done.stdout else (0, 0, 0, 0)
+    assert (ratio, found) == (float(factor), step), done.stderr
+    assert canvas * ratio == width  # the canvas has the pixels of the picture
+
+
+#: Preview an image at half a logical pixel per pixel, and print what the preview restores.
+_SCREEN = """
+import json, os, time
+import napari, numpy as np
+from napari.qt import get_qapp
+from swin2sr_ops_napari.look import canvas_size, main_window, pixel_ratio
+
+viewer, app = napari.Viewer(), get_qapp()
+_, widget = viewer.window.add_plugin_dock_widget("swin2sr-ops", "Restore")
+window = main_window(widget)
+viewer.add_image(np.zeros((3000, 3000), "uint8"), contrast_limits=(0, 255))
+widget.form.choose_model("nano-x2-gray")
+viewer.scene.camera.zoom = 0.5
+widget.start_preview()
+end = time.monotonic() + 120
+while widget.preview._wish is None and time.monotonic() < end:
+    app.processEvents()
+    time.sleep(0.01)
+picture = viewer.screenshot(canvas_only=True, flash=False)
+print(json.dumps([pixel_ratio(window), widget.preview._wish.view.step, canvas_size(window)[1], picture.shape[1]]))
+os._exit(0)
+"""
+
+
 def test_two_device_pixels_are_two_pixels(
     widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +252,27 @@ def test_two_device_pixels_are_two_pixels(
     assert widget.preview._wish.view.step == 1
 
 
-def test_the_thumbnail_shows_the_preview(widget: Any, viewer: Any, qtbot: Any) -> None:
+def test_the_thumbnail_shows_the_preview(widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first tile on: a preview of a large image takes its time."""
+    from swin2sr_ops_napari import painter
+
+    go, count, real = threading.Event(), 0, painter.compute
+
+    def slow(*given: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > 3:
+            go.wait(30)
+        return real(*given)
+
+    monkeypatch.setattr(painter, "compute", slow)
     viewer.add_image(spots(300, 300), contrast_limits=(0, 4000))
-    layer = start(widget, qtbot, model="nano-x2-gray")
+    prepare(widget, model="nano-x2-gray")
+    widget.start_preview()
+    qtbot.waitUntil(lambda: widget.preview.layer is not None and count > 3, timeout=60_000)
+    layer = widget.preview.layer
+    qtbot.waitUntil(lambda: layer.thumbnail[..., :3].max() > 50, timeout=5000)
+    assert not widget.preview.finished
+    go.set()
+    follow(widget, qtbot)
     qtbot.waitUntil(lambda: layer.thumbnail[..., :3].mean() > 20, timeout=5000)

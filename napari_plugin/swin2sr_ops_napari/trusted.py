@@ -1,0 +1,140 @@
+"""The trust layer of an image: made in the background, whole or where one looks. No Qt here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from swin2sr_ops.errors import Stopped
+from swin2sr_ops.hosting import Region, RunStart, TileDone
+from swin2sr_ops_napari.background import Outcome
+from swin2sr_ops_napari.bridge import Pyramid
+from swin2sr_ops_napari.layers import TRUST_MARK, whole_place
+from swin2sr_ops_napari.lazy import serve
+from swin2sr_ops_napari.outputs import Output, title
+from swin2sr_ops_napari.ranges import exact_maps
+from swin2sr_ops_napari.trust import Trust, interval_for, name_of, report
+from swin2sr_ops_napari.view import Box, View
+from swin2sr_ops_napari.whole import Stop, Tell, check_memory
+
+__all__ = ["Trusted"]
+
+#: Side of a tile, in input pixels.
+_TILE = 256
+#: Percentile of the map that is drawn brightest.
+_BRIGHT = 99.5
+
+
+@dataclass
+class Trusted(Output):
+    """A layer of how far each pixel can be trusted.
+
+    Attributes
+    ----------
+    calibration : str
+        Path of a calibration; empty for none.
+    lazy : bool
+        Compute the map where one looks instead of whole.
+    point : sequence of float
+        Pixel index that is shown, along each axis of the data.
+    told : str
+        After `work`: what the layer shows.
+    """
+
+    calibration: str = ""
+    lazy: bool = False
+    point: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.stands_in = False
+        self.told = ""
+        self._field: Trust | None = None
+        interval_for(self.calibration, self.request.restorer(self.image))  # refuses a file that does not fit
+        if not self.lazy:
+            pixels = math.prod(n for n, a in zip(self.image.shape, self.image.axes, strict=True) if a != "S")
+            check_memory(pixels * self._map_scale**2 * 4, "'Lazy layer: restored where you look'")
+
+    @property
+    def name(self) -> str:
+        """Title of the run."""
+        return f"Trust of {self.layer.name}"
+
+    @property
+    def _map_scale(self) -> int:
+        return self.scale if self.calibration or self.request.ensemble > 1 else 1
+
+    def work(self, tell: Tell, stop: Stop) -> Any:
+        """Decide the intensity range as a run does, then compute the map."""
+        restorer = self.request.restorer(self.image)
+        maps = exact_maps(self.image, self.request, tell, stop)
+        field = self._field = Trust(self.image, restorer, maps, interval_for(self.calibration, restorer))
+        if self.lazy:
+            self.server = serve(self.image, field)
+            self.server.begin(self.point)
+            self.told = report(field)
+            return self.server.levels
+        target = self._fill(field, tell, stop)
+        self.told = report(field, target.levels[0])
+        return target.levels
+
+    def _fill(self, field: Trust, tell: Tell, stop: Stop) -> Pyramid:
+        order, s = self.image.order(), field.scale
+        scaled = dict(zip(self.image.axes, order.scaled(s), strict=True))
+        target = Pyramid(tuple(scaled[a] for a in field.axes), field.axes, field.dtype, empty=np.nan)
+        tiles = list(self._tiles())
+        tell(RunStart(done=0, total=len(tiles), image=self.layer.name, pixels=target.levels[0].size))
+        for done, (view, box) in enumerate(tiles, start=1):
+            if stop():
+                raise Stopped("The run was stopped.")
+            values = field.compute(view, box)
+            at = {self.image.axes[axis]: slice(i, i + 1) for axis, i in view.planes}
+            at |= {"Y": slice(box.y0 * s, box.y1 * s), "X": slice(box.x0 * s, box.x1 * s)}
+            region: Region = tuple(at[a] for a in field.axes)
+            target.put(region, values)
+            tell(TileDone(done=done, total=len(tiles), tile=str(box), pixels=values.size))
+        return target
+
+    def _tiles(self) -> Iterator[tuple[View, Box]]:
+        order = self.image.order()
+        height, width = order.shape[order.y], order.shape[order.x]
+        for index in product(*(range(order.shape[axis]) for axis in order.planes)):
+            planes = tuple(zip(order.planes, index, strict=True))
+            view = View(self.image, 0, 1, planes, Box(0, height, 0, width), (0.0, 0.0))
+            for y in range(0, height, _TILE):
+                for x in range(0, width, _TILE):
+                    yield view, Box(y, min(y + _TILE, height), x, min(x + _TILE, width))
+
+    def layers(self, outcome: Outcome) -> list[tuple[Any, dict[str, Any]]]:
+        """The map, bright where there is little trust; nothing where it was stopped."""
+        field = self._field
+        if outcome.result is None or field is None:
+            return []
+        levels = list(outcome.result)
+        facts = {"trust": field.kind, "model": field.restorer.spec.name, "layer": self.layer.name, "about": self.told}
+        if field.interval is not None:
+            facts["claim"] = field.interval.claim
+        said = {
+            "name": name_of(field.kind, title(self.layer, self.scale)),
+            "multiscale": len(levels) > 1,
+            "metadata": {TRUST_MARK: facts},
+            "colormap": "inferno",
+            "blending": "translucent",
+            "contrast_limits": (0.0, self._brightest(levels)),
+        } | whole_place(self.layer, self.image.axes, field.scale)
+        return [(levels if len(levels) > 1 else levels[0], said)]
+
+    def _brightest(self, levels: Sequence[Any]) -> float:
+        """Return the value that is drawn brightest; of a lazy map, of what its smallest level has so far."""
+        if self.server is None:
+            small = levels[0][tuple(slice(None, None, max(n // 2048, 1)) for n in levels[0].shape)]
+        else:
+            last = self.server.levels[-1]
+            small = self.server.known(last.level, tuple((0, n) for n in last.shape))
+        known = small[np.isfinite(small)]
+        return max(float(np.percentile(known, _BRIGHT)) if known.size else 1.0, 1e-6)
