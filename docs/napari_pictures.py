@@ -122,15 +122,21 @@ def menu(stage: Stage) -> None:
 
 def preview(stage: Stage, name: str) -> None:
     """In the middle of the work: restored in the centre, not yet around it."""
-    stage.sample("large", 4.0)
-    stage.viewer.scene.camera.center = (0.0, 15_215.0, 15_240.0)
+    stage.sample("cells", 4.0)
     stage.rest()
     stage.widget.start_preview()
     found = stage.widget.preview
     stage.until(lambda: found._boxes > 0 and found._boxes - found._left >= 2)
-    stage.until(lambda: 0 < found._left <= 0.6 * found._boxes)
     stage.take(name)
     stage.widget.stop_preview()
+
+
+def trust(stage: Stage) -> None:
+    """How far each pixel can be trusted, over the image."""
+    stage.sample("cells", 3.0)
+    stage.widget.trust()
+    stage.until(lambda: stage.widget.running is None)
+    stage.take("trust")
 
 
 def result(stage: Stage, name: str) -> None:
@@ -154,19 +160,15 @@ def small(stage: Stage) -> None:
 
 
 def advanced(stage: Stage) -> None:
-    """Advanced open, in the middle of a run onto disk."""
+    """Advanced open on a small screen, before a run onto disk."""
+    stage.size(1024, 768)
     form = stage.widget.form
     stage.sample("large", 0.5)
     form.show_advanced(True)
     form.output_box.setCurrentIndex(form.output_box.findData("disk"))
-    form.range_box.setCurrentText("100,4095")
-    form.path_edit.setText(str(Path(tempfile.mkdtemp()) / "nuclei_x2.ome.zarr"))
-    stage.widget.restore()
-    stage.until(lambda: stage.widget.bar.value() > 2)
+    form.path_edit.setText("/data/nuclei_x2.ome.zarr")
+    stage.rest(1.0)
     stage.take("advanced")
-    stage.widget.cancel()
-    stage.until(lambda: stage.widget.running is None)
-    form.show_advanced(False)
 
 
 def main() -> None:
@@ -183,6 +185,9 @@ def main() -> None:
             stage.close()
             stage = Stage(theme)
             small(stage)
+            stage.close()
+            stage = Stage(theme)
+            trust(stage)
             stage.close()
             stage = Stage(theme)
             advanced(stage)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFormLayout,
+    QFrame,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -23,7 +25,7 @@ from swin2sr_ops.hosting import ENGINES
 from swin2sr_ops_napari.quality import TASKS
 from swin2sr_ops_napari.words import RANGES
 
-__all__ = ["OUTPUTS", "Controls"]
+__all__ = ["OUTPUTS", "Controls", "Scroll"]
 
 #: Where results go.
 OUTPUTS = {
@@ -31,6 +33,8 @@ OUTPUTS = {
     "lazy": "Lazy layer: restored where you look",
     "disk": "OME-Zarr on disk",
 }
+#: Least height of the form in pixels.
+_LEAST = 150
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 _CHUNKS = ("512", "256", "1024")
 
@@ -66,6 +70,14 @@ class Controls(QWidget):
         """Open or close the second part."""
         self.advanced_button.setChecked(shown)
 
+    def show_disk(self, shown: bool) -> None:
+        """Show or hide the boxes of an output on disk."""
+        for part in (self.path_row, self.replace, self.chunk_box):
+            part.setVisible(shown)
+            name = self._rows.labelForField(part)
+            if name is not None:
+                name.setVisible(shown)
+
     def _arrange(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -88,19 +100,17 @@ class Controls(QWidget):
         for button in (self.browse, self.calibration_browse):
             button.setFixedWidth(32)
         self.path_row = _row(self.path_edit, self.browse)
-        self.disk_rows = QWidget()
-        self.disk_rows.setLayout(_rows(("Folder", self.path_row), ("", self.replace), ("Chunks", self.chunk_box)))
-        self.advanced.setLayout(
-            _rows(
-                ("Result", self.output_box), ("", self.disk_rows), ("Model", self.model_box), ("", self.advice),
-                ("Intensity range", self.range_box), ("", self.consistent_box), ("Axes", self.axes_edit),
-                ("Overlap", self.overlap_box), ("Device", self.device_box), ("Engine", self.engine_box),
-                ("Calibration", _row(self.calibration_edit, self.calibration_browse)),
-            )
+        self._rows = _rows(
+            ("Result", self.output_box), ("Folder", self.path_row), ("", self.replace), ("Chunks", self.chunk_box),
+            ("Model", self.model_box), ("", self.advice), ("Intensity range", self.range_box),
+            ("", self.consistent_box), ("Axes", self.axes_edit), ("Overlap", self.overlap_box),
+            ("Device", self.device_box), ("Engine", self.engine_box),
+            ("Calibration", _row(self.calibration_edit, self.calibration_browse)),
         )  # fmt: skip
+        self.advanced.setLayout(self._rows)
         column.addWidget(self.advanced)
         self.advanced.hide()
-        self.disk_rows.hide()
+        self.show_disk(False)
         self.axes_row.hide()
 
     def _advanced_toggled(self, shown: bool) -> None:
@@ -152,6 +162,36 @@ class Controls(QWidget):
             part.setToolTip(tip)
 
 
+class Scroll(QScrollArea):
+    """As high as its content where there is room; on a small screen the content scrolls."""
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self.setWidget(content)
+        content.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Follow the content's height: rows open and close."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
+
+    def sizeHint(self) -> QSize:
+        """Size of the content."""
+        content = self.widget()
+        return super().sizeHint() if content is None else content.sizeHint()
+
+    def minimumSizeHint(self) -> QSize:
+        """Height of the three questions; all of the width, for nothing scrolls sideways."""
+        content = self.widget()
+        width = 0 if content is None else content.minimumSizeHint().width()
+        return QSize(width + self.verticalScrollBar().sizeHint().width(), _LEAST)
+
+
 def _rows(*rows: tuple[str, QWidget]) -> QFormLayout:
     layout = QFormLayout()
     layout.setContentsMargins(0, 0, 0, 0)
@@ -166,6 +206,7 @@ def _rows(*rows: tuple[str, QWidget]) -> QFormLayout:
 
 def _row(*parts: QWidget) -> QWidget:
     row = QWidget()
+    row.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
     line = QHBoxLayout(row)
     line.setContentsMargins(0, 0, 0, 0)
     for part in parts:

@@ -306,7 +306,7 @@ class Form(Controls):
             self._tell()
 
     def _output_chosen(self) -> None:
-        self.disk_rows.setVisible(self.output == "disk")
+        self.show_disk(self.output == "disk")
         self._propose_path()
         self._tell()
 

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from swin2sr_ops_napari.controls import Scroll
 from swin2sr_ops_napari.form import Form
 from swin2sr_ops_napari.told import Told, sentence
 
@@ -77,20 +78,20 @@ class Panel(QWidget):
         self.bar.setTextVisible(True)
         self.bar.setRange(0, 1)
         column = QVBoxLayout(self)
-        column.addWidget(self.form)
+        column.addWidget(Scroll(self.form))
         column.addWidget(self.plan)
         buttons = QGridLayout()
         for i, button in enumerate((self.preview_button, self.restore_button, self.cancel_button)):
             buttons.addWidget(button, 0, i)
         buttons.addWidget(self.compare_button, 1, 0, 1, 2)
         buttons.addWidget(self.more_button, 1, 2)
-        buttons.addWidget(self.trust_button, 2, 0, 1, 2)
+        buttons.addWidget(self.trust_button, 2, 0, 1, 3)
         column.addLayout(buttons)
         for part in (self.fetch_button, self.bar, self.status, self.command_button):
             column.addWidget(part)
         column.addStretch()
-        for button in (self.more_button, self.fetch_button, self.command_button):
-            button.hide()
+        for part in (self.more_button, self.fetch_button, self.command_button, self.bar):
+            part.hide()
 
     def _explain(self) -> None:
         for part, tip in (

@@ -111,18 +111,21 @@ def _pixels(view: View, block: NDArray[Any]) -> NDArray[Any]:
     return plane[0] if len(plane) == 1 else np.moveaxis(plane, 0, -1)
 
 
-def name_of(kind: str, layer: str) -> str:
+def name_of(field: Trust, layer: str) -> str:
     """Name of the layer of a map."""
-    what = {"interval": "may be off by", "views": "eight views differ by", "fidelity": "differs from the original by"}
-    return f"{layer}: {what[kind]}"
+    if field.interval is not None:
+        return f"{layer}: off by ({field.interval.coverage} %)"
+    return f"{layer}: {'views differ' if field.kind == 'views' else 'contradiction'}"
 
 
-def report(field: Trust, values: NDArray[Any] | None = None) -> str:
+def report(field: Trust, contrast_width: float, values: NDArray[Any] | None = None) -> str:
     """Say what a map shows, and what it does not prove.
 
     Parameters
     ----------
     field : Trust
+    contrast_width : float
+        Difference of the image's contrast limits.
     values : ndarray, optional
         The whole map: with its numbers.
     """
@@ -130,12 +133,13 @@ def report(field: Trust, values: NDArray[Any] | None = None) -> str:
     numbers = ""
     if known is not None and known.size:
         half, most = np.percentile(known, [50, 99])
-        numbers = f" In half of the pixels it is at most {half:.3g}, in 99 % at most {most:.3g}."
+        share = f"{100 * most / (contrast_width or 1.0):.2g} % of the displayed contrast"
+        numbers = f" In half of the pixels it is at most {half:.3g}, in 99 % at most {most:.3g} ({share})."
     if field.interval is not None:
-        share, images = field.interval.coverage, field.interval.calibration.data or "its pairs"
+        covered, images = field.interval.coverage, field.interval.calibration.data or "its pairs"
         return (
             f"The trust layer shows by how much a pixel may be off, in the image's units.{numbers} The true value lies"
-            f" within in {share} % of the pixels, for images like those of the calibration ({images})."
+            f" within in {covered} % of the pixels, for images like those of the calibration ({images})."
         )
     if field.kind == "views":
         return (

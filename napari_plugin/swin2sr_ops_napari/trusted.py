@@ -28,6 +28,8 @@ __all__ = ["Trusted"]
 _TILE = 256
 #: Percentile of the map that is drawn brightest.
 _BRIGHT = 99.5
+#: Share of the displayed contrast that is drawn brightest at least: what is smaller does not matter to the eye.
+_LEAST = 0.02
 
 
 @dataclass
@@ -77,10 +79,10 @@ class Trusted(Output):
         if self.lazy:
             self.server = serve(self.image, field)
             self.server.begin(self.point)
-            self.told = report(field)
+            self.told = report(field, self._contrast)
             return self.server.levels
         target = self._fill(field, tell, stop)
-        self.told = report(field, target.levels[0])
+        self.told = report(field, self._contrast, target.levels[0])
         return target.levels
 
     def _fill(self, field: Trust, tell: Tell, stop: Stop) -> Pyramid:
@@ -120,7 +122,7 @@ class Trusted(Output):
         if field.interval is not None:
             facts["claim"] = field.interval.claim
         said = {
-            "name": name_of(field.kind, title(self.layer, self.scale)),
+            "name": name_of(field, title(self.layer, self.scale)),
             "multiscale": len(levels) > 1,
             "metadata": {TRUST_MARK: facts},
             "colormap": "inferno",
@@ -137,4 +139,12 @@ class Trusted(Output):
             last = self.server.levels[-1]
             small = self.server.known(last.level, tuple((0, n) for n in last.shape))
         known = small[np.isfinite(small)]
-        return max(float(np.percentile(known, _BRIGHT)) if known.size else 1.0, 1e-6)
+        return max(float(np.percentile(known, _BRIGHT)) if known.size else 0.0, self._contrast * _LEAST)
+
+    @property
+    def _contrast(self) -> float:
+        """Difference of the contrast limits with which the image is shown."""
+        if self.layer.rgb:
+            return 1.0 if self.image.dtype.kind == "f" else float(np.iinfo(self.image.dtype).max)
+        low, high = self.layer.contrast_limits
+        return float(high - low) or 1.0

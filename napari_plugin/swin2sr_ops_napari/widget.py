@@ -231,6 +231,7 @@ class RestoreWidget(Panel):
         run.moved.connect(self._moved)
         run.ended.connect(self._ended)
         self.say("Loading the model ..." if output is not None else f"{title} ...")
+        self.bar.show()
         self.bar.setRange(0, 0)
         self._chosen()
         shown = output.show_growing() if output is not None else None
@@ -249,7 +250,7 @@ class RestoreWidget(Panel):
         """Show the tiles that came since the last look."""
         output = self._output
         if output is not None and output.grown() and self._growing is not None and self._growing in self.viewer.layers:
-            self._growing.refresh(thumbnail=False, extent=False, highlight=False)
+            self._growing.refresh(extent=False, highlight=False)
 
     def _ended(self, outcome: Outcome) -> None:
         self._grow.stop()

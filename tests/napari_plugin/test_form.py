@@ -188,3 +188,28 @@ def test_closing_the_dock_ends_run_and_preview(widget: Any, viewer: Any, qtbot: 
     qtbot.waitUntil(lambda: widget.running is None, timeout=60_000)
     qtbot.waitUntil(lambda: not [la for la in viewer.layers if "growing" in la.name or "Preview" in la.name])
     assert source.visible
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_small_screen_holds_the_window_with_all_boxes_open(widget: Any, viewer: Any, qtbot: Any) -> None:
+    """The form scrolls; the buttons stay in sight."""
+    from swin2sr_ops_napari.look import main_window
+
+    viewer.add_image(spots(20, 20))
+    window = main_window(widget)
+    window.setGeometry(0, 0, 1024, 700)
+    qtbot.wait(300)
+    form = widget.form
+    closed = widget.restore_button.mapTo(window, widget.restore_button.rect().bottomLeft()).y()
+    form.show_advanced(True)
+    form.output_box.setCurrentIndex(form.output_box.findData("disk"))
+    qtbot.wait(500)
+    assert window.height() <= 700
+    assert form.chunk_box.isVisible()
+    for button in (widget.restore_button, widget.trust_button):
+        bottom = button.mapTo(window, button.rect().bottomLeft()).y()
+        assert closed < bottom < 700
+    form.show_advanced(False)
+    qtbot.wait(500)
+    again = widget.restore_button.mapTo(window, widget.restore_button.rect().bottomLeft()).y()
+    assert abs(again - closed) < 5  # nothing stays empty between form and buttons

@@ -113,11 +113,10 @@ def test_other_pixels_begin_a_new_preview(
     """Data that are replaced, and data that are edited in place and refreshed, of each kind of array."""
     pixels = spots(100, 100)
     array: Any = pixels
-    if how == "Dask":
-        array = da.from_array(pixels, chunks=40)
-    elif how == "Zarr":
-        array = pixels = zarr.create_array(tmp_path / "a.zarr", shape=(100, 100), chunks=(40, 40), dtype="uint16")
+    if how in ("Dask", "Zarr"):
+        pixels = zarr.create_array(tmp_path / "a.zarr", shape=(100, 100), chunks=(40, 40), dtype="uint16")
         pixels[:] = spots(100, 100)
+        array = pixels if how == "Zarr" else da.from_zarr(pixels)
     source = viewer.add_image(array, contrast_limits=(0, 4000))
     viewer.scene.camera.zoom = 3
     start(widget, qtbot)

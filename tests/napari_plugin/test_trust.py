@@ -49,7 +49,7 @@ def test_one_click_shows_where_the_result_contradicts(
     layer = click(widget, qtbot)
     expected = fidelity_map(swin2sr_ops.restore(image, model=gray_model).compute(), image, 2)
     np.testing.assert_allclose(layer.data, expected, atol=1e-3)
-    assert layer.name == "spots x2: differs from the original by"
+    assert layer.name == "spots x2: contradiction"
     for name in ("scale", "translate", "rotate"):
         np.testing.assert_allclose(getattr(layer, name), getattr(source, name))
     assert layer.units == source.units
@@ -59,7 +59,10 @@ def test_one_click_shows_where_the_result_contradicts(
     half = float(np.median(expected))
     assert f"at most {half:.3g}, in 99 %" in widget.status.text()
     assert "prove no details" in widget.status.text()
+    width = np.ptp(source.contrast_limits)
     assert layer.contrast_limits[0] == 0
+    assert layer.contrast_limits[1] >= 0.02 * width  # a difference that does not matter is not drawn bright
+    assert f"{100 * np.percentile(expected, 99) / width:.2g} % of the displayed contrast" in widget.status.text()
     finish(widget, qtbot)
     assert viewer.layers[-1].name == "spots x2"  # and it is still restored alone
 
@@ -74,7 +77,7 @@ def test_best_shows_how_much_the_views_differ(widget: Any, viewer: Any, qtbot: A
     np.testing.assert_array_equal(layer.data, spread.compute())
     np.testing.assert_allclose(layer.scale, 0.25)
     np.testing.assert_allclose(layer.translate, 5 - 0.375)
-    assert layer.name == "spots x4: eight views differ by"
+    assert layer.name == "spots x4: views differ"
     assert "can still be wrong" in widget.status.text()
 
 
@@ -89,7 +92,7 @@ def test_a_calibration_gives_half_widths(
     interval = Interval.of(Calibration.from_dict(_read(tmp_path)), 90)
     ends = IntensityMap(float(image.min()), float(image.max()))
     np.testing.assert_allclose(layer.data, interval.half_width(result, contrast(result, 2, 0, 1), ends), rtol=1e-6)
-    assert layer.name == "spots x2: may be off by"
+    assert layer.name == "spots x2: off by (90 %)"
     assert "in 90 % of the pixels" in widget.status.text()
     assert "like those of the calibration (cells)" in widget.status.text()
     assert layer.metadata["swin2sr_ops_trust"]["claim"] == interval.claim
