@@ -18,7 +18,8 @@ Read and write Zarr groups
 Make pyramids
     `level_shapes`, `halve`, `fill_region`, `regions`.
 Know models and devices
-    `resolve_model`, `download_model`, `cache_folder`, `file_sha256`, `read_tensors`, `Reach`, `ENGINES`,
+    `resolve_model`, `download_model`, `cache_folder`, `file_sha256`, `read_tensors`, `Reach`, `find_reach` (how far a
+    foreign network sees), `remembered_facts`, `remember_facts` (what such a look found, cached), `ENGINES`,
     `choose_device`, `free_memory`, `needs_torch`.
 Offer options
     `OPTIONS`: every keyword of a request with its default and help texts, for a host's command line or form.
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.advise.api import AdviceReport as AdviceReport, advise as advise
     from swin2sr_ops.batch.estimate import network_pixels as network_pixels, seconds_of as seconds_of
     from swin2sr_ops.engine.devices import choose_device as choose_device, free_memory as free_memory
+    from swin2sr_ops.engine.reach import find_reach as find_reach
     from swin2sr_ops.engine.select import ENGINES as ENGINES, needs_torch as needs_torch
     from swin2sr_ops.evaluate.fidelity import fidelity_map as fidelity_map
     from swin2sr_ops.events import (
@@ -122,6 +124,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.weights.checkpoint import read_tensors as read_tensors
     from swin2sr_ops.weights.digest import file_sha256 as file_sha256
     from swin2sr_ops.weights.download import cache_folder as cache_folder, fetch
+    from swin2sr_ops.weights.facts import remember_facts as remember_facts, remembered_facts as remembered_facts
 
     download_model, plugin_manager = fetch, manager
 
@@ -175,6 +178,7 @@ _HOMES = {
     "file_sha256": "weights.digest",
     "files_at": "io.storage.files",
     "fill_region": "io.output.pyramid",
+    "find_reach": "engine.reach",
     "free_memory": "engine.devices",
     "group_documents": "io.zarr.groups",
     "halve": "io.output.pyramid",
@@ -194,6 +198,8 @@ _HOMES = {
     "read_calibration": "pixels.intervals",
     "read_tensors": "weights.checkpoint",
     "regions": "io.output.pyramid",
+    "remember_facts": "weights.facts",
+    "remembered_facts": "weights.facts",
     "resolve_model": "hooks.dispatch",
     "run": "run.run",
     "seconds_of": "batch.estimate",

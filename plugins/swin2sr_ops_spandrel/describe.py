@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import math
-import os
-import tempfile
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,18 +11,13 @@ import spandrel
 import torch
 
 from swin2sr_ops import CheckpointError, ModelError, ModelSpec
-from swin2sr_ops.hosting import Reach, cache_folder, file_sha256
-from swin2sr_ops_spandrel.measure import measured, pixel_bytes
+from swin2sr_ops.hosting import Reach, file_sha256, find_reach, remember_facts, remembered_facts
 from swin2sr_ops_spandrel.network import Network, Unknown, read
-from swin2sr_ops_spandrel.proof import proven_sight
 
 __all__ = ["describe"]
 
-_log = logging.getLogger(__name__)
 #: Increase it when all files must be examined again.
 _VERSION = 1
-#: Halo in pixels above which an exact result costs many times the cell.
-_FAR = 64
 _OURS = ("Swin2SR", "SwinIR")
 _PURPOSES = {"SR": "super_resolution", "Restoration": "restoration"}
 _UNFIT = {
@@ -55,7 +44,7 @@ def describe(path: Path, asked: bool, name: str | None = None, task: str | None 
         If spandrel knows it, but it does not restore images.
     """
     sha256 = file_sha256(path)
-    found = _remembered(sha256)
+    found = remembered_facts("spandrel", _key(sha256))
     if found is None:
         try:
             found = _look(read(path), path)
@@ -67,7 +56,7 @@ def describe(path: Path, asked: bool, name: str | None = None, task: str | None 
             if asked:
                 raise ModelError(f"spandrel {_spandrel()} does not know the architecture of {path.name}.") from None
             return None
-        _remember(sha256, found)
+        remember_facts("spandrel", _key(sha256), found)
     if found["architecture"] in _OURS:
         if asked:
             raise ModelError(f"{path.name} is a {found['architecture']}: give it without `spandrel:`, to be exact.")
@@ -126,37 +115,24 @@ def _check_works(network: Network, what: str, channels: int) -> None:
 
 def _sight(network: Network, descriptor: Any) -> dict[str, Any]:
     """Return the network's reach: proven, or measured."""
-    sizes, channels = descriptor.size_requirements, descriptor.input_channels
-    multiple = int(sizes.multiple_of)
-    memory = pixel_bytes(network, channels, max(64, sizes.minimum))
-    sight = proven_sight(network.call, network.model)
-    if sight is not None and sight.step * network.scale == 1 and not sizes.square:
-        halo = math.ceil(sight.reach)
-        # A cell at the image's end is at least as wide as its halo: it must not need more padding than the image.
-        if multiple % sight.coarsest == 0 and halo + 1 >= sizes.minimum:
-            window = math.lcm(multiple, 8)
-            reach = Reach(halo=halo, exact=True, multiple=multiple, cell=_cell(window), pixel_bytes=memory)
-            advice = f"Convolutions only: its halo of {halo} px is proven from its layers."
-            if halo > _FAR:
-                advice += " A shorter halo, such as 32, is much faster and almost equal."
-            return {"window": window, "reach": asdict(reach), "halo_error": {}, "advice": advice}
-    _log.warning(
-        "Measuring the halo of %s, once for this file: this may take some minutes.", descriptor.architecture.name
+    sizes = descriptor.size_requirements
+    found = find_reach(
+        network,
+        descriptor.input_channels,
+        model=network.model,
+        call=network.call,
+        name=descriptor.architecture.name,
+        multiple=int(sizes.multiple_of),
+        minimum=sizes.minimum,
+        window=_attention(descriptor.model),
+        traced=not sizes.square,
     )
-    trial = measured(network, channels, math.lcm(multiple, _attention(descriptor.model), 8))
-    reach = Reach(halo=trial.halo, multiple=multiple, cell=_cell(trial.window), pixel_bytes=memory)
-    error = trial.errors[str(trial.halo)]
-    advice = (
-        f"Approximate: its halo was measured, not proven. With {trial.halo} px around each cell of "
-        f"{reach.cell} px, expect errors of about {error:.1g} of the full range."
-    )
-    if descriptor.tiling is not spandrel.ModelTiling.SUPPORTED:
+    advice = found.advice
+    if not found.reach.exact and descriptor.tiling is not spandrel.ModelTiling.SUPPORTED:
         advice += " Spandrel advises against tiling for it."
-    return {"window": trial.window, "reach": asdict(reach), "halo_error": trial.errors, "advice": advice}
-
-
-def _cell(window: int) -> int:
-    return -(-256 // window) * window
+    return {
+        "window": found.window, "reach": asdict(found.reach), "halo_error": found.halo_error, "advice": advice,
+    }  # fmt: skip
 
 
 def _attention(model: Any) -> int:
@@ -171,29 +147,6 @@ def _spandrel() -> str:
     return str(spandrel.__version__)
 
 
-# --- what was found before ---------------------------------------------------------------------------
-
-
-def _place(sha256: str) -> Path:
-    """Return the cache file for a checkpoint, a version of spandrel and of this examination."""
-    key = hashlib.sha256(f"{_VERSION} {_spandrel()} {sha256}".encode()).hexdigest()
-    return cache_folder() / "spandrel" / f"{key[:32]}.json"
-
-
-def _remembered(sha256: str) -> dict[str, Any] | None:
-    try:
-        found = json.loads(_place(sha256).read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) and found.get("sha256") == sha256 else None
-    except (OSError, ValueError):
-        return None
-
-
-def _remember(sha256: str, found: dict[str, Any]) -> None:
-    """Write the cache file completely or not at all; ignore an error, which only costs time."""
-    place = _place(sha256)
-    with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=place.parent, suffix=".partial")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(found | {"sha256": sha256}, file)
-        os.replace(partial, place)
+def _key(sha256: str) -> str:
+    """Name a checkpoint, a version of spandrel and of this examination."""
+    return f"{_VERSION} {_spandrel()} {sha256}"

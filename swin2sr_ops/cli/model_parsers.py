@@ -44,11 +44,13 @@ The first command is all that fine-tuning needs: a folder with some dozen fields
 _EXPORT = """\
 Write a model for another runtime: an ONNX graph of one fixed tile. Its metadata say the halo to crop,
 the scale, and the grid on which tiles start; docs/export.md has a script that tiles an image around it.
+A bioimage.io package (a .zip) holds the same graph for deepImageJ, ilastik, QuPath and bioimageio.core.
 """
 
 _EXPORT_EPILOG = """\
 examples:
   swin2sr-ops export tiny-x2-gray --to onnx --output tiny.onnx
+  swin2sr-ops export tiny-x2-gray --to bioimageio --output tiny.zip
   swin2sr-ops export mine.safetensors --to onnx --output mine.onnx --tile 512
 """
 
@@ -164,7 +166,7 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXPORT_EPILOG,
     )
     parser.add_argument("model", metavar="MODEL", help="a name from `models`, or a checkpoint")
-    parser.add_argument("--to", choices=("onnx",), required=True, help="the format")
+    parser.add_argument("--to", choices=("onnx", "bioimageio"), required=True, help="the format")
     parser.add_argument("--output", metavar="FILE", required=True, help="the file to write")
     parser.add_argument(
         "--tile", metavar="N", type=whole, default=256, help="side of the input in pixels (default: 256)"

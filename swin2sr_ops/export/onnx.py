@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from os import PathLike, fspath
@@ -24,7 +25,7 @@ from swin2sr_ops.spec import ModelSpec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["OPSET", "ExportReport", "export_onnx"]
+__all__ = ["OPSET", "ExportReport", "Graph", "export_onnx", "make_graph", "target_of", "write_file"]
 
 #: The set of operators: old enough for ONNX Runtime, OpenVINO and Windows ML.
 OPSET = 18
@@ -97,8 +98,48 @@ def export_onnx(
     RequestError, ModelError, OutputError
         A sentence says what does not fit.
     """
-    target = _target(path, overwrite)
-    spec = resolve_model(model)
+    target = target_of(path, ".onnx", overwrite=overwrite, needed=_NEEDED, extra="export")
+    graph = make_graph(resolve_model(model), tile)
+    write_file(target, lambda part: part.write_bytes(graph.content))
+    spec = graph.spec
+    return ExportReport(
+        spec.name, str(target), tile, graph.halo, spec.window, spec.scale, spec.channels, difference=graph.difference
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph of one tile, compared with torch.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+    content : bytes
+        The ONNX file.
+    tile, halo : int
+        In input pixels.
+    difference : float or None
+        As in `ExportReport`.
+    net : nn.Module
+        The network in torch.
+    """
+
+    spec: ModelSpec
+    content: bytes
+    tile: int
+    halo: int
+    difference: float | None
+    net: nn.Module
+
+
+def make_graph(spec: ModelSpec, tile: int) -> Graph:
+    """Make the graph of ``spec`` for tiles of ``tile`` pixels, and compare it with torch on a random tile.
+
+    Raises
+    ------
+    RequestError, ModelError
+        If the tile or the network does not fit, or the graph computes something else.
+    """
     halo = _check(spec, tile)
     import torch
 
@@ -110,32 +151,37 @@ def export_onnx(
     difference = _difference(content, sample, expected)
     if difference is not None and difference > _LARGEST_DIFFERENCE:
         raise ModelError(f"The ONNX graph of {spec.name} differs from torch by {difference:.2g}: it was not written.")
-    part = target.with_name(f".{target.name}.{uuid4().hex}")
-    try:
-        part.write_bytes(content)
-        os.replace(part, target)
-    except OSError as exc:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"{str(target)!r} cannot be written: {exc.strerror or exc}.") from exc
-    return ExportReport(
-        spec.name, str(target), tile, halo, spec.window, spec.scale, spec.channels, difference=difference
-    )  # fmt: skip
+    return Graph(spec, content, tile, halo, difference, net)
 
 
-def _target(path: str | PathLike[str], overwrite: bool) -> Path:
+def target_of(path: str | PathLike[str], suffix: str, *, overwrite: bool, needed: Sequence[str], extra: str) -> Path:
+    """Return the file to write, after checking its name, its folder, and that the packages ``needed`` are installed."""
     target = Path(fspath(path)).expanduser()
-    if target.suffix != ".onnx":
-        raise RequestError(f"{str(target)!r} does not end in .onnx: name the output so.")
+    if target.suffix != suffix:
+        raise RequestError(f"{str(target)!r} does not end in {suffix}: name the output so.")
     if target.exists() and not overwrite:
         raise OutputError(f"{str(target)!r} exists: choose another name, or overwrite it.")
     if not target.absolute().parent.is_dir():
         raise OutputError(f"There is no folder for {str(target)!r}.")
-    missing = [name for name in _NEEDED if find_spec(name) is None]
+    missing = [name for name in needed if find_spec(name.partition(".")[0]) is None or find_spec(name) is None]
     if missing:
         raise RequestError(
-            f"ONNX needs {' and '.join(missing)}: install the extra with pip install 'swin2sr-ops[export]'."
+            f"Writing {suffix} needs {' and '.join(missing)}: install the extra with "
+            f"pip install 'swin2sr-ops[{extra}]'."
         )
     return target
+
+
+def write_file(target: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a file beside ``target``, then give it its name."""
+    part = target.with_name(f".{uuid4().hex}.{target.name}")
+    try:
+        write(part)
+        os.replace(part, target)
+    except OSError as exc:
+        raise OutputError(f"{str(target)!r} cannot be written: {exc.strerror or exc}.") from exc
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _check(spec: ModelSpec, tile: int) -> int:

@@ -21,6 +21,7 @@ from torch import nn
 
 import swin2sr_ops
 from swin2sr_ops.cli import main
+from swin2sr_ops.engine.reach_proven import Sight, proven_sight
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import CheckpointError, ModelError
 from swin2sr_ops.geometry.plan import TilePlan
@@ -43,7 +44,6 @@ from spandrel.architectures.SCUNet import SCUNet  # noqa: E402
 from spandrel.architectures.SPAN import SPAN  # noqa: E402
 from swin2sr_ops_spandrel import describe as describing  # noqa: E402
 from swin2sr_ops_spandrel.family import swin2sr_ops_build_network  # noqa: E402
-from swin2sr_ops_spandrel.proof import Sight, proven_sight  # noqa: E402
 
 #: Real architectures, small: what makes them, scale, channels, and whether their reach can be proven.
 NETWORKS: dict[str, tuple[Any, int, int, bool]] = {

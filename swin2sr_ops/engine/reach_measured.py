@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swin2sr_ops_spandrel.network import Network
-
-__all__ = ["Measured", "measured", "pixel_bytes"]
+__all__ = ["Measured", "Restoring", "activation_bytes", "measured_reach"]
 
 #: Largest invisible difference: half a grey level of 8 bits.
 _UNSEEN = 0.5 / 255
@@ -30,6 +29,16 @@ _COARSEST = 64  # pixels: windows of 8 after three strides of 2
 _IMAGES = 2
 #: Safety factor: the errors on some images are not the largest possible ones.
 _CAUTION = 2.0
+
+
+class Restoring(Protocol):
+    """A module that maps ``(1, C, H, W)`` of any size to ``(1, C, H scale, W scale)``."""
+
+    scale: int
+
+    def __call__(self, image: Tensor, /) -> Tensor: ...
+
+    def modules(self) -> Iterator[nn.Module]: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class Measured:
     errors: dict[str, float] = field(default_factory=dict)
 
 
-def measured(network: Network, channels: int, window: int) -> Measured:
+def measured_reach(network: Restoring, channels: int, window: int) -> Measured:
     """Measure ``network``, whose grid is a multiple of ``window``."""
     images = _Images(network, channels)
     with torch.inference_mode():
@@ -77,7 +86,7 @@ def _enough(errors: dict[int, float], unseen: float = _UNSEEN) -> int:
 class _Images:
     """Noise images with correlated pixels, and the network's results for whole images."""
 
-    def __init__(self, network: Network, channels: int) -> None:
+    def __init__(self, network: Restoring, channels: int) -> None:
         self.network, self.channels = network, channels
         self._whole: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
@@ -112,7 +121,7 @@ def _noise(channels: int, side: int) -> Iterator[Tensor]:
         yield (image - low) / (high - low)
 
 
-def pixel_bytes(network: Network, channels: int, side: int) -> int:
+def activation_bytes(network: Restoring, channels: int, side: int) -> int:
     """Memory for each input pixel at the peak of a pass, about: four times the largest plane of any layer."""
     largest = 0
 

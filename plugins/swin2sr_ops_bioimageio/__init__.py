@@ -1,0 +1,1 @@
+"""Use bioimage.io packages as models: ``--model package.zip``, ``--model bioimageio:package.zip``."""
