@@ -2,8 +2,8 @@
 
 The package declares what the graph's metadata say: a fixed tile, the halo to crop, the scale of the output's axes.
 Tile and halo are multiples of the window, so a consumer that cuts blocks of one tile with this halo starts each of them
-on the window grid, if the sides of the image are multiples of the window, too: its pixels equal one pass over the image,
-except near the image's edges (halo and window), where consumers pad in ways of their own.
+on the window grid, if the sides of the image are multiples of the window, too. Then its pixels equal one pass over the
+image, except near the image's edges (halo and window), where consumers pad in ways of their own.
 """
 
 from __future__ import annotations
@@ -236,9 +236,9 @@ def _documentation(spec: ModelSpec, tile: int, halo: int) -> str:
 
 The network takes tiles of {tile} x {tile} pixels and returns tiles {spec.scale} times as large. Crop {halo} pixels of
 the input's grid ({halo * spec.scale} of the output's) at each inner side, and start tiles at multiples of
-{spec.window} pixels: then the tiles equal one pass over the whole image. Programs that move the last tile inwards do so
-if the sides of the image are multiples of {spec.window}: pad or crop it first. Within {halo + spec.window} pixels of the
-image's own edges the result depends on how the program pads the image.
+{spec.window} pixels: then the tiles equal one pass over the whole image. Programs that move the last tile inwards do
+so if the sides of the image are multiples of {spec.window}: pad or crop it first. Within {halo + spec.window} pixels of
+the image's own edges the result depends on how the program pads the image.
 
 Values: the package maps the image's smallest value to 0 and its largest to 1; the result is in these units.
 

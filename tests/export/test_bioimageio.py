@@ -82,7 +82,7 @@ def test_files(package: Path) -> None:
 
 @needs_bioimageio
 def test_blocks_equal_one_pass(package: Path) -> None:
-    """A consumer that tiles as the description says gets our pixels, farther than halo and window from the image's edges."""
+    """A consumer that tiles as the description says gets our pixels, away from the image's edges."""
     from bioimageio.core import create_prediction_pipeline, load_model_description
     from bioimageio.core.digest_spec import create_sample_for_model
 
