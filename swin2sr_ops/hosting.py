@@ -7,8 +7,8 @@ so importing this module costs nothing.
 Describe a host
     `HostAdapter`, `HostStatus`: an adapter's description of its application.
 Read and write images
-    `ImageInfo`, `ImageSource`, `ImageSink`, `Region`, `check_block`: the protocols of formats. Each further ability of
-    a format has its own protocol: `MaskedSource`, `OpacitySource` (invalid pixels), `IdentifiedSource`,
+    `ImageInfo`, `ImageSource`, `ImageSink`, `Region`, `check_region`, `check_block`: the protocols of formats. Each
+    further ability of a format has its own protocol: `MaskedSource`, `OpacitySource` (invalid pixels), `IdentifiedSource`,
     `ComposedSource` (identity of a source, its files), `ClosableSource`; `ResumableSink`, `ValiditySink`, `SidesSink`
     (masks of the output, values beside the image). `is_disk_full` recognizes an error of a full disk.
     `plugin_manager` registers a source or a sink for the duration of a run; `local_path`, `Files`, `files_at`,
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         SidesSink as SidesSink,
         ValiditySink as ValiditySink,
         check_block as check_block,
+        check_region as check_region,
     )
     from swin2sr_ops.io.output.destination import is_disk_full as is_disk_full
     from swin2sr_ops.io.output.lock import lock_for as lock_for
@@ -169,6 +170,7 @@ _HOMES = {
     "cache_folder": "weights.download",
     "check_any_valid": "pixels.statistics",
     "check_block": "io.base",
+    "check_region": "io.base",
     "check_dtype": "pixels.intensity",
     "choose_device": "engine.devices",
     "contrast": "pixels.intervals",

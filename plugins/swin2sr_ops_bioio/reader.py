@@ -1,0 +1,67 @@
+"""A source for files that an installed bioio reader opens and this package does not.
+
+Readers are packages of their own, some under the GPL: none is a dependency, bioio finds those that are installed. The
+plugin imports nothing heavy before it is asked for such a file.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swin2sr_ops import FormatError, hookimpl
+
+if TYPE_CHECKING:
+    from swin2sr_ops_bioio.source import BioioSource
+
+PREFIX = "bioio:"
+#: Microscopes' formats, and the package that reads each.
+READERS = {
+    ".czi": "bioio-czi", ".lif": "bioio-lif", ".nd2": "bioio-nd2", ".dv": "bioio-dv", ".sldy": "bioio-sldy",
+    ".vsi": "bioio-bioformats", ".oif": "bioio-bioformats", ".oib": "bioio-bioformats", ".ims": "bioio-bioformats",
+    ".lof": "bioio-lif", ".xlif": "bioio-lif", ".r3d": "bioio-dv", ".zvi": "bioio-bioformats",
+}  # fmt: skip
+#: What this package reads itself, with more of its metadata.
+_OWN = {".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".zarr", ".vrt", ".zip", ".npy"}
+
+
+@hookimpl
+def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> BioioSource | None:
+    """Open a file with bioio; return None if this package reads it itself, or bioio knows no such file."""
+    from swin2sr_ops.hosting import local_path
+
+    asked = uri.startswith(PREFIX)
+    path = local_path(uri.removeprefix(PREFIX))
+    if path is None or (not asked and path.suffix.lower() in _OWN):
+        return None
+    if not asked and (not path.is_file() or path.suffix.lower() not in {*READERS, *_installed()}):
+        return None
+    if not path.exists():
+        raise FormatError(f"There is no {str(path)!r}: `bioio:` is followed by a file.")
+    if find_spec("bioio") is None:
+        raise FormatError(
+            f"{path.name!r} is read by bioio, which is not installed: pip install 'swin2sr-ops[bioio]' and a reader"
+            f"{_reader(path)}."
+        )
+    from swin2sr_ops_bioio.source import open_bioio
+
+    return open_bioio(uri, path, options)
+
+
+def _reader(path: Path) -> str:
+    """Return the words that name a reader for a file."""
+    name = READERS.get(path.suffix.lower())
+    return f", such as {name} (mind its licence)" if name else ""
+
+
+def _installed() -> set[str]:
+    """Return the suffixes that installed readers name."""
+    if find_spec("bioio") is None:
+        return set()
+    from bioio.plugins import get_plugins
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # readers' own, about other readers
+        return {suffix.lower() for suffix in get_plugins(use_cache=True)}
