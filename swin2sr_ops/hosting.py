@@ -10,7 +10,8 @@ Read and write images
     `ImageInfo`, `ImageSource`, `ImageSink`, `Region`, `check_region`, `check_block`: the protocols of formats. Each
     further ability of a format has its own protocol: `MaskedSource`, `OpacitySource` (invalid pixels),
     `IdentifiedSource`, `ComposedSource` (identity of a source, its files), `ClosableSource`; `ResumableSink`,
-    `ValiditySink`, `SidesSink` (masks of the output, values beside the image). `is_disk_full` recognizes an error of a full disk.
+    `ValiditySink`, `SidesSink` (masks of the output, values beside the image). `is_disk_full` recognizes an error of
+    a full disk.
     `plugin_manager` registers a source or a sink for the duration of a run; `local_path`, `Files`, `files_at`,
     `lock_for`: files and objects, in any storage.
 Read and write Zarr groups
