@@ -290,7 +290,7 @@ class SinkContract:
         sink.abort()
         assert list(Path(sink.uri).parent.iterdir()) == []
 
-    def test_replaces_what_a_killed_run_left(self, create: Callable[..., ImageSink]) -> None:
+    def test_replaces_the_output_of_a_killed_run(self, create: Callable[..., ImageSink]) -> None:
         self.fill(create(self.info))
         sink = create(self.info)
         self.fill(sink)
@@ -324,7 +324,7 @@ class SinkContract:
             pytest.skip("a run into this format cannot be resumed")
         return sink
 
-    def test_goes_on_where_it_was(self, create: Callable[..., ImageSink]) -> None:
+    def test_a_stopped_run_is_resumed(self, create: Callable[..., ImageSink]) -> None:
         sink = self.begun(create)
         regions = list(pieces(self.shape, sink.write_unit))
         for region in regions[::2]:
@@ -337,7 +337,7 @@ class SinkContract:
         sink.finish({})
         assert_array_equal(self.in_written_order(self.reopen(sink.uri)), self.pixels)
 
-    def test_refuses_what_another_run_has_begun(self, create: Callable[..., ImageSink]) -> None:
+    def test_refuses_the_output_of_another_run(self, create: Callable[..., ImageSink]) -> None:
         sink = self.begun(create)
         with pytest.raises(OutputError, match="Another run"):
             self.begun(create)

@@ -1,4 +1,4 @@
-"""What the tests share: small models, and where the project's real material lies when it is there."""
+"""Shared fixtures: small models, and the folder of real images and weights if it exists."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def kernels_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A test looks for its own compiler, and keeps what it builds to itself."""
+    """Let a test look for its own compiler and use a library folder of its own."""
     from swin2sr_ops.engine import selftest as check
     from swin2sr_ops.engine.native import build
 
@@ -53,7 +53,7 @@ def kernels_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 @pytest.fixture(autouse=True, scope="session")
 def _kernels_are_built() -> None:
-    """The first process that wants them tells that it built them; tests look at what programs say."""
+    """Build the kernels first, because the process that builds them says so, and tests compare what programs print."""
     from swin2sr_ops.engine.selftest import native_obstacle
 
     native_obstacle()
@@ -61,7 +61,7 @@ def _kernels_are_built() -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real images, weights and goldens that lies beside the project on some machines."""
+    """Return the folder of real images, weights and goldens, which some machines have beside the project."""
     if not SHARED.is_dir():
         pytest.skip(f"there is no {SHARED} with real images and weights")
     return SHARED

@@ -1,4 +1,4 @@
-"""The small files that the pages in ``docs/`` speak of."""
+"""Write the small files that the pages in ``docs/`` use."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def ome_tiff(path: Path, pixels: NDArray[Any], axes: str, *names: str) -> None:
 
 
 def slides(folder: Path) -> None:
-    """Two slides, a file that was copied half, and one that is no image."""
+    """Write two slides, a truncated file, and one that is not an image."""
     folder.mkdir()
     (folder / "day2").mkdir()
     for seed, name in enumerate(("a.ome.tif", "day2/b.ome.tif", "day2/half.ome.tif")):
@@ -130,7 +130,7 @@ def slides(folder: Path) -> None:
 
 
 def microscopy(folder: Path) -> None:
-    """What ``docs/microscopy.md`` and the others speak of."""
+    """Write the files of ``docs/microscopy.md`` and pages that use the same."""
     import tifffile
 
     image(folder / "image.ome.zarr")
@@ -180,7 +180,7 @@ def scene(path: Path, *, seed: int = 0, interpreted: bool = True, rotated: bool 
 
 
 def remote_sensing(folder: Path) -> None:
-    """What ``docs/remote-sensing.md`` speaks of."""
+    """Write the files of ``docs/remote-sensing.md``."""
     import rasterio
 
     scene(folder / "scene.tif")
@@ -203,11 +203,11 @@ def remote_sensing(folder: Path) -> None:
 
 
 def evidence(folder: Path) -> None:
-    """What ``docs/evidence.md`` speaks of."""
+    """Write the files of ``docs/evidence.md``."""
     from PIL import Image
 
     microscopy(folder)
-    shutil.rmtree(folder / "image.ome.zarr" / "labels")  # each run would say that they stay behind
+    shutil.rmtree(folder / "image.ome.zarr" / "labels")  # each run would warn that they are not copied
     for place, first in (("clean", 0), ("heldout", 50)):
         (folder / place).mkdir()
         for i in range(6):
@@ -216,21 +216,21 @@ def evidence(folder: Path) -> None:
 
 
 def batch(folder: Path) -> None:
-    """What ``docs/batch.md`` speaks of."""
+    """Write the files of ``docs/batch.md``."""
     slides(folder / "slides")
     ome_tiff(folder / "stack.ome.tif", picture(2, 2, 24, 28), "ZCYX", "DAPI", "GFP")
     (folder / "files.txt").write_text("# slides to do\nslides/a.ome.tif\n\nslides/day2/b.ome.tif\n")
 
 
 def clusters(folder: Path) -> None:
-    """What ``docs/clusters.md`` speaks of."""
+    """Write the files of ``docs/clusters.md``."""
     plate(folder / "plate.ome.zarr")
     for name in "ab":
         ngff(folder / f"{name}.ome.zarr", picture(24, 24), "YX")
 
 
 def evaluate(folder: Path) -> None:
-    """What ``docs/evaluate.md`` speaks of."""
+    """Write the files of ``docs/evaluate.md``."""
     import tifffile
     from PIL import Image
 
@@ -251,7 +251,7 @@ def evaluate(folder: Path) -> None:
 
 
 def training(folder: Path) -> None:
-    """What ``docs/training.md`` speaks of."""
+    """Write the files of ``docs/training.md``."""
     import tifffile
 
     for place, count in {"fields": 3, "heldout": 2, "pairs/clean": 2}.items():

@@ -1,9 +1,8 @@
 """Kill restorations at any moment, give the same command again, and compare bytes. Run by ``test_kills.py``.
 
-A process of its own loads everything once and forks a child per run, so that a kill costs a
-fraction of a second and not the time that torch takes to load. A child is killed at a moment (a
-share of an undisturbed run's time) or at a step: before or after the n-th change that it makes to
-the file system, from the first folder to the last removal.
+A process loads everything once and forks a child per run, so that a kill costs a fraction of a second instead of the
+time to load torch. A child is killed at a moment (a share of an undisturbed run's time) or at a step: before or after
+the n-th change that it makes to the file system, from the first folder to the last removal.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ OPTIONS: dict[str, dict[str, object]] = {
 
 
 def digest(path: Path) -> str:
-    """Of a file, or of all names and bytes of a folder."""
+    """Return the SHA-256 of a file, or of all names and bytes of a folder."""
     found = hashlib.sha256()
     for item in sorted(path.rglob("*")) if path.is_dir() else [path]:
         found.update(str(item.relative_to(path)).encode())
@@ -40,7 +39,7 @@ def digest(path: Path) -> str:
 
 
 def kill_at_step(step: int, before: bool) -> None:
-    """Let this process die at its ``step``-th change of the file system; 0: count them only."""
+    """Kill this process at its ``step``-th change of the file system; 0 only counts them."""
     count = 0
 
     def counting(change: Callable[..., object]) -> Callable[..., object]:
@@ -101,7 +100,7 @@ def forked(*args: object, seconds: float | None = None) -> int:
 
 
 def finished(out: Path) -> set[str]:
-    """Regions of the full-size level whose markers stand."""
+    """Return the regions of the full-size level with intact markers."""
     found = set()
     for place in (out.with_name(out.name + ".partial"), out):
         for marker in (place / ".swin2sr_ops" / "done" / "0").glob("*"):

@@ -25,7 +25,7 @@ OUT = f"s3://{BUCKET}/{NAME}"
 
 
 def signal_at(request: int, before: bool, which: int) -> None:
-    """Let this process get a signal at its n-th request; 0: count them only."""
+    """Send this process a signal at its n-th request; 0 only counts them."""
     import s3fs
 
     ask: Callable[..., Any] = s3fs.S3FileSystem._call_s3
@@ -93,7 +93,7 @@ def lines(log: Path) -> list[str]:
 
 
 def difference(key: str, found: bytes | None, wanted: bytes | None) -> str:
-    """What differs in an object: its presence, its compressed bytes alone, or how many of a chunk's pixels."""
+    """Describe the difference of an object: missing, only its compressed bytes, or the number of different pixels."""
     if found is None or wanted is None:
         return f"{key}: {'missing' if found is None else 'left over'}"
     if "/c/" not in key:
@@ -106,7 +106,7 @@ def difference(key: str, found: bytes | None, wanted: bytes | None) -> str:
 
 
 class Trial:
-    """A run, disturbed, and what became of it."""
+    """A disturbed run and its result."""
 
     def __init__(self, source: str, model: str, folder: Path) -> None:
         self.s3, self.log = client(os.environ["AWS_ENDPOINT_URL"]), folder / "log.txt"
@@ -135,7 +135,7 @@ class Trial:
         left = objects(self.s3, NAME)
         done = {key.rsplit("/", 1)[-1] for key in left if key.startswith(".swin2sr_ops/done/0/")}
         if "zarr.json" in left and any(left.get(key) != data for key, data in self.wanted.items()):
-            self.told["opened"].append(number)  # looks finished, and is not
+            self.told["opened"].append(number)  # looks finished, but is not
         self.goes_on((number, request), done)
 
     def goes_on(self, what: object, done: set[str]) -> None:
@@ -150,7 +150,7 @@ class Trial:
             self.told["different"].append((what, [difference(n, found.get(n), self.wanted.get(n)) for n in names]))
 
     def two(self) -> None:
-        """One stands still in the middle: the other is refused, and the first ends as if nothing was."""
+        """Stop one in the middle: the other one is refused, and the first one finishes undisturbed."""
         self.clear()
         first = fork(*self.args, self.requests // 2, True, signal.SIGSTOP)
         assert os.WIFSTOPPED(os.waitpid(first, os.WUNTRACED)[1])

@@ -70,7 +70,7 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def client(url: str) -> Any:
-    """A plain boto3 client, for looking at what is there and for damaging it."""
+    """Return a plain boto3 client, to read and damage objects."""
     import boto3
 
     return boto3.client(
@@ -93,18 +93,18 @@ def objects(s3: Any, prefix: str) -> dict[str, bytes]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """The same of a folder."""
+    """Return the files of a folder in the same form."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def upload(s3: Any, folder: Path, prefix: str) -> None:
-    """Put a folder there."""
+    """Upload a folder."""
     for key, data in files(folder).items():
         s3.put_object(Bucket=BUCKET, Key=f"{prefix}/{key}", Body=data)
 
 
 def forget_connections() -> None:
-    """fsspec keeps what it opened; an environment that changed counts from now on."""
+    """Drop fsspec's connections, so that a changed environment takes effect."""
     import s3fs
 
     from swin2sr_ops.io.storage.files import _filesystem, _zarr_filesystem
@@ -114,14 +114,14 @@ def forget_connections() -> None:
     _zarr_filesystem.cache_clear()
 
 
-# --- a proxy that stumbles ----------------------------------------------------------------------
+# --- a proxy with faults ------------------------------------------------------------------------
 
 Chooser = Callable[[str, str], str | None]
 
 
 @dataclass
 class Faults:
-    """Decides what becomes of each request.
+    """Choose a fault for each request.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class Faults:
 
 
 def at_random(rate: float, seed: int, kinds: tuple[str, ...] = ("500", "503", "reset", "lost", "cut")) -> Chooser:
-    """A fault for a share of the requests."""
+    """Return a function that chooses a fault for a share of the requests."""
     rng = random.Random(seed)
     return lambda method, path: rng.choice(kinds) if rng.random() < rate else None
 
@@ -219,7 +219,7 @@ class _Proxy(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _break(self) -> None:
-        """Hang up without a farewell."""
+        """Close the connection abruptly."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.wfile.flush()
@@ -227,7 +227,7 @@ class _Proxy(BaseHTTPRequestHandler):
 
 
 class _Folder(SimpleHTTPRequestHandler):
-    """Files, and no listing: what a plain web server gives."""
+    """Serve files without listings, like a plain web server."""
 
     protocol_version = "HTTP/1.1"
 
@@ -253,7 +253,7 @@ def _serving(handler: Any) -> Iterator[str]:
 
 @contextmanager
 def proxy(upstream: str) -> Iterator[tuple[str, Faults]]:
-    """A server before another one; what it does to requests is in its `Faults`."""
+    """Run a proxy before a server, with `Faults` for requests."""
     faults = Faults()
     with _serving(partial(_Proxy, urlsplit(upstream).netloc, faults)) as url:
         yield url, faults
@@ -261,6 +261,6 @@ def proxy(upstream: str) -> Iterator[tuple[str, Faults]]:
 
 @contextmanager
 def web(folder: Path) -> Iterator[str]:
-    """A folder on the web."""
+    """Serve a folder by HTTP."""
     with _serving(partial(_Folder, directory=str(folder))) as url:
         yield url

@@ -101,14 +101,14 @@ def test_the_seam_is_light_and_complete() -> None:
 
 @pytest.mark.parametrize("folder", ["run", "pixels", "lazy", "cluster"])
 def test_optional_abilities_are_protocols(folder: str) -> None:
-    """What a source or a sink can do beside the least is declared, never probed for by name."""
+    """Optional abilities of sources and sinks are declared by protocols, never probed by name."""
     for path in (PACKAGE / folder).glob("*.py"):
         found = re.findall(r"(?:has|get)attr\((?:\w+\.)*(?:source|sink), .*", path.read_text(encoding="utf-8"))
         assert not found, f"{path.name}: declare a protocol in swin2sr_ops/io/base.py"
 
 
 def test_no_import_cycles() -> None:
-    """No circle, not even one of deferred imports or of types."""
+    """There are no cycles, including deferred imports and types."""
     graph = {name: imported(tree) - {""} for name, tree in modules().items() if name}
     TopologicalSorter(graph).prepare()  # raises CycleError, with the circle
 

@@ -1,4 +1,4 @@
-"""The benchmark of archives runs and says something; how fast it is, no test can hold."""
+"""The benchmark of archives runs and prints its tables; its figures are not tested."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bench(folder: Path, *options: str) -> tuple[str, dict[str, dict[str, dict[st
 
 
 def tables_are_whole(markdown: str) -> bool:
-    """Whether all rows of each table have as many columns as its head."""
+    """Return True if all rows of each table have as many columns as its head."""
     blocks = [[line for line in part.splitlines() if line.startswith("|")] for part in markdown.split("\n\n")]
     return all(len({line.count("|") for line in block}) <= 1 for block in blocks)
 

@@ -1,4 +1,4 @@
-"""``benchmarks/overlap.py`` finds an image that was turned, reduced, brightened or cut, and lets others be."""
+"""``benchmarks/overlap.py`` finds images that were rotated, reduced, brightened or cropped, and no others."""
 
 from __future__ import annotations
 

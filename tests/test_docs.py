@@ -1,4 +1,4 @@
-"""What the pages in ``docs/`` show works as it stands there: every command and every Python block, in order."""
+"""Run every command and every Python block of the pages in ``docs/``, in order and unchanged."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def run_command(command: str, status: int, capfd: pytest.CaptureFixture[str]) ->
         return
     capfd.readouterr()
     assert main(words[1:]) == status, capfd.readouterr().err
-    if status == 0:  # nothing that is wrong, and nothing that other libraries have to say
+    if status == 0:  # neither errors nor warnings of other libraries
         lines = [line for line in capfd.readouterr().err.splitlines() if "Beside the image lie labels" not in line]
         assert not re.search(r"warn|Traceback|Error", "\n".join(lines)), command
 
 
 def run_python(block: Block, page: str, names: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
-    """What a comment behind ``print(...)`` promises is printed, in that order."""
+    """Run a block, and compare its output with the comments behind ``print(...)``."""
     capfd.readouterr()
     code = "\n" * block.line + block.text  # so that a traceback names the page's line
     exec(compile(code, f"{page}.md", "exec"), names)

@@ -40,7 +40,7 @@ def test_there_are_workflows() -> None:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda w: w.stem)
 def test_workflows_call_the_script_alone(workflow: Path) -> None:
-    """Whoever has the repository can run what the workflows run."""
+    """The workflows run only what everybody can run from the repository."""
     for command in (step["run"] for step in steps_of(workflow) if "run" in step):
         words = command.split()
         assert words[0] == ".ci/run"
@@ -55,7 +55,7 @@ def test_actions_are_fixed_to_a_commit(workflow: Path) -> None:
 
 def test_every_step_is_called_by_a_workflow() -> None:
     called = {word for w in WORKFLOWS for s in steps_of(w) for word in s.get("run", "").split()[1:]}
-    assert called | {"venv"} == STEPS  # a workflow has a machine of its own
+    assert called | {"venv"} == STEPS  # workflows have their own machines
 
 
 def test_the_matrix_is_what_the_classifiers_say() -> None:
@@ -128,7 +128,7 @@ def test_metadata_of_the_napari_hub() -> None:
 
 
 def test_metadata_of_the_qgis_plugin() -> None:
-    """What QGIS's plugin repository requires, and the addresses it shows."""
+    """It has all fields that QGIS's plugin repository requires, with our addresses."""
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(ROOT / "plugins" / "swin2sr_ops_qgis" / "provider" / "metadata.txt", encoding="utf-8")
     needed = {

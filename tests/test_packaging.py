@@ -1,4 +1,4 @@
-"""What an installer, a package index and a person with an archive of the source get."""
+"""Check the wheel, the page on a package index, and the source archive."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _run(code: str, *words: str, cwd: Path) -> str:
 
 
 def files_of_the_project() -> set[str]:
-    """What git tracks; in an archive without git, what lies there."""
+    """List the files that git tracks; in an archive without git, all files."""
     done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode == 0 and done.stdout:
         return {name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()}

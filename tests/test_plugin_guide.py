@@ -1,4 +1,4 @@
-"""The guide's plugin is built into a wheel, installed and used, and the guide shows its very files."""
+"""The guide's plugin is built into a wheel, installed and used, and the guide shows exactly its files."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def folder(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyP
 
 
 def test_bars_of_one_image(gray_model: ModelSpec, capsys: pytest.CaptureFixture[str]) -> None:
-    """A notebook is no terminal, and shows them."""
+    """A notebook shows them, though it is not a terminal."""
     swin2sr_ops.restore_image("in.tif", "out.tif", model=gray_model, tile=16, progress=True)
     told = capsys.readouterr().err
     assert "100%" in told

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""Run the README's examples and commands unchanged."""
 
 from __future__ import annotations
 

@@ -14,12 +14,12 @@ from swin2sr_ops.options import OPTIONS
 from swin2sr_ops.placement import Placement
 from swin2sr_ops.request import ArrayKeywords, OutputOptions, RestoreRequest
 
-#: What only a file has; `restore` gets an array.
+#: Keywords for files, which `restore` lacks.
 OF_FILES = {"level", "series", "array", "mask", "chunks", "shards"}
 
 
 @pytest.mark.parametrize("name", ["restore", "restore_image", "restore_batch"])
-def test_the_public_functions_ask_for_the_same(name: str) -> None:
+def test_public_functions_have_the_same_keywords(name: str) -> None:
     signature = inspect.signature(getattr(swin2sr_ops, name))
     expected = {f.name: (f.default, f.type) for f in fields(RestoreRequest)}
     if name == "restore":
@@ -38,7 +38,7 @@ def test_the_table_of_options_has_the_same_defaults() -> None:
     assert all(option.name == name and option.line for name, option in OPTIONS.items())
 
 
-def test_what_overloads_and_options_list_is_the_same() -> None:
+def test_overloads_and_options_list_the_same_keywords() -> None:
     asked = {f.name: f.type for f in fields(RestoreRequest) if f.name not in OF_FILES}
     assert {name: value.__forward_arg__ for name, value in ArrayKeywords.__annotations__.items()} == asked
     taken = inspect.signature(import_module("swin2sr_ops.io.zarr.sink").create_sink).parameters
@@ -73,7 +73,7 @@ def test_a_restorer_is_placed_by_the_same_keywords() -> None:
         ({"shards": 0.5}, "shards=0.5 is not understood"),
     ],
 )
-def test_nonsense_is_rejected_before_anything_is_opened(given: dict, sentence: str) -> None:
+def test_invalid_values_are_rejected_before_anything_is_opened(given: dict, sentence: str) -> None:
     with pytest.raises((RequestError, PlanError), match=sentence):
         swin2sr_ops.restore_image("there is no such file.tif", "out.tif", **given)
 

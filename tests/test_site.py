@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, and has what the README on an index and people look for."""
+"""The documentation site builds without a warning, and has every public name, every option and every linked page."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_every_option_is_on_the_page(site: Path) -> None:
 
 
 def test_links_on_an_index_lead_to_pages_of_the_site(site: Path) -> None:
-    """What the README becomes in the metadata, followed."""
+    """Follow the links of the README in the metadata."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     home = project["project"]["urls"]["Homepage"]
     text = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Text is read and written as UTF-8 on every system: Windows' own default is another."""
+"""Text is read and written as UTF-8 on every system: Windows has another default."""
 
 from __future__ import annotations
 

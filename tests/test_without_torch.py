@@ -1,4 +1,4 @@
-"""On a CPU, restoring with a model of ours or any ``.safetensors`` file imports no torch, in any process."""
+"""On a CPU, restoring with a shipped model or any ``.safetensors`` file imports torch in no process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ sys.meta_path.insert(0, Blocked())
 
 @pytest.fixture
 def blocked(tmp_path: Path) -> dict[str, str]:
-    """The environment of processes that cannot import torch."""
+    """Return an environment for processes that cannot import torch."""
     folder = tmp_path / "blocked"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(_BLOCK)

@@ -1,4 +1,4 @@
-"""Measures against images of known noise, compression and blur; the advice that follows."""
+"""Compare measurements with images of known noise, compression and blur, and check the advice."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 
 
 def test_jpeg_blocks(rng: np.random.Generator) -> None:
-    """Wherever their grid begins; edges that repeat otherwise, and a plain image, have none."""
+    """Blocks are found for any origin of their grid, but not in a plain image or in edges with another period."""
     grain = np.fft.ifft2(np.fft.fft2(rng.normal(0, 1, (512, 512))) / (1 + 40 * np.abs(np.fft.fftfreq(512)) ** 2)).real
     texture = np.clip(smooth(top=200) - 200 + 6 * grain, 0, 255).astype("u1")
     strong, weak = (block_strength(boxes(jpeg(texture, quality))) for quality in (10, 40))
@@ -131,7 +131,7 @@ def test_a_few_bright_pixels_do_not_decide_the_range() -> None:
 
 
 def test_files(tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]) -> None:
-    """Channels by name, the worst decides; nodata and constant images; exit statuses and JSON."""
+    """Channels have names and the worst one decides; nodata and constant images; exit status and JSON."""
     stack = np.stack([smooth(300), smooth(300) + rng.normal(0, 150, (300, 300))]).clip(0).astype("u2")
     path = tmp_path / "stack.ome.tif"
     tifffile.imwrite(path, stack, metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}})

@@ -93,7 +93,7 @@ def test_colours(suffix: str, rgb_model: ModelSpec, tmp_path: Path, rng: np.rand
     assert found.checked == found.total
 
 
-def test_everything_that_a_run_can_be_asked(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_all_options_of_a_run(tmp_path: Path, rng: np.random.Generator) -> None:
     """Nodata with flags, an ensemble with its spread, a mask, an approximate halo, floats, levels and series."""
     near = write_model(tmp_path / "near.safetensors", depths=(1,), heads=(2,))
     pixels = rng.random((60, 70)).astype("f4")
@@ -122,7 +122,7 @@ def test_everything_that_a_run_can_be_asked(tmp_path: Path, rng: np.random.Gener
 
 
 def test_reading_options_are_remembered(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
-    """A level, a series and axes that were given are part of how the output was made."""
+    """The audit reads the level, series and axes that the run was given."""
     with tifffile.TiffWriter(tmp_path / "in.tif") as file:
         for shape in ((40, 44), (5, 40, 50)):
             file.write(rng.integers(0, 255, shape).astype("u1"), metadata=None, photometric="minisblack")
@@ -154,7 +154,7 @@ def test_plates(version: str, gray_model: ModelSpec, tmp_path: Path) -> None:
 
 
 def test_rasters(rgb_model: ModelSpec, gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
-    """A COG of colours that went together, a band that went alone, opacity, nodata, and levels."""
+    """A COG with colours restored together, a band restored alone, opacity, nodata and overviews."""
     pytest.importorskip("rasterio", reason="GeoTIFF needs rasterio")
     from tests.run.test_geo import write
 
@@ -186,7 +186,7 @@ def test_another_engine_is_compared_within_a_bound(stack: Path, gray_model: Mode
     assert found.ok
     assert found.agreement.startswith("within 2e-05 of the intensity range (the run: torch on cpu in float32")
     change(out / "0", 0, 0, 0, 0)
-    assert audit(out, model=gray_model.weights, precision="float64").ok  # one level of 4,000: rounding may do that
+    assert audit(out, model=gray_model.weights, precision="float64").ok  # one level of 4,000 can be rounding
     assert not audit(out, model=gray_model.weights).ok
     change(out / "0", 0, 0, 0, 0)
     assert not audit(out, model=gray_model.weights, precision="float64").ok
@@ -207,7 +207,7 @@ def test_the_bounds_hold_for_shipped_models() -> None:
             assert np.abs(other - exact).max() / width <= BOUND[half]
 
 
-def test_what_is_refused(stack: Path, gray_model: ModelSpec, rgb_model: ModelSpec, tmp_path: Path) -> None:
+def test_requests_that_are_refused(stack: Path, gray_model: ModelSpec, rgb_model: ModelSpec, tmp_path: Path) -> None:
     out = tmp_path / "out.ome.zarr"
     swin2sr_ops.restore_image(stack, out, model=gray_model)
     with pytest.raises(ModelError, match=r"is not known here: give its file with --model"):

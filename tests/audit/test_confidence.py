@@ -1,4 +1,4 @@
-"""What a sample proves: the stated probabilities, held against simulated audits."""
+"""Compare the probabilities that an audit states with simulated audits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_statement_keeps_its_promise() -> None:
         assert chance_to_miss(total, most + 1, sample) <= 0.05 < chance_to_miss(total, most, sample) + 1e-9
 
 
-def test_chances_are_those_of_drawing_without_replacement() -> None:
+def test_probabilities_are_those_of_drawing_without_replacement() -> None:
     from math import comb
 
     for total, wrong, sample in ((10, 3, 4), (20, 1, 19), (7, 7, 1), (12, 0, 5), (9, 5, 5)):

@@ -1,4 +1,4 @@
-"""What a request names, and where each result goes."""
+"""Collect the sources that a request names, and choose the output of each."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_one_image_into_one_file(dst: str) -> None:
     assert collect([tif("a.tif")], dst) == [Entry("a.tif", dst)]
 
 
-def test_one_missing_image_is_left_to_who_opens_it() -> None:
+def test_opening_reports_a_missing_image() -> None:
     assert collect(["missing.tif"], "b.zarr") == [Entry("missing.tif", "b.zarr")]
 
 
-def test_an_unknown_suffix_is_left_to_who_writes_it() -> None:
+def test_writing_reports_an_unknown_suffix() -> None:
     assert collect([tif("a.tif")], "b.xyz") == [Entry("a.tif", "b.xyz")]
 
 
@@ -68,8 +68,8 @@ def test_the_scale_is_in_the_name() -> None:
 
 
 @pytest.mark.parametrize("format", ["same", "tiff", "cog"])
-def test_what_has_a_place_on_earth_keeps_it(format: str) -> None:
-    """Whatever the reader of rasters takes becomes a COG: PNG and OME-TIFF would lose its place."""
+def test_rasters_keep_their_georeference(format: str) -> None:
+    """Every source with a georeference becomes a COG, because PNG and OME-TIFF cannot store it."""
     pytest.importorskip("rasterio")
     Path(tif("world.tif")).with_suffix(".tfw").write_text("10\n0\n0\n-10\n399965\n5399995\n")
     raster("scene.jp2", "JP2OpenJPEG")
@@ -123,11 +123,11 @@ def test_names_of_images_inside_a_zarr() -> None:
 
 @pytest.fixture
 def scans(folder: Path) -> Path:
-    """Images of several kinds, in folders, with what is none among them."""
+    """Write images of several kinds into folders, together with files that are not images."""
     for name in ("f10.tif", "f2.tif", "deep/er/c.tiff", ".hidden.tif", "old.tif.partial/x.tif", "deep/f2.tif"):
         tif(f"scans/{name}")
     image_zarr("scans/deep/z.zarr")
-    zarr.create_array("scans/bare", data=PIXELS)  # a Zarr by what is in it
+    zarr.create_array("scans/bare", data=PIXELS)  # its content makes it a Zarr
     tif("scans/deep/z.zarr/labels/inside.tif")
     Path("scans/notes.txt").write_text("no image")
     Path("scans/f2.tif.lock").write_text("")
@@ -135,7 +135,7 @@ def scans(folder: Path) -> Path:
 
 
 def test_a_folder(scans: Path) -> None:
-    """Everything below it, in natural order; a Zarr is one image, not a folder."""
+    """All images below it are found, in natural order; a Zarr is one image, not a folder."""
     assert pairs("scans") == [
         ("scans/bare", "out/bare_x2.ome.zarr"),
         ("scans/deep/er/c.tiff", "out/deep/er/c_x2.ome.tif"),
@@ -163,7 +163,7 @@ def test_a_pattern(scans: Path, pattern: str, found: set[str]) -> None:
 
 
 def test_a_pattern_means_what_it_names(scans: Path) -> None:
-    """`*.dat` are images to whoever says so; a file whose name has a bracket is no pattern."""
+    """A pattern decides that `*.dat` are images; an existing file with a bracket in its name is not a pattern."""
     Path("scans/raw.dat").write_bytes(b"")
     assert pairs("scans/*.dat") == [("scans/raw.dat", "out/raw_x2.ome.zarr")]
     tif("scans/f[2].tif")
@@ -239,7 +239,7 @@ def test_a_plate_is_one_entry() -> None:
     assert not entry.collection
 
 
-def test_one_image_in_a_zarr_is_no_archive() -> None:
+def test_one_image_in_a_zarr_is_not_an_archive() -> None:
     image_zarr("z.zarr")
     zarr.create_group("lone.zarr").create_array("deep", data=PIXELS)
     assert [e.collection for e in collect(["z.zarr", "lone.zarr"], "out")] == [False, False]
@@ -276,7 +276,7 @@ def test_outputs_never_go_where_sources_are_searched(scans: Path) -> None:
         collect(["a.zarr", "scans"], "a.zarr/out")
 
 
-def test_an_output_folder_inside_is_no_source(scans: Path) -> None:
+def test_an_output_folder_inside_is_not_a_source(scans: Path) -> None:
     before = pairs("scans")
     tif("scans/out/f2_x2.ome.tif")
     for source in ("scans", "scans/**/*.tif", "scans/*/*.tif"):

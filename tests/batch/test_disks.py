@@ -1,4 +1,4 @@
-"""A disk that becomes read-only while a batch runs: the failure of the images that would go there."""
+"""A disk becomes read-only while a batch runs: only the images that would be written there fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch would cost, told before anything runs."""
+"""Estimate the cost of a batch before anything runs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_totals(request_of: RestoreRequest) -> None:
     assert not Path("out").exists()
 
 
-def test_it_is_told(request_of: RestoreRequest) -> None:
+def test_the_text_of_an_estimate(request_of: RestoreRequest) -> None:
     found = estimate(collect(["in"], "out"), request_of)
     text = str(found)
     assert "in/a.tif (YX 20 x 24 uint16) -> out/a_x2.ome.tif: 4 tiles" in text
@@ -101,8 +101,8 @@ def test_an_archive_counts_all_its_images(request_of: RestoreRequest) -> None:
     assert found.to_dict()["count"] == 2
 
 
-def test_what_an_archive_lacks_is_told(request_of: RestoreRequest) -> None:
-    """A well that is listed but not there, and an image that cannot be restored."""
+def test_missing_images_of_an_archive_are_listed(request_of: RestoreRequest) -> None:
+    """A listed well does not exist, and an image cannot be restored."""
     plate_zarr("p.zarr")
     shutil.rmtree("p.zarr/A/1/1")
     found = estimate(collect(["p.zarr"], "q.zarr"), request_of, probe=False)
@@ -114,7 +114,7 @@ def test_what_an_archive_lacks_is_told(request_of: RestoreRequest) -> None:
     assert set(estimate(collect(["r.zarr"], "q.zarr"), request_of, probe=False).images[0].missing) == {"A/1/0"}
 
 
-def test_what_is_finished_is_not_measured(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_images_are_not_measured(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     plate_zarr("p.zarr")
     entries = collect(["p.zarr", "in/a.tif", "in/b.tif"], "out")
     run_batch(entries[:2], request_of)
@@ -125,12 +125,12 @@ def test_what_is_finished_is_not_measured(request_of: RestoreRequest, monkeypatc
     text = str(found)
     assert "out/in/a_x2.ome.tif: already finished with the same settings" in text
     assert "images      4, 3 of them already finished" in text
-    assert "0.00 -> 0.01 megapixels, 12 tiles" in text  # of what is left to do
+    assert "0.00 -> 0.01 megapixels, 12 tiles" in text  # for the remaining images
     other = estimate(entries, replace(request_of, range=(0, 9)), probe=False, output_options={})
     assert not any(image.finished for image in other.images)
 
 
-def test_no_figures_where_nothing_is_left_to_do(request_of: RestoreRequest) -> None:
+def test_no_figures_if_everything_is_finished(request_of: RestoreRequest) -> None:
     entries = collect(["in/a.tif"], "out")
     run_batch(entries, request_of)
     found = estimate(entries, request_of, output_options={})
@@ -158,7 +158,7 @@ def test_all_is_counted_before_anything_is_measured(
     assert (len(before[0].good), before[0].seconds) == (2, None)
     assert "time" not in str(before[0])
     told = list(measured(found, before[0]))
-    assert [line.split(":")[0] for line in told] == ["in/a.tif", "in/b.tif"]  # c.tif was told before
+    assert [line.split(":")[0] for line in told] == ["in/a.tif", "in/b.tif"]  # c.tif was reported before
 
 
 def test_png_has_no_pyramid(request_of: RestoreRequest) -> None:
@@ -200,20 +200,20 @@ def room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 0, free))
 
 
-def test_enough_room(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_enough_space(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     room(monkeypatch, 5120)  # as much as the output takes
     assert check_disk(estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False)) == ""
 
 
-def test_perhaps_enough_room(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_perhaps_enough_space(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     room(monkeypatch, 3000)
     assert "may run full" in check_disk(estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False))
 
 
-def test_what_is_encoded_at_the_end_needs_twice_the_room(
+def test_formats_encoded_at_the_end_need_twice_the_space(
     request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until then its pixels lie beside it; of several outputs, of one at a time."""
+    """Its pixels are staged beside it until then; of several outputs, one at a time."""
     for free, says in ((10240, ""), (6000, "may run full"), (5000, "too little space")):
         room(monkeypatch, free)
         found = estimate(collect(["in/a.tif"], "a.tif"), request_of, probe=False)
@@ -232,13 +232,13 @@ def test_what_is_encoded_at_the_end_needs_twice_the_room(
     assert check_disk(estimate(collect(["in/[ad].tif"], "out"), request_of, probe=False)) == ""
 
 
-def test_no_room(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_space(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     room(monkeypatch, 2000)
     found = estimate(collect(["in/a.tif"], "a.zarr"), request_of, probe=False)
     with pytest.raises(OutputError, match=r"too little space: .* --no-disk-check"):
         check_disk(found)
     Path("a.zarr.partial/c").mkdir(parents=True)
-    Path("a.zarr.partial/c/0").write_bytes(bytes(2500))  # of an earlier run, which goes on
+    Path("a.zarr.partial/c/0").write_bytes(bytes(2500))  # of an earlier run, which is resumed
     assert check_disk(found) == ""
     Path("a.zarr").write_bytes(b"finished")
     assert check_disk(found) == ""
@@ -246,7 +246,7 @@ def test_no_room(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) ->
         check_disk(found, overwrite=True)
 
 
-def test_an_object_store_has_room(request_of: RestoreRequest) -> None:
+def test_an_object_store_has_space(request_of: RestoreRequest) -> None:
     found = estimate(collect(["in/a.tif"], "memory://out"), request_of, probe=False)
     assert found.free_bytes is None
     assert check_disk(found) == ""

@@ -1,4 +1,4 @@
-"""A batch: one bad image does not stop the rest, nothing is done twice, and the report tells the truth."""
+"""A batch: one bad image does not stop the rest, no image is restored twice, and the report is right."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def full_disk() -> OutputError:
 
 
 @pytest.mark.parametrize("make", [full_disk, lambda: ClusterError("The cluster is gone.")])
-def test_what_would_hit_all_ends_the_batch(
+def test_an_error_that_affects_all_images_ends_the_batch(
     request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch, make: Callable[[], Exception]
 ) -> None:
     failing(monkeypatch, "d.tif", make())
@@ -132,7 +132,7 @@ def test_hits_all_looks_at_causes() -> None:
     assert not hits_all(denied)
 
 
-def test_an_interrupt_ends_the_batch_and_is_told(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_reported(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, "b.tif", KeyboardInterrupt())
     report = run_batch(collect(["in"], "out"), request_of)
     assert states(report) == ["done", "stopped", *["not started"] * 4]
@@ -140,9 +140,7 @@ def test_an_interrupt_ends_the_batch_and_is_told(request_of: RestoreRequest, mon
     assert report.to_dict()["state"] == "stopped"
 
 
-def test_an_error_that_no_code_foresaw_ends_one_image_only(
-    request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unexpected_error_ends_one_image_only(request_of: RestoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, "b.tif", ZeroDivisionError("a bug"))
     report = run_batch(collect(["in"], "out"), request_of)
     assert states(report)[:2] == ["done", "failed"]
@@ -221,7 +219,7 @@ def test_report_for_programs_and_people(request_of: RestoreRequest) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask")
-def test_a_report_is_for_whom_other_files_are(tmp_path: Path) -> None:
+def test_a_report_has_the_permissions_of_other_files(tmp_path: Path) -> None:
     Path("other").touch()
     before = os.umask(0o027)
     try:
@@ -262,7 +260,7 @@ def test_a_tile_error_is_one_image(request_of: RestoreRequest, monkeypatch: pyte
 
 
 def test_an_archive_that_lacks_an_image(request_of: RestoreRequest) -> None:
-    """What is not finished is said, and what to do about it."""
+    """The report says that the archive is unfinished, and what to do."""
     plate_zarr("p.zarr")
     Path("p.zarr/A/1/1/0/.zarray").unlink()
     report = run_batch(collect(["p.zarr", "in/a.tif"], "out"), request_of)

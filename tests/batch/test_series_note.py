@@ -1,4 +1,4 @@
-"""One output of a TIFF with several images: a person is told."""
+"""One output of a TIFF with several images: a note says that only the first is restored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from swin2sr_ops.cli import main
 from tests.conftest import write_model
 
 
-def test_the_first_of_several_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_names_the_restored_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_model(tmp_path / "model.safetensors", dim=4, depths=(1,), heads=(1,))
     with tifffile.TiffWriter(tmp_path / "two.ome.tif", ome=True) as tiff:
         for shape in ((40, 50), (30, 20)):

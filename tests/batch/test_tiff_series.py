@@ -1,4 +1,4 @@
-"""TIFF with several images: each is an output, labels and overviews are none."""
+"""TIFF with several images: each one is an output, but not labels and overviews."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_every_series_is_an_output() -> None:
     assert "contains 2 images; the first is used: choose with --series (0 is first, 1 is second)" in entry.note
 
 
-def test_who_opens_a_file_of_several_images_is_told() -> None:
-    """Python has no collecting before it, and takes the same image as the command line."""
+def test_opening_a_file_of_several_images_warns() -> None:
+    """Python collects no sources, and uses the same image as the command line."""
     write_series("slide.ome.tif", "Label", "one", "two")
     with pytest.warns(UserWarning, match=r"contains 2 images; the first is used: .* \(1 is one, 2 is two\)"):
         assert open_source("slide.ome.tif").series == 1
@@ -54,7 +54,7 @@ def test_who_opens_a_file_of_several_images_is_told() -> None:
         assert open_source("slide.ome.tif", series=2).series == 2
 
 
-def test_labels_of_slides_are_left_out_and_it_is_said() -> None:
+def test_labels_of_slides_are_left_out_with_a_note() -> None:
     write_series("slide.ome.tif", "Label", "slide", "macro image")
     (entry,) = collect(["slide.ome.tif"], "out")
     assert (named(entry, 2), entry.options) == ("out/slide_x2.ome.tif", {"series": 1})
@@ -69,7 +69,7 @@ def test_a_real_slide(shared: Path) -> None:
     assert content.left_out == ("Thumbnail", "Label", "Macro")
 
 
-def test_overviews_and_masks_of_geotiff_are_no_images(shared: Path) -> None:
+def test_overviews_and_masks_of_geotiff_are_not_images(shared: Path) -> None:
     content = tiff_content(shared / "data/formats/geotiff/cogeo.tif")
     assert (content.series, content.geo) == ((0,), True)
 

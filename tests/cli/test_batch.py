@@ -59,7 +59,7 @@ def test_a_folder_with_a_bad_image(model: list[str], capsys: pytest.CaptureFixtu
     assert status == 1
     assert out.startswith("failed: in/c.tif\n")
     assert "6 images: 5 restored, 1 failed in" in out
-    assert "[1/6] in/a.tif: out/a_x2.ome.tif, " in err  # nobody looks: a line per image
+    assert "[1/6] in/a.tif: out/a_x2.ome.tif, " in err  # not a terminal: a line per image
     assert "[3/6] in/c.tif: failed, " in err
     assert {p.name for p in Path("out").iterdir()} == {f"{name}_x2.ome.tif" for name in "abdef"}
     report = json.loads(Path("report.json").read_text())
@@ -97,7 +97,7 @@ def test_output_options(model: list[str], capsys: pytest.CaptureFixture[str]) ->
     assert not Path("out/a_x2.ome.zarr/1").exists()
 
 
-def test_no_figures_where_nothing_was_done(model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_figures_if_nothing_was_restored(model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     plate_zarr("p.zarr")
     for words in (["in/[ab].tif", "out"], ["p.zarr", "q.zarr"]):
         assert ran(capsys, "restore", *words, *model)[0] == 0
@@ -116,7 +116,7 @@ def test_fail_fast(model: list[str], capsys: pytest.CaptureFixture[str]) -> None
     assert "2 restored, 1 failed, 3 not started" in out
 
 
-def test_one_bad_image_is_an_error_as_ever(model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_bad_image_alone_is_an_error(model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = ran(capsys, "restore", "in/c.tif", "c.zarr", "--report", "report.json", *model)
     assert (status, out) == (2, "")
     assert err.startswith("swin2sr-ops: error: ")
@@ -133,7 +133,7 @@ def test_the_report_of_one_image(model: list[str], capsys: pytest.CaptureFixture
 
 
 def test_a_plate(model: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """An archive is one image, with one report; what is wrong with it as a whole is an error of the command."""
+    """An archive is one image with one report; an error of the entire archive is an error of the command."""
     plate_zarr("p.zarr")
     status, out, err = ran(capsys, "restore", "p.zarr", "q.zarr", *model)
     assert (status, "2 images" in out) == (0, True)
@@ -174,7 +174,7 @@ def test_a_plan_writes_nothing(
 ) -> None:
     before = sorted(p for p in folder.rglob("*"))
     status, out, _ = ran(capsys, *command.split(), *model)
-    assert status == (0 if "a.tif" in command else 1)  # a bad image is told now
+    assert status == (0 if "a.tif" in command else 1)  # a bad image is reported now
     assert "images      " in out
     assert "time        about" in out
     if status:
@@ -209,7 +209,7 @@ def test_a_full_disk_is_refused_before_anything_runs(
 # --- progress -----------------------------------------------------------------------------------------
 
 
-def test_what_an_earlier_run_did_is_told_and_is_no_speed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tiles_of_an_earlier_run_are_reported_but_do_not_count_as_speed(capsys: pytest.CaptureFixture[str]) -> None:
     progress = ProgressBars(True, 2000)
     progress.seen = True
     progress.whole = progress._bar(2000, "all images")
@@ -231,7 +231,7 @@ def test_what_an_earlier_run_did_is_told_and_is_no_speed(capsys: pytest.CaptureF
     assert "resuming: 120 of 400 tiles are finished" in capsys.readouterr().err
 
 
-def test_no_progress_where_it_is_not_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_shows_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
     progress = ProgressBars(False, 2000)
     progress(RunStart(done=120, total=400, pixels=1000))
     progress(TileDone(done=121, total=400, pixels=7))
@@ -251,7 +251,7 @@ def test_two_interrupts_gives_the_handler_back(capfd: pytest.CaptureFixture[str]
 
 
 def until(there: Callable[[], Any], run: subprocess.Popen[str]) -> None:
-    """Wait for what another process does."""
+    """Wait for another process."""
     end = time.monotonic() + 60
     while not there():
         assert run.poll() is None, run.communicate()
@@ -265,7 +265,7 @@ def start(*words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
-def test_ctrl_c_once_keeps_all_and_the_same_command_goes_on(model: list[str]) -> None:
+def test_after_ctrl_c_the_same_command_resumes(model: list[str]) -> None:
     tifffile.imwrite("in/c.tif", np.random.default_rng(0).integers(0, 255, (1200, 1200), dtype="u1"))
     command = [str(SCRIPT), "restore", "in", "out", "--tile", "128", "--report", "report.json", *model]
     marks = Path("out/c_x2.ome.tif.partial/.swin2sr_ops/done/0")

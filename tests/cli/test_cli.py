@@ -31,7 +31,7 @@ def image(rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: an image, a folder that is no Zarr, and an output that exists."""
+    """The working folder: an image, a folder that is not a Zarr, and an output that exists."""
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("in.tif", image)
     Path("plain").mkdir()
@@ -44,7 +44,7 @@ def left(folder: Path) -> set[str]:
 
 
 def told(capsys: pytest.CaptureFixture[str], *args: str, status: int = 0) -> str:
-    """Run a command that must end with ``status``; what it printed."""
+    """Run a command that must end with ``status``; return what it printed."""
     assert cli.main(args) == status
     return capsys.readouterr().out
 
@@ -121,7 +121,7 @@ def test_json_is_strict(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     tifffile.imwrite("dem.tif", np.zeros((9, 9), "f4"), extratags=tags)
 
     def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is no JSON")
+        raise AssertionError(f"{word} is not JSON")
 
     found = json.loads(told(capsys, "info", "dem.tif", "--json"), parse_constant=refuse)
     assert found["nodata"] == "nan"
@@ -161,7 +161,7 @@ def test_one_model(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_real_script(folder: Path, image: np.ndarray) -> None:
     done = subprocess.run([SCRIPT, "restore", "in.tif", "out.zarr"], capture_output=True, text=True, cwd=folder)
-    assert (done.returncode, done.stderr) == (0, "")  # no progress bar where nobody looks
+    assert (done.returncode, done.stderr) == (0, "")  # no progress bar: not a terminal
     assert done.stdout.startswith("out.zarr: ")
     np.testing.assert_array_equal(zarr.open_group("out.zarr")["0"][:], swin2sr_ops.restore(image).compute())
     done = subprocess.run([SCRIPT, "restore", "in.tif", "out.zarr"], capture_output=True, text=True, cwd=folder)
@@ -171,8 +171,8 @@ def test_the_real_script(folder: Path, image: np.ndarray) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no broken pipes")
 @pytest.mark.parametrize("command", ["models", "models --scale 8"])
-def test_a_reader_that_goes_away(command: str) -> None:
-    """``swin2sr-ops models | head -1`` ends without a word about it, also if all fits the last buffer."""
+def test_a_reader_that_closes_the_pipe(command: str) -> None:
+    """``swin2sr-ops models | head -1`` ends silently, also if all output fits the last buffer."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     run = subprocess.Popen(
         [SCRIPT, *command.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -265,7 +265,7 @@ def test_errors(folder: Path, capsys: pytest.CaptureFixture[str], command: str, 
 def test_an_interrupt_keeps_what_is_restored(
     folder: Path, image: np.ndarray, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C in the middle of a run: status 130, no output, no traceback; the same command goes on."""
+    """Ctrl-C in the middle of a run: status 130, no output, no traceback; the same command resumes."""
     from swin2sr_ops.engine.runner import Network
 
     run, calls = Network.run, []
@@ -316,7 +316,7 @@ def test_options_of_a_request_come_from_the_table(command: str) -> None:
 
 @pytest.mark.parametrize("parser", list(parsers()), ids=lambda p: p.prog.replace(" ", "-"))
 def test_help(parser: argparse.ArgumentParser) -> None:
-    """Every command says what it does, every option has a text, and the longer ones show examples."""
+    """Every command has a description, every option has a text, and long ones show examples."""
     assert parser.description
     assert parser.description.rstrip().endswith(".")
     for action in parser._actions:
@@ -348,7 +348,7 @@ def test_help_says_what_is_easily_missed(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_examples_are_valid(capsys: pytest.CaptureFixture[str]) -> None:
-    """What the help texts show can be typed."""
+    """Commands of the help texts can be parsed."""
     for parser in parsers():
         for line in (parser.epilog or "").splitlines():
             if line.startswith("  swin2sr-ops "):

@@ -1,4 +1,4 @@
-"""What somebody meets who uses the program for the first time."""
+"""Check what a new user of the program meets first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The sentence with which a command is refused."""
+    """Return the sentence with which a command is refused."""
     assert main(list(words)) == 2
     text = capsys.readouterr().err
     assert text.count("\n") == 1
@@ -64,22 +64,22 @@ def test_help_fits_a_terminal(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert max(map(len, parser.format_help().splitlines())) <= 115
 
 
-# --- slips ----------------------------------------------------------------------------------------
+# --- mistakes -------------------------------------------------------------------------------------
 
 
-def test_an_option_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
     text = told(capsys, "restore", "a.tif", "b.tif", "--overwrit")
     assert "There is no option --overwrit; did you mean --overwrite? `swin2sr-ops restore --help`" in text
     assert "no option --tiles; did you mean --tile?" in told(capsys, "plan", "a.tif", "--tiles=32")
     assert "There is no option --bogus." in told(capsys, "models", "--bogus")
 
 
-def test_a_command_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "There is no command restor; did you mean restore?" in told(capsys, "restor", "a", "b")
     assert "There is no command xyzzy." in told(capsys, "xyzzy")
 
 
-def test_a_part_of_an_option_is_not_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_cannot_be_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean --scale?" in told(capsys, "models", "--scal", "2")
 
 
@@ -97,7 +97,7 @@ def test_properties_that_no_model_has_together(capsys: pytest.CaptureFixture[str
     assert "omit one of them" in capsys.readouterr().out
 
 
-def test_a_device_that_is_not_there() -> None:
+def test_a_missing_device() -> None:
     from swin2sr_ops.engine.devices import choose_device, devices_here
 
     assert devices_here()[0] == "cpu"
@@ -105,7 +105,7 @@ def test_a_device_that_is_not_there() -> None:
         choose_device("gpu")
 
 
-def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_library(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert "The library shtab is not installed" in told(capsys, "completion", "bash")
 

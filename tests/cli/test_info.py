@@ -24,7 +24,7 @@ def test_a_plate_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "micrometer" in capsys.readouterr().out
 
 
-def test_a_raster_tells_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_raster_has_its_georeference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With enough digits to find a pixel again."""
     rasterio = pytest.importorskip("rasterio")
     path = str(tmp_path / "turned.tif")

@@ -1,4 +1,4 @@
-"""Warnings come as lines, and other libraries do not talk in between."""
+"""Warnings are printed as lines, and other libraries print nothing between them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCRIPT = Path(sys.executable).parent / "swin2sr-ops"
 
 
 def told(*words: str) -> str:
-    """What the real program says on standard error: pytest would catch logs and warnings."""
+    """Return the real program's standard error: pytest would capture logs and warnings."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run([SCRIPT, *words], capture_output=True, text=True, env=environment, check=False).stderr
 
@@ -32,21 +32,21 @@ def told(*words: str) -> str:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
-        warnings.simplefilter("always")  # whatever pytest was told
+        warnings.simplefilter("always")  # whatever pytest's own options are
         yield
 
 
 @pytest.mark.parametrize("place", [[], [(33550, "d", 3, (1, 1, 0), True), (33922, "d", 6, (0, 0, 0, 5, 5, 0), True)]])
-def test_tifffile_does_not_talk(place: list[Any]) -> None:
-    """GDAL's usual nodata value, of which tifffile logs that it is no float32; rasters are shown to it, too."""
+def test_tifffile_prints_nothing(place: list[Any]) -> None:
+    """tifffile, which also sees rasters, would log that GDAL's usual nodata value is not a float32."""
     tags = [(42113, "s", 0, "-3.4e+38", True), *place]
     tifffile.imwrite("dem.tif", np.eye(16, dtype="f4"), extratags=tags)
     assert told("info", "dem.tif") == ""
     assert told("restore", "dem.tif", "out.tif", "--model", "tiny-x2-gray") == ""
 
 
-def test_gdal_does_not_talk() -> None:
-    """It prints "ERROR 4: ..." of what rasterio asks it outside of an environment."""
+def test_gdal_prints_nothing() -> None:
+    """GDAL prints "ERROR 4: ..." if rasterio calls it outside of an environment."""
     pytest.importorskip("rasterio")
     band = "<SourceFilename>gone.tif</SourceFilename><SourceBand>1</SourceBand>"
     Path("mosaic.vrt").write_text(
@@ -58,7 +58,7 @@ def test_gdal_does_not_talk() -> None:
 
 
 @NATIVE
-def test_building_kernels_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_building_kernels_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A note, not a warning: on a new machine nothing is wrong."""
     monkeypatch.setenv("SWIN2SR_OPS_CACHE", str(Path("cache").resolve()))
     tifffile.imwrite("a.tif", np.zeros((16, 16), "u1"))

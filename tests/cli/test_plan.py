@@ -1,4 +1,4 @@
-"""``swin2sr-ops plan`` of a raster of many bands."""
+"""``swin2sr-ops plan`` for a raster with many bands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress for programs, and what SIGTERM does."""
+"""Progress for programs, and SIGTERM."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class SomethingNew(Event):
 
 
 def test_time_left_counts_this_run_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of 4000 pixels, 1000 were there; 1000 take 10 s, so 2000 will take 20."""
+    """1000 of 4000 pixels were finished; 1000 take 10 s, so 2000 will take 20 s."""
     now = [0.0]
     monkeypatch.setattr(progress_json.time, "monotonic", lambda: now[0])
     tell = JsonLines("a", 4000)
@@ -88,8 +88,8 @@ def test_time_left_counts_this_run_only(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking")
-def test_sigterm_stops_cleanly_and_the_same_command_goes_on(gray_model: ModelSpec, rng: np.random.Generator) -> None:
-    """What a program that runs this one sends; the test of Ctrl-C is that of a batch."""
+def test_after_sigterm_the_same_command_resumes(gray_model: ModelSpec, rng: np.random.Generator) -> None:
+    """A program that runs this one sends SIGTERM; test_batch.py tests Ctrl-C."""
     pixels = rng.integers(0, 255, (500, 500), dtype="u1")
     tifffile.imwrite("big.tif", pixels)
     words = ["restore", "big.tif", "big.zarr", "--tile", "96", "--progress", "json", "--model", gray_model.weights]

@@ -1,4 +1,4 @@
-"""Streams that are closed, full or ASCII decide nothing."""
+"""Closed, full or ASCII streams do not change the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="a shell 
 
 
 @pytest.mark.parametrize("streams", [">&-", "2>&-", ">/dev/full", "2>/dev/full", "<&- >&- 2>&-"])
-def test_a_run_ends_well(tmp_path: Path, streams: str) -> None:
+def test_a_run_succeeds(tmp_path: Path, streams: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
     command = f"{SCRIPT} restore a.tif b.ome.zarr --model nano-x2-gray {streams}"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -71,7 +71,7 @@ def test_a_second_interrupt_while_the_first_is_reported(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize(("words", "status"), [(["models"], 0), (["info", "nothing.tif"], 2)])
 def test_a_signal_while_python_ends(name: str, words: list[str], status: int) -> None:
-    """The exit status is decided, and no traceback says otherwise."""
+    """The exit status stays, without a traceback."""
     code = (
         "import atexit, os, signal, sys, time; from swin2sr_ops.cli import script\n"
         f"atexit.register(lambda: (os.kill(os.getpid(), signal.{name}), time.sleep(60)))\nsys.exit(script())"

@@ -1,4 +1,4 @@
-"""Work for a cluster that needs no image and no network: each piece writes a file that says who wrote it."""
+"""Work for a cluster without an image or a network: each piece writes a file with the name of its worker."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FakeWork:
     folder: Path
     seconds: float = 0.0
     hold: bool = False  # every piece waits until there is a file "go"
-    kill: int = -1  # the piece that takes its worker along
+    kill: int = -1  # the piece that kills its worker
     bad: int = -1  # the piece that fails
     error: str = ""
 

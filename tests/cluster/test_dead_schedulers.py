@@ -1,4 +1,4 @@
-"""A scheduler that hangs, or whose machine is gone, closes no connection: a sentence within a minute all the same."""
+"""A scheduler that hangs, or whose machine is gone, closes no connection: an error follows within a minute."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_scheduler_that_hangs_while_tiles_are_restored(tmp_path: Path, monkeyp
             assert isinstance(run.error, ClusterError)
             assert "connection to the scheduler" in str(run.error)
             began = time.monotonic()
-        assert time.monotonic() - began < 30  # leaving it does not wait for it either
+        assert time.monotonic() - began < 30  # leaving the cluster does not wait for it either
 
 
 def test_a_scheduler_that_never_answers(tmp_path: Path) -> None:

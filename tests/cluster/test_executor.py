@@ -1,4 +1,4 @@
-"""Tiles on real worker processes, which are killed, restarted, added and left alone."""
+"""Restore tiles on real worker processes, which are killed, restarted and added."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def pids(two: ClusterExecutor) -> set[int]:
 
 @contextmanager
 def existing(**options: object) -> Iterator[distributed.LocalCluster]:
-    """A cluster that is not ours."""
+    """A cluster that this package did not start."""
     settings = {"threads_per_worker": 2, "dashboard_address": None, "silence_logs": logging.CRITICAL, "n_workers": 1}
     with distributed.LocalCluster(**(settings | options)) as cluster:
         yield cluster
 
 
 class Background:
-    """`ClusterExecutor.tiles` in a thread, while the test does harm."""
+    """`ClusterExecutor.tiles` in a thread, while the test disturbs it."""
 
     def __init__(self, executor: ClusterExecutor, work: FakeWork, pieces: Iterable[int]) -> None:
         self.done: list[int] = []
@@ -92,7 +92,7 @@ class Background:
 
 
 def networks() -> int:
-    """How many are loaded in this process."""
+    """Return the number of networks that are loaded in this process."""
     from swin2sr_ops.engine.runner import _engines
 
     return len(_engines)
@@ -102,12 +102,12 @@ def begun(folder: Path) -> list[int]:
     return [int(path.name) for path in (folder / "begun").iterdir()] if (folder / "begun").exists() else []
 
 
-# --- what is "auto" -----------------------------------------------------------------------------
+# --- the meaning of "auto" ----------------------------------------------------------------------
 
 
 @NATIVE
-def test_engines_are_what_workers_have(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
-    """Here a C compiler, there none: the run computes with torch, and says so."""
+def test_workers_decide_the_engine(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
+    """The client has a C compiler and the workers have none: the run computes with torch, and says so."""
     tifffile.imwrite(tmp_path / "a.tif", rng.integers(0, 255, (70, 60)).astype("u1"))
     request = {"model": gray_model, "device": "cpu"}
     with existing(env={"CC": "none-at-all"}) as cluster, open_cluster(scheduler=cluster.scheduler_address) as executor:
@@ -124,10 +124,10 @@ def test_engines_are_what_workers_have(gray_model: ModelSpec, tmp_path: Path, rn
 
 
 @NATIVE
-def test_a_plan_is_the_workers(
+def test_a_plan_is_for_the_workers(
     gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was made by workers of another kind is finished for a plan that asks them, and for no other."""
+    """A plan counts an output as finished only if it asks workers of the kind that made it."""
     tifffile.imwrite(tmp_path / "a.tif", rng.integers(0, 255, (70, 60)).astype("u1"))
     source, model = str(tmp_path / "a.tif"), str(gray_model.weights)
     plan = ["restore", source, str(tmp_path / "b.tif"), "--model", model, "--device", "cpu", "--dry-run"]
@@ -147,7 +147,7 @@ def test_a_plan_is_the_workers(
 
 
 def test_workers_are_not_forgotten(two: ClusterExecutor, pids: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client renews what it knows of the scheduler now and then, without workers: whenever that comes between."""
+    """The client sometimes refreshes its view of the scheduler without workers; this must not matter at any time."""
 
     async def renewed(self: distributed.Client, **_: int) -> None:
         self._scheduler_identity = await self.scheduler.identity(n_workers=0)
@@ -156,7 +156,7 @@ def test_workers_are_not_forgotten(two: ClusterExecutor, pids: set[int], monkeyp
     assert len(workers_of(two.client)) == len(pids)
 
 
-# --- what a run is ------------------------------------------------------------------------------
+# --- runs ---------------------------------------------------------------------------------------
 
 
 def test_every_piece_once(two: ClusterExecutor, pids: set[int], tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_the_pieces_are_never_listed(two: ClusterExecutor, tmp_path: Path) -> No
     finally:
         two.stream = fake_stream
     assert done == 8000
-    assert most <= 4 * 4 * 64  # 4 lanes: two batches in flight each, and as much looked at ahead
+    assert most <= 4 * 4 * 64  # 4 lanes: two batches in flight each, and as many drawn ahead
 
 
 def test_calls(two: ClusterExecutor) -> None:
@@ -213,7 +213,7 @@ def test_nothing_stays_on_the_workers(two: ClusterExecutor, tmp_path: Path) -> N
 
 
 def held(client: distributed.Client) -> int:
-    """Runs that workers and scheduler remember."""
+    """Return the runs that workers and scheduler remember."""
 
     def on_worker() -> int:
         from swin2sr_ops.cluster.worker import _runs
@@ -268,7 +268,7 @@ def test_slow_tiles_do_not_wait_on_a_worker() -> None:
     assert len(feed.take(4)) == 1
 
 
-def test_a_batch_that_is_tried_again_leaves_out_what_is_written(tmp_path: Path) -> None:
+def test_a_retried_batch_leaves_out_written_tiles(tmp_path: Path) -> None:
     from swin2sr_ops.cluster.worker import HeldRun
 
     work = FakeWork(tmp_path)
@@ -279,7 +279,7 @@ def test_a_batch_that_is_tried_again_leaves_out_what_is_written(tmp_path: Path) 
     assert work.written() == {3, 4, 5, 6}
 
 
-def test_a_worker_that_is_taken_away_does_not_report_its_batch_as_done(tmp_path: Path) -> None:
+def test_a_removed_worker_does_not_report_its_batch_as_done(tmp_path: Path) -> None:
     from swin2sr_ops.cluster.worker import HeldRun
 
     run = HeldRun(pickle.dumps((FakeWork(tmp_path), fake_stream)), 1)
@@ -288,7 +288,7 @@ def test_a_worker_that_is_taken_away_does_not_report_its_batch_as_done(tmp_path:
         run.restore([1, 2])
 
 
-# --- what goes wrong ----------------------------------------------------------------------------
+# --- failures -----------------------------------------------------------------------------------
 
 
 def test_the_error_of_a_tile_is_raised_here(two: ClusterExecutor, tmp_path: Path) -> None:
@@ -301,7 +301,9 @@ def test_the_error_of_a_tile_is_raised_here(two: ClusterExecutor, tmp_path: Path
     two.tiles(FakeWork(tmp_path), iter(range(20, 30)), lambda _: None)  # and the cluster is as good as before
 
 
-def test_what_a_worker_cannot_load_is_told_before_the_first_tile(two: ClusterExecutor, tmp_path: Path) -> None:
+def test_a_worker_that_cannot_load_the_network_fails_before_the_first_tile(
+    two: ClusterExecutor, tmp_path: Path
+) -> None:
     with pytest.raises(RequestError, match=r"no such device \(on worker tcp://"):
         two.tiles(FakeWork(tmp_path, error="no such device"), iter(range(10)), pytest.fail)
     assert not begun(tmp_path)
@@ -357,7 +359,7 @@ def test_a_tile_that_kills_its_workers(two: ClusterExecutor, pids: set[int], tmp
     until(lambda: held(two.client) == 0)
 
 
-def test_somebody_restarts_all_workers(two: ClusterExecutor, pids: set[int], tmp_path: Path) -> None:
+def test_all_workers_are_restarted(two: ClusterExecutor, pids: set[int], tmp_path: Path) -> None:
     work = FakeWork(tmp_path, hold=True)
     run = Background(two, work, range(40))
     until(lambda: len(begun(tmp_path)) >= 4)
@@ -382,7 +384,7 @@ if __name__ == "__main__":
 
 @contextmanager
 def process(script: Path, text: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A script in a process group of its own, gone at the end."""
+    """Run a script in its own process group, and end it afterwards."""
     script.write_text(textwrap.dedent(text))
     command = [sys.executable, script, *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -436,7 +438,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_the_client_is_stopped(how: signal.Signals, tmp_path: Path) -> None:
-    """Ctrl-C in a terminal reaches all processes of the group; a kill only the client. None is left of either."""
+    """Ctrl-C in a terminal reaches all processes of the group, a kill only the client. All processes end."""
     with process(tmp_path / "client.py", CLIENT, tmp_path) as client:
         workers = [psutil.Process(int(pid)) for pid in client.stdout.readline().split()]
         until(lambda: FakeWork(tmp_path).written())
@@ -450,7 +452,7 @@ def test_the_client_is_stopped(how: signal.Signals, tmp_path: Path) -> None:
         until(lambda: not any(worker.is_running() for worker in workers))
 
 
-# --- clusters that are there --------------------------------------------------------------------
+# --- existing clusters --------------------------------------------------------------------------
 
 
 def test_an_existing_cluster_is_left_as_it_was(two: ClusterExecutor, pids: set[int], tmp_path: Path) -> None:
@@ -463,7 +465,7 @@ def test_an_existing_cluster_is_left_as_it_was(two: ClusterExecutor, pids: set[i
     assert theirs.result(timeout=30) == 6
     assert set(two.client.run(os.getpid).values()) == pids
     assert held(two.client) == 0
-    # The networks are not left on somebody's workers.
+    # The networks do not stay on workers of an existing cluster.
     assert {int(path.name) for path in (tmp_path / "released").iterdir()} == pids
 
 
@@ -491,7 +493,7 @@ def test_a_scheduler_file(two: ClusterExecutor, tmp_path: Path) -> None:
 
 
 def test_gpus_are_respected_where_declared(tmp_path: Path) -> None:
-    """Tiles go to the worker with a GPU alone, two batches share it, and other calls go anywhere."""
+    """Only the worker with a GPU gets tiles, two batches share it, and any worker gets other calls."""
     from distributed import Nanny, Scheduler, SpecCluster
 
     workers = {
@@ -543,7 +545,7 @@ def test_workers_that_do_not_come_or_do_not_fit(monkeypatch: pytest.MonkeyPatch)
             open_cluster(scheduler=cluster.scheduler_address)
 
 
-def test_schedulers_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_schedulers(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"No Dask scheduler answers at 'tcp://127\.0\.0\.1:1' within 0\.5 s"):
         open_cluster(scheduler="tcp://127.0.0.1:1", timeout=0.5)
     with pytest.raises(ClusterError, match="There is no scheduler file"):

@@ -1,4 +1,4 @@
-"""Cells leave planes and come back: one at a time, and in groups, to the same planes."""
+"""Cells are cut from planes and written back: singly and in groups, with the same result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def both() -> list[tuple[Grid, int]]:
     return [(Grid(ORIGIN, WINDOW), 1), (GroupGrid(ORIGIN, WINDOW, 60, torch.device("cpu")), 4)]
 
 
-def test_what_lies_outside() -> None:
+def test_pixels_outside_the_image_are_masked() -> None:
     cells = Cells(((32, 32), (-4, 0), (0, 0)), SIDE, 3, BORDERS)
     assert cells.cuts == [(0, 8, 0, 12), (4, 0, 0, 0), (0, 0, 0, 0)]
 
@@ -34,7 +34,7 @@ def test_groups_are_always_of_one_size() -> None:
     groups = grouped(PLACES, SIDE, BORDERS, 3)
     assert {len(group.places) for group in groups} == {3}
     assert sorted(place for group in groups for place in group.places[: group.kept]) == PLACES
-    for group in groups:  # cells that reach out of the image need masks: they come apart
+    for group in groups:  # cells that reach out of the image need masks: they form separate groups
         assert len({any(cuts) for cuts in group.cuts}) == 1
 
 

@@ -1,4 +1,4 @@
-"""Networks that plugins build: no seams, no dependence on tiles, and where it can be known the whole image's result."""
+"""Networks of plugins: no seams, no dependence on tiles, and the result of one pass if the reach is known."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Brightness(nn.Module):
 
 
 def spec_of(channels: int = 1, scale: int = 2, depth: int = 2, step: int = 1, **changes: Any) -> ModelSpec:
-    """What `Convolutions` is, its reach counted by hand."""
+    """Describe `Convolutions`, with its reach counted by hand."""
     halo = 2 + (depth + 1) * step if step > 1 else 2 + depth
     reach = Reach(halo=halo, exact=True, multiple=step, cell=changes.pop("cell", 5 * step))
     values = {"name": f"theirs-{channels}-{scale}-{depth}-{step}", "window": step, "task": "other", "reach": reach}
@@ -87,7 +87,7 @@ def in_tiles(engine: CellEngine, image: Tensor, tile: tuple[int, int], halo: Any
 
 
 def whole(net: nn.Module, image: Tensor, spec: ModelSpec) -> Tensor:
-    """One pass over the image, padded by reflection to what the network takes."""
+    """Run one pass over the image, padded by reflection to a size that the network accepts."""
     assert spec.reach is not None
     height, width = image.shape[1:]
     rows, columns = (pad_index(0, padded_size(n, spec.reach.multiple), n) for n in (height, width))
@@ -107,7 +107,7 @@ networks = {
 def test_tiles_are_the_whole_image(
     channels: int, scale: int, depth: int, step: int, height: int, width: int, rows: int, columns: int
 ) -> None:
-    """In the last bit the same from any tiles; and what the network gives for the image at once."""
+    """All tilings give the same bits, and the result of one pass over the image."""
     net, spec = net_of(channels, scale, depth, step), spec_of(channels, scale, depth, step)
     engine, image = CellEngine(net, spec), picture(channels, height, width)
     at_once = in_tiles(engine, image, (height, width))
@@ -116,7 +116,7 @@ def test_tiles_are_the_whole_image(
 
 
 def test_the_halo_is_needed() -> None:
-    """One pixel less than what the network sees, and seams are there: the oracle above can fail."""
+    """With a halo of one pixel less, seams appear: the oracle above can fail."""
     net, spec = net_of(), spec_of()
     image, oracle = picture(1, 40, 40), whole(net, picture(1, 40, 40), spec)
     short = replace(spec, reach=replace(spec.reach, halo=spec.reach.halo - 1))
@@ -126,7 +126,7 @@ def test_the_halo_is_needed() -> None:
 @settings(max_examples=30)
 @given(integers(1, 60), integers(1, 60), integers(1, 70), integers(1, 70))
 def test_no_seams_where_nothing_is_exact(height: int, width: int, rows: int, columns: int) -> None:
-    """A network that looks at everything: its cells differ from one pass, and from nothing else."""
+    """A network sees the entire image: its cells differ from one pass, but not between tilings."""
     spec = spec_of(scale=1, reach=Reach(halo=4, cell=16, multiple=1))
     engine, image = CellEngine(Brightness().double(), spec), picture(1, height, width)
     assert torch.equal(in_tiles(engine, image, (rows, columns)), in_tiles(engine, image, (height, width)))
@@ -147,7 +147,7 @@ def test_with_a_shorter_halo(rng: np.random.Generator) -> None:
 
 
 def test_several_threads_have_their_own_module() -> None:
-    """A module that keeps something between calls is not disturbed by the cell next door; weights are shared."""
+    """A module with state is not disturbed by the next cell; weights are shared."""
 
     class Forgetful(nn.Module):
         def __init__(self) -> None:
@@ -286,7 +286,7 @@ def test_a_batch_and_an_ensemble(family: Family, rng: np.random.Generator, tmp_p
 @settings(max_examples=20)
 @given(integers(1, 60), integers(1, 60), integers(3, 60), sampled_from(Family.specs), integers(0, 99))
 def test_clean_pixels_saw_no_hole(height: int, width: int, tile: int, spec: ModelSpec, seed: int) -> None:
-    """What changes with the value in a hole is marked, by any tiles alike."""
+    """Every pixel that depends on the value in a hole is marked, for any tiles."""
     rng = np.random.default_rng(seed)
     invalid = rng.random((height, width)) < 0.01
     order, marks = AxisOrder.of(invalid.shape, "YX"), np.full((height * spec.scale, width * spec.scale), 9, "u1")
@@ -330,8 +330,8 @@ def test_tiles_fit_the_memory() -> None:
 
 
 @given(integers(1, 200), integers(0, 199), integers(1, 200), sampled_from(Family.specs))
-def test_what_a_span_reads(size: int, start: int, length: int, spec: ModelSpec) -> None:
-    """All of its cells' surroundings, nothing beyond the border, and no more than a cell more than needed."""
+def test_the_region_of_a_span(size: int, start: int, length: int, spec: ModelSpec) -> None:
+    """A span reads the surroundings of its cells, nothing beyond the border, and at most one cell too many."""
     start = start % size
     stop = min(start + length, size)
     span, side = Span.exact(start, stop, size, spec), cell_side(spec)
@@ -344,7 +344,7 @@ def test_what_a_span_reads(size: int, start: int, length: int, spec: ModelSpec) 
     assert math.gcd(lo, spec.window) == spec.window
 
 
-# --- what cannot be right ------------------------------------------------------------------------------
+# --- invalid specs and networks --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_what_a_span_reads(size: int, start: int, length: int, spec: ModelSpec) 
         ({"architecture": "swin2sr"}, "derives its reach from its layers"),
     ],
 )
-def test_specs_that_cannot_be(changes: dict[str, Any], says: str) -> None:
+def test_invalid_specs(changes: dict[str, Any], says: str) -> None:
     values = {"name": "x", "architecture": "theirs", "scale": 2, "channels": 1, "window": 1, "reach": Reach(halo=3)}
     with pytest.raises(ModelError, match=says):
         ModelSpec(**(values | changes))

@@ -37,7 +37,7 @@ def enlarged(image: np.ndarray, axes: tuple[int, int] = (-2, -1)) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "f2", "f4", "f8"])
 def test_a_mask_is_nodata_without_a_value(gray_model: ModelSpec, rng: np.random.Generator, dtype: str) -> None:
-    """What stands where the mask says no changes nothing around, and comes back itself, scale x scale times."""
+    """Masked values do not affect their surroundings, and come back unchanged, scale x scale times."""
     image = (rng.random((60, 70)) * 100).astype(dtype)
     valid = rng.random(image.shape) > 0.1
     valid[20:40, 30:50] = False
@@ -139,7 +139,7 @@ def count_runs(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> list[Tile
 def test_an_empty_tile_does_not_run(
     gray_model: ModelSpec, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """Its result is that of a run, in which the tile is part of one that has pixels."""
+    """Its result equals that of a run in which it belongs to a larger tile with valid pixels."""
     image = rng.random((64, 96)).astype("f4")
     valid: np.ndarray | None = np.ones(image.shape, bool)
     assert valid is not None
@@ -172,7 +172,7 @@ def test_planes_are_skipped_one_by_one(
     out = restorer.restore_tile(image, order, whole_tile(order, gray_model), UNIT, nodata=0)
     assert (len(runs), restorer.skipped) == (2, 1)
     np.testing.assert_array_equal(out == 0, enlarged(image == 0))
-    # Colours go together: one that is empty does not keep the others from running.
+    # Colours are restored together, also if one of them is empty.
     colours = Restorer(rgb_model, device="cpu")
     runs = count_runs(colours, monkeypatch)
     order = AxisOrder.of((4, 32, 32), "SYX")
@@ -182,11 +182,11 @@ def test_planes_are_skipped_one_by_one(
         out = colours.restore_tile(image, order, whole_tile(order, rgb_model), UNIT, nodata=0)
         assert (len(runs), colours.skipped) == (done, skipped)
         np.testing.assert_array_equal(out == 0, enlarged(image == 0))
-        image[:3] = 0  # opacity alone is no reason to run
+        image[:3] = 0  # opacity alone needs no network
     assert (out[3] == 1).all()
 
 
-def test_the_tally_stays_where_it_is(gray_model: ModelSpec) -> None:
+def test_the_count_stays_in_its_process(gray_model: ModelSpec) -> None:
     restorer = Restorer(gray_model, device="cpu")
     image = np.zeros((16, 16), "u1")
     order = AxisOrder.of(image.shape, "YX")

@@ -1,4 +1,4 @@
-"""Memory: what the plan promises, and a 20,000 x 20,000 px TIFF in well under 3 GB."""
+"""Memory: the plan's estimate, and a 20,000 x 20,000 px TIFF in well under 3 GB."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def image(rng: np.random.Generator) -> np.ndarray:
 def test_options_of_another_array_are_refused(
     shape: tuple[int, int], chunks: tuple, image: np.ndarray, gray_model: ModelSpec
 ) -> None:
-    """Each would give wrong pixels or a wrong shape in silence: the blocks lie elsewhere.
+    """Each of them would silently give wrong pixels or a wrong shape.
 
     Where the numbers of chunks differ, Dask refuses.
     """

@@ -1,4 +1,4 @@
-"""What ``precision="auto"`` is, without a GPU: asked of one that is made up."""
+"""The meaning of ``precision="auto"``, tested with a fake GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from swin2sr_ops.spec import Reach
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A GPU of compute capability 8.0, as far as anybody asks."""
+    """Pretend that there is a GPU of compute capability 8.0."""
     monkeypatch.setattr("swin2sr_ops.engine.devices.choose_device", lambda device: torch.device("cuda", 0))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     return monkeypatch
@@ -34,7 +34,7 @@ def test_on_a_gpu(gray_model: ModelSpec) -> None:
     assert Restorer(foreign).precision == "float32"
 
 
-def test_on_others(gpu: pytest.MonkeyPatch) -> None:
+def test_on_other_devices(gpu: pytest.MonkeyPatch) -> None:
     gpu.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert auto_precision("cuda") == "float32"
     for device in ("mps", "xpu", "cpu"):
@@ -47,8 +47,8 @@ def test_a_device_that_only_workers_have() -> None:
     assert auto_precision("nonsense") == "float32"  # refused where it is used
 
 
-def test_a_run_computes_alike_everywhere(gpu: pytest.MonkeyPatch, gray_model: ModelSpec, tmp_path: Path) -> None:
-    """The run's settings decide it, before its restorers go to workers, which may have no GPU."""
+def test_all_workers_of_a_run_use_one_precision(gpu: pytest.MonkeyPatch, gray_model: ModelSpec, tmp_path: Path) -> None:
+    """The run decides before its restorers are sent to workers, which may have no GPU."""
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
     job = prepare(tmp_path / "a.tif", RestoreRequest(model=gray_model, tile=16))
     gpu.setattr("swin2sr_ops.engine.runner.choose_device", lambda device: torch.device("cuda", 0))
@@ -61,7 +61,7 @@ def test_a_run_computes_alike_everywhere(gpu: pytest.MonkeyPatch, gray_model: Mo
 
 @pytest.mark.usefixtures("gpu")
 def test_graphs_are_the_same_anywhere(gray_model: ModelSpec) -> None:
-    """A graph that was built beside a GPU leaves the choice to its tasks, as one that was built without."""
+    """A graph leaves the choice to its tasks, no matter if the client has a GPU."""
     restorer = Restorer(gray_model)
     assert restorer.precision == "bfloat16"
     assert restorer.bare().placement.precision == restorer.placement.precision == "auto"

@@ -1,4 +1,4 @@
-"""Columns of tiles, each of which goes on where the one above ended: nothing twice along Y, and nobody else's rows."""
+"""Each tile of a column continues from the tile above: no row is computed twice, and none is another tile's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHAPE = HEIGHT, WIDTH = (150, 70)
 
 
 def windows_of(engine: TileEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many windows each call of a kernel computes."""
+    """Record how many windows each call of a kernel computes."""
     counts: list[int] = []
 
     class Counting:
@@ -62,7 +62,7 @@ def test_nothing_is_computed_twice(upsampler: str, scale: int, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("upsampler", "scale"), HEADS)
-def test_all_heads_go_on(upsampler: str, scale: int) -> None:
+def test_all_heads_use_the_row_cache(upsampler: str, scale: int) -> None:
     channels = 3 if upsampler == "pixelshuffle_aux" else 1
     spec = small_spec(upsampler=upsampler, scale=scale, channels=channels, resi_connection="3conv")
     engine, image = TileEngine(random_net(spec)), torch.rand(channels, 90, 50)
@@ -88,8 +88,8 @@ def tile_at(spec: ModelSpec, row: int, column: int = 0, height: int = HEIGHT, ha
 
 
 @pytest.mark.parametrize("what", ["another image", "another row", "another column", "another halo", "a taller image"])
-def test_what_is_not_the_tile_below_begins_anew(what: str) -> None:
-    """One pixel that both look at decides; and results are right in any order."""
+def test_another_tile_than_the_one_below_starts_without_cache(what: str) -> None:
+    """A single different pixel in the shared rows is enough; results are right in any order."""
     spec = small_spec()
     engine, image = TileEngine(random_net(spec)), torch.rand(1, 2 * HEIGHT, WIDTH)
     second = {
@@ -124,7 +124,7 @@ def test_pixels_that_only_the_tile_above_sees_do_not_matter() -> None:
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """For each tile of a run that goes down its columns, whether it went on where another ended."""
+    """Return for each tile, in the order of columns, if it used the cache of another."""
     found: list[bool] = []
     take = Carry.take
 
@@ -140,7 +140,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 def test_runs_go_down_their_columns(
     gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator, taken: list[bool]
 ) -> None:
-    """Every column of every plane begins once and goes on; arrays, ensembles and smaller halos do without."""
+    """Every column of every plane starts once and uses the cache; arrays, ensembles and smaller halos do not."""
     pixels = rng.integers(0, 4000, (2, 100, 90), dtype="u2")
     tifffile.imwrite(tmp_path / "in.tif", pixels, metadata={"axes": "CYX"}, ome=True)
     expected = swin2sr_ops.restore(pixels, model=gray_model, axes="CYX").compute()
@@ -154,7 +154,7 @@ def test_runs_go_down_their_columns(
     assert not taken
 
 
-def test_channels_that_go_alone_do_without(
+def test_channels_restored_alone_do_not_use_it(
     gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator, taken: list[bool]
 ) -> None:
     colours = rng.integers(0, 255, (90, 40, 3), dtype="u1")

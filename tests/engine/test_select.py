@@ -1,4 +1,4 @@
-"""What ``engine="auto"`` is: this package's own kernels where they work, else torch, and the report says why."""
+"""The meaning of ``engine="auto"``: this package's kernels if they work, else torch; the report says why."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_on_a_cpu() -> None:
     assert why_engine("native", CPU, torch.float32, spec) == "requested"
 
 
-def test_where_our_kernels_do_not_run() -> None:
+def test_networks_that_our_kernels_do_not_support() -> None:
     foreign = ModelSpec(name="theirs", architecture="dncnn", scale=1, reach=Reach(halo=16))
     for device, dtype, spec, why in (
         (CPU, torch.float64, small_spec(), "the package's own kernels do not compute in float64"),
@@ -64,7 +64,7 @@ def test_without_a_compiler(gray_model: ModelSpec, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
     report = swin2sr_ops.restore_image(tmp_path / "a.tif", tmp_path / "b.tif", model=gray_model, device="cpu")
     assert report.settings["engine"] == "torch"
-    assert "engine_why" not in provenance_of(report)["settings"]  # the output is the same, however one asked
+    assert "engine_why" not in provenance_of(report)["settings"]  # the output is the same for both requests
     assert "no cc, gcc, clang or ziglang that works was found: install one" in report.settings["engine_why"]
 
 
@@ -73,7 +73,7 @@ def test_without_a_compiler(gray_model: ModelSpec, tmp_path: Path) -> None:
 def test_kernels_that_compute_something_else(
     gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A compiler's fault is found before it is in anybody's pixels."""
+    """The self test finds a compiler's fault before it reaches any pixels."""
     block = NativeTile.window
 
     def wrong(self: NativeTile, step: Any, index: int) -> None:
@@ -97,10 +97,10 @@ def test_the_check_leaves_random_numbers_alone() -> None:
 
 
 @NATIVE
-def test_a_run_computes_alike_everywhere(
+def test_all_workers_of_a_run_use_one_engine(
     gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was chosen where the run began holds for its workers: one that cannot do it says so."""
+    """Workers use the engine that the client chose; a worker without it raises an error."""
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
     job = prepare(tmp_path / "a.tif", RestoreRequest(model=gray_model, tile=16, device="cpu"))
     chosen = settings_of(job)["engine"]
@@ -118,7 +118,7 @@ def test_a_run_computes_alike_everywhere(
 
 
 def test_workers_decide_where_they_compute(gray_model: ModelSpec, tmp_path: Path) -> None:
-    """A client without a GPU, say a login node, plans and names what its workers will do."""
+    """A client without a GPU, such as a login node, plans with the engine of its workers."""
 
     class Workers:
         def resolve_auto(self, restorers: Sequence[Restorer]) -> int:
@@ -141,7 +141,7 @@ def test_workers_decide_where_they_compute(gray_model: ModelSpec, tmp_path: Path
     assert (sent.precision, sent.network._chosen) == ("bfloat16", {"cuda": "triton"})
 
 
-def test_without_one_no_worker_takes_it(
+def test_workers_without_the_engine(
     no_compiler: None, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
@@ -163,7 +163,7 @@ def test_a_graph_leaves_it_to_its_tasks(gray_model: ModelSpec) -> None:
 
 
 @NATIVE
-def test_the_command_line_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_names_the_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
     write_model(tmp_path / "m.safetensors")
     files = [str(tmp_path / name) for name in ("a.tif", "b.tif", "m.safetensors")]

@@ -1,4 +1,4 @@
-"""The pipeline's threads: whatever is interrupted, nothing is written after a run has ended."""
+"""The pipeline's threads: after any interrupt, no thread writes once the run has ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swin2sr_ops.run.pipeline import IO_THREADS, Here, TileWork, stream
 
 
 class Slow:
-    """Work whose writing takes a while, and that knows whether it is under way."""
+    """Work that writes slowly and records if a write is in progress."""
 
     def __init__(self, lanes: int = 1) -> None:
         self.begun = self.ended = 0
@@ -37,7 +37,7 @@ class Slow:
 
 
 def interrupt_after_start(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
-    """Ctrl-C in the moment between a thread's start and its pool's noting it."""
+    """Raise Ctrl-C between a thread's start and its registration in the pool."""
     start: Callable[[threading.Thread], None] = threading.Thread.start
     seen: list[str] = []
 
@@ -77,7 +77,7 @@ def test_each_interrupted_while_threads_start(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_real_image_in_lanes(gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a GPU's tiles are computed, on the CPU: the same file."""
+    """Compute in lanes on the CPU, as for a GPU: the same file."""
     image = np.random.default_rng(0).integers(0, 255, (70, 90), "u1")
     tifffile.imwrite(tmp_path / "a.tif", image)
     found = []
@@ -102,7 +102,7 @@ def test_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Counted:
-    """Work of which is known how many tiles are in hand, and how many are held in memory."""
+    """Work that counts the tiles in progress and the tiles in memory."""
 
     def __init__(self, lanes: int, together: int = 1, fails: int | None = None) -> None:
         self.lanes, self.fails = lanes, fails
@@ -141,7 +141,7 @@ class Counted:
 @pytest.mark.parametrize("lanes", [1, 2, 3])
 @pytest.mark.parametrize("pieces", [0, 1, 2, 3, 40])
 def test_lanes(lanes: int, pieces: int) -> None:
-    """Every tile once, in order; as many at once as there are lanes, and no more in memory however many there are."""
+    """Every tile is computed once, in order; lanes limit the tiles in progress and in memory."""
     work: Any = Counted(lanes, together=max(min(lanes, pieces), 1))
     done: list[Any] = []
     stream(work, iter(range(pieces)), done.append)  # type: ignore[arg-type]
@@ -152,7 +152,7 @@ def test_lanes(lanes: int, pieces: int) -> None:
 
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_an_error_in_a_lane(lanes: int) -> None:
-    """What was computed before is written; nothing is begun after."""
+    """Tiles computed before it are written; no tile is started after it."""
     work: Any = Counted(lanes, fails=10)
     with pytest.raises(ValueError, match="10"):
         stream(work, iter(range(40)), lambda piece: None)  # type: ignore[arg-type]

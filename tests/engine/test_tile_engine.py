@@ -1,4 +1,4 @@
-"""Law 1: a tile is the whole image, cut. The whole image is the oracle of its tiles."""
+"""Law 1: a tile equals its part of the whole image's result, which is the oracle."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(
 
 
 def region(image: Tensor, tile: Tile) -> Tensor:
-    """What a tile reads."""
+    """Return the region that a tile reads."""
     return image[:, slice(*tile.y.source), slice(*tile.x.source)][:, tile.y.padding][:, :, tile.x.padding]
 
 
@@ -96,7 +96,7 @@ def test_groups_of_cells(
     head: tuple[str, int], window: int, dtype: torch.dtype, group: int, height: int, width: int, rows: int,
     columns: int, streamed: bool,
 ) -> None:  # fmt: skip
-    """What accelerators do, on a CPU: tiles equal the whole image to the last bit, and cells one by one nearly so."""
+    """Groups of cells, as on accelerators: tiles equal the whole image bit for bit, and single cells nearly."""
     channels = 3 if head[0] == "pixelshuffle_aux" else 1
     spec = small_spec(upsampler=head[0], scale=head[1], window=window, channels=channels, depths=(2,), heads=(2,))
     single = engine_of(spec, dtype)
@@ -131,7 +131,7 @@ def test_bfloat16(architecture: str, upsampler: str, scale: int) -> None:
 @pytest.mark.parametrize(("upsampler", "scale"), HEADS)
 @pytest.mark.parametrize("architecture", ["swin2sr", "swinir"])
 def test_engine_equals_plain_forward(architecture: str, upsampler: str, scale: int) -> None:
-    """The engine against the plain module, which shares no tiling code with it, all outputs of the head."""
+    """Compare all outputs of the engine with the plain module, which shares no tiling code with it."""
     if architecture == "swinir" and upsampler in ("pixelshuffle_aux", "pixelshuffle_hf"):
         pytest.skip("SwinIR has no such head")
     spec = small_spec(upsampler=upsampler, scale=scale, architecture=architecture, channels=3)
@@ -164,7 +164,7 @@ def test_threads_do_not_matter() -> None:
 
 @pytest.mark.parametrize("window", [7, 8])
 def test_approximate_halo_is_near_and_not_equal(window: int) -> None:
-    """The exactness tests can fail: with too small a halo the same comparison sees a difference, and it shrinks."""
+    """The exactness tests can fail: a small halo gives a difference, which shrinks with the halo."""
     spec = small_spec(window=window, depths=(4, 4), heads=(2, 2))
     image = torch.rand(1, 120, 120)
     engine = engine_of(spec)
@@ -175,7 +175,7 @@ def test_approximate_halo_is_near_and_not_equal(window: int) -> None:
 
 
 def test_opposite_borders_do_not_see_each_other() -> None:
-    """The shifted windows wrap around; a mask of -100 leaks when the temperature is high, ours must not."""
+    """Shifted windows wrap around; a mask of -100 leaks at a high temperature, ours must not."""
     spec = small_spec(depths=(2,), heads=(2,))
     net = random_net(spec)
     with torch.no_grad():
@@ -193,9 +193,10 @@ def test_opposite_borders_do_not_see_each_other() -> None:
 
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 says it in another way")
 @pytest.mark.parametrize(("half", "told"), [(False, "ieee"), (True, "tf32")])
-def test_what_float32_is(half: bool, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a tile is computed in groups, as on accelerators, float32 is itself, or, around bfloat16, TF32; then as
-    before. Somebody else's tile that wants it otherwise is done first."""
+def test_the_state_of_float32(half: bool, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a tile is computed in groups, as on accelerators, float32 is exact, or TF32 around bfloat16.
+
+    The setting is restored after it. A tile with the other setting waits."""
     conv: Any = torch.backends.cudnn.conv
     matmul: Any = torch.backends.cuda.matmul
     before = conv.fp32_precision, matmul.fp32_precision
@@ -222,4 +223,4 @@ def test_what_float32_is(half: bool, told: str, monkeypatch: pytest.MonkeyPatch)
     assert len(seen) == 2 * blocks
     assert set(seen) == {(told, told)}
     assert (conv.fp32_precision, matmul.fp32_precision) == before
-    assert torch.backends.cudnn.allow_tf32 in (True, False)  # torch refuses to tell where the two ways to say it differ
+    assert torch.backends.cudnn.allow_tf32 in (True, False)  # torch raises an error if its two settings disagree

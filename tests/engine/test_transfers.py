@@ -1,4 +1,4 @@
-"""The order in which a GPU's streams wait for each other, asked of one that is made up; no test here has a GPU."""
+"""The order in which a GPU's streams wait for each other, tested with a fake device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GPU = torch.device("cuda", 0)
 
 
 class Device:
-    """Notes what it is told, and on which stream."""
+    """Record calls with their streams."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -45,7 +45,7 @@ class Stream:
 
 
 class Pixels:
-    """A tensor that is copied on whichever stream is the current one."""
+    """A tensor that is copied on the current stream."""
 
     shape, dtype, device = (2, 2), torch.uint8, GPU
 
@@ -82,14 +82,14 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
 
 
 def test_upload(gpu: Device) -> None:
-    """What computes waits for the copy, whose memory nothing else gets before that is done."""
+    """The computation waits for the copy, whose memory is not reused before that."""
     pixels: Any = Pixels(gpu)
     transfers.to_device(pixels, GPU)
     assert gpu.told == ["copied on first", "main waits for first", "kept for main"]
 
 
 def test_download(gpu: Device) -> None:
-    """The copy waits for what computed the pixels; this machine waits for the copy alone."""
+    """The copy waits for the computation; the host waits for the copy only."""
     pixels: Any = Pixels(gpu)
     wait = transfers.to_host(pixels)
     before = ["first waits for main", "copied on first", "kept for first", "first notes"]
@@ -113,8 +113,7 @@ def test_on_a_cpu() -> None:
 
 
 def test_an_exclusive_gpu() -> None:
-    """On a GPU the lock of its networks, which the same thread may take again; on a CPU tiles turn into values beside
-    each other."""
+    """On a GPU, the reentrant lock of its networks; on a CPU, tiles are converted in parallel."""
     with network.exclusive_gpu(GPU), network._device_lock(GPU):
         assert not _free(GPU)
     assert _free(GPU)

@@ -1,4 +1,4 @@
-"""Intervals keep their promise on pairs like those of the calibration, and not on others."""
+"""Intervals have their coverage on pairs like those of the calibration, and not on others."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fitted(given: list[_Patch]) -> Calibration:
 
 
 def test_coverage_on_other_patches(rng: np.random.Generator) -> None:
-    """Within two points of 80, 90 and 95 %, as often as one repeats it; on stronger noise it fails, as it should."""
+    """The coverage is within two points of 80, 90 and 95 % for every seed; on stronger noise it fails, as it should."""
     held = [coverage_of(fitted(patches(300, rng)), patches(400, rng)) for _ in range(5)]
     for percent in (80, 90, 95):
         assert np.mean([one[str(percent)] for one in held]) == pytest.approx(percent, abs=2)
@@ -53,7 +53,7 @@ def test_half_widths_follow_the_errors(rng: np.random.Generator) -> None:
 
 
 def test_the_risk_of_an_unseen_patch_counts() -> None:
-    """Of nine patches none may be missed at 90 %; of eight no interval can promise it."""
+    """For 90 %, no patch of nine may be missed; eight patches are too few."""
     ratios = [np.sort(np.arange(1, 11) * (1 + i)).astype(float) for i in range(9)]
     assert smallest_scale(ratios, 0.1) == pytest.approx(90, rel=1e-6)
     assert smallest_scale(ratios[:8], 0.1) is None
@@ -101,7 +101,7 @@ def test_half_width_in_stored_units(rng: np.random.Generator) -> None:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """Photographs to calibrate with and to try, of smooth random texture; and a stack to restore."""
+    """Write images of smooth random texture for calibration and test, and a stack to restore."""
     from PIL import Image
 
     rng = np.random.default_rng(3)

@@ -44,7 +44,7 @@ def test_tables(folder: Path, rgb_model: ModelSpec, capsys: pytest.CaptureFixtur
         assert len(json.loads(capsys.readouterr().out)["images"]) == 1
 
 
-def test_one_image_after_another_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_measured_image_is_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--data", str(folder), "--scale", "2"]) == 0  # the shipped model
     captured = capsys.readouterr()
     assert [line.split(" (")[0] for line in captured.err.splitlines()] == ["1: 0", "2: 1"]
@@ -54,7 +54,7 @@ def test_one_image_after_another_is_told(folder: Path, capsys: pytest.CaptureFix
 def test_contact_sheet(folder: Path, tmp_path: Path) -> None:
     """Rows of input, bicubic, result, truth, error; the truth's crop is where bicubic is worst."""
     truth = np.asarray(Image.open(folder / "1.png")).copy()
-    truth[40:56, 92:112] = np.where(np.indices((16, 20)).sum(0) % 4 < 2, 0, 255)[..., None]  # what bicubic loses
+    truth[40:56, 92:112] = np.where(np.indices((16, 20)).sum(0) % 4 < 2, 0, 255)[..., None]  # bicubic loses this detail
     save(folder / "1.png", truth)
     path = tmp_path / "sheet.png"
     assert run(folder, "--model", "tiny-x2-rgb", "--sheet", str(path)) == 0

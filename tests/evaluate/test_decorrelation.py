@@ -1,4 +1,4 @@
-"""Decorrelation analysis: where signal of known bandwidth ends."""
+"""Decorrelation analysis finds the bandwidth of known signals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swin2sr_ops.evaluate import decorrelation_cutoff
 
 
 def limited(cutoff: float, noise: float, seed: int = 0, side: int = 256) -> np.ndarray:
-    """Random points seen by a lens: frequencies beyond ``cutoff`` are missing, with noise everywhere."""
+    """Return random points behind a lens without frequencies beyond ``cutoff``, plus white noise."""
     rng = np.random.default_rng(seed)
     points = (rng.random((side, side)) > 0.99) * rng.random((side, side))
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
@@ -24,7 +24,7 @@ def test_the_end_of_the_signal_is_found(cutoff: float) -> None:
     assert decorrelation_cutoff(limited(cutoff, 0.02)) == pytest.approx(cutoff, rel=0.2)
 
 
-def test_noise_hides_detail_and_is_none() -> None:
+def test_noise_hides_detail_but_does_not_count_as_detail() -> None:
     clear, hidden = (decorrelation_cutoff(limited(0.4, noise)) for noise in (0.02, 1.0))
     assert clear > hidden
     assert decorrelation_cutoff(np.random.default_rng(0).normal(0, 1, (128, 128))) < 0.1

@@ -1,4 +1,4 @@
-"""Inputs are those of the official scripts, byte for byte: cv2 and NumPy as they call them, and MATLAB's files."""
+"""Inputs equal those of the official scripts byte for byte: compare with cv2, NumPy and MATLAB's files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EIGHT = Levels(0.0, 255.0)
 
 @pytest.fixture
 def picture(rng: np.random.Generator) -> np.ndarray:
-    """43 x 58 px: sides that are no multiples of a JPEG block."""
+    """Return 43 x 58 px: sides that are not multiples of a JPEG block."""
     y, x = np.mgrid[:43, :58]
     smooth = np.stack([127 + 90 * np.sin(y / 4 + c) * np.cos(x / (5 + c)) for c in range(3)], -1)
     return (smooth + rng.normal(0, 12, smooth.shape)).clip(0, 255).astype("u1")
@@ -45,7 +45,7 @@ def test_noise_is_that_of_the_official_script(picture: np.ndarray, sigma: int) -
         np.random.seed(seed=0)
         noisy = bgr + np.random.normal(0, sigma / 255.0, bgr.shape)
         expected = noisy[..., ::-1].astype(np.float32)
-        for _ in range(2):  # each image begins anew
+        for _ in range(2):  # each image restarts the generator
             given = Degradation.parse(f"noise:{sigma}").apply(image, 1, EIGHT)
             np.testing.assert_array_equal(given.pixels, expected)
             assert given.unit
@@ -65,7 +65,7 @@ def test_gray_is_that_of_opencv_and_luma_that_of_the_script(picture: np.ndarray)
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_bicubic_is_matlabs(shared: Path, scale: int) -> None:
-    """The reduced Set5 that everyone has was made by MATLAB: no value differs."""
+    """No value differs from the usual reduced Set5, which MATLAB made."""
     folder = shared / "data" / "eval" / "academic" / "Set5"
     paths = sorted((folder / "HR").glob("*.png"))
     assert len(paths) == 5
@@ -78,7 +78,7 @@ def test_bicubic_is_matlabs(shared: Path, scale: int) -> None:
 
 
 def test_bicubic_against_torch(picture: np.ndarray) -> None:
-    """The same kernel, where neither sees the border; torch rounds nothing on the way."""
+    """Compare the same kernel away from the border; torch does not round between passes."""
     import torch
 
     x = picture[:42].astype(np.float64)
@@ -87,7 +87,7 @@ def test_bicubic_against_torch(picture: np.ndarray) -> None:
     )[0].permute(1, 2, 0)
     np.testing.assert_allclose(imresize(x, (21, 29))[4:-4, 4:-4], expected[4:-4, 4:-4], atol=1e-3)
     assert np.abs(imresize(picture[:42], (21, 29)).astype(int) - imresize(x, (21, 29))).max() < 1.5
-    assert imresize(np.full((8, 8), 65535, "u2"), (24, 24)).min() == 65535  # enlarged: no overshoot of what is even
+    assert imresize(np.full((8, 8), 65535, "u2"), (24, 24)).min() == 65535  # enlarged: no overshoot of constant parts
 
 
 def test_steps_follow_one_another(picture: np.ndarray) -> None:
@@ -120,12 +120,12 @@ def test_poisson_noise_has_its_variance() -> None:
         ("noise:-1", 1),
     ],
 )
-def test_what_is_not_understood(text: str, scale: int) -> None:
+def test_texts_that_are_not_understood(text: str, scale: int) -> None:
     with pytest.raises(RequestError, match=r"is not valid: give one of bicubic, jpeg:QUALITY"):
         Degradation.parse(text)
 
 
-def test_what_does_not_fit_the_scale() -> None:
+def test_degradations_that_do_not_fit_the_scale() -> None:
     with pytest.raises(RequestError, match="must contain bicubic"):
         Degradation.parse("jpeg:10").check(2)
     with pytest.raises(RequestError, match="cannot contain bicubic"):

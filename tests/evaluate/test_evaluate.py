@@ -47,7 +47,7 @@ def jpeg_model(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
 
 
 def official(spec: ModelSpec, unit: np.ndarray) -> np.ndarray:
-    """What the official script makes of ``(H, W, C)`` in 0..1: flipped copies cut to one window more, 8 bits."""
+    """Restore ``(H, W, C)`` in 0..1 like the official script: pad by flipped copies to one window more, 8 bits."""
     net, w, s = load_model(spec), spec.window, spec.scale
     x = torch.from_numpy(unit.transpose(2, 0, 1).copy()).float()[None]
     h, v = x.shape[2:]
@@ -59,7 +59,7 @@ def official(spec: ModelSpec, unit: np.ndarray) -> np.ndarray:
 
 
 def near(a: np.ndarray, b: np.ndarray) -> None:
-    """Equal but for a value that lies on a boundary of rounding."""
+    """Check that arrays are equal, except for a value on a rounding boundary."""
     assert np.abs(a.astype(int) - b).max() <= 1
     assert (a != b).mean() < 1e-3
 
@@ -78,7 +78,7 @@ def test_super_resolution_is_the_official_protocol(side: int, rgb_model: ModelSp
     assert row["psnr"] == pytest.approx(psnr(expected, truth, border=2), abs=0.02)
     assert row["ssim_y"] == pytest.approx(ssim(*(_y(x) for x in (expected, truth)), border=2), abs=1e-3)
     assert found.protocol["border"] == 2
-    # The padding that users have gives something else near the border, and the same far from it.
+    # The padding of ordinary runs differs near the border, and nowhere else.
     other: list[Measured] = []
     evaluate(rgb_model, tmp_path / "set", scale=2, padding="model", on_image=other.append)
     assert (other[0].outputs["small"] != seen[0].outputs["small"]).any()
@@ -89,7 +89,7 @@ def _y(rgb: np.ndarray) -> np.ndarray:
 
 
 def test_jpeg_is_the_official_protocol(jpeg_model: ModelSpec, clean: Path) -> None:
-    """Colour becomes Y, which is compressed as gray; no border is left out; PSNR-B."""
+    """Colour is converted to Y and compressed as gray; no border is left out; PSNR-B."""
     cv2 = pytest.importorskip("cv2", reason="OpenCV is what the official scripts use")
     seen: list[Measured] = []
     found = evaluate(jpeg_model, clean, scale=1, degrade="jpeg:10", on_image=seen.append)
@@ -123,7 +123,7 @@ def test_pairs_are_found(layout: str, gray_model: ModelSpec, tmp_path: Path) -> 
     data, options = tmp_path / "set", {}
     for i in range(3):
         truth = picture(i, (48, 52))
-        small = imresize(truth, (24, 26)) // 2 + i  # not what anyone would make of the truth
+        small = imresize(truth, (24, 26)) // 2 + i  # not a degradation of the truth
         names = {
             "official": (f"HR/{i}.png", f"LR_bicubic/X2/{i}x2.png"),
             "folders": (f"clean/{i}.png", f"noisy/{i}.png"),
@@ -141,7 +141,7 @@ def test_pairs_are_found(layout: str, gray_model: ModelSpec, tmp_path: Path) -> 
     for i, measured in enumerate(seen):
         np.testing.assert_array_equal(measured.given[..., 0], imresize(picture(i, (48, 52)), (24, 26)) // 2 + i)
         np.testing.assert_array_equal(measured.truth[..., 0], picture(i, (48, 52)))
-    if layout == "official":  # who says how inputs are made does not get those at hand
+    if layout == "official":  # with degrade, existing inputs are not used
         evaluate(gray_model, data, scale=2, degrade="bicubic", on_image=seen.append)
         np.testing.assert_array_equal(seen[3].given[..., 0], imresize(picture(0, (48, 52)), (24, 26)))
 

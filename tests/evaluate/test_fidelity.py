@@ -1,4 +1,4 @@
-"""Fidelity: what contradicts the input is seen, where it is."""
+"""Fidelity: a contradiction of the input is found in its place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def truth() -> np.ndarray:
     return (127 + 90 * np.sin(y / 5) * np.cos(x / 6)).round().astype("u1")
 
 
-def test_what_was_invented_is_seen_where_it_is(truth: np.ndarray) -> None:
+def test_invented_detail_is_found_in_its_place(truth: np.ndarray) -> None:
     given = imresize(truth, (24, 32))
     right = fidelity_map(truth, given, 2)
     assert right.shape == (24, 32)
@@ -32,8 +32,8 @@ def test_what_was_invented_is_seen_where_it_is(truth: np.ndarray) -> None:
     assert fidelity(truth, given, 2) > 50 > 35 > fidelity(wrong, given, 2)
 
 
-def test_details_that_the_input_cannot_know_are_no_contradiction(truth: np.ndarray) -> None:
-    """A checkerboard of single pixels vanishes in the reduction: fidelity does not prove what is right."""
+def test_details_that_the_input_cannot_contain_are_not_a_contradiction(truth: np.ndarray) -> None:
+    """A checkerboard of single pixels vanishes in the reduction: fidelity does not prove that it is right."""
     board = np.where(np.indices(truth.shape).sum(0) % 2, 20, -20)
     found = fidelity_map(truth.astype(float) + board, imresize(truth.astype(float), (24, 32)), 2)
     assert found[3:-3, 3:-3].max() < 1e-6

@@ -1,4 +1,4 @@
-"""The figures against implementations that were not written here, and against what their formulas promise."""
+"""Compare the metrics with independent implementations and with their formulas."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def test_psnr_b_is_the_published_one(rng: np.random.Generator) -> None:
     noise = truth + rng.normal(0, 6, truth.shape)
     for result in (blocks, noise):
         assert psnr_b(result, truth) == pytest.approx(_psnr_b_as_published(result, truth), abs=1e-9)
-    assert psnr_b(blocks, truth) < psnr(blocks, truth) - 1  # what is seen of blocks costs
+    assert psnr_b(blocks, truth) < psnr(blocks, truth) - 1  # visible blocks reduce PSNR-B
     two = np.stack([blocks, noise], -1)
     mean = (psnr_b(blocks, truth) + psnr_b(noise, truth)) / 2
     assert psnr_b(two, np.stack([truth] * 2, -1)) == pytest.approx(mean)
 
 
 def test_psnr_b_counts_as_the_official_scripts_do() -> None:
-    """A width of 20 has boundaries at 7 and 15, of which they count one less: 20 // 8 - 1."""
+    """A width of 20 has boundaries at 7 and 15; the scripts count one less: 20 // 8 - 1."""
     x = np.zeros((16, 20))
     x[:, 8:] = 8.0
     edges = (16 * 8.0**2) / (16 * 1 + 20 * 1)
@@ -139,7 +139,7 @@ def test_frc_says_up_to_where_images_agree(rng: np.random.Generator) -> None:
     noisy = [a + rng.normal(size=a.shape) for _ in range(2)]
     assert frc(*noisy)[1][40:].mean() == pytest.approx(0.5, abs=0.03)
     assert frc_cutoff(a, a) == 0.5
-    # Two images that share what is coarser than 0.2 cycles per pixel, and nothing else.
+    # Two images that share only frequencies below 0.2 cycles per pixel.
     radius = np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256)))
     shared = np.fft.ifft2(np.fft.fft2(a) * (radius < 0.2)).real
     other = np.fft.ifft2(np.fft.fft2(b) * (radius >= 0.2)).real

@@ -1,4 +1,4 @@
-"""SQUIRREL: the blur and the brightness that were applied are found, and an artefact stands out in the map."""
+"""SQUIRREL finds the applied blur and brightness, and an artefact stands out in the map."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fine(side: int = 96, seed: int = 0) -> np.ndarray:
 
 
 def seen(image: np.ndarray, sigma: float, scale: int) -> np.ndarray:
-    """The image through a lens of ``sigma`` fine pixels, on ``scale`` times larger pixels; borders are far enough."""
+    """Blur the image by ``sigma`` fine pixels and sample it on ``scale`` times larger pixels."""
     frequency = np.hypot(np.fft.fftfreq(len(image))[:, None], np.fft.fftfreq(len(image))[None])
     blurred = np.fft.ifft2(np.fft.fft2(image) * np.exp(-2 * (np.pi * sigma * frequency) ** 2)).real
     small = len(image) // scale
@@ -58,7 +58,7 @@ def test_figures_of_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert 0 <= found["decorrelation"] <= 0.5
 
 
-def test_what_is_refused() -> None:
+def test_images_that_are_refused() -> None:
     with pytest.raises(RequestError, match="does not belong to an input"):
         squirrel(np.zeros((8, 8)), np.zeros((3, 4)), 2)
     with pytest.raises(RequestError, match="one value only"):

@@ -1,4 +1,4 @@
-"""The ONNX graph of a tile: checked, with its facts, and the same numbers as torch."""
+"""The ONNX graph of a tile is valid, has its metadata, and gives torch's numbers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_graph(gray_model: ModelSpec, tmp_path: Path, capsys: pytest.CaptureFixt
 
 @needs_onnx
 def test_the_network_still_computes_after_an_export(gray_model: ModelSpec, tmp_path: Path) -> None:
-    """The exporter's stand-ins for tensors do not stay in caches."""
+    """No fake tensor of the exporter stays in a cache."""
     import torch
 
     tile = 2 * receptive_halo(gray_model) + 8
@@ -62,7 +62,7 @@ def test_other_networks(tmp_path: Path) -> None:
         export.export_onnx(spec, tmp_path / "m.onnx")
 
 
-def test_outputs_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(swin2sr_ops.RequestError, match=r"does not end in \.onnx"):
         export.export_onnx("tiny-x2-gray", tmp_path / "m.bin")
     with pytest.raises(swin2sr_ops.OutputError, match="no folder"):

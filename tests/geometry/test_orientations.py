@@ -36,7 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSpec]:
 
 
 def eight(spec: ModelSpec, image: np.ndarray) -> np.ndarray:
-    """The eight passes of NumPy's own rotations and flips, ``(8, C, H s, W s)``, whole images, float64."""
+    """Return eight passes over whole images, rotated and flipped by NumPy: ``(8, C, H s, W s)``, float64."""
     net = load_model(spec).double()
     found = []
     for quarter in range(4):
@@ -54,7 +54,7 @@ def eight(spec: ModelSpec, image: np.ndarray) -> np.ndarray:
 def test_mean_and_spread_are_those_of_eight_whole_passes(
     models: dict[str, ModelSpec], model: str, height: int, width: int, rows: int, columns: int
 ) -> None:
-    """In any tiles, of any image, as close as float64 gets; passes over one image differ by far more."""
+    """For any tiles and images, equal within float64's rounding; the passes differ by far more."""
     spec = models[model]
     image = np.random.default_rng(height).random((spec.channels, height, width))
     passes = eight(spec, image)
@@ -100,7 +100,7 @@ def test_the_network_runs_once_for_both(models: dict[str, ModelSpec], monkeypatc
 
 
 def test_holes_and_opacity(models: dict[str, ModelSpec], rng: np.random.Generator) -> None:
-    """No pixel, no spread: NaN. Opacity enters no network: zero."""
+    """Nodata has the spread NaN; opacity, which enters no network, has the spread zero."""
     image = rng.random((60, 50)).astype("f4")
     image[3:5, 40:] = np.nan
     image[40:, :30] = np.nan
@@ -129,15 +129,15 @@ def test_halo_map_overlap_and_other_cuts(models: dict[str, ModelSpec], rng: np.r
     near = swin2sr_ops.restore(image, model=models["near"], range=(0, 1), ensemble=8, halo=8, tile=50).compute()
     gap = np.abs(near - expected)
     assert 0 < gap.max() < 0.3
-    restorer.network._too_large = 1  # every tile is one that there was no memory for: halves of halves
+    restorer.network._too_large = 1  # no tile fits the memory: halves of halves
     order = swin2sr_ops.engine.restorer.AxisOrder.of(image.shape, "YX")
     (tile,) = restorer.plan(*image.shape, 200)
     halves = restorer.restore_tile(image, order, tile, [swin2sr_ops.pixels.intensity.IntensityMap(0.0, 1.0)])
     np.testing.assert_array_equal(halves, expected)
 
 
-def test_flags_know_what_the_mirrored_image_sees(models: dict[str, ModelSpec]) -> None:
-    """A hole changes no pixel that is flagged clean, and flags do not depend on tiles."""
+def test_flags_cover_the_reach_of_mirrored_images(models: dict[str, ModelSpec]) -> None:
+    """A hole changes no pixel that is flagged as clean, and flags do not depend on tiles."""
     spec = models["x2"]
     rng = np.random.default_rng(3)
     image = rng.random((170, 150))
@@ -177,8 +177,8 @@ def test_turns_are_the_eight_of_the_square() -> None:
     assert len(turns(1)) == 1
 
 
-def test_a_network_that_knows_no_direction_has_no_spread(tmp_path: object) -> None:
-    """One whose weights are symmetric gives the same in all orientations: here, an untouched image."""
+def test_a_network_without_direction_has_no_spread(tmp_path: object) -> None:
+    """Symmetric weights give the same result in all orientations: here, the unchanged image."""
     spec = small_spec(scale=1, upsampler="")
     net = random_net(spec)
     with torch.no_grad():
@@ -193,6 +193,6 @@ def test_a_network_that_knows_no_direction_has_no_spread(tmp_path: object) -> No
 
 
 @pytest.mark.parametrize("options", [{"ensemble": 4}, {"ensemble": 0}, {"ensemble": True}, {"spread": True}])
-def test_what_is_refused(options: dict, models: dict[str, ModelSpec]) -> None:
+def test_requests_that_are_refused(options: dict, models: dict[str, ModelSpec]) -> None:
     with pytest.raises(RequestError, match=r"ensemble=8|give 8"):
         swin2sr_ops.restore(np.zeros((8, 8), "u1"), model=models["x2"], **options)

@@ -1,4 +1,4 @@
-"""The plan is integers: what it says must be what the network sees."""
+"""The plan's integers must agree with the network's receptive field."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_plan_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("halo", [0, 12, -8, "big", 8.0])
-def test_halo_off_the_grid_is_refused(halo: object) -> None:
+def test_a_halo_off_the_window_grid_is_refused(halo: object) -> None:
     with pytest.raises(PlanError, match="multiple of its window"):
         TilePlan(small_spec(), 64, 64, (32, 32), Placement(halo=halo))  # type: ignore[arg-type]
 
@@ -89,8 +89,8 @@ def test_empty_plane_and_tile_are_refused() -> None:
         TilePlan(small_spec(), 64, 64, (0, 32))
 
 
-def test_a_gpu_has_room_for_the_pixels_of_two_tiles() -> None:
-    """While one computes, the next is uploaded already, or the last not yet fetched."""
+def test_a_gpu_has_memory_for_the_pixels_of_two_tiles() -> None:
+    """While one tile is computed, the next one is uploaded or the last one is downloaded."""
     spec = small_spec(channels=3, scale=2)
     for rows in (64, 512):
         alone, beside = (tile_bytes(spec, rows, 64, 2, cells=cells) for cells in (1, 2))

@@ -1,4 +1,4 @@
-"""One axis of one tile: what it reads, what later layers need of it, and what makes two tiles alike."""
+"""One axis of one tile: the pixels it reads, those that later layers need, and equality of tiles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPEC = ModelSpec(name="m", depths=(2, 2), heads=(2, 2), dim=12, window=8, scale=
 
 @given(integers(1, 60), integers(1, 30))
 def test_padding_is_numpys_reflection(size: int, more: int) -> None:
-    """Where NumPy can reflect that far; beyond it the last reflected value is repeated."""
+    """Compare with NumPy's reflection; beyond its reach the last reflected value is repeated."""
     found = pad_index(0, size + more, size)
     if more < size:
         np.testing.assert_array_equal(found, np.pad(np.arange(size), (0, more), mode="reflect"))
@@ -55,7 +55,7 @@ def test_an_exact_span_never_reaches_beyond_its_halo(size: int, start: int, leng
     assert len(span.needed) == len(network_steps(SPEC))
     assert span.needed[-1] == (start, stop)
     for (lo, hi), (later_lo, later_hi) in zip(span.needed, span.needed[1:], strict=False):
-        assert lo <= later_lo < later_hi <= hi  # on the way to the result, less and less is needed
+        assert lo <= later_lo < later_hi <= hi  # each layer needs less than the one before
     lo, hi = span.source
     assert 0 <= lo < hi <= size
     assert len(span.padding) == span.read[1] - span.read[0]
@@ -71,7 +71,7 @@ def test_the_mirrored_span_is_that_of_the_mirrored_image(size: int, start: int) 
     assert hi >= max(span.source[1], size - first)
 
 
-def test_a_number_of_pixels_is_all_that_is_seen() -> None:
+def test_a_halo_of_n_pixels_reads_n_pixels() -> None:
     span = Span.of(64, 96, 400, SPEC, 16)
     assert span.read == span.borders == (48, 112)
 
@@ -93,7 +93,7 @@ def test_tiles_inside_are_alike_and_those_at_borders_are_not() -> None:
 
 
 def test_a_pixel_sees_the_windows_around_it() -> None:
-    """One block without shift: the window itself, and the convolutions' pixels around it."""
+    """One block without shift sees its window and the convolutions' pixels around it."""
     single = replace(SPEC, depths=(1,), heads=(2,))
     seen = sight(single, "exact")
     assert len(seen) == single.window

@@ -1,4 +1,4 @@
-"""Plugins: found by entry point, asked before the built-ins, and never able to take the rest down."""
+"""Plugins are found by entry point and called before the built-ins, and a broken one disables no other."""
 
 from __future__ import annotations
 
@@ -125,14 +125,14 @@ class WrongArgument(Models):
     ],
 )
 def test_a_plugin_with_a_wrong_hook(install: Install, kind: type[Models], says: str) -> None:
-    """Nobody would ever call such a hook: the plugin is left out whole, its right hooks too."""
+    """Such a hook would never be called: the entire plugin is left out, with its valid hooks."""
     with pytest.warns(UserWarning, match=f"(?s)'wrong'.*left out.*{says}"):
         assert names(install(wrong=kind(small_spec(name="wrong")))) == set()
     assert "wrong" not in listed()
 
 
 def test_a_hook_of_a_later_version(install: Install) -> None:
-    """Who marks a hook as optional says that it may not exist here."""
+    """A hook that is marked as optional may be missing here."""
 
     class Newer(Models):
         @hookimpl(optionalhook=True)
@@ -157,7 +157,7 @@ def test_a_plugin_that_fails_to_list(install: Install) -> None:
     class Empty:
         @hookimpl
         def swin2sr_ops_model_specs(self) -> None:
-            """To pluggy, None is no answer."""
+            """pluggy ignores None."""
 
     install(empty=Empty(), failing=Failing(), good=Models(small_spec(name="good")))
     with pytest.warns(UserWarning, match="'failing' cannot list its models: .*its table is gone"):
@@ -168,7 +168,7 @@ def test_a_plugin_that_fails_to_list(install: Install) -> None:
         assert plugins.resolve_model("tiny-x2-gray").name == "tiny-x2-gray"
 
 
-def test_our_own_damage_is_no_plugins_fault(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_of_the_package_is_not_blamed_on_plugins(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install()
 
     def fail() -> None:
@@ -180,7 +180,7 @@ def test_our_own_damage_is_no_plugins_fault(install: Install, monkeypatch: pytes
 
 
 def test_a_plugin_that_ends_the_process(install: Install) -> None:
-    """`sys.exit` at import is no reason to end anybody else."""
+    """`sys.exit` at import does not end this process."""
     with pytest.warns(UserWarning, match="'rude'.*left out: SystemExit: 3"):
         assert names(install(rude=SystemExit(3))) == set()
 
@@ -207,7 +207,7 @@ def test_a_wrapper_is_refused(install: Install) -> None:
         assert names(install(wrapper=Wrapper())) == set()
 
 
-def test_a_misspelled_hook_is_told_what_it_may_mean(install: Install) -> None:
+def test_a_misspelled_hook_gets_a_suggestion(install: Install) -> None:
     class Near:
         @hookimpl
         def open_source(self, uri: str) -> None: ...
@@ -217,7 +217,7 @@ def test_a_misspelled_hook_is_told_what_it_may_mean(install: Install) -> None:
 
 
 class Crash:
-    """Every hook of it fails, in a way of its own."""
+    """Each of its hooks fails in another way."""
 
     @hookimpl
     def swin2sr_ops_open_source(self, uri: str) -> None:
@@ -244,10 +244,10 @@ class Crash:
         raise ValueError("not interested")
 
 
-def test_a_plugin_that_fails_when_it_is_asked(
+def test_a_plugin_that_fails_in_its_hooks(
     install: Install, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From end to end: each failure is named, the built-ins do the work, and the plugin is broken from then on."""
+    """Each failure is reported, the built-ins do the work, and the plugin counts as broken afterwards."""
     monkeypatch.setattr("swin2sr_ops.engine.runner._engines", {})  # another test may have built this network
     install(crash=Crash())
     np.save(tmp_path / "a.npy", np.zeros(3))
@@ -272,8 +272,8 @@ def test_a_plugin_that_fails_when_it_is_asked(
     assert "SWIN2SR_OPS_BLOCK=crash" in info.advice
 
 
-def test_a_plugins_own_refusal_is_an_answer(install: Install, tmp_path: Path) -> None:
-    """An error of this project is a sentence about the request: it is not passed over, and nobody is broken."""
+def test_an_error_of_this_project_from_a_plugin_is_raised(install: Install, tmp_path: Path) -> None:
+    """An error of this project is about the request: it is raised, and the plugin does not count as broken."""
 
     class Knows:
         @hookimpl
@@ -296,8 +296,8 @@ def test_a_plugins_own_refusal_is_an_answer(install: Install, tmp_path: Path) ->
     assert plugins.loaded()[1].status == "loaded"
 
 
-def test_a_plugins_model_by_what_it_is_called(install: Install, gray_model: ModelSpec) -> None:
-    """Asked only where no list has the name; what was wanted is held against its answer."""
+def test_a_plugin_resolves_names_outside_the_lists(install: Install, gray_model: ModelSpec) -> None:
+    """The hook is called only if no list has the name; its answer must fit the request."""
     asked = []
 
     class Resolver:
@@ -316,7 +316,7 @@ def test_a_plugins_model_by_what_it_is_called(install: Install, gray_model: Mode
         plugins.resolve_model("other")
 
 
-# --- what the command line says of plugins ------------------------------------------------------------
+# --- plugins on the command line ----------------------------------------------------------------------
 
 
 def test_the_list_of_plugins(
@@ -364,7 +364,7 @@ def test_a_broken_plugin_in_a_list_for_programs(install: Install, capsys: pytest
     json.loads(capsys.readouterr().out)
 
 
-# --- the environment chooses ------------------------------------------------------------------------
+# --- environment variables --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -389,7 +389,7 @@ def test_environment(
     assert names(install(**{name: ModuleType(name) for name in "cba"})) == loaded
 
 
-def test_what_is_blocked_is_not_even_imported(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocked_plugins_are_not_imported(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWIN2SR_OPS_BLOCK", "broken")
     assert names(install(broken=ImportError("it was imported"))) == set()
 
@@ -414,7 +414,7 @@ def test_a_plugin_may_take_a_name_over(install: Install, gray_model: ModelSpec) 
 
 
 def test_a_plugin_builds_its_network(install: Install, rng: np.random.Generator) -> None:
-    """Weights that no file holds: asked before the built-in loader, which refuses the others as ever."""
+    """Its weights are in no file: the hook is called before the built-in loader, which rejects other such models."""
     spec = small_spec(name="from-nowhere", sha256="1")
 
     class Builder(Models):
@@ -434,7 +434,7 @@ def test_a_plugin_builds_its_network(install: Install, rng: np.random.Generator)
 
 
 class Formats:
-    """A format of its own, and a view on what everybody is asked first."""
+    """A plugin with a format; records which addresses it is asked about."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -446,7 +446,7 @@ class Formats:
 
     @hookimpl
     def swin2sr_ops_create_sink(self, uri: str) -> object:
-        """Takes fewer arguments than there are: that is allowed."""
+        """A hook may take fewer arguments than its specification."""
         self.asked.append(f"create {uri}")
         return "my sink" if uri.endswith(".zarr") else None
 
@@ -456,7 +456,7 @@ def plugins_own(uri: str, options: dict[str, Any]) -> tuple[str, str, dict[str, 
 
 
 def test_a_plugins_format_is_asked_first(install: Install, tmp_path: Path) -> None:
-    """Even for the suffixes that are read and written here; the built-ins get what it leaves."""
+    """A plugin comes first, even for built-in suffixes; the built-ins get the rest."""
     formats = Formats()
     install(formats=formats)
     assert swin2sr_ops.open_source("a.own", axes="YX", level=None) == ("my source", "a.own", {"axes": "YX"})
@@ -470,7 +470,7 @@ def test_a_plugins_format_is_asked_first(install: Install, tmp_path: Path) -> No
     ]  # fmt: skip
 
 
-def test_a_format_that_nobody_knows(install: Install, tmp_path: Path) -> None:
+def test_an_unknown_format(install: Install, tmp_path: Path) -> None:
     install(formats=Formats())
     (tmp_path / "a.xyz").write_text("?")
     with pytest.raises(FormatError, match=r"a\.xyz"):
@@ -480,7 +480,7 @@ def test_a_format_that_nobody_knows(install: Install, tmp_path: Path) -> None:
         swin2sr_ops.create_sink(tmp_path / "a.xyz", info)
 
 
-# --- a real one -------------------------------------------------------------------------------------
+# --- a real plugin ----------------------------------------------------------------------------------
 
 PYPROJECT = """\
 [build-system]

@@ -1,4 +1,4 @@
-"""Adapters of applications: asked together, none can spoil the others' answers; the command line tells and installs."""
+"""Adapters of applications run in parallel, undisturbed by each other; the command line lists and installs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_states(found: dict[str, Any], state: str) -> None:
     assert status("a", **found).to_dict()["state"] == state
 
 
-def test_all_are_asked_and_none_is_in_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+def test_adapters_cannot_disturb_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     answers = {"fails": fails, "ends": ends, "hangs": hangs, "prints": prints, "lies": lambda: "fine"}
     hosts = [Host(name, answer) for name, answer in answers.items()]
     assert all(isinstance(host, HostAdapter) for host in hosts)
@@ -118,7 +118,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("installed")
-def test_told_to_people_and_programs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_for_people_and_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hosts", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert {name: row["state"] for name, row in rows.items()} == {
@@ -146,7 +146,7 @@ def test_installing(capsys: pytest.CaptureFixture[str]) -> None:
         assert says in capsys.readouterr().err
 
 
-def test_nobody_brings_it_anywhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hosts_without_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("SWIN2SR_OPS_PLUGINS", "0")
     plugins.manager.cache_clear()
     try:
@@ -157,7 +157,7 @@ def test_nobody_brings_it_anywhere(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 def test_the_projects_own() -> None:
-    """Asked for real, in a process of their own: every one answers, and none fails while it does."""
+    """Call the project's adapters in a process of its own: each answers without an error."""
     own = {info.name for info in plugins.loaded() if info.distribution == "swin2sr-ops" and "hosts" in info.hooks}
     if not own:
         pytest.skip("the package is not installed with its plugins")

@@ -1,4 +1,4 @@
-"""Errors ask for ``axes=``: every source must heed it, and every error must name letters that work."""
+"""Errors ask for ``axes=``: every source must use it, and the letters in every error must work."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def picture(path: Path) -> str:
      (picture, "a.png", "XYS"), (picture, "a.bmp", "YXC")],
 )  # fmt: skip
 @pytest.mark.parametrize("spelling", [str, str.lower, tuple, list])
-def test_every_source_heeds_axes(make, name: str, axes: str, spelling, tmp_path: Path) -> None:
+def test_every_source_uses_axes(make, name: str, axes: str, spelling, tmp_path: Path) -> None:
     uri = tiff(tmp_path / name, ome=True) if name == "a.ome.tif" else make(tmp_path / name)
     source = open_source(uri, axes=spelling(axes))
     assert source.info.axes == axes
@@ -60,7 +60,7 @@ def test_every_source_heeds_axes(make, name: str, axes: str, spelling, tmp_path:
 
 
 @pytest.mark.parametrize("axes", [5, ("y", "lat"), {"y": "Y"}, b"YX"])
-def test_what_is_no_letters_gets_a_sentence(axes: object, tmp_path: Path) -> None:
+def test_axes_that_are_not_letters_are_refused(axes: object, tmp_path: Path) -> None:
     for make, name in ((tiff, "a.tif"), (raster, "geo.tif"), (plain_zarr, "a.zarr"), (picture, "a.png")):
         uri = make(tmp_path / name)
         with pytest.raises(RequestError, match="give a string with one letter per dimension"):
@@ -97,7 +97,7 @@ def test_an_output_names_letters_that_it_takes(name: str, axes: str, says: str, 
 
 
 def test_xarray_names_both_dimensions() -> None:
-    """The example of the error, taken as it stands, works."""
+    """The example in the error works."""
     xarray = pytest.importorskip("xarray")
     letters_of = importlib.import_module("swin2sr_ops_xarray.names").letters_of
     array = xarray.DataArray(np.ones((3, 20, 30), "u1"), dims=("time", "line", "pixel"))

@@ -1,4 +1,4 @@
-"""Regions, blocks, axes and paths: what is refused, and in which words."""
+"""Regions, blocks, axes and paths: checks and their messages."""
 
 from __future__ import annotations
 

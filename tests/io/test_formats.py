@@ -1,4 +1,4 @@
-"""Which format takes what, and that asking loads nothing in vain."""
+"""Each source and output gets its format, without loading other formats' libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pixels there are: a source's own masks, and one that a person gives."""
+"""Valid pixels: masks of a source, and a mask that the user gives."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_a_smaller_mask_is_enlarged_by_nearest_neighbour(
         np.testing.assert_array_equal(True if found is None else found, large[region])
 
 
-def test_masks_meet(rng: np.random.Generator) -> None:
-    """The source's masks, of all bands or each its own, and a given one: all must say yes."""
+def test_masks_are_combined(rng: np.random.Generator) -> None:
+    """A pixel is valid if the source's masks, common or per band, and the given mask agree."""
     shape, order = (3, 20, 2, 30), of((3, 20, 2, 30), "CYTX")
     region = (slice(1, 3), slice(4, 20), slice(0, 1), slice(0, 25))
     given_, plane, bands = rng.random((20, 30)) > 0.5, rng.random((20, 30)) > 0.5, rng.random((3, 20, 30)) > 0.5

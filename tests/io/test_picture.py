@@ -1,4 +1,4 @@
-"""PNG, JPEG and their like: upright, in colours, with all their bits."""
+"""PNG, JPEG and similar pictures: upright, in colours, with all bits."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_too_large_for_a_picture(tmp_path, monkeypatch):
         open_source(path)
 
 
-def test_what_is_no_picture(tmp_path):
+def test_files_that_are_not_pictures(tmp_path):
     (tmp_path / "a.txt").write_text("hello")
     assert open_source(str(tmp_path / "a.txt")) is None
     assert open_source(str(tmp_path)) is None

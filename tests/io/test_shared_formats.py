@@ -1,4 +1,4 @@
-"""Every file of the shared collection: read as `expected.json` says, or refused in our own words."""
+"""Every file of the shared collection is read as `expected.json` says, or refused with an error of this package."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_generated_pairs_are_the_same_image():
         np.testing.assert_array_equal(old.read(whole(old.info)), new.read(whole(new.info)))
 
 
-def test_whatever_it_is_it_reads_or_raises_our_errors():
+def test_any_file_is_read_or_raises_our_errors():
     seen = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""What `restore` takes for an array: anything that NumPy reads, or a sentence."""
+"""Arrays for `restore`: anything that NumPy reads; other objects give an error message."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ IMAGE = np.random.default_rng(1).integers(0, 255, (20, 30)).astype("u1")
 
 
 @pytest.mark.parametrize("make", [torch.from_numpy, memoryview, np.ndarray.tolist])
-def test_what_numpy_reads_is_restored(make: Any, gray_model: ModelSpec) -> None:
+def test_anything_that_numpy_reads_is_restored(make: Any, gray_model: ModelSpec) -> None:
     image = IMAGE.astype("f8") if make is np.ndarray.tolist else IMAGE
     found = swin2sr_ops.restore(make(image), model=gray_model, range=(0, 255))
     np.testing.assert_array_equal(found, swin2sr_ops.restore(image, model=gray_model, range=(0, 255)))
 
 
 class OnGpu:
-    """As CuPy's and torch's arrays on a GPU look."""
+    """An array like CuPy's and torch's on a GPU."""
 
     shape, dtype = (20, 30), np.dtype("u1")
 
@@ -54,8 +54,8 @@ def test_map_overlap_wants_dask(gray_model: ModelSpec) -> None:
         swin2sr_ops.Restorer(gray_model).map_overlap_options(IMAGE)
 
 
-def test_types_tell_what_spread_gives_and_which_options_there_are() -> None:
-    """So that type checkers find misspelt keywords, and know that `spread` gives a pair."""
+def test_types_of_spread_and_options() -> None:
+    """Type checkers find misspelt keywords, and know that `spread` returns a pair."""
     given = [get_type_hints(overload)["return"] for overload in get_overloads(swin2sr_ops.restore)]
     assert given == [da.Array, tuple[da.Array, da.Array]]
     assert get_type_hints(swin2sr_ops.restore_image)["output"] == Unpack[OutputOptions]

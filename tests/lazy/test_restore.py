@@ -1,4 +1,4 @@
-"""`restore` on arrays: lazy, any chunks, the same pixels however it is cut."""
+"""`restore` on arrays: lazy, for any chunks, with the same pixels for any tiling."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_nan_stays_where_it_was(gray_model: ModelSpec, rng: np.random.Generator,
     assert np.isfinite(whole).sum() == 4 * np.isfinite(image).sum()
 
 
-def test_nodata_stays_and_nothing_becomes_it(gray_model: ModelSpec, rng: np.random.Generator) -> None:
+def test_nodata_stays_and_no_other_pixel_becomes_nodata(gray_model: ModelSpec, rng: np.random.Generator) -> None:
     image = rng.integers(0, 3, (40, 40)).astype("u2")  # restored values will hit 0 unless they are kept from it
     out = swin2sr_ops.restore(image, model=gray_model, nodata=0, range=(0, 3)).compute()
     np.testing.assert_array_equal(out == 0, (image == 0).repeat(2, 0).repeat(2, 1))
@@ -183,8 +183,8 @@ def test_travels_to_processes(gray_model: ModelSpec, rng: np.random.Generator) -
     np.testing.assert_array_equal(apart, lazy.compute(scheduler="sync"))
 
 
-def test_names_are_the_requests(gray_model: ModelSpec) -> None:
-    """The same request has the same keys, another one others: what dask's caches rely on."""
+def test_keys_depend_on_the_request(gray_model: ModelSpec) -> None:
+    """Equal requests have equal keys and others do not: Dask's caches rely on it."""
     array = da.zeros((40, 40), chunks=20, dtype="u1")
     names = {swin2sr_ops.restore(array, model=gray_model, tile=t, halo=h).name for t in (16, 32) for h in ("exact", 8)}
     assert len(names) == 4
@@ -192,7 +192,7 @@ def test_names_are_the_requests(gray_model: ModelSpec) -> None:
 
 
 def test_alpha_is_kept(rgb_model: ModelSpec, rng: np.random.Generator) -> None:
-    """Opacity is no picture: it does not go through the network, nor into the colours' range."""
+    """Opacity is not a picture: neither the network nor the colours' range includes it."""
     image = rng.integers(0, 900, (30, 40, 4)).astype("u2")
     image[..., 3] = 65535
     image[:9, :9, 3] = 7
@@ -216,13 +216,13 @@ def test_storage_types_keep_their_precision(gray_model: ModelSpec, rng: np.rando
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_bfloat16_is_near(tmp_path: Path, rng: np.random.Generator, scale: int) -> None:
-    """The bound that is stated: 2 % of full range at most on random weights, and no posterised values."""
+    """The stated bound holds: at most 2 % of full range on random weights, and no posterised values."""
     spec = write_model(tmp_path / "m.safetensors", scale=scale, upsampler="" if scale == 1 else "pixelshuffledirect")
     image = rng.integers(0, 60000, (64, 64)).astype("u2")
     full = swin2sr_ops.restore(image, model=spec, precision="float32").compute().astype(int)
     fast = swin2sr_ops.restore(image, model=spec, precision="bfloat16").compute().astype(int)
     assert np.abs(full - fast).max() < 0.02 * 65535
-    if scale == 1:  # the network adds to its input, which must come through whole
+    if scale == 1:  # the network adds to its input, which must pass unrounded
         assert len(np.unique(fast)) > 0.9 * len(np.unique(full))
 
 
@@ -256,7 +256,7 @@ def tf32(x: Tensor) -> Tensor:
     return ((x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
 
 
-def test_channels_cut_in_threes_are_no_colour(rgb_model: ModelSpec, rng: np.random.Generator) -> None:
+def test_channels_cut_in_threes_are_not_colours(rgb_model: ModelSpec, rng: np.random.Generator) -> None:
     """Six channels stay six channels in ``map_overlap``, though each block has three."""
     image = rng.integers(0, 255, (70, 60, 6), dtype="u1")
     array = da.from_array(image, chunks=(70, 60, 3))
@@ -379,7 +379,7 @@ def test_unknown_chunks_get_a_sentence(gray_model: ModelSpec) -> None:
 def test_out_of_memory_halves_the_tile(
     engine: str, gray_model: ModelSpec, rng, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
-    """A device that runs out is given halves, with the same pixels; one that never has enough is reported."""
+    """A device without memory gets half tiles, with the same pixels; if that never suffices, an error says so."""
     from swin2sr_ops.engine.native.engine import NativeEngine
     from swin2sr_ops.engine.tile_engine import TileEngine
 
@@ -392,7 +392,7 @@ def test_out_of_memory_halves_the_tile(
     def short(self: Any, x: Any, tile: Any) -> object:
         sizes.append(tile.shape)
         if tile.shape[0] * tile.shape[1] > limit:
-            held = torch.empty(10)  # what a failed attempt had already
+            held = torch.empty(10)  # of the failed attempt
             alive.append(weakref.ref(held))
             assert sum(ref() is not None for ref in alive) == 1, "an earlier attempt still holds its memory"
             raise type(error)(*error.args)

@@ -1,4 +1,4 @@
-"""The networks of others, to compare with: spandrel's copy of the official code, and transformers'.
+"""Networks of other projects for comparison: spandrel's copy of the official code, and transformers'.
 
 Both import torchvision, of which nothing is used. Its wheel registers operators when it loads a
 compiled library; beside a CPU build of torch that library does not load and the import fails. Then
@@ -27,7 +27,7 @@ def _mend_torchvision() -> None:
     try:
         importlib.import_module("torchvision")
     except ImportError:
-        return  # whoever needs it says so
+        return  # its callers raise an error
     except RuntimeError:  # operator torchvision::nms does not exist
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):

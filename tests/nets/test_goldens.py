@@ -61,7 +61,7 @@ def _whole(net: SwinNet, image: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("size", [16, 32, 64])
 def test_no_value_differs_from_the_golden_output(size: int) -> None:
-    """In float64 no 8-bit value differs, on any machine.
+    """In float64, no 8-bit value differs on any machine.
 
     In float32 a result may lie on the other side of a rounding boundary than the exact one (pixel
     (49, 35) of the 32 px image is 109.49997): nothing else may differ.

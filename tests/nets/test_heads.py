@@ -1,4 +1,4 @@
-"""Heads on patches have exactly the pixels of heads on planes, borders of the image included."""
+"""Heads give exactly the same pixels on patches as on planes, at borders of the image too."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_patch_is_a_part_of_the_plane(kind: str, corner: tuple[int, int]) -> N
     ops = PatchOps(((0, HEIGHT), (0, WIDTH)))
 
     def around(plane: torch.Tensor, margin: int) -> Patch:
-        """Six by five pixels from the corner on, with a margin in which all outside the image is zero."""
+        """Return six by five pixels from a corner, with a margin that is zero outside the image."""
         padded = torch.nn.functional.pad(plane, (margin,) * 4)
         top, left = corner
         part = padded[..., top : top + 6 + 2 * margin, left : left + 5 + 2 * margin]

@@ -1,4 +1,4 @@
-"""Our networks give the numbers of the official code: every head, both families, random weights.
+"""Our networks give the official code's numbers: all heads, both families, random weights.
 
 The reference is spandrel's copy of the official code (it differs from it in formatting only), and
 transformers' port for the heads in which that is right. Two ways of running ours are held against
@@ -145,7 +145,7 @@ def test_equals_official_code(spec: ModelSpec) -> None:
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")
 @pytest.mark.parametrize("spec", [SPECS[0], next(s for s in SPECS if s.architecture == "swinir")], ids=lambda s: s.name)
 def test_gradients_equal_those_of_official_code(spec: ModelSpec) -> None:
-    """Training takes a way of its own through attention: its result and every gradient, in float64."""
+    """Training has its own code for attention: compare its result and all gradients in float64."""
     reference = spandrel_network(spec)
     perturb(reference)
     net = _ours(spec, {name: value.detach() for name, value in reference.named_parameters()}).double().train()
@@ -166,7 +166,7 @@ def test_gradients_equal_those_of_official_code(spec: ModelSpec) -> None:
 
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")
 def test_auxiliary_head_keeps_pixels_in_place_off_the_window_grid() -> None:
-    """What ours does instead: the image padded by the caller, cropped after, gives the same."""
+    """Ours differs from the official code: padding by the caller and cropping afterwards gives the same."""
     spec = next(spec for spec in SPECS if spec.upsampler == "pixelshuffle_aux")
     reference = spandrel_network(spec)
     perturb(reference)
@@ -184,9 +184,9 @@ TRANSFORMERS_HEADS = ("pixelshuffle-x2", "pixelshuffle-x4", "direct-x2", "direct
 
 @pytest.mark.parametrize("head", TRANSFORMERS_HEADS)
 def test_equals_transformers(head: str) -> None:
-    """The heads in which the port is right; it raises at sizes that are no multiples of the window.
+    """Compare the heads that the port computes correctly; it raises at sizes that are not multiples of the window.
 
-    Its auxiliary head enlarges pixels from which the mean was not taken, and its ``upsampler=""``
+    Its auxiliary head enlarges pixels without subtracting the mean, and its ``upsampler=""``
     adds the mean twice, so neither is a reference.
     """
     spec = replace(SMALL, name=head, **HEADS[head])

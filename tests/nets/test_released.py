@@ -1,4 +1,4 @@
-"""The headline, on a real photograph with real weights: the same bytes however the image is cut."""
+"""The main promise on a real photograph with real weights: the same bytes for any tiling."""
 
 from __future__ import annotations
 

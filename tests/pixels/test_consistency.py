@@ -20,7 +20,7 @@ def sums(image: np.ndarray, scale: int) -> np.ndarray:
 
 @st.composite
 def cases(draw: st.DrawFn, kinds: tuple[str, ...] = ("u1", "u2", "i1", "i2")) -> tuple[np.ndarray, np.ndarray, int]:
-    """An input in an integer type, restored values around it or anywhere, and the scale."""
+    """Draw an input of an integer type, restored values near it or anywhere, and a scale."""
     dtype = np.dtype(draw(st.sampled_from(kinds)))
     scale = draw(st.sampled_from([2, 3, 4]))
     limits = np.iinfo(dtype)
@@ -45,7 +45,7 @@ def test_means_are_exact_in_integers(case: tuple[np.ndarray, np.ndarray, int]) -
 
 @given(cases(), st.data())
 def test_nodata_is_never_made(case: tuple[np.ndarray, np.ndarray, int], data: st.DataObject) -> None:
-    """Wherever the nodata value lies, inside the type or at its end, valid pixels avoid it and the means stay exact."""
+    """Valid pixels avoid the nodata value, wherever it lies in the type, and the means stay exact."""
     old, values, scale = case
     limits = np.iinfo(old.dtype)
     near = int(old.flat[0])
@@ -85,13 +85,13 @@ def test_a_mean_within_the_noise_stays() -> None:
     assert moved.sum() == 4 * 18
 
 
-def test_all_pixels_of_a_block_move_alike() -> None:
+def test_all_pixels_of_a_block_move_equally() -> None:
     values = np.array([[10.0, 20.0], [30.0, 44.0]])
     np.testing.assert_array_equal(mean_consistent(values, np.array([[30]], "u1"), 2), values + 4)
 
 
 def test_remainders_and_ties() -> None:
-    """The largest remainder gets the level that is left; among equals the first in raster order."""
+    """The largest remainder gets the remaining level; among equals, the first in raster order."""
     values = np.array([[1.2, 1.7], [1.5, 1.6]])  # shifted by 0.25
     np.testing.assert_array_equal(mean_consistent(values + 0.25, np.array([[2]], "u1"), 2), [[2, 2], [2, 2]])
     same = np.full((2, 2), 3.4)
@@ -138,6 +138,6 @@ def test_indices_of_bands_do_not_change(dtype: str) -> None:
 
 
 def test_noise_is_not_rounded_up() -> None:
-    """A ninth, as a float, is less than a ninth: of nine pixels not even one may be one level off."""
+    """As a float, a ninth is less than a ninth: not even one of nine pixels may be one level off."""
     result = mean_consistent(np.full((3, 3), 13.0), np.array([[10]], "u1"), 3, noise=1 / 9)
     assert result.sum() == 90

@@ -1,4 +1,4 @@
-"""Law 3: one map, inverted; nothing spreads from pixels that are none."""
+"""Law 3: one invertible map; invalid pixels affect no others."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_bad_ranges_get_a_sentence(bad: object) -> None:
         RangeRequest.parse(bad)  # type: ignore[arg-type]
 
 
-def test_auto_looks_only_where_it_must() -> None:
+def test_auto_reads_pixels_only_if_necessary() -> None:
     auto = RangeRequest("auto")
     assert auto.immediate("uint8") == IntensityMap(0, 255)
     assert auto.immediate("uint16") is None
@@ -61,7 +61,7 @@ def test_auto_looks_only_where_it_must() -> None:
 
 
 def looked(image: np.ndarray, request: RangeRequest, cut: int, channel: int | None = None, nodata: float | None = None):
-    """Maps of an image that is looked at in two parts, as often as it takes."""
+    """Return the maps of an image that is read in two parts, as often as necessary."""
     parts = [p for p in (image[..., :cut], image[..., cut:]) if p.size]
     first = None
     if request.looks(image.dtype) == 2:
@@ -90,7 +90,7 @@ def test_percentiles_are_exact(draw: DataObject, dtype: str, cut: int, low: floa
     assert [found.lo, found.hi] == expected.astype(float).tolist()
 
 
-def test_a_hot_pixel_does_not_matter(rng: np.random.Generator) -> None:
+def test_a_hot_pixel_has_no_effect(rng: np.random.Generator) -> None:
     image = rng.random((100, 100)).astype("f4")
     image[5, 5] = 1e6
     found = looked(image, RangeRequest("percentile", 1, 99), 50)[0]
@@ -179,7 +179,7 @@ def test_samples_are_read() -> None:
         ("p1,p99:sampled", "is not understood"),
     ],
 )
-def test_what_cannot_be_sampled_gets_a_sentence(bad: str, told: str) -> None:
+def test_ranges_that_cannot_be_sampled(bad: str, told: str) -> None:
     with pytest.raises(RequestError, match=told):
         RangeRequest.parse(bad)
 
@@ -199,7 +199,7 @@ def test_what_cannot_be_sampled_gets_a_sentence(bad: str, told: str) -> None:
         ("longdouble", "Give float64 or float32"),
     ],
 )
-def test_refused_types_are_told_what_to_do(dtype: str, advice: str) -> None:
+def test_errors_about_types_say_what_to_do(dtype: str, advice: str) -> None:
     with pytest.raises(
         RequestError, match=rf"type {np.dtype(dtype).name.split('[')[0]}.* cannot be restored: .*{advice}"
     ):
@@ -211,7 +211,7 @@ def test_supported_types(dtype: str) -> None:
     assert check_dtype(dtype) == np.dtype(dtype)
 
 
-def test_float64_is_told_what_it_is_computed_in() -> None:
+def test_a_note_names_the_precision_for_float64() -> None:
     assert "computed in float32" in (computed_in("f8") or "")
     assert "computed in float32" in (computed_in(">f8", "float32") or "")
     assert "computed in bfloat16" in (computed_in("f8", "bfloat16") or "")
@@ -228,8 +228,8 @@ def test_a_mask_is_invalid() -> None:
 
 
 @given(integers(0, 999), floats(0, 1), integers(1, 30), integers(1, 30))
-def test_only_the_surroundings_of_holes_are_worked_on(seed: int, share: float, height: int, width: int) -> None:
-    """The same as filling in the midst of a far larger plane of valid pixels."""
+def test_only_the_surroundings_of_holes_are_processed(seed: int, share: float, height: int, width: int) -> None:
+    """The result equals filling inside a far larger plane of valid pixels."""
     rng = np.random.default_rng(seed)
     plane, bad = rng.random((height + 40, width + 40)).astype("f4"), np.zeros((height + 40, width + 40), bool)
     inner = (slice(20, 20 + height), slice(20, 20 + width))

@@ -1,4 +1,4 @@
-"""A pixel whose surroundings contained nodata is known, however the image is cut."""
+"""Flags mark pixels whose surroundings contained nodata, for any tiling."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def test_a_pixel_is_flagged_for_what_its_own_span_reads(
     np.testing.assert_array_equal(tiles_together(invalid, spec, halo, (height, width)), expected)
 
 
-def test_clean_is_a_promise(gray_model: ModelSpec, rng: np.random.Generator) -> None:
-    """What stands in the holes changes no clean pixel, and does change some of those that saw one."""
+def test_clean_pixels_do_not_depend_on_holes(gray_model: ModelSpec, rng: np.random.Generator) -> None:
+    """Values in holes change no clean pixel, but change some of the flagged ones."""
     image = rng.random((170, 150)).astype("f4")
     invalid = np.zeros(image.shape, bool)
     invalid[40:43, 30] = invalid[120, 149] = True
@@ -92,8 +92,8 @@ def test_clean_is_a_promise(gray_model: ModelSpec, rng: np.random.Generator) -> 
     assert near.sum() > 0.5 * (flags == SAW_HOLE).sum()
 
 
-def test_clean_is_a_promise_for_filled_tiles(gray_model: ModelSpec, rng: np.random.Generator) -> None:
-    """Restoring with the hole filled is the same there as restoring with its true values."""
+def test_clean_pixels_do_not_depend_on_filling(gray_model: ModelSpec, rng: np.random.Generator) -> None:
+    """At clean pixels, a filled hole and its true values give the same result."""
     image = rng.random((96, 200)).astype("f4")
     order, plan = AxisOrder.of(image.shape, "YX"), TilePlan(gray_model, *image.shape, (96, 60))
     valid = np.ones(image.shape, bool)
@@ -141,7 +141,7 @@ def test_opacity_does_not_count() -> None:
     assert not flags.any()
 
 
-def test_where_opacity_is_zero_there_is_no_pixel() -> None:
+def test_pixels_of_zero_opacity_are_nodata() -> None:
     plan = TilePlan(SPECS["short"], 40, 44, (40, 44))
     image = np.ones((40, 44, 4), "u2")
     image[3, 5, 3] = 0

@@ -1,4 +1,4 @@
-"""Channels without any contrast are named: files whose pixels are not found read so."""
+"""Channels without contrast are named: incomplete files often read as constant."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def test_constant_channels_are_named(channels: list[list[float]], says: str) -> 
         note_constant(looked_at(*channels))
 
 
-def test_contrast_needs_no_word() -> None:
+def test_contrast_gets_no_note() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         note_constant(looked_at([0, 1], [np.nan, np.nan]))
 
 
-def test_a_sample_is_called_one() -> None:
+def test_the_note_says_that_it_is_from_a_sample() -> None:
     with pytest.warns(UserWarning, match="All sampled pixels"):
         note_constant(looked_at([0, 0]), sampled=True)

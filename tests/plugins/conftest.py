@@ -1,4 +1,4 @@
-"""What tests of several hosts share."""
+"""Fixtures that tests of several hosts share."""
 
 from __future__ import annotations
 

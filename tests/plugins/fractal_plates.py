@@ -1,4 +1,4 @@
-"""Plates as Fractal has them, and how their documents are looked at."""
+"""Write plates like Fractal's, and read their documents."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_image(group: zarr.Group, pixels: np.ndarray, version: str) -> None:
 
 
 def write_tables(group: zarr.Group) -> None:
-    """As Fractal keeps them: an AnnData each; here only one column of it."""
+    """Write tables like Fractal's: an AnnData each, here with one column only."""
     listed = {"FOV_ROI_table": "roi_table", "nuclei_ROI": "masking_roi_table", "nuclei_area": "feature_table"}
     where = group.create_group("tables")
     where.attrs["tables"] = list(listed)

@@ -54,7 +54,7 @@ def validate() -> Any:
 def run_task(
     name: str, folder: Path, args: dict[str, Any], *, before: str = ""
 ) -> tuple[subprocess.CompletedProcess[str], Any]:
-    """As a Fractal server runs a task; ``before`` is code that runs the task's file itself."""
+    """Run a task as a Fractal server does; ``before`` is code that runs the task's file itself."""
     pytest.importorskip("fractal_task_tools", reason="fractal-task-tools runs tasks")
     number = len(list(folder.glob("args*.json")))
     args_json, out_json = folder / f"args{number}.json", folder / f"out{number}.json"
@@ -67,7 +67,7 @@ def run_task(
     return done, json.loads(out_json.read_text()) if out_json.exists() else None
 
 
-# --- what Fractal's own tool says ---------------------------------------------------------------
+# --- the check by Fractal's own tool ------------------------------------------------------------
 
 
 def test_the_manifest_fits_the_tasks() -> None:
@@ -77,7 +77,7 @@ def test_the_manifest_fits_the_tasks() -> None:
     assert CHECK[0] == "check"
 
 
-def test_a_manifest_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_manifest_that_does_not_fit_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("fractal_task_tools", reason="fractal-task-tools checks manifests")
     monkeypatch.setattr("swin2sr_ops_fractal.host.CHECK", (*CHECK[:-1], "fractal_tasks.no_list"))
     status = Adapter().status()
@@ -86,7 +86,7 @@ def test_a_manifest_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch, t
     assert "no_list" in status.detail
 
 
-def test_what_a_server_needs_is_where_it_looks() -> None:
+def test_files_that_a_server_needs_exist() -> None:
     manifest = json.loads((PACKAGE / "__FRACTAL_MANIFEST__.json").read_text())
     for task in manifest["task_list"]:
         for kind in ("executable_parallel", "executable_non_parallel"):
@@ -117,7 +117,7 @@ def test_tasks_share_parameters_with_the_public_functions() -> None:
 
 
 @pytest.mark.parametrize("module", ["restore_image", "init_restore_plate", "restore_plate", "task_list"])
-def test_without_the_tools_there_is_a_sentence(module: str) -> None:
+def test_errors_without_the_tools(module: str) -> None:
     code = f"import sys; sys.modules['fractal_task_tools'] = None\nimport swin2sr_ops.fractal_tasks.{module}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -222,7 +222,7 @@ def test_into_a_new_plate(
     assert tree(path) == before
 
 
-# --- images and plates that this project has not made -------------------------------------------
+# --- images and plates from other programs ------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", ["v04", "v05"])

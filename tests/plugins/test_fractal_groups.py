@@ -1,4 +1,4 @@
-"""What Fractal's tasks do to images, wells, plates and tables; needs none of Fractal's tools."""
+"""Fractal's tasks on images, wells, plates and tables, without Fractal's tools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swin2sr_ops.spec import ModelSpec
 from tests.plugins.fractal_plates import expected, level0, listed, plate_of, tree, write_image, write_plate
 
 
-def test_again_is_already_and_another_request_is_refused(
+def test_a_second_run_does_nothing_and_another_request_is_refused(
     plate: tuple[Path, dict[str, np.ndarray]], gray_model: ModelSpec
 ) -> None:
     path, pixels = plate
@@ -52,7 +52,7 @@ def test_an_image_alone(gray_model: ModelSpec, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", [False, True])
-def test_tables_of_regions_come_along(
+def test_tables_of_regions_are_copied(
     plate: tuple[Path, dict[str, np.ndarray]], gray_model: ModelSpec, labels: bool
 ) -> None:
     path, _ = plate
@@ -100,7 +100,7 @@ def test_a_second_part_of_a_new_plate_keeps_the_first(
     assert [i["path"] for i in listed(new / "A/1")] == ["0", "1"]
 
 
-def test_what_cannot_be_done_is_told(plate: tuple[Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
+def test_requests_that_are_refused(plate: tuple[Path, dict[str, np.ndarray]], tmp_path: Path) -> None:
     path, _ = plate
     with pytest.raises(RequestError, match="suffix='a/b'"):
         images.restore_beside(str(path / "A/1/0"), suffix="a/b")

@@ -1,4 +1,4 @@
-"""QGIS: its own ``qgis_process`` runs the algorithm where it is installed; the rest needs no QGIS."""
+"""QGIS: its own ``qgis_process`` runs the algorithm if it is installed; other tests need no QGIS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"  # where Debian's QGIS has its modules
 
 @pytest.fixture
 def no_qgis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without QGIS; the folder where its settings would be."""
+    """Pretend that QGIS is not installed; return the folder of its settings."""
     monkeypatch.setattr(place, "process_command", lambda: None)
     monkeypatch.setenv("QGIS_CUSTOM_CONFIG_PATH", str(tmp_path / "qgis"))
     monkeypatch.delenv(place.PROFILE, raising=False)
@@ -108,7 +108,7 @@ def test_progress_of_a_real_run(scene: Path, gray_model: ModelSpec, tmp_path: Pa
     check_result(scene, tmp_path / "out.tif", gray_model)
 
 
-def test_cancelled_and_gone_on_with(scene: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
+def test_cancelled_and_resumed(scene: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
     events: list[Any] = []
     words = runner.command(sys.executable, str(scene), str(tmp_path / "out.tif"), options(gray_model))
     with pytest.raises(runner.Stopped):
@@ -134,7 +134,7 @@ def test_errors_are_the_commands_own_sentences(tmp_path: Path) -> None:
         runner.follow([sys.executable, "-c", "print('bad luck'); exit(3)"], print, lambda: False)
 
 
-def test_settings_that_are_not_there() -> None:
+def test_missing_settings() -> None:
     assert not (PROVIDER / "settings.json").exists()
     with pytest.raises(RuntimeError, match="hosts install qgis"):
         runner.read_settings()
@@ -170,7 +170,7 @@ def test_no_qgis(no_qgis: Path) -> None:
         QgisHost().install()
 
 
-def test_installed_where_nobody_can_be_asked(no_qgis: Path) -> None:
+def test_installed_without_qgis_process(no_qgis: Path) -> None:
     (no_qgis / "profiles" / "work").mkdir(parents=True)
     (no_qgis / "profiles" / "profiles.ini").write_text("[core]\ndefaultProfile=work\n")
     assert "hosts install qgis" in QgisHost().status().detail
@@ -221,7 +221,9 @@ def test_places_of_profiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         ("no section", "", "default"),
     ],
 )
-def test_which_profile(ini: str, named: str, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_choice_of_the_profile(
+    ini: str, named: str, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("QGIS_CUSTOM_CONFIG_PATH", str(tmp_path))
     monkeypatch.setenv(place.PROFILE, named)
     (tmp_path / "profiles" / "home").mkdir(parents=True)
@@ -229,7 +231,7 @@ def test_which_profile(ini: str, named: str, expected: str, monkeypatch: pytest.
     assert place.profile() == tmp_path / "profiles" / expected
 
 
-def test_a_profile_that_is_not_there(no_qgis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_profile(no_qgis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (no_qgis / "profiles" / "home").mkdir(parents=True)
     monkeypatch.setenv(place.PROFILE, "hoem")
     with pytest.raises(RequestError, match=r"hoem, which is not there.* home\.$"):
@@ -275,7 +277,7 @@ def test_qgis_lists_it(qgis: Any) -> None:
 
 
 def test_another_profile_of_qgis(qgis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer is about the profile that is named, though ``qgis_process`` itself knows but one."""
+    """The status is that of the named profile, though ``qgis_process`` knows only one."""
     folder = place.profile().parent / "work"
     folder.mkdir()
     monkeypatch.setenv(place.PROFILE, "work")
@@ -288,7 +290,7 @@ def test_another_profile_of_qgis(qgis: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_qgis_in_an_active_environment(qgis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """QGIS would take the Python modules of the first ``python3`` in the path."""
+    """QGIS would use the Python modules of the first ``python3`` in the path."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python3").symlink_to(sys.executable)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
@@ -306,7 +308,7 @@ def test_qgis_runs_it(qgis: Any, scene: Path, gray_model: ModelSpec, tmp_path: P
     check_result(scene, out, gray_model)
 
 
-def test_qgis_says_errors(qgis: Any, scene: Path, tmp_path: Path) -> None:
+def test_qgis_shows_errors(qgis: Any, scene: Path, tmp_path: Path) -> None:
     words = [f"INPUT={scene}", f"OUTPUT={tmp_path / 'out.tif'}", "HALO=3"]
     done = qgis_process(qgis[0], tmp_path, "run", "swin2sr:restore", *words)
     assert done.returncode == 1
@@ -314,7 +316,7 @@ def test_qgis_says_errors(qgis: Any, scene: Path, tmp_path: Path) -> None:
 
 
 def test_cancel_in_qgis(qgis: Any, scene: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
-    """Cancel after the first tile; the next run goes on where it was."""
+    """Cancel after the first tile; the next run resumes."""
     code = f"""
         import sys
         from qgis.core import QgsApplication, QgsProcessingContext, QgsProcessingFeedback

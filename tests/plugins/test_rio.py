@@ -28,7 +28,7 @@ def rio(*words: object) -> Result:
 
 
 def script() -> Path:
-    """The command that a person types."""
+    """Return the path of the command ``rio``."""
     found = Path(sys.executable).with_name("rio")
     if not found.exists():
         pytest.skip(f"there is no {found}")
@@ -113,7 +113,7 @@ def test_errors_are_sentences(
 
 
 def test_the_real_command(scene: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
-    """``rio`` as a person types it: a Cloud Optimized GeoTIFF with overviews."""
+    """The installed ``rio`` writes a Cloud Optimized GeoTIFF with overviews."""
     out = tmp_path / "out.tif"
     words = ["restore", scene, out, "--model", gray_model.weights, "--tile", "16"]
     done = subprocess.run([script(), *words], capture_output=True, text=True, check=False)
@@ -146,7 +146,7 @@ main_group()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent in another way there")
-def test_stopped_and_gone_on_with(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_stopped_and_resumed(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
     """Ctrl-C after the first tiles; the same command resumes the run."""
     scene, out = tmp_path / "wide.tif", tmp_path / "out.tif"
     profile: dict[str, Any] = {"width": 640, "height": 320, "count": 1, "dtype": "uint16", "crs": "EPSG:32633"}
@@ -172,7 +172,7 @@ def test_stopped_and_gone_on_with(gray_model: ModelSpec, tmp_path: Path, rng: np
 
 
 def test_progress(scene: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
-    """A bar where somebody looks: a terminal."""
+    """A terminal shows a bar."""
     pty = pytest.importorskip("pty", reason="no terminals here")
     ours, theirs = pty.openpty()
     words = [script(), "restore", scene, tmp_path / "out.tif", "--model", gray_model.weights, "--tile", "16"]
@@ -189,7 +189,7 @@ def test_progress(scene: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
 
 
 def test_rio_lists_it() -> None:
-    """In a process of its own: found by the entry point, and light."""
+    """In a process of its own: rio finds the entry point, and loads no heavy library."""
     code = (
         "import sys; from rasterio.rio.main import main_group\ntry:\n    main_group(['{0}'])\nexcept SystemExit:\n"
         "    print('torch' in sys.modules, 'dask' in sys.modules)"

@@ -1,4 +1,4 @@
-"""One answer: the same request gives the same pixels, bit for bit, from every host."""
+"""Law 7: the same request gives the same pixels from every host, bit for bit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import swin2sr_ops
 from tests.conftest import NATIVE
 
 MODEL = "tiny-x2-gray"
-SHAPE = (75, 101)  # no multiple of anything
-#: Range and engine: numbers, percentiles that every host has to find by itself, and others than the default's kernels.
+SHAPE = (75, 101)  # not multiples of anything
+#: Range and engine: numbers, percentiles that every host must compute, and kernels that are not the default.
 CASES = [
     ("200,3000", "auto"), ("p1,p99.8", "auto"), pytest.param(("200,3000", "torch"), marks=NATIVE),
 ]  # fmt: skip
@@ -92,7 +92,7 @@ def write_files(folder: Path, pixels: np.ndarray) -> None:
 
 
 def run(*words: str) -> str:
-    """A program of its own, as a person would start it."""
+    """Run a program like a user."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
@@ -100,7 +100,7 @@ def run(*words: str) -> str:
 
 
 def pixels_of(path: str) -> np.ndarray:
-    """Of a Zarr without this package's readers, of a raster by GDAL."""
+    """Read a Zarr without this package's readers, or a raster by GDAL."""
     if path.endswith(".zarr"):
         return zarr.open_group(path, mode="r")["0"][:]
     import rasterio
@@ -117,7 +117,7 @@ def script(name: str) -> str:
 
 
 def in_chunks(case: Case) -> np.ndarray:
-    """Dask's own chunks and small tiles."""
+    """Use Dask's default chunks and small tiles."""
     import dask.array as da
 
     return swin2sr_ops.restore(da.from_array(case.pixels, chunks=(30, 44)), tile=32, **case.request).compute()
@@ -156,7 +156,7 @@ def fractal(case: Case) -> np.ndarray:
 
 
 def qgis(case: Case) -> np.ndarray:
-    """What the plugin in QGIS starts; QGIS itself is in test_qgis.py."""
+    """Run the command that the QGIS plugin runs; test_qgis.py tests QGIS itself."""
     from swin2sr_ops_qgis.provider import runner
 
     options: dict[str, Any] = {**case.request, "halo": "exact", "nodata": None, "tile": None, "mask": None}
@@ -174,8 +174,8 @@ def test_there_is_something_to_compare(case: Case) -> None:
     assert case.restored.shape == (2 * SHAPE[0], 2 * SHAPE[1])
     assert case.restored.dtype == np.uint16
     other = swin2sr_ops.restore(case.pixels, model=MODEL, range="dtype", device="cpu").compute()
-    assert (case.restored != other).mean() > 0.5  # the range matters, so that a host that lost it is found out
-    if case.engine != "auto":  # and so does the engine: a few values lie that near to the middle of two
+    assert (case.restored != other).mean() > 0.5  # the range changes pixels, so a host that ignores it is detected
+    if case.engine != "auto":  # so does the engine: a few values are close to a rounding boundary
         default = swin2sr_ops.restore(case.pixels, model=MODEL, range=case.range, device="cpu").compute()
         assert 0 < (case.restored != default).sum() < 200
 
@@ -189,7 +189,7 @@ def test_same_pixels(case: Case, host: Callable[[Case], np.ndarray]) -> None:
 
 @pytest.mark.parametrize("output", ["memory", "disk", "lazy"])
 def test_same_pixels_from_napari(case: Case, output: str) -> None:
-    """What the widget does for each of its outputs; it needs a layer, but no window."""
+    """Restore like the widget, for each of its outputs; this needs a layer, but no window."""
     layers = pytest.importorskip("napari.layers", reason="napari has layers")
     from swin2sr_ops_napari.layers import describe
     from swin2sr_ops_napari.request import Request

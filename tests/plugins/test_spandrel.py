@@ -1,4 +1,4 @@
-"""Checkpoints of other architectures, saved by their own classes, read by spandrel, restored as operators."""
+"""Checkpoints of other architectures, saved by their own classes, are read by spandrel and used for restoration."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from spandrel.architectures.SPAN import SPAN  # noqa: E402
 from swin2sr_ops_spandrel import describe as describing  # noqa: E402
 from swin2sr_ops_spandrel.family import swin2sr_ops_build_network  # noqa: E402
 
-#: Real architectures, small: what makes them, scale, channels, and whether their reach can be proven.
+#: Small networks of real architectures: constructor, scale, channels, True if their reach can be proven.
 NETWORKS: dict[str, tuple[Any, int, int, bool]] = {
     "esrgan": (lambda: ESRGAN(in_nc=3, out_nc=3, num_filters=8, num_blocks=2, scale=2), 2, 3, True),
     "esrgan-gray": (lambda: ESRGAN(in_nc=1, out_nc=1, num_filters=8, num_blocks=2, scale=4), 4, 1, True),
@@ -85,7 +85,7 @@ def picture(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 
 def reference(path: Path, image: np.ndarray) -> np.ndarray:
-    """Spandrel's own call on the whole image; it clips to 0..1."""
+    """Call spandrel on the whole image; it clips to 0..1."""
     model = spandrel.ModelLoader().load_from_file(path).eval()
     planes = torch.from_numpy(image).reshape(*image.shape[:2], -1).permute(2, 0, 1)[None]
     found = model(planes)[0].permute(1, 2, 0).numpy()
@@ -112,7 +112,7 @@ def test_a_file_is_described(files: dict[str, Path], name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_same_as_spandrels_own_call(files: dict[str, Path], name: str) -> None:
-    """Equal where that is proven; else no worse than stated. And never a matter of tiles."""
+    """Equal if the reach is proven, else within the stated error; independent of tiles in both cases."""
     _, _, channels, proven = NETWORKS[name]
     spec = plugins.resolve_model(files[name])
     image = picture((270, 60) if channels == 1 else (270, 60, 3))
@@ -128,7 +128,7 @@ def test_the_same_as_spandrels_own_call(files: dict[str, Path], name: str) -> No
 @settings(max_examples=12)
 @given(name=sampled_from(PROVEN), height=integers(2, 70), width=integers(2, 70), cell=sampled_from([8, 24, 64]))
 def test_proven_is_exact_for_any_size(files: dict[str, Path], name: str, height: int, width: int, cell: int) -> None:
-    """In double precision, in cells of any side: the network itself on the whole image."""
+    """In double precision, cells of any size give the network's result on the whole image."""
     spec = plugins.resolve_model(files[name])
     spec = replace(spec, reach=replace(spec.reach, cell=cell))
     image = picture((height, width) if spec.channels == 1 else (height, width, 3), width).astype("f8")
@@ -140,7 +140,7 @@ def test_proven_is_exact_for_any_size(files: dict[str, Path], name: str, height:
 
 
 def test_values_beyond_the_range_are_kept(files: dict[str, Path]) -> None:
-    """Spandrel clips to 0..1; here a range of percentiles must not cut the brightest pixels off."""
+    """Spandrel clips to 0..1; a range of percentiles must not clip the brightest pixels."""
     image = picture((40, 40))
     image[20, 20] = 30
     found = swin2sr_ops.restore(image, model=files["dncnn"], range=(0, 1)).compute()
@@ -185,7 +185,7 @@ def test_another_halo(files: dict[str, Path]) -> None:
     assert Restorer(plugins.resolve_model(files["dncnn"]), halo=8).plan(99, 99).exact is False
 
 
-# --- what was found is remembered ---------------------------------------------------------------------
+# --- the cache of descriptions ------------------------------------------------------------------------
 
 
 def test_measured_once(files: dict[str, Path], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_measured_once(files: dict[str, Path], cache: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         patch.setattr(describing, "_look", again)
         assert plugins.resolve_model(files["span"]) == spec
-    place.write_text("{")  # torn, by a full disk or whoever
+    place.write_text("{")  # torn, for example by a full disk
     assert plugins.resolve_model(files["span"]) == spec
     assert spec.sha256 in place.read_text()
 
@@ -215,7 +215,7 @@ def test_a_cache_that_cannot_be_written(
 
 
 def support(model: nn.Module, channels: int, side: int, scale: int) -> int:
-    """How far away an input pixel changes the middle of the result, by gradients."""
+    """Return how far away input pixels change the middle of the result, by gradients."""
     image = torch.rand(1, channels, side, side, dtype=torch.float64, requires_grad=True)
     middle = side // 2
     block = model(image)[..., middle * scale : (middle + 1) * scale, middle * scale : (middle + 1) * scale]
@@ -232,8 +232,8 @@ layers = lists(
 
 @settings(max_examples=30)
 @given(layers)
-def test_what_is_proven_is_never_less_than_what_is_seen(chosen: list[tuple[str, int]]) -> None:
-    """Random stacks of layers, some of them coarser for a while, against their gradients."""
+def test_a_proven_reach_is_never_too_small(chosen: list[tuple[str, int]]) -> None:
+    """Compare random stacks of layers, some with coarser stages, with their gradients."""
     torch.manual_seed(1)
     parts: list[nn.Module] = [nn.Conv2d(1, 4, 1)]
     fine, coarse = 1, 1
@@ -263,7 +263,7 @@ def test_what_is_proven_is_never_less_than_what_is_seen(chosen: list[tuple[str, 
 
 @pytest.mark.parametrize("name", PROVEN)
 def test_the_proof_of_real_networks(files: dict[str, Path], name: str) -> None:
-    """Not a pixel less than gradients find, and not many more."""
+    """The reach has at least as many pixels as gradients find, and not many more."""
     _, scale, channels, _ = NETWORKS[name]
     spec = plugins.resolve_model(files[name])
     seen = support(swin2sr_ops_build_network(spec).double(), channels, 80, scale)
@@ -271,7 +271,7 @@ def test_the_proof_of_real_networks(files: dict[str, Path], name: str) -> None:
 
 
 class InPlace(nn.Module):
-    """Its input is changed under the hands of the graph: what is returned has seen more than it seems."""
+    """It changes its input in place, so its result depends on more than its graph shows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -304,16 +304,16 @@ class Branch(nn.Module):
     ],
     ids=lambda layer: str(layer)[:40],
 )  # fmt: skip
-def test_what_is_not_proven(layer: nn.Module) -> None:
+def test_networks_without_a_proof(layer: nn.Module) -> None:
     assert proven_sight(lambda net, x: net(x), nn.Sequential(nn.Conv2d(1, 1, 1), layer)) is None
 
 
-def test_sight_in_words() -> None:
+def test_the_reach_in_words() -> None:
     assert Sight().wider(2).finer(2).wider(1).reach == 3
     assert Sight().coarser(4).wider(1).finer(4).reach == 7
 
 
-# --- what does not fit --------------------------------------------------------------------------------
+# --- files that are refused ---------------------------------------------------------------------------
 
 
 def refusal(model: str | Path, **wanted: Any) -> str:
@@ -323,7 +323,7 @@ def refusal(model: str | Path, **wanted: Any) -> str:
 
 
 def test_other_networks(tmp_path: Path) -> None:
-    """The built-in loader's sentence stays where spandrel knows the file no better."""
+    """The built-in loader's error stays if spandrel does not know the file either."""
     path = tmp_path / "mine.pth"
     torch.save({"layer.weight": torch.zeros(3, 3), "layer.bias": torch.zeros(3)}, path)
     plain = refusal(path)
@@ -360,7 +360,7 @@ def test_our_own_networks_stay_ours(tmp_path: Path) -> None:
 
 
 def test_purposes_and_channels(files: dict[str, Path]) -> None:
-    """Descriptors as spandrel makes them, of networks that are for something else."""
+    """Use spandrel's descriptors of networks with other purposes."""
     model = spandrel.ModelLoader().load_from_file(files["compact"])
 
     def described(purpose: str, before: int = 3, after: int = 3) -> str:
@@ -397,7 +397,7 @@ def test_a_file_that_changed(files: dict[str, Path], tmp_path: Path) -> None:
 
 
 def test_without_spandrel(files: dict[str, Path]) -> None:
-    """Listing models works as ever; the file is told to need an extra."""
+    """Models can be listed; the error about the file names the extra."""
     code = (
         "import sys; sys.modules['spandrel'] = None\n"
         "from swin2sr_ops.cli import main; import swin2sr_ops\n"

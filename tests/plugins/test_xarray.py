@@ -1,4 +1,4 @@
-"""The xarray accessor: the pixels of `restore`, lazily, with names, place and meaning kept."""
+"""The xarray accessor gives the pixels of `restore`, lazily, and keeps names, coordinates and attributes."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ def test_attributes(field: Any, gray_model: ModelSpec) -> None:
     assert set(fine.attrs) == {"units", "swin2sr_ops"}
     assert "scale 2" in fine.attrs["swin2sr_ops"]
     assert field.attrs["valid_range"] == [0, 400]
-    assert "model tiny-x2-gray" in field.swin2sr.restore().attrs["swin2sr_ops"]  # what "auto" was
+    assert "model tiny-x2-gray" in field.swin2sr.restore().attrs["swin2sr_ops"]  # the resolved value of "auto"
     colour = xr.DataArray(np.zeros((8, 9, 3), "u1"), dims=("y", "x", "band"))
     assert "model tiny-x2-rgb" in colour.swin2sr.restore(range="dtype").attrs["swin2sr_ops"]
     assert "model tiny-x2-gray" in colour.swin2sr.restore(rgb=False).attrs["swin2sr_ops"]
 
 
-def test_sizes_that_nobody_knows(gray_model: ModelSpec) -> None:
+def test_unknown_sizes(gray_model: ModelSpec) -> None:
     dask = pytest.importorskip("dask.array")
     pixels = dask.zeros((8, 9), "f4")
     array = xr.DataArray(pixels[pixels[:, 0] >= 0], dims=("y", "x"))
@@ -125,7 +125,7 @@ def test_attributes_name_dimensions_too() -> None:
         (("y", "x"), "ZYX", "give one letter for each"),
     ],
 )
-def test_dimensions_that_say_too_little(dims: tuple[str, ...], axes: str | None, message: str) -> None:
+def test_ambiguous_dimensions(dims: tuple[str, ...], axes: str | None, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         letters_of(xr.DataArray(np.zeros((4,) * len(dims)), dims=dims), axes)
 
@@ -175,7 +175,7 @@ def test_times_along_columns(gray_model: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize(("y", "message"), [([0, 2, 1, 3], "is not monotonic"), ([5], "gives no pixel size")])
-def test_coordinates_that_say_no_place(y: list[int], message: str, gray_model: ModelSpec) -> None:
+def test_coordinates_without_a_pixel_size(y: list[int], message: str, gray_model: ModelSpec) -> None:
     array = xr.DataArray(np.zeros((len(y), 9), "f4"), {"y": y}, ("y", "x"))
     with pytest.raises(RequestError, match=message):
         array.swin2sr.restore(gray_model)
@@ -233,7 +233,7 @@ def test_packed_values_are_not_packed_again(field: Any, gray_model: ModelSpec, t
     assert raw.swin2sr.restore(gray_model).attrs["_FillValue"] == 65535
 
 
-def test_what_lies_in_a_file_is_not_read(field: Any, gray_model: ModelSpec, tmp_path: Path) -> None:
+def test_pixels_in_a_file_are_not_read(field: Any, gray_model: ModelSpec, tmp_path: Path) -> None:
     field.to_dataset().to_zarr(tmp_path / "in.zarr", consolidated=False)
     stored = xr.open_dataset(tmp_path / "in.zarr", engine="zarr", consolidated=False).t2m
     assert stored.chunks is None
@@ -335,7 +335,7 @@ def test_masked_rasters(gray_model: ModelSpec, tmp_path: Path) -> None:
     np.testing.assert_array_equal(rioxarray.open_rasterio(tmp_path / "out.tif", masked=True), fine)
 
 
-def test_what_rioxarray_alone_knows(gray_model: ModelSpec, rng: np.random.Generator) -> None:
+def test_metadata_that_only_rioxarray_knows(gray_model: ModelSpec, rng: np.random.Generator) -> None:
     pytest.importorskip("rioxarray")
     array = xr.DataArray(rng.integers(0, 9, (12, 16)).astype("u1"), dims=("a", "b"))
     array = array.rio.set_spatial_dims(x_dim="b", y_dim="a").rio.set_nodata(3)
@@ -367,7 +367,7 @@ def test_host() -> None:
 
 
 def test_import_registers() -> None:
-    """And asking for the adapter alone imports no xarray."""
+    """The adapter alone does not import xarray."""
     code = (
         "import sys, swin2sr_ops_xarray_host as host; host.swin2sr_ops_hosts(); print('xarray' in sys.modules)\n"
         "import xarray as xr; print(hasattr(xr.DataArray, 'swin2sr'))\n"

@@ -1,4 +1,4 @@
-"""What an array says about its grid and its holes, in the words of the tools that made it."""
+"""Grid and nodata of arrays, in the conventions of the tools that made them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def restored(source: xr.DataArray, **options) -> xr.DataArray:
         ("long_name", "height of the 10 m grid", "height of the 10 m grid"),
     ],
 )
-def test_what_describes_the_grid_follows(name, value, expected):
+def test_descriptions_of_the_grid_follow(name, value, expected):
     found = restored(array(**{name: value})).attrs[name]
     assert type(found) is type(expected)
     assert found == expected
@@ -53,7 +53,7 @@ def test_what_describes_the_grid_follows(name, value, expected):
 @pytest.mark.parametrize(
     ("name", "value"), [("resolution", "ten metres"), ("spec", "RasterSpec"), ("transform", "?"), ("shape", [5, 5])]
 )
-def test_what_cannot_follow_goes(name, value):
+def test_metadata_of_the_old_grid_are_removed(name, value):
     assert name not in restored(array(**{name: value})).attrs
 
 
@@ -92,7 +92,7 @@ def test_one_column_has_the_step_of_the_affine():
     [{"nodata": 0}, {"nodatavals": (0.0,)}, {"fill_value": 0}, {"_FillValue": 0}, {"missing_value": 0},
      {"nodata": "0", "nodatavals": ()}],
 )  # fmt: skip
-def test_every_word_for_nodata_means_it(attrs):
+def test_every_attribute_for_nodata_is_used(attrs):
     source = array(dtype="uint16", **attrs)
     source[:4] = 0
     fine = restored(source).compute()

@@ -1,4 +1,4 @@
-"""The plugin of ZarrNii: its hooks without ZarrNii, and all of it where ZarrNii is installed."""
+"""The plugin of ZarrNii: its hooks without ZarrNii, and everything if ZarrNii is installed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_entry_point_names_the_plugin(module: Any) -> None:
 
 @pytest.fixture
 def module() -> Any:
-    """What ZarrNii's entry point names."""
+    """Return the module that ZarrNii's entry point names."""
     return pytest.importorskip("swin2sr_ops_zarrnii.plugin", reason="ZarrNii loads the plugin", exc_type=ImportError)
 
 
@@ -64,7 +64,7 @@ def test_zarrniis_marker_finds_all_hooks(plugin: Any) -> None:
 
 
 def test_the_range_comes_from_the_low_resolution_pass(same_size: ModelSpec) -> None:
-    """Per channel, as everywhere."""
+    """Each channel has its own range, as for other hosts."""
     image = np.concatenate([stack(), stack()[:, ::-1] // 2 + 5000])
     lazy = da.from_array(image, chunks=(1, 2, 16, 16))
     plugin = Restoration(same_size, range="lowres")
@@ -86,13 +86,14 @@ def test_the_range_comes_from_the_low_resolution_pass(same_size: ModelSpec) -> N
     [
         (stack(), {}),
         (stack(), {"range": (0, 1000), "halo": 8, "tile": 32}),
-        (stack().astype("u1"), {"range": "lowres"}),  # 8 bits are stretched already
-        (stack().astype("f4"), {"range": "lowres", "nodata": 500}),  # low-resolution pixels would mix it with others
+        (stack().astype("u1"), {"range": "lowres"}),  # 8 bits have a fixed range
+        # low-resolution pixels would mix nodata with other values
+        (stack().astype("f4"), {"range": "lowres", "nodata": 500}),
         (np.full((1, 2, 40, 40), 7, "u2"), {"range": "lowres"}),  # no range at all
     ],
     ids=["auto", "fixed", "bytes", "nodata", "constant"],
 )
-def test_where_the_low_resolution_pass_decides_nothing(
+def test_ranges_that_need_no_low_resolution_pass(
     same_size: ModelSpec, image: np.ndarray, options: dict[str, Any]
 ) -> None:
     plugin = Restoration(same_size, **options)
@@ -102,7 +103,7 @@ def test_where_the_low_resolution_pass_decides_nothing(
     np.testing.assert_array_equal(result, computed(image, same_size, **options))
 
 
-def test_what_cannot_be_done_is_told(same_size: ModelSpec, gray_model: ModelSpec) -> None:
+def test_requests_that_are_refused(same_size: ModelSpec, gray_model: ModelSpec) -> None:
     lazy = da.from_array(stack())
     for call in (lambda: Restoration().lowres_func(stack()), lambda: Restoration().highres_func(lazy)):
         with pytest.raises(RequestError, match=r"Choose a model .*denoise"):
@@ -129,7 +130,7 @@ def test_status_without_zarrnii(monkeypatch: pytest.MonkeyPatch) -> None:
         Adapter().install()
 
 
-def test_without_zarrnii_there_is_a_sentence() -> None:
+def test_errors_without_zarrnii() -> None:
     code = "import sys; sys.modules['zarrnii'] = None\nimport swin2sr_ops_zarrnii.plugin"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -107,9 +107,7 @@ def test_plate_in_plate_out(
         run_collection(path, out, RestoreRequest(model=gray_model, halo=8), ngff=ngff)
 
 
-def test_stopped_and_gone_on_with(
-    plate: tuple[Path, dict[str, np.ndarray]], gray_model: ModelSpec, tmp_path: Path
-) -> None:
+def test_stopped_and_resumed(plate: tuple[Path, dict[str, np.ndarray]], gray_model: ModelSpec, tmp_path: Path) -> None:
     path, _ = plate
     run_collection(path, tmp_path / "whole.zarr", RestoreRequest(model=gray_model))
 
@@ -162,7 +160,7 @@ def test_trees_and_plain_arrays(gray_model: ModelSpec, tmp_path: Path, rng: np.r
     assert zarr.open_group(out)["day2/plain"].attrs["exposure"] == 3
 
 
-def test_says_what_is_wrong(gray_model: ModelSpec, tmp_path: Path) -> None:
+def test_requests_that_are_refused(gray_model: ModelSpec, tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "one.zarr", data=np.zeros((9, 9), "u1"))
     with pytest.raises(FormatError, match="is one image"):
         run_collection(tmp_path / "one.zarr", tmp_path / "out.zarr", RestoreRequest(model=gray_model))
@@ -174,7 +172,7 @@ def test_says_what_is_wrong(gray_model: ModelSpec, tmp_path: Path) -> None:
     )
 
 
-def test_an_error_that_no_code_foresaw_ends_one_field(
+def test_an_unexpected_error_ends_one_field(
     gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_plate(tmp_path / "plate.zarr", "0.5")
@@ -195,8 +193,8 @@ def test_an_error_that_no_code_foresaw_ends_one_field(
     assert "unexpected KeyError" in report.failed[FIELDS[1]]
 
 
-def test_what_progress_raises_is_the_callers(gray_model: ModelSpec, tmp_path: Path) -> None:
-    """A host cancels so: no field failed."""
+def test_errors_of_the_progress_callback_pass(gray_model: ModelSpec, tmp_path: Path) -> None:
+    """Hosts cancel by this: no field counts as failed."""
     write_plate(tmp_path / "plate.zarr", "0.5")
 
     class Cancelled(Exception):

@@ -1,4 +1,4 @@
-"""An input that is replaced while its output grows, and put back: never an output made of two images."""
+"""An input that is replaced during a run, and put back, never gives an output of two images."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def options(model: ModelSpec, **more: Any) -> dict[str, Any]:
 
 
 def replacing(source: Path, killed: bool) -> Callable[[Any], None]:
-    """Put another input in the place of ``source`` for some tiles; then end the run, if ``killed``, or go on."""
+    """Replace ``source`` by another input for some tiles; then end the run if ``killed``, or continue."""
 
     def progress(event: Any) -> None:
         if event.kind == "tile" and event.done == 3:
@@ -85,7 +85,7 @@ def replacing(source: Path, killed: bool) -> Callable[[Any], None]:
             copied(source.parent / "first", source)
             if (
                 killed
-            ):  # no code of ours runs after a SIGKILL: with the old input back, the end of this run sees nothing
+            ):  # no code of ours runs after a SIGKILL: with the old input back, this run detects nothing at its end
                 raise Killed
 
     return progress
@@ -112,7 +112,7 @@ def test_an_input_that_was_replaced_and_put_back(
 def test_an_input_that_was_only_copied(
     source: Path, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Restored from a backup, moved to another disk: its pixels are compared once, and the run is resumed."""
+    """A copy from a backup or another disk: its pixels are compared once, and the run is resumed."""
     out, given = tmp_path / "o.ome.zarr", options(gray_model)
 
     def killed_at(event: Any) -> None:
@@ -162,7 +162,7 @@ def test_a_mask_that_was_replaced_and_put_back(gray_model: ModelSpec, tmp_path: 
 
 
 def test_a_range_is_of_one_image(gray_model: ModelSpec, tmp_path: Path) -> None:
-    """The range is decided before any tile: another input that was there only then leaves no tile to compare."""
+    """The range is decided before any tile, so an input that was there only then leaves no tile to compare."""
     source, given = tmp_path / "in.tif", options(gray_model, range="auto")
     tifffile.imwrite(source, FIRST[0].astype("u2"))
     old, when = source.read_bytes(), source.stat()

@@ -1,4 +1,4 @@
-"""``consistent="mean"`` through every way to restore: reduced again, the result is the input, to the digit."""
+"""``consistent="mean"`` in every interface: the reduced result equals the input exactly."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_any_cut_gives_the_means_of_the_input(dtype: str, gray_model: ModelSpec,
 
 
 def test_nodata_masks_and_flags(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
-    """Holes come back as they are stored; of all other pixels the means are exact, and none becomes nodata."""
+    """Holes come back as stored; the means of all other pixels are exact, and none becomes nodata."""
     image = rng.integers(0, 40, (60, 70)).astype("u2")  # often next to nodata
     image[20:30, 10:40] = 7
     mask = (rng.random((60, 70)) > 0.2).astype("u1")
@@ -69,7 +69,7 @@ def test_colours_opacity_and_ensembles(rgb_model: ModelSpec, tmp_path: Path, rng
 
 
 def test_ndvi_of_a_scene(rgb_model: ModelSpec, gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
-    """Red goes with its colours and near infrared alone; at the old resolution their index is as before."""
+    """Red is restored with its colours and near infrared alone; at the old resolution, their index is unchanged."""
     pytest.importorskip("rasterio", reason="GeoTIFF needs rasterio")
     import rasterio
 
@@ -98,7 +98,7 @@ def test_floats_and_noise(gray_model: ModelSpec, rng: np.random.Generator) -> No
     assert np.nanmax(np.abs(means - image)) > 0.01
 
 
-def test_it_decides_what_a_run_is_known_by(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_it_is_part_of_the_fingerprint(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
     tifffile.imwrite(tmp_path / "in.tif", rng.integers(0, 255, (30, 30)).astype("u1"))
     out = tmp_path / "out.ome.zarr"
     prints = [
@@ -122,7 +122,7 @@ def test_command_line(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Gene
     assert "consistent='median' is not understood: give 'mean'" in capsys.readouterr().err
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+def test_requests_that_are_refused(tmp_path: Path) -> None:
     for text in ("", "mean,noise", "mean,noise=-1", "mean,noise=nan", "mean,psf=2", "Mean", 3):
         with pytest.raises(RequestError, match="is not understood"):
             Consistency.parse(text)  # type: ignore[arg-type]

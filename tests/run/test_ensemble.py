@@ -1,4 +1,4 @@
-"""Ensembles of files: `restore_image`, batches and the command line, and what lies beside the image."""
+"""Ensembles of files: `restore_image`, batches, the command line, and the spread beside the image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def near(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
 
 @pytest.fixture
 def stack(tmp_path: Path, rng: np.random.Generator) -> np.ndarray:
-    """What ``in.tif`` holds: two channels of 60 x 70 px."""
+    """Write ``in.tif`` with two channels of 60 x 70 px."""
     pixels = rng.integers(100, 900, (2, 60, 70)).astype("u2")
     tifffile.imwrite(tmp_path / "in.tif", pixels, metadata={"axes": "CYX"})
     return pixels
@@ -46,10 +46,10 @@ def test_zarr_beside_the_image(ngff: str, near: ModelSpec, stack: np.ndarray, tm
     found = zarr.open_array(out / "spread" / "0")
     np.testing.assert_array_equal(found[:], spread)
     assert found.dtype == np.float32
-    source = swin2sr_ops.open_source(str(out / "spread"))  # an image of its own
+    source = swin2sr_ops.open_source(str(out / "spread"))  # the spread is an image, too
     assert source.info.axes == "CYX"
     assert source.info.shape == expected.shape
-    # The same again is finished; without the spread, or with one pass, it is another output.
+    # The same request is finished; without the spread, or with one pass, it is another output.
     again = swin2sr_ops.restore_image(tmp_path / "in.tif", out, **files, **options)
     assert again.state == "already"
     one = swin2sr_ops.restore_image(tmp_path / "in.tif", tmp_path / "one.zarr", model=near, **files)
@@ -59,7 +59,7 @@ def test_zarr_beside_the_image(ngff: str, near: ModelSpec, stack: np.ndarray, tm
     assert not (tmp_path / "mean.zarr" / "spread").exists()
 
 
-def test_stopped_and_gone_on_with(
+def test_stopped_and_resumed(
     near: ModelSpec, stack: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict = {"model": near, "ensemble": 8, "spread": True, "tile": 32, "chunks": 64}
@@ -120,7 +120,7 @@ def test_command_line(near: ModelSpec, stack: np.ndarray, tmp_path: Path, capsys
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "x.tif"), whole)
 
 
-def test_plan_tells_the_passes(near: ModelSpec) -> None:
+def test_the_plan_names_the_passes(near: ModelSpec) -> None:
     one, eight = (Restorer(near, ensemble=n).plan(100, 90, 40) for n in (1, 8))
     assert eight.over_compute == pytest.approx(8 * one.over_compute)
     assert eight.over_read >= one.over_read
@@ -146,7 +146,7 @@ def test_evaluation_of_an_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture
     assert found[1] > found[0]
 
 
-def test_what_is_refused(near: ModelSpec, stack: np.ndarray, tmp_path: Path) -> None:
+def test_requests_that_are_refused(near: ModelSpec, stack: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="spread needs an ensemble"):
         swin2sr_ops.restore_image(tmp_path / "in.tif", tmp_path / "out.zarr", model=near, spread=True)
     assert not list(tmp_path.glob("out*"))

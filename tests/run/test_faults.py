@@ -1,4 +1,4 @@
-"""What goes wrong on a disk in the middle of a run: a sentence, nothing lost, and the same command goes on."""
+"""Disk failures during a run: a clear error, no lost tiles, and the same command resumes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Tiles that the network computes."""
+    """Record the tiles that the network computes."""
     found: list[str] = []
     compute = pipeline.TileWork.compute
 
@@ -84,7 +84,7 @@ def at(kind: str, done: int, act: Callable[[], object]) -> Callable[[Event], Non
 
 
 def fill(disk: Path) -> None:
-    """While others write there, too."""
+    """Fill the disk, while other programs write there, too."""
     with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
@@ -98,7 +98,7 @@ def fill(disk: Path) -> None:
 def test_full_disk(
     name: str, kind: str, done: int, disk: Path, source: Path, model: Path, tmp_path: Path, computed: list[str]
 ) -> None:
-    """Between tiles, in the pyramid, in the final writing; then the disk grows, and the rest is done."""
+    """The disk fills up between tiles, in the pyramid, or at the end; with more space, the run is resumed."""
     swin2sr_ops.restore_image(source, tmp_path / name, model=model, **CUT)
     assert len(computed) == TILES
     computed.clear()
@@ -129,7 +129,7 @@ def test_read_only_folder(source: Path, model: Path, tmp_path: Path) -> None:
 def test_the_half_done_output_is_removed(
     name: str, what: str, done: int, source: Path, model: Path, tmp_path: Path
 ) -> None:
-    """By another person, while it grows: nothing that lacks tiles may look finished."""
+    """Another program removes it during the run: no output without all tiles may look finished."""
     folder = tmp_path / "folder"
     folder.mkdir()
     lost = folder / f"{name}.partial" if what == "partial" else folder
@@ -150,7 +150,7 @@ def test_the_half_done_output_is_removed(
 
 @pytest.mark.parametrize("record", [b"", bytes(700)], ids=["empty", "zeros"])
 def test_a_record_that_a_power_cut_emptied(record: bytes, source: Path, model: Path, tmp_path: Path) -> None:
-    """Nothing says which run it was: the same command begins anew, and is not stopped for ever."""
+    """The run of the output is unknown: the same command starts anew instead of failing for ever."""
     out = tmp_path / "out.ome.zarr"
     stopped(source, out, model)
     (tmp_path / "out.ome.zarr.partial" / ".swin2sr_ops" / "run.json").write_bytes(record)
@@ -161,7 +161,7 @@ def test_a_record_that_a_power_cut_emptied(record: bytes, source: Path, model: P
 
 @pytest.mark.parametrize("record", [b"{", b"[1]", b"\xff\xfe\0"])
 def test_a_damaged_record(record: bytes, source: Path, model: Path, tmp_path: Path) -> None:
-    """It is not known whose the half-done output is: it stays until it is given up."""
+    """The run of the unfinished output is unknown: it stays until the user discards it."""
     out = tmp_path / "out.ome.zarr"
     stopped(source, out, model)
     (tmp_path / "out.ome.zarr.partial" / ".swin2sr_ops" / "run.json").write_bytes(record)
@@ -177,7 +177,7 @@ def test_a_damaged_record(record: bytes, source: Path, model: Path, tmp_path: Pa
 
 
 class Stop(Exception):
-    """What ends a run in the middle."""
+    """Ends a run in the middle."""
 
 
 def stopped(source: Path, out: Path, model: Path, tiles: int = 5) -> None:
@@ -197,7 +197,7 @@ def truncate(path: Path) -> None:
 
 @pytest.mark.parametrize("when", ["in a run", "between two"])
 def test_truncated_source(when: str, source: Path, model: Path, tmp_path: Path) -> None:
-    """It is noticed, and what is there is kept; a run that has seen another input begins again."""
+    """Truncation is detected and finished tiles are kept; a run that read another input starts anew."""
     out, whole, stamp = tmp_path / "out.ome.zarr", source.read_bytes(), source.stat().st_mtime_ns
     progress = None
     if when == "between two":
@@ -223,7 +223,7 @@ def test_truncated_source(when: str, source: Path, model: Path, tmp_path: Path) 
 @pytest.mark.parametrize("what", ["pixels", "time"])
 @pytest.mark.parametrize("form", ["tif", "zarr"])
 def test_another_source(what: str, form: str, source: Path, model: Path, tmp_path: Path) -> None:
-    """Of the same name and size: a half-done output is not filled up from it, unless one begins again."""
+    """Another source of the same name and size does not complete an unfinished output, unless it is restarted."""
     out = tmp_path / "out.ome.zarr"
     if form == "zarr":
         source = as_zarr(source)
@@ -243,7 +243,7 @@ def test_another_source(what: str, form: str, source: Path, model: Path, tmp_pat
 
 @pytest.mark.parametrize("form", ["tif", "zarr"])
 def test_a_source_that_changes_meanwhile(form: str, source: Path, model: Path, tmp_path: Path) -> None:
-    """An output of two images is never finished."""
+    """An output of two images never becomes finished."""
     out = tmp_path / "out.ome.zarr"
     if form == "zarr":
         source = as_zarr(source)
@@ -264,7 +264,7 @@ def as_zarr(source: Path) -> Path:
 
 
 def change(source: Path, what: str) -> None:
-    """Other pixels, or only a later time of change."""
+    """Change the pixels, or only the modification time."""
     if source.is_dir():
         (chunk,) = (p for p in source.rglob("0/1") if p.is_file())
         os.utime(chunk, ns=(0, chunk.stat().st_mtime_ns + 10**9))

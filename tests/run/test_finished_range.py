@@ -112,7 +112,7 @@ def test_another_number_of_channels(finished: dict[str, Any], tmp_path: Path) ->
         swin2sr_ops.restore_image(image, tmp_path / "a.ome.zarr", model=finished["model"], range=finished["like"])
 
 
-def test_what_reads_no_files_says_so(finished: dict[str, Any]) -> None:
+def test_interfaces_without_files_refuse_it(finished: dict[str, Any]) -> None:
     import dask.array as da
 
     with pytest.raises(RequestError, match="cannot be read here"):

@@ -1,4 +1,4 @@
-"""What a run asks of a format before it touches the destination."""
+"""A run asks a format about the request before it touches the destination."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from swin2sr_ops.spec import ModelSpec
 
 
 class OneFile:
-    """A format that one process writes, and that keeps pixels only."""
+    """A format for one process, without metadata."""
 
     def __init__(self, uri: str, info: ImageInfo) -> None:
         self.uri, self.info, self.write_unit = uri, info, (1, 1)
@@ -69,7 +69,7 @@ def test_several_processes_are_refused_before_anything_is_there(gray_model: Mode
 
 
 @pytest.mark.parametrize("side", ["context", "spread"])
-def test_what_the_format_has_no_room_for(side: str, gray_model: ModelSpec, tmp_path: Path) -> None:
+def test_values_that_the_format_cannot_store(side: str, gray_model: ModelSpec, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.arange(400, dtype="u1").reshape(20, 20))
     job = prepare(tmp_path / "a.tif", RestoreRequest(model=gray_model, ensemble=8))
     with pytest.raises(RequestError, match=f"cannot store {side}"):

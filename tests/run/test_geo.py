@@ -37,7 +37,7 @@ def bands(rng: np.random.Generator) -> np.ndarray:
     return rng.integers(1, 3000, (4, *SIZE)).astype("u2")
 
 
-def test_colours_go_together_and_the_rest_alone(
+def test_colours_are_restored_together_and_other_bands_alone(
     bands: np.ndarray, rgb_model: ModelSpec, gray_model: ModelSpec, tmp_path: Path
 ) -> None:
     src = write(tmp_path / "in.tif", bands, "blue green red undefined")
@@ -121,7 +121,9 @@ def test_to_zarr_and_back_to_pixels(bands: np.ndarray, gray_model: ModelSpec, tm
         assert "WGS 84" in group.attrs["proj:wkt2"]
 
 
-def test_says_what_is_wrong(bands: np.ndarray, gray_model: ModelSpec, rgb_model: ModelSpec, tmp_path: Path) -> None:
+def test_requests_that_are_refused(
+    bands: np.ndarray, gray_model: ModelSpec, rgb_model: ModelSpec, tmp_path: Path
+) -> None:
     src = write(tmp_path / "in.tif", bands)
     with pytest.raises(ModelError, match=r"names (2|several)"):
         swin2sr_ops.restore_image(src, tmp_path / "o.tif", model=f"{rgb_model.weights},{gray_model.weights}")
@@ -158,7 +160,7 @@ def test_a_rasters_zarr_keeps_its_place_again(bands: np.ndarray, gray_model: Mod
     assert list(found) == [2.5, 0, 5e5, 0, -2.5, 5e6]
 
 
-def test_ome_tiff_has_no_room_for_a_place(bands: np.ndarray, gray_model: ModelSpec, tmp_path: Path) -> None:
+def test_ome_tiff_cannot_store_a_georeference(bands: np.ndarray, gray_model: ModelSpec, tmp_path: Path) -> None:
     src = write(tmp_path / "in.tif", bands[:1])
     with pytest.raises(RequestError, match="georeference"):
         swin2sr_ops.restore_image(src, tmp_path / "out.ome.tif", model=gray_model)

@@ -31,14 +31,14 @@ def check_pieces(job: Job) -> None:
     assert firsts == sorted(firsts)
 
 
-def test_planes_that_go_alone(gray_model: ModelSpec, tmp_path: Path) -> None:
+def test_planes_that_are_restored_alone(gray_model: ModelSpec, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "in.tif", np.zeros((2, 3, 40, 50), "u2"), imagej=True, metadata={"axes": "ZCYX"})
     job = prepare(tmp_path / "in.tif", RestoreRequest(model=gray_model, tile=16))
     assert job.count == 2 * 3 * 3 * 4
     check_pieces(job)
 
 
-def test_bands_that_go_together(rgb_model: ModelSpec, gray_model: ModelSpec, tmp_path: Path) -> None:
+def test_bands_that_are_restored_together(rgb_model: ModelSpec, gray_model: ModelSpec, tmp_path: Path) -> None:
     pytest.importorskip("rasterio", reason="GeoTIFF needs rasterio")
     from tests.run.test_geo import write
 
@@ -48,7 +48,7 @@ def test_bands_that_go_together(rgb_model: ModelSpec, gray_model: ModelSpec, tmp
     check_pieces(job)
 
 
-def test_what_was_said_of_the_source_is_kept(gray_model: ModelSpec, tmp_path: Path) -> None:
+def test_warnings_about_the_source_are_kept(gray_model: ModelSpec, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "in.tif", np.zeros((3, 40, 50), "u2"))
     assert prepare(tmp_path / "in.tif", RestoreRequest(model=gray_model, axes="TYX", series=0)).reading == {
         "axes": "TYX"

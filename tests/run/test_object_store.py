@@ -1,4 +1,4 @@
-"""Object stores and web servers: a real S3 server, kills, stumbling servers, and what is said when nothing helps."""
+"""Object stores and web servers: a real S3 server, kills, failing requests, and errors after the last retry."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def s3(server: str) -> Any:
-    """For a look at the bucket, which is emptied."""
+    """Return a client for the bucket, which is emptied."""
     found = client(server)
     for key in _keys(found):
         found.delete_object(Bucket=BUCKET, Key=key)
@@ -68,7 +68,7 @@ def _keys(s3: Any) -> list[str]:
 
 @pytest.fixture
 def faults(s3: Any, server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """All that the program asks goes through a proxy that may stumble; patience is short."""
+    """Send all requests through a proxy that may fail; retries are short."""
     monkeypatch.setattr(remote, "PAUSE", 0.01)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     with proxy(server) as (url, found):
@@ -116,19 +116,19 @@ def read(url: str) -> np.ndarray:
 
 
 def without_source(found: dict[str, bytes]) -> dict[str, bytes]:
-    """Without what differs when the same image was read from another place."""
+    """Remove metadata that depend on where the image was read from."""
     document = json.loads(found["zarr.json"])
     for name in ("source", "source_identity", "fingerprint"):
         del document["attributes"]["swin2sr_ops"][name]
     return found | {"zarr.json": json.dumps(document).encode()}
 
 
-# --- the same as on a disk ------------------------------------------------------------------------
+# --- the same result as on a disk -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", [{}, {"chunks": 64, "shards": 128}, {"ngff": "0.4"}], ids=["0.5", "sharded", "0.4"])
 def test_the_same_objects_as_files(s3: Any, source: Path, model: Path, tmp_path: Path, options: dict[str, Any]) -> None:
-    """Until the last event, no viewer takes the half-done prefix for an image."""
+    """Until the last event, the unfinished prefix does not look like an image."""
     cut, where = {**CUT, **options}, s3_url("out.ome.zarr")
     opened: list[str] = []
 
@@ -162,7 +162,7 @@ def test_validates_where_it_lies(server: str, s3: Any, source: Path, model: Path
 def test_from_a_server(
     place: str, request: pytest.FixtureRequest, zarr_source: Path, model: Path, tmp_path: Path
 ) -> None:
-    """A web server lists nothing; an image is found there all the same."""
+    """An image is found on a web server, which has no listings."""
     swin2sr_ops.restore_image(zarr_source, tmp_path / "local.ome.zarr", model=model)
     expected = without_source(files(tmp_path / "local.ome.zarr"))
     if place == "http":
@@ -192,7 +192,7 @@ def test_from_a_server(
 
 
 def test_a_plate(s3: Any, model: Path, tmp_path: Path) -> None:
-    """Plate in, plate out; a killed one goes on, well by well."""
+    """Plate in, plate out; a killed run is resumed well by well."""
     make_plate(tmp_path / "plate.zarr")
     upload(s3, tmp_path / "plate.zarr", "plate.zarr")
     request = RestoreRequest(model=model, chunks=64)
@@ -234,21 +234,21 @@ def make_plate(path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
-def test_killed_and_gone_on_with(s3: Any, source: Path, model: Path, tmp_path: Path) -> None:
-    """No tile is computed again, a dead run's lease holds nobody up, a living run's does."""
+def test_killed_and_resumed(s3: Any, source: Path, model: Path, tmp_path: Path) -> None:
+    """No tile is computed again; a dead run's lease does not block, a living run's lease does."""
     command = [sys.executable, "-m", "tests.s3_kills", source, model, KILLS, 3, tmp_path]
     root = Path(__file__).parents[2]
     done = subprocess.run([str(part) for part in command], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["tiles"] == 10
-    assert told["killed"] >= KILLS - 2  # the rest was done before its moment came
+    assert told["killed"] >= KILLS - 2  # finished before the moment of the kill
     assert (told["different"], told["again"], told["opened"]) == ([], 0, []), done.stderr
     assert told["refused"].startswith(f"BusyError: Another run is writing 's3://{BUCKET}/killed.ome.zarr' (process")
 
 
 class Stop(Exception):
-    """What ends a run in the middle."""
+    """Ends a run in the middle."""
 
 
 def stopped(source: Path, where: str, model: Path, tiles: int = 5) -> None:
@@ -279,7 +279,7 @@ def test_torn_objects_are_found(s3: Any, source: Path, model: Path, tmp_path: Pa
     assert objects(s3, "out.ome.zarr") == files(tmp_path / "out.ome.zarr")
 
 
-def test_a_lost_answer_is_no_other_run(faults: Faults, s3: Any, source: Path, model: Path) -> None:
+def test_a_lost_answer_is_not_another_run(faults: Faults, s3: Any, source: Path, model: Path) -> None:
     """The lease was written, its answer got lost, and the next try finds a lease: our own."""
     lost: list[str] = []
 
@@ -310,10 +310,10 @@ def test_a_server_without_conditions(faults: Faults, s3: Any, source: Path, mode
     assert not [key for key in _keys(s3) if ".swin2sr_ops" in key]
 
 
-# --- a server that stumbles, and one that fell ----------------------------------------------------
+# --- servers that fail sometimes, or for ever -----------------------------------------------------
 
 
-def test_a_stumbling_server(faults: Faults, s3: Any, zarr_source: Path, model: Path, tmp_path: Path) -> None:
+def test_a_server_that_fails_sometimes(faults: Faults, s3: Any, zarr_source: Path, model: Path, tmp_path: Path) -> None:
     """One request in twelve fails in some way: the same bytes."""
     upload(s3, zarr_source, "source.ome.zarr")
     faults.choose = at_random(0.08, seed=5)
@@ -323,7 +323,7 @@ def test_a_stumbling_server(faults: Faults, s3: Any, zarr_source: Path, model: P
     assert without_source(objects(s3, "out.ome.zarr")) == without_source(files(tmp_path / "out.ome.zarr"))
 
 
-def test_a_slow_answer_is_asked_for_again(
+def test_a_slow_request_is_retried(
     faults: Faults, s3: Any, source: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import s3fs
@@ -340,10 +340,10 @@ def test_a_slow_answer_is_asked_for_again(
     assert faults.made == ["late", "late"]
 
 
-def test_a_web_server_that_stumbles(
+def test_a_web_server_that_fails_sometimes(
     zarr_source: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """fsspec does not ask a web server twice; we do."""
+    """fsspec does not retry requests to a web server; this package does."""
     pytest.importorskip("aiohttp", reason="https:// needs aiohttp")
     monkeypatch.setattr(remote, "PAUSE", 0.01)
     with web(zarr_source.parent) as folder, proxy(folder) as (url, faults):
@@ -360,7 +360,7 @@ def test_a_web_server_that_stumbles(
 
 
 @pytest.mark.parametrize("side", ["output", "input"])
-def test_a_server_that_falls(
+def test_a_server_that_goes_down(
     side: str,
     faults: Faults,
     s3: Any,
@@ -369,7 +369,7 @@ def test_a_server_that_falls(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A sentence with the address; what is there is kept, and the same command resumes the run."""
+    """The error names the address; finished tiles are kept, and the same command resumes the run."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     upload(s3, zarr_source, "source.ome.zarr")
     where, needle = s3_url("out.ome.zarr"), "/out.ome.zarr/" if side == "output" else "/source.ome.zarr/0/c/"
@@ -391,7 +391,7 @@ def test_a_server_that_falls(
     assert without_source(objects(s3, "out.ome.zarr")) == without_source(files(tmp_path / "local.ome.zarr"))
 
 
-def test_what_cannot_be_reached(
+def test_addresses_that_cannot_be_reached(
     faults: Faults, s3: Any, source: Path, zarr_source: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(s3, zarr_source, "source.ome.zarr")
@@ -425,7 +425,7 @@ def test_what_cannot_be_reached(
     assert not [key for key in _keys(s3) if not key.startswith("source.ome.zarr/")]
 
 
-def test_nobody_listens(server: str, source: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_server_listens(server: str, source: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "PAUSE", 0.01)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")

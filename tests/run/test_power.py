@@ -1,4 +1,4 @@
-"""A power cut: what had its name is whole, and what it tore is found and made again."""
+"""After a power cut, outputs with their final name are complete, and torn pieces are detected and made again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CUT: dict[str, Any] = {"tile": 32, "chunks": 64}
 
 
 class ForgetfulDisk:
-    """A disk that keeps names at once and bytes only when they are synced: the worst that a power cut may leave."""
+    """A disk that stores names at once but bytes only when synced: the worst case of a power cut."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.bytes: dict[str, bytes] = {}
@@ -109,7 +109,7 @@ def test_a_plate_is_on_the_disk_before_it_has_its_name(
 def test_the_record_of_a_run_is_synced(
     source: Path, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a cut leaves an empty one, and nothing says whose the half-done output is."""
+    """Otherwise a power cut leaves an empty one, and the run of the unfinished output is unknown."""
     synced: list[str] = []
     sync = os.fsync
 
@@ -125,7 +125,7 @@ def test_the_record_of_a_run_is_synced(
     assert str(tmp_path / "o.ome.zarr.partial" / ".swin2sr_ops") in synced
 
 
-# --- torn pieces of a half-done output ------------------------------------------------------------
+# --- torn pieces of an unfinished output ----------------------------------------------------------
 
 
 class Stop(Exception):
@@ -268,7 +268,7 @@ def test_a_file_system_without_syncfs(
 
 @pytest.mark.parametrize("ends", ["at its end", "in the middle"])
 def test_a_source_that_changed_spoils_the_run(ends: str, source: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
-    """With the old file back in its place the same command would end with pixels of both."""
+    """Otherwise, with the old file back in place, the same command would finish with pixels of both."""
     out, old, when = tmp_path / "o.ome.zarr", source.read_bytes(), source.stat()
     options = {"model": gray_model, "range": (0, 250), **CUT}
 

@@ -29,7 +29,7 @@ from swin2sr_ops.run.ranges import Look, each_in_threads, intensity_maps
 
 @dataclass
 class Pixels:
-    """An image in memory that is read by regions, and says which."""
+    """An image in memory that records which regions are read."""
 
     pixels: np.ndarray
     axes: str
@@ -47,7 +47,7 @@ class Pixels:
 
 
 def job_of(source: Pixels, request: str, nodata: float | None = None, parts: Sequence[Any] = ()) -> Any:
-    """What `intensity_maps` looks at of a `Job`."""
+    """Return a stand-in for a `Job` with all that `intensity_maps` uses."""
     known = [group for part in parts for group in part.groups]
     return SimpleNamespace(
         source=source,
@@ -65,7 +65,7 @@ def maps_of(source: Pixels, request: str, **options: Any) -> tuple[IntensityMap,
 
 
 def backwards(function: Callable, items: Sequence, done: Callable) -> None:
-    """A worker that travels, and answers in another order."""
+    """Pickle the work, and return the answers in another order."""
     function = pickle.loads(pickle.dumps(function))
     order = list(range(len(items)))
     random.Random(1).shuffle(order)
@@ -120,7 +120,7 @@ def test_a_spread_is_everywhere(count: int, more: int) -> None:
 
 
 def test_a_sample_sees_all_planes_and_columns() -> None:
-    """Also where the stretches of the sample are whole rows or planes of regions; a group has one of 16 in a row."""
+    """Also if the sample consists of entire rows or planes of regions; each group has one of 16 consecutive ones."""
     for shape in ((8, 16, 16), (64, 8, 4), (1, 64, 64), (16, 16, 16)):
         grid = BandGrid((0, 0, 0), shape, (1, 1, 1), None)
         bands = Bands(grid, stratified(128, grid.count), 16, deal(128, 16))
@@ -203,7 +203,7 @@ def test_masked_pixels_do_not_count(small_bands: None, rng: np.random.Generator)
         maps_of(source, "auto", mask=Pixels(1 - mask, "YX", (20, 30)))
 
 
-def test_progress_is_told(small_bands: None, rng: np.random.Generator) -> None:
+def test_progress_is_reported(small_bands: None, rng: np.random.Generator) -> None:
     source = Pixels(rng.random((3, 40, 60)).astype("f4"), "CYX", (1, 16, 60))
     events: list[Any] = []
     intensity_maps(job_of(source, "p1,p99"), events.append)
@@ -266,7 +266,7 @@ def picture(seed: int, shape: tuple[int, int] = (512, 512)) -> np.ndarray:
 
 
 def test_the_error_is_that_of_the_sample(small_sample: None) -> None:
-    """Against the percentiles of the whole images: within what the standard error says, and no tighter."""
+    """The error against percentiles of whole images agrees with the stated standard error."""
     scores = []
     for seed in range(40):
         pixels = picture(seed).astype("u2")
@@ -334,12 +334,12 @@ def test_a_sample_of_bands_that_share_a_map(small_sample: None) -> None:
         assert abs(both.hi - true[1]) < 4 * both.error[1]
 
 
-def test_small_images_are_looked_at_whole(small_sample: None) -> None:
+def test_small_images_are_read_entirely(small_sample: None) -> None:
     pixels = picture(0, (96, 96)).astype("u2")
     assert maps_of(Pixels(pixels, "YX", (16, 16)), "p1,p99:sample") == maps_of(Pixels(pixels, "YX", (16, 16)), "p1,p99")
 
 
-def test_where_a_sample_sees_nothing_everything_is_looked_at(small_sample: None) -> None:
+def test_a_sample_without_valid_pixels_falls_back_to_all_pixels(small_sample: None) -> None:
     pixels = np.full((512, 512), np.nan, "f4")
     pixels[100:110, 100:110] = np.arange(100).reshape(10, 10)
     events: list[Any] = []
@@ -373,7 +373,7 @@ def test_statistics_of_a_valid_part() -> None:
     assert Statistics.of(block, None, nodata=5, valid=valid).low.tolist() == [6]
 
 
-def test_maps_say_their_error_only_where_they_have_one() -> None:
+def test_only_sampled_maps_state_an_error() -> None:
     assert IntensityMap(1, 2).to_dict() == {"lo": 1, "hi": 2}
     assert replace(IntensityMap(1, 2), error=(0.5, 0.25)).to_dict() == {"lo": 1, "hi": 2, "error": [0.5, 0.25]}
 

@@ -1,4 +1,4 @@
-"""Stopped and gone on with: the same bytes, nothing computed twice, clear refusals; and what lies beside an image."""
+"""Resumed runs: the same bytes, no tile computed twice, clear errors; and arrays beside an image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swin2sr_ops.spec import ModelSpec
 
 
 class Stop(BaseException):
-    """What Ctrl-C is."""
+    """An error like Ctrl-C."""
 
 
 def stop_after(tiles: int):
@@ -45,7 +45,7 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every piece that the network computes, as it does."""
+    """Record every piece that the network computes."""
     found: list[str] = []
     compute = TileWork.compute
 
@@ -59,7 +59,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("name", ["o.ome.zarr", "o.ome.tif"])
 @pytest.mark.parametrize("tiles", [1, 7, 29])
-def test_goes_on_where_it_was(
+def test_a_stopped_run_is_resumed(
     source: Path, gray_model: ModelSpec, tmp_path: Path, computed: list[str], name: str, tiles: int
 ) -> None:
     options: dict = {"model": gray_model, "tile": 64, "chunks": 128}
@@ -79,7 +79,7 @@ def test_goes_on_where_it_was(
 def test_with_other_tiles_and_another_range_of_workers(
     source: Path, gray_model: ModelSpec, tmp_path: Path, computed: list[str]
 ) -> None:
-    """The result does not depend on tiles, so a run may go on in others, if they own whole chunks."""
+    """The result does not depend on tiles, so a run may be resumed with others, if they cover whole chunks."""
     out = tmp_path / "o.ome.zarr"
     options: dict = {"model": gray_model, "chunks": 128, "range": "p1,p99.8"}
     swin2sr_ops.restore_image(source, tmp_path / "whole.ome.zarr", **options, tile=256)
@@ -131,7 +131,7 @@ def test_other_settings_are_refused(
 def test_every_region_is_written_once(
     gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of all levels, by the run and by the sink that finishes."""
+    """The run and the finishing sink write each region of each level once."""
     from swin2sr_ops.io.output.staging import Staging
 
     tifffile.imwrite(tmp_path / "in.tif", rng.integers(0, 99, (600, 560)).astype("u1"))
@@ -181,7 +181,7 @@ def test_finished_is_left_alone(source: Path, gray_model: ModelSpec, tmp_path: P
 
 
 def test_outputs_are_the_same_to_the_byte(source: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
-    """When, how fast and in which tiles an image was made leaves no trace in it."""
+    """An output does not depend on its time, speed or tiles."""
     for suffix in ("zarr", "ome.tif", "tif"):
         for i, tile in enumerate((64, 128)):
             out = tmp_path / f"{i}" / f"o.{suffix}"
@@ -193,8 +193,8 @@ def test_outputs_are_the_same_to_the_byte(source: Path, gray_model: ModelSpec, t
 # --- beside the image -------------------------------------------------------------------------------
 
 
-def test_context_is_known(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
-    """2 where there was no pixel, 1 where a filled one was in sight, 0 where none was; a label image."""
+def test_context_flags(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
+    """A label image: 2 at nodata, 1 if filled pixels were within reach, else 0."""
     yaozarrs = pytest.importorskip("yaozarrs")
     image = rng.integers(1, 999, (200, 220)).astype("u2")
     image[20:40, 30:50] = 9999
@@ -217,7 +217,7 @@ def test_context_is_known(gray_model: ModelSpec, tmp_path: Path, rng: np.random.
         assert (made[flags == 1] != whole[flags == 1]).any()
 
 
-def test_context_goes_on(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_context_flags_are_resumed(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
     image = rng.integers(0, 9, (200, 220)).astype("u2")
     tifffile.imwrite(tmp_path / "in.tif", image)
     options: dict = {"model": gray_model, "nodata": 0, "tile": 64, "context": True}
@@ -239,7 +239,7 @@ def test_a_mask_hides_what_was_not_scanned(gray_model: ModelSpec, tmp_path: Path
     pixels = zarr.open_group(out)["0"][:]
     np.testing.assert_array_equal(pixels[256:], image[128:].repeat(2, 0).repeat(2, 1))
     assert not np.array_equal(pixels[:256], image[:128].repeat(2, 0).repeat(2, 1))
-    assert report.skipped == 4  # of 8 tiles: the network did not run there
+    assert report.skipped == 4  # 4 of 8 tiles: the network did not run there
     tifffile.imwrite(tmp_path / "odd.tif", np.ones((100, 37), "u1"))
     with pytest.raises(RequestError, match="mask"):
         swin2sr_ops.restore_image(tmp_path / "in.tif", tmp_path / "p.zarr", model=gray_model, mask=tmp_path / "odd.tif")

@@ -1,4 +1,4 @@
-"""Every real file that can be restored, into OME-Zarr and OME-TIFF, looked at with tools not written here.
+"""Restore every real file into OME-Zarr and OME-TIFF, and check the outputs with independent tools.
 
 Sources and outputs are read by tifffile, zarr-python, yaozarrs and ome-types; what they say must
 agree: axes, place (corner points coincide), channels, planes in their order, colours, pyramids.
@@ -53,7 +53,7 @@ pytestmark = [
 
 @dataclass
 class Facts:
-    """What a foreign tool says about an image: letters of axes longer than 1, and per letter what is known."""
+    """Facts about an image by an independent tool: letters of axes longer than 1, and metadata per letter."""
 
     sizes: dict[str, int]
     spacing: dict[str, float] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Facts:
     windows: list[Any] = field(default_factory=list)
 
     def corner(self, axis: str) -> float:
-        """Where the image begins: half a pixel before the centre of its first pixel."""
+        """Return the image's start: half a pixel before the centre of its first pixel."""
         return self.origin.get(axis, 0.0) - self.spacing.get(axis, 1.0) / 2
 
     def end(self, axis: str) -> float:
@@ -310,7 +310,9 @@ def test_to_ome_zarr(name, tmp_path, models):
 @pytest.mark.parametrize("name", TIFFS + ZARRS)
 def test_to_ome_tiff(name, tmp_path, models):
     path = FORMATS / name
-    half = EXPECTED[name].get("dtype") == "float16"  # OME has no such type: the place is in tifffile's own words
+    half = (
+        EXPECTED[name].get("dtype") == "float16"
+    )  # OME has no such type: pixel size and origin are in tifffile's own metadata
     target = restored(name, tmp_path, models, ".tif" if half else ".ome.tif")
     source = zarr_facts(path) if path.suffix == ".zarr" else tiff_facts(path)
     check_plane(name, path, target, models)

@@ -1,4 +1,4 @@
-"""`restore_image`: from file to file, the same pixels as the array function, place kept, nothing half-written."""
+"""`restore_image` gives the pixels of `restore`, keeps pixel size and origin, and leaves no incomplete output."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_file_equals_array(stack: tuple[Path, np.ndarray], gray_model: ModelSpec
 
 
 def test_place_and_provenance(stack: tuple[Path, np.ndarray], gray_model: ModelSpec, tmp_path: Path) -> None:
-    """Law 4: finer pixels, the image's corner where it was; the run's settings are in the output."""
+    """Law 4: finer pixels, the same corner; the output contains the run's settings."""
     out = tmp_path / "out.ome.zarr"
     swin2sr_ops.restore_image(stack[0], out, model=gray_model)
     info = swin2sr_ops.open_source(out).info
@@ -134,7 +134,7 @@ def test_progress_and_observers(
     assert "own mistake" in caplog.text
 
 
-def test_nodata_is_handed_on(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_nodata_is_stored_in_the_output(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
     image = rng.integers(0, 9, (40, 40)).astype("u2")
     tifffile.imwrite(tmp_path / "in.tif", image)
     swin2sr_ops.restore_image(tmp_path / "in.tif", tmp_path / "o.zarr", model=gray_model, nodata=0, range=(0, 9))
@@ -143,7 +143,7 @@ def test_nodata_is_handed_on(gray_model: ModelSpec, tmp_path: Path, rng: np.rand
     np.testing.assert_array_equal(expected == 0, (image == 0).repeat(2, 0).repeat(2, 1))
 
 
-# --- failures: a sentence, and nothing that looks finished ------------------------------------------
+# --- failures: a clear error, and no output that looks finished -------------------------------------
 
 
 def left(folder: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""`run` with ``stop`` and ``on_block``: a caller ends a run, sees its blocks, and needs no class of the core."""
+"""`run` with ``stop`` and ``on_block``: a caller stops a run and gets its blocks, without a class of the core."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_stopped_and_resumed(source: Path, gray_model: ModelSpec, tmp_path: Path
 
 
 def test_stopped_at_once(source: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
-    """Also while the intensity range is looked for; nothing is left of an output without pixels."""
+    """It also stops while the range is computed; an output without pixels is removed."""
     with pytest.raises(Stopped):
         run(
             prepare(str(source), RestoreRequest(model=gray_model, range="p1,p99")),

@@ -19,7 +19,7 @@ from swin2sr_ops.serve.server import listen
 
 @contextmanager
 def running(src: Path | str, request: RestoreRequest, *, options: Options | None = None, **app: Any) -> Iterator[Any]:
-    """Serve ``src``; gives the address, and what is served."""
+    """Serve ``src``; yield the address and the served object."""
     served = Served(str(src), request, options or Options())
     with listen("127.0.0.1", 0) as listener:
         server = uvicorn.Server(uvicorn.Config(create_app(served, **app), log_level="warning", lifespan="off"))

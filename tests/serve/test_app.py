@@ -1,4 +1,4 @@
-"""The server: what HTTP promises, who may read, what happens under load and when something is missing."""
+"""The server: HTTP semantics, access, load, and missing images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PARTS = {"bytes=0-9": (0, 10), "bytes=5-": (5, None), "bytes=-7": (-7, None), "b
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, gray_model: ModelSpec) -> dict[str, Any]:
-    """An image, its request, and what a run makes of it."""
+    """Return an image, its request, and a run's output."""
     folder = tmp_path_factory.mktemp("made")
     path = folder / "stack.tif"
     tifffile.imwrite(path, np.random.default_rng(0).integers(100, 4000, (2, 270, 330)).astype("u2"))
@@ -100,7 +100,7 @@ def test_head_and_validators(site: tuple[str, Any], made: dict[str, Any]) -> Non
      "stack.ome.zarr/0/c/", "stack.ome.zarr/%2e%2e/%2e%2e/",
      "view/other/0/0", "view/result/0/99/0.png", "view/result/77/0/0.png"],
 )  # fmt: skip
-def test_what_is_not_there(site: tuple[str, Any], path: str) -> None:
+def test_missing_keys(site: tuple[str, Any], path: str) -> None:
     root = site[0].rsplit("/", 2)[0]
     prepared = requests.Request("GET", root).prepare()
     prepared.url = f"{root}/{path}"
@@ -108,7 +108,7 @@ def test_what_is_not_there(site: tuple[str, Any], path: str) -> None:
 
 
 def test_members_are_listed_as_links(site: tuple[str, Any]) -> None:
-    """So that clients that know no names find the levels."""
+    """Clients without a list of names find the levels."""
     assert [key for key, _ in zarr.open_group(site[0], mode="r").arrays()] == ["0", "1"]
     assert "c/" not in requests.get(f"{site[0]}0/").text
 
@@ -123,7 +123,7 @@ def test_viewers_of_other_origins_may_read(site: tuple[str, Any]) -> None:
         assert found.headers["access-control-allow-origin"] == origin
         assert "Content-Range" in found.headers["access-control-expose-headers"]
     assert "access-control-allow-origin" not in requests.get(site[0] + "zarr.json", headers={"Origin": other}).headers
-    # A page elsewhere whose name was made to point to this machine.
+    # A page of another host whose name was pointed at this machine.
     assert requests.get(site[0] + "zarr.json", headers={"Host": "evil.example"}).status_code == 400
 
 
@@ -137,12 +137,12 @@ def test_a_token(made: dict[str, Any]) -> None:
         assert requests.get(address + key, headers={"Authorization": "Bearer swordfish"}).ok
         assert requests.get(address + key + "?token=swordfish").ok
         assert requests.get(f"{address}token/swordfish/").ok
-        # An address that viewers append to.
+        # Viewers append keys to this address.
         group = zarr.open_group(f"{address}token/swordfish/{served.store}", mode="r")
         assert group["0"].shape == (2, 540, 660)
 
 
-def test_too_many_are_told_to_come_later(made: dict[str, Any]) -> None:
+def test_too_many_requests_get_503(made: dict[str, Any]) -> None:
     with running(made["path"], made["request"], most=3) as (address, served):
         hold, _ = held(SimpleStore(served.image_of("")))
         with ThreadPoolExecutor(8) as pool:
@@ -160,7 +160,7 @@ def test_too_many_are_told_to_come_later(made: dict[str, Any]) -> None:
 
 
 class SimpleStore:
-    """What `held` wants of a store."""
+    """The part of a store that `held` needs."""
 
     def __init__(self, image: Any) -> None:
         self.image = image
@@ -180,7 +180,7 @@ def test_five_hundred_at_once_are_all_answered(made: dict[str, Any]) -> None:
         assert figures["tiles"] < 60
 
 
-def test_what_a_client_gave_up_is_not_restored(made: dict[str, Any]) -> None:
+def test_abandoned_requests_are_not_restored(made: dict[str, Any]) -> None:
     with running(made["path"], made["request"]) as (address, served):
         hold, queue = held(SimpleStore(served.image_of("")))
         host, port = address.split("/")[2].split(":")
@@ -201,7 +201,7 @@ def test_what_a_client_gave_up_is_not_restored(made: dict[str, Any]) -> None:
         lines[0].close()
 
 
-def test_a_client_that_never_reads_stops_nobody(made: dict[str, Any]) -> None:
+def test_a_client_that_never_reads_blocks_no_other(made: dict[str, Any]) -> None:
     with running(made["path"], made["request"]) as (address, served):
         host, port = address.split("/")[2].split(":")
         line = socket.create_connection((host, int(port)))
@@ -214,7 +214,7 @@ def test_a_client_that_never_reads_stops_nobody(made: dict[str, Any]) -> None:
         line.close()
 
 
-def test_what_is_fetched_ahead_waits(made: dict[str, Any]) -> None:
+def test_prefetching_waits(made: dict[str, Any]) -> None:
     with running(made["path"], made["request"]) as (address, served):
         hold, queue = held(SimpleStore(served.image_of("")))
         with ThreadPoolExecutor(3) as pool:
@@ -228,8 +228,8 @@ def test_what_is_fetched_ahead_waits(made: dict[str, Any]) -> None:
             assert all(future.result().ok for future in asked)
 
 
-def test_a_source_that_is_gone_is_a_sentence(made: dict[str, Any], tmp_path: Path) -> None:
-    """And when it is back, it is served again."""
+def test_a_missing_source_is_reported(made: dict[str, Any], tmp_path: Path) -> None:
+    """Once it is back, it is served again."""
     path = shutil.copy2(made["path"], tmp_path / "stack.tif")
     with running(path, made["request"]) as (address, served):
         assert requests.get(f"{address}{served.store}/0/c/0/0/0").ok

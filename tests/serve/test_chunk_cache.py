@@ -1,4 +1,4 @@
-"""The cache is the unfinished output of a run: nothing is computed twice, and a run finishes it to the same bytes."""
+"""The cache is the unfinished output of a run: no tile is computed twice, and a run finishes it to the same bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.serve.test_store import files_of, values_of
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, gray_model: ModelSpec) -> dict[str, Any]:
-    """An image, how it is asked for, and what a run makes of it."""
+    """Return an image, its request, and a run's output."""
     folder = tmp_path_factory.mktemp("whole")
     path = folder / "image.tif"
     tifffile.imwrite(path, np.random.default_rng(0).integers(100, 4000, (2, 270, 330)).astype("u2"))
@@ -54,7 +54,7 @@ def some(whole: dict[str, Any], count: int = 12, seed: int = 0) -> list[str]:
     return random.Random(seed).sample(whole["chunks"], count)
 
 
-def test_what_was_looked_at_is_not_computed_again(whole: dict[str, Any], tmp_path: Path) -> None:
+def test_served_chunks_are_not_computed_again(whole: dict[str, Any], tmp_path: Path) -> None:
     cache, keys = tmp_path / "x.ome.zarr", some(whole)
     with opened(whole, cache) as store:
         look(store, whole, keys)
@@ -78,7 +78,7 @@ def test_a_run_finishes_the_cache_to_the_same_bytes(whole: dict[str, Any], tmp_p
         assert store.image.queue.tiles == 0
 
 
-def test_a_run_skips_tiles_that_were_looked_at(whole: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_skips_served_tiles(whole: dict[str, Any], tmp_path: Path) -> None:
     cache = tmp_path / "x.ome.zarr"
     with opened(whole, cache) as store:
         look(store, whole, [key for key in whole["chunks"] if key.startswith("0/")])
@@ -87,8 +87,8 @@ def test_a_run_skips_tiles_that_were_looked_at(whole: dict[str, Any], tmp_path: 
     assert files_of(cache) == whole["files"]
 
 
-def test_what_a_run_has_done_is_served(whole: dict[str, Any], tmp_path: Path) -> None:
-    """While it is at work, after it was stopped, and when it has finished meanwhile."""
+def test_finished_tiles_of_a_run_are_served(whole: dict[str, Any], tmp_path: Path) -> None:
+    """Chunks are served during the run, after it was stopped, and after it has finished."""
     cache, asked = tmp_path / "x.ome.zarr", {**whole["asked"], "tile": 100}
     done = []
     stop = lambda: len(done) > 4  # noqa: E731
@@ -110,7 +110,7 @@ def test_what_a_run_has_done_is_served(whole: dict[str, Any], tmp_path: Path) ->
 
 
 def test_a_run_at_work_is_not_disturbed(whole: dict[str, Any], tmp_path: Path) -> None:
-    """Its lock is respected: chunks are read, restored where they are missing, and not added."""
+    """Its lock is respected: existing chunks are read, missing ones restored, and none is added."""
     cache = tmp_path / "x.ome.zarr"
     with opened(whole, cache) as first:
         look(first, whole, whole["chunks"][:3])
@@ -172,7 +172,7 @@ def test_torn_chunks_are_restored_again(whole: dict[str, Any], tmp_path: Path) -
         assert store.image.queue.tiles == 1
 
 
-def test_a_full_disk_is_a_sentence_and_no_end(
+def test_a_full_disk_is_reported_and_serving_continues(
     whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(whole, tmp_path / "x.ome.zarr") as store:
@@ -233,7 +233,7 @@ for key in sys.argv[4:]:
 
 @pytest.mark.parametrize("after", [1, 6, 15])
 def test_killed_at_any_moment(whole: dict[str, Any], gray_model: ModelSpec, tmp_path: Path, after: int) -> None:
-    """What a killed server leaves is an unfinished output like any other, for a run and for the next server."""
+    """A killed server leaves an ordinary unfinished output, for a run and for the next server."""
     cache, keys = tmp_path / "x.ome.zarr", some(whole, 30, seed=after)
     command = [sys.executable, "-c", _SERVE, str(whole["path"]), str(cache), str(gray_model.weights), *keys]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

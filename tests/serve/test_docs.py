@@ -1,4 +1,4 @@
-"""The commands of docs/serve.md that start a server, and the clients it shows, run as they stand there."""
+"""Run the servers and clients of docs/serve.md unchanged."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_result_beside_source(stack: Path, page: Any, tmp_path: Path) -> None:
         page.wait_for_function(_SHOWN)
         assert pixels(page, tmp_path / "bright.png")[80:640, 100:800].mean() > other.mean() + 10
 
-        # Zoom in at a place and move: what was shown before is shown until the tiles are there.
+        # Zoom in and move: the previous picture stays until the tiles are there.
         page.mouse.move(450, 380)
         page.mouse.wheel(0, -600)
         page.mouse.down()

@@ -97,7 +97,7 @@ def test_colours_have_chunks_of_their_own(dtype: str, rgb_model: ModelSpec, tmp_
 
 
 def test_chunks_without_pixels_are_not_stored(gray_model: ModelSpec, tmp_path: Path) -> None:
-    """As a run's: a chunk that is all fill value is absent, and no longer listed once that is known."""
+    """As in a run, chunks of only the fill value are absent, and are not listed once that is known."""
     image = np.zeros((200, 400), "u1")
     image[:, 300:] = np.random.default_rng(3).integers(1, 255, (200, 100))
     path = write(tmp_path / "image.tif", image, "YX")
@@ -133,7 +133,7 @@ def test_labels_are_carried_on_request(gray_model: ModelSpec, tmp_path: Path) ->
                 assert sync(store.get(key)) is None
 
 
-def test_bands_that_go_together(tmp_path: Path) -> None:
+def test_bands_that_are_restored_together(tmp_path: Path) -> None:
     """Red, green and blue bands of a raster enter one network, other bands another, opacity none."""
     rasterio = pytest.importorskip("rasterio")
     from rasterio.enums import ColorInterp
@@ -165,7 +165,7 @@ def test_a_mask(stack: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
 @settings(max_examples=8)
 @given(data=st.data(), threads=st.integers(1, 6), limit=st.sampled_from([1, 60_000, 1 << 30]))
 def test_any_order_from_many_threads(data: st.DataObject, threads: int, limit: int, whole: dict[str, Any]) -> None:
-    """Some chunks, in any order, by many clients, with next to nothing kept or all: the pixels of a run."""
+    """Many clients read chunks in any order, with a small cache or a large one: the pixels of a run."""
     keys = data.draw(st.lists(st.sampled_from(sorted(whole["chunks"])), min_size=1, max_size=25))
     with swin2sr_ops.restored_store(whole["path"], name="x.ome.zarr", limit=limit, **whole["asked"]) as store:
         with ThreadPoolExecutor(threads) as pool:
@@ -176,7 +176,7 @@ def test_any_order_from_many_threads(data: st.DataObject, threads: int, limit: i
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, gray_model: ModelSpec) -> dict[str, Any]:
-    """An image, how it is asked for, and what a run makes of it."""
+    """Return an image, its request, and a run's output."""
     folder = tmp_path_factory.mktemp("whole")
     image = np.random.default_rng(6).integers(100, 4000, (2, 270, 330)).astype("u2")
     path, asked = write(folder / "stack.ome.tif", image, "ZYX"), {"model": gray_model, "chunks": 100}
@@ -215,7 +215,7 @@ def wait_for(condition: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
-def test_requests_that_are_given_up_are_not_computed(whole: dict[str, Any]) -> None:
+def test_abandoned_requests_are_not_computed(whole: dict[str, Any]) -> None:
     with swin2sr_ops.restored_store(whole["path"], **whole["asked"]) as store:
         hold, queue = held(store)
         layer = store.image.restorer.layer(0)
@@ -248,7 +248,7 @@ def test_an_urgent_cell_comes_before_prefetching(whole: dict[str, Any]) -> None:
 
 
 def test_levels_that_would_cost_too_much(tmp_path: Path) -> None:
-    """They are restored from a smaller copy of the source, and the metadata say so; the others stay the run's."""
+    """They are restored from a smaller copy of the source, and the metadata say so; other levels equal the run's."""
     y, x = np.mgrid[:701, :999]
     image = (2000 + 1500 * np.sin(y / 40) * np.cos(x / 60)).astype("u2")
     path = write(tmp_path / "image.tif", image, "YX")
@@ -269,8 +269,8 @@ def test_levels_that_would_cost_too_much(tmp_path: Path) -> None:
         assert store.image.queue.cells <= len([k for k in expected if k.startswith(("0/c", "2/c"))])
 
 
-def test_smaller_levels_come_of_the_source_pyramid(tmp_path: Path, gray_model: ModelSpec) -> None:
-    """Where the source has levels that fit, these are restored, and nothing else is read."""
+def test_smaller_levels_come_from_the_source_pyramid(tmp_path: Path, gray_model: ModelSpec) -> None:
+    """If the source has levels that fit, only these are read and restored."""
     source = tmp_path / "source.ome.zarr"
     full = np.random.default_rng(8).integers(1, 255, (800, 640)).astype("u1")
     group = zarr.create_group(source, zarr_format=3)
@@ -302,7 +302,7 @@ def test_parts_of_values(whole: dict[str, Any]) -> None:
         assert [f.to_bytes() for f in found if f is not None] == list(ranges.values())
 
 
-def test_what_is_not_there(whole: dict[str, Any]) -> None:
+def test_missing_keys(whole: dict[str, Any]) -> None:
     with swin2sr_ops.restored_store(whole["path"], **whole["asked"]) as store:
         for key in ("0/c/0/0/99", "0/c/0/0", "7/zarr.json", "0/c/00/0/0", "../x", "labels/zarr.json", "0/c/-1/0/0", ""):
             assert sync(store.get(key)) is None, key
@@ -337,9 +337,7 @@ def test_sentences(stack: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
         swin2sr_ops.restored_store(stack, model=gray_model, labels="carry")
 
 
-def test_a_source_that_changes_is_a_sentence(
-    stack: Path, gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_source_is_reported(stack: Path, gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swin2sr_ops.serve.source_guard._STILL", 0.0)
     with swin2sr_ops.restored_store(stack, model=gray_model, chunks=128) as store:
         image = zarr.open_array(store, path="0", mode="r")
@@ -347,7 +345,7 @@ def test_a_source_that_changes_is_a_sentence(
         write(stack, np.zeros((2, 270, 330), "u2"), "CYX")
         with pytest.raises(Swin2SROpsError, match="changed while it was served"):
             image[1, :10, :10]
-        assert image[0, :10, :10].any()  # what was restored before is still the old image
+        assert image[0, :10, :10].any()  # earlier chunks still show the old image
 
 
 def test_a_failed_tile_does_not_end_the_store(

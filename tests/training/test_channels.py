@@ -1,4 +1,4 @@
-"""A colour network's weights for single channels, and the other way round."""
+"""Convert weights of colour networks for gray images, and vice versa."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def inside(image: torch.Tensor, scale: int) -> torch.Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize(("upsampler", "scale"), HEADS)
 def test_colour_becomes_gray(upsampler: str, scale: int) -> None:
-    """What a colour network makes of a gray image, the mean of its channels, is what the gray one makes of it."""
+    """The gray network's result is the mean of the colour network's channels for the same gray image."""
     colour, gray = networks(upsampler, scale, 3, 1)
     x = torch.rand(1, 1, 96, 96)
     found, expected = gray(x), colour(x.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
@@ -51,7 +51,7 @@ def test_colour_becomes_gray(upsampler: str, scale: int) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize(("upsampler", "scale"), HEADS)
 def test_gray_becomes_colour(upsampler: str, scale: int) -> None:
-    """The same for each channel; one that is added to the image leaves each channel its own."""
+    """All channels get the same result; a residual network keeps each channel's own image."""
     gray, colour = networks(upsampler, scale, 1, 3)
     x = torch.rand(1, 3, 96, 96)
     mean = x.mean(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""``swin2sr-ops train``: what it writes, that it survives a kill, and what it says."""
+"""``swin2sr-ops train``: its files, resuming after a kill, and messages."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_optimiser_is_the_commands(command: Callable[..., list[str]], tmp_pa
 PROGRAM = [sys.executable, "-c", "from swin2sr_ops.cli import main; raise SystemExit(main())"]
 
 
-def test_killed_and_started_again(command: Callable[..., list[str]], tmp_path: Path) -> None:
+def test_killed_and_resumed(command: Callable[..., list[str]], tmp_path: Path) -> None:
     """Law 5: after real SIGKILLs at random moments, the same command ends with the same weights, bit by bit."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     options = ["--steps", "60", "--save-every", "5", "--threads", "1"]
@@ -99,7 +99,7 @@ def test_killed_and_started_again(command: Callable[..., list[str]], tmp_path: P
         finally:
             run.kill()
         if run.wait() != -signal.SIGKILL:
-            break  # it was done before
+            break  # it had finished before
         reached.append(torch.load(state, weights_only=True)["step"])
         if reached[-1] < 60:  # later it may have been killed while it exported
             assert not (tmp_path / "killed.safetensors").exists()
@@ -115,7 +115,7 @@ def test_killed_and_started_again(command: Callable[..., list[str]], tmp_path: P
     assert_same(*map(read_header, exported))
 
 
-def test_an_interrupt_says_how_to_go_on(
+def test_an_interrupt_says_how_to_resume(
     command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(self: Trainer) -> float:
@@ -175,7 +175,7 @@ def test_command_errors(
         ("train --recipe-of nothing", "no built-in recipe 'nothing', only finetune"),
     ],
 )
-def test_what_is_missing(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_arguments(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 2
     assert says in capsys.readouterr().err
 
@@ -200,7 +200,7 @@ def test_built_in_recipes_are_shown(capsys: pytest.CaptureFixture[str], tmp_path
 def test_validation(
     command: Callable[..., list[str]], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each save tells the PSNR of held-out images; the picture has input, result and truth side by side."""
+    """Each save logs the PSNR of held-out images; the picture has input, result and truth side by side."""
     assert main(command("run", "--validate", str(data / "blobs"), "--save-every", "3")) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("trained with ")

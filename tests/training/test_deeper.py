@@ -1,4 +1,4 @@
-"""A deeper network begins as the shallower one it was given."""
+"""A deeper network starts as the same function as the given shallower one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def network(depths: tuple[int, ...], seed: int = 0, **others: object) -> SwinNet
     torch.manual_seed(seed)
     spec = ModelSpec(**{"name": "net", "dim": 8, "depths": depths, "heads": (2,) * len(depths), "channels": 1} | others)
     net = SwinNet(spec).eval()
-    with torch.no_grad():  # biases that are zero would hide what is forgotten
+    with torch.no_grad():  # zero biases would hide mistakes
         for value in net.parameters():
             value.add_(0.05 * torch.randn_like(value))
     return net
@@ -38,7 +38,7 @@ def test_it_begins_as_the_same_function(architecture: str, closing: str, depths:
 
 
 def test_the_new_stages_learn_from_the_first_step() -> None:
-    """A stage that adds nothing must not be one through which nothing is learned."""
+    """A stage that adds nothing must still get gradients."""
     shallow, deep = network((2,), 1), network((2, 2), 2)
     start_as(deep, shallow)
     optimiser = torch.optim.Adam(deep.parameters(), lr=1e-3)
@@ -51,7 +51,7 @@ def test_the_new_stages_learn_from_the_first_step() -> None:
     assert not torch.equal(block, before)
 
 
-def test_it_is_told(tmp_path: Path, data: Path) -> None:
+def test_a_note_describes_the_start(tmp_path: Path, data: Path) -> None:
     spec = write_model(tmp_path / "two.safetensors")
     model = {k: v for k, v in spec.to_dict().items() if k not in ("weights", "sha256", "size_bytes", "reach")}
     deeper = model | {"name": "deep", "depths": (2, 2, 2), "heads": (2, 2, 2)}
@@ -65,6 +65,6 @@ def test_it_is_told(tmp_path: Path, data: Path) -> None:
 
 @pytest.mark.parametrize("depths", [(2,), (4, 4), (1, 1)])
 def test_fewer_stages_or_other_depths_are_refused(depths: tuple[int, ...]) -> None:
-    """Nothing of a given network is left out silently."""
+    """No part of a given network is left out silently."""
     with pytest.raises(RequestError, match=r"another network than 'net': \d+ of the body's.*stages or more"):
         start_as(network(depths), network((2, 2)))

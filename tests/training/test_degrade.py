@@ -1,4 +1,4 @@
-"""Degradations: each does what its name says, and a patch is a function of its seed."""
+"""Degradations: each has its stated strength, and a patch is a function of its seed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_shares(patch: np.ndarray) -> None:
 
 
 def test_order(patch: np.ndarray) -> None:
-    """As written: noise before a blur is blurred. Shuffled: both happen, over many patches."""
+    """In the given order, noise before a blur is blurred; shuffled, both orders occur over many patches."""
     noisy_last = {"blur": {"sigma": [2, 2]}, "noise": {"sigma": [30, 30]}}
     noisy_first = dict(reversed(noisy_last.items()))
 
@@ -137,7 +137,7 @@ def test_reduction_comes_first_or_where_it_stands(patch: np.ndarray) -> None:
         ({"shuffle": 1}, "shuffle=1 must be true or false"),
     ],
 )
-def test_what_is_wrong(recipe: Recipe, table: Any, says: str) -> None:
+def test_tables_that_are_refused(recipe: Recipe, table: Any, says: str) -> None:
     with pytest.raises(RequestError, match=says):
         replace(recipe, degrade=table)
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: a shipped model on images of one's own, by the one command of the documentation."""
+"""Fine-tune a shipped model on new images by the command of the documentation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fields(folder: Path, count: int, seed: int) -> None:
 
 
 def test_it_helps_on_held_out_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The documented command, shorter: on noisy fields that it has not seen, the tuned model is better by far."""
+    """A short run of the documented command: the tuned model is much better on unseen noisy fields."""
     fields(tmp_path / "fields", 12, 0)
     fields(tmp_path / "heldout", 3, 1)
     tuned = tmp_path / "mine.safetensors"
@@ -52,7 +52,7 @@ def test_it_helps_on_held_out_fields(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_it_begins_with_the_weights(tmp_path: Path, data: Path) -> None:
-    """Before the first step the network is the model, and the same run cannot go on from another one."""
+    """Before the first step the network equals the model, and the run cannot be resumed from another one."""
     write_model(tmp_path / "a.safetensors")
     write_model(tmp_path / "b.safetensors", depths=(3, 3))
     options = {"data": data, "out": tmp_path / "run", "log": lambda _: None, "folders": {"blobs": 1.0}, "patch": 16}
@@ -68,7 +68,7 @@ def test_it_begins_with_the_weights(tmp_path: Path, data: Path) -> None:
 
 
 def test_another_head_begins_anew(tmp_path: Path, data: Path) -> None:
-    """A model for x2 is a good start for x4: all but the head is kept, and what is not kept is said."""
+    """A model for x2 is a good start for x4: all weights except the head are kept, and a note says so."""
     spec = write_model(tmp_path / "x2.safetensors")
     model = {k: v for k, v in spec.to_dict().items() if k not in ("weights", "sha256", "size_bytes", "reach")}
     recipe = Recipe(model=model | {"scale": 4, "name": "x4"}, folders={"blobs": 1.0}, patch=8, steps=1, batch=1)

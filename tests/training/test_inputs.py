@@ -1,4 +1,4 @@
-"""What can be trained on: stacks, archives, pairs; and what is said of those that do not fit."""
+"""Training images: stacks, archives, pairs; and errors about those that do not fit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stack(rng: np.random.Generator) -> np.ndarray:
 
 
 def test_a_tiff_stack_gives_its_planes(tmp_path: Path, stack: np.ndarray) -> None:
-    """All of them, each channel from its smallest to its largest value, as `restore` has it."""
+    """All planes are used, each channel from its smallest to its largest value, as in `restore`."""
     stack[:, 1] //= 4
     tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata={"axes": "ZCYX"})
     planes = load_images(tmp_path / "a.ome.tif", 1)
@@ -39,7 +39,7 @@ def test_a_tiff_stack_gives_its_planes(tmp_path: Path, stack: np.ndarray) -> Non
 
 
 def test_zarr_archives_are_found_and_read(tmp_path: Path, stack: np.ndarray) -> None:
-    """An OME-Zarr that `restore_image` made, and a plain array; what is inside them is not taken for pictures."""
+    """An OME-Zarr of `restore_image` and a plain array are found; files inside them do not count as pictures."""
     (tmp_path / "deep").mkdir()
     tifffile.imwrite(tmp_path / "a.tif", stack[0, 0])
     swin2sr_ops.restore_image(tmp_path / "a.tif", tmp_path / "deep" / "a.ome.zarr", model="tiny-x2-gray")
@@ -59,8 +59,8 @@ def test_colour_stacks(tmp_path: Path, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(gray[1][0], pixels[1] @ [0.299, 0.587, 0.114] / 255, atol=3e-3)
 
 
-def test_of_large_files_a_part(tmp_path: Path, stack: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evenly spaced planes; of a plane too large by itself, its middle."""
+def test_large_files_are_sampled(tmp_path: Path, stack: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenly spaced planes are used; for a plane that is too large, its middle."""
     tifffile.imwrite(tmp_path / "a.tif", stack[:, 0], photometric="minisblack", metadata={"axes": "ZYX"})
     monkeypatch.setattr(images, "_MOST", 2 * 50 * 60)
     assert len(load_images(tmp_path / "a.tif", 1)) == 2
@@ -107,7 +107,7 @@ def test_pairs(tmp_path: Path, recipe: Recipe, rng: np.random.Generator, scale: 
 
 
 def test_pairs_in_zarr(tmp_path: Path, rng: np.random.Generator) -> None:
-    """Archives are images: stacks of planes, in folders of that name or beside each other, and not looked into."""
+    """Archives count as images: stacks of planes, in folders or side by side; their folders are not searched."""
     noisy = rng.integers(0, 4000, (3, 40, 48)).astype("u2")
     names = {"folders": ("clean/a.zarr", "noisy/a.zarr"), "ends": ("a_gt.ome.zarr", "a_noisy.ome.zarr")}
     for layout, (truth, given) in names.items():

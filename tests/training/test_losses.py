@@ -1,4 +1,4 @@
-"""Losses against their formulas, written out in NumPy."""
+"""Compare losses with their formulas in NumPy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_pixel_losses(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
 
 
 def test_psnr_loss(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """Of each patch by itself: the mean of decibels, not the decibels of the mean."""
+    """Each patch counts by itself: the mean of decibels, not the decibels of the mean."""
     result, target = pair
     result = torch.stack([result[0], target[1] + 0.01])  # a bad patch and a good one
     errors = ((result - target).numpy().astype("f8") ** 2).mean((1, 2, 3))
@@ -75,7 +75,7 @@ def test_high_frequency(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
 
     expected = np.abs(high(result) - high(target)).mean()
     assert loss({"image": result}, target, hf=1.0) == pytest.approx(expected, rel=1e-4)
-    shifted = target + 0.3  # brightness is no detail
+    shifted = target + 0.3  # brightness is not detail
     assert loss({"image": shifted}, target, hf=1.0) == pytest.approx(0, abs=1e-6)
 
 
@@ -89,7 +89,7 @@ def test_weights_add_up(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
 
 
 @pytest.mark.parametrize("table", [{}, {"l2": 1.0}, {"l1": 0.0}, {"l1": -1.0}, "l1"])
-def test_what_is_wrong(recipe: Recipe, table: object) -> None:
+def test_losses_that_are_refused(recipe: Recipe, table: object) -> None:
     with pytest.raises(RequestError, match="must be a table of weights of l1, charbonnier, psnr, auxiliary, hf"):
         replace(recipe, loss=table)
 

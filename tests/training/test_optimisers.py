@@ -1,4 +1,4 @@
-"""Muon for the matrices of the blocks, Adam for the rest; runs that know Adam alone go on."""
+"""Muon for the matrices of the blocks, Adam for the rest; runs with only Adam can be resumed."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_a_step_is_orthogonal_and_as_large_as_adams() -> None:
     assert 0.1 < change.square().mean().sqrt() / 0.01 < 0.3
 
 
-def test_runs_of_earlier_versions_go_on(recipe: Recipe, data: Path, tmp_path: Path) -> None:
-    """Their state held Adam's alone, and their recipe named no optimiser."""
+def test_runs_of_earlier_versions_are_resumed(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    """Their state is that of Adam only, and their recipe names no optimiser."""
     whole = train(recipe, data, tmp_path / "whole")
     train(recipe, data, tmp_path / "parts", until=3)
     file = tmp_path / "parts" / "state.pt"

@@ -1,4 +1,4 @@
-"""Training: a batch is a function of seed and step, and a run that was killed ends as if it had not been."""
+"""Training: a batch is a function of seed and step, and a killed run ends like an undisturbed one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_log(out: Path) -> np.ndarray:
 
 
 def quiet(_: str) -> None:
-    """A log that nobody reads."""
+    """Ignore log lines."""
 
 
 def train(recipe: Recipe, data: Path, out: Path, **options: Any) -> Trainer:
@@ -124,7 +124,7 @@ def test_unknown_recipe() -> None:
 def test_batches_depend_on_seed_and_step_alone(recipe: Recipe, data: Path) -> None:
     sampler, again = PatchSampler(recipe, data), PatchSampler(recipe, data)
     other = PatchSampler(replace(recipe, seed=5), data)
-    torch.manual_seed(9)  # neither torch's nor NumPy's own generators have a say
+    torch.manual_seed(9)  # neither torch's nor NumPy's global generators matter
     forward = [sampler.batch(step) for step in range(4)]
     torch.manual_seed(1)
     backward = [again.batch(step) for step in reversed(range(4))][::-1]
@@ -185,7 +185,7 @@ def test_every_patch_lies_in_an_image(recipe: Recipe, tmp_path: Path) -> None:
 
 
 def test_most_detail(recipe: Recipe, tmp_path: Path) -> None:
-    """A flat image is hardly drawn from where another has detail; what is drawn is a function of seed and step."""
+    """Flat images are drawn less often than images with detail; patches are a function of seed and step."""
     (tmp_path / "two").mkdir()
     rng = np.random.default_rng(0)
     for name, height in {"flat": 2, "noisy": 200}.items():
@@ -195,13 +195,13 @@ def test_most_detail(recipe: Recipe, tmp_path: Path) -> None:
     samplers = {n: PatchSampler(replace(recipe, detail=n), tmp_path) for n in (1, 4)}
     drawn = {n: [sampler.batch(step)[1] for step in range(60)] for n, sampler in samplers.items()}
     flat = {n: sum(float(patch.std()) < 0.01 for patch in patches) for n, patches in drawn.items()}
-    assert 15 < flat[1] < 45  # of 60: a half
+    assert 15 < flat[1] < 45  # a half of 60
     assert flat[4] < 15  # a sixteenth
     assert torch.equal(samplers[4].batch(7)[1], drawn[4][7])
 
 
 def test_images_made_smaller(recipe: Recipe, tmp_path: Path) -> None:
-    """Of a soft image half of the patches are sharper than any that is cut from it, at most as much as asked for."""
+    """Half of the patches of a soft image are reduced, and sharper than patches cut from it."""
     (tmp_path / "soft").mkdir()
     y, x = np.mgrid[:400, :500]
     wave = 127.5 + 127 * np.sin(2 * np.pi * (x + 2 * y) / 48)
@@ -225,7 +225,7 @@ def test_as_small_as_a_patch_allows(recipe: Recipe, tmp_path: Path) -> None:
     assert all(sampler.batch(step)[1].shape == (2, 1, 32, 32) for step in range(5))
 
 
-def test_what_detail_is() -> None:
+def test_the_measure_of_detail() -> None:
     assert detail(np.full((1, 5, 6), 0.5, "f2")) == 0
     assert detail(np.tile(np.array([[0, 1], [1, 0]], "f2"), (3, 2, 4))) == pytest.approx(0.25)
     steps = np.repeat(np.repeat(np.arange(4), 2)[None, :, None], 8, 2).astype("f2")
@@ -374,8 +374,8 @@ def test_training_lowers_the_loss(recipe: Recipe, data: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("optimiser", ["adam", pytest.param("muon", marks=MUON)])
-def test_going_on_is_as_never_stopped(recipe: Recipe, data: Path, tmp_path: Path, optimiser: str) -> None:
-    """Six steps at once, or three, a new process's worth of objects, and three: the same to the last bit."""
+def test_a_resumed_run_equals_an_undisturbed_one(recipe: Recipe, data: Path, tmp_path: Path, optimiser: str) -> None:
+    """Six steps at once, or three, new objects, and three more: the same bits."""
     recipe = replace(recipe, optimiser=optimiser)
     whole = train(recipe, data, tmp_path / "whole", save_every=6)
     train(recipe, data, tmp_path / "parts", save_every=2, until=3)
@@ -392,7 +392,7 @@ def test_going_on_is_as_never_stopped(recipe: Recipe, data: Path, tmp_path: Path
 
 
 def test_log_has_means(recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each row is the mean since the row before, wherever a run stopped and went on."""
+    """Each row is the mean since the row before, wherever a run was stopped and resumed."""
     step, losses = Trainer._train_step, []
 
     def keep(self: Trainer) -> float:
@@ -429,7 +429,7 @@ def test_a_log_cut_within_its_heading(recipe: Recipe, data: Path, tmp_path: Path
     assert read_log(tmp_path)[:, 0].tolist() == [4, 6]
 
 
-def test_stops_where_it_is_told(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+def test_until_stops_a_run(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     trainer = Trainer(recipe, data, tmp_path / "run")
     trainer.run(until=0, log=lines.append)
@@ -445,7 +445,7 @@ def test_stops_where_it_is_told(recipe: Recipe, data: Path, tmp_path: Path) -> N
 
 
 def test_other_settings_are_refused(recipe: Recipe, data: Path, tmp_path: Path) -> None:
-    """Law 5: a half-done run goes on with its own settings or not at all; only its length may change."""
+    """Law 5: an unfinished run can be resumed only with its own settings; only its length may change."""
     out = tmp_path / "run"
     train(recipe, data, out, until=1)
     with pytest.raises(RequestError, match=r"was started with lr=0\.005, not 0\.1; seed=4, not 5: give another folder"):

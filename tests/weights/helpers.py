@@ -1,4 +1,4 @@
-"""Checkpoints as others write them, made from small networks of ours."""
+"""Write checkpoints like other programs, from small networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of every origin are read, and everything else is named for what it is."""
+"""Checkpoints of every origin are read, and errors name the kind of other files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _same(found: dict[str, Tensor], expected: dict[str, Tensor] = STATE) -> None
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=0)
 
 
-# --- what is read ---------------------------------------------------------------------------------
+# --- files that are read --------------------------------------------------------------------------
 
 WRAPPERS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "flat": lambda s: s,
@@ -156,7 +156,7 @@ def test_official_state_dicts_with_their_buffers(tmp_path: Path, spec: Any) -> N
         assert (ours(image) - theirs(image)).abs().max() <= 1e-5
 
 
-# --- what is refused ------------------------------------------------------------------------------
+# --- files that are refused -----------------------------------------------------------------------
 
 
 def _bytes(content: bytes) -> Callable[[Path], None]:
@@ -220,7 +220,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("kind", BAD)
-def test_what_is_no_checkpoint_is_named(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_are_not_checkpoints(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     write, words = BAD[kind]
     path = tmp_path / "model.pth"
     write(path)
@@ -236,7 +236,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"12345678", bytes(64), b"\xff" * 64, b"\x02" + bytes(7) + b"[]"])
-def test_what_is_no_safetensors_file(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_safetensors(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"is not a safetensors file|should have"):
@@ -283,8 +283,8 @@ def test_folders_that_lack_files(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
-def test_damage_anywhere_is_a_sentence(tmp_path: Path, legacy: bool) -> None:
-    """Cut or overwritten at any place: read as before, or refused on purpose; never another error."""
+def test_damage_anywhere_is_reported(tmp_path: Path, legacy: bool) -> None:
+    """Files are truncated or overwritten anywhere: they are read as before, or refused with our error."""
     buffer = io.BytesIO()
     torch.save(
         {"params": {"a": torch.zeros(3), "b": torch.ones(2, 2)}}, buffer, _use_new_zipfile_serialization=not legacy

@@ -1,4 +1,4 @@
-"""Fetching weights: resumed, checked, explained. The server is a thread of this process."""
+"""Downloads are resumed, verified and explained. The server is a thread of this process."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 @dataclass
 class Server:
-    """What the server is to do, and what it was asked."""
+    """The server's behaviour and its received requests."""
 
     content: bytes = CONTENT
     ranges: bool = True
     breaks: list[int] = field(default_factory=list)  # bytes after which the next answers end early
-    statuses: list[int] = field(default_factory=list)  # what the next answers are, before it behaves
+    statuses: list[int] = field(default_factory=list)  # the next answers, before correct ones
     etag: str = '"one"'
     asked: list[str] = field(default_factory=list)
     url: str = ""
@@ -112,7 +112,7 @@ def test_a_cache_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
         _fetch(server.spec(), tmp_path / "file" / "cache")
 
 
-def test_a_broken_line_is_picked_up(server: Server, tmp_path: Path) -> None:
+def test_a_broken_download_is_resumed(server: Server, tmp_path: Path) -> None:
     server.breaks = [100_000, 300_000]
     assert _fetch(server.spec(sha256=DIGEST), tmp_path).read_bytes() == CONTENT
     assert server.asked[0] == ""
@@ -121,7 +121,7 @@ def test_a_broken_line_is_picked_up(server: Server, tmp_path: Path) -> None:
     assert 300_000 - download._CHUNK <= second <= 300_000
 
 
-def test_another_process_goes_on_where_the_first_ended(server: Server, tmp_path: Path) -> None:
+def test_another_process_resumes_the_download(server: Server, tmp_path: Path) -> None:
     spec = server.spec(sha256=DIGEST)
     server.breaks = [100_000] + [100_000] * 3  # every attempt ends there
     with pytest.raises(DownloadError, match=r"could not be fetched from http://127.*save it as .*model\.pth"):
@@ -134,7 +134,7 @@ def test_another_process_goes_on_where_the_first_ended(server: Server, tmp_path:
     assert server.asked == [f"bytes={have}-"]
 
 
-def test_a_file_that_changed_meanwhile_is_begun_again(server: Server, tmp_path: Path) -> None:
+def test_a_changed_file_is_downloaded_again(server: Server, tmp_path: Path) -> None:
     server.breaks = [100_000] * 4
     spec = server.spec(sha256=hashlib.sha256(CONTENT[::-1]).hexdigest())
     with pytest.raises(DownloadError):
@@ -158,13 +158,13 @@ def test_a_part_longer_than_the_file(server: Server, tmp_path: Path) -> None:
     assert server.asked == ["", f"bytes={len(CONTENT)}-", ""]
 
 
-def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
+def test_a_busy_server_is_retried(server: Server, tmp_path: Path) -> None:
     server.statuses = [503, 429]
     assert _fetch(server.spec(sha256=DIGEST), tmp_path).read_bytes() == CONTENT
     assert len(server.asked) == 3
 
 
-def test_a_missing_file_is_not_asked_for_again(server: Server, tmp_path: Path) -> None:
+def test_a_missing_file_is_not_retried(server: Server, tmp_path: Path) -> None:
     server.statuses = [404]
     with pytest.raises(
         DownloadError, match=r"of far could not be .*: the server answered 404 Not Found\. If this machine is offline"
@@ -217,7 +217,7 @@ def test_links_in_the_cache_are_not_followed(server: Server, tmp_path: Path) -> 
         _fetch(spec, tmp_path / "cache")
 
 
-def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_server_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "_PAUSES", ())
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     spec = replace(TINY, weights="http://127.0.0.1:9/model.pth")  # the discard port: nothing listens
@@ -225,7 +225,7 @@ def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         _fetch(spec, tmp_path)
 
 
-def test_only_the_web(tmp_path: Path) -> None:
+def test_only_web_addresses_are_downloaded(tmp_path: Path) -> None:
     for where in ("ftp://example.org/model.pth", "/etc/passwd", ""):
         with pytest.raises(DownloadError, match="not an http or https URL"):
             _fetch(replace(TINY, weights=where), tmp_path)

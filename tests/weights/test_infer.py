@@ -1,4 +1,4 @@
-"""What network a file holds follows from the file, or is asked for; nothing is guessed."""
+"""The network follows from the file, or an error asks for hints; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swin2sr_ops.weights.catalogue import BUILTIN
 from swin2sr_ops.weights.infer import infer_spec
 from tests.weights.helpers import TINY, TINY_IR, meta_parameters, with_buffers
 
-#: What a file cannot tell.
+#: Fields that a file does not state.
 FILE_FIELDS = {"licence": "", "weights": "", "sha256": "", "size_bytes": 0, "advice": "", "halo_error": {}}
 
 #: One of each kind: rows that differ only in training are one network.
@@ -29,7 +29,7 @@ def _infer(state: dict[str, Tensor], **hints: Any) -> ModelSpec:
 
 
 @pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.name)
-def test_every_released_file_tells_what_it_is(spec: ModelSpec) -> None:
+def test_every_released_file_is_recognised(spec: ModelSpec) -> None:
     expected = replace(spec, name="file", **FILE_FIELDS)
     state = meta_parameters(spec)
     assert _infer(with_buffers(state, spec)) == expected
@@ -57,7 +57,7 @@ def test_swinir_keeps_its_window_in_a_parameter() -> None:
 
 
 def test_window_of_no_released_network_is_not_assumed_to_have_its_range() -> None:
-    """A Swin2SR for colour JPEG was trained by many and released by nobody."""
+    """Users trained a Swin2SR for colour JPEG, but no released network has its shape."""
     spec = replace(BUILTIN["swin2sr-jpeg"], channels=3)
     with pytest.raises(CheckpointError, match="value_range"):
         _infer(with_buffers(meta_parameters(spec), spec))
@@ -78,7 +78,7 @@ def test_hints_are_checked(hints: dict[str, Any], words: str) -> None:
             _infer(with_buffers(meta_parameters(spec), spec), value_range=1, **hints)
 
 
-def test_hints_win_where_the_file_is_silent() -> None:
+def test_hints_count_if_the_file_does_not_state_them() -> None:
     spec = BUILTIN["swinir-denoise-gray-15"]
     found = _infer(meta_parameters(spec), value_range=255, task="real_sr", licence="MIT", depths=[6] * 6)
     assert (found.value_range, found.task, found.licence) == (255, "real_sr", "MIT")

@@ -1,4 +1,4 @@
-"""From what a user calls a model to its description, and to the network with its weights."""
+"""Resolve a model's name or file to its description, and load the network with its weights."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ def test_auto_takes_the_fastest_that_fits(request_: dict[str, object], name: str
     ],
 )
 def test_auto_of_this_package(request_: dict[str, object], name: str) -> None:
-    """Nobody gets four times who did not ask for it."""
+    """A scale of 4 must be requested."""
     assert resolve_spec("auto", **request_).name == name
 
 
 @pytest.mark.usefixtures("shipped")
-def test_auto_says_what_there_is() -> None:
+def test_the_error_of_auto_lists_the_models() -> None:
     with pytest.raises(ModelError, match=r"has scale=8, channels=3; shipped are: .*denoise x1 with 1 channel"):
         resolve_spec("auto", scale=8, channels=3)
 
@@ -134,7 +134,7 @@ def test_a_released_file_is_known_by_its_hash(tmp_path: Path, monkeypatch: pytes
     assert (found.name, found.value_range, found.licence) == ("released", 255.0, "Apache-2.0")
 
 
-def test_what_is_loaded_is_ready_to_run(tmp_path: Path) -> None:
+def test_a_loaded_network_is_ready_to_run(tmp_path: Path) -> None:
     save_model(tmp_path / "tiny.safetensors", random_network(TINY), TINY)
     state = torch.get_rng_state()
     net = load_network(resolve_spec(tmp_path / "tiny.safetensors"))
@@ -214,7 +214,7 @@ def test_saving_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
-def test_what_cannot_be_saved(tmp_path: Path) -> None:
+def test_networks_that_cannot_be_saved(tmp_path: Path) -> None:
     state = parameters(TINY)
     state["norm.weight"] = state["norm.weight"] + 1e6
     with pytest.raises(CheckpointError, match=r"norm\.weight would not be finite in torch\.float16"):

@@ -1,4 +1,4 @@
-"""The list of a network's parameters is the network's own."""
+"""The list of parameters agrees with the network's."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the kernels give for fixed numbers, as one hash: the same on every machine, whichever compiler built them.
+"""Hash the kernels' results for fixed numbers: equal on every machine and for every compiler.
 
-Neither torch nor a random generator takes part: nothing here depends on a version or a processor.
+Neither torch nor a random generator is used, so nothing depends on a version or a processor.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from swin2sr_ops.engine.native.kernels import Box
 
 Numbers = NDArray[np.float32]
 
-#: Dimensions, heads, window, hidden features, and whether it is Swin2SR: rest rows, rest lanes, odd windows.
+#: Dimensions, heads, window, hidden features, True for Swin2SR: rest rows, rest lanes, odd windows.
 BLOCKS = ((60, 6, 8, 120, 1), (20, 2, 7, 40, 0), (28, 4, 5, 42, 1), (12, 2, 12, 24, 0))
 #: Inputs, outputs, taps, factor, slope of a leaky ReLU.
 CONVOLUTIONS = ((60, 64, 9, 1, 0.2), (3, 20, 9, 2, 1.0), (20, 27, 1, 1, 1.0), (24, 90, 4, 2, 0.01))

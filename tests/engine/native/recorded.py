@@ -1,4 +1,4 @@
-"""Calls into the kernels with what they gave, written down for ``calls.c``, which repeats them on another processor."""
+"""Record calls into the kernels with their results; ``calls.c`` repeats them on another processor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SOURCES = [Path(__file__).with_name("calls.c"), *(FOLDER / name for part in buil
 
 
 class Recorder:
-    """Notes the kernels' calls in the words of ``calls.c``."""
+    """Record the kernels' calls in the format of ``calls.c``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told = bytearray()
@@ -58,7 +58,7 @@ class Recorder:
         monkeypatch.setattr(learning._Call, "run", note_learn)
 
     def note(self, name: str, function: Any, args: tuple[Any, ...]) -> None:
-        """Write down a call, make it, and write down what it has changed."""
+        """Record a call, make it, and record what it changed."""
         target = getattr(self, name)(*args)
         function(*args)
         self.arrays(target)
@@ -124,7 +124,7 @@ class Recorder:
         return target
 
     def at(self, address: int) -> np.ndarray:
-        """Return the array in which an address lies: the last that was made, where several had the place."""
+        """Return the array that contains an address: the newest one if several had this place."""
         return next(a for a in reversed(self._known) if 0 <= address - a.ctypes.data < a.nbytes)
 
     def _pointed(self, address: int) -> Tensor:
@@ -193,7 +193,7 @@ class Recorder:
 
 
 class Noting:
-    """Kernels of which some note their calls."""
+    """Kernels, some of which record their calls."""
 
     def __init__(self, kernels: ctypes.CDLL, recorder: Recorder) -> None:
         self._kernels, self._recorder = kernels, recorder
@@ -206,5 +206,5 @@ class Noting:
 
 
 def offset(array: np.ndarray, address: int) -> int:
-    """Return which number of an array an address is."""
+    """Return the index of an address in an array."""
     return (address - array.ctypes.data) // 4

@@ -1,4 +1,4 @@
-"""The kernels give the same bits, whichever compiler built them and however wide the vectors are."""
+"""The kernels give the same bits for every compiler and every width of vectors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.engine.native.bits import Calls
 from tests.engine.native.test_learning import derivatives, random_trained
 from tests.engine.test_tile_engine import run
 
-#: `Calls.digest` of tiles alone and with training, of `build.REVISION`: where tiles have another, raise it.
+#: `Calls.digest` of tiles alone and with training, of `build.REVISION`: if the digest of tiles changes, raise it.
 RECORDED = {"revision": 2, "tiles": "4f66a6002ad7ef50", "training": "40a634360becccb4"}
 
 X86 = platform.machine() in ("x86_64", "AMD64")
@@ -37,7 +37,7 @@ compilers = pytest.mark.parametrize("compiler", ["gcc", "clang", "zig"])
 
 pytestmark = NATIVE
 
-#: What the first of the builds gave.
+#: Result of the first build.
 EXPECTED: dict[str, list[torch.Tensor]] = {}
 
 

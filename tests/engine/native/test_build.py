@@ -1,4 +1,4 @@
-"""Kernels are built once, by whichever compiler there is; without one there is a sentence."""
+"""Kernels are built once, by any compiler; without a compiler, the error says so."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_built_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_all_lanes() -> None:
-    """What other processors get, vectors of 4, 8 and 16 numbers, compiles without a warning."""
+    """Vectors of 4, 8 and 16 numbers, for other processors, compile without a warning."""
     compiler = build.find_compiler().command[0]
     for flags in ([], ["-mavx2", "-mfma"], ["-mavx512f"]) if os.uname().machine == "x86_64" else ([],):
         words = [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", *flags, "-c", "-o", os.devnull]
@@ -69,7 +69,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(find_spec("ziglang") is None, reason="pip install ziglang")
 def test_ziglang_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package is found without PATH, and builds what gives the same pixels."""
+    """The package is found without PATH, and its build gives the same pixels."""
     image = np.arange(600, dtype="u1").reshape(20, 30)
     expected = swin2sr_ops.restore(image, model="tiny-x2-gray", engine="native").compute()
     monkeypatch.delenv("CC", raising=False)
@@ -83,7 +83,7 @@ def test_ziglang_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(again, expected)
 
 
-def test_a_mac_without_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mac_without_command_line_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     """There ``cc`` is a program that opens a window; it is not called."""
     asked: list[list[str]] = []
 
@@ -100,14 +100,14 @@ def test_a_mac_without_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [["xcode-select", "-p"]]
 
 
-def test_a_compiler_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_is_not_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", f"{sys.executable} -S")
     with pytest.raises(RequestError, match=r"and CC='.*' is not a C compiler: install one"):
         build.find_compiler()
 
 
 def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It knows its macros, and no more."""
+    """It prints its macros, but fails to compile."""
     failing = tmp_path / "cc"
     real = shutil.which("cc") or "gcc"
     failing.write_text(f'#!/bin/sh\ncase "$*" in *-dM*) exec {real} "$@";; *) echo "no space" >&2; exit 1;; esac\n')
@@ -120,7 +120,7 @@ def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder for temporary files is taken; where that is no use either, a sentence says so."""
+    """The folder for temporary files is used instead; if that cannot be written either, the error says so."""
     (tmp_path / "cache").write_text("a file")
     monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "tmp"))
     build.library()

@@ -1,4 +1,4 @@
-"""A library of kernels is loaded only while it is this user's own and what was built."""
+"""A library of kernels is loaded only if it belongs to this user and is unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="owners and modes of POSIX")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the library is kept; the other place is of no use."""
+    """Return the library's folder; the fallback folder cannot be used."""
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "file"))
     (tmp_path / "one.c").write_text("int one(void) { return 1; }")  # the kernels would take seconds
@@ -127,7 +127,7 @@ def test_a_folder_of_others_is_not_used(
         (None, "cannot be parsed"),
     ],
 )
-def test_a_compiler_that_does_not_work_is_a_sentence(
+def test_a_compiler_that_does_not_work_is_reported(
     folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -160,7 +160,7 @@ def test_a_compiler_that_hangs_while_it_builds(folder: Path, tmp_path: Path, mon
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
 def test_the_children_of_a_compiler_that_hangs(tmp_path: Path) -> None:
-    """A wrapper such as ccache starts the real compiler, which holds its output open."""
+    """A wrapper such as ccache starts the real compiler, which keeps the output open."""
     script, child = tmp_path / "cc", tmp_path / "child"
     script.write_text(f"#!/bin/sh\nsleep 300 &\necho $! > {child}\nwait\n")
     script.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Blocks that OpenVINO runs, or our own kernels: torch's numbers but for the last bits, as independent of the tiles."""
+"""Blocks in OpenVINO or in our kernels: equal to torch except for the last bits, and independent of tiles."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_all_heads(kernels: str, upsampler: str, scale: int) -> None:
     ],
 )
 def test_other_widths(kernels: str, dim: int, heads: int, ratio: float, bias: bool, resi: str) -> None:
-    """Channels, heads and hidden features that are no multiples of anything."""
+    """Channels, heads and hidden features that are not multiples of vectors."""
     for architecture in ("swin2sr", "swinir"):
         plain, compiled = engines(
             kernels, architecture=architecture, dim=dim, heads=(heads, heads), depths=(2, 1), mlp_ratio=ratio,
@@ -113,7 +113,7 @@ def test_other_windows(kernels: str, window: int) -> None:
 
 
 @each
-def test_what_is_no_number_stays_none(kernels: str) -> None:
+def test_nan_stays_nan(kernels: str) -> None:
     """Damaged weights are seen in the result; a clamp that swallows NaN would hide them."""
     net = random_net(small_spec(depths=(1,), heads=(2,)))
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_threads_do_not_matter(kernels: str) -> None:
 
 @each
 def test_files_and_arrays(kernels: str, gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
-    """Same pixels from a file and from an array; the report says what ran; torch's differ by a rounding at most."""
+    """A file and an array give the same pixels; the report names the engine; torch differs by a rounding at most."""
     pixels = rng.integers(0, 4000, (70, 60), dtype="u2")
     tifffile.imwrite(tmp_path / "a.tif", pixels)
     out = tmp_path / "a_x2.tif"
@@ -169,7 +169,7 @@ def test_the_command_line(
 
 
 @each
-def test_what_does_not_fit_is_refused(kernels: str, gray_model: ModelSpec) -> None:
+def test_requests_that_do_not_fit_are_refused(kernels: str, gray_model: ModelSpec) -> None:
     with pytest.raises(RequestError, match=r"engine='tensorrt' is not one of auto, torch, native, openvino, triton\."):
         Restorer(gray_model, engine="tensorrt")
     with pytest.raises(RequestError, match="computes in float32, not bfloat16"):
@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_refused(kernels: str, gray_model: ModelSpec) -> No
         choose_engine(kernels, torch.device("cuda:0"), torch.float32, gray_model)
 
 
-def test_openvino_is_not_there(gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_openvino(gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swin2sr_ops.engine.select.version", _not_installed)
     with pytest.raises(RequestError, match=r"not installed: pip install 'swin2sr-ops\[openvino\]'"):
         swin2sr_ops.restore(np.zeros((20, 20)), model=gray_model, engine="openvino")

@@ -1,4 +1,4 @@
-"""Our own kernels in training: torch's result and gradients, whatever the network's sizes."""
+"""Our kernels in training: torch's result and gradients, for any sizes of the network."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_engine_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "there is no C compiler" in use_engine(net, "auto", CPU, amp=False)
 
 
-def test_where_the_kernels_do_not_run() -> None:
+def test_networks_that_the_kernels_do_not_support() -> None:
     net = random_trained()
     with pytest.raises(RequestError, match="not one of auto, torch, native"):
         use_engine(net, "openvino", CPU, amp=False)

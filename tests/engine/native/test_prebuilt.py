@@ -1,4 +1,4 @@
-"""Kernels of a wheel: built alike everywhere, chosen by the processor, and used only while they are whole."""
+"""Kernels of a wheel: reproducible, chosen by the processor, and used only if they are intact."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(made: Path, tmp_path: Path, kernels_anew: None, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A wheel's folder in the place of this package's own."""
+    """Replace this package's folder by that of a wheel."""
     found = tmp_path / "installed"
     shutil.copytree(made, found)
     monkeypatch.setattr(prebuilt, "FOLDER", found)
@@ -77,7 +77,7 @@ def test_the_same_bytes_in_another_folder(made: Path, tmp_path: Path) -> None:
 @NATIVE
 @pytest.mark.parametrize("how", ["truncated", "other", "missing", "no sums"])
 def test_a_damaged_library_is_not_loaded(folder: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
-    """What the compiler builds takes its place, with a note."""
+    """The compiler's build replaces it, with a note."""
     for path in folder.iterdir():
         if how == "missing" or (how == "no sums" and path.name == recipe.SUMS):
             path.unlink()
@@ -91,7 +91,7 @@ def test_a_damaged_library_is_not_loaded(folder: Path, how: str, caplog: pytest.
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_a_processor_that_runs_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_without_a_matching_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Old:
         def __init__(self, path: str) -> None: ...
 

@@ -1,4 +1,4 @@
-"""CUDA graphs without a GPU: on one that is made up, which notes torch's operations and does them again in place."""
+"""CUDA graphs on a fake GPU, which records torch's operations and repeats them in place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.engine.test_tile_engine import engine_of, region, run
 
 
 class Graph:
-    """What `torch.cuda.CUDAGraph` is to its user: the same operations once more, on the memory they had."""
+    """Behave like `torch.cuda.CUDAGraph`: repeat the same operations on the same memory."""
 
     def __init__(self) -> None:
         self.noted: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
@@ -58,7 +58,7 @@ class Noting(TorchDispatchMode):
 
 @pytest.fixture
 def made_up(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
-    """All graphs that have been recorded."""
+    """Return all recorded graphs."""
     found: list[Graph] = []
 
     @contextmanager
@@ -77,7 +77,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
 
 
 class Counted:
-    """An engine whose tiles go through graphs; counts those that it computes itself."""
+    """An engine with graphs that counts the tiles computed without one."""
 
     def __init__(self, engine: TileEngine) -> None:
         self.engine, self.spec, self.graphs, self.computed = engine, engine.spec, Graphs(engine.spec), 0
@@ -100,7 +100,7 @@ def test_tiles_by_graphs_are_the_same(engine: TileEngine, made_up: list[Graph]) 
     tiles, counted = (64, 64), Counted(engine)
     image, other = torch.rand(2, 3, 236, 246)
     assert torch.equal(run(counted, image, tiles), run(engine, image, tiles))  # type: ignore[arg-type]
-    # Of 4 x 4 tiles there is one at each corner, two along each border and four in the middle.
+    # 4 x 4 tiles: one at each corner, two along each border and four in the middle.
     assert len(made_up) == 5
     assert counted.computed == 4 + 5 * 3
     expected = run(engine, other, tiles)
@@ -110,8 +110,8 @@ def test_tiles_by_graphs_are_the_same(engine: TileEngine, made_up: list[Graph]) 
     assert counted.computed == 4 + 5 * 3 + 4 * 2
 
 
-def test_a_result_is_not_written_over(engine: TileEngine, made_up: list[Graph]) -> None:
-    """By the next tile of the kind, while the first one's is on its way to the disk."""
+def test_a_result_is_not_overwritten(engine: TileEngine, made_up: list[Graph]) -> None:
+    """The next tile of the same kind does not overwrite a result that is still being written."""
     counted, tile = Counted(engine), next(iter(TilePlan(engine.spec, 32, 32, (32, 32))))
     images = torch.rand(5, 3, 32, 32)
     found = [counted.run(image, tile)["image"] for image in images]
@@ -135,7 +135,7 @@ def differs(graph: Graph) -> None:
         (differs, "gave other values than separate kernels"),
     ],
 )
-def test_what_does_not_work_costs_no_pixels(
+def test_a_failed_graph_changes_no_pixels(
     replay: Callable[[Graph], None], told: str, engine: TileEngine, made_up: list[Graph],
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -150,7 +150,7 @@ def test_what_does_not_work_costs_no_pixels(
 
 
 def test_memory_is_for_tiles_first(engine: TileEngine, made_up: list[Graph], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is little nothing is recorded, and what is recorded goes when a tile has none."""
+    """With little memory no graph is recorded, and graphs are dropped if a tile needs their memory."""
     image, tile = torch.rand(3, 32, 32), next(iter(TilePlan(engine.spec, 32, 32, (32, 32))))
     with monkeypatch.context() as patch:
         patch.setattr(graphs, "free_memory", lambda _: 100_000)
@@ -183,10 +183,10 @@ def test_memory_is_for_tiles_first(engine: TileEngine, made_up: list[Graph], mon
     columns=integers(9, 128),
     which=integers(0, 10_000),
 )
-def test_alike_tiles_are_computed_alike(
+def test_tiles_of_one_kind_give_the_same_bits(
     window: int, halo: str | int, height: int, width: int, rows: int, columns: int, which: int
 ) -> None:  # fmt: skip
-    """What stands for a tile gives the same bits, wherever the tile lies."""
+    """A graph gives the same bits for all tiles of its kind, wherever they lie."""
     engine = engine_of(small_spec(depths=(2,), heads=(2,), window=window))
     reach = halo if isinstance(halo, str) else halo * window
     plan = list(TilePlan(engine.spec, height, width, (rows, columns), Placement(halo=reach)))  # type: ignore[arg-type]
@@ -220,7 +220,7 @@ class Told(TorchDispatchMode):
 
 @pytest.mark.parametrize("half", [True, False])
 def test_nothing_comes_from_the_host(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a tile of our kernels alone runs: what is recorded would be the numbers of the first tile."""
+    """Our kernels read nothing from the host: a graph would repeat the first tile's numbers."""
     pytest.importorskip("triton", reason="Triton is not installed")
     from swin2sr_ops.engine.triton import kernels
     from tests.engine.triton.test_kernels import Launches
@@ -236,8 +236,8 @@ def test_nothing_comes_from_the_host(half: bool, monkeypatch: pytest.MonkeyPatch
     assert not told.names & {"lift_fresh", "_to_copy", "_local_scalar_dense", "nonzero"}
 
 
-def test_which_networks() -> None:
-    """Those that torch has no part in: it would copy from the host meanwhile."""
+def test_networks_that_are_recorded() -> None:
+    """Only networks without steps in torch, which would copy from the host."""
     for changes, complete in (
         ({}, True),
         ({"upsampler": "", "scale": 1}, True),

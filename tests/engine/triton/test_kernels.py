@@ -1,4 +1,4 @@
-"""The Triton kernels as they would be launched on a GPU: what is compiled, how often, and the memory beside them."""
+"""The Triton kernels as they would be launched on a GPU: compilations, their number, and memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OF_TILES = ("begin", "width", "across", "above", "before", "rows", "columns", "t
 @pytest.mark.parametrize("dim", [60, 180])
 @pytest.mark.parametrize("v2", [True, False], ids=["swin2sr", "swinir"])
 def test_compiled_for_a_gpu(dim: int, half: bool, v2: bool) -> None:
-    """What a GPU of compute capability 9.0 would run, by Triton's own compiler: it fits, registers too."""
+    """Triton's compiler builds them for compute capability 9.0: shared memory and registers suffice."""
     from swin2sr_ops.engine.triton import kernels
 
     (heads, size), width = {60: (6, 16), 180: (6, 32)}[dim], {60: 64, 180: 256}[dim]
@@ -36,7 +36,7 @@ def test_compiled_for_a_gpu(dim: int, half: bool, v2: bool) -> None:
     assert_fits(kernels.block_end_kernel, block | {"hidden": 2 * dim, "PIXELS": fused.PIXELS[half]}, half)
     merge = stages | {"HIGH": fused.HIGH[half], "WIDE": fused.WIDE}
     assert_fits(kernels.stage_end_kernel, merge | {"EMBED": v2}, half)
-    # Around the stages all but the planes is in float32.
+    # Around the stages, everything except the planes is float32.
     around = merge | {"PRECISION": "tf32" if half else "ieee", "HIGH": fused.HIGH[False]}
     assert_fits(kernels.trunk_end_kernel, around | {"inputs": 3}, False, source=half)
     entrance = around | {"inputs": 3, "NORM": True, "EMBED": v2, "KEEP": False}
@@ -57,18 +57,18 @@ def assert_fits(kernel: Any, constants: dict[str, object], half: bool, warps: in
     kinds = NUMBERS | dict.fromkeys(OF_TILES, "i32") | dict.fromkeys(constants, "constexpr")
     kinds |= {name: "*bf16" for name, short in halves.items() if short}
     kinds = {name: kinds.get(name, numbers) for name in kernel.arg_names}
-    # As it is launched: addresses are multiples of 16 bytes.
+    # As in a launch: addresses are multiples of 16 bytes.
     aligned = {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(kinds.values()) if kind.startswith("*")}
     source = ASTSource(kernel, kinds, constexprs=constants, attrs=aligned)
     found = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
-    assert found.metadata.shared <= 99 * 1024  # all that a GPU for workstations has
+    assert found.metadata.shared <= 99 * 1024  # the limit of workstation GPUs
     assert spilled(found.asm["cubin"]) <= 200
-    # Weights are on their way while products are computed: that takes pieces of 4 bytes and more.
+    # Weights are copied asynchronously during products, which needs pieces of at least 4 bytes.
     assert "cp.async" in found.asm["ptx"]
 
 
 def spilled(cubin: bytes) -> int:
-    """Bytes of registers that a thread keeps in memory, as NVIDIA's tool reads them."""
+    """Return the bytes of spilled registers per thread, by NVIDIA's tool."""
     tools = list(Path(triton.__file__).parent.rglob("cuobjdump"))
     if not tools:
         pytest.skip("this Triton comes without cuobjdump")
@@ -82,7 +82,7 @@ def spilled(cubin: bytes) -> int:
 
 
 class Launches:
-    """A kernel that runs nowhere and notes what Triton would compile it for."""
+    """Record what Triton would compile a kernel for, without running it."""
 
     def __init__(self, kernel: Any, told: set[tuple[object, ...]]) -> None:
         self.kernel, self.told = kernel, told
@@ -104,7 +104,7 @@ class Launches:
 
 @pytest.mark.parametrize("window", [7, 8])
 def test_one_kernel_for_all_tiles(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is compiled depends on the network alone: another compilation's sums may come in another order."""
+    """Compilation depends on the network only: another compilation might sum in another order."""
     from swin2sr_ops.engine.triton import kernels
 
     told: set[tuple[object, ...]] = set()
@@ -124,7 +124,7 @@ def test_one_kernel_for_all_tiles(window: int, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(("dim", "changes"), [(60, {}), (180, {"upsampler": "pixelshuffle", "scale": 4})])
 def test_memory(dim: int, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a trunk begins with is nowhere while its stages run, and their planes are gone before the head."""
+    """A trunk's input is not in memory while its stages run, nor are their planes while the head runs."""
     from swin2sr_ops.engine.triton import kernels
 
     for name in kernels.__all__:

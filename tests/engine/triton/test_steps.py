@@ -1,4 +1,4 @@
-"""The Triton kernels against torch, without a GPU: in Triton's interpreter, in processes."""
+"""Compare the Triton kernels with torch in Triton's interpreter, in processes of their own."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ GPU, CPU = torch.device("cuda:0"), torch.device("cpu")
 
 
 def test_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CUDA GPU where it fits and works; elsewhere never, whatever is installed; choosing loads no Triton."""
+    """It is used on a CUDA GPU if it fits and works, never elsewhere; choosing does not load Triton."""
     told = [""]
     monkeypatch.setattr(check, "triton_obstacle", lambda *_: told[0])
     spec, foreign = small_spec(), ModelSpec(name="theirs", architecture="dncnn", scale=1, reach=Reach(halo=16))
@@ -262,7 +262,7 @@ def test_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.stdout == "False\n"
 
 
-def test_what_is_refused(gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_that_are_refused(gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RequestError, match="computes in float32 or bfloat16, not float64"):
         Restorer(gray_model, engine="triton", precision="float64")
     with pytest.raises(RequestError, match="runs on a CUDA GPU, not on cpu: give device='cuda', or another engine"):
@@ -280,7 +280,7 @@ def test_what_is_refused(gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_device_that_triton_does_not_know() -> None:
-    """No compiler, an old GPU, or as here no GPU at all: a sentence, not Triton's traceback."""
+    """Without a compiler, with an old GPU, or as here without a GPU: an error message instead of Triton's traceback."""
     engine = TileEngine(random_net(small_spec()), kernels="triton")
     with pytest.raises(RequestError, match=r"engine='triton' cannot run on cpu here \(.+\): give engine='torch'"):
         run(engine, torch.rand(1, 16, 16), (16, 16))

@@ -1,4 +1,4 @@
-"""Addresses that are no paths: which file is in them, what the image is called, what they are elsewhere."""
+"""Addresses that are not paths: the file inside, the name of the image, and the address in another folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_an_address_is_understood_in_another_folder(folder, monkeypatch, address
     assert absolute_address(found) == found
 
 
-def test_a_file_whose_name_has_colons_is_no_address(folder):
+def test_a_file_with_colons_in_its_name_is_not_an_address(folder):
     name = "sea_12:00:00.nc"
     Path(name).touch()
     assert not is_address(name)
@@ -50,11 +50,11 @@ def test_a_file_whose_name_has_colons_is_no_address(folder):
 
 
 @pytest.mark.parametrize("uri", ["https://host/a.tif", "sample:cells", "C:\\a.tif", "a.tif", "s3://bucket/a.tif"])
-def test_what_others_read_is_no_address(uri):
+def test_addresses_of_other_readers(uri):
     assert not is_address(uri)
 
 
-def test_a_query_is_no_part_of_a_name():
+def test_a_query_is_not_part_of_a_name():
     assert name_of("https://host/tiles/scene.tif?se=2026&sig=a.b/c") == "scene"
     assert name_of("/vsicurl/https://host/scene.tif?sig=a.b") == "scene"
 
@@ -64,7 +64,7 @@ def test_a_path_with_colons_is_quoted_in_its_subdatasets():
     assert subdataset("netcdf:a.nc:sst", "a.nc") == "netcdf:a.nc:sst"
 
 
-def test_variables_of_netcdf_are_read_listed_and_told_of(folder, capsys):
+def test_variables_of_netcdf_are_read_and_listed(folder, capsys):
     netcdf = pytest.importorskip("netCDF4", reason="writes the file")
     pytest.importorskip("rasterio", reason="needs swin2sr-ops[geo]")
     import numpy as np

@@ -1,4 +1,4 @@
-"""Cloud Optimized GeoTIFF, held against GDAL, tifffile and a validator."""
+"""Compare Cloud Optimized GeoTIFFs with GDAL, tifffile and a validator."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = [
 
 
 def image(shape, dtype="uint16"):
-    """Smooth, so that predictors have something to do, with odd values where floats have them."""
+    """Return a smooth image, which predictors can compress, with NaN and infinity in floats."""
     pixels = np.random.default_rng(5).normal(0, 9, shape).cumsum(0)
     if np.dtype(dtype).kind != "f":
         return (np.abs(pixels) % 120).astype(dtype)
@@ -242,7 +242,7 @@ def test_progress_counts_to_the_end(tmp_path):
 
 
 class Rows:
-    """A level that holds no pixels; remembers how much was asked for at once."""
+    """A level without stored pixels that records the largest request."""
 
     def __init__(self, shape):
         self.shape, self.largest, self.asked = shape, 0, 0
@@ -288,7 +288,7 @@ def test_hundreds_of_bands_get_smaller_tiles(tmp_path, monkeypatch):
         ({"mask_levels": [np.ones((20, 31), bool)]}, "masks"),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path, change, match):
+def test_images_that_do_not_fit_are_refused(tmp_path, change, match):
     options = {"levels": [np.zeros((20, 30), "u2")], "axes": "YX", "dtype": np.dtype("uint16")} | change
     with pytest.raises(RequestError, match=match):
         write_cog(tmp_path / "a.tif", options.pop("levels"), **options)

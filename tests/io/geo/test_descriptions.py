@@ -1,4 +1,4 @@
-"""Descriptions that point elsewhere are followed only where a person says so."""
+"""References to files elsewhere are followed only with the user's permission."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WMS = (
 
 @pytest.fixture
 def asked() -> Iterator[list[str]]:
-    """What a server was asked for; its address is first."""
+    """Return the server's address, then the paths requested from it."""
     seen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -59,7 +59,7 @@ def _raster(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.vrt", "a.tif", "a.dat", "a.png", "a"])
 @pytest.mark.parametrize("kind", ["vrt", "wms", "nested"])
-def test_no_server_is_asked(tmp_path: Path, asked: list[str], name: str, kind: str) -> None:
+def test_no_server_gets_a_request(tmp_path: Path, asked: list[str], name: str, kind: str) -> None:
     text = WMS.format(asked[0]) if kind == "wms" else VRT.format(SIMPLE.format(0, f"/vsicurl/{asked[0]}/a.tif"))
     path = tmp_path / name
     if kind == "nested":
@@ -72,7 +72,7 @@ def test_no_server_is_asked(tmp_path: Path, asked: list[str], name: str, kind: s
 
 
 @pytest.mark.parametrize("source", ["../theirs/a.tif", "{}/theirs/a.tif", "{}/mine/../theirs/a.tif"])
-def test_sources_elsewhere_need_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+def test_sources_elsewhere_need_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     _raster(tmp_path / "theirs" / "a.tif")
     path = tmp_path / "mine" / "a.vrt"
     path.parent.mkdir()
@@ -93,8 +93,8 @@ def test_sources_beside_or_below_are_read(tmp_path: Path, source: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["EPSG:4326", "OGC:CRS84", "ESRI:54009", "urn:ogc:def:crs:EPSG::4326"])
-def test_codes_of_coordinate_systems_are_no_sources(tmp_path: Path, code: str) -> None:
-    """Metadata of geolocation arrays name the coordinate system, and no file."""
+def test_codes_of_coordinate_systems_are_not_sources(tmp_path: Path, code: str) -> None:
+    """Metadata of geolocation arrays name the coordinate system, not a file."""
     _raster(tmp_path / "a.tif")
     domain = f'<Metadata domain="GEOLOCATION"><MDI key="SRS">{code}</MDI></Metadata><VRTRasterBand'
     text = VRT.format(SIMPLE.format(1, "a.tif")).replace("<VRTRasterBand", domain, 1)

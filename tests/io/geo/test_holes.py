@@ -1,4 +1,4 @@
-"""Which pixels of a raster are none: hidden by opacity, nodata of each band, as GDAL compares it."""
+"""Invalid pixels of a raster: hidden by opacity, or nodata of a band by GDAL's comparison."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_opacity_of_a_gray_raster_hides_as_well(tmp_path):
     assert_array_equal(found[0][0, 16:], found[1][0, 16:])
 
 
-def test_a_picture_that_counts_as_opacity_is_told_of(tmp_path):
+def test_an_alpha_band_with_a_picture_is_reported(tmp_path):
     path = write(tmp_path / "a.tif", picture(4), photometric="RGB", alpha="YES")
     with pytest.warns(UserWarning, match="Band 4 of .* counts as opacity"):
         open_source(path)

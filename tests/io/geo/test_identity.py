@@ -1,4 +1,4 @@
-"""A raster is another one where any file that it is made of has changed; looks at it change nothing."""
+"""The identity of a raster changes with each of its files, but not with files that viewers add."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metadata of rasters: what a change of scale does to it, in numbers worked out by hand."""
+"""Metadata of rasters after a change of scale, compared with numbers computed by hand."""
 
 from __future__ import annotations
 

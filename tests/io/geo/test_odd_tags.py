@@ -1,4 +1,4 @@
-"""A tag that GDAL cannot read is a sentence about that file."""
+"""A tag that GDAL cannot read gives an error that names the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from swin2sr_ops.errors import FormatError
 pytest.importorskip("rasterio")
 
 
-def test_what_rasterio_lets_through() -> None:
+def test_errors_that_rasterio_does_not_convert() -> None:
     from rasterio._err import CPLE_AppDefinedError
 
     from swin2sr_ops.io.geo.files import naming

@@ -1,4 +1,4 @@
-"""Where a raster lies, told in the less usual ways, follows its pixels."""
+"""Unusual kinds of georeference follow the pixels."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_control_points_follow_however_pixels_are_counted(tmp_path, counted):
         assert result.gcps[1] == source.gcps[1]
 
 
-def test_of_an_affine_and_control_points_the_affine_is_kept_and_told(tmp_path):
+def test_an_affine_is_kept_and_control_points_are_left_out_with_a_note(tmp_path):
     write(tmp_path / "a.tif")
     points = "".join(f'<GCP Id="" Pixel="{p.col}" Line="{p.row}" X="{p.x}" Y="{p.y}"/>' for p in _POINTS)
     vrt = tmp_path / "both.vrt"
@@ -137,7 +137,7 @@ def test_pages_with_tags_of_gdal_stay_pages(tmp_path):
     assert swin2sr_ops.open_source(path).info.shape == (3, 16, 20)
 
 
-def test_a_place_per_pixel_is_said_not_to_be_copied(tmp_path: Path) -> None:
+def test_geolocation_arrays_are_not_copied_with_a_note(tmp_path: Path) -> None:
     items = {"SRS": "EPSG:4326", "X_DATASET": "lon.tif", "X_BAND": "1", "Y_DATASET": "lat.tif", "Y_BAND": "1"}
     for name in ("lon", "lat"):
         write(tmp_path / f"{name}.tif")

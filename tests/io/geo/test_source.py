@@ -1,4 +1,4 @@
-"""Georeferenced rasters: read as they are, and nothing else taken for one."""
+"""Read georeferenced rasters, and leave other files to other readers."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class TestOverview(SourceContract):
             open_source(source.uri, level=3)
 
 
-def test_what_is_known_of_the_bands(tmp_path):
+def test_metadata_of_the_bands(tmp_path):
     def fill(dataset):
         dataset.descriptions = ("B02", "B03", "B08")
         dataset.units = ("K", "K", "m")
@@ -143,7 +143,7 @@ def test_what_is_known_of_the_bands(tmp_path):
 
 
 def test_rows_run_south(tmp_path):
-    """So two rasters lie beside each other as they do on the map, and a finer one where it should."""
+    """So two rasters lie side by side as on the map, and a finer one in its place."""
     pixels = noise(20, 30)
     info = open_source(write(tmp_path / "a.tif", pixels)).info
     assert info.pixel_size == {"Y": 20, "X": 10}
@@ -296,8 +296,8 @@ def test_palettes_are_classes(tmp_path):
         open_source(path)
 
 
-def test_what_others_read(tmp_path):
-    """Microscopes' TIFFs, pictures and arrays: GDAL opens some, and would lose half of them."""
+def test_files_of_other_readers(tmp_path):
+    """Microscope TIFFs, pictures and arrays: GDAL opens some of them, and would lose metadata."""
     plain, ome, imagej, picture = (tmp_path / n for n in ("a.tif", "a.ome.tif", "ij.tif", "a.png"))
     write(plain, noise(20, 30), crs=None, transform=None)
     tifffile.imwrite(ome, noise(2, 20, 30), metadata={"axes": "ZYX"})
@@ -332,7 +332,7 @@ def test_without_rasterio(tmp_path, monkeypatch):
     assert [is_geotiff(tmp_path / n) for n in ("a.tif", "b.tif", "c.tif", "d.tif", ".")] == [True] + 4 * [False]
 
 
-def test_saying_no_is_light(tmp_path):
+def test_rejecting_a_file_loads_no_library(tmp_path):
     write(tmp_path / "a.png", noise(20, 30, dtype="uint8"), driver="PNG", crs=None, transform=None)
     code = (
         "import sys; from swin2sr_ops.io.geo.source import open_source;"

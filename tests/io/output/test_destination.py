@@ -1,4 +1,4 @@
-"""An output destroys nothing, and a full disk is said in a sentence."""
+"""An output destroys nothing, and a full disk gives a clear error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_urls_cannot_be_written():
         Destination.at("s3://bucket/out.zarr")
 
 
-def test_what_appeared_meanwhile_is_kept(tmp_path):
+def test_a_file_created_meanwhile_is_kept(tmp_path):
     destination = Destination.at(str(tmp_path / "out.tif"))
     destination.start()
     finished = destination.partial / "image"
@@ -104,7 +104,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["out.zarr", "out.tif", "out.png"])
-def test_a_full_disk_is_said_in_a_sentence(small_disk, name):
+def test_a_full_disk_is_reported(small_disk, name):
     noise = np.random.default_rng(0).integers(0, 65535, INFO.shape).astype("u2")
     with pytest.raises(OutputError, match=r"disk is full.*bytes are free"):  # noqa: PT012  # where it fills up differs
         sink = create_any_sink(str(small_disk / name), INFO)
@@ -116,7 +116,7 @@ def test_a_full_disk_is_said_in_a_sentence(small_disk, name):
     assert {p.name for p in small_disk.iterdir()} <= {f"{name}.partial.lock"}
 
 
-def test_links_that_lead_in_a_circle(tmp_path: Path) -> None:
+def test_links_that_form_a_loop(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).symlink_to(tmp_path / {"a": "b", "b": "a"}[name])
     (tmp_path / "in.tif").touch()

@@ -1,4 +1,4 @@
-"""The lock of a local output: who holds it, and folders in which none can be made."""
+"""The lock of a local output: its holder, and folders in which it cannot be created."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_second_run_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, a folder that takes no files")
-def test_a_folder_that_takes_no_files_is_no_other_run() -> None:
+def test_a_read_only_folder_is_not_another_run() -> None:
     with pytest.raises(OutputError, match="takes no new files") as caught:
         FileLock(Path("/proc/a.lock"), "/proc/a.zarr").acquire()
     assert not isinstance(caught.value, BusyError)

@@ -1,4 +1,4 @@
-"""Levels are means of 2 x 2 pixels: rounded in the dtype, blind to what is no pixel."""
+"""Levels are means of 2 x 2 pixels, rounded in the dtype, without invalid pixels."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def test_half_precision_does_not_overflow():
     assert halve(np.full((2, 2), 60000, np.float16), "YX").item() == 60000
 
 
-def test_nan_takes_no_part():
+def test_nan_is_ignored():
     image = np.array([[1, np.nan, np.nan, np.nan], [3, np.nan, np.nan, np.nan]], np.float32)
     assert_array_equal(halve(image, "YX"), np.array([[2, np.nan]], np.float32))
 
 
 @pytest.mark.parametrize(("dtype", "nodata"), [(np.int16, -999), (np.float32, -3.4e38), (np.uint8, 0)])
-def test_nodata_takes_no_part(dtype, nodata):
+def test_nodata_is_ignored(dtype, nodata):
     image = np.array([[10, nodata, nodata, nodata], [13, 10, nodata, nodata]]).astype(dtype)
     assert_array_equal(halve(image, "YX", nodata=nodata), np.array([[11, nodata]]).astype(dtype))
 
 
-def test_nodata_outside_the_dtype_means_nothing():
+def test_nodata_outside_the_dtype_is_ignored():
     image = np.array([[25, 25], [25, 29]], np.uint8)  # -231 would be 25 in uint8
     assert halve(image, "YX", nodata=-231).item() == 26
 

@@ -1,4 +1,4 @@
-"""Files that readers take for a part of an output belong to it, not to the one that was there before."""
+"""Sidecar files belong to the new output, not to the one that it replaces."""
 
 from __future__ import annotations
 

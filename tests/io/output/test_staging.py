@@ -1,4 +1,4 @@
-"""Outputs that grow: killed, torn, locked, and gone on with."""
+"""Unfinished outputs: killed, torn, locked, and resumed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def bytes_of(where: str) -> dict[str, bytes]:
     return {key: files.read(key) or b"" for key in files.listing()}
 
 
-def test_goes_on_and_ends_with_the_same_bytes(where: str) -> None:
+def test_a_resumed_run_ends_with_the_same_bytes(where: str) -> None:
     whole = at(where + "_undisturbed.zarr")
     write(whole, tiles())
     whole.finish({"model": "a"})
@@ -101,7 +101,7 @@ def test_torn_chunks_are_found(where: str, how: str) -> None:
 
 
 def test_empty_chunks_are_known(where: str) -> None:
-    """A chunk of fill value only is not stored, and finished all the same."""
+    """A chunk of only the fill value is not stored, but counts as finished."""
     sink = at(where)
     sink[tiles()[0]] = np.zeros((1, 32, 32), "u2")
     sink.staging.release()
@@ -111,7 +111,7 @@ def test_empty_chunks_are_known(where: str) -> None:
     sink.abort()
 
 
-def test_other_settings_are_refused_and_said(where: str) -> None:
+def test_other_settings_are_refused_by_name(where: str) -> None:
     sink = at(where)
     write(sink, tiles()[:3])
     sink.staging.release()
@@ -156,7 +156,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
 
 
 def test_a_dead_lease_is_taken_over(tmp_path: Path) -> None:
-    """In an object store the lock is an object: of a process that is gone, or silent for a minute."""
+    """In an object store the lock is an object; it is taken over from a dead process, or after a minute of silence."""
     from swin2sr_ops.io.output.lock import VOID
     from swin2sr_ops.io.storage.files import files_at
 
@@ -181,7 +181,7 @@ def test_a_dead_lease_is_taken_over(tmp_path: Path) -> None:
         files.remove(key)
 
 
-def test_strangers_are_not_emptied(where: str) -> None:
+def test_foreign_folders_are_not_emptied(where: str) -> None:
     from swin2sr_ops.io.storage.files import files_at
 
     beside = files_at(where if "://" in where else where + ".partial")
@@ -192,7 +192,7 @@ def test_strangers_are_not_emptied(where: str) -> None:
 
 
 def test_killed_between_any_two_steps(tmp_path: Path) -> None:
-    """What a kill leaves before the record stands, or after the output has appeared, is no obstacle."""
+    """Leftovers of a kill before the record, or after the output has appeared, do not block the next run."""
     where = tmp_path / "out.zarr"
     (tmp_path / "out.zarr.partial").mkdir()
     (tmp_path / "out.zarr.partial.lock").touch()
@@ -206,7 +206,7 @@ def test_killed_between_any_two_steps(tmp_path: Path) -> None:
     assert not [key for key in bytes_of(str(where)) if key.endswith(".partial") or OWN_FOLDER in key]
 
 
-def test_pyramid_is_gone_on_with(tmp_path: Path) -> None:
+def test_the_pyramid_is_resumed(tmp_path: Path) -> None:
     info = ImageInfo(shape=(1100, 1200), axes="YX", dtype=np.dtype("u1"), chunks=(512, 512))
     sink = create_sink(str(tmp_path / "o.zarr"), info, run=KEY)
     assert sink is not None

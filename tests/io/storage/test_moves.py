@@ -1,4 +1,4 @@
-"""Renames and removals that another program blocks for a moment, as scanners do on Windows."""
+"""Renames and removals that another program delays, as virus scanners do on Windows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.run.test_archive import tree
 
 
 class Scanner:
-    """Holds every file once, just after it came into being."""
+    """Block every file once, just after its creation."""
 
     def __init__(self, patch: pytest.MonkeyPatch, times: int = 1) -> None:
         self.times, self.seen = times, dict[str, int]()
@@ -68,7 +68,7 @@ def test_a_scanner_delays_and_does_not_stop_a_run(
         assert (tmp_path / name).read_bytes() == (tmp_path / f"whole_{name}").read_bytes()
 
 
-def test_a_folder_without_rights_is_a_sentence(
+def test_a_folder_without_rights_is_reported(
     source: Path, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Scanner(monkeypatch, times=99)

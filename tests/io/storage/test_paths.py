@@ -1,4 +1,4 @@
-"""Paths as people write them, by the rules of either system."""
+"""Paths as users write them, by the rules of both systems."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_file_urls(url: str, windows: str, posix: str) -> None:
     assert path_of_url(url, windows=False) == posix
 
 
-def test_drives_are_no_schemes() -> None:
+def test_drives_are_not_schemes() -> None:
     assert not is_url("C://data/a.tif")
     assert not is_url(r"C:\data\a.tif")
     assert is_url("s3://bucket/a.zarr")

@@ -1,4 +1,4 @@
-"""What is asked again, and what is told at once."""
+"""Requests that are retried, and errors that are raised at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server:
-    """Raises its accidents one by one, then answers."""
+    """Raise the given errors one by one, then answer."""
 
     def __init__(self, *accidents: Exception) -> None:
         self.accidents, self.asked = list(accidents), 0
@@ -39,7 +39,7 @@ class Server:
         return "answer"
 
 
-def test_accidents_are_waited_for() -> None:
+def test_temporary_errors_are_retried() -> None:
     server = Server(OSError(errno.EBUSY, "slow down"), TimeoutError(), ConnectionResetError())
     assert (retrying(server), server.asked) == ("answer", 4)
     server = Server(*[OSError(errno.EIO, "broken")] * 9)
@@ -57,7 +57,7 @@ def test_accidents_are_waited_for() -> None:
         (OSError(errno.EINVAL, "a bad bucket name"), StorageError),
     ],
 )
-def test_answers_are_told_at_once(answer: OSError, kind: type[Exception]) -> None:
+def test_final_answers_are_raised_at_once(answer: OSError, kind: type[Exception]) -> None:
     server = Server(answer)
     with pytest.raises(kind):
         retrying(server)
@@ -77,7 +77,7 @@ def test_web_servers_answer_by_status(status: int, kind: type[Exception], asked:
     assert server.asked == asked
 
 
-def test_missing_credentials_are_told_at_once() -> None:
+def test_missing_credentials_are_raised_at_once() -> None:
     exceptions = pytest.importorskip("botocore.exceptions")
     server = Server(exceptions.NoCredentialsError())
     with pytest.raises(StorageError, match="Unable to locate credentials"):
@@ -86,21 +86,21 @@ def test_missing_credentials_are_told_at_once() -> None:
     assert retrying(Server(exceptions.EndpointConnectionError(endpoint_url="x"))) == "answer"
 
 
-def test_our_own_mistakes_pass() -> None:
+def test_errors_of_this_package_pass() -> None:
     server = Server(KeyError("a bug"))
     with pytest.raises(KeyError):
         retrying(server)
     assert server.asked == 1
 
 
-def test_what_a_user_gives_counts() -> None:
+def test_options_of_the_user_take_precedence() -> None:
     assert opening("s3://a/b", {"max_concurrency": 4})["max_concurrency"] == 4
     assert "max_concurrency" not in opening("gs://a/b")
 
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server that takes connections and says nothing, and little patience with it."""
+    """A server that accepts connections and never answers; retries are short."""
     for name, seconds in {"CONNECT": 1.0, "ANSWER": 1.0, "PATIENCE": 1.5}.items():
         monkeypatch.setattr(remote, name, seconds)
     monkeypatch.setattr(remote, "_silent", [-math.inf])
@@ -132,7 +132,7 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 
 @pytest.mark.parametrize("library", ["gcsfs", "adlfs"])
 def test_another_cloud_that_never_answers(library: str, silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their libraries alone need two minutes and more than five."""
+    """Without this, their libraries need two minutes, and more than five."""
     pytest.importorskip(library, reason="it is not part of [test]: its dependencies are many")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{silent}")
     account = f"http://{silent}/devstoreaccount1"

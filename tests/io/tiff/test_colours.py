@@ -1,4 +1,4 @@
-"""Samples behind the colours: opacity only where the file says so."""
+"""Extra samples after the colours: opacity only if the file says so."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_opacity_that_is_called_so_stays_opacity(extra: str, tmp_path: Path) -> 
         assert opened(write(tmp_path / "a.tif", 4, extra)).info.axes == "YXS"
 
 
-def test_colours_go_together_and_the_rest_alone(tmp_path: Path) -> None:
+def test_colours_are_restored_together_and_the_rest_alone(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", 5, "unspecified", "unspecified")
     job = prepare(tmp_path / "a.tif")
     assert [part.groups for part in job.parts] == [((0, 1, 2),), ((3,), (4,))]

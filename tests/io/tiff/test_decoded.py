@@ -1,4 +1,4 @@
-"""Strips and huge tiles are decoded once, whoever asks for them how often; memory has a bound."""
+"""Strips and huge tiles are decoded once for all readers, in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WIDE = RNG.integers(0, 60000, (300, 1500)).astype("u2")
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Chunks that tifffile decoded, by name."""
+    """Return the names of chunks that tifffile decoded."""
     seen = []
     get = tifffile.zarr.ZarrTiffStore.get
 
@@ -103,7 +103,7 @@ def test_small_tiles_and_narrow_images_are_not_kept(tmp_path):
         assert source._opened.strips is None
 
 
-def test_a_changed_file_is_decoded_anew(tmp_path):
+def test_a_changed_file_is_decoded_again(tmp_path):
     path = tmp_path / "a.tif"
     source = written(path, WIDE, rowsperstrip=300)
     source.read(whole(source.info))
@@ -163,7 +163,7 @@ def test_memory_is_bounded_and_the_newest_stays():
     assert not make("d", 10).flags.writeable
 
 
-def test_who_waits_gets_the_error_too_and_the_next_tries_again():
+def test_waiting_readers_get_the_error_and_the_next_one_retries():
     blocks, started, go = DecodedBlocks(), Event(), Event()
 
     def failing():
@@ -182,7 +182,7 @@ def test_who_waits_gets_the_error_too_and_the_next_tries_again():
     assert blocks.get("k", lambda: np.ones(1)) == 1
 
 
-def test_a_damaged_strip_is_said_so(tmp_path):
+def test_a_damaged_strip_is_reported(tmp_path):
     path = tmp_path / "a.tif"
     source = written(path, WIDE, rowsperstrip=300)
     with tifffile.TiffFile(path) as tiff:

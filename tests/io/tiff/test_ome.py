@@ -1,4 +1,4 @@
-"""OME-XML: valid by its schema, and with what the source said of how it was taken."""
+"""OME-XML: valid by its schema, with the source's acquisition metadata."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def root_of(xml):
     return tifffile.xml2dict(xml)["OME"]
 
 
-def test_what_is_carried():
+def test_metadata_that_are_copied():
     assert carried_ome(root_of(SOURCE), 0) == CARRIED
     assert carried_ome(root_of(SOURCE), 1) == {}
     assert carried_ome(root_of("<OME><Image/></OME>"), 0) == {}

@@ -1,4 +1,4 @@
-"""OME-TIFF in several files: the image that is in the file, with its own metadata."""
+"""OME-TIFF in several files: the named file's image, with its own metadata."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_xml_without_tiff_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["a & b", "\x01", "<Open>"])
 def test_xml_that_is_not_well_formed(fault: str, tmp_path: Path) -> None:
-    """The pixels are whole: they are restored, wrong characters are replaced, and what is lost is said, once."""
+    """The pixels are restored, wrong characters are replaced, and one warning names the loss."""
     xml = ome(image(0, part("a.ome.tif"), size=0.4, name="NAME")).replace("NAME", fault)
     write(tmp_path / "a.ome.tif", pixels(3), xml)
     with pytest.warns(UserWarning, match=r"OME-XML of 'a\.ome\.tif' is not well-formed") as said:
@@ -110,7 +110,7 @@ def test_xml_that_is_not_well_formed(fault: str, tmp_path: Path) -> None:
 
 
 def test_a_position_that_was_renamed(tmp_path: Path) -> None:
-    """It keeps its UUID; the name in its XML is gone."""
+    """The UUID identifies it; the name in its XML no longer exists."""
     data = [part(f"p{k}.ome.tif") for k in range(2)]
     xml = ome(*(image(k, data[k], size=0.1 * (k + 1)) for k in range(2)))
     write(tmp_path / "renamed.ome.tif", pixels(5), xml.replace("<OME ", '<OME UUID="urn:uuid:p1.ome.tif" '))
@@ -183,7 +183,7 @@ def test_a_position_in_a_file_of_its_own_has_the_axes_of_its_master(tmp_path: Pa
 
 
 @pytest.mark.parametrize("fault", ["missing", "another set", "irregular"])
-def test_a_master_that_says_nothing_is_named(fault: str, tmp_path: Path) -> None:
+def test_an_unreadable_master_is_named(fault: str, tmp_path: Path) -> None:
     names = master_and_planes(tmp_path)
     if fault == "missing":
         (tmp_path / names[0]).unlink()

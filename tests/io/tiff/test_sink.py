@@ -174,7 +174,7 @@ def test_memory_does_not_grow_with_the_image(tmp_path, monkeypatch):
         tracemalloc.stop()
         return most
 
-    peak(512)  # what is loaded once
+    peak(512)  # libraries, loaded once
     assert peak(8192) < 1.5 * peak(2048) + (1 << 20)
 
 
@@ -184,7 +184,7 @@ def test_miniswhite_stays(tmp_path):
     assert open_source(path).info.extra == known["extra"]
 
 
-def test_what_tiff_cannot_hold(tmp_path):
+def test_images_that_tiff_cannot_store(tmp_path):
     for uri, axes, shape, dtype, options in [
         ("a.tif", "QYX", (2, 4, 5), "u1", {}),
         ("a.ome.tif", "YX", (4, 5), "f2", {}),

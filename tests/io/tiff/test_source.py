@@ -1,4 +1,4 @@
-"""TIFF of many kinds, read by regions, with its place and channels; damage is said in a sentence."""
+"""Read regions of many kinds of TIFF, with pixel size, origin and channels; report damage."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class TestJpeg(SourceContract):
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_region_of_any_layout(tmp_path, data):
-    # tifffile takes the last axis for samples where it is 1: such slivers are not for restoring.
+    # tifffile treats a last axis of length 1 as samples: nobody restores such slivers.
     shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 60), st.integers(2, 60)))
     layout = data.draw(
         st.sampled_from([{}, {"rowsperstrip": 5}, {"tile": (16, 32)}, {"tile": (16, 16), "compression": "deflate"}])
@@ -205,7 +205,7 @@ def test_imagej_place_and_channels(tmp_path):
     assert pixels.pixel_size == {}
 
 
-def test_resolution_tags_count_when_somebody_meant_them(tmp_path):
+def test_resolution_tags_count_unless_they_are_defaults(tmp_path):
     def info(*resolution):
         return open_source(
             write(tmp_path / "a.tif", GRAY, resolution=resolution[:2], resolutionunit=resolution[2])
@@ -235,7 +235,7 @@ def test_bands_are_channels_and_colours_are_samples(tmp_path):
     assert open_source(write(tmp_path / "b.tif", bands, photometric="rgb")).info.axes == "YXS"
 
 
-def test_bits_of_the_camera_are_told(tmp_path):
+def test_bits_of_the_camera_are_known(tmp_path):
     path = write(tmp_path / "a.tif", GRAY // 16, bitspersample=12)
     source = open_source(path)
     assert source.info.extra["bits_per_sample"] == 12
@@ -255,7 +255,7 @@ def test_series_are_chosen_by_number(tmp_path):
 
 
 @pytest.mark.parametrize("photometric", ["palette", "separated", "cielab", "cfa"])
-def test_numbers_that_are_no_brightness_are_refused(tmp_path, photometric):
+def test_numbers_that_are_not_brightness_are_refused(tmp_path, photometric):
     image = RNG.integers(0, 255, (40, 50, 4) if photometric == "separated" else (40, 50)).astype("u1")
     image = COLOUR if photometric == "cielab" else image
     options = {"colormap": RNG.integers(0, 65535, (3, 256)).astype("u2")} if photometric == "palette" else {}
@@ -295,7 +295,7 @@ def test_truncated_files(tmp_path, layout, keep):
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize(("first", "says"), [(5000, "page 0 begins at byte 5000 but the file has"), (0, "any page")])
 def test_a_file_without_its_directory(tmp_path, big, first, says):
-    """Writers of large files put the directory last: it goes first where a copy ends early."""
+    """Writers of large files put the directory last: a truncated copy lacks it."""
     path = tmp_path / "cut.tif"
     header = b"II+\0\x08\0\0\0" + struct.pack("<Q", first) if big else b"II*\0" + struct.pack("<I", first)
     path.write_bytes(header + bytes(300))
@@ -338,7 +338,7 @@ def test_damaged_headers_raise_our_errors_only(tmp_path, position, value, layout
         pass
 
 
-def test_what_is_no_tiff(tmp_path):
+def test_files_that_are_not_tiff(tmp_path):
     (tmp_path / "a.txt").write_text("hello")
     assert open_source(str(tmp_path / "a.txt")) is None
     assert open_source(str(tmp_path)) is None
@@ -349,7 +349,7 @@ def test_what_is_no_tiff(tmp_path):
         open_source(str(tmp_path / "no.tif"))
 
 
-def test_series_are_told(tmp_path):
+def test_a_note_lists_the_series(tmp_path):
     path = tmp_path / "a.ome.tif"
     with tifffile.TiffWriter(path) as tiff:
         for name, image in (("cells", GRAY), ("slide label", GRAY[:20])):
@@ -418,7 +418,7 @@ def test_identity_tells_series_and_levels_apart(tmp_path):
 
 @pytest.mark.parametrize("layout", ["raw", "striped", "tiled"])
 def test_closing_and_opening_again(tmp_path, layout):
-    gc.collect()  # what other tests left
+    gc.collect()  # open files of other tests
     source = open_source(write(tmp_path / "a.tif", GRAY, **LAYOUTS[layout]))
     source.close()
     with warnings.catch_warnings():
@@ -427,7 +427,7 @@ def test_closing_and_opening_again(tmp_path, layout):
             assert_array_equal(source.read(whole(source.info)), GRAY)
             source.close()
         source.read(whole(source.info))
-        del source  # one that nobody closes leaves no open file either
+        del source  # a source that is never closed leaves no open file either
         gc.collect()
 
 

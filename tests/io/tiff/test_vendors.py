@@ -1,4 +1,4 @@
-"""Vendors' tags for the pixel size: each is understood, or named in a note."""
+"""Vendors' tags for the pixel size: each one is read, or named in a note."""
 
 from __future__ import annotations
 
@@ -170,12 +170,12 @@ def test_a_vendor_s_file_without_a_size_is_named(make: Maker, name: str, tmp_pat
         assert not opened(tmp_path / "a.tif", make).units
 
 
-def test_a_plain_tiff_is_no_vendor_s(tmp_path: Path) -> None:
+def test_a_plain_tiff_gets_no_note(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not opened(tmp_path / "a.tif", write).pixel_size
 
 
 @pytest.mark.parametrize("name", ["slide.ndpi", "stack.STK", "slide.bif", "stack.lsm"])
-def test_a_folder_finds_what_vendors_call_their_files(name: str) -> None:
+def test_a_folder_finds_suffixes_of_vendors(name: str) -> None:
     assert kind_of(name) == "tiff"

@@ -1,4 +1,4 @@
-"""Groups beside images do not come along, and this is said."""
+"""Groups beside images are not copied, and a note says so."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def model(tmp_path: Path) -> str:
     return str(tmp_path / "model.safetensors")
 
 
-def test_labels_and_tables_are_said(tmp_path: Path, model: str) -> None:
+def test_a_note_names_labels_and_tables(tmp_path: Path, model: str) -> None:
     path = image(tmp_path / "a.zarr", "labels", "tables", "rois")
     assert beside_image(str(path), "") == ("labels", "rois", "tables")
     with pytest.warns(UserWarning, match=r"lie labels, rois, tables, which the output will lack: labels='carry'"):
@@ -46,21 +46,21 @@ def test_labels_and_tables_are_said(tmp_path: Path, model: str) -> None:
         restore_image(path, tmp_path / "carried.zarr", model=model, labels="carry")
 
 
-def test_an_image_alone_needs_no_word(tmp_path: Path, model: str) -> None:
+def test_an_image_alone_gets_no_note(tmp_path: Path, model: str) -> None:
     path = image(tmp_path / "a.zarr", "labels")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*output will lack")
         restore_image(path, tmp_path / "out.zarr", model=model, labels="carry")
 
 
-def test_large_attributes_are_said(tmp_path: Path, model: str) -> None:
+def test_a_note_names_large_attributes(tmp_path: Path, model: str) -> None:
     path = image(tmp_path / "a.zarr", measurements=list(range(20_000)))
     with pytest.warns(UserWarning, match="The attributes measurements are too large to be carried"):
         restore_image(path, tmp_path / "out.zarr", model=model)
 
 
-def test_what_lies_beside_the_images_of_a_tree_is_said(tmp_path: Path, model: str) -> None:
-    """SpatialData: images, labels, tables, and shapes, which are no images."""
+def test_a_note_names_groups_beside_the_images_of_a_tree(tmp_path: Path, model: str) -> None:
+    """SpatialData has images, labels, tables, and shapes, which are not images."""
     root = zarr.create_group(tmp_path / "a.zarr", zarr_format=3)
     for name in ("images", "shapes", "tables"):
         root.create_group(name)
@@ -73,7 +73,7 @@ def test_what_lies_beside_the_images_of_a_tree_is_said(tmp_path: Path, model: st
         run_collection(tmp_path / "a.zarr", tmp_path / "out.zarr", RestoreRequest(model=model))
 
 
-def test_groups_beside_a_lone_array_are_said(tmp_path: Path) -> None:
+def test_a_note_names_groups_beside_a_lone_array(tmp_path: Path) -> None:
     root = zarr.create_group(tmp_path / "a.zarr", zarr_format=3)
     root.create_array("pixels", data=np.ones((40, 50), "u2"))
     root.create_group("other")

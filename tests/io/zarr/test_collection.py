@@ -1,4 +1,4 @@
-"""Plates, wells, series and trees: what is in them, and what is written above their restored images."""
+"""Plates, wells, series and trees: their images, and the metadata above restored images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def group(store, path, attributes, version):
 
 
 def ome(content, version):
-    """``content`` where NGFF keeps it."""
+    """Return ``content`` as NGFF stores it."""
     if version == "0.5":
         return {"ome": {"version": "0.5", **content}}
     return {k: {**v, "version": "0.4"} if isinstance(v, dict) else v for k, v in content.items()}
@@ -117,7 +117,7 @@ def test_a_plate_behind_a_url_and_in_a_zip(tmp_path):
         assert pixels[7, 7] == 63
 
 
-def test_what_is_promised_but_not_there(tmp_path):
+def test_listed_images_that_do_not_exist(tmp_path):
     uri = plate(str(tmp_path / "p.zarr"), "0.5")
     (tmp_path / "p.zarr/A/01/1/zarr.json").unlink()
     (tmp_path / "p.zarr/A/01/0/0/zarr.json").write_text("{")
@@ -132,7 +132,7 @@ def test_what_is_promised_but_not_there(tmp_path):
     assert all(path in reason for path, reason in reasons.items())
 
 
-def test_what_is_no_collection(tmp_path):
+def test_zarrs_that_are_not_collections(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     assert open_collection(str(tmp_path / "notes.txt")) is None
     assert open_collection(str(tmp_path)) is None
@@ -223,7 +223,7 @@ def test_requests_that_do_not_fit(tmp_path):
     assert not (tmp_path / "o.zarr").exists()
 
 
-def test_old_plates_tell_places_by_paths(tmp_path):
+def test_old_plates_have_positions_in_their_paths(tmp_path):
     path = str(tmp_path / "p.zarr")
     group(path, "", {"plate": {"wells": [{"path": "A/1"}, {"path": "B/1"}]}}, "0.4")
     for well in ("A/1", "B/1"):
@@ -352,7 +352,7 @@ def test_a_tree(tmp_path, version):
     assert attributes(str(target), "day2/screen")["ome"]["plate"] == PLATE
 
 
-def test_a_broken_branch_spoils_no_other(tmp_path):
+def test_a_broken_branch_affects_no_other(tmp_path):
     path = tree(str(tmp_path / "t.zarr"))
     (tmp_path / "t.zarr/day10/cells/zarr.json").write_text("{")
     group(path, "day2/screen", {"ome": {"version": "0.5", "plate": {}}}, "0.5")
@@ -362,7 +362,7 @@ def test_a_broken_branch_spoils_no_other(tmp_path):
     assert {path for path, _ in found.missing} == {"day10/cells", "day2/screen"}
 
 
-def test_stale_consolidated_metadata_are_not_believed(tmp_path):
+def test_stale_consolidated_metadata_are_ignored(tmp_path):
     path = tree(str(tmp_path / "t.zarr"), "0.4")
     zarr.consolidate_metadata(path, zarr_format=2)
     before = open_collection(path).images
@@ -445,7 +445,7 @@ def test_names_that_a_web_server_encodes(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [".swin2sr_ops/1", "A/.swin2sr_ops"])
 def test_a_well_in_the_folder_of_a_run(name, tmp_path):
-    """A run removes this folder from its output."""
+    """Runs use this folder for their records, and remove it from the output."""
     path = str(tmp_path / "p.zarr")
     group(path, "", {"plate": {"wells": [{"path": "A/1"}, {"path": name}]}}, "0.4")
     for well in ("A/1", name):

@@ -1,4 +1,4 @@
-"""Labels carried beside a restored image: every value its own, at its place."""
+"""Labels copied beside a restored image: no value changes or moves."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_without_labels(tmp_path):
     assert not (tmp_path / "out.zarr").exists()
 
 
-def test_labels_that_are_promised_but_broken(tmp_path):
+def test_listed_labels_that_are_broken(tmp_path):
     uri, _ = labelled(tmp_path / "a.zarr")
     zarr.open_group(uri, path="labels", mode="r+").attrs.put({"ome": {"version": "0.5", "labels": ["gone", "cells"]}})
     assert label_names(uri) == ("cells",)
@@ -284,7 +284,7 @@ def test_shared_broken_labels(shared):
 
 
 def test_an_image_that_the_group_does_not_list_is_a_label(tmp_path):
-    """Some writers forget the listing; what is no image is left alone."""
+    """Some writers forget the listing; groups that are not images are ignored."""
     group = write_labels_group(tmp_path / "source.zarr")
     assert label_names(str(tmp_path / "source.zarr")) == ("nuclei",)
     group["labels"].create_group("table")

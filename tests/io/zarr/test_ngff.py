@@ -1,4 +1,4 @@
-"""What the attributes of odd images mean: transformations, axes, channels."""
+"""Attributes of unusual images: transformations, axes, channels."""
 
 import json
 import warnings
@@ -32,7 +32,7 @@ def test_coordinate_systems_are_alternatives() -> None:
 
 
 @pytest.mark.parametrize("kind", ["affine", "rotation", "mapAxis", "byDimension", "displacements"])
-def test_what_cannot_be_carried_is_said(kind: str) -> None:
+def test_a_note_names_transformations_that_are_lost(kind: str) -> None:
     steps = [to("global", "scale", scale=[1, 2, 2]), to("aligned", kind)]
     with pytest.warns(UserWarning, match=f"'aligned'.*{kind}"):
         assert place_of(steps, 3, "a.zarr")[0] == [1, 2, 2]
@@ -44,7 +44,7 @@ def test_steps_without_names_act_one_after_another() -> None:
     assert place_of([sequence, {"type": "scale", "scale": [1, 3, 3]}], 3, "a.zarr") == ([1, 6, 6], [0, 30, 60])
 
 
-def test_a_scale_that_lies_in_a_file_is_said() -> None:
+def test_a_note_names_a_scale_that_is_stored_elsewhere() -> None:
     with pytest.warns(UserWarning, match="is stored elsewhere"):
         assert place_of([{"type": "scale", "path": "s"}], 2, "a.zarr") == ([1, 1], [0, 0])
 
@@ -58,7 +58,7 @@ def test_version_0_6_is_read() -> None:
     assert (found.axes, found.levels[0].scale) == ("CYX", (1, 0.3, 0.4))
 
 
-def test_images_without_axes_want_them_and_take_them() -> None:
+def test_images_without_axes_need_the_option() -> None:
     attributes = {"multiscales": [{"version": "0.4", "datasets": [{"path": "0"}]}]}
     with pytest.raises(FormatError, match="names no axes"):
         read_multiscale(attributes, "a.zarr")
@@ -68,7 +68,7 @@ def test_images_without_axes_want_them_and_take_them() -> None:
 
 
 def test_axes_given_must_fit_the_array(tmp_path: Path) -> None:
-    """Metadata may describe other axes than the array has: the letters that the error asks for are then heeded."""
+    """Metadata may describe other axes than the array has: the letters that the error asks for are then used."""
     axes = [{"name": "t"}, {"name": "z"}, *AXES]
     step = {"type": "scale", "scale": [1, 1, 1, 0.5, 0.5]}
     group = zarr.create_group(tmp_path / "a.zarr", zarr_format=3)
@@ -90,7 +90,7 @@ def test_axes_given_must_fit_the_array(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [None, "CYX"])
-def test_an_unknown_unit_is_said(given: str | None) -> None:
+def test_a_note_names_an_unknown_unit(given: str | None) -> None:
     axes = [{**AXES[0], "unit": "counts"}, {**AXES[1], "unit": "furlong"}, {**AXES[2], "unit": "um"}]
     with pytest.warns(UserWarning, match="The unit 'furlong' of the pixel size along Y is unknown") as said:
         found = read_multiscale({"multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}, "a.zarr", given)
@@ -99,7 +99,7 @@ def test_an_unknown_unit_is_said(given: str | None) -> None:
     assert found.units == {"Y": "furlong", "X": "micrometer"}
 
 
-def test_further_images_of_a_group_are_said() -> None:
+def test_a_note_names_further_images_of_a_group() -> None:
     image = {"axes": AXES, "datasets": [{"path": "0"}]}
     with pytest.warns(UserWarning, match=r"2 images in one group \(0 is 0, 1 is far\)"):
         read_multiscale({"multiscales": [image, {**image, "name": "far"}]}, "a.zarr")
@@ -145,7 +145,7 @@ def test_chunks_without_their_names_are_refused(tmp_path: Path, ndim: int) -> No
             open_source(str(path))
 
 
-def test_an_array_that_was_never_written_is_no_error(tmp_path: Path) -> None:
+def test_an_array_that_was_never_written_is_not_an_error(tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "a.zarr", shape=(20, 20), chunks=(10, 10), dtype="u1", zarr_format=2, fill_value=7)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

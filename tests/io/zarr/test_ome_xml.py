@@ -1,4 +1,4 @@
-"""An OME-XML beside a series that is broken in any way: a reason, and never the end of the run."""
+"""A broken OME-XML beside a series is left out with a reason and never ends the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OME-Zarr as others read it: valid metadata, axes in order, pyramids in the right place."""
+"""OME-Zarr for other readers: valid metadata, axes in order, pyramids in the right place."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_valid_and_in_order(tmp_path, case, ngff):
 
 
 def test_validation_looks_at_something(tmp_path):
-    """The validator must be able to fail, or the tests above say nothing."""
+    """The validator must be able to fail, or the tests above prove nothing."""
     path = written(tmp_path / "a.zarr", np.ones((4, 5), "u1"), "YX")
     group = zarr.open_group(path, mode="r+")
     broken = json.loads(json.dumps(group.attrs["ome"]))

@@ -1,4 +1,4 @@
-"""Zarr of all versions, OME-Zarr groups, plain arrays, and everything that is neither."""
+"""Zarr of all versions, OME-Zarr groups, plain arrays, and other groups."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_axes_are_read_or_given(tmp_path):
     old = plain(tmp_path / "old.zarr", zarr_format=2, attributes={"_ARRAY_DIMENSIONS": ["time", "lat", "lon"]})
     assert open_source(old).info.axes == "TYX"
     odd = plain(tmp_path / "odd.zarr", dimension_names=["a1", None, "x"])
-    assert open_source(odd).info.axes == "ZYX"  # names that say nothing are as good as none
+    assert open_source(odd).info.axes == "ZYX"  # unknown names are ignored
     with pytest.raises(RequestError, match="3"):
         open_source(named, axes="YX")
 
@@ -225,7 +225,7 @@ def test_a_series_of_one_image_is_that_image(tmp_path):
         open_source(str(tmp_path / "b2r.zarr"))
 
 
-def test_what_is_no_zarr(tmp_path):
+def test_folders_that_are_not_zarr(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     assert open_source(str(tmp_path / "notes.txt")) is None
     with pytest.raises(FormatError, match="not a Zarr"):
@@ -284,7 +284,7 @@ def test_a_damaged_chunk(tmp_path, zarr_format):
         source.read(whole(source.info))
 
 
-def test_what_is_no_image(tmp_path):
+def test_arrays_that_are_not_images(tmp_path):
     with pytest.raises(FormatError, match="6 dimensions"):
         open_source(plain(tmp_path / "six.zarr", np.ones((1, 1, 1, 1, 4, 4), "u1")))
     with pytest.raises(FormatError, match="1 dimensions"):
@@ -345,7 +345,7 @@ def test_attributes_of_plain_arrays(tmp_path):
     assert open_source(plain(tmp_path / "none.zarr")).info.extra == {}
 
 
-def test_a_table_in_the_attributes_stays_behind(tmp_path):
+def test_a_table_in_the_attributes_is_not_copied(tmp_path):
     attributes = {"first": 1, "table": ["0123456789"] * 10_000, "last": "x" * 1000}
     extra = open_source(plain(tmp_path / "a.zarr", attributes=attributes)).info.extra
     assert extra == {"attributes": {"first": 1, "last": "x" * 1000}, "attributes_left_out": ["table"]}
@@ -380,7 +380,7 @@ def test_zip_files(tmp_path):
         open_source(zipped(tmp_path / "text", tmp_path / "f.zarr.zip"))
 
 
-def test_a_path_where_nothing_is(tmp_path):
+def test_a_path_that_does_not_exist(tmp_path):
     path = ome(tmp_path / "a.zarr")
     with pytest.raises(FormatError, match=r"no group or array 'x/y' in .*a\.zarr"):
         open_source(path, array="x/y")
@@ -388,7 +388,7 @@ def test_a_path_where_nothing_is(tmp_path):
         open_source("memory://nothing.zarr")
 
 
-def test_stale_consolidated_metadata_are_not_believed(tmp_path):
+def test_stale_consolidated_metadata_are_ignored(tmp_path):
     path = ome(tmp_path / "a.zarr", version="0.4")
     zarr.consolidate_metadata(path, zarr_format=2)
     shutil.rmtree(tmp_path / "a.zarr" / "0")
@@ -421,10 +421,10 @@ def test_identity_is_that_of_the_content(tmp_path, make):
     assert {key for key in first if first[key] != moved.identity()[key]} == {"files", "bytes", "listing"}
 
 
-def test_identity_sees_metadata_but_no_bookkeeping(tmp_path):
+def test_identity_covers_metadata_but_not_bookkeeping(tmp_path):
     path = ome(tmp_path / "a.zarr")
     first = open_source(path).identity()
-    (tmp_path / "a.zarr" / "1" / "c" / "0" / "0" / "0").unlink()  # of another level
+    (tmp_path / "a.zarr" / "1" / "c" / "0" / "0" / "0").unlink()  # metadata of another level
     zarr.open_group(path, mode="r+").create_group("labels")
     zarr.consolidate_metadata(path)
     assert open_source(path).identity() == first
