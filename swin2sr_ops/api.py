@@ -75,7 +75,8 @@ def restore_image(
         ``"auto"``: the fastest engine of this package on this machine, stated in the report; see
             `swin2sr_ops.restore`.
     consistent : str, optional
-        ``"mean"``: the mean of the new pixels of a pixel is that pixel; see `swin2sr_ops.restore`.
+        ``"mean"``: the mean of the new pixels of a pixel is that pixel; ``"psf=SIGMA"``, ``"kernel=W/W/W"``: blurred so
+        they give it; see `swin2sr_ops.restore`.
     overwrite : bool
         Replace ``dst`` if it exists; the old output stays until the new one is finished.
     restart : bool

@@ -37,7 +37,9 @@ class Placement:
             raise RequestError(
                 f"ensemble={self.ensemble!r} is not valid: give 8 (all flips and rotations of a square) or 1 (none)."
             )
-        Consistency.parse(self.consistent)
+        found = Consistency.parse(self.consistent)
+        if found is not None and found.kernel:  # workers and outputs need the weights, not the file
+            object.__setattr__(self, "consistent", str(found))
 
     def check_spread(self) -> None:
         """Raise a `RequestError` if there is a single pass, whose results have no spread."""
@@ -47,19 +49,34 @@ class Placement:
 
 @dataclass(frozen=True)
 class Consistency:
-    """Bind a result to its input: the mean of the new pixels of a pixel is that pixel, within ``noise``.
+    """Bind a result to its input: blurred and sampled, it gives the input within ``noise``.
+
+    Attributes
+    ----------
+    noise : float
+        Allowed deviation in stored units.
+    psf : float
+        Standard deviation of a Gaussian blur in input pixels, before the pixel's area averages; 0: the mean alone.
+    kernel : tuple of float
+        Weights of the new pixels around an input pixel along each axis, in place of the Gaussian and the area.
 
     Examples
     --------
     >>> Consistency.parse("mean,noise=12")
-    Consistency(noise=12.0)
+    Consistency(noise=12.0, psf=0.0, kernel=())
+    >>> Consistency.parse("psf=0.4").psf
+    0.4
     """
 
     noise: float = 0.0
+    psf: float = 0.0
+    kernel: tuple[float, ...] = ()
 
     @classmethod
     def parse(cls, text: str | None) -> Consistency | None:
-        """Read ``"mean"`` or ``"mean,noise=N"``, N in stored units; None is no consistency.
+        """Read ``"mean"``, ``"psf=SIGMA"`` or ``"kernel=W/W/W"`` (or a file of weights), each with ``",noise=N"``.
+
+        None is no consistency.
 
         Raises
         ------
@@ -68,18 +85,70 @@ class Consistency:
         """
         if text is None:
             return None
-        kind, _, rest = text.partition(",") if isinstance(text, str) else ("", "", "")
-        name, _, number = rest.partition("=")
+        kind, allowed = _without_noise(text) if isinstance(text, str) else ("", "")
+        name, _, value = (part.strip() for part in kind.partition("="))
+        kernel = _weights(value) if name == "kernel" and value else ()
         try:
-            noise = float(number) if name.strip() == "noise" else 0.0
+            noise, psf = float(allowed), float(value) if name == "psf" else 0.0
         except ValueError:
-            noise = math.nan
-        if kind.strip() != "mean" or (rest and name.strip() != "noise") or not 0 <= noise < math.inf:
+            noise = psf = math.nan
+        known = kind.strip() == "mean" or (name == "psf" and 0 < psf < math.inf) or (name == "kernel" and kernel)
+        if not known or not 0 <= noise < math.inf:
             raise RequestError(
                 f"consistent={text!r} is not understood: give 'mean' (the new pixels of a pixel have its value as their"
-                " mean), or 'mean,noise=N', which lets the mean be off by N stored units."
+                " mean), 'psf=SIGMA' (blurred by a Gaussian of SIGMA input pixels they have it), or 'kernel=W/W/W' or"
+                " 'kernel=FILE' (with these weights they have it); ',noise=N' behind it lets the value be off by N"
+                " stored units."
             )
-        return cls(noise)
+        return cls(noise, psf, kernel)
+
+    def __str__(self) -> str:
+        """Return the text that `parse` reads, without a file's name."""
+        how = "kernel=" + "/".join(f"{w!r}" for w in self.kernel) if self.kernel else f"psf={self.psf!r}"
+        return ("mean" if not self.kernel and not self.psf else how) + (f",noise={self.noise!r}" if self.noise else "")
+
+
+def _without_noise(text: str) -> tuple[str, str]:
+    """Split ``"mean,noise=3"`` into ``"mean"`` and ``"3"``; without noise it is ``"0"``."""
+    kind, comma, rest = text.rpartition(",")
+    name, _, allowed = rest.partition("=")
+    return (kind, allowed) if comma and name.strip() == "noise" else (text, "0")
+
+
+def _weights(text: str) -> tuple[float, ...]:
+    """Read weights from a text or from the file that it names.
+
+    Raises
+    ------
+    RequestError
+        If they cannot blur along an axis: not numbers, negative, not symmetric.
+    """
+    try:
+        read = text.split("/")
+        if not all(_is_number(part) for part in read):
+            with open(text, encoding="utf-8") as file:
+                read = file.read(100_000).replace(",", " ").split()
+        weights = tuple(float(part) for part in read)
+    except (OSError, ValueError) as exc:
+        raise RequestError(
+            f"The kernel {text!r} cannot be read ({exc}): give weights such as 1/4/4/1, or a text file that holds them."
+        ) from exc
+    largest = max(weights, default=0.0)
+    finite = all(0 <= w < math.inf for w in weights) and largest > 0
+    if not finite or any(abs(a - b) > 1e-3 * largest for a, b in zip(weights, weights[::-1], strict=True)):
+        raise RequestError(
+            f"The kernel {text!r} must be one row of weights that are not negative, the same from both ends: the blur"
+            " of the image along each axis, in new pixels, such as 1/4/4/1."
+        )
+    return weights
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 #: The defaults.

@@ -12,6 +12,7 @@ from swin2sr_ops.engine.devices import choose_device
 from swin2sr_ops.engine.runner import Placed
 from swin2sr_ops.engine.select import ENGINES, check_engine
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.geometry.back_projection import gain_of
 
 __all__ = ["BOUND", "Agreement", "placement_of"]
 
@@ -26,10 +27,10 @@ class Agreement:
 
     Attributes
     ----------
+    bound : float
         0 for bit-for-bit equality, else the largest allowed difference as a fraction of the intensity range.
-        0: bit for bit. Else the largest allowed difference, as a fraction of the intensity range.
+    here, there : str
         Where the audit and the run computed, as text.
-        Where the audit and the run computed, in words.
     """
 
     bound: float
@@ -42,7 +43,8 @@ class Agreement:
         run = (record.device, record.precision, record.engine, str(record.settings.get("torch", torch_version)))
         audit = (placed.kind, placed.precision, placed.engine, torch_version)
         half = "bfloat16" in (record.precision, placed.precision)
-        return cls(0.0 if run == audit else BOUND[half], _words(*audit), _words(*run))
+        gain = gain_of(record.settings.get("consistent"), int(record.settings.get("scale", 1)))
+        return cls(0.0 if run == audit else gain * BOUND[half], _words(*audit), _words(*run))
 
     def allowed(self, width: float, dtype: np.dtype[Any]) -> float:
         """Return the largest allowed difference in stored units, for an intensity range of ``width``."""

@@ -18,6 +18,7 @@ from swin2sr_ops.evaluate.sheet import Sheet
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.pixels.intensity import RangeRequest
 from swin2sr_ops.pixels.intervals import Calibration, read_calibration
+from swin2sr_ops.placement import Placement
 
 __all__ = ["main"]
 
@@ -57,8 +58,9 @@ def _calibrate(args: argparse.Namespace, calibrator: Calibrator, known: Calibrat
         parts = (f"{percent} %: {share:.1f} %" for percent, share in held.items())
         print(f"intervals of {args.calibration} hold, of {len(calibrator.patches)} patches: {', '.join(parts)}")
     if args.calibrate:
+        consistent = Placement(consistent=args.consistent).consistent  # with the weights of a kernel's file
         made = calibrator.fit(
-            model=spec.name, weights=spec.sha256, ensemble=args.ensemble or 1, consistent=args.consistent,
+            model=spec.name, weights=spec.sha256, ensemble=args.ensemble or 1, consistent=consistent,
             data=Path(args.data).name, degrade=str(found.protocol["degrade"]),
         )  # fmt: skip
         made.write(args.calibrate)

@@ -35,9 +35,14 @@ class BlockGrid:
 
 
 def overlap_options(
-    spec: ModelSpec, halo: Halo, array: da.Array, axes: str | None, value_range: str | Sequence[float]
+    spec: ModelSpec,
+    halo: Halo,
+    array: da.Array,
+    axes: str | None,
+    value_range: str | Sequence[float],
+    margin: int = 0,
 ) -> dict[str, Any]:
-    """Compute the options; see `swin2sr_ops.Restorer.map_overlap_options`."""
+    """Compute the options; see `swin2sr_ops.Restorer.map_overlap_options`. A consistency reads ``margin`` more."""
     if not hasattr(array, "chunks"):
         raise RequestError(
             f"map_overlap works on Dask arrays, not on a {type(array).__name__}: use swin2sr_ops.restore."
@@ -55,6 +60,7 @@ def overlap_options(
     depth = reach + 2 * spec.window
     if spec.reach is not None:  # whole cells are read
         depth = reach + cell_side(spec) + spec.window + FILL_REACH
+    depth += margin
     for axis in (order.y, order.x):
         if len(array.chunks[axis]) > 1 and min(array.chunks[axis]) < depth:
             raise RequestError(

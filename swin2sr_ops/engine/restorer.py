@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,20 +23,19 @@ from swin2sr_ops.engine.runner import Network, exclusive_gpu, without_history
 from swin2sr_ops.engine.transfers import to_host, to_network, to_storage, to_units
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
+from swin2sr_ops.geometry.back_projection import blur_of, margin_of
 from swin2sr_ops.geometry.orientations import turns
 from swin2sr_ops.geometry.plan import Span, Tile, TilePlan, check_halo, within
 from swin2sr_ops.geometry.steps import GROUP_CELLS, Interval
 from swin2sr_ops.geometry.tiles import fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
+from swin2sr_ops.pixels.back_projection import blur_consistent
 from swin2sr_ops.pixels.consistency import mean_consistent
 from swin2sr_ops.pixels.intensity import IntensityMap, fill_invalid, invalid_pixels, keep_valid
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
-from swin2sr_ops.pixels.planes import Tally, channel_of_plane, enlarged, network_region, owned
+from swin2sr_ops.pixels.planes import Tally, channel_of_plane, enlarged, network_region, own_part, owned
 from swin2sr_ops.placement import Consistency, Halo, Placement
 from swin2sr_ops.spec import ModelSpec
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Restorer"]
 
@@ -90,7 +89,7 @@ class Restorer:
                 " leave it out, or choose a model that enlarges."
             )
         check_halo(halo, spec)
-        self.spec = within(spec, halo)
+        self.spec, self.margin = within(spec, halo), margin_of(self.placement.consistent, spec.scale)
         self.network = Network(self.spec, self.placement)
         self._skipped = Tally()
 
@@ -142,7 +141,7 @@ class Restorer:
         ``in_order`` declares that this process will restore all tiles in the plan's order, one channel group each:
         then, on a CPU, nothing is computed twice along Y.
         """
-        streamed = in_order and self.network.can_stream and self.placement.ensemble == 1
+        streamed = in_order and self.network.can_stream and self.placement.ensemble == 1 and not self.margin
         if tile is None:
             free = free_memory(choose_device(self.placement.device)) if memory is None else memory
             cells = 1 if self.network.kind == "cpu" else GROUP_CELLS
@@ -164,7 +163,7 @@ class Restorer:
         """
         mirror = self.placement.ensemble > 1
         y, x = (
-            Span.of(start, stop, order.shape[axis], self.spec, self.placement.halo, mirror=mirror)
+            Span.of(start, stop, order.shape[axis], self.spec, self.placement.halo, mirror=mirror, margin=self.margin)
             for axis, (start, stop) in ((order.y, rows), (order.x, columns))
         )
         return Tile(y, x)
@@ -339,12 +338,17 @@ class Restorer:
         bound = Consistency.parse(self.placement.consistent)
         dtype = pixels.dtype if bound is None else None
         compute = self._arrays if self.network.on_arrays else self._tensors
-        result, apart = compute(pixels, tile, ends, dtype, spread)
+        result, apart = compute(pixels, tile.network, ends, dtype, spread)
+        blur = blur_of(self.placement.consistent, self.spec.scale)
         if bound is None:
             keep_valid(result, nodata)
-        else:
+        elif blur is None:
             given = owned(pixels, tile)
             result = mean_consistent(result, given, self.spec.scale, nodata=nodata, noise=bound.noise)
+        else:
+            given = owned(pixels, tile.network)
+            result = blur_consistent(result, given, blur, tile, nodata=nodata, noise=bound.noise)
+            apart = None if apart is None else own_part(apart, tile, self.spec.scale)
         return result, apart
 
     def _arrays(
@@ -406,7 +410,7 @@ class Restorer:
         RequestError
             If chunks are smaller than the halo (the message states the size to rechunk to).
         """
-        return overlap_options(self.spec, self.placement.halo, array, axes, range)
+        return overlap_options(self.spec, self.placement.halo, array, axes, range, self.margin)
 
     def __call__(
         self,

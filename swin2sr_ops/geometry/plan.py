@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from swin2sr_ops.errors import PlanError
+from swin2sr_ops.geometry.back_projection import STEPS, margin_of
 from swin2sr_ops.geometry.span import Span, pad_index, padded_size, receptive_halo, sight, within
 from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, cell_side, cell_spans, network_steps
 from swin2sr_ops.notebook import facts_table
@@ -27,6 +28,7 @@ __all__ = [
     "check_halo",
     "pad_index",
     "padded_size",
+    "projection_bytes",
     "receptive_halo",
     "sight",
     "tile_bytes",
@@ -50,6 +52,11 @@ class Tile:
     def shape(self) -> tuple[int, int]:
         """Owned input pixels, (rows, columns)."""
         return self.y.stop - self.y.start, self.x.stop - self.x.start
+
+    @property
+    def network(self) -> Tile:
+        """The tile that the network computes: this one, or with the margin that a consistency reads."""
+        return self if self.y.wide is None else Tile(self.y.network, self.x.network)
 
     def __str__(self) -> str:
         return f"y={self.y.start}:{self.y.stop} x={self.x.start}:{self.x.stop}"
@@ -96,8 +103,14 @@ class TilePlan:
 
     def _spans(self, size: int, tile: int) -> tuple[Span, ...]:
         starts = range(0, size, tile)
-        spec, mirror = self.spec, self.placement.ensemble > 1
-        return tuple(Span.of(i, min(i + tile, size), size, spec, self.placement.halo, mirror=mirror) for i in starts)
+        spec, halo, mirror = self.spec, self.placement.halo, self.placement.ensemble > 1
+        margin = self.margin
+        return tuple(Span.of(i, min(i + tile, size), size, spec, halo, mirror=mirror, margin=margin) for i in starts)
+
+    @property
+    def margin(self) -> int:
+        """Pixels around a tile that a consistency through a blur reads; the network computes them, too."""
+        return margin_of(self.placement.consistent, self.spec.scale)
 
     @cached_property
     def rows(self) -> tuple[Span, ...]:
@@ -139,7 +152,12 @@ class TilePlan:
         if self.spec.reach is not None:
             spec = within(self.spec, self.placement.halo)
             sides = [
-                [b.hi - b.lo for s in a for b in cell_spans((s.start, s.stop), s.borders, spec)] for a in self.axes
+                [
+                    cell.hi - cell.lo
+                    for s in spans
+                    for cell in cell_spans((s.network.start, s.network.stop), s.borders, spec)
+                ]
+                for spans in self.axes
             ]
             return self.placement.ensemble * sum(sides[0]) * sum(sides[1]) / (self.height * self.width)
         steps = network_steps(self.spec)
@@ -164,9 +182,9 @@ class TilePlan:
         rows = max(s.read[1] - s.read[0] for s in self.rows)
         columns = max(s.read[1] - s.read[0] for s in self.columns)
         spec = within(self.spec, self.placement.halo)
-        return tile_bytes(
-            spec, rows, columns, ITEMSIZE[self.placement.precision], self.placement.ensemble, streamed=self.streamed
-        )
+        itemsize, ensemble = ITEMSIZE[self.placement.precision], self.placement.ensemble
+        need = tile_bytes(spec, rows, columns, itemsize, ensemble, streamed=self.streamed)
+        return max(need, projection_bytes(spec, rows, columns)) if self.margin else need
 
     @property
     def exact(self) -> bool:
@@ -203,6 +221,7 @@ class TilePlan:
             "peak_bytes": self.peak_bytes,
             "expected_error": self.expected_error,
             **({"ensemble": self.placement.ensemble} if self.placement.ensemble > 1 else {}),
+            **({"margin": self.margin} if self.margin else {}),
         }
 
     def __str__(self) -> str:
@@ -218,6 +237,7 @@ class TilePlan:
                 f"memory      {self.peak_bytes / 2**20:.0f} MiB per tile at work",
                 f"error       {self._error}",
                 *([f"ensemble    {passes} passes, flips and rotations, averaged"] if passes > 1 else []),
+                *([f"bound       {STEPS} steps of back-projection, {self.margin} px more"] if self.margin else []),
             ]
         )
 
@@ -298,6 +318,11 @@ def tile_bytes(
     stages = pixels * (3 * spec.dim + beside) + cells * cell * width
     end = pixels * (spec.dim + beside) + output + max(1, cells // 4) * head
     return itemsize * (waiting + max(stages, end))
+
+
+def projection_bytes(spec: ModelSpec, rows: int, columns: int) -> int:
+    """Estimate the bytes that back-projection holds: the result, and three copies in float64."""
+    return (8 * 3 + 8) * spec.channels * spec.scale**2 * rows * columns
 
 
 def cell_bytes(spec: ModelSpec, itemsize: int, largest: int | None = None) -> int:

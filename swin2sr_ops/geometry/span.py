@@ -52,6 +52,10 @@ class Span:
         For each step, the interval of its output that later steps read.
     mirrored : Span or None
         The span of the same pixels in the mirrored image, if an ensemble restores that too.
+    margin : int
+        Pixels on each side that the network computes too, for a step behind it that reads its neighbours.
+    wide : Span or None
+        The span that the network computes, if there is a margin: `read`, `needed` and `mirrored` are its own.
     """
 
     start: int
@@ -62,10 +66,17 @@ class Span:
     borders: Interval
     needed: tuple[Interval, ...]
     mirrored: Span | None = None
+    margin: int = 0
+    wide: Span | None = None
 
     @classmethod
-    def of(cls, start: int, stop: int, size: int, spec: ModelSpec, halo: Halo, *, mirror: bool = False) -> Span:
+    def of(
+        cls, start: int, stop: int, size: int, spec: ModelSpec, halo: Halo, *, mirror: bool = False, margin: int = 0
+    ) -> Span:
         """Plan the span of pixels ``[start, stop)`` of an axis of ``size`` pixels, for either kind of halo."""
+        if margin:
+            wide = cls.of(max(start - margin, 0), min(stop + margin, size), size, spec, halo, mirror=mirror)
+            return replace(wide, start=start, stop=stop, margin=margin, wide=wide)
         if mirror:
             own, other = ((start, stop), (size - stop, size - start))
             return replace(cls.of(*own, size, spec, halo), mirrored=cls.of(*other, size, spec, halo))
@@ -87,6 +98,11 @@ class Span:
         read = _snap((start - halo, stop + halo), whole, spec.window, 0)
         _, needed = _walk_back((start, stop), read, spec)
         return cls(start, stop, size, spec.scale, read, read, needed)
+
+    @property
+    def network(self) -> Span:
+        """The span that the network computes: this one, or `wide`."""
+        return self if self.wide is None else self.wide
 
     @property
     def source(self) -> Interval:

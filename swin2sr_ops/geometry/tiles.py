@@ -7,7 +7,8 @@ from operator import index
 
 from swin2sr_ops.errors import PlanError
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.geometry.plan import ITEMSIZE, Span, Tile, tile_bytes, within
+from swin2sr_ops.geometry.back_projection import margin_of
+from swin2sr_ops.geometry.plan import ITEMSIZE, Span, Tile, projection_bytes, tile_bytes, within
 from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.placement import AUTO, Placement
 from swin2sr_ops.spec import ModelSpec
@@ -82,7 +83,7 @@ def fit_tile(
     spec = within(spec, placement.halo)
     step = cell_side(spec)
     side = max(LARGEST_TILE * (1 if cells == 1 else 2) // step, 1) * step
-    budget = memory * MEMORY_SHARE
+    budget, margin = memory * MEMORY_SHARE, margin_of(placement.consistent, spec.scale)
     while True:
         tile = tuple(min(side, -(-n // step) * step) for n in size)
         if streamed:  # as many pixels, but wider; the output's chunks keep their height
@@ -91,9 +92,10 @@ def fit_tile(
         read = []
         for n, t in zip(size, tile, strict=True):
             middle = min(max((n - t) // 2, 0), max(n - 1, 0))
-            span = Span.of(middle, min(middle + t, n), n, spec, placement.halo)
+            span = Span.of(middle, min(middle + t, n), n, spec, placement.halo, margin=margin)
             read.append(span.read[1] - span.read[0])
         need = tile_bytes(spec, read[0], read[1], ITEMSIZE[placement.precision], placement.ensemble, cells, streamed)
+        need = max(need, projection_bytes(spec, read[0], read[1])) if margin else need
         if need <= budget:
             return tile[0], tile[1]
         if side <= step:

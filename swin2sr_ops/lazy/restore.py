@@ -104,7 +104,10 @@ def restore(
     consistent : str, optional
         ``"mean"``: the mean of the ``scale`` x ``scale`` new pixels of a pixel is that pixel, to the digit in integer
         types, so sums, photon counts and indices such as NDVI do not change at the old resolution.
-        ``"mean,noise=N"`` lets the mean be off by N stored units. For models that enlarge.
+        ``"psf=SIGMA"``: the result, blurred by a Gaussian of SIGMA input pixels and averaged over each pixel's area,
+        gives the input (two steps of back-projection); ``"kernel=1/4/4/1"``, or a text file of such weights: blurred
+        by them along each axis. With ``",noise=N"`` behind it a value may be off by N stored units. For models that
+        enlarge.
     spread : bool
         With ``ensemble=8``: also return the standard deviation of the eight results.
 

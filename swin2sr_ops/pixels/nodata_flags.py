@@ -114,6 +114,10 @@ def _seen(span: Span, spec: ModelSpec, halo: Halo) -> NDArray[np.int64]:
 
     Padding mirrors pixels that the network sees anyway.
     """
+    if span.wide is not None:  # a step behind the network reads its neighbours; the interval moves with the pixel
+        wide, at = _seen(span.wide, spec, halo), np.arange(span.start, span.stop) - span.wide.start
+        last = wide.shape[1] - 1
+        return np.stack([wide[0, np.maximum(at - span.margin, 0)], wide[1, np.minimum(at + span.margin, last)]])
     at = np.arange(span.start, span.stop)
     reach = np.array(_reach(spec, halo), np.int64)[:, at % spec.window]
     seen: NDArray[np.int64] = np.clip(at // spec.window * spec.window + reach, 0, span.size)

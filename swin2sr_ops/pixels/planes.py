@@ -13,7 +13,7 @@ from swin2sr_ops.geometry.orientations import STRAIGHT, Turn
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.tiles import source_interval
 
-__all__ = ["Tally", "channel_of_plane", "enlarged", "network_region", "owned"]
+__all__ = ["Tally", "channel_of_plane", "enlarged", "network_region", "own_part", "owned"]
 
 
 class Tally:
@@ -41,6 +41,12 @@ def owned(pixels: NDArray[Any], tile: Tile) -> NDArray[Any]:
 def enlarged(pixels: NDArray[Any], scale: int) -> NDArray[Any]:
     """Repeat each pixel of ``(n, rows, columns)`` ``scale`` x ``scale`` times."""
     return pixels.repeat(scale, 1).repeat(scale, 2)
+
+
+def own_part(result: NDArray[Any], tile: Tile, scale: int) -> NDArray[Any]:
+    """Crop ``(n, rows, columns)`` that the network computed for a tile to the new pixels that the tile owns."""
+    y, x = (slice((s.start - s.network.start) * scale, (s.stop - s.network.start) * scale) for s in (tile.y, tile.x))
+    return result[:, y, x]
 
 
 def network_region(pixels: NDArray[Any], tile: Tile, turn: Turn = STRAIGHT) -> NDArray[Any]:
