@@ -93,8 +93,10 @@ def restore_image(
         Options of the format. For OME-Zarr: ``ngff`` ("0.5" or "0.4"), ``pyramid`` (bool), ``context`` (bool:
         an array of flags that mark the pixels near nodata), ``spread`` (bool: the standard deviation of the
         ensemble's results, as an array ``spread``), ``interval`` and ``calibration`` (a coverage such as 90, and a
-        file of ``evaluate --calibrate``: half widths of intervals, as an array ``interval``), ``labels`` ("leave",
-        or "carry": the source's labels, enlarged by nearest neighbour).
+        file of ``evaluate --calibrate``: half widths of intervals, as an array ``interval``), ``limit`` and
+        ``noise`` (stored units: a label image ``not_trusted`` flags the pixels whose half width is above ``limit``, 1,
+        and those whose mean over an input pixel is off from it by more than ``noise``, 2), ``labels`` ("leave", or
+        "carry": the source's labels, enlarged by nearest neighbour).
 
     Returns
     -------

@@ -24,6 +24,8 @@ class OutputOptions(TypedDict, total=False):
     spread: bool
     interval: float
     calibration: str | PathLike[str]
+    limit: float
+    noise: float
     labels: Literal["leave", "carry"]
     anywhere: bool
 

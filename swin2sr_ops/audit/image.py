@@ -17,9 +17,10 @@ from swin2sr_ops.audit.report import AuditReport
 from swin2sr_ops.errors import FormatError, ModelError
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ClosableSource, ImageSource, Region
-from swin2sr_ops.io.zarr.sink import CONTEXT, INTERVAL, SPREAD
+from swin2sr_ops.io.zarr.sink import CONTEXT, INTERVAL, SPREAD, TRUST
 from swin2sr_ops.io.zarr.store import is_zarr
 from swin2sr_ops.pixels.intervals import Interval
+from swin2sr_ops.pixels.trust import Trust
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import identity, identity_digest
 from swin2sr_ops.run.job import Job, Piece, prepare
@@ -32,7 +33,12 @@ __all__ = ["AuditedImage", "Given"]
 #: Smallest side of a tile in input pixels, and the largest side that may result from whole chunks of the output.
 _SIDE, _MOST = 256, 1024
 #: What a run may write beside an image: its name for it, where it lies, its type.
-_BESIDE = (("context", CONTEXT, "uint8"), ("spread", SPREAD, "float32"), ("interval", INTERVAL, "float32"))
+_BESIDE = (
+    ("context", CONTEXT, "uint8"),
+    ("spread", SPREAD, "float32"),
+    ("interval", INTERVAL, "float32"),
+    ("not_trusted", TRUST, "uint8"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,8 @@ class AuditedImage:
         sink = self._sink(job)
         self._note(job, sink, report)
         interval = Interval.from_dict(record.settings["interval"]) if "interval" in sink.sides else None
-        work = TileWork(job, record.maps, sink, Sides("context" in sink.sides, "spread" in sink.sides, interval))
+        trust = Trust.from_dict(record.settings["not_trusted"]) if "not_trusted" in sink.sides else None
+        work = TileWork(job, record.maps, sink, Sides("context" in sink.sides, "spread" in sink.sides, interval, trust))
 
         def count(_: Piece) -> None:
             report.checked += 1
@@ -169,7 +176,7 @@ class AuditedImage:
     def _sides(self, job: Job) -> Iterator[tuple[str, Stored]]:
         """Iterate over the arrays that the run wrote beside the image."""
         for name, path, dtype in _BESIDE:
-            if not is_zarr(self.output) or (name == "interval" and "interval" not in self.record.settings):
+            if not is_zarr(self.output) or (name in ("interval", "not_trusted") and name not in self.record.settings):
                 continue
             try:
                 source = self._stored(path)

@@ -163,6 +163,15 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--calibration", metavar="FILE", help="calibration of the model, which `evaluate --calibrate` wrote"
     )
     group.add_argument(
+        "--limit",
+        metavar="W",
+        type=number,
+        help="with --interval: flag pixels whose half width is above W stored units",
+    )
+    group.add_argument(
+        "--noise", metavar="N", type=number, help="flag pixels whose mean is off from the input by more than N"
+    )
+    group.add_argument(
         "--allow-missing", action="store_true", help="finish an archive without images that cannot be restored"
     )
 

@@ -55,6 +55,8 @@ def output_options_of(args: argparse.Namespace) -> dict[str, Any]:
         "spread": args.spread or None,
         "interval": getattr(args, "interval", None),  # `serve` has none
         "calibration": getattr(args, "calibration", None),
+        "limit": getattr(args, "limit", None) if args.command == "restore" else None,  # of `serve`: of its cache
+        "noise": getattr(args, "noise", None),
         "labels": args.labels,
         "allow_missing": getattr(args, "allow_missing", None) or None,
     }

@@ -147,7 +147,7 @@ def _normalised(weights: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _round(value: float) -> float:
-    return round(value * 2**_BITS) / 2**_BITS
+    return float(round(value * 2.0**_BITS) / 2.0**_BITS)
 
 
 def _response(symmetric: tuple[float, ...], frequency: float) -> float:

@@ -144,7 +144,8 @@ def _along(array: NDArray[Any], axis: int, first: int, count: int, step: int) ->
     """Return a view of ``count`` entries along an axis, each ``step`` after the last."""
     index = [slice(None)] * array.ndim
     index[axis] = slice(first, first + step * (count - 1) + 1, step)
-    return array[tuple(index)]
+    taken: NDArray[Any] = array[tuple(index)]
+    return taken
 
 
 def _mirrored(array: NDArray[Any], axis: int, more: int, borders: tuple[bool, bool]) -> NDArray[Any]:
@@ -160,7 +161,8 @@ def _inner(array: NDArray[Any], less: int, ends: Ends) -> NDArray[Any]:
     for axis, (start, stop) in zip((-2, -1), ends, strict=True):
         size = array.shape[axis]
         index.append(slice(0 if start else less, size if stop else size - less))
-    return array[tuple(index)]
+    taken: NDArray[Any] = array[tuple(index)]
+    return taken
 
 
 def _owned(image: NDArray[Any], blur: Blur, tile: Tile) -> NDArray[Any]:
@@ -169,4 +171,5 @@ def _owned(image: NDArray[Any], blur: Blur, tile: Tile) -> NDArray[Any]:
     for span in (tile.y, tile.x):
         first = 0 if span.network.start == 0 else span.network.start + blur.margin
         index.append(slice((span.start - first) * blur.scale, (span.stop - first) * blur.scale))
-    return image[tuple(index)]
+    owned: NDArray[Any] = image[tuple(index)]
+    return owned

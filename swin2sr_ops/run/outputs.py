@@ -76,7 +76,7 @@ def opened_output(
 def _sink(job: Job, dst: str, sides: Sides, options: dict[str, Any], parallel: bool) -> ImageSink:
     """Create the sink of a job, with labels and masks if there are any; reject what its format cannot store."""
     labels = options.pop("labels", "leave")
-    for name in ("context", "spread", "interval", "calibration"):
+    for name in ("context", "spread", "interval", "calibration", "limit", "noise"):
         options.pop(name, None)
     options |= label_options(job, labels) | dict.fromkeys(sides.names, True)
     _note_left_out(job, labels)

@@ -147,7 +147,8 @@ class TileWork:
                     result = part.restorer.restore_tile(*given)
             except TileError as exc:
                 raise TileError(f"{exc} (image {job.source.uri!r})") from exc
-            sides = self.sides.of_pixels(result, spread, ends, scale, order)
+            pixels = _enlarge(block, order, piece.tile, 1) if self.sides.names else block
+            sides = self.sides.of_pixels(result, pixels, spread, ends, order)
         if self.sides.flags:
             sides = self.sides.with_flags(sides, plane_flags(block, order, piece.tile, part.plan, job.nodata, valid))
         return Computed(result, sides, Origin.of(regions, block, valid))

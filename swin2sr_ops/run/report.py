@@ -115,6 +115,8 @@ def new_report(job: Job, dst: str, key: RunKey, sides: Sides = Sides()) -> RunRe
         settings["consistent"] = restorer.placement.consistent
     if sides.interval is not None:
         settings["interval"] = sides.interval.to_dict()
+    if sides.trust is not None:
+        settings["not_trusted"] = sides.trust.to_dict()
     if job.reading:
         settings["reading"] = dict(job.reading)
     names, weights = key.settings["model"], key.settings["weights"]

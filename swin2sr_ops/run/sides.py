@@ -1,4 +1,4 @@
-"""Compute what an output stores beside the pixels: nodata flags, an ensemble's spread, half widths of intervals."""
+"""Compute what an output stores beside the pixels: nodata flags, spread, half widths, trust."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.intervals import Interval, contrast, read_calibration
 from swin2sr_ops.pixels.nodata_flags import HOLE
+from swin2sr_ops.pixels.trust import NO_VALUE, Trust
 from swin2sr_ops.run.job import Job
 
 __all__ = ["Sides"]
@@ -36,11 +37,14 @@ class Sides:
         Standard deviation of the ensemble's passes.
     interval : Interval, optional
         Half widths of intervals.
+    trust : Trust, optional
+        Flags of the pixels that are not trusted.
     """
 
     context: bool = False
     spread: bool = False
     interval: Interval | None = None
+    trust: Trust | None = None
 
     @classmethod
     def asked(cls, job: Job, output: Mapping[str, Any]) -> Sides:
@@ -49,25 +53,30 @@ class Sides:
         Raises
         ------
         RequestError
-            If a spread is asked of a single pass, one of coverage and calibration is missing, or the calibration
-            belongs to another model, ensemble or consistency.
+            If a spread is asked of a single pass, one of coverage and calibration is missing, the calibration
+            belongs to another model, ensemble or consistency, or pixels cannot be tested.
         """
         spread = bool(output.get("spread"))
         if spread:
             job.restorer.placement.check_spread()
         interval = _interval(job, output.get("interval"), output.get("calibration"))
-        return cls(bool(output.get("context")), spread, interval)
+        trust = Trust.of(
+            output.get("limit"), output.get("noise"), interval=interval is not None,
+            consistent=job.restorer.placement.consistent,
+        )  # fmt: skip
+        return cls(bool(output.get("context")), spread, interval, trust)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the selected arrays."""
         chosen = {"context": self.context, "spread": self.spread, "interval": self.interval is not None}
+        chosen["not_trusted"] = self.trust is not None
         return tuple(name for name, wanted in chosen.items() if wanted)
 
     @property
     def flags(self) -> bool:
         """Whether nodata flags are needed."""
-        return self.context or self.interval is not None
+        return self.context or self.interval is not None or self.trust is not None
 
     def passes(self, restorer: Restorer) -> bool:
         """Return True if the spread of the restorer's passes is needed."""
@@ -75,25 +84,40 @@ class Sides:
 
     def of_opacity(self, shape: tuple[int, ...]) -> Arrays:
         """Return the arrays of an opacity band, which is not estimated: no spread, and intervals without width."""
-        return {name: np.zeros(shape, np.float32) for name in self.names if name != "context"}
+        types = {"not_trusted": np.uint8}
+        return {name: np.zeros(shape, types.get(name, np.float32)) for name in self.names if name != "context"}
 
     def of_pixels(
-        self, result: NDArray[Any], spread: NDArray[np.float32] | None, ends: IntensityMap, scale: int, order: AxisOrder
+        self,
+        result: NDArray[Any],
+        given: NDArray[Any],
+        spread: NDArray[np.float32] | None,
+        ends: IntensityMap,
+        order: AxisOrder,
     ) -> Arrays:
-        """Return the arrays that follow from restored pixels and the spread of their passes, if there is one."""
+        """Return the arrays that follow from restored pixels and the spread of their passes, if there is one.
+
+        ``given`` holds the input pixels that were restored.
+        """
+        scale = result.shape[order.y] // given.shape[order.y]
         found: Arrays = {}
         if self.spread and spread is not None:
             found["spread"] = spread
         if self.interval is not None:
             apart = contrast(result, scale, order.y, order.x) if spread is None else spread
             found["interval"] = self.interval.half_width(result, apart, ends)
+        if self.trust is not None:
+            half, axes = found.get("interval"), (order.y, order.x)
+            found["not_trusted"] = self.trust.flags(result, given, half, axes, order.colour)
         return found
 
     def with_flags(self, arrays: Arrays, flags: NDArray[np.uint8]) -> Arrays:
-        """Add the nodata flags; a hole has no interval."""
+        """Add the nodata flags; a hole has no interval, and no value to trust."""
         found = dict(arrays)
         if "interval" in found:
             found["interval"] = np.where(flags == HOLE, np.float32(np.nan), found["interval"])
+        if "not_trusted" in found:
+            found["not_trusted"] = np.where(flags == HOLE, np.uint8(NO_VALUE), found["not_trusted"])
         return found | {"context": flags} if self.context else found
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "CONTEXT",
     "INTERVAL",
     "SPREAD",
+    "TRUST",
     "Labels",
     "LevelArray",
     "image_layout",
@@ -43,6 +44,8 @@ CONTEXT = "labels/nodata_context"
 SPREAD = "spread"
 #: Where the half widths of intervals lie: an image of one level.
 INTERVAL = "interval"
+#: Where the flags lie that say which pixels are not trusted: a label image.
+TRUST = "labels/not_trusted"
 #: Store and path of an image group whose labels are carried, and how many times they are enlarged.
 Labels = tuple[str, str, int]
 
@@ -69,6 +72,7 @@ def image_layout(
     context: bool = False,
     spread: bool = False,
     interval: bool = False,
+    trust: bool = False,
 ) -> Layout:
     """Return how the arrays of an image are stored. Parameters: see `swin2sr_ops.io.zarr.sink.create_sink`.
 
@@ -84,7 +88,12 @@ def image_layout(
     shards = _shards(info, chunks, shards)
     if shards is not None and ngff == "0.4":
         raise RequestError("Shards were given, but OME-Zarr 0.4 (Zarr v2) has none: use 0.5, or leave them out.")
-    asked = ((CONTEXT, "uint8", context), (SPREAD, "float32", spread), (INTERVAL, "float32", interval))
+    asked = (
+        (CONTEXT, "uint8", context),
+        (TRUST, "uint8", trust),
+        (SPREAD, "float32", spread),
+        (INTERVAL, "float32", interval),
+    )
     return Layout(
         axes=axes,
         shape=stored(info, info.shape),
@@ -127,10 +136,12 @@ def write_beside(files: Files, info: ImageInfo, layout: Layout, version: str, la
         for name, reason in missing_labels(uri, array=group):
             warnings.warn(f"The label image {name!r} is not carried: {reason}", stacklevel=2)
         carry_labels(uri, files, scale=scale, version=version, array=group)
-    if f"{CONTEXT}/0" in layout.sides:
-        name = CONTEXT.rsplit("/", 1)[-1]
-        _write(files, _group(CONTEXT, label_attributes(info, version=version, name=name), version))
-        list_labels(files, [name], version)
+    flags = [path for path in (CONTEXT, TRUST) if f"{path}/0" in layout.sides]
+    for path in flags:
+        name = path.rsplit("/", 1)[-1]
+        _write(files, _group(path, label_attributes(info, version=version, name=name), version))
+    if flags:
+        list_labels(files, [path.rsplit("/", 1)[-1] for path in flags], version)
     for path in (SPREAD, INTERVAL):
         if f"{path}/0" in layout.sides:
             bare = replace(info, dtype=np.dtype(np.float32), channels=())

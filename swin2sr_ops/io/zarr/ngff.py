@@ -267,17 +267,27 @@ def image_attributes(
     return ome
 
 
+#: Value, colour and meaning of the flags beside an image.
+_FLAGS: dict[str, list[tuple[int, list[int], str]]] = {
+    "nodata_context": [
+        (1, [255, 200, 0, 96], "restored from surroundings that contained nodata"),
+        (2, [255, 0, 0, 160], "nodata"),
+    ],
+    "not_trusted": [
+        (1, [255, 160, 0, 128], "the interval is wider than the limit"),
+        (2, [200, 0, 255, 128], "the mean of the new pixels is off from the input by more than the noise"),
+        (3, [255, 0, 0, 160], "both"),
+        (4, [128, 128, 128, 160], "no value"),
+    ],
+}
+
+
 def label_attributes(info: ImageInfo, *, version: str, name: str) -> dict[str, Any]:
-    """Create the group attributes of the nodata flags beside an image: a label image with one level."""
+    """Create the group attributes of the flags beside an image, by their name: a label image with one level."""
     attributes = image_attributes(info, version=version, levels=1, name=name, ranges=())
-    colors = [
-        {"label-value": 1, "rgba": [255, 200, 0, 96]},
-        {"label-value": 2, "rgba": [255, 0, 0, 160]},
-    ]
-    meaning = [
-        {"label-value": 1, "meaning": "restored from surroundings that contained nodata"},
-        {"label-value": 2, "meaning": "nodata"},
-    ]
+    known = _FLAGS[name]
+    colors = [{"label-value": value, "rgba": rgba} for value, rgba, _ in known]
+    meaning = [{"label-value": value, "meaning": text} for value, _, text in known]
     label = {"colors": colors, "properties": meaning, "source": {"image": "../../"}}
     if version == "0.5":
         attributes["ome"]["image-label"] = label

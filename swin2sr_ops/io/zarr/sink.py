@@ -17,6 +17,7 @@ from swin2sr_ops.io.zarr.image_documents import (
     CONTEXT,
     INTERVAL,
     SPREAD,
+    TRUST,
     Labels,
     image_layout,
     root_documents,
@@ -26,7 +27,7 @@ from swin2sr_ops.io.zarr.image_documents import (
 )
 from swin2sr_ops.io.zarr.ngff import stored_axes
 
-__all__ = ["CONTEXT", "INTERVAL", "SPREAD", "ZarrSink", "create_sink"]
+__all__ = ["CONTEXT", "INTERVAL", "SPREAD", "TRUST", "ZarrSink", "create_sink"]
 
 
 def create_sink(
@@ -42,6 +43,7 @@ def create_sink(
     context: bool = False,
     spread: bool = False,
     interval: bool = False,
+    trust: bool = False,
     labels: Labels | None = None,
     anywhere: bool = False,
     inner: bool = False,
@@ -77,6 +79,8 @@ def create_sink(
         Whether to write an ensemble's standard deviation beside the image, as float32.
     interval : bool
         Whether to write half widths of intervals beside the image, as float32.
+    trust : bool
+        Whether to write flags beside the image that mark pixels that are not trusted.
     labels : (str, str, int), optional
         Store and path of an image group whose labels are copied, and their scale.
     anywhere : bool
@@ -98,7 +102,7 @@ def create_sink(
         return None
     layout = image_layout(
         info, chunks=chunks, shards=shards, ngff=ngff, pyramid=pyramid, context=context, spread=spread,
-        interval=interval,
+        interval=interval, trust=trust,
     )  # fmt: skip
     destination = Destination.at(uri, overwrite=overwrite, remote=True, inner=inner)
     destination.check(source)
@@ -132,11 +136,12 @@ class ZarrSink:
         context: NDArray[Any] | None = None,
         spread: NDArray[np.float32] | None = None,
         interval: NDArray[np.float32] | None = None,
+        trust: NDArray[Any] | None = None,
     ) -> None:
-        """Write a region, with its flags, its standard deviation and its half widths if the output has them."""
+        """Write a region, and what the output has beside it: flags, standard deviation, half widths."""
         region = check_block(region, block, self.info, self.write_unit)
         order = [self.info.axes.index(a) for a in stored_axes(self.info.axes)]
-        beside = {f"{CONTEXT}/0": context, f"{SPREAD}/0": spread, f"{INTERVAL}/0": interval}
+        beside = {f"{CONTEXT}/0": context, f"{SPREAD}/0": spread, f"{INTERVAL}/0": interval, f"{TRUST}/0": trust}
         sides = {path: side.transpose(order) for path, side in beside.items() if side is not None}
         self.staging.write(stored(self.info, region), block.transpose(order), sides)
 
