@@ -57,7 +57,7 @@ def test_flags_follow_the_half_widths_and_the_input(
     assert document["image-label"]["properties"][0]["meaning"] == "the interval is wider than the limit"
     assert "not_trusted" in json.loads((out / "labels/zarr.json").read_text())["attributes"]["ome"]["labels"]
     settings = json.loads((out / "zarr.json").read_text())["attributes"]["swin2sr_ops"]["settings"]
-    assert settings["trust"] == {"limit": 20_000, "noise": 3_000}
+    assert settings["not_trusted"] == {"limit": 20_000, "noise": 3_000}
 
 
 def test_an_audit_recomputes_the_flags(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
@@ -66,7 +66,7 @@ def test_an_audit_recomputes_the_flags(gray_model: ModelSpec, tmp_path: Path, rn
     swin2sr_ops.restore_image(tmp_path / "in.tif", out, model=gray_model, noise=5, context=True)
     assert audit(out, model=gray_model.weights, sample=None).ok
     zarr.open_array(out / "labels/not_trusted/0", mode="r+")[30, 30] = 4
-    assert audit(out, model=gray_model.weights, sample=None).differences[0].place.endswith("of trust")
+    assert audit(out, model=gray_model.weights, sample=None).differences[0].place.endswith("of not_trusted")
 
 
 def test_batches_and_what_is_refused(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
@@ -81,5 +81,5 @@ def test_batches_and_what_is_refused(gray_model: ModelSpec, tmp_path: Path, rng:
     assert all(0 < (one == OFF).mean() < 1 for one in flags)
     with pytest.raises(RequestError, match="limit compares the half widths of intervals"):
         swin2sr_ops.restore_image(tmp_path / "in" / "a.tif", tmp_path / "a.ome.zarr", model=gray_model, limit=3)
-    with pytest.raises(RequestError, match=r"cannot store trust: omit it, or write a Zarr"):
+    with pytest.raises(RequestError, match=r".not_trusted. is not an option of TIFF: only OME-Zarr"):
         swin2sr_ops.restore_image(tmp_path / "in" / "a.tif", tmp_path / "a.ome.tif", model=gray_model, noise=3)

@@ -72,7 +72,7 @@ def image_layout(
     context: bool = False,
     spread: bool = False,
     interval: bool = False,
-    trust: bool = False,
+    not_trusted: bool = False,
 ) -> Layout:
     """Return how the arrays of an image are stored. Parameters: see `swin2sr_ops.io.zarr.sink.create_sink`.
 
@@ -90,7 +90,7 @@ def image_layout(
         raise RequestError("Shards were given, but OME-Zarr 0.4 (Zarr v2) has none: use 0.5, or leave them out.")
     asked = (
         (CONTEXT, "uint8", context),
-        (TRUST, "uint8", trust),
+        (TRUST, "uint8", not_trusted),
         (SPREAD, "float32", spread),
         (INTERVAL, "float32", interval),
     )

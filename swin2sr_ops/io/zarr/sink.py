@@ -43,7 +43,7 @@ def create_sink(
     context: bool = False,
     spread: bool = False,
     interval: bool = False,
-    trust: bool = False,
+    not_trusted: bool = False,
     labels: Labels | None = None,
     anywhere: bool = False,
     inner: bool = False,
@@ -79,7 +79,7 @@ def create_sink(
         Whether to write an ensemble's standard deviation beside the image, as float32.
     interval : bool
         Whether to write half widths of intervals beside the image, as float32.
-    trust : bool
+    not_trusted : bool
         Whether to write flags beside the image that mark pixels that are not trusted.
     labels : (str, str, int), optional
         Store and path of an image group whose labels are copied, and their scale.
@@ -102,7 +102,7 @@ def create_sink(
         return None
     layout = image_layout(
         info, chunks=chunks, shards=shards, ngff=ngff, pyramid=pyramid, context=context, spread=spread,
-        interval=interval, trust=trust,
+        interval=interval, not_trusted=not_trusted,
     )  # fmt: skip
     destination = Destination.at(uri, overwrite=overwrite, remote=True, inner=inner)
     destination.check(source)
@@ -136,12 +136,12 @@ class ZarrSink:
         context: NDArray[Any] | None = None,
         spread: NDArray[np.float32] | None = None,
         interval: NDArray[np.float32] | None = None,
-        trust: NDArray[Any] | None = None,
+        not_trusted: NDArray[Any] | None = None,
     ) -> None:
         """Write a region, and what the output has beside it: flags, standard deviation, half widths."""
         region = check_block(region, block, self.info, self.write_unit)
         order = [self.info.axes.index(a) for a in stored_axes(self.info.axes)]
-        beside = {f"{CONTEXT}/0": context, f"{SPREAD}/0": spread, f"{INTERVAL}/0": interval, f"{TRUST}/0": trust}
+        beside = {f"{CONTEXT}/0": context, f"{SPREAD}/0": spread, f"{INTERVAL}/0": interval, f"{TRUST}/0": not_trusted}
         sides = {path: side.transpose(order) for path, side in beside.items() if side is not None}
         self.staging.write(stored(self.info, region), block.transpose(order), sides)
 
