@@ -97,7 +97,10 @@ OPTIONS = _table(
         ),
         Option(
             "consistent",
-            "mean: keep each pixel's value as the mean of its new pixels; or mean,noise=N",
+            "mean: keep each pixel's value as the mean of its new pixels; psf=SIGMA, kernel=W/W/W or FILE: keep it after"
+            " that blur; each with ,noise=N",
+            "Bind the result to the input: \"mean\" keeps each pixel's value as the mean of its new pixels;"
+            ' "psf=SIGMA" keeps it after a blur of SIGMA input pixels. Leave it empty for no such rule.',
             metavar="HOW",
         ),
         Option(

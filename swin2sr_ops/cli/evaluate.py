@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.evaluate import Evaluation, Measured, evaluate
-from swin2sr_ops.evaluate.calibrate import Calibrator, coverage_of
+from swin2sr_ops.evaluate.calibrate import Calibrator, coverage_of, left_out
 from swin2sr_ops.evaluate.maps import Maps
 from swin2sr_ops.evaluate.sheet import Sheet
 from swin2sr_ops.hooks.dispatch import resolve_model
@@ -27,7 +29,9 @@ def main(args: argparse.Namespace) -> int:
     """Measure, print tables, and write the requested files."""
     sheet = Sheet(args.sheet) if args.sheet else None
     observers: list[Callable[[Measured], None]] = [x for x in (sheet, args.fidelity and Maps(args.fidelity)) if x]
-    calibrator = Calibrator() if args.calibrate or args.calibration else None
+    calibrator = None
+    if args.calibrate or args.calibration:
+        calibrator = Calibrator(fit_truth=args.fit_truth, group=args.group)
     observers += [] if calibrator is None else [calibrator]
     known = read_calibration(args.calibration) if args.calibration else None
     for path in (args.json, args.calibrate):
@@ -51,6 +55,12 @@ def main(args: argparse.Namespace) -> int:
 def _calibrate(args: argparse.Namespace, calibrator: Calibrator, known: Calibration | None, found: Evaluation) -> None:
     """Print the coverage of a calibration on these images, and write a new one, as asked for."""
     spec = resolve_model((args.model or ["auto"])[0], scale=args.scale)
+    if calibrator.other_units:
+        gains = [gain for gain, _ in calibrator.other_units.values()]
+        print(
+            f"note: the inputs of {len(gains)} pairs are {min(gains):.2f} to {max(gains):.2f} times their truths, plus"
+            " an offset: their files were scaled apart, and that counts as error. --fit-truth fits it away."
+        )
     if known is not None:
         if known.weights != spec.sha256:
             raise RequestError(f"{args.calibration!r} was made for {known.model!r}, and {spec.name!r} is measured.")
@@ -66,6 +76,10 @@ def _calibrate(args: argparse.Namespace, calibrator: Calibrator, known: Calibrat
         made.write(args.calibrate)
         offered = ", ".join(f"{percent} %" for percent in made.scale)
         print(f"{args.calibrate}: calibrated on {len(calibrator.patches)} patches, for intervals of {offered}")
+        held = left_out(calibrator)
+        if held:
+            parts = (f"{p} %: {np.mean(v):.1f} % ({min(v):.1f} to {max(v):.1f})" for p, v in held.items())
+            print(f"left out in turn, {len(next(iter(held.values())))} groups of images hold: {', '.join(parts)}")
 
 
 def _request(args: argparse.Namespace) -> dict[str, Any]:

@@ -111,6 +111,12 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     group.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     group.add_argument("--sheet", metavar="FILE", help="write a contact sheet of crops, a PNG")
     group.add_argument("--calibrate", metavar="FILE", help="fit intervals to the errors, for `restore --interval`")
+    group.add_argument(
+        "--fit-truth", action="store_true", help="bring truths to their inputs' unit: for pairs that were scaled apart"
+    )
+    group.add_argument(
+        "--group", metavar="REGEX", help="images whose names begin alike are left out together, such as '[0-9]+'"
+    )
     group.add_argument("--calibration", metavar="FILE", help="print how many pixels the intervals of FILE hold here")
     group.add_argument("--fidelity", metavar="FOLDER", help="write maps of the error of results degraded again")
     group.add_argument("--quiet", action="store_true", help="print no line per finished image")

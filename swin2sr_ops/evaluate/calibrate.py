@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,13 +16,18 @@ from swin2sr_ops.pixels.intervals import Calibration, contrast
 if TYPE_CHECKING:
     from swin2sr_ops.evaluate.scoring import Measured
 
-__all__ = ["COVERAGES", "Calibrator", "coverage_of", "smallest_scale"]
+__all__ = ["COVERAGES", "Calibrator", "coverage_of", "left_out", "smallest_scale", "unit_of"]
 
 #: Coverages in percent that a calibration offers, where there are patches enough.
 COVERAGES = (50, 68, 80, 90, 95, 99)
 _BINS, _PATCH, _DRAWN = 8, 64, 4096
 #: Pixels that a part of the intensity range needs for a gain of its own.
 _FEW = 2000
+#: Groups of images that are left out in turn, at most: each costs a fit.
+_MOST_GROUPS = 24
+#: A truth is in another unit than its input if its gain is off by more than this, or its offset by this part of the
+#: range.
+_OTHER_UNIT = 0.05
 
 
 @dataclass
@@ -31,6 +37,7 @@ class _Patch:
     error: NDArray[np.float64]
     value: NDArray[np.float64]
     spread: NDArray[np.float64]
+    group: str = ""
 
 
 @dataclass
@@ -47,10 +54,23 @@ class Calibrator:
     ----------
     seed : int
         Deals the patches, and draws pixels of large ones.
+    fit_truth : bool
+        Bring each truth to the unit of its input, by `unit_of`: of pairs whose files were scaled apart.
+    group : str, optional
+        A regular expression: images whose names begin with the same match are one group for `left_out`, such as the
+        channels of one field. By default each image is its own.
+
+    Attributes
+    ----------
+    other_units : dict
+        Image -> gain and offset of its input over its truth, where their units differ and the truth was not fitted.
     """
 
     seed: int = 0
+    fit_truth: bool = False
+    group: str | None = None
     patches: list[_Patch] = field(default_factory=list)
+    other_units: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __call__(self, measured: Measured) -> None:
         """Take the errors of one image."""
@@ -66,8 +86,14 @@ class Calibrator:
                 " error is a difference of values of one unit. Convert one of them."
             )
         lo, peak = measured.levels.lo, measured.levels.peak
+        truth = measured.truth.astype(np.float64)
+        gain, offset = unit_of(truth, measured.given.astype(np.float64), measured.scale)
+        if self.fit_truth:
+            truth = gain * truth + offset
+        elif abs(gain - 1) > _OTHER_UNIT or abs(offset + (gain - 1) * truth.mean()) > _OTHER_UNIT * peak:
+            self.other_units[measured.name] = gain, offset
         value = (output.astype(np.float64) - lo) / peak
-        error = np.abs(value - (measured.truth.astype(np.float64) - lo) / peak)
+        error = np.abs(value - (truth - lo) / peak)
         apart = (contrast(output, measured.scale, 0, 1) if spread is None else spread).astype(np.float64) / peak
         random = np.random.default_rng((self.seed, len(self.patches)))
         b, side = (measured.scale if measured.scale > 1 else 0), _PATCH
@@ -76,7 +102,23 @@ class Calibrator:
                 at = slice(y, min(y + side, value.shape[0] - b)), slice(x, min(x + side, value.shape[1] - b))
                 flat = [array[at].ravel() for array in (error, value, apart)]
                 chosen = random.choice(flat[0].size, min(_DRAWN, flat[0].size), replace=False)
-                self.patches.append(_Patch(*(array[chosen] for array in flat)))
+                self.patches.append(_Patch(*(array[chosen] for array in flat), self._group_of(measured.name)))
+
+    def _group_of(self, name: str) -> str:
+        if self.group is None:
+            return name
+        try:
+            found = re.match(self.group, name)
+        except re.error as exc:
+            raise RequestError(
+                f"group={self.group!r} is not a regular expression ({exc}): give one, such as '[0-9]+'."
+            ) from exc
+        if found is None:
+            raise RequestError(
+                f"group={self.group!r} matches nothing at the start of the name {name!r}: images of one group begin"
+                " with the same match."
+            )
+        return found.group()
 
     def fit(self, **about: str | int | None) -> Calibration:
         """Fit the calibration; ``about`` holds its fields that are no figures.
@@ -148,4 +190,44 @@ def coverage_of(calibration: Calibration, patches: Sequence[_Patch]) -> dict[str
     for percent, scale in calibration.scale.items():
         held = [np.mean(p.error <= scale * calibration.relative(p.value, p.spread)) for p in patches]
         found[percent] = 100 * float(np.mean(held))
+    return found
+
+
+def unit_of(truth: NDArray[np.float64], given: NDArray[np.float64], scale: int) -> tuple[float, float]:
+    """Return gain and offset that bring a truth to the unit of its input, by least squares.
+
+    The input is regressed on the truth, whose noise is small, not the other way: noise of the regressor would shrink
+    the gain. A truth of a higher resolution is averaged over the pixels of the input.
+    """
+    rows, columns = (min(n, m // scale) for n, m in zip(given.shape[:2], truth.shape[:2], strict=True))
+    cut = truth[: rows * scale, : columns * scale]
+    coarse = cut.reshape(rows, scale, columns, scale, *cut.shape[2:]).mean((1, 3)).ravel()
+    seen = given[:rows, :columns].ravel()
+    apart = coarse - coarse.mean()
+    power = float(apart @ apart)
+    if power == 0 or coarse.size != seen.size:
+        return 1.0, 0.0
+    gain = float(apart @ (seen - seen.mean())) / power
+    return gain, float(seen.mean() - gain * coarse.mean())
+
+
+def left_out(calibrator: Calibrator) -> dict[str, list[float]]:
+    """Leave each group of images out in turn, calibrate on the others, and measure the coverage on it, in percent.
+
+    Patches of one image are alike, so this is what a calibration promises for an image that it has not seen. Return
+    the coverages of each group, by the nominal one; nothing where the rest is too little for a calibration.
+    """
+    groups = sorted({patch.group for patch in calibrator.patches})
+    if len(groups) > _MOST_GROUPS:
+        groups = groups[:: -(-len(groups) // _MOST_GROUPS)]
+    found: dict[str, list[float]] = {}
+    for group in groups:
+        others = Calibrator(calibrator.seed, patches=[p for p in calibrator.patches if p.group != group])
+        try:
+            rest = others.fit(model="", weights="", ensemble=1, consistent=None)
+        except RequestError:  # too few patches
+            return {}
+        held = coverage_of(rest, [p for p in calibrator.patches if p.group == group])
+        for percent, share in held.items():
+            found.setdefault(percent, []).append(share)
     return found

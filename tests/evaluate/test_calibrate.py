@@ -15,7 +15,7 @@ import swin2sr_ops
 from swin2sr_ops.audit import audit
 from swin2sr_ops.cli import main
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.evaluate.calibrate import Calibrator, _Patch, coverage_of, smallest_scale
+from swin2sr_ops.evaluate.calibrate import Calibrator, _Patch, coverage_of, left_out, smallest_scale, unit_of
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.intervals import Calibration, Interval, contrast, read_calibration
 
@@ -167,3 +167,54 @@ def test_intervals_do_not_depend_on_tiles(folders: Path) -> None:
         )
         found.append(zarr.open_array(out / "interval" / "0", mode="r")[:])
     np.testing.assert_array_equal(*found)
+
+
+def measured(name: str, seed: int, gain: float = 1.0, offset: float = 0.0, noise: float = 5.0) -> Any:
+    """A pair and its result, whose truth is in another unit where ``gain`` is not 1."""
+    from swin2sr_ops.evaluate.degrade import Levels
+    from swin2sr_ops.evaluate.scoring import Measured
+
+    rng = np.random.default_rng(seed)
+    scene = rng.uniform(0, 200, (160, 160, 1))
+    given, output = (scene * gain + offset + rng.normal(0, n, scene.shape) for n in (10 * noise, noise))
+    return Measured(name, 1, given, scene, Levels(0.0, 255.0), None, {"m": output})
+
+
+def test_truths_of_another_unit_are_noted_and_fitted(rng: np.random.Generator) -> None:
+    """Files that were scaled apart: the difference of units is no error of the model."""
+    gain, offset = unit_of(*(measured("a", 1, 0.6, 12).__dict__[n] for n in ("truth", "given")), 1)
+    assert gain == pytest.approx(0.6, abs=0.01)
+    assert offset == pytest.approx(12, abs=1.5)
+    errors = {}
+    for fit in (False, True):
+        calibrator = Calibrator(fit_truth=fit)
+        for i, unit in enumerate((0.6, 0.8, 1.0)):
+            calibrator(measured(str(i), i, unit))
+        errors[fit] = np.mean([p.error.mean() for p in calibrator.patches])
+        assert sorted(calibrator.other_units) == ([] if fit else ["0", "1"])
+    assert errors[True] < 0.3 * errors[False]
+
+
+def test_a_finer_truth_is_averaged_for_its_unit(rng: np.random.Generator) -> None:
+    truth = rng.uniform(0, 1, (40, 60, 3))
+    given = truth.reshape(20, 2, 30, 2, 3).mean((1, 3)) * 3 + 1
+    assert unit_of(truth, given, 2) == pytest.approx((3, 1))
+    assert unit_of(np.ones((4, 4)), np.ones((4, 4)), 1) == (1.0, 0.0)
+
+
+def test_groups_are_left_out_in_turn() -> None:
+    """Images of one field are alike: only whole fields tell what an unseen one will hold."""
+    calibrator = Calibrator(group="[0-9]+")
+    for field in range(4):
+        for channel in range(2):
+            calibrator(measured(f"{field}_{channel}", 10 * field + channel, noise=20.0 if field == 3 else 5.0))
+    held = left_out(calibrator)
+    assert len(held["90"]) == 4
+    assert held["90"][3] < 40  # the noisy field is unlike the others
+    assert min(held["90"][:3]) > 90
+    other = Calibrator(group="field")
+    with pytest.raises(RequestError, match="matches nothing at the start of the name '0_0'"):
+        other(measured("0_0", 0))
+    with pytest.raises(RequestError, match="is not a regular expression"):
+        Calibrator(group="(")(measured("0_0", 0))
+    assert left_out(Calibrator()) == {}
