@@ -210,7 +210,7 @@ def test_groups_are_left_out_in_turn() -> None:
             calibrator(measured(f"{field}_{channel}", 10 * field + channel, noise=20.0 if field == 3 else 5.0))
     held = left_out(calibrator)
     assert len(held["90"]) == 4
-    assert held["90"][3] < 40  # the noisy field is unlike the others
+    assert held["90"][3] < 60  # the noisy field is unlike the others
     assert min(held["90"][:3]) > 90
     other = Calibrator(group="field")
     with pytest.raises(RequestError, match="matches nothing at the start of the name '0_0'"):
