@@ -76,10 +76,10 @@ def _calibrate(args: argparse.Namespace, calibrator: Calibrator, known: Calibrat
         made.write(args.calibrate)
         offered = ", ".join(f"{percent} %" for percent in made.scale)
         print(f"{args.calibrate}: calibrated on {len(calibrator.patches)} patches, for intervals of {offered}")
-        held = left_out(calibrator)
-        if held:
-            parts = (f"{p} %: {np.mean(v):.1f} % ({min(v):.1f} to {max(v):.1f})" for p, v in held.items())
-            print(f"left out in turn, {len(next(iter(held.values())))} groups of images hold: {', '.join(parts)}")
+        unseen = left_out(calibrator)
+        if unseen:
+            shares = (f"{p} %: {np.mean(v):.1f} % ({min(v):.1f} to {max(v):.1f})" for p, v in unseen.items())
+            print(f"left out in turn, {len(next(iter(unseen.values())))} groups of images hold: {', '.join(shares)}")
 
 
 def _request(args: argparse.Namespace) -> dict[str, Any]:

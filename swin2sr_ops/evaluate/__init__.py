@@ -11,6 +11,7 @@ from swin2sr_ops.evaluate.fidelity import fidelity, fidelity_map
 from swin2sr_ops.evaluate.measure import evaluate
 from swin2sr_ops.evaluate.metrics import luma, psnr, psnr_b, ssim
 from swin2sr_ops.evaluate.microscopy import frc, frc_cutoff, si_psnr
+from swin2sr_ops.evaluate.opensr import opensr_scores
 from swin2sr_ops.evaluate.report import Evaluation, Scores
 from swin2sr_ops.evaluate.resize import imresize
 from swin2sr_ops.evaluate.scoring import Measured
@@ -30,6 +31,7 @@ __all__ = [
     "frc_cutoff",
     "imresize",
     "luma",
+    "opensr_scores",
     "psnr",
     "psnr_b",
     "si_psnr",

@@ -102,7 +102,8 @@ class Calibrator:
                 at = slice(y, min(y + side, value.shape[0] - b)), slice(x, min(x + side, value.shape[1] - b))
                 flat = [array[at].ravel() for array in (error, value, apart)]
                 chosen = random.choice(flat[0].size, min(_DRAWN, flat[0].size), replace=False)
-                self.patches.append(_Patch(*(array[chosen] for array in flat), self._group_of(measured.name)))
+                drawn = [array[chosen] for array in flat]
+                self.patches.append(_Patch(drawn[0], drawn[1], drawn[2], self._group_of(measured.name)))
 
     def _group_of(self, name: str) -> str:
         if self.group is None:

@@ -80,7 +80,7 @@ def evaluate(
         Also measure bicubic enlargement, or at scale 1 the input itself.
     metrics : sequence of str, optional
         Figures for tables, from `COLUMNS`; ``si_psnr``, ``frc``, ``rse``, ``rsp``,
-        ``decorrelation`` and ``fidelity`` are only computed if named.
+        ``decorrelation``, ``fidelity`` and those of `opensr_scores` are only computed if named.
     border : int, optional
         Pixels to leave out at each edge: by default ``scale`` for super-resolution, 0 at scale 1.
     data_range : (float, float), optional

@@ -26,6 +26,13 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "rsp": ("RSP", 4),
     "decorrelation": ("decorrelation", 3),
     "fidelity": ("fidelity", 2),
+    "opensr_reflectance": ("reflectance", 5),
+    "opensr_spectral": ("spectral", 3),
+    "opensr_spatial": ("spatial", 3),
+    "opensr_synthesis": ("synthesis", 5),
+    "opensr_improvement": ("improvement", 3),
+    "opensr_omission": ("omission", 3),
+    "opensr_hallucination": ("hallucination", 3),
 }
 
 

@@ -14,6 +14,7 @@ from swin2sr_ops.evaluate.degrade import Levels
 from swin2sr_ops.evaluate.fidelity import fidelity
 from swin2sr_ops.evaluate.metrics import crop, luma, psnr, psnr_b, ssim
 from swin2sr_ops.evaluate.microscopy import frc_cutoff, si_psnr
+from swin2sr_ops.evaluate.opensr import OPENSR, opensr_scores
 from swin2sr_ops.evaluate.squirrel import squirrel
 
 __all__ = ["Measured", "scores_of"]
@@ -70,6 +71,9 @@ def scores_of(
             found["si_psnr"] = si_psnr(a, b, peak=levels.peak if asked_range else None)
         if "frc" in extra:
             found["frc"] = frc_cutoff(_plane(a, levels.peak), _plane(b, levels.peak))
+        if OPENSR.keys() & set(extra):
+            lo, peak = levels.lo, levels.peak
+            found |= opensr_scores(*((x.astype(np.float64) - lo) / peak for x in (output, measured.given, truth)))
     if "rse" in extra or "rsp" in extra:
         given = measured.given.astype(np.float64) - levels.lo
         shown = squirrel(_plane(output - levels.lo, levels.peak), _plane(given, levels.peak), measured.scale)
