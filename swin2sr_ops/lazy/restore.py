@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from builtins import range as range_of  # `range` is a keyword of the public functions
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from operator import getitem
 from os import PathLike
@@ -28,9 +28,12 @@ from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.lazy.ranges import map_graph
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
+from swin2sr_ops.pixels.nodata_flags import plane_flags
+from swin2sr_ops.pixels.planes import own_pixels
 from swin2sr_ops.placement import Halo
 from swin2sr_ops.request import ArrayKeywords, RestoreRequest
 from swin2sr_ops.run.finished_range import resolved_range
+from swin2sr_ops.run.sides import Sides, interval_of
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["restore"]
@@ -40,9 +43,22 @@ LAZY_MEMORY = 4 << 30
 
 
 @overload
-def restore(array: Any, *, spread: Literal[False] = ..., **request: Unpack[ArrayKeywords]) -> da.Array: ...
+def restore(
+    array: Any, *, spread: Literal[False] = ..., interval: None = ..., **request: Unpack[ArrayKeywords]
+) -> da.Array: ...
 @overload
-def restore(array: Any, *, spread: Literal[True], **request: Unpack[ArrayKeywords]) -> tuple[da.Array, da.Array]: ...
+def restore(
+    array: Any, *, spread: Literal[True], interval: None = ..., **request: Unpack[ArrayKeywords]
+) -> tuple[da.Array, da.Array]: ...
+@overload
+def restore(
+    array: Any,
+    *,
+    spread: bool = ...,
+    interval: float,
+    calibration: str | PathLike[str],
+    **request: Unpack[ArrayKeywords],
+) -> tuple[da.Array, ...]: ...
 def restore(
     array: Any,
     *,
@@ -59,7 +75,9 @@ def restore(
     engine: str = "auto",
     consistent: str | None = None,
     spread: bool = False,
-) -> da.Array | tuple[da.Array, da.Array]:
+    interval: float | None = None,
+    calibration: str | PathLike[str] | None = None,
+) -> da.Array | tuple[da.Array, ...]:
     """Restore an array lazily: super-resolution, denoising or JPEG clean-up, depending on the model.
 
     Parameters
@@ -110,13 +128,17 @@ def restore(
         enlarge.
     spread : bool
         With ``ensemble=8``: also return the standard deviation of the eight results.
+    interval : float, optional
+        Also return half widths of intervals that hold this percentage of the true values, such as 90.
+    calibration : path, optional
+        With ``interval``: a file that ``swin2sr-ops evaluate --calibrate`` wrote for this model.
 
     Returns
     -------
-    dask.array.Array, or a pair of them
-        Lazy, with ``array``'s axes and dtype and ``scale`` times its Y and X. With ``spread`` a pair of
-        arrays: this one, and the deviations in the same unit, float32, NaN for invalid pixels. If both are
-        computed together (``dask.compute``), the network runs once for both.
+    dask.array.Array, or a tuple of them
+        Lazy, with ``array``'s axes and dtype and ``scale`` times its Y and X. With ``spread`` or ``interval`` a tuple
+        of arrays: this one, the deviations if asked for, and the half widths if asked for, both in the same unit,
+        float32, NaN for invalid pixels. If they are computed together (``dask.compute``), the network runs once.
 
     Raises
     ------
@@ -141,29 +163,29 @@ def restore(
     array, order = _as_dask(array, axes)
     spec = resolve_model(model, scale=scale, channels=order.model_channels)
     restorer = Restorer.at(spec, asked.placement)
+    sides = Sides(spread=spread, interval=interval_of([restorer], interval, calibration))
     plan = restorer.plan(order.shape[order.y], order.shape[order.x], _tile_size(array, order, restorer, tile))
     request = resolved_range(RangeRequest.parse(range))
-    token = tokenize(array.name, restorer, order, plan.tile, request, nodata, spread)
+    token = tokenize(array.name, restorer, order, plan.tile, request, nodata, sides)
     maps, graph = map_graph(array, order, request, nodata, token)
     name = f"swin2sr-restore-{token}"
     # One small value that all tiles share; it is sent once to every worker.
     setup = f"swin2sr-setup-{token}"
-    graph[setup] = (_Setup(restorer.bare(), order, nodata, spread),)
+    graph[setup] = (_Setup(restorer.bare(), order, nodata, sides),)
     graph.update(_tile_graph(name, array, order, plan, (setup, maps)))
     layers = HighLevelGraph.from_collections(name, graph, dependencies=[array])
     chunks = _out_chunks(order, plan)
-    if not spread:
+    if not sides.names:
         return da.Array(layers, name, chunks=chunks, meta=np.empty((0,) * array.ndim, array.dtype))
-    names = (f"swin2sr-image-{token}", array.dtype), (f"swin2sr-spread-{token}", np.float32)
-    image, deviation = (
+    names = [(f"swin2sr-{one}-{token}", np.dtype(np.float32)) for one in sides.names]
+    return tuple(
         da.Array(_taken(layers, name, one, i), one, chunks=chunks, meta=np.empty((0,) * array.ndim, dtype))
-        for i, (one, dtype) in enumerate(names)
+        for i, (one, dtype) in enumerate([(f"swin2sr-image-{token}", array.dtype), *names])
     )
-    return image, deviation
 
 
 def _taken(layers: HighLevelGraph, name: str, one: str, position: int) -> HighLevelGraph:
-    """Add a layer to ``layers`` that takes one entry of each pair in the layer ``name``."""
+    """Add a layer to ``layers`` that takes one entry of each tuple in the layer ``name``."""
     keys = [key for key in layers.layers[name] if key[0] == name]
     taken = {(one, *key[1:]): (getitem, key, position) for key in keys}
     return HighLevelGraph({**layers.layers, one: taken}, {**layers.dependencies, one: {name}})
@@ -243,7 +265,7 @@ class _Setup:
     restorer: Restorer
     order: AxisOrder
     nodata: float | None
-    spread: bool = False
+    sides: Sides = field(default_factory=Sides)
 
     def __call__(self) -> _Setup:
         return self
@@ -270,8 +292,19 @@ class _TileTask:
         y0, y1, x0, x1 = self.owned
         tile = restorer.tile(order, (y0, y1), (x0, x1))
         ends = maps[self.channel if len(maps) > 1 else 0]
-        run = restorer.restore_tile_with_spread if setup.spread else restorer.restore_tile
-        return run(region, order, tile, [ends], setup.nodata)
+        sides, spread = setup.sides, None
+        if not sides.passes(restorer):
+            result = restorer.restore_tile(region, order, tile, [ends], setup.nodata)
+        else:
+            result, spread = restorer.restore_tile_with_spread(region, order, tile, [ends], setup.nodata)
+        if not sides.names:
+            return result
+        beside = sides.of_pixels(result, own_pixels(region, order, tile), spread, ends, order)
+        if sides.flags:
+            size = order.shape[order.y], order.shape[order.x]
+            plan = TilePlan(restorer.spec, *size, size, restorer.placement)
+            beside = sides.with_flags(beside, plane_flags(region, order, tile, plan, setup.nodata))
+        return (result, *(beside[name] for name in sides.names))
 
 
 def _tile_graph(

@@ -13,7 +13,7 @@ from swin2sr_ops.geometry.orientations import STRAIGHT, Turn
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.tiles import source_interval
 
-__all__ = ["Tally", "channel_of_plane", "enlarged", "network_region", "own_part", "owned"]
+__all__ = ["Tally", "channel_of_plane", "enlarged", "network_region", "own_part", "own_pixels", "owned"]
 
 
 class Tally:
@@ -47,6 +47,14 @@ def own_part(result: NDArray[Any], tile: Tile, scale: int) -> NDArray[Any]:
     """Crop ``(n, rows, columns)`` that the network computed for a tile to the new pixels that the tile owns."""
     y, x = (slice((s.start - s.network.start) * scale, (s.stop - s.network.start) * scale) for s in (tile.y, tile.x))
     return result[:, y, x]
+
+
+def own_pixels(block: NDArray[Any], order: AxisOrder, tile: Tile, scale: int = 1) -> NDArray[Any]:
+    """Crop a tile's region, all axes of the image, to the pixels that it owns, each ``scale`` x ``scale`` times."""
+    for axis, span in ((order.y, tile.y), (order.x, tile.x)):
+        first = span.start - source_interval(span)[0]
+        block = block.take(range(first, first + span.stop - span.start), axis).repeat(scale, axis)
+    return block
 
 
 def network_region(pixels: NDArray[Any], tile: Tile, turn: Turn = STRAIGHT) -> NDArray[Any]:

@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import Stopped, TileError
-from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.geometry.plan import Tile
-from swin2sr_ops.geometry.tiles import source_interval
 from swin2sr_ops.io.base import ImageSink, Region, SidesSink
 from swin2sr_ops.io.output.journal import made_of
 from swin2sr_ops.io.output.staging import ResumableSink
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.nodata_flags import plane_flags
+from swin2sr_ops.pixels.planes import own_pixels
 from swin2sr_ops.run.job import Job, Part, Piece, Workers
 from swin2sr_ops.run.origin import InputPixels, Origin
 from swin2sr_ops.run.sides import Sides
@@ -134,7 +132,7 @@ class TileWork:
         valid = self.input.valid(regions)
         scale = part.plan.spec.scale
         if part.restorer is None:
-            result = _enlarge(block, order, piece.tile, scale)
+            result = own_pixels(block, order, piece.tile, scale)
             sides = self.sides.of_opacity(result.shape)
         else:
             ends = self.maps[piece.map if len(self.maps) > 1 else 0]
@@ -147,7 +145,7 @@ class TileWork:
                     result = part.restorer.restore_tile(*given)
             except TileError as exc:
                 raise TileError(f"{exc} (image {job.source.uri!r})") from exc
-            pixels = _enlarge(block, order, piece.tile, 1) if self.sides.names else block
+            pixels = own_pixels(block, order, piece.tile) if self.sides.names else block
             sides = self.sides.of_pixels(result, pixels, spread, ends, order)
         if self.sides.flags:
             sides = self.sides.with_flags(sides, plane_flags(block, order, piece.tile, part.plan, job.nodata, valid))
@@ -322,11 +320,3 @@ def _finish(behind: deque[tuple[Piece, Future[None]]], done: Callable[[Piece], N
     piece, write = behind.popleft()
     write.result()
     done(piece)
-
-
-def _enlarge(block: NDArray[Any], order: AxisOrder, tile: Tile, scale: int) -> NDArray[Any]:
-    """Repeat each pixel that a tile owns ``scale`` x ``scale`` times, as opacity is enlarged."""
-    for axis, span in ((order.y, tile.y), (order.x, tile.x)):
-        first = span.start - source_interval(span)[0]
-        block = block.take(range(first, first + span.stop - span.start), axis).repeat(scale, axis)
-    return block

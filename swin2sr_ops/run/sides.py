@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from swin2sr_ops.pixels.nodata_flags import HOLE
 from swin2sr_ops.pixels.trust import NO_VALUE, Trust
 from swin2sr_ops.run.job import Job
 
-__all__ = ["Sides"]
+__all__ = ["Sides", "interval_of"]
 
 #: Arrays beside the pixels, by the sink's names.
 Arrays = dict[str, NDArray[Any]]
@@ -59,7 +59,7 @@ class Sides:
         spread = bool(output.get("spread"))
         if spread:
             job.restorer.placement.check_spread()
-        interval = _interval(job, output.get("interval"), output.get("calibration"))
+        interval = interval_of(job.restorers, output.get("interval"), output.get("calibration"))
         trust = Trust.of(
             output.get("limit"), output.get("noise"), interval=interval is not None,
             consistent=job.restorer.placement.consistent,
@@ -121,8 +121,17 @@ class Sides:
         return found | {"context": flags} if self.context else found
 
 
-def _interval(job: Job, coverage: float | None, calibration: str | os.PathLike[str] | None) -> Interval | None:
-    """Return the intervals that were asked for, if the calibration belongs to the models of ``job``."""
+def interval_of(
+    restorers: Iterable[Restorer], coverage: float | None, calibration: str | os.PathLike[str] | None
+) -> Interval | None:
+    """Return the intervals that were asked for, if the calibration belongs to the models.
+
+    Raises
+    ------
+    RequestError
+        If one of coverage and calibration is missing, or the calibration belongs to another model, ensemble or
+        consistency.
+    """
     if coverage is None and calibration is None:
         return None
     if coverage is None or calibration is None:
@@ -131,7 +140,7 @@ def _interval(job: Job, coverage: float | None, calibration: str | os.PathLike[s
             " (--calibration FILE), which `swin2sr-ops evaluate --calibrate FILE` writes."
         )
     found = read_calibration(calibration)
-    for restorer in job.restorers:
+    for restorer in restorers:
         asked = restorer.placement
         run = (restorer.spec.sha256, asked.ensemble, asked.consistent)
         if run != (found.weights, found.ensemble, found.consistent):
