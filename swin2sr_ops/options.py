@@ -97,9 +97,9 @@ OPTIONS = _table(
         ),
         Option(
             "consistent",
-            "mean: keep each pixel's value as the mean of its new pixels; psf=SIGMA, kernel=W/W/W or FILE: keep it after"
-            " that blur; each with ,noise=N",
-            "Bind the result to the input: \"mean\" keeps each pixel's value as the mean of its new pixels;"
+            "mean: keep each pixel's value as the mean of its new pixels; psf=SIGMA, kernel=W/W/W or FILE:"
+            " keep it after that blur; each with ,noise=N",
+            'Bind the result to the input: "mean" keeps the value of each pixel as the mean of its new pixels;'
             ' "psf=SIGMA" keeps it after a blur of SIGMA input pixels. Leave it empty for no such rule.',
             metavar="HOW",
         ),
