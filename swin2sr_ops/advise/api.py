@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.advise.measure import Measured, measure
+from swin2sr_ops.advise.measure import Measured, measure, shared_detail, without_shared
 from swin2sr_ops.advise.recommend import Advice, recommend
 from swin2sr_ops.errors import without_secrets
 from swin2sr_ops.geometry.axes import AxisOrder
@@ -106,13 +106,15 @@ def advise(
     nodata = info.nodata if nodata is None else nodata
     bands = spectrum_of(info, order)
     opaque = set() if bands is None else {band for group in bands.alpha for band in group}
-    found, pixels = {}, 0
-    for name, regions in _regions(order, _names(opened, order, opaque), seed).items():
-        samples = [_sample(opened, order, region, nodata) for region in regions]
-        pixels += sum(s.size for s in samples)
-        measured = measure(samples)
-        if measured is not None:
-            found[name] = measured
+    samples = {
+        name: [_sample(opened, order, region, nodata) for region in regions]
+        for name, regions in _regions(order, _names(opened, order, opaque), seed).items()
+    }
+    pixels = sum(s.size for some in samples.values() for s in some)
+    found = {name: one for name, some in samples.items() if (one := measure(some)) is not None}
+    if order.channel is not None:  # colours of a photograph share noise, too: it is demosaicked and compressed
+        shares = dict(zip(samples, shared_detail(list(samples.values())), strict=True))
+        found = {name: without_shared(one, shares[name]) for name, one in found.items()}
     colour = order.model_channels == 3 or (bands is not None and bool(bands.colour))
     told = without_secrets(fspath(source))
     if not found:
@@ -138,9 +140,9 @@ def _regions(order: AxisOrder, names: dict[int, str], seed: int) -> dict[str, li
     """Choose squares at multiples of 8 px for each channel, in planes from the whole image."""
     rows, columns = order.shape[order.y], order.shape[order.x]
     corners = list(product(range(0, max(rows - 31, 1), _SIDE), range(0, max(columns - 31, 1), _SIDE)))
-    random = Random(seed)  # noqa: S311  # samples, no secret
     found: dict[str, list[Region]] = {}
     for number, name in names.items():
+        random = Random(seed)  # noqa: S311  # samples, no secret; channels have theirs at the same places
         chosen = random.sample(corners, min(_SAMPLES, len(corners)))
         regions = [_region(order, number, y, x, random) for y, x in chosen]
         found[name if name not in found else f"{name} {number}"] = regions
@@ -177,6 +179,8 @@ def _words(one: Measured) -> str:
         parts.append(f"{one.photons:.0f} photons")
     parts.append(f"JPEG blocks {one.blocks:.0%}" if one.blocks else "no JPEG blocks")
     parts.append(f"signal up to {one.cutoff:.2f} cycles/px" if one.cutoff else "no limit of the signal found")
+    if one.shared:
+        parts.append(f"{one.shared:.0%} of the finest detail is another channel's, too, and is not noise")
     if one.saturated:
         parts.append(f"{one.saturated:.2%} saturated")
     return ", ".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.evaluate.decorrelation import decorrelation_cutoff
 
-__all__ = ["Measured", "Noise", "block_strength", "measure", "noise_of"]
+__all__ = ["Measured", "Noise", "block_strength", "measure", "noise_of", "shared_detail", "without_shared"]
 
 #: Side of the squares for mean and variance; and the first quartile of a variance estimated from the
 #: 64 differences in a square, as a fraction of the true variance (chi-square with 64 degrees of freedom).
@@ -21,6 +21,8 @@ _GROUPS, _FEW = 12, 12
 _JPEG = 8
 #: Largest fraction of pixels at the ends of the range in a measured square.
 _CUT_OFF = 0.05
+#: Share of the finest detail from which two channels show the same scene; above the other number they are copies.
+_SHARED, _COPIES = 0.5, 0.995
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Measured:
         Highest frequency with signal, in cycles per pixel, at most 0.5; 0 if none was found.
     saturated, black : float
         Fraction of pixels at the largest value, and at the smallest, if values accumulate there.
+    shared : float
+        Part of what looked like noise that another channel has, too, and that was subtracted; see `shared_detail`.
     """
 
     low: float
@@ -73,6 +77,7 @@ class Measured:
     cutoff: float
     saturated: float
     black: float
+    shared: float = 0.0
 
     @property
     def width(self) -> float:
@@ -159,6 +164,66 @@ def _squares(plane: NDArray[np.float64], low: float, high: float) -> NDArray[np.
     ends = ((split <= low) | (split >= high)).mean((-1, -2))
     inside = np.isfinite(mean)
     return np.stack([mean[inside], variance[inside], ends[inside]])
+
+
+def shared_detail(channels: Sequence[Sequence[NDArray[Any]]]) -> list[float]:
+    """Return for each channel how much of its finest detail another channel has, too, in its flattest squares.
+
+    Noise of two channels is independent, and a scene is not: what bands of a satellite share at the scale of a pixel is
+    detail, such as that of a scene of which every fifth pixel was kept. Channels that are copies tell nothing.
+
+    Parameters
+    ----------
+    channels : sequence of sequences of ndarray
+        Samples of the channels, from the same places.
+
+    Returns
+    -------
+    list of float
+        The largest correlation of the diagonal differences with another channel, 0 to 1; 0 below `_SHARED`.
+    """
+    details = [np.concatenate([_details(s.astype(np.float64)) for s in samples]) for samples in channels]
+    found = []
+    for i, mine in enumerate(details):
+        power = (mine**2).mean(1)
+        flat = power <= np.nanpercentile(power, 25) if np.isfinite(power).any() else np.zeros(power.shape, bool)
+        shares = [_correlation(mine[flat], other[flat]) for j, other in enumerate(details) if j != i]
+        shares = [share for share in shares if share <= _COPIES]
+        largest = max(shares, default=0.0)
+        found.append(largest if largest >= _SHARED else 0.0)
+    return found
+
+
+def without_shared(measured: Measured, share: float) -> Measured:
+    """Subtract the detail that another channel has from the noise: a scene reaches the finest frequencies then."""
+    if not share:
+        return measured
+    noise = Noise(measured.noise.gain * (1 - share), measured.noise.offset * (1 - share))
+    return replace(
+        measured,
+        noise=noise,
+        sigma255=measured.sigma255 * float(np.sqrt(1 - share)),
+        photons=measured.photons / (1 - share),
+        cutoff=0.5,
+        shared=share,
+    )
+
+
+def _details(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the diagonal differences of each square, one row each."""
+    rows, columns = (n // _SQUARE for n in plane.shape)
+    part = plane[: rows * _SQUARE, : columns * _SQUARE]
+    split = part.reshape(rows, _SQUARE, columns, _SQUARE).swapaxes(1, 2)
+    difference = split[..., ::2, ::2] - split[..., 1::2, ::2] - split[..., ::2, 1::2] + split[..., 1::2, 1::2]
+    return difference.reshape(rows * columns, -1) / 2
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    both = np.isfinite(a) & np.isfinite(b)
+    x, y = a[both], b[both]
+    if x.size < _FEW * _SQUARE or not x.std() or not y.std():
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1])
 
 
 def block_strength(samples: Sequence[NDArray[np.float64]]) -> float:

@@ -161,3 +161,23 @@ def test_opacity_and_nodata_of_a_raster(tmp_path: Path, rng: np.random.Generator
     assert len(found.channels) == 3
     assert all(one.low > 0 for one in found.channels.values())
     assert found.advice.model == "small-x2-rgb"
+
+
+def test_what_channels_share_is_detail_and_no_noise(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Bands of a subsampled scene look grainy alike: noise would differ from band to band."""
+    scene = rng.normal(0, 400, (256, 256))
+    bands = np.stack([10_000 + k * scene + rng.normal(0, 40, scene.shape) for k in (1.0, 0.8, 1.2)])
+    tifffile.imwrite(tmp_path / "bands.ome.tif", np.rint(bands).astype("u2"), metadata={"axes": "CYX"})
+    noisy = np.rint(10_000 + rng.normal(0, 400, bands.shape)).astype("u2")
+    tifffile.imwrite(tmp_path / "noisy.ome.tif", noisy, metadata={"axes": "CYX"})
+    shared, own = (advise(tmp_path / f"{name}.ome.tif") for name in ("bands", "noisy"))
+    assert all(one.shared > 0.9 and one.cutoff == 0.5 for one in shared.channels.values())
+    assert all(one.shared == 0 for one in own.channels.values())
+    sigma = [max(one.sigma255 for one in found.channels.values()) for found in (shared, own)]
+    assert sigma[0] < 0.3 * sigma[1]
+    assert shared.advice.model == "small-x2-gray"
+    assert own.advice.model != "small-x2-gray"
+    assert "is another channel's, too, and is not noise" in str(shared)
+    copies = np.stack([noisy[0]] * 2)
+    tifffile.imwrite(tmp_path / "copies.ome.tif", copies, metadata={"axes": "CYX"})
+    assert all(one.shared == 0 for one in advise(tmp_path / "copies.ome.tif").channels.values())
