@@ -1,4 +1,4 @@
-"""What archives cost besides the network: with one that costs nothing, against plain Dask and zarr, in one run.
+"""Measure the cost of archives besides the network: a network that does nothing, against plain Dask and zarr.
 
     python benchmarks/archives.py [--size 4096] [--repeats 3] [--json figures.json] > figures.md
 
@@ -93,6 +93,7 @@ class Bench:
     figures: Figures = field(default_factory=dict)
 
     def source(self, side: int) -> str:
+        """Return the path of a source of ``side`` px, created once, with a small one beside it."""
         path = self.folder / f"{side}.zarr"
         for place, n in ((path, side), (Path(f"{path}.small.zarr"), min(side, 256))):
             if not place.exists():
@@ -100,9 +101,11 @@ class Bench:
         return str(path)
 
     def case(self, side: int, suffix: str = ".ome.zarr", **more: Any) -> Figures:
+        """Return the settings of one measurement."""
         return {"source": self.source(side), "output": str(self.folder / f"out{suffix}"), "side": side, **more}
 
     def alone(self, name: str, **case: Any) -> Figures:
+        """Measure one case in a process of its own."""
         with Child(self.cpus, name) as child:
             return child.do(name, **case)
 
@@ -181,10 +184,12 @@ def table(head: str, rows: Iterable[Sequence[object]]) -> str:
 
 
 def mib(count: float) -> str:
+    """Format bytes as MiB."""
     return f"{count / 2**20:.0f}"
 
 
 def copies_table(found: dict[str, Figures], pixels: float) -> str:
+    """Return the table of copies: time, throughput and memory of each method."""
     rows = [
         (
             COPIES[name], f"{f['wall']:.2f}", f"{f['cpu']:.2f}", f"{pixels / f['wall'] / 1e6:.0f}",
@@ -204,11 +209,13 @@ def copies_table(found: dict[str, Figures], pixels: float) -> str:
 
 
 def growth_table(found: dict[str, Figures], _: float) -> str:
+    """Return the table of memory by size of the source."""
     rows = [(name, f"{f['side']} px", f"{f['wall']:.1f}", mib(f["peak"]), mib(f["above"])) for name, f in found.items()]
     return table("| | source | wall s | peak MiB | of that for the work |", rows)
 
 
 def overhead_table(found: dict[str, Figures], _: float) -> str:
+    """Return the table of time per tile without pixels."""
     runs = [(k, f"{f['ms per tile']:.3f}", f"{f['cpu ms per tile']:.3f}") for k, f in found.items() if k != "journal"]
     marker = found["journal"]["ms per marker"]
     return table("| tiles without pixels | ms per tile | CPU ms per tile, without workers |", runs) + (
@@ -217,6 +224,7 @@ def overhead_table(found: dict[str, Figures], _: float) -> str:
 
 
 def resume_table(found: dict[str, Figures], _: float) -> str:
+    """Return the table of resumed runs."""
     head = "| nine tenths done; markers of | tiles | taken over | markers | MB verified | s until it goes on | MB/s |"
     keys = ("tiles", "resumed", "markers")
     rows = [
@@ -230,6 +238,7 @@ def resume_table(found: dict[str, Figures], _: float) -> str:
 
 
 def processes_table(found: dict[str, Figures], _: float) -> str:
+    """Return the table of runs on several processes."""
     rows = [
         (n, f"{f['tiles']:.0f}", f"{f['starting']:.1f}", f"{f['running']:.2f}", f"{f['cpu']:.1f}", mib(f["peak"]))
         for n, f in found.items()
@@ -241,6 +250,7 @@ def processes_table(found: dict[str, Figures], _: float) -> str:
 
 
 def tiff_table(found: dict[str, Figures], _: float) -> str:
+    """Return the table of TIFF and COG."""
     names = {
         "plain_tiff": "tifffile, one pass, no pyramid", "tiff": "restore to OME-TIFF, no pyramid",
         "plain_cog": "rasterio, then GDAL's COG driver", "cog": "restore to COG",
@@ -286,6 +296,7 @@ def told(figures: Figures) -> str:
 
 
 def machine_of(folder: Path) -> Figures:
+    """Describe the machine, its libraries and the disk of ``folder``."""
     names = ("zarr", "numcodecs", "dask", "distributed", "tifffile", "numpy")
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
@@ -303,6 +314,7 @@ def machine_of(folder: Path) -> Figures:
 
 
 def main() -> None:
+    """Run the measurements and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=4096, help="rows and columns of the source")
     parser.add_argument("--repeats", type=int, default=3)

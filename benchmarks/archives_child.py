@@ -1,4 +1,4 @@
-"""A process of `archives.py`: does what it is told by lines of JSON, and says what it took."""
+"""A process of `archives.py`: it executes lines of JSON, and reports time and memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import archives_tiff
 import archives_work as works
 from archives_work import Case
 
-#: Done once with a small archive before: what is loaded at the first use is no cost of an archive.
+#: Done once with a small archive before: loading libraries is not a cost of an archive.
 WARMED = ("loop", "dask", "bare", "ours", "pyramid", "lazy", "tiff", "plain_tiff", "cog", "plain_cog")
 
 
@@ -73,6 +73,7 @@ def serve(cpus: int) -> None:
 
 
 def remove(path: str) -> None:
+    """Remove a file or a folder, if it exists."""
     shutil.rmtree(path, ignore_errors=True)
     if Path(path).is_file():
         Path(path).unlink()

@@ -1,4 +1,4 @@
-"""TIFF and COG for `archives.py`: ours, which grow in staging arrays first, and what their own libraries do."""
+"""TIFF and COG for `archives.py`: ours, which are staged first, and those of tifffile and GDAL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `archives.py` measures: runs with a network that costs nothing, and their plain peers."""
+"""The runs that `archives.py` measures: a network that does nothing, and the same work by plain libraries."""
 
 from __future__ import annotations
 
@@ -44,12 +44,14 @@ class Case:
 
 
 def compressor() -> Any:
+    """Return the compressor of this package's Zarr outputs."""
     from zarr.codecs import BloscCodec
 
     return BloscCodec(cname="zstd", clevel=3, shuffle="shuffle", typesize=2)
 
 
 def create(path: str, side: int, shard: int | None = None) -> Any:
+    """Create a square array with the chunks of the benchmark."""
     import zarr
 
     options = {"chunks": (CHUNK, CHUNK), "shards": None if shard is None else (shard, shard)}
@@ -73,6 +75,7 @@ def make_source(path: str, side: int) -> None:
 
 
 def squares(side: int, unit: int) -> Iterator[tuple[slice, slice]]:
+    """Iterate over square regions of ``unit`` px."""
     steps = [slice(i, min(i + unit, side)) for i in range(0, side, unit)]
     return ((rows, columns) for rows in steps for columns in steps)
 
@@ -141,6 +144,7 @@ def bare(case: Case) -> None:
 
 
 def twice(part: slice) -> slice:
+    """Return the same part of the result."""
     return slice(part.start * SCALE, part.stop * SCALE)
 
 
@@ -148,6 +152,7 @@ def twice(part: slice) -> slice:
 
 
 def job_of(case: Case, **options: Any) -> Any:
+    """Prepare a run of the case."""
     from swin2sr_ops.run.job import prepare
 
     cut = {"chunks": CHUNK, "shards": case.shard} if case.output.endswith(".zarr") else {}
@@ -157,6 +162,7 @@ def job_of(case: Case, **options: Any) -> Any:
 
 
 def ours(case: Case, **options: Any) -> None:
+    """Restore by this package."""
     from swin2sr_ops.run.run import run
 
     began, first = time.perf_counter(), []
@@ -170,6 +176,7 @@ def ours(case: Case, **options: Any) -> None:
 
 
 def pyramid(case: Case) -> None:
+    """Restore by this package, with a pyramid."""
     ours(case, pyramid=True)
 
 
@@ -256,6 +263,7 @@ class NoSource:
         return np.empty(0)
 
     def identity(self) -> dict[str, Any]:
+        """Return nothing: the source does not exist."""
         return {}
 
 
@@ -267,9 +275,11 @@ class NoSink:
         pass
 
     def finish(self, provenance: Any) -> None:
+        """Write nothing."""
         pass
 
     def abort(self) -> None:
+        """Remove nothing."""
         pass
 
 
@@ -300,6 +310,7 @@ def overhead(case: Case) -> None:
 
 
 def install_nothing() -> None:
+    """Replace the network by nothing in this process."""
     from swin2sr_ops.engine.restorer import Restorer
 
     Restorer.restore_tile = lambda *_: None  # type: ignore[method-assign,assign,return-value]

@@ -1,4 +1,4 @@
-"""What a cluster adds to each tile: time per tile of a run whose tiles cost nothing.
+"""Measure what a cluster adds to each tile: time per tile of a run whose tiles do nothing.
 
     python benchmarks/cluster_overhead.py [--tiles 5000] [--workers 2]
 
@@ -40,15 +40,18 @@ class FreeWork:
     parts: tuple[Any, ...] = ()
 
     def finished(self, piece: Place) -> bool:
+        """Return False: every tile is new."""
         return False
 
 
 def free_stream(work: FreeWork, pieces: Iterable[Place], done: Callable[[Place], None]) -> None:
+    """Finish all pieces without any work."""
     for piece in pieces:
         done(piece)
 
 
 def places(count: int) -> Iterator[Place]:
+    """Iterate over the tiles of a large plan."""
     spec = ModelSpec(
         name="deep", scale=2, channels=1, dim=180, depths=(6,) * 6, heads=(6,) * 6, upsampler="pixelshuffle"
     )
@@ -60,6 +63,7 @@ def places(count: int) -> Iterator[Place]:
 
 
 def main() -> None:
+    """Measure the time per tile and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiles", type=int, default=5000)
     parser.add_argument("--workers", type=int, default=2)

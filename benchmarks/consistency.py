@@ -1,4 +1,4 @@
-"""What ``consistent="mean"`` costs: CPU time and memory of runs with and without, in turns.
+"""Measure the cost of ``consistent="mean"``: CPU time and memory with and without it, in turns.
 
 python benchmarks/consistency.py --models nano-x2-gray,tiny-x2-gray --side 1024 --repeats 3
 """
@@ -18,6 +18,7 @@ import swin2sr_ops
 
 
 def main() -> None:
+    """Measure runs with and without the option in turns, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default="nano-x2-gray,tiny-x2-gray")
     parser.add_argument("--side", type=int, default=1024)

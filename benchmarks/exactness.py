@@ -1,4 +1,4 @@
-"""Is the result the same however the image is cut, and what does an approximate halo cost and lose?
+"""Compare the results of all tilings, and the cost and error of approximate halos.
 
     python benchmarks/exactness.py IMAGE --model tiny-x2-rgb [--crop 600,900] [--halos 8,16,24,32]
 
@@ -19,6 +19,7 @@ import swin2sr_ops
 
 
 def main() -> None:
+    """Compare tilings and halos of one image, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image")
     parser.add_argument("--model", default="auto")

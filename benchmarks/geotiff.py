@@ -1,4 +1,4 @@
-"""A GeoTIFF enlarged twice: this package beside opensr-utils, same weights, same file, one run, one thread.
+"""Enlarge a GeoTIFF by 2 with this package and opensr-utils: same weights, same file, one run, one thread.
 
     pip install --no-deps opensr-utils pytorch-lightning lightning-utilities torchmetrics
     python benchmarks/geotiff.py --weights ../shared/weights/swin2sr-lightweight-x2-64 --side 512 --repeats 3
@@ -32,6 +32,7 @@ METHODS = ("ours", "opensr-utils, overlap 8", "opensr-utils, overlap 32")
 
 
 def write(path: Path, side: int) -> None:
+    """Write a GeoTIFF with three bands."""
     profile = {
         "driver": "GTiff", "photometric": "rgb", "count": 3, "height": side, "width": side, "dtype": "uint16",
         "tiled": True, "blockxsize": 256, "blockysize": 256, "crs": "EPSG:32633",
@@ -52,6 +53,7 @@ def whole(folder: str, path: Path) -> np.ndarray:
 
 
 def method(name: str, folder: str) -> Callable[[Path, Path], object]:
+    """Return a function that enlarges a GeoTIFF by one of the packages."""
     if name == "ours":
         import swin2sr_ops
 
@@ -98,6 +100,7 @@ def measured(name: str, folder: str, source: Path, target: Path) -> dict[str, fl
 
 
 def main() -> None:
+    """Measure both packages in turns, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", help="lightweight x2 weights, a Hugging Face folder (default: random)")
     parser.add_argument("--side", type=int, default=512)

@@ -36,6 +36,7 @@ def samples(channels: int) -> list[np.ndarray]:
 
 
 def main() -> None:
+    """Measure the errors, and write them into the model's file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--halos", type=int, default=4, help="how many multiples of the window")

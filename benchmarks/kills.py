@@ -100,20 +100,24 @@ class Trials:
         self.phases = [phase for phase in PHASES if phase in self.times]
 
     def run(self, death: Death) -> int:
+        """Run until the death; return the status."""
         self.log.unlink(missing_ok=True)
         return forked(self.source, self.out, self.options, self.log, death)
 
     def death(self, phase: str) -> Death:
+        """Choose a moment in ``phase`` to die, by steps or by time."""
         steps, seconds = self.counts.get(phase, 0), self.times.get(phase, 0.0)
         if steps and self.rng.random() < 0.6:
             return Death(phase, self.rng.randint(1, steps), self.rng.random() < 0.5)
         return Death(phase, seconds=max(self.rng.uniform(0, seconds), 1e-6))
 
     def empty(self) -> None:
+        """Remove the output and all that a run leaves."""
         for item in self.folder.iterdir():
             shutil.rmtree(item) if item.is_dir() else item.unlink()
 
     def digest(self) -> str:
+        """Return the digest of the output."""
         return digest(self.out)
 
     def left(self) -> bool:
@@ -161,12 +165,15 @@ class StoreTrials(Trials):
         self.out = f"s3://{kills_s3.BUCKET}/{self.prefix}"
 
     def digest(self) -> str:
+        """Return the digest of the output."""
         return kills_s3.digest(self.prefix)
 
     def left(self) -> bool:
+        """Return True if a run left anything beside the output."""
         return False  # all keys below the output's are compared, and nothing is written elsewhere
 
     def empty(self) -> None:
+        """Remove the output and all that a run leaves."""
         kills_s3.empty()
         self.log.unlink(missing_ok=True)
 
@@ -187,6 +194,7 @@ BAD = ("torn under its name", "refused", "other bytes", "left something")
 
 
 def table(trials: list[Trials]) -> str:
+    """Return tables of kills and power cuts by format and phase."""
     columns = [*PHASES, "ended first", *BAD[1:]]
     lines = ["| kills | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {one.name} | " + " | ".join(str(one.kills[c]) for c in columns) + " |" for one in trials]
@@ -224,6 +232,7 @@ def count_logged(log: Path, trials: list[Trials]) -> Counter[tuple[str, str, str
 
 
 def main() -> None:
+    """Run the trials and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="kills in each phase of each format (default: 20)")
     parser.add_argument("--cuts", type=int, default=3, help="power cuts in each phase of each format (default: 3)")

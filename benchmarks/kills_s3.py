@@ -34,6 +34,7 @@ def server() -> Iterator[None]:
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the server listens on ``port``."""
     end = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < end:
         try:
@@ -46,12 +47,14 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def client() -> Any:
+    """Return a boto3 client of the server."""
     import boto3
 
     return boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
 
 
 def keys(prefix: str = "") -> Iterator[str]:
+    """Iterate over all keys below ``prefix``."""
     for page in client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix):
         for item in page.get("Contents", ()):
             yield item["Key"]

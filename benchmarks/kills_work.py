@@ -1,4 +1,4 @@
-"""What `kills.py` kills: sources, a run that dies in a fork at a chosen moment, and a disk that loses its power."""
+"""The victims of `kills.py`: sources, a run that dies in a fork at a chosen moment, and a disk that loses power."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ RANGE = (0, 1000)
 
 
 def make_sources(folder: Path) -> None:
+    """Write a plane, a scene, a plate and a tree of images."""
     import tifffile
 
     rng = np.random.default_rng(0)
@@ -35,6 +36,7 @@ def make_sources(folder: Path) -> None:
 
 
 def make_scene(path: Path, rng: np.random.Generator) -> None:
+    """Write a GeoTIFF of two bands."""
     import rasterio
 
     profile = {"driver": "GTiff", "width": 280, "height": 300, "count": 2, "dtype": "uint16", "crs": "EPSG:32633"}
@@ -43,6 +45,7 @@ def make_scene(path: Path, rng: np.random.Generator) -> None:
 
 
 def make_archive(path: Path, images: tuple[str, ...], rng: np.random.Generator) -> None:
+    """Write a Zarr of several images."""
     import zarr
 
     root = zarr.open_group(path, mode="w")
@@ -85,6 +88,7 @@ class Watcher:
     since: float = field(default_factory=time.monotonic)
 
     def enter(self, phase: str) -> None:
+        """Note that a phase begins; die in it after the given time."""
         if phase == self.phase:
             return
         now = time.monotonic()
@@ -99,6 +103,8 @@ class Watcher:
         return self.death.phase == self.phase and self.death.step == self.counts[self.phase]
 
     def change(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a function that changes the file system: count it, and die before or after it."""
+
         def changed(*args: Any, **kwargs: Any) -> Any:
             mine = self.counted()
             if mine and self.death.before:
@@ -113,6 +119,7 @@ class Watcher:
         return changed
 
     def note(self, *words: Any) -> None:
+        """Append a line to the log."""
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(words) + "\n")
 
@@ -126,14 +133,17 @@ class Watcher:
                 self.note("folder", str(file), sorted(os.listdir(file)))
 
     def folder(self, path: Path) -> None:
+        """Log the names in a folder."""
         self.note("folder", str(path), sorted(os.listdir(path)))
 
 
 def die() -> None:
+    """Kill this process."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def entering(watcher: Watcher, owner: Any, name: str, phase: str) -> None:
+    """Make calls of a method begin a phase."""
     function = getattr(owner, name)
 
     def entered(*args: Any, **kwargs: Any) -> Any:
@@ -199,6 +209,7 @@ def watch_requests(watcher: Watcher) -> None:
 
 
 def child(source: Path, out: Path | str, options: dict[str, Any], log: Path, death: Death) -> None:
+    """Restore, and die at the given moment."""
     import torch
 
     from swin2sr_ops.api import restore_image
@@ -221,12 +232,14 @@ def child(source: Path, out: Path | str, options: dict[str, Any], log: Path, dea
 
 
 def request_of(given: dict[str, Any]) -> Any:
+    """Return the request of the given options."""
     from swin2sr_ops.request import RestoreRequest
 
     return RestoreRequest(**given).validated()
 
 
 def forked(*args: Any) -> int:
+    """Run `child` in a fork; return its status, negative for a signal."""
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:

@@ -1,4 +1,4 @@
-"""What would a GPU be asked for by one tile? Kernels launched and memory held, counted on a machine without one.
+"""Count the kernel launches and the memory of one tile on a GPU, without a GPU.
 
     python benchmarks/launches.py --sides 1024
 
@@ -44,6 +44,7 @@ class Counted:
         return self.launch
 
     def launch(self, *args: Any, **given: Any) -> None:
+        """Count a launch of our kernels."""
         self.told["ours"] += 1
 
 
@@ -74,6 +75,7 @@ def peak(events: Any) -> int:
 
 
 def main() -> None:
+    """Count launches and memory, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", default="1024", help="of the square tiles, in pixels, separated by commas")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Which weights for the losses of the Swin2SR paper, and how wide a Gaussian? The paper tells neither.
+"""Find weights for the losses of the Swin2SR paper, and the width of their Gaussian, which the paper does not state.
 
     python benchmarks/loss_study.py --data ../shared/data --out runs/losses --steps 400 --seeds 2
 
@@ -75,6 +75,7 @@ def measured(trainer: Trainer, cases: Cases) -> tuple[float, float, float]:
 
 
 def main() -> None:
+    """Train with each set of losses, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and eval/")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")

@@ -1,4 +1,4 @@
-"""All shipped models on all sets, by the official protocol; what README and docs/models.md show.
+"""Measure all shipped models on all sets by the official protocol, for README and docs/models.md.
 
     python benchmarks/models.py --data ../shared/data/eval --released ../shared/weights/swin2sr-lightweight-x2-64
 
@@ -58,6 +58,7 @@ def fields(root: Path, gray: bool) -> list[Path]:
 
 
 def main() -> None:
+    """Measure all models on all sets, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--released", help="a checkpoint to measure beside them, where scale and channels allow")
@@ -72,6 +73,7 @@ def main() -> None:
 
 
 def line(row: Row, args: argparse.Namespace) -> str:
+    """Measure one model on one set; return the row of the table."""
     spec = next(m for m in swin2sr_ops.list_models() if m.name == row.model)
     models = [row.model]
     if args.released and spec.scale == resolve_model(args.released).scale:

@@ -1,4 +1,4 @@
-"""How soon the preview stands in a 30,000 x 30,000 px image, what it costs, and how long the window is held up.
+"""Measure the preview of a 30,000 x 30,000 px image: time until it is complete, cost, and stalls of the window.
 
 Opens a window: on a machine without a display, `xvfb-run -a -s "-screen 0 1600x1000x24" python ...`.
 
@@ -278,6 +278,7 @@ def _s(seconds: float) -> float:
 
 
 def main() -> None:
+    """Open the viewer, measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where the image is made (a few MB), kept; else a temporary one")
     parser.add_argument("--model", help="one by name; else what the answers of the form choose")

@@ -1,4 +1,4 @@
-"""Does any image that models are measured with lie among those they were trained on?
+"""Look for images of the test sets among the training images.
 
     python benchmarks/overlap.py --train ../shared/data/train --eval ../shared/data/eval [--most 6]
 
@@ -27,10 +27,12 @@ Thumbnail = NDArray[np.float32]
 
 
 def thumbnail(plane: NDArray[np.float32]) -> Thumbnail:
+    """Reduce a plane to 32 x 32 px."""
     return np.asarray(Image.fromarray(plane).resize((32, 32), Image.Resampling.BOX))
 
 
 def bits(small: Thumbnail) -> Bits:
+    """Return the perceptual hash of a thumbnail."""
     low = dctn(small, norm="ortho")[:8, :8].flatten()[1:]
     return low > np.median(low)
 
@@ -43,6 +45,7 @@ def parts(plane: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 
 
 def turned(small: Thumbnail) -> list[Thumbnail]:
+    """Return the eight rotations and reflections."""
     return [np.rot90(side, k) for side in (small, small[::-1]) for k in range(4)]
 
 
@@ -62,10 +65,12 @@ def hashes(folder: Path) -> tuple[list[Path], list[Thumbnail]]:
 
 
 def correlation(a: Thumbnail, b: Thumbnail) -> float:
+    """Return the largest correlation of ``a`` with an orientation of ``b``."""
     return max(float(np.corrcoef(a.ravel(), t.ravel())[0, 1]) for t in turned(b))
 
 
 def main() -> None:
+    """Compare all pairs of images, and print those that match."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--eval", type=Path, required=True)

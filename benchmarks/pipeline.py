@@ -1,4 +1,4 @@
-"""How busy is the network while an image goes from Zarr to Zarr, or TIFF to TIFF?
+"""Measure how busy the network is during runs from Zarr to Zarr and from TIFF to TIFF.
 
     python benchmarks/pipeline.py [--sides 1024,2048] [--model NAME | thin | classical] [--device auto] [--engine auto]
 
@@ -132,6 +132,7 @@ def random_model(folder: Path, name: str) -> str:
 
 
 def main() -> None:
+    """Measure each size and format, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", default="2048", help="pixels, separated by commas; multiples of 8")
     parser.add_argument("--formats", default="zarr,tiff")

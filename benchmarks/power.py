@@ -1,4 +1,4 @@
-"""What surviving a power cut costs: runs with and without syncs, in turns, in one process.
+"""Measure the cost of surviving power cuts: runs with and without syncs, in turns, in one process.
 
     python benchmarks/power.py [--pairs 9] [--size 1024] [--fields 96] [--network nano-x2-gray] [--folder DIR]
 
@@ -93,6 +93,7 @@ def tree(folder: Path, count: int, model: str) -> tuple[str, Callable[[], object
 
 
 def seconds(out: str, run: Callable[[], Any]) -> float:
+    """Return the time of a run into an empty place, after a sync."""
     shutil.rmtree(out, ignore_errors=True)
     os.sync()
     began = time.perf_counter()
@@ -121,6 +122,7 @@ def compare(out: str, run: Callable[[], Any], pairs: int) -> str:
 
 
 def main() -> None:
+    """Measure runs with and without syncs in turns, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--size", type=int, default=1024)

@@ -1,4 +1,4 @@
-"""Is a model better than bicubic enlargement, on images that it was not trained on?
+"""Compare a model with bicubic enlargement on images that it was not trained on.
 
     python benchmarks/quality.py --data FOLDER [--models tiny-x2-rgb,tiny-x2-gray] [--crop 512]
 
@@ -29,11 +29,13 @@ def resize(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def psnr(a: np.ndarray, b: np.ndarray, border: int) -> float:
+    """Return the PSNR of values in 0..1 inside a border."""
     inner = (..., slice(border, -border), slice(border, -border))
     return float(-10 * np.log10(np.mean((np.clip(a, 0, 1)[inner] - b[inner]) ** 2)))
 
 
 def one(path: Path, spec: swin2sr_ops.ModelSpec, crop: int, engine: str) -> tuple[float, float] | None:
+    """Return the PSNR of bicubic enlargement and of the model for one image; None if it is not suitable."""
     try:
         planes, colour = load_images(path, spec.channels), load_images(path, 3)
     except FormatError:
@@ -52,6 +54,7 @@ def one(path: Path, spec: swin2sr_ops.ModelSpec, crop: int, engine: str) -> tupl
 
 
 def main() -> None:
+    """Measure a model on a folder, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", default="tiny-x2-rgb,tiny-x2-gray")

@@ -140,6 +140,7 @@ def table(curves: dict[tuple[str, float, int], Curve]) -> str:
 
 
 def main() -> None:
+    """Train with each seed, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train/photo and eval/academic/Set5/HR")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")

@@ -1,4 +1,4 @@
-"""How long a person waits for a large image that nobody stored: first pixels, zoom, pan, and many requests at once.
+"""Measure the waiting time for a large served image: first pixels, zoom, pan, and many requests at once.
 
 Makes an OME-Zarr of 100,000 x 100,000 px whose chunks are mostly absent, serves it, and asks for the page's pictures.
 """

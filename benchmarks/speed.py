@@ -1,4 +1,4 @@
-"""How fast the network runs, beside other implementations: same weights, same image, one run, one thread.
+"""Measure the network's speed against other implementations: same weights, same image, one run, one thread.
 
     python benchmarks/speed.py --weights ../shared/weights/swin2sr-lightweight-x2-64 --sizes 256,512 --repeats 3
 
@@ -173,6 +173,7 @@ def compare(folder: str, scale: int, side: int, repeats: int, names: list[str], 
 
 
 def printed(title: str, rows: list[dict[str, Any]], per_pixel: float, rate: float) -> None:
+    """Print the table of one case."""
     print(f"\n{title}; {per_pixel / 1e6:.2f} MFLOP per input pixel; matrix rate {rate:.0f} GFLOP/s\n")
     print("| method | CPU s | kpx/s | times transformers | of the matrix rate | memory, MiB | largest difference |")
     print("|---|---|---|---|---|---|---|")
@@ -196,6 +197,7 @@ def print_moved(rows: list[dict[str, Any]], per_pixel: int, rate: float) -> None
 
 
 def machine() -> dict[str, Any]:
+    """Describe the machine and its libraries."""
     from importlib.metadata import PackageNotFoundError, version
 
     told = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
@@ -213,6 +215,7 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
+    """Measure all methods in turns, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", help="lightweight x2 weights, a Hugging Face folder (default: random)")
     parser.add_argument("--sizes", default="256,512", help="sides of the square images")

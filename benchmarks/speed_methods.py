@@ -1,4 +1,4 @@
-"""How each method of `speed` restores an image."""
+"""Define how each method of `speed` restores an image."""
 
 from __future__ import annotations
 
@@ -99,6 +99,7 @@ def picture(side: int) -> Pixels:
 
 
 def ours(folder: str, tile: int | None, engine: str, way: Way) -> Callable[[Pixels], Pixels]:
+    """Return a function that restores by this package."""
     import dask
 
     import swin2sr_ops
@@ -116,11 +117,13 @@ def ours(folder: str, tile: int | None, engine: str, way: Way) -> Callable[[Pixe
 
 
 def theirs(folder: str, way: Way) -> Callable[[Any], Any]:
+    """Return a function that restores by transformers."""
     net = theirs_on_device(folder, way)
     return lambda x: net(x.to(way.device)).cpu()
 
 
 def theirs_on_device(folder: str, way: Way, *, compiled: bool = False) -> Callable[[Any], Any]:
+    """Return a function that runs the network of transformers on tensors of the device."""
     import torch
 
     kind = getattr(torch, way.precision)
@@ -136,6 +139,7 @@ def theirs_on_device(folder: str, way: Way, *, compiled: bool = False) -> Callab
 
 
 def ours_on_device(folder: str, engine: str, way: Way) -> Callable[[Any], Any]:
+    """Return a function that runs this package's network on tensors of the device."""
     from swin2sr_ops import Restorer
     from swin2sr_ops.geometry.plan import TilePlan
 

@@ -1,4 +1,4 @@
-"""Where does the time of a tile go? CPU time of each kind of step, on one thread.
+"""Measure the CPU time of each kind of step of a tile, on one thread.
 
     python benchmarks/step_times.py [--models tiny-x2-rgb,FILE] [--sizes 256] [--engines torch,native]
 
@@ -81,6 +81,7 @@ def measure(spec: ModelSpec, side: int, kernels: str, repeats: int) -> tuple[Cou
 
 
 def main() -> None:
+    """Measure each kind of step, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="tiny-x2-rgb")
     parser.add_argument(

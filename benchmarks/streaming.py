@@ -1,4 +1,4 @@
-"""What is gained where tiles go on from the ones above: CPU time and memory of one plane, on one thread.
+"""Measure the gain of the row cache: CPU time and memory of one plane, on one thread.
 
     python benchmarks/streaming.py [--model tiny-x2-gray | FILE | 180] [--side 2048] [--largest 512]
 
@@ -32,6 +32,7 @@ WAYS = ("square", "streamed", "wide")
 
 
 def network(model: str) -> SwinNet:
+    """Return a network of a model; ``180`` is a random one with 180 channels."""
     if model != "180":
         return build_network(resolve_model(model))  # type: ignore[return-value]
     torch.manual_seed(0)
@@ -39,6 +40,7 @@ def network(model: str) -> SwinNet:
 
 
 def measured(model: str, side: int, largest: int, way: str, engine_name: str) -> dict[str, Any]:
+    """Measure one plane, restored in one way."""
     torch.set_num_threads(1)
     engine = TileEngine(network(model), kernels=engine_name)
     spec = engine.spec
@@ -67,6 +69,7 @@ def measured(model: str, side: int, largest: int, way: str, engine_name: str) ->
 
 
 def main() -> None:
+    """Measure each way in turns, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny-x2-gray")
     parser.add_argument("--side", type=int, default=2048)

@@ -1,4 +1,4 @@
-"""How many patches a second does training get through, and what do our own kernels do for it?
+"""Measure the patches per second of training, with torch and with our kernels.
 
     python benchmarks/training_speed.py [--recipe tiny-x2-gray] [--device cpu] [--steps 12]
 
@@ -44,6 +44,7 @@ def child(recipe: str, data: Path, device: str, steps: int, engine: str, amp: bo
 
 
 def main() -> None:
+    """Measure both engines in turns, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="tiny-x2-gray")
     parser.add_argument("--device", default="cpu")

@@ -1,4 +1,4 @@
-"""Enlarging four times: a model for that, beside one for twice that is applied twice.
+"""Enlarge by 4: compare an x4 model with an x2 model applied twice.
 
     python benchmarks/twice.py ../shared/data/eval/academic/Set5/HR
 
@@ -19,12 +19,14 @@ from swin2sr_ops.evaluate.resize import reduce_by
 
 
 def enlarged(image: np.ndarray, *models: str) -> np.ndarray:
+    """Enlarge by one model after the other."""
     for model in models:
         image = swin2sr_ops.restore(image, axes="YXC", model=model, range="dtype").compute()
     return image
 
 
 def main(folder: Path) -> None:
+    """Measure both ways on a folder, and print the mean figures."""
     ways = {"tiny-x4-rgb": ("tiny-x4-rgb",), "tiny-x2-rgb twice": ("tiny-x2-rgb", "tiny-x2-rgb")}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for path in sorted(folder.glob("*.png")):

@@ -1,4 +1,4 @@
-"""Why the engine computes in fixed cells, and what that costs.
+"""Show why the engine computes in fixed cells, and the cost.
 
     python benchmarks/why_cells.py
 
@@ -20,6 +20,7 @@ from swin2sr_ops.spec import ModelSpec
 
 
 def differing_crops(inputs: int, outputs: int, dtype: torch.dtype, channels_last: bool) -> int:
+    """Count crops whose convolution differs from that of the whole plane."""
     random.seed(1)
     torch.manual_seed(0)
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -36,6 +37,7 @@ def differing_crops(inputs: int, outputs: int, dtype: torch.dtype, channels_last
 
 
 def main() -> None:
+    """Measure, and print the results."""
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {platform.processor() or platform.machine()}, one thread\n")
     print("| convolution | dtype | layout | crops of 200 that differ |\n|---|---|---|---|")
