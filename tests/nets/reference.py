@@ -43,6 +43,21 @@ def _import(name: str) -> ModuleType:
     return module
 
 
+def _settings(spec: ModelSpec) -> dict[str, Any]:
+    """Return the settings that both libraries call by the same names."""
+    return {
+        "embed_dim": spec.dim,
+        "depths": list(spec.depths),
+        "num_heads": list(spec.heads),
+        "window_size": spec.window,
+        "mlp_ratio": spec.mlp_ratio,
+        "upscale": spec.scale,
+        "img_range": spec.value_range,
+        "upsampler": spec.upsampler,
+        "resi_connection": spec.resi_connection,
+    }
+
+
 def spandrel_network(spec: ModelSpec, image_size: int = 16) -> torch.nn.Module:
     """The official network of ``spec`` as spandrel carries it, randomly initialised.
 
@@ -53,15 +68,7 @@ def spandrel_network(spec: ModelSpec, image_size: int = 16) -> torch.nn.Module:
     network: torch.nn.Module = getattr(module, family)(
         img_size=max(image_size // spec.window, 2) * spec.window,
         in_chans=spec.channels,
-        embed_dim=spec.dim,
-        depths=list(spec.depths),
-        num_heads=list(spec.heads),
-        window_size=spec.window,
-        mlp_ratio=spec.mlp_ratio,
-        upscale=spec.scale,
-        img_range=spec.value_range,
-        upsampler=spec.upsampler,
-        resi_connection=spec.resi_connection,
+        **_settings(spec),
     )
     return network.eval()
 
@@ -72,15 +79,7 @@ def transformers_network(spec: ModelSpec, image_size: int = 16) -> Any:
     config = module.Swin2SRConfig(
         image_size=max(image_size // spec.window, 2) * spec.window,
         num_channels=spec.channels,
-        embed_dim=spec.dim,
-        depths=list(spec.depths),
-        num_heads=list(spec.heads),
-        window_size=spec.window,
-        mlp_ratio=spec.mlp_ratio,
-        upscale=spec.scale,
-        img_range=spec.value_range,
-        upsampler=spec.upsampler,
-        resi_connection=spec.resi_connection,
+        **_settings(spec),
     )
     return module.Swin2SRForImageSuperResolution(config).eval()
 

@@ -16,21 +16,11 @@ from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.output.pyramid import halve
 from swin2sr_ops.io.tiff.sink import create_sink
 from swin2sr_ops.io.tiff.source import open_source
-from swin2sr_ops.testing import SinkContract, pieces, whole
+from swin2sr_ops.testing import SinkContract, whole
+from tests.io.writing import info_of, writer
 
 RNG = np.random.default_rng(0)
-
-
-def info_of(image, axes, **known):
-    return ImageInfo(shape=image.shape, axes=axes, dtype=image.dtype, chunks=image.shape, **known)
-
-
-def written(path, image, axes, *, known=None, provenance=None, **options):
-    sink = create_sink(str(path), info_of(image, axes, **(known or {})), **options)
-    for region in pieces(image.shape, sink.write_unit):
-        sink[region] = image[region]
-    sink.finish(provenance or {})
-    return str(path)
+written = writer(create_sink)
 
 
 class TestTiff(SinkContract):

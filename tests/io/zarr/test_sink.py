@@ -15,25 +15,14 @@ import zarr
 from numpy.testing import assert_allclose, assert_array_equal
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.output.pyramid import halve
 from swin2sr_ops.io.zarr.sink import create_sink
 from swin2sr_ops.io.zarr.source import open_source
 from swin2sr_ops.testing import SinkContract, pieces, whole
+from tests.io.writing import info_of, writer
 
 RNG = np.random.default_rng(0)
-
-
-def info_of(image, axes, **known):
-    return ImageInfo(shape=image.shape, axes=axes, dtype=image.dtype, chunks=image.shape, **known)
-
-
-def written(path, image, axes, *, known=None, provenance=None, **options):
-    sink = create_sink(str(path), info_of(image, axes, **(known or {})), **options)
-    for region in pieces(image.shape, sink.write_unit):
-        sink[region] = image[region]
-    sink.finish(provenance or {})
-    return str(path)
+written = writer(create_sink)
 
 
 class TestOme05(SinkContract):
