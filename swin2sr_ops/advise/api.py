@@ -19,7 +19,8 @@ from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.io.base import ImageSource, Region, json_ready
 from swin2sr_ops.io.masks import valid_pixels
-from swin2sr_ops.pixels.intensity import check_dtype, invalid_pixels
+from swin2sr_ops.pixels.holes import invalid_pixels
+from swin2sr_ops.pixels.intensity import check_dtype
 from swin2sr_ops.run.models import spectrum_of
 
 __all__ = ["AdviceReport", "advise"]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.geometry.back_projection import STEPS, Blur
 from swin2sr_ops.geometry.plan import Tile
-from swin2sr_ops.pixels.intensity import keep_valid, range_limits
+from swin2sr_ops.pixels.holes import keep_valid
+from swin2sr_ops.pixels.intensity import range_limits
 
 __all__ = ["blur_consistent", "blurred"]
 

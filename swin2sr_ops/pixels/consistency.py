@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swin2sr_ops.pixels.intensity import keep_valid, range_limits, stored_nodata
+from swin2sr_ops.pixels.holes import keep_valid, stored_nodata
+from swin2sr_ops.pixels.intensity import range_limits
 
 __all__ = ["mean_consistent"]
 

@@ -17,7 +17,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.plan import Span, Tile, TilePlan, sight
 from swin2sr_ops.geometry.tiles import source_interval
-from swin2sr_ops.pixels.intensity import invalid_pixels
+from swin2sr_ops.pixels.holes import invalid_pixels
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
 from swin2sr_ops.placement import Halo
 from swin2sr_ops.spec import ModelSpec

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, invalid_pixels
+from swin2sr_ops.pixels.holes import invalid_pixels
+from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 
 __all__ = ["Bins", "Statistics", "check_any_valid", "note_constant"]
 

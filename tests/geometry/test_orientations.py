@@ -130,7 +130,7 @@ def test_halo_map_overlap_and_other_cuts(models: dict[str, ModelSpec], rng: np.r
     gap = np.abs(near - expected)
     assert 0 < gap.max() < 0.3
     restorer.network._too_large = 1  # no tile fits the memory: halves of halves
-    order = swin2sr_ops.engine.restorer.AxisOrder.of(image.shape, "YX")
+    order = swin2sr_ops.geometry.axes.AxisOrder.of(image.shape, "YX")
     (tile,) = restorer.plan(*image.shape, 200)
     halves = restorer.restore_tile(image, order, tile, [swin2sr_ops.pixels.intensity.IntensityMap(0.0, 1.0)])
     np.testing.assert_array_equal(halves, expected)

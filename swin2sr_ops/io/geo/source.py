@@ -22,7 +22,7 @@ from swin2sr_ops.io.geo.address import absolute_address, name_of
 from swin2sr_ops.io.geo.files import check_tiff, is_geotiff, is_raster, naming, open_dataset, parts_of
 from swin2sr_ops.io.geo.identity import files_behind, raster_identity
 from swin2sr_ops.io.geo.metadata import bands_by_colour, channels_of, describe, place
-from swin2sr_ops.pixels.intensity import keep_valid, nodata_pixels, stored_nodata
+from swin2sr_ops.pixels.holes import keep_valid, nodata_pixels, stored_nodata
 
 __all__ = ["GeoSource", "is_geotiff", "open_source", "rasters_in"]
 
