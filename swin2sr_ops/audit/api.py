@@ -88,6 +88,10 @@ def audit(
     return report
 
 
+#: Number of images up to which an audit keeps the metadata of all.
+_KEPT = 5_000
+
+
 def _images(report: AuditReport, given: Given) -> list[AuditedImage]:
     """Return all images of the output, with their tiles counted; record those that cannot be checked in the report."""
     collection = open_collection(report.output)
@@ -97,7 +101,8 @@ def _images(report: AuditReport, given: Given) -> list[AuditedImage]:
         return [image]
     report.left_out = [str(path) for path in (read_provenance(report.output) or {}).get("missing", ())]
     report.missing |= {path: reason for path, reason in collection.missing if path not in report.left_out}
-    images = [AuditedImage(report.output, path, given) for path in collection.images]
+    keep = len(collection.images) <= _KEPT
+    images = [AuditedImage(report.output, path, given, keep) for path in collection.images]
     for image in images:
         with _noting(image, report):
             image.prepare()

@@ -58,12 +58,21 @@ class AuditedImage:
     """An image of the output; ``path`` is its path inside an archive.
 
     `prepare` reads metadata only. `check` recomputes tiles.
+
+    Attributes
+    ----------
+    keep : bool
+        Keep what `prepare` has opened for `check`, so that metadata are read once; an archive of very many images
+        would take too much memory.
     """
 
     output: str
     path: str | None
     given: Given
+    keep: bool = True
     count: int = 0
+    _job: Job | None = field(default=None, repr=False)
+    _first: ImageSource | None = field(default=None, repr=False)
     _record: Record | None = field(default=None, repr=False)
 
     @property
@@ -105,11 +114,14 @@ class AuditedImage:
         )
         job = prepare(given.source or record.source, request)
         self.count = job.count
+        _close(job)
+        self._job = job if self.keep else None
         return job
 
     def check(self, numbers: Sequence[int], report: AuditReport, done: Callable[[], None]) -> None:
         """Recompute the tiles with these numbers, and record differences in the report; call ``done`` for each tile."""
-        record, job = self.record, self.prepare()
+        record, job = self.record, self._job or self.prepare()
+        self._job = None  # nothing is needed after the check
         sink = self._sink(job)
         self._note(job, sink, report)
         interval = Interval.from_dict(record.settings["interval"]) if "interval" in sink.sides else None
@@ -123,9 +135,8 @@ class AuditedImage:
         try:
             Here().tiles(work, map(job.piece, numbers), count)
         finally:
-            for source in (job.source, job.mask):
-                if isinstance(source, ClosableSource):
-                    source.close()
+            _close(job)
+            self._first = None
         report.inexact += sink.inexact
         report.differences += [difference for _, difference in sink.found]
         report.wrong += len({_owner(region, job) for region, _ in sink.found})
@@ -144,6 +155,14 @@ class AuditedImage:
             same = identity_digest(identity(job)) == record.source_identity
             report.source_identity = "same" if same else "other"
 
+    def _whole(self) -> ImageSource:
+        """Return the output's full level, opened once."""
+        if self._first is None:
+            found = self._stored()
+            self._first = found if self.keep else None
+            return found
+        return self._first
+
     def _stored(self, path: str = "", level: int = 0) -> ImageSource:
         array = "/".join(part for part in (self.path, path) if part)
         return open_source(self.output, array=array or None, level=level or None)
@@ -154,12 +173,12 @@ class AuditedImage:
         if settings["halo"] != "exact":
             rows, columns = settings["tile"]
             return int(rows), int(columns)
-        info, scale = self._stored().info, int(settings["scale"])
+        info, scale = self._whole().info, int(settings["scale"])
         rows, columns = (_side(info.chunks[info.axes.index(a)], scale) for a in "YX")
         return rows, columns
 
     def _sink(self, job: Job) -> CheckSink:
-        first, maps = self._stored(), self.record.maps
+        first, maps = self._whole(), self.record.maps
         levels = [
             Stored.of(self._stored(level=k) if k else first, job.output, level=k) for k in range(first.info.levels)
         ]
@@ -212,6 +231,13 @@ def _model(record: Record, given: str | PathLike[str] | None) -> str | ModelSpec
             )
         specs.append(spec if spec.sha256 else replace(spec, sha256=digest))
     return specs[0] if len(specs) == 1 else ",".join(names)
+
+
+def _close(job: Job) -> None:
+    """Close the files of a job; a later read opens them again."""
+    for source in (job.source, job.mask):
+        if isinstance(source, ClosableSource):
+            source.close()
 
 
 def _side(chunk: int, scale: int) -> int:

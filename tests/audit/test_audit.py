@@ -16,6 +16,7 @@ import swin2sr_ops
 from swin2sr_ops.audit import audit, image
 from swin2sr_ops.cli import main
 from swin2sr_ops.errors import FormatError, ModelError, RequestError
+from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.archive import run_collection
 from swin2sr_ops.spec import ModelSpec
@@ -151,6 +152,26 @@ def test_plates(version: str, gray_model: ModelSpec, tmp_path: Path) -> None:
     assert [one.image for one in found.differences] == ["B/02/0"]
     assert list(found.missing) == ["A/1/1"]
     assert found.statement == "1 of 16 recomputed tiles is wrong (6.2 %). 1 of the images cannot be checked."
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_plate_is_opened_once(
+    keep: bool, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting its tiles and checking them read the metadata of each source image once; of very many, twice."""
+    write_plate(tmp_path / "plate.zarr", "0.5")
+    run_collection(tmp_path / "plate.zarr", tmp_path / "out.zarr", RestoreRequest(model=gray_model, chunks=64))
+    opened: list[str] = []
+
+    def counting(src: Any, *args: Any, **options: Any) -> Any:
+        opened.append(str(options.get("array")))
+        return open_source(src, *args, **options)
+
+    monkeypatch.setattr("swin2sr_ops.run.job.open_source", counting)
+    if not keep:
+        monkeypatch.setattr("swin2sr_ops.audit.api._KEPT", 1)
+    assert audit(tmp_path / "out.zarr", model=gray_model.weights, sample=None).ok
+    assert len(opened) == (1 if keep else 2) * len(set(opened))
 
 
 def test_rasters(rgb_model: ModelSpec, gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
