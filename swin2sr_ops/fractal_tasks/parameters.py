@@ -13,13 +13,18 @@ from pydantic import Field  # noqa: E402  (said first that it is missing)
 from swin2sr_ops.options import OPTIONS  # noqa: E402
 
 __all__ = [
+    "Calibration",
     "CarryLabels",
     "CarryTables",
+    "Consistent",
     "Device",
     "Engine",
     "Halo",
+    "Interval",
+    "Limit",
     "Model",
     "Nodata",
+    "Noise",
     "Precision",
     "Range",
     "Scale",
@@ -35,5 +40,20 @@ Tile = Annotated[int | None, Field(description=OPTIONS["tile"].form)]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Field(description=OPTIONS["device"].form)]
 Precision = Annotated[Literal["auto", "float32", "float64", "bfloat16"], Field(description=OPTIONS["precision"].form)]
 Engine = Annotated[Literal["auto", "torch", "native", "openvino", "triton"], Field(description=OPTIONS["engine"].form)]
+Consistent = Annotated[str | None, Field(description=OPTIONS["consistent"].form)]
+Interval = Annotated[
+    float | None,
+    Field(description="Percentage of true values that intervals hold, such as 90: an image of their half widths."),
+]
+Calibration = Annotated[
+    str | None, Field(description="File of the model that `swin2sr-ops evaluate --calibrate` wrote; with an interval.")
+]
+Limit = Annotated[
+    float | None, Field(description="Flag pixels whose half width is above this number of stored units as not trusted.")
+]
+Noise = Annotated[
+    float | None,
+    Field(description="Flag pixels as not trusted whose mean is off from the input by more than this number."),
+]
 CarryLabels = Annotated[bool, Field(description="Copy the image's labels, enlarged by nearest neighbour.")]
 CarryTables = Annotated[bool, Field(description="Copy tables of regions (ROI tables), which are in physical units.")]

@@ -11,13 +11,18 @@ check_host()
 from pydantic import validate_call  # noqa: E402  (said first that it is missing)
 
 from swin2sr_ops.fractal_tasks.parameters import (  # noqa: E402
+    Calibration,
     CarryLabels,
     CarryTables,
+    Consistent,
     Device,
     Engine,
     Halo,
+    Interval,
+    Limit,
     Model,
     Nodata,
+    Noise,
     Precision,
     Range,
     Scale,
@@ -41,6 +46,11 @@ def restore_image(
     device: Device = "auto",
     precision: Precision = "auto",
     engine: Engine = "auto",
+    consistent: Consistent = None,
+    interval: Interval = None,
+    calibration: Calibration = None,
+    limit: Limit = None,
+    noise: Noise = None,
     carry_labels: CarryLabels = False,
     carry_tables: CarryTables = True,
     overwrite: bool = False,
@@ -58,7 +68,8 @@ def restore_image(
         Ending of the new image's name: "0" becomes "0_restored".
     overwrite
         Replace an image that other parameters made under the new name.
-    model, scale, range, nodata, halo, tile, device, precision, engine, carry_labels, carry_tables
+    model, scale, range, nodata, halo, tile, device, precision, engine, consistent, interval, \
+calibration, limit, noise, carry_labels, carry_tables
         See `swin2sr_ops.fractal_tasks.parameters`.
     """
     import swin2sr_ops_fractal.images
@@ -75,6 +86,11 @@ def restore_image(
         device=device,
         precision=precision,
         engine=engine,
+        consistent=consistent,
+        interval=interval,
+        calibration=calibration,
+        limit=limit,
+        noise=noise,
         labels=carry_labels,
         tables=carry_tables,
         overwrite=overwrite,

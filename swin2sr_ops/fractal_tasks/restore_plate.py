@@ -11,13 +11,18 @@ check_host()
 from pydantic import validate_call  # noqa: E402  (said first that it is missing)
 
 from swin2sr_ops.fractal_tasks.parameters import (  # noqa: E402
+    Calibration,
     CarryLabels,
     CarryTables,
+    Consistent,
     Device,
     Engine,
     Halo,
+    Interval,
+    Limit,
     Model,
     Nodata,
+    Noise,
     Precision,
     Range,
     Scale,
@@ -41,6 +46,11 @@ def restore_plate(
     device: Device = "auto",
     precision: Precision = "auto",
     engine: Engine = "auto",
+    consistent: Consistent = None,
+    interval: Interval = None,
+    calibration: Calibration = None,
+    limit: Limit = None,
+    noise: Noise = None,
     carry_labels: CarryLabels = False,
     carry_tables: CarryTables = True,
     overwrite: bool = False,
@@ -57,7 +67,8 @@ def restore_plate(
         Where the image comes from. Fractal fills it in.
     overwrite
         Replace an image that other parameters made in the new place.
-    model, scale, range, nodata, halo, tile, device, precision, engine, carry_labels, carry_tables
+    model, scale, range, nodata, halo, tile, device, precision, engine, consistent, interval, \
+calibration, limit, noise, carry_labels, carry_tables
         See `swin2sr_ops.fractal_tasks.parameters`.
     """
     import swin2sr_ops_fractal.plates
@@ -74,6 +85,11 @@ def restore_plate(
         device=device,
         precision=precision,
         engine=engine,
+        consistent=consistent,
+        interval=interval,
+        calibration=calibration,
+        limit=limit,
+        noise=noise,
         labels=carry_labels,
         tables=carry_tables,
         overwrite=overwrite,

@@ -28,8 +28,10 @@ _RESULT_VERSION = 1
 def run_key(job: Job, output: Mapping[str, Any], *, restart: bool = False) -> RunKey:
     """Compute the key of ``job`` for an output with the options ``output``."""
     settings = settings_of(job)
-    settings |= {f"output {name}": value for name, value in sorted(output.items()) if name != "inner"}
-    if "calibration" in output:  # its content decides, wherever it lies
+    given = {name: value for name, value in sorted(output.items()) if value is not None and name != "inner"}
+    given |= {name: float(given[name]) for name in ("interval", "limit", "noise") if name in given}  # 90 is 90.0
+    settings |= {f"output {name}": value for name, value in given.items()}
+    if "calibration" in given:  # its content decides, wherever it lies
         settings["output calibration"] = read_calibration(output["calibration"]).to_dict()
     settings = json_ready(settings)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -20,6 +20,7 @@ from swin2sr_ops_fractal.host import CHECK, Adapter
 
 import swin2sr_ops
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.options import OPTIONS
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.spec import ModelSpec
@@ -196,6 +197,20 @@ def test_killed_and_run_again(plate: tuple[Path, dict[str, np.ndarray]], gray_mo
 
 
 @pytest.mark.parametrize("plate", ["0.4"], indirect=True)
+def test_bound_results_and_flags(
+    plate: tuple[Path, dict[str, np.ndarray]], gray_model: ModelSpec, tmp_path: Path
+) -> None:
+    """The tasks' parameters reach the run: means of the input, and flags beside the new image."""
+    path, _ = plate
+    args = {"zarr_url": str(path / "A/1/0"), "model": str(gray_model.weights), "device": "cpu", "noise": 3.0}
+    done, _ = run_task("restore_image.py", tmp_path, {**args, "consistent": "mean"})
+    assert done.returncode == 0, done.stderr
+    new = path / "A/1/0_restored"
+    assert "consistent" in str(read_provenance(str(new)))
+    flags = zarr.open_array(new / "labels/not_trusted/0", mode="r")[:]
+    assert not flags.any()  # the means are the input's
+
+
 def test_into_a_new_plate(
     plate: tuple[Path, dict[str, np.ndarray]], gray_model: ModelSpec, tmp_path: Path, validate: Any
 ) -> None:

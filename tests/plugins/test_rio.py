@@ -16,6 +16,7 @@ import pytest
 import swin2sr_ops
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.spec import ModelSpec
+from tests.run.test_trust import calibrated
 
 rasterio = pytest.importorskip("rasterio", reason="rio is rasterio's command line")
 from click.testing import CliRunner, Result  # noqa: E402
@@ -77,6 +78,20 @@ def test_options_reach_the_run(scene: Path, gray_model: ModelSpec, tmp_path: Pat
         np.testing.assert_array_equal(one.read(), other.read())
         assert one.nodata == 3
         assert not one.dataset_mask()[:, 40:].any()
+
+
+def test_bound_results_and_intervals(scene: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
+    """What Python writes; options that are not given are none of the run's."""
+    cal = calibrated(gray_model, tmp_path / "cal.json", consistent="mean")
+    options = {"consistent": "mean", "interval": 90, "calibration": cal, "limit": 300, "noise": 20}
+    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    done = rio(scene, tmp_path / "rio.ome.zarr", "--model", gray_model.weights, *words, "--quiet")
+    assert (done.exit_code, done.output) == (0, "")
+    report = swin2sr_ops.restore_image(scene, tmp_path / "rio.ome.zarr", model=gray_model.weights, **options)  # type: ignore[arg-type]
+    assert report.state == "already"
+    plain = rio(scene, tmp_path / "plain.ome.zarr", "--model", gray_model.weights, "--quiet")
+    assert plain.exit_code == 0
+    assert swin2sr_ops.restore_image(scene, tmp_path / "plain.ome.zarr", model=gray_model.weights).state == "already"
 
 
 def test_existing_outputs(scene: Path, gray_model: ModelSpec, tmp_path: Path) -> None:

@@ -84,6 +84,9 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
             QgsProcessingParameterNumber(
                 "TILE", "Tile in pixels (default: as large as memory allows)", whole, optional=True, minValue=1
             ),
+            QgsProcessingParameterString(
+                "CONSISTENT", "Bind to the input: mean, or psf=SIGMA (default: neither)", optional=True
+            ),
             QgsProcessingParameterString("DEVICE", "Device: auto, cpu, cuda, cuda:1, mps", "auto"),
             precision,
             engine,
@@ -119,6 +122,7 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
             "nodata": repr(self.parameterAsDouble(parameters, "NODATA", context)) if given["NODATA"] else None,
             "mask": None if mask is None else _path(mask),
             "tile": self.parameterAsInt(parameters, "TILE", context) if given["TILE"] else None,
+            "consistent": self.parameterAsString(parameters, "CONSISTENT", context),
             "device": self.parameterAsString(parameters, "DEVICE", context),
             "precision": self.parameterAsEnumString(parameters, "PRECISION", context),
             "engine": self.parameterAsEnumString(parameters, "ENGINE", context),
