@@ -46,7 +46,7 @@ Figures = dict[str, Any]
 
 
 class Child:
-    """A process that does what it is told, one thing after the other."""
+    """A process that executes commands one after the other."""
 
     def __init__(self, cpus: int, name: str) -> None:
         here = Path(work.__file__).parent
@@ -153,7 +153,7 @@ class Bench:
         self.figures["overhead"] = found
 
     def resume(self) -> None:
-        """What a run that is gone on with does first."""
+        """Measure the first step of a resumed run: verification of the journal."""
         self.figures["resume"] = {
             f"{(cut // work.CHUNK) ** 2} chunks each": self.alone("resume", **self.case(self.size, shard=cut))
             for cut in (work.SHARD // 2, work.CHUNK)

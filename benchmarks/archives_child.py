@@ -38,7 +38,7 @@ def reset_peak() -> int:
 
 
 def cpu_seconds() -> float:
-    """Of this process and those that it started and that ended."""
+    """Return the CPU time of this process and its finished children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
 

@@ -116,7 +116,7 @@ def loop(case: Case) -> None:
 
 
 def dask(case: Case) -> None:
-    """What a Dask user writes: from_zarr, map_blocks, store."""
+    """Copy as a Dask user would: from_zarr, map_blocks, store."""
     import dask.array as da
 
     source = da.from_zarr(case.source, chunks=(case.unit // SCALE,) * 2)
@@ -253,7 +253,7 @@ def processes(case: Case) -> None:
 
 @dataclass(frozen=True)
 class NoSource:
-    """An image that nobody reads."""
+    """An image that is never read."""
 
     info: Any
     uri: str = "nothing"

@@ -3,7 +3,7 @@
     python benchmarks/cluster_overhead.py [--tiles 5000] [--workers 2]
 
 The tiles are those of a large plane with the deepest shipped geometry, so what is pickled and sent
-is what a real run sends; nothing is read, computed or written. Starting the processes is told apart.
+is what a real run sends; nothing is read, computed or written. The start of the processes is measured separately.
 """
 
 from __future__ import annotations

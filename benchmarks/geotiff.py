@@ -43,7 +43,7 @@ def write(path: Path, side: int) -> None:
 
 
 def whole(folder: str, path: Path) -> np.ndarray:
-    """What transformers make of the whole image, stored as the others store it."""
+    """Return the result of transformers for the whole image, in the format of the others."""
     import torch
 
     with rasterio.open(path) as file:

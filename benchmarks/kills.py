@@ -63,7 +63,7 @@ FORMATS |= {f"s3 {name}": FORMATS[name] for name in ("zarr", "sharded", "zarr v2
 
 
 def digest(path: Path) -> str:
-    """Of a file, or of all names and bytes of a folder."""
+    """Return the SHA-256 of a file, or of all names and bytes of a folder."""
     found = hashlib.sha256()
     for item in sorted(path.rglob("*")) if path.is_dir() else [path]:
         found.update(str(item.relative_to(path)).encode())

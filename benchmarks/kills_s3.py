@@ -61,7 +61,7 @@ def keys(prefix: str = "") -> Iterator[str]:
 
 
 def digest(prefix: str) -> str:
-    """Of all names and bytes below a prefix."""
+    """Return the SHA-256 of all names and bytes below a prefix."""
     found, store = hashlib.sha256(), client()
     for key in sorted(keys(f"{prefix}/")):
         found.update(key.encode())

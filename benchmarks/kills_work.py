@@ -78,7 +78,7 @@ class Death:
 
 @dataclass
 class Watcher:
-    """What a child notes of itself: phases, changes of the file system, and what is on the disk for certain."""
+    """Record a child's phases, changes of the file system, and the files that are synced."""
 
     death: Death
     log: Path

@@ -214,7 +214,7 @@ def bare_pans(stage: Stage, count: int) -> None:
 
 
 def bare_layer(stage: Stage) -> None:
-    """What napari itself takes for a layer like that of a preview: the same size, type and look."""
+    """Measure napari's own time for a layer like that of a preview: the same size, type and appearance."""
     from swin2sr_ops_napari.layers import appearance
 
     image = np.zeros((1800, 2400), "uint16")

@@ -187,7 +187,7 @@ def printed(title: str, rows: list[dict[str, Any]], per_pixel: float, rate: floa
 
 
 def print_moved(rows: list[dict[str, Any]], per_pixel: int, rate: float) -> None:
-    """What ours takes of the bandwidth."""
+    """Print our share of the memory bandwidth."""
     print(f"\n{per_pixel} bytes per input pixel must be moved; bandwidth {rate:.0f} GB/s\n")
     print("| method | of the bandwidth |\n|---|---|")
     for row in rows:

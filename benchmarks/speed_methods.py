@@ -187,7 +187,7 @@ def naive_overlap(net: Callable[[Any], Any], x: Pixels, scale: int) -> Pixels:
 
 
 def engine_of(name: str) -> str:
-    """What one of our methods asks for."""
+    """Return the engine of a method of ours, from its name."""
     if "no graphs" in name:  # CUDA's, that is
         from swin2sr_ops.engine.triton import graphs
 

@@ -60,7 +60,7 @@ def passed(engine: TileEngine, image: torch.Tensor, tile: Tile, clock: Callable[
 
 
 def flops(engine: TileEngine, image: torch.Tensor, tile: Tile) -> Counter[str]:
-    """Of each kind of step; of Swin blocks by their formula, since attention is not counted."""
+    """Return the FLOP of each kind of step; those of Swin blocks by formula, since attention is not counted."""
     with FlopCounterMode(display=False) as counter:
         found = passed(engine, image, tile, counter.get_total_flops)
     spec, pixels = engine.spec, image.shape[-2] * image.shape[-1]

@@ -59,7 +59,7 @@ class NpySink:
         np.lib.format.open_memmap(self.beside)[check_block(region, block, self.info, self.write_unit)] = block
 
     def finish(self, provenance: dict[str, Any]) -> None:
-        self.destination.check()  # somebody else may have been faster
+        self.destination.check()  # another process may have been faster
         self.beside.replace(self.uri)
 
     def abort(self) -> None:

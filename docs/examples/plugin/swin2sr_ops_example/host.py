@@ -17,7 +17,7 @@ def restore(line: str) -> str:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """What ``%load_ext swin2sr_ops_example.host`` calls."""
+    """Register the magic; ``%load_ext swin2sr_ops_example.host`` calls this."""
     shell.register_magic_function(restore, "line", "restore")
 
 
