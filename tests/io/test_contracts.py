@@ -13,6 +13,7 @@ import swin2sr_ops
 ROOT = Path(swin2sr_ops.__file__).parents[1]
 #: Each class that reads or writes a format, and the test file with its contract.
 HELD = {
+    "BioioSource": "tests/plugins/test_bioio.py",
     "GeoSource": "tests/io/geo/test_source.py",
     "PictureSource": "tests/io/test_picture.py",
     "TiffSource": "tests/io/tiff/test_source.py",
@@ -25,7 +26,7 @@ HELD = {
     "NpySink": "tests/test_plugin_guide.py",
 }
 #: Arrays in the memory of one process: no path, no worker, and no file that a contract could look at.
-IN_MEMORY = {"ArraySource", "MemorySink"}
+IN_MEMORY = {"ArraySource", "MemorySink", "View"}
 #: Parts of a source.
 PARTS = {"Strips"}
 
