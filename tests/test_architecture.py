@@ -113,6 +113,19 @@ def test_no_import_cycles() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError, with the circle
 
 
+def test_no_import_cycles_in_adapters() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in ADAPTERS:
+        if path.name == "__init__.py":
+            continue
+        graph[f"{path.parent.name}.{path.stem}"] = {
+            node.module
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{path.parent.name}.")
+        }
+    TopologicalSorter(graph).prepare()
+
+
 def test_public_names_exist_and_are_documented() -> None:
     for name in swin2sr_ops.__all__:
         value = getattr(swin2sr_ops, name)

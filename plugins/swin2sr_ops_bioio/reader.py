@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import warnings
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops import FormatError, hookimpl
+from swin2sr_ops_bioio.readers import READERS, suggested
 
 if TYPE_CHECKING:
     from swin2sr_ops_bioio.source import BioioSource
 
 PREFIX = "bioio:"
-#: Microscopes' formats, and the package that reads each.
-READERS = {
-    ".czi": "bioio-czi", ".lif": "bioio-lif", ".nd2": "bioio-nd2", ".dv": "bioio-dv", ".sldy": "bioio-sldy",
-    ".vsi": "bioio-bioformats", ".oif": "bioio-bioformats", ".oib": "bioio-bioformats", ".ims": "bioio-bioformats",
-    ".lof": "bioio-lif", ".xlif": "bioio-lif", ".r3d": "bioio-dv", ".zvi": "bioio-bioformats",
-}  # fmt: skip
 #: What this package reads itself, with more of its metadata.
 _OWN = {".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".zarr", ".vrt", ".zip", ".npy"}
 
@@ -43,17 +37,11 @@ def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> BioioSource | 
     if find_spec("bioio") is None:
         raise FormatError(
             f"{path.name!r} is read by bioio, which is not installed: pip install 'swin2sr-ops[bioio]' and a reader"
-            f"{_reader(path)}."
+            f"{suggested(path)}."
         )
     from swin2sr_ops_bioio.source import open_bioio
 
     return open_bioio(uri, path, options)
-
-
-def _reader(path: Path) -> str:
-    """Return the words that name a reader for a file."""
-    name = READERS.get(path.suffix.lower())
-    return f", such as {name} (mind its licence)" if name else ""
 
 
 def _installed() -> set[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops import FormatError, RequestError
 from swin2sr_ops.hosting import ImageInfo, Region, check_region
+from swin2sr_ops_bioio.readers import suggested
 
 __all__ = ["BioioSource", "open_bioio"]
 
@@ -108,15 +109,13 @@ def _opened(path: Path, series: int) -> Any:
     from bioio import BioImage
     from bioio_base.exceptions import UnsupportedFileFormatError
 
-    from swin2sr_ops_bioio.reader import _reader
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # readers' own, about metadata that they do not know
             image = BioImage(path, use_plugin_cache=True)
             image.set_scene(series)
     except UnsupportedFileFormatError as exc:
-        raise FormatError(f"No installed reader of bioio opens {path.name!r}: install one{_reader(path)}.") from exc
+        raise FormatError(f"No installed reader of bioio opens {path.name!r}: install one{suggested(path)}.") from exc
     except Exception as exc:  # readers are other packages' code
         raise _damaged(path, exc) from exc
     return image
