@@ -163,11 +163,11 @@ def advanced(stage: Stage) -> None:
     """Advanced open on a small screen, before a run onto disk."""
     stage.size(1024, 768)
     form = stage.widget.form
-    stage.sample("large", 0.5)
+    stage.sample("cells", 3.0)
     form.show_advanced(True)
     form.output_box.setCurrentIndex(form.output_box.findData("disk"))
     form.path_edit.setText("/data/nuclei_x2.ome.zarr")
-    stage.rest(1.0)
+    stage.until(lambda: "tile" in stage.widget.plan.text())
     stage.take("advanced")
 
 

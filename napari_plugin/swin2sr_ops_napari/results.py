@@ -62,7 +62,8 @@ class Results:
             return False
         if not output.stands_in:
             for data, said in found:
-                self._serve(output, self.add(data, said))
+                self.add(data, said)
+            self._serve(output)
             return False
         sources = output.sources()
         self._forget_parts(sources)
@@ -73,12 +74,12 @@ class Results:
             known = known or layer is not None
             if layer is None:
                 layer = self.add(data, said)
-                self._serve(output, layer)
             if source in self._viewer.layers:
                 # Additive, the source would shine through its result.
                 if not covers(source):
                     source.visible = False
                 self._pairs.append((source, layer))
+        self._serve(output)
         return known
 
     @property
@@ -92,9 +93,9 @@ class Results:
             layer.visible = not show_source
             source.visible = show_source or covers(layer)
 
-    def _serve(self, output: Output, layer: Any) -> None:
+    def _serve(self, output: Output) -> None:
         if output.server is not None:
-            Serving(self._viewer, layer, output.server, self._failed, self._window())
+            Serving(self._viewer, output.server, self._failed, self._window())
 
     def _both(self, pair: tuple[Any, Any]) -> bool:
         return all(layer in self._viewer.layers for layer in pair)

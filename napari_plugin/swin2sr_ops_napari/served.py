@@ -279,6 +279,10 @@ class ServedLevel:
     def __getitem__(self, key: Any) -> Any:
         return self._whole[key]
 
+    def __deepcopy__(self, _memo: Any) -> ServedLevel:
+        """Share the tiles: napari copies the data of a layer that is duplicated."""
+        return self
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self._whole.values(_drawn(sys._getframe(1)), dtype)
 

@@ -1,14 +1,15 @@
-"""Draw a served layer again as its tiles come."""
+"""Draw served layers again as their tiles come."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer
 
 from swin2sr_ops_napari.mailbox import Mailbox
-from swin2sr_ops_napari.served import Server
+from swin2sr_ops_napari.served import ServedLevel, Server
 
 __all__ = ["Serving"]
 
@@ -17,13 +18,11 @@ _REPAINT = 150
 
 
 class Serving(QObject):
-    """Ties a layer to its server.
+    """Ties the layers of a server to it: one, and its duplicates.
 
     Parameters
     ----------
     viewer : napari.Viewer
-    layer : napari.layers.Image
-        Its levels are those of the server.
     server : Server
     failed : callable
         Receives an error of a tile.
@@ -32,10 +31,10 @@ class Serving(QObject):
     """
 
     def __init__(
-        self, viewer: Any, layer: Any, server: Server, failed: Callable[[BaseException], None], parent: QObject | None
+        self, viewer: Any, server: Server, failed: Callable[[BaseException], None], parent: QObject | None
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._layer, self._server, self._failed = viewer, layer, server, failed
+        self._viewer, self._server, self._failed = viewer, server, failed
         self._mail = Mailbox(self._receive, self)
         self._repaint = QTimer(self)
         self._repaint.setSingleShot(True)
@@ -52,7 +51,15 @@ class Serving(QObject):
             self._failed(error)
 
     def _draw(self) -> None:
-        if self._layer in self._viewer.layers:
-            self._layer.refresh(thumbnail=not self._server.busy, extent=False, highlight=False)
-        else:
+        layers = [layer for layer in self._viewer.layers if _server(layer) is self._server]
+        for layer in layers:
+            layer.refresh(extent=False, highlight=False)
+        if not layers:
             self._server.rest()
+
+
+def _server(layer: Any) -> Server | None:
+    """Return the server of a layer's data, if it has one."""
+    data = layer.data
+    level = data[0] if isinstance(layer, Image) and layer.multiscale else data
+    return level.server if isinstance(level, ServedLevel) else None

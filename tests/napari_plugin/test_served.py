@@ -209,3 +209,26 @@ def test_a_layer_that_was_removed_rests(widget: Any, viewer: Any, qtbot: Any) ->
     qtbot.waitUntil(lambda: not server.busy, timeout=60_000)
     qtbot.wait(400)
     assert not server.busy
+
+
+def test_a_duplicate_shares_the_tiles(widget: Any, viewer: Any, qtbot: Any, gray_model: ModelSpec) -> None:
+    from copy import deepcopy
+
+    from napari.layers import Layer
+
+    image = spots(300, 300)
+    viewer.add_image(image, name="spots")
+    layer = finish(widget, qtbot, "lazy")
+    data, state, kind = layer.as_layer_data_tuple()
+    twin = viewer.add_layer(Layer.create(deepcopy(data), state | {"name": "twin"}, kind))
+    server = layer.data[0].server
+    assert twin.data[0].server is server
+    viewer.layers.remove(layer)
+    viewer.scene.camera.zoom = 3.0
+    qtbot.wait(500)
+    qtbot.waitUntil(lambda: not server.busy, timeout=60_000)
+    qtbot.wait(400)
+    expected = swin2sr_ops.restore(image, model=gray_model).compute()
+    level, value = twin.get_value((150.0, 150.0), world=True)
+    assert level == 0
+    assert value == expected[300, 300]
