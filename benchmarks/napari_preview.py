@@ -55,14 +55,6 @@ def make_image(path: Path) -> None:
     group.update_attributes(image_attributes(info, version="0.5", levels=len(shapes), name="nuclei", ranges=[]))
 
 
-def _waited() -> float:
-    """Seconds that this thread was ready to run and had no processor: on a busy machine, other programs' doing."""
-    try:
-        return int(Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()[1]) / 1e9
-    except OSError:
-        return 0.0
-
-
 class Watch:
     """The window's thread, asked every few milliseconds whether it is there; and the process's memory."""
 
@@ -70,9 +62,9 @@ class Watch:
         from qtpy.QtCore import QTimer
 
         self.gaps: list[float] = []
-        self.net: list[float] = []
+        self.own: list[float] = []
         self.peak = 0
-        self._last, self._waited = time.perf_counter(), _waited()
+        self._last, self._used = time.perf_counter(), time.thread_time()
         self._timer = QTimer()
         self._timer.setInterval(2)
         self._timer.timeout.connect(self._tick)
@@ -81,10 +73,10 @@ class Watch:
         threading.Thread(target=self._sample, daemon=True).start()
 
     def _tick(self) -> None:
-        now, waited = time.perf_counter(), _waited()
+        now, used = time.perf_counter(), time.thread_time()
         self.gaps.append(now - self._last)
-        self.net.append(now - self._last - (waited - self._waited))
-        self._last, self._waited = now, waited
+        self.own.append(used - self._used)
+        self._last, self._used = now, used
 
     def _sample(self) -> None:
         process = psutil.Process()
@@ -94,17 +86,17 @@ class Watch:
     def fresh(self) -> None:
         """Forget the gaps."""
         self.gaps.clear()
-        self.net.clear()
+        self.own.clear()
 
     def told(self) -> dict[str, float]:
-        """The longest ones, in ms; ``net``: without the time in which all processors ran something else."""
-        worst, net = sorted(self.gaps, reverse=True), sorted(self.net, reverse=True)
+        """The longest ones, in ms; ``own`` counts the thread's processor time, which a busy machine hardly changes."""
+        worst, own = sorted(self.gaps, reverse=True), sorted(self.own, reverse=True)
         return {
             "max": round(1e3 * worst[0]),
             "second": round(1e3 * worst[1]),
             "over_100_ms": sum(g > 0.1 for g in worst),
-            "net_max": round(1e3 * net[0]),
-            "net_over_100_ms": sum(g > 0.1 for g in net),
+            "own_max": round(1e3 * own[0]),
+            "own_over_100_ms": sum(g > 0.1 for g in own),
         }
 
     def close(self) -> None:

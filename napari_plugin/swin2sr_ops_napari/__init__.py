@@ -1,8 +1,13 @@
 """swin2sr_ops in napari: a dock widget, a preview of what is visible, sample images, an OME-Zarr writer.
 
-`napari.yaml` says to napari what there is; nothing is imported before it is used. What knows
-neither napari nor Qt: `layers`, `request`, `choices`, `bridge`, `whole`, `pyramid`, `lazy`, `ranges`,
-`view`, `estimate`. What does: `widget` and its parts, `live`.
+`napari.yaml` tells napari what there is; nothing is imported before it is used. Two kinds of modules:
+
+- with Qt: `widget` (what the buttons do), `panel` and `controls` (what is seen), `form` (what was chosen), `live` (the
+  preview), `planner`, `results`, `serving`, `standin`, `background`, `mailbox`, `away`, `look`;
+- without: `outputs` and `trusted` (what comes of a run), `served`, `lazy` and `trust` (layers that are computed where
+  one looks, and what they hold), `view`, `sheet`, `painter`, `canvas` (tiles of what is visible), `layers`, `request`,
+  `ranges`, `bridge`, `whole`, `stored`, `writer`, `samples`; the words: `words`, `quality`, `choices`, `advising`,
+  `told`, `endings`, `paths`, `pace`.
 """
 
 from __future__ import annotations
