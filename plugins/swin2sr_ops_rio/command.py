@@ -82,7 +82,7 @@ def _option(name: str, help: str | None = None) -> Callable[[Any], Any]:
 @click.option("--noise", type=float, metavar="N", help="Flag pixels whose mean is off from INPUT by more than N.")
 @click.option("--workers", callback=_WORKERS, metavar="N|gpus", help="Processes to share the work, or one per GPU.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
-@click.option("--restart", is_flag=True, help="Start anew, discard what an earlier run has left.")
+@click.option("--restart", is_flag=True, help="Start anew, and discard the unfinished output.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 @click.version_option(__version__, message="rio restore of swin2sr-ops %(version)s")
 def restore(src: str, dst: str, quiet: bool, **options: Any) -> None:

@@ -178,4 +178,4 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--tile", metavar="N", type=whole, default=256, help="side of the input in pixels (default: 256)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
-    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+    parser.add_argument("--json", action="store_true", help="print facts about FILE as JSON")

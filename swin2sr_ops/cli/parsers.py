@@ -121,9 +121,9 @@ def _restore(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     _add_output(parser)
     group = parser.add_argument_group("running")
     group.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    group.add_argument("--restart", action="store_true", help="start anew, discard what an earlier run has left")
+    group.add_argument("--restart", action="store_true", help="start anew, and discard the unfinished output")
     group.add_argument("--fail-fast", action="store_true", help="start no image after one that failed")
-    group.add_argument("--dry-run", action="store_true", help="print what would be done and what it costs, do nothing")
+    group.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and do nothing")
     group.add_argument("--no-disk-check", action="store_true", help="run even if the outputs may not fit the disk")
     group.add_argument("--workers", metavar="N|gpus", type=workers, help="processes to share the work, or one per GPU")
     group.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster, such as tcp://host:8786")
@@ -202,7 +202,7 @@ def _serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add_request(parser)
     _add_zarr(parser)
     group = parser.add_argument_group("cache")
-    group.add_argument("--cache", metavar="FOLDER", help="keep what was restored (default: in memory, up to 1 GB)")
+    group.add_argument("--cache", metavar="FOLDER", help="keep restored chunks (default: in memory, up to 1 GB)")
     group.add_argument(
         "--limit", metavar="SIZE", type=size, help="size of the cache, such as 20GB; the oldest chunks go"
     )

@@ -140,12 +140,13 @@ def run_collection(
     began = time.monotonic()
     collection = open_collection(fspath(src))
     if collection is None:
-        raise FormatError(f"{fspath(src)!r} is one image or not a Zarr: it holds no collection of images.")
+        raise FormatError(f"{fspath(src)!r} is one image or not a Zarr: it contains no collection of images.")
     if not without_separator(fspath(dst)).lower().endswith(".zarr"):
         raise RequestError(f"{fspath(dst)!r} must end with .zarr, because {fspath(src)!r} holds many images.")
     if collection.left_out:
         warnings.warn(
-            f"{collection.uri!r} holds beside its images {', '.join(collection.left_out)}: the output will lack them.",
+            f"Beside its images, {collection.uri!r} contains {', '.join(collection.left_out)}:"
+            " the output will lack them.",
             stacklevel=2,
         )
     archive = _Archive(collection, fspath(dst), request, dict(output), Relay.of(progress), executor)

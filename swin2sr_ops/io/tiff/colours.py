@@ -76,7 +76,7 @@ def band_roles(uri: str, given: str, letters: str, page: Any) -> dict[str, list[
         position = given.index("S")
         warnings.warn(
             f"{uri!r} does not say what its fourth sample is: it is restored as a channel of its own. Give axes="
-            f"{letters[:position]}S{letters[position + 1 :]} where it is opacity.",
+            f"{letters[:position]}S{letters[position + 1 :]} if it is opacity.",
             stacklevel=3,
         )
     names = ["red", "green", "blue", *["undefined"] * extra]

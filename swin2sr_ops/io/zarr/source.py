@@ -189,8 +189,8 @@ def _open_node(asked: _Asked, root: Any, node: Any, path: str) -> ZarrSource:
     if len(arrays) == 1:
         if groups:
             warnings.warn(
-                f"{address!r} holds the array {arrays[0]!r}, which is taken, and the groups {_some(groups)}, which are"
-                " left out: name a group's path to open it.",
+                f"{address!r} contains the array {arrays[0]!r}, which is used, and the groups {_some(groups)}, which"
+                " are ignored: name a group's path to open it.",
                 stacklevel=2,
             )
         return _plain(asked, open_node(root, _join(path, arrays[0])), _join(path, arrays[0]))

@@ -34,7 +34,7 @@ def opened(path: Path, **options: str) -> TiffSource:
 @pytest.mark.parametrize(("planar", "axes"), [(False, "YXC"), (True, "CYX")])
 def test_an_unspecified_sample_is_data(planar: bool, axes: str, tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", 4, "unspecified", planar=planar)
-    with pytest.warns(UserWarning, match=f"a channel of its own. Give axes={axes.replace('C', 'S')} where it is op"):
+    with pytest.warns(UserWarning, match=f"a channel of its own. Give axes={axes.replace('C', 'S')} if it is op"):
         info = opened(path).info
     assert info.axes == axes
     assert [c.get("label") for c in info.channels] == ["red", "green", "blue", None]

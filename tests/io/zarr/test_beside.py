@@ -69,7 +69,7 @@ def test_a_note_names_groups_beside_the_images_of_a_tree(tmp_path: Path, model: 
     found = open_collection(str(tmp_path / "a.zarr"))
     assert found is not None
     assert (found.images, found.left_out) == (("images/one", "images/two"), ("shapes", "tables"))
-    with pytest.warns(UserWarning, match="holds beside its images shapes, tables: the output will lack them"):
+    with pytest.warns(UserWarning, match="Beside its images, .* contains shapes, tables: the output will lack them"):
         run_collection(tmp_path / "a.zarr", tmp_path / "out.zarr", RestoreRequest(model=model))
 
 
@@ -77,5 +77,5 @@ def test_a_note_names_groups_beside_a_lone_array(tmp_path: Path) -> None:
     root = zarr.create_group(tmp_path / "a.zarr", zarr_format=3)
     root.create_array("pixels", data=np.ones((40, 50), "u2"))
     root.create_group("other")
-    with pytest.warns(UserWarning, match="the array 'pixels', which is taken, and the groups 'other'"):
+    with pytest.warns(UserWarning, match="the array 'pixels', which is used, and the groups 'other'"):
         assert open_source(str(tmp_path / "a.zarr")) is not None
