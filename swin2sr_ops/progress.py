@@ -122,9 +122,9 @@ class ProgressBars:
         self._skip(max(event.pixels - self.counted, 0))  # finished by an earlier run
         if self.seen and event.state != "failed":
             return
-        told = "failed" if event.state == "failed" else event.output
-        told += " (finished before)" if event.state == "already" else f", {event.seconds:.1f} s"
-        self._say(f"[{event.done}/{event.total}] {event.source}: {told}")
+        result = "failed" if event.state == "failed" else event.output
+        result += " (finished before)" if event.state == "already" else f", {event.seconds:.1f} s"
+        self._say(f"[{event.done}/{event.total}] {event.source}: {result}")
 
     def _part(self, event: PartStart) -> None:
         if self.whole is not None:

@@ -57,9 +57,9 @@ def add_to_well(zarr_url: str, target: str) -> None:
     plate = well.rsplit("/", 2)[0]
 
     def at_least(attributes: dict[str, Any]) -> int:
-        told = ome_attributes(attributes).get("plate") or {}
-        if "field_count" in told:
-            told["field_count"] = max(int(told["field_count"]), count)
+        content = ome_attributes(attributes).get("plate") or {}
+        if "field_count" in content:
+            content["field_count"] = max(int(content["field_count"]), count)
         return count
 
     if "plate" in ome_attributes(attributes_of(plate) or {}):

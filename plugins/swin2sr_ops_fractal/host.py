@@ -31,16 +31,16 @@ class Adapter:
         try:
             found = version("fractal-task-tools")
         except PackageNotFoundError:
-            told = "Fractal's task tools are not installed: `pip install 'swin2sr-ops[fractal]'` brings them."
-            return HostStatus(self.name, self.title, present=False, detail=told)
+            detail = "Fractal's task tools are not installed: `pip install 'swin2sr-ops[fractal]'` brings them."
+            return HostStatus(self.name, self.title, present=False, detail=detail)
         manifest = _manifest()
         if not manifest.is_file():
-            told = f"The manifest {str(manifest)!r} is missing: install swin2sr-ops again."
-            return HostStatus(self.name, self.title, present=True, version=found, detail=told)
+            detail = f"The manifest {str(manifest)!r} is missing: install swin2sr-ops again."
+            return HostStatus(self.name, self.title, present=True, version=found, detail=detail)
         wrong = _check()
-        told = f"The manifest does not fit the tasks: {wrong}" if wrong else f"Manifest {str(manifest)!r}. {_HOW}"
+        detail = f"The manifest does not fit the tasks: {wrong}" if wrong else f"Manifest {str(manifest)!r}. {_HOW}"
         return HostStatus(
-            self.name, self.title, present=True, registered=True, working=not wrong, version=found, detail=told
+            self.name, self.title, present=True, registered=True, working=not wrong, version=found, detail=detail
         )
 
     def install(self) -> str:

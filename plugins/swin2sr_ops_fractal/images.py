@@ -112,21 +112,21 @@ def named(url: str, suffix: str) -> str:
 
 def updates(zarr_url: str, target: str, **attributes: str) -> dict[str, Any]:
     """Return a task's result: the new image has the attributes of the old one in Fractal, except ``attributes``."""
-    told = {"attributes": attributes} if attributes else {}
-    return {"image_list_updates": [{"zarr_url": target, "origin": zarr_url, **told}]}
+    changed = {"attributes": attributes} if attributes else {}
+    return {"image_list_updates": [{"zarr_url": target, "origin": zarr_url, **changed}]}
 
 
 def _tell() -> Callable[[Event], None]:
     """Log the start, and every tenth of the tiles: a task's user sees only its log."""
-    told = 0
+    logged = 0
 
     def tell(event: Event) -> None:
-        nonlocal told
+        nonlocal logged
         if isinstance(event, RunStart):
-            told = 10 * event.done // max(event.total, 1)
+            logged = 10 * event.done // max(event.total, 1)
             logger.info("%s: %d tiles, %d of them are finished", event.image, event.total, event.done)
-        elif event.kind == "tile" and 10 * event.done // event.total > told:
-            told = 10 * event.done // event.total
+        elif event.kind == "tile" and 10 * event.done // event.total > logged:
+            logged = 10 * event.done // event.total
             logger.info("%d of %d tiles", event.done, event.total)
 
     return tell

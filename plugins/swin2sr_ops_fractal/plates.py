@@ -85,8 +85,8 @@ def _begin(plate: str, target: str, paths: Sequence[str]) -> None:
         raise FormatError(f"{plate!r} is not a readable plate.")
     unknown = [path for path in paths if path not in collection.images]
     if unknown:
-        told = dict(collection.missing).get(unknown[0], "its well does not list it")
-        raise FormatError(f"The image {unknown[0]!r} of {plate!r} cannot be restored: {told}")
+        reason = dict(collection.missing).get(unknown[0], "its well does not list it")
+        raise FormatError(f"The image {unknown[0]!r} of {plate!r} cannot be restored: {reason}")
     files = files_at(target)
     with alone(target):
         there = _listed(target)

@@ -81,9 +81,13 @@ def _starts_with(folder: Path) -> str:
         parser.read(folder / "profiles.ini", encoding="utf-8")
     except (Error, UnicodeDecodeError):
         return "default"
-    told = {key: parser.get("core", key, fallback="").strip('"') for key in ("selectionPolicy", "lastProfile")}
-    if told["selectionPolicy"] in ("", "0") and told["lastProfile"] and (folder / told["lastProfile"]).is_dir():
-        return told["lastProfile"]
+    settings = {key: parser.get("core", key, fallback="").strip('"') for key in ("selectionPolicy", "lastProfile")}
+    if (
+        settings["selectionPolicy"] in ("", "0")
+        and settings["lastProfile"]
+        and (folder / settings["lastProfile"]).is_dir()
+    ):
+        return settings["lastProfile"]
     return parser.get("core", "defaultProfile", fallback="default").strip('"')
 
 

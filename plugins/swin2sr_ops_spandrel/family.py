@@ -55,8 +55,8 @@ def swin2sr_ops_build_network(spec: ModelSpec) -> nn.Module | None:
 def _check_hints(path: Path, wanted: dict[str, Any]) -> None:
     given = {k: v for k, v in wanted.items() if k not in ("scale", "task", "channels", *_HINTS) and v is not None}
     if given:
-        told = ", ".join(f"{key}={value!r}" for key, value in given.items())
-        raise ModelError(f"spandrel reads {path.name} and determines all settings itself: omit {told}.")
+        listed = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        raise ModelError(f"spandrel reads {path.name} and determines all settings itself: omit {listed}.")
 
 
 def _check_installed(path: Path) -> None:

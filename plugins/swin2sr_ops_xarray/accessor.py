@@ -161,10 +161,10 @@ def _restored(
     scale = pixels.shape[letters.index("Y")] // array.sizes[dims[0]]
     result = xr.DataArray(pixels, dims=lazy.dims).transpose(*array.dims).rename(array.name)
     result = _indexed(array, result.assign_coords(_coordinates(array, dims, scale)))
-    told = {"model": spec.name, "scale": scale, "halo": request["halo"], "range": request["range"]}
-    told |= {} if request["consistent"] is None else {"consistent": request["consistent"]}
+    settings = {"model": spec.name, "scale": scale, "halo": request["halo"], "range": request["range"]}
+    settings |= {} if request["consistent"] is None else {"consistent": request["consistent"]}
     result.attrs = fresh_attributes(
-        array, given if nodata != "auto" else None, told, (array.sizes[dims[0]], array.sizes[dims[1]])
+        array, given if nodata != "auto" else None, settings, (array.sizes[dims[0]], array.sizes[dims[1]])
     )
     result.encoding = fresh_encoding(array)
     return _known_to_rioxarray(array, result, dims)

@@ -77,7 +77,7 @@ def _number(value: Any) -> float | None:
 
 
 def fresh_attributes(
-    array: xr.DataArray, nodata: float | None, told: Mapping[str, object], size: tuple[int, int]
+    array: xr.DataArray, nodata: float | None, settings: Mapping[str, object], size: tuple[int, int]
 ) -> dict[Hashable, Any]:
     """Return the attributes without those that described the old pixels; ``swin2sr_ops`` describes the restoration.
 
@@ -86,13 +86,13 @@ def fresh_attributes(
     """
     kept = {
         key: value
-        for key, value in fresh_grid(array.attrs, int(str(told["scale"])), size).items()
+        for key, value in fresh_grid(array.attrs, int(str(settings["scale"])), size).items()
         if key not in _STALE and not str(key).upper().startswith(_STALE_STARTS)
     }
     if nodata is not None and not isnan(nodata) and not any(key in kept or key in array.encoding for key in _FILL):
         kept["_FillValue"] = array.dtype.type(nodata)
-    settings = ", ".join(f"{key} {value}" for key, value in told.items())
-    return {**kept, "swin2sr_ops": f"restored with swin2sr-ops {__version__}: {settings}"}
+    listed = ", ".join(f"{key} {value}" for key, value in settings.items())
+    return {**kept, "swin2sr_ops": f"restored with swin2sr-ops {__version__}: {listed}"}
 
 
 def fresh_encoding(array: xr.DataArray) -> dict[str, Any]:

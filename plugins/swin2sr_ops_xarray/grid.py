@@ -202,10 +202,10 @@ def _geotransform(text: str, scale: int) -> str:
 
 def _control_points(points: Any, scale: int) -> Any:
     """Refine GeoJSON ground control points: scale their pixel positions, which are relative to the corner."""
-    told = json.loads(points) if isinstance(points, str) else points
+    collection = json.loads(points) if isinstance(points, str) else points
     features = [
         {**f, "properties": {k: v * scale if k in ("row", "col") else v for k, v in f["properties"].items()}}
-        for f in told["features"]
+        for f in collection["features"]
     ]
-    changed = {**told, "features": features}
+    changed = {**collection, "features": features}
     return json.dumps(changed) if isinstance(points, str) else changed

@@ -26,32 +26,32 @@ class Adapter:
         try:
             found = version("zarrnii")
         except PackageNotFoundError:
-            told = "ZarrNii is not installed: `pip install 'swin2sr-ops[zarrnii]'` brings it."
-            return HostStatus(self.name, self.title, present=False, detail=told)
+            detail = "ZarrNii is not installed: `pip install 'swin2sr-ops[zarrnii]'` brings it."
+            return HostStatus(self.name, self.title, present=False, detail=detail)
         try:
             from zarrnii.plugins import get_plugin_manager
 
             manager = get_plugin_manager()
         # Foreign code, which loads all plugins: any error is the answer.
         except Exception as exc:  # noqa: BLE001
-            told = f"ZarrNii cannot list its plugins: {exc!r}"
-            return HostStatus(self.name, self.title, present=True, version=found, detail=told)
+            detail = f"ZarrNii cannot list its plugins: {exc!r}"
+            return HostStatus(self.name, self.title, present=True, version=found, detail=detail)
         return self._of(manager, found)
 
     def _of(self, manager: Any, found: str) -> HostStatus:
         plugin = manager.get_plugin(_ENTRY)
         if plugin is None:
-            told = "ZarrNii does not list the plugin: install swin2sr-ops again, so that its entry points are known."
-            return HostStatus(self.name, self.title, present=True, version=found, detail=told)
+            detail = "ZarrNii does not list the plugin: install swin2sr-ops again, so that its entry points are known."
+            return HostStatus(self.name, self.title, present=True, version=found, detail=detail)
         mine = {caller.name for caller in manager.get_hookcallers(plugin) or ()}
         missing = [hook for hook in _HOOKS if hook not in mine]
-        told = (
+        detail = (
             f"This version of ZarrNii has no {', '.join(missing)}."
             if missing
             else f"Plugin {_ENTRY!r}: znimg.apply_scaled_processing(Restoration(model=...))."
         )
         return HostStatus(
-            self.name, self.title, present=True, registered=True, working=not missing, version=found, detail=told
+            self.name, self.title, present=True, registered=True, working=not missing, version=found, detail=detail
         )
 
     def install(self) -> str:

@@ -106,11 +106,13 @@ def _clean(measured: Measured, kind: str, notes: tuple[str, ...], options: dict[
         )
         reasons.append(f"The noise is {measured.sigma255:.0f} of 255 in the middle of the range, {what}.")
         if measured.sigma255 > 1.1 * most or measured.photons < fewest:
-            told = f"It exceeds the training of these models: at most {most:.0f} of 255, at least {fewest:.0f} photons."
+            limits = (
+                f"It exceeds the training of these models: at most {most:.0f} of 255, at least {fewest:.0f} photons."
+            )
             advice = (
                 "Average several frames or bin pixels first, or train a model on such images (`swin2sr-ops train`)."
             )
-            return Advice(None, (*reasons, told, advice), notes=notes)
+            return Advice(None, (*reasons, limits, advice), notes=notes)
     if measured.blocks >= BLOCKS:
         reasons.append(f"JPEG blocks of 8 px are visible (by {measured.blocks:.0%} of a mean step).")
     reasons.append("Super-resolution would enlarge them, too: first restore the image at its own size.")

@@ -107,8 +107,8 @@ def _images(report: AuditReport, given: Given) -> list[AuditedImage]:
         with _noting(image, report):
             image.prepare()
     if not any(image.count for image in images):
-        told = next(iter(report.missing.values()), "it contains no image.")
-        raise FormatError(f"No image of {report.output!r} can be checked: {told}")
+        reason = next(iter(report.missing.values()), "it contains no image.")
+        raise FormatError(f"No image of {report.output!r} can be checked: {reason}")
     return images
 
 

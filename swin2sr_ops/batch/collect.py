@@ -164,10 +164,10 @@ def _first_raster(uri: str, options: dict[str, Any]) -> str:
         names = rasters_in(uri)
     except FormatError:  # opening the source will report it
         return ""
-    told = listing(dict(enumerate(names)))
+    rasters = listing(dict(enumerate(names)))
     if not names:
         return ""
-    return f"{uri!r} contains {len(names)} rasters; the first is used: choose with --series ({told})."
+    return f"{uri!r} contains {len(names)} rasters; the first is used: choose with --series ({rasters})."
 
 
 @dataclass(frozen=True)

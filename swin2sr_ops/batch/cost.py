@@ -76,8 +76,8 @@ class ImagePlan:
         if self.kind:
             what = f"{self.kind} of {counted(self.count, 'image')}, {'each' if self.alike else 'the first'} {what}"
         goes = f" -> {self.output}" if self.output else ""
-        told = "already finished with the same settings" if self.finished else counted(self.tiles, "tile")
-        return "\n".join([f"{self.source} ({what}){goes}: {told}", *self._missing()])
+        state = "already finished with the same settings" if self.finished else counted(self.tiles, "tile")
+        return "\n".join([f"{self.source} ({what}){goes}: {state}", *self._missing()])
 
     def _missing(self) -> Iterator[str]:
         for path, reason in list(self.missing.items())[:_SHOWN_MISSING]:
@@ -167,14 +167,14 @@ class Estimate:
 def summary(found: Estimate) -> Iterator[str]:
     """Format the totals of an estimate, one line each; finished images count only in the line about images."""
     good, todo = found.good, found.todo
-    told = [str(sum(image.count for image in good))]
+    counts = [str(sum(image.count for image in good))]
     if len(todo) < len(good):
-        told.append(f"{sum(image.count for image in good if image.finished)} of them already finished")
+        counts.append(f"{sum(image.count for image in good if image.finished)} of them already finished")
     if found.missing:
-        told.append(f"{found.missing} more missing in archives")
+        counts.append(f"{found.missing} more missing in archives")
     if found.bad:
-        told.append(f"{len(found.bad)} more cannot be restored")
-    yield f"images      {', '.join(told)}"
+        counts.append(f"{len(found.bad)} more cannot be restored")
+    yield f"images      {', '.join(counts)}"
     if not todo:
         return
     pixels_in, pixels_out = (sum(getattr(image, name) for image in todo) for name in ("pixels_in", "pixels_out"))

@@ -37,13 +37,13 @@ def check_disk(found: Estimate, *, overwrite: bool = False) -> str:
     if need * _COMPRESSED <= found.free_bytes:
         return ""
     beside = f" ({size_of(staged)} of it until the largest is encoded)" if staged else ""
-    told = f"the outputs take {size_of(need)}{beside} before compression, and {size_of(found.free_bytes)} are free"
+    needed = f"the outputs take {size_of(need)}{beside} before compression, and {size_of(found.free_bytes)} are free"
     if need * _LEAST > found.free_bytes:
         raise OutputError(
-            f"There is too little space: {told} on the disk. Free some, choose another place, or give --no-disk-check"
+            f"There is too little space: {needed} on the disk. Free some, choose another place, or give --no-disk-check"
             " if you know that the images compress well."
         )
-    return f"{told} on the disk: it may run full."
+    return f"{needed} on the disk: it may run full."
 
 
 def _is_there(image: ImagePlan) -> bool:

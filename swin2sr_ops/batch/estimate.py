@@ -102,8 +102,8 @@ def _plan_of(
     except Swin2SROpsError as exc:
         return ImagePlan(without_secrets(entry.source), entry.output, error=str(exc), note=entry.note), []
     except Exception as exc:  # noqa: BLE001  # one image may raise anything; only that image fails
-        told = f"An unexpected {type(exc).__name__} ended its planning ({exc})."
-        return ImagePlan(without_secrets(entry.source), entry.output, error=told, note=entry.note), []
+        error = f"An unexpected {type(exc).__name__} ended its planning ({exc})."
+        return ImagePlan(without_secrets(entry.source), entry.output, error=error, note=entry.note), []
     work = [] if finished else [each for job in jobs.values() for each in network_pixels(job)]
     return replace(found, kind=kind, missing=missing, finished=finished), work
 

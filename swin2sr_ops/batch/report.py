@@ -117,8 +117,8 @@ class BatchReport:
         return result
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{n} {state}" for state, n in self.counts.items())
-        return f"<BatchReport of {counted(len(self.images), 'image')}: {told or 'empty'}>"
+        states = ", ".join(f"{n} {state}" for state, n in self.counts.items())
+        return f"<BatchReport of {counted(len(self.images), 'image')}: {states or 'empty'}>"
 
     def _repr_html_(self) -> str:
         rows = [(i.source, i.output, i.state, f"{i.seconds:.1f}", i.reason) for i in self.images]
@@ -133,7 +133,7 @@ class BatchReport:
             for i in gaps
         ]
         pixels = sum(image.pixels for image in self.images if image.state == "done")
-        told = ", ".join(f"{n} {_WORDS[state]}" for state, n in self.counts.items())
+        states = ", ".join(f"{n} {_WORDS[state]}" for state, n in self.counts.items())
         tried = set(self.counts) - {"already", "not started"}
         spent = f" in {self.seconds:.1f} s" if tried else ""
         rate = (
@@ -143,7 +143,7 @@ class BatchReport:
         )
         resumed = sum(image.resumed for image in self.images if image.state == "done")
         kept = f", {resumed} tiles were there already" if resumed else ""
-        return "\n".join([*lines, f"{counted(len(self.images), 'image')}: {told}{spent}{rate}{kept}"])
+        return "\n".join([*lines, f"{counted(len(self.images), 'image')}: {states}{spent}{rate}{kept}"])
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write the report as JSON, atomically: a concurrent reader sees the old or the new file, never a part.

@@ -31,12 +31,12 @@ def say(text: str, *, as_json: bool = False) -> None:
 @contextmanager
 def warnings_as_notes(*, as_json: bool = False) -> Iterator[None]:
     """Print each warning, and each log record of this package, once, in one line without its place in the source."""
-    told: set[str] = set()
+    shown: set[str] = set()
 
     def tell(text: str, kind: str = "warning") -> None:
         line = " ".join(text.split())
-        if line not in told:
-            told.add(line)
+        if line not in shown:
+            shown.add(line)
             say(f"swin2sr-ops: {kind}: {line}", as_json=as_json)
 
     def show(message: Warning | str, *_: object, **__: object) -> None:

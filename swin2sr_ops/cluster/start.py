@@ -208,23 +208,23 @@ def _check_workers(client: Client, place: str) -> None:
     """Verify that every worker has this package in the client's version, and that all have one version of torch."""
     with asked(client):
         found = client.run(environment, on_error="return")
-    for address, told in found.items():
+    for address, answer in found.items():
         # A worker that cannot unpickle the function answers with only the text of its error.
-        if isinstance(told, Exception) and ("ModuleNotFoundError" in repr(told) or "ImportError" in repr(told)):
-            raise _not_installed(place, f"worker {address}", told)
-    known = {address: told for address, told in found.items() if isinstance(told, dict)}
+        if isinstance(answer, Exception) and ("ModuleNotFoundError" in repr(answer) or "ImportError" in repr(answer)):
+            raise _not_installed(place, f"worker {address}", answer)
+    known = {address: answer for address, answer in found.items() if isinstance(answer, dict)}
     own = environment()["swin2sr_ops"]
-    for address, told in known.items():
-        if told["swin2sr_ops"] != own:
+    for address, answer in known.items():
+        if answer["swin2sr_ops"] != own:
             raise ClusterError(
-                f"Worker {address} of the cluster at {place!r} has swin2sr_ops {told['swin2sr_ops']}, and this is "
+                f"Worker {address} of the cluster at {place!r} has swin2sr_ops {answer['swin2sr_ops']}, and this is "
                 f"{own}: tiles of one image must come from one version. Install the same version on all."
             )
-    versions = {str(told["torch"]): address for address, told in known.items()}
+    versions = {str(answer["torch"]): address for address, answer in known.items()}
     if len(versions) > 1:
-        told = ", ".join(f"{version} on {address}" for version, address in sorted(versions.items()))
+        listed = ", ".join(f"{version} on {address}" for version, address in sorted(versions.items()))
         raise ClusterError(
-            f"The workers of the cluster at {place!r} have different versions of torch ({told}): the pixels would "
+            f"The workers of the cluster at {place!r} have different versions of torch ({listed}): the pixels would "
             "depend on the worker that restored them. Install the same version on all."
         )
 

@@ -154,8 +154,8 @@ def planes(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
         yield from _split(pixels, order)
         return
     for group in (*([spectrum.colour] if spectrum.colour else []), *spectrum.lone):
-        for told, plane in _split(pixels.take(group, order.channel), order.together(len(group))):
-            yield told + (f" c{group[0]}" if len(group) == 1 else ""), plane
+        for suffix, plane in _split(pixels.take(group, order.channel), order.together(len(group))):
+            yield suffix + (f" c{group[0]}" if len(group) == 1 else ""), plane
 
 
 def _split(pixels: NDArray[Any], order: AxisOrder) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -166,5 +166,5 @@ def _split(pixels: NDArray[Any], order: AxisOrder) -> Iterator[tuple[str, NDArra
     for index in np.ndindex(kept):
         plane = np.moveaxis(pixels[index], 0, -1)
         plane = plane[..., : 3 if plane.shape[-1] > 2 else 1]
-        told = "".join(f" {a}{i}" for a, i, n in zip(letters, index, kept, strict=True) if n > 1)
-        yield told, np.ascontiguousarray(plane)
+        suffix = "".join(f" {a}{i}" for a, i, n in zip(letters, index, kept, strict=True) if n > 1)
+        yield suffix, np.ascontiguousarray(plane)

@@ -254,9 +254,9 @@ class TilePlan:
         if self.exact:
             return "none, equals one pass over the whole image"
         found = self.expected_error
-        told = "not measured for this model and halo" if found is None else f"at most about {found:.2g} of full range"
+        bound = "not measured for this model and halo" if found is None else f"at most about {found:.2g} of full range"
         if self.spec.reach is None:
-            return told
+            return bound
         measured = "not measured" if found is None else f"measured error {found:.2g} of full range"
         return f"approximate: {measured} at halo {self.halo_pixels} px; the same pixels from any tiles"
 

@@ -105,8 +105,8 @@ class IntensityMap:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the map as JSON-ready values; ``error`` only if there is one."""
-        told: dict[str, Any] = {"lo": self.lo, "hi": self.hi}
-        return told if self.error is None else told | {"error": list(self.error)}
+        found: dict[str, Any] = {"lo": self.lo, "hi": self.hi}
+        return found if self.error is None else found | {"error": list(self.error)}
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> IntensityMap:

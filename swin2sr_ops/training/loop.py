@@ -143,16 +143,16 @@ class Trainer:
     def _record(self, seconds: float, log: Log, last: int) -> None:
         loss, rate = sum(self.losses) / len(self.losses), self.learning_rate(self.step - 1)
         speed = self.recipe.batch / seconds
-        quality, told = "", ""
+        quality, measured = "", ""
         if self.validation is not None:
             psnr = self.validation.measure(self._averaged(), self.device, self.out / "validation.png")
-            quality, told = f"{psnr:.4f}", f"  held out {psnr:.2f} dB (input {self.validation.baseline:.2f})"
+            quality, measured = f"{psnr:.4f}", f"  held out {psnr:.2f} dB (input {self.validation.baseline:.2f})"
         file = self.out / "log.csv"
         head = "" if file.exists() and file.stat().st_size else ",".join(LOG_COLUMNS) + "\n"
         with file.open("a", encoding="utf-8") as stream:
             stream.write(f"{head}{self.step},{loss:.6f},{rate:.3e},{seconds:.3f},{speed:.2f},{quality}\n")
         left = (last - self.step) * seconds / 60
-        log(f"step {self.step}/{last}  loss {loss:.5f}{told}  {speed:.1f} patches/s  {left:.0f} min left")
+        log(f"step {self.step}/{last}  loss {loss:.5f}{measured}  {speed:.1f} patches/s  {left:.0f} min left")
 
     def _averaged(self) -> SwinNet:
         net = SwinNet(self.recipe.spec)

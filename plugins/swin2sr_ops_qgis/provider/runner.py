@@ -36,8 +36,8 @@ def read_settings() -> dict[str, Any]:
         If they do not exist, or were changed.
     """
     try:
-        told = json.loads(Path(__file__).with_name("settings.json").read_text(encoding="utf-8"))
-        return {"python": str(told["python"]), "models": [str(name) for name in told["models"]]}
+        settings = json.loads(Path(__file__).with_name("settings.json").read_text(encoding="utf-8"))
+        return {"python": str(settings["python"]), "models": [str(name) for name in settings["models"]]}
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise RuntimeError(
             "This plugin does not know where swin2sr-ops is: run `swin2sr-ops hosts install qgis`."
