@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from swin2sr_ops.errors import FormatError
 from swin2sr_ops.geometry.axes import MAX_NDIM
 from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.io.storage.paths import natural_key
+from swin2sr_ops.io.storage.remote import StorageError
 from swin2sr_ops.io.zarr import source as zarr_source
 from swin2sr_ops.io.zarr.beside import beside_images
 from swin2sr_ops.io.zarr.ngff import ome_attributes
@@ -191,12 +193,11 @@ class _Walk:
 
     def _series(self, path: str) -> list[str]:
         """List the images of a converted file as its ``OME`` group does, or else by number."""
-        try:
-            listed = ome_attributes(open_node(self.root, _join(path, "OME")).attrs.asdict()).get("series")
-        except FileNotFoundError:
-            listed = None
+        _, listed, reason = series_group(self.uri, self.root, path)
+        if reason:
+            warnings.warn(f"{reason.rstrip('.')}. Its images are listed by their names.", stacklevel=2)
         if listed:
-            return [str(name) for name in listed]
+            return listed
         names = [name for name in child_names(self.root, path) if name not in _NO_IMAGES]
         nodes = self._each(self._node, [_join(path, name) for name in names])
         return [name for name, (_, node, reason) in zip(names, nodes, strict=True) if node is not None or reason]
@@ -238,6 +239,37 @@ class _Walk:
                 self.group(path, node)
         except FormatError as exc:
             self.missing.append((path, str(exc)))
+
+
+def series_group(uri: str, root: Any, path: str) -> tuple[dict[str, Any], list[str], str]:
+    """Read the ``OME`` group of the series at ``path``.
+
+    Returns
+    -------
+    dict, list of str, str
+        Its attributes; the images that it lists, in their order; why it is broken, if it is. The pixels do not need it,
+        so both are empty if it is broken or does not exist.
+
+    Raises
+    ------
+    FormatError
+        If the storage does not answer, or denies access.
+    """
+    place = _join(path, "OME")
+    try:
+        with naming(f"{uri.rstrip('/')}/{place}", "its metadata make no sense"):
+            try:
+                attributes = dict(open_node(root, place).attrs.asdict())
+            except FileNotFoundError:
+                return {}, [], ""
+    except FormatError as exc:
+        if isinstance(exc.__cause__, StorageError | PermissionError):
+            raise
+        return {}, [], str(exc)
+    listed = ome_attributes(attributes).get("series") or []
+    if isinstance(listed, list) and all(isinstance(name, str | int) for name in listed):
+        return attributes, [str(name).strip("/") for name in listed], ""
+    return attributes, [], f"The list of images in {place!r} of {uri!r} is damaged"
 
 
 def _fields(well: Any) -> list[str]:

@@ -13,7 +13,7 @@ from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.destination import disk_errors
 from swin2sr_ops.io.storage.files import Files, files_at
 from swin2sr_ops.io.zarr.attributes import ATTRIBUTE, other_attributes
-from swin2sr_ops.io.zarr.collection import Collection
+from swin2sr_ops.io.zarr.collection import Collection, series_group
 from swin2sr_ops.io.zarr.documents import GROUP_DOCUMENTS, ZARR_FORMATS
 from swin2sr_ops.io.zarr.ngff import ome_attributes
 from swin2sr_ops.io.zarr.ome_xml import rescale_ome_xml
@@ -69,7 +69,7 @@ def write_metadata(
         for group in _groups_above(kept):
             with naming(collection.uri, f"the metadata of its group {group!r} are not valid"):
                 attributes = open_node(root, group).attrs.asdict() if _is_group(root, group) else {}
-                documents = _documents(root, group, attributes, _below(group, kept), scale, version)
+                documents = _documents(collection.uri, root, group, attributes, _below(group, kept), scale, version)
             if not group:
                 own = {ATTRIBUTE: json_ready(dict(provenance or {}))}
                 documents[""] = {**documents[""], **own}
@@ -107,14 +107,14 @@ def _below(group: str, paths: Iterable[str]) -> list[str]:
 
 
 def _documents(
-    root: Any, group: str, attributes: Mapping[str, Any], below: list[str], scale: int, version: str
+    uri: str, root: Any, group: str, attributes: Mapping[str, Any], below: list[str], scale: int, version: str
 ) -> dict[str, Any]:
     """Return paths and contents to write for ``group``, in order; the group itself comes last."""
     ome, meant = ome_attributes(attributes), dict[str, Any]()
     documents: dict[str, Any] = {}
     if _LAYOUT in ome:
         meant[_LAYOUT] = 3
-        documents = _series_documents(root, group, below, scale, version)
+        documents = _series_documents(uri, root, group, below, scale, version)
     if "plate" in ome:
         meant["plate"] = _plate(ome["plate"], below, version)
     if "well" in ome:
@@ -123,12 +123,10 @@ def _documents(
     return documents
 
 
-def _series_documents(root: Any, group: str, below: list[str], scale: int, version: str) -> dict[str, Any]:
+def _series_documents(uri: str, root: Any, group: str, below: list[str], scale: int, version: str) -> dict[str, Any]:
     """Return the ``OME`` group beside the images: their order, and the OME-XML of the converted file."""
     place = f"{group}/OME".lstrip("/")
-    attributes = open_node(root, place).attrs.asdict() if _is_group(root, place) else {}
-    given = ome_attributes(attributes).get("series")
-    listed = [str(name).strip("/") for name in given] if isinstance(given, list) else []
+    attributes, listed, _ = series_group(uri, root, group)
     series = [name for name in listed if name in below] or below
     documents: dict[str, Any] = {}
     # Without a list, images are numbered as those of the OME-XML are.
