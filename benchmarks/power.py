@@ -6,7 +6,7 @@ Two archives of a few thousand small files are written: one image of ``--size`` 
 ``--fields`` images of 64 px, which share one record that is synced at once. Without ``--network`` the network is a
 stand-in that costs nothing (`archives_work.install`): the share of syncs is then the largest that it can be. "Without"
 replaces the functions of `swin2sr_ops.io.storage.durable` where they are used. Before each run the disk is idle
-(`os.sync`). Ratios are those of one pair; which of the two comes first alternates.
+(`os.sync`). Number and seconds of syncs are those of one run. Ratios are those of one pair; which of the two comes first alternates.
 """
 
 from __future__ import annotations
@@ -45,20 +45,22 @@ def without_syncs() -> Iterator[None]:
 
 
 @contextmanager
-def counted() -> Iterator[list[str]]:
-    """Count what a run syncs: a count does not depend on how busy the disk is."""
-    calls: list[str] = []
-    sync, sync_all = os.fsync, durable._sync_file_system
+def counted() -> Iterator[list[float]]:
+    """Collect the seconds of every sync of a run: their number does not depend on how busy the disk is."""
+    calls: list[float] = []
 
-    def file(handle: int) -> None:
-        calls.append("file")
-        sync(handle)
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return function(*args)
+            finally:
+                calls.append(time.perf_counter() - began)
 
-    def whole(path: Path) -> bool:
-        calls.append("file system")
-        return sync_all(path)
+        return called
 
-    with mock.patch.object(os, "fsync", file), mock.patch.object(durable, "_sync_file_system", whole):
+    whole = timed(durable._sync_file_system)
+    with mock.patch.object(os, "fsync", timed(os.fsync)), mock.patch.object(durable, "_sync_file_system", whole):
         yield calls
 
 
@@ -103,8 +105,9 @@ def seconds(out: str, run: Callable[[], Any]) -> float:
 
 def compare(out: str, run: Callable[[], Any], pairs: int) -> str:
     """One row: files, seconds, and the ratio of pairs."""
+    seconds(out, run)  # what is loaded once
     with counted() as calls:
-        seconds(out, run)  # also loads what is loaded once
+        seconds(out, run)
     with_, without = [], []
     for number in range(pairs):
         for safe in (True, False) if number % 2 else (False, True):
@@ -116,7 +119,7 @@ def compare(out: str, run: Callable[[], Any], pairs: int) -> str:
     ratios = sorted(a / b for a, b in zip(with_, without, strict=True))
     count = sum(len(names) for _, _, names in os.walk(out))
     return (
-        f"{count} | {len(calls)} | {median(with_):.2f} | {median(without):.2f} | {median(ratios):.3f}"
+        f"{count} | {len(calls)} | {sum(calls):.2f} | {median(with_):.2f} | {median(without):.2f} | {median(ratios):.3f}"
         f" | {ratios[0]:.2f} to {ratios[-1]:.2f} | {pairs}"
     )
 
@@ -141,8 +144,8 @@ def main() -> None:
         }
         told = [f"| {name} | {compare(*case, options.pairs)} |" for name, case in rows.items()]
     print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, load average {load:.1f}.\n")
-    print("| output | files | syncs | s with syncs | s without | ratio, median | of all pairs | pairs |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| output | files | syncs | s in syncs | s with syncs | s without | ratio, median | of all pairs | pairs |")
+    print("|---|---|---|---|---|---|---|---|---|")
     print("\n".join(told))
 
 

@@ -210,8 +210,7 @@ def store_files(uri: str, path: str, group: str | None) -> Iterator[str]:
         return
     documents = (local / base / name for base in dict.fromkeys((path, group or "")) for name in DOCUMENTS)
     yield from (str(document) for document in documents if document.is_file())
-    for key in sorted(key for key, _, _ in _local_listing(str(local / path), "")):
-        yield str(local / path / key)
+    yield from sorted(_local_files(str(local / path)))
 
 
 def _canonical(document: bytes | None) -> bytes:
@@ -256,6 +255,14 @@ def _local_listing(folder: str, inside: str) -> Iterator[tuple[str, int, str]]:
             elif entry.name not in _DOCUMENTS:
                 found = entry.stat()
                 yield key, found.st_size, str(found.st_mtime_ns)
+
+
+def _local_files(folder: str) -> Iterator[str]:
+    """Yield the paths of all chunks below ``folder``, without a look at any: there may be a hundred thousand."""
+    for inside, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            if name not in _DOCUMENTS:
+                yield f"{inside}{os.sep}{name}"
 
 
 def _remote_listing(uri: str, path: str, storage_options: Mapping[str, Any] | None) -> _Listing | None:
