@@ -6,7 +6,8 @@ Two archives of a few thousand small files are written: one image of ``--size`` 
 ``--fields`` images of 64 px, which share one record that is synced at once. Without ``--network`` the network is a
 stand-in that costs nothing (`archives_work.install`): the share of syncs is then the largest that it can be. "Without"
 replaces the functions of `swin2sr_ops.io.storage.durable` where they are used. Before each run the disk is idle
-(`os.sync`). Number and seconds of syncs are those of one run. Ratios are those of one pair; which of the two comes first alternates.
+(`os.sync`). Number and seconds of syncs are those of one run. Ratios are those of one pair; which of the two comes
+first alternates.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ def compare(out: str, run: Callable[[], Any], pairs: int) -> str:
     ratios = sorted(a / b for a, b in zip(with_, without, strict=True))
     count = sum(len(names) for _, _, names in os.walk(out))
     return (
-        f"{count} | {len(calls)} | {sum(calls):.2f} | {median(with_):.2f} | {median(without):.2f} | {median(ratios):.3f}"
+        f"{count} | {len(calls)} | {sum(calls):.2f}"
+        f" | {median(with_):.2f} | {median(without):.2f} | {median(ratios):.3f}"
         f" | {ratios[0]:.2f} to {ratios[-1]:.2f} | {pairs}"
     )
 
