@@ -17,9 +17,9 @@ import tifffile
 import swin2sr_ops
 from swin2sr_ops.errors import OutputError, Swin2SROpsError
 from swin2sr_ops.events import Event
-from swin2sr_ops.run import pipeline
 from tests.conftest import write_model
 from tests.kills import digest
+from tests.run.stopping import stopped
 
 CUT: dict[str, Any] = {"tile": 64, "chunks": 128}
 TILES = 10
@@ -42,20 +42,6 @@ def source(tmp_path: Path) -> Path:
     """A small image whose result has a pyramid."""
     write_source(tmp_path / "source.tif")
     return tmp_path / "source.tif"
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record the tiles that the network computes."""
-    found: list[str] = []
-    compute = pipeline.TileWork.compute
-
-    def counting(work: Any, piece: Any, block: Any) -> Any:
-        found.append(str(piece.tile))
-        return compute(work, piece, block)
-
-    monkeypatch.setattr(pipeline.TileWork, "compute", counting)
-    return found
 
 
 @pytest.fixture
@@ -152,7 +138,7 @@ def test_the_half_done_output_is_removed(
 def test_a_record_that_a_power_cut_emptied(record: bytes, source: Path, model: Path, tmp_path: Path) -> None:
     """The run of the output is unknown: the same command starts anew instead of failing for ever."""
     out = tmp_path / "out.ome.zarr"
-    stopped(source, out, model)
+    stopped(source, out, model=model, **CUT)
     (tmp_path / "out.ome.zarr.partial" / ".swin2sr_ops" / "run.json").write_bytes(record)
     assert swin2sr_ops.restore_image(source, out, model=model, **CUT).resumed == 0
     swin2sr_ops.restore_image(source, tmp_path / "whole.ome.zarr", model=model, **CUT)
@@ -163,7 +149,7 @@ def test_a_record_that_a_power_cut_emptied(record: bytes, source: Path, model: P
 def test_a_damaged_record(record: bytes, source: Path, model: Path, tmp_path: Path) -> None:
     """The run of the unfinished output is unknown: it stays until the user discards it."""
     out = tmp_path / "out.ome.zarr"
-    stopped(source, out, model)
+    stopped(source, out, model=model, **CUT)
     (tmp_path / "out.ome.zarr.partial" / ".swin2sr_ops" / "run.json").write_bytes(record)
     before = digest(tmp_path / "out.ome.zarr.partial")
     with pytest.raises(OutputError, match=r"no run of this program.*restart"):
@@ -174,20 +160,6 @@ def test_a_damaged_record(record: bytes, source: Path, model: Path, tmp_path: Pa
 
 
 # --- the input ------------------------------------------------------------------------------------
-
-
-class Stop(Exception):
-    """Ends a run in the middle."""
-
-
-def stopped(source: Path, out: Path, model: Path, tiles: int = 5) -> None:
-    """Begin a run and leave it after a few tiles."""
-
-    def stop() -> None:
-        raise Stop
-
-    with pytest.raises(Stop):
-        swin2sr_ops.restore_image(source, out, model=model, progress=at("tile", tiles, stop), **CUT)
 
 
 def truncate(path: Path) -> None:
@@ -201,7 +173,7 @@ def test_truncated_source(when: str, source: Path, model: Path, tmp_path: Path) 
     out, whole, stamp = tmp_path / "out.ome.zarr", source.read_bytes(), source.stat().st_mtime_ns
     progress = None
     if when == "between two":
-        stopped(source, out, model)
+        stopped(source, out, model=model, **CUT)
         truncate(source)
     else:
         progress = at("tile", 4, lambda: truncate(source))
@@ -227,7 +199,7 @@ def test_another_source(what: str, form: str, source: Path, model: Path, tmp_pat
     out = tmp_path / "out.ome.zarr"
     if form == "zarr":
         source = as_zarr(source)
-    stopped(source, out, model)
+    stopped(source, out, model=model, **CUT)
     change(source, what)
     with pytest.raises(
         OutputError, match=r"unfinished output of a different run.*source .*was .*, now .*restart"

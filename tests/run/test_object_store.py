@@ -22,6 +22,7 @@ from swin2sr_ops.io.storage import remote
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.archive import run_collection
 from tests.conftest import write_model
+from tests.run.stopping import stopped
 from tests.s3_server import (
     BUCKET,
     CREDENTIALS,
@@ -247,25 +248,10 @@ def test_killed_and_resumed(s3: Any, source: Path, model: Path, tmp_path: Path) 
     assert told["refused"].startswith(f"BusyError: Another run is writing 's3://{BUCKET}/killed.ome.zarr' (process")
 
 
-class Stop(Exception):
-    """Ends a run in the middle."""
-
-
-def stopped(source: Path, where: str, model: Path, tiles: int = 5) -> None:
-    """Begin a run and leave it after a few tiles."""
-
-    def stop(event: Event) -> None:
-        if event.kind == "tile" and event.done == tiles:
-            raise Stop
-
-    with pytest.raises(Stop):
-        swin2sr_ops.restore_image(source, where, model=model, progress=stop, **CUT)
-
-
 @pytest.mark.parametrize("how", ["cut", "gone"])
 def test_torn_objects_are_found(s3: Any, source: Path, model: Path, tmp_path: Path, how: str) -> None:
     where = s3_url("out.ome.zarr")
-    stopped(source, where, model)
+    stopped(source, where, model=model, **CUT)
     left = objects(s3, "out.ome.zarr")
     markers = sum(key.startswith(".swin2sr_ops/done/0/") for key in left)
     chunk = next(key for key in left if key.startswith("0/c/"))

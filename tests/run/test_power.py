@@ -21,6 +21,7 @@ from swin2sr_ops.io.storage import durable
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.archive import run_collection
 from swin2sr_ops.spec import ModelSpec
+from tests.run.stopping import Stop, stopped
 from tests.run.test_archive import tree, write_plate
 
 CUT: dict[str, Any] = {"tile": 32, "chunks": 64}
@@ -126,19 +127,6 @@ def test_the_record_of_a_run_is_synced(
 
 
 # --- torn pieces of an unfinished output ----------------------------------------------------------
-
-
-class Stop(Exception):
-    """Ends a run in the middle."""
-
-
-def stopped(source: Path, out: Path, kind: str, count: int, **options: Any) -> None:
-    def progress(event: Any) -> None:
-        if event.kind == kind and event.done == count:
-            raise Stop
-
-    with pytest.raises(Stop):
-        swin2sr_ops.restore_image(source, out, progress=progress, **options)
 
 
 LAYOUTS: dict[str, dict[str, Any]] = {

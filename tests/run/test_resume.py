@@ -13,7 +13,6 @@ import zarr
 import swin2sr_ops
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.events import Event
-from swin2sr_ops.run.pipeline import TileWork
 from swin2sr_ops.spec import ModelSpec
 
 
@@ -41,20 +40,6 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
     image = rng.integers(100, 4000, (2, 260, 200)).astype("u2")
     tifffile.imwrite(path, image, metadata={"axes": "CYX"}, tile=(64, 64))
     return path
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record every piece that the network computes."""
-    found: list[str] = []
-    compute = TileWork.compute
-
-    def logged(work: TileWork, piece, block):  # type: ignore[no-untyped-def]
-        found.append(f"{piece.write}")
-        return compute(work, piece, block)
-
-    monkeypatch.setattr(TileWork, "compute", logged)
-    return found
 
 
 @pytest.mark.parametrize("name", ["o.ome.zarr", "o.ome.tif"])
