@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.training.camera import CAMERA_MARGIN, Camera
 from swin2sr_ops.training.degrade import Degrade, bicubic_reduce, bicubic_resize
 from swin2sr_ops.training.images import Pair, find_images, load_images, load_pairs
 from swin2sr_ops.training.recipe import Recipe
@@ -69,7 +70,9 @@ class PatchSampler:
         self.recipe = recipe
         self.spec = recipe.spec
         self.degrade = Degrade(recipe.degrade, self.spec.scale) if recipe.degrade else None
+        self.camera = Camera(recipe.camera) if recipe.camera else None
         self.margin = 0 if recipe.paired else _MARGIN if self.degrade is None else _WIDE_MARGIN
+        self.margin = self.margin if self.camera is None else CAMERA_MARGIN
         self.side = (recipe.patch + 2 * self.margin) * self.spec.scale
         self.images: list[list[Kept]] = []
         for name in recipe.folders:
@@ -108,16 +111,25 @@ class PatchSampler:
 
     def _made(self, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Degrade clean patches to inputs; return inputs and targets without their margin."""
-        if self.degrade is None:
+        if self.degrade is None and self.camera is None:
             source = bicubic_reduce(target, self.spec.scale)
         else:
-            source = torch.from_numpy(np.stack([self.degrade.apply(patch, rng) for patch in target.numpy()]))
+            made = [self._degraded(patch, rng) for patch in target.numpy()]
+            source, target = (torch.from_numpy(np.stack(patches)) for patches in zip(*made, strict=True))
         if self.recipe.levels:
             top = self.recipe.levels - 1
             source = (source.clamp(0, 1) * top).round() / top
         m = self.margin
         outer = m * self.spec.scale
         return source[..., m:-m, m:-m], target[..., outer:-outer, outer:-outer]
+
+    def _degraded(
+        self, patch: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the input and the target for one clean patch: a camera changes both."""
+        if self.camera is not None and self.camera.takes(rng):
+            return self.camera.apply(patch, rng)
+        return (patch if self.degrade is None else self.degrade.apply(patch, rng)), patch
 
     def _patch(self, rng: np.random.Generator) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
         """Cut out, rotate and change the contrast of an input (None without pairs) and its target."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.training.camera_table import camera_problems
 from swin2sr_ops.training.degrade_table import degrade_problems
 
 __all__ = ["RECIPES", "Recipe"]
@@ -50,6 +51,9 @@ class Recipe:
         Seed of initial weights, patches and augmentations.
     degrade : dict
         How clean patches become inputs, see `swin2sr_ops.training.degrade`; empty: bicubic reduction.
+    camera : dict
+        The microscope and camera that record clean patches for a model that keeps the size of an image, see
+        `swin2sr_ops.training.camera`; empty: none.
     loss : dict of str to float
         Weights of ``l1``, ``charbonnier``, ``psnr``, ``auxiliary`` and ``hf``, see `swin2sr_ops.training.losses`.
     schedule, milestones : str, list of float
@@ -82,6 +86,7 @@ class Recipe:
     contrast: float = 0.0
     seed: int = 0
     degrade: dict[str, Any] = field(default_factory=dict)
+    camera: dict[str, Any] = field(default_factory=dict)
     loss: dict[str, float] = field(default_factory=lambda: {"l1": 1.0})
     schedule: str = "cosine"
     milestones: list[float] = field(default_factory=lambda: [0.5, 0.8, 0.9, 0.95])
@@ -114,7 +119,9 @@ class Recipe:
             problems.append(f"folders={self.folders!r} must be a table of names and shares, not all of them zero")
         if not isinstance(self.model, dict) or "name" not in self.model:
             problems.append("its [model] must be a table with a name, and fields of a ModelSpec")
-        return problems + self._loss_problems() + self._schedule_problems() + degrade_problems(self.degrade)
+        problems += self._loss_problems() + self._schedule_problems() + degrade_problems(self.degrade)
+        scale = self.model.get("scale", ModelSpec.scale) if isinstance(self.model, dict) else 1
+        return problems + camera_problems(self.camera, scale)
 
     def _loss_problems(self) -> list[str]:
         known = ("l1", "charbonnier", "psnr", "auxiliary", "hf")
@@ -135,8 +142,8 @@ class Recipe:
             problems.append(f"milestones={self.milestones!r} must be ascending shares of the steps in 0..1")
         switches = {"amp": self.amp, "paired": self.paired}
         problems += [f"{k}={v!r} must be true or false" for k, v in switches.items() if not isinstance(v, bool)]
-        if self.paired and self.degrade:
-            problems.append("pairs have inputs of their own: omit [degrade], or paired")
+        if self.paired and (self.degrade or self.camera):
+            problems.append("pairs have inputs of their own: omit [degrade] and [camera], or paired")
         if self.paired and self.shrink != 1:
             problems.append("pairs cannot be reduced: omit shrink, or paired")
         return problems

@@ -1,0 +1,49 @@
+"""Validate the ``[camera]`` of a recipe as data: its quantities and their limits; without torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["QUANTITIES", "camera_problems"]
+
+#: Limits of each quantity; see `camera` for what they mean. A quantity that a recipe does not name has no effect.
+QUANTITIES = {
+    "psf": (0.0, 4.0),
+    "photons": (0.1, 1e6),
+    "background": (0.0, 100.0),
+    "read": (0.0, 1000.0),
+    "rows": (0.0, 10.0),
+    "hot": (0.0, 0.1),
+    "offset": (0.0, 1e5),
+    "gain": (1e-3, 1e3),
+}
+
+
+def camera_problems(table: Any, scale: int) -> list[str]:
+    """List the problems of a recipe's ``[camera]``, one clause each."""
+    if not isinstance(table, dict):
+        return [f"camera={table!r} must be a table of quantities"]
+    if not table:
+        return []
+    if scale != 1:
+        return [f"[camera] is for models that keep the size of an image, and the scale of this one is {scale}"]
+    problems = []
+    if "photons" not in table:
+        problems.append("[camera] lacks photons = [1, 1000], the number at the brightest pixel of a patch")
+    for name, value in table.items():
+        if name == "share":
+            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                problems.append(f"[camera] share={value!r} must lie between 0 and 1")
+        elif name not in QUANTITIES:
+            problems.append(f"[camera] has no quantity {name!r}, only share, {', '.join(QUANTITIES)}")
+        else:
+            problems += _ends_problems(name, value)
+    return problems
+
+
+def _ends_problems(name: str, ends: Any) -> list[str]:
+    least, most = QUANTITIES[name]
+    numbers = isinstance(ends, (list, tuple)) and len(ends) == 2 and all(isinstance(e, (int, float)) for e in ends)
+    if numbers and least <= ends[0] <= ends[1] <= most:
+        return []
+    return [f"[camera] {name}={ends!r} must be two ascending numbers in {least:g}..{most:g}"]
