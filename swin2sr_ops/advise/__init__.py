@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from swin2sr_ops.advise.api import AdviceReport, advise
-from swin2sr_ops.advise.measure import Measured, Noise
+from swin2sr_ops.advise.measure import Measured
 from swin2sr_ops.advise.recommend import Advice
+from swin2sr_ops.pixels.noise import Noise
 
 __all__ = ["Advice", "AdviceReport", "Measured", "Noise", "advise"]

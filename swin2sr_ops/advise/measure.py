@@ -10,35 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.evaluate.decorrelation import decorrelation_cutoff
+from swin2sr_ops.pixels.noise import SQUARE, Noise, noise_of
 
-__all__ = ["Measured", "Noise", "block_strength", "measure", "noise_of", "shared_detail", "without_shared"]
+__all__ = ["Measured", "block_strength", "measure", "shared_detail", "without_shared"]
 
-#: Side of the squares for mean and variance; and the first quartile of a variance estimated from the
-#: 64 differences in a square, as a fraction of the true variance (chi-square with 64 degrees of freedom).
-_SQUARE, _QUARTILE = 16, 0.876
-#: Number of groups of squares by brightness, and least number of squares per group.
-_GROUPS, _FEW = 12, 12
 _JPEG = 8
-#: Largest fraction of pixels at the ends of the range in a measured square.
-_CUT_OFF = 0.05
 #: Share of the finest detail from which two channels show the same scene; above the other number they are copies.
 _SHARED, _COPIES = 0.5, 0.995
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Variance of the noise as ``gain * value + offset``, in stored units.
-
-    ``gain`` is the Poisson part: 0 for Gaussian noise alone. ``offset`` contains the Gaussian part and the constant
-    that a camera adds to all pixels.
-    """
-
-    gain: float
-    offset: float
-
-    def sigma(self, value: float) -> float:
-        """Return the standard deviation at ``value``."""
-        return float(np.sqrt(max(self.gain * value + self.offset, 0.0)))
 
 
 @dataclass(frozen=True)
@@ -116,56 +94,6 @@ def measure(samples: Sequence[NDArray[Any]]) -> Measured | None:
     )
 
 
-def noise_of(samples: Sequence[NDArray[Any]], low: float, high: float, *, rounded: bool = False) -> Noise:
-    """Fit variance against mean over small squares, as in a photon transfer measurement of a camera.
-
-    The variance of a square comes from its diagonal differences, which edges along rows and columns and smooth ramps do
-    not affect. The lower quartile of each group of squares of similar brightness is used: texture increases variances,
-    and never reduces them. After Foi, Trimeche, Katkovnik and Egiazarian, "Practical Poissonian-Gaussian noise
-    modeling and fitting for single-image raw-data", IEEE TIP 2008. Noise that adjacent pixels share (from
-    demosaicking or enlargement) is underestimated; if no square is flat, texture counts as noise.
-
-    Parameters
-    ----------
-    samples : sequence of ndarray
-    low, high : float
-        Squares with many pixels at these values are omitted, because noise is clipped there.
-    rounded : bool
-        Values are integers: the variance of rounding is subtracted.
-    """
-    means, variances, ends = np.concatenate([_squares(s.astype(np.float64), low, high) for s in samples], 1)
-    kept = ends <= _CUT_OFF
-    if kept.sum() < _FEW:  # strong noise, or a black-and-white image
-        kept = ends <= np.percentile(ends, 50) if ends.size else kept
-    means, variances = means[kept], variances[kept]
-    if means.size < _FEW:
-        return Noise(0.0, 0.0)
-    order = np.argsort(means)
-    groups = [g for g in np.array_split(order, min(_GROUPS, means.size // _FEW)) if g.size]
-    x = np.array([means[g].mean() for g in groups])
-    y = np.array([np.percentile(variances[g], 25) / _QUARTILE for g in groups])
-    y = np.maximum(y - (1 / 12 if rounded else 0.0), 0.0)
-    if len(x) < 3 or np.ptp(x) == 0:
-        return Noise(0.0, float(np.median(y)))
-    weight = 1 / np.maximum(y, 0.05 * y.max() if y.max() > 0 else 1.0)  # a variance's error is proportional to it
-    gain, offset = np.polyfit(x, y, 1, w=weight)
-    if gain <= 0 or gain * np.ptp(x) < 0.2 * y.mean():  # constant noise
-        return Noise(0.0, float(np.average(y, weights=weight)))
-    return Noise(float(gain), float(offset))
-
-
-def _squares(plane: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Return mean, noise variance and fraction of pixels at ``low`` or ``high``, for each square of valid pixels."""
-    rows, columns = (n // _SQUARE for n in plane.shape)
-    part = plane[: rows * _SQUARE, : columns * _SQUARE]
-    split = part.reshape(rows, _SQUARE, columns, _SQUARE).swapaxes(1, 2)
-    difference = (split[..., ::2, ::2] - split[..., 1::2, ::2] - split[..., ::2, 1::2] + split[..., 1::2, 1::2]) / 2
-    mean, variance = split.mean((-1, -2)), (difference**2).mean((-1, -2))
-    ends = ((split <= low) | (split >= high)).mean((-1, -2))
-    inside = np.isfinite(mean)
-    return np.stack([mean[inside], variance[inside], ends[inside]])
-
-
 def shared_detail(channels: Sequence[Sequence[NDArray[Any]]]) -> list[float]:
     """Return for each channel how much of its finest detail another channel has, too, in its flattest squares.
 
@@ -211,9 +139,9 @@ def without_shared(measured: Measured, share: float) -> Measured:
 
 def _details(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the diagonal differences of each square, one row each."""
-    rows, columns = (n // _SQUARE for n in plane.shape)
-    part = plane[: rows * _SQUARE, : columns * _SQUARE]
-    split = part.reshape(rows, _SQUARE, columns, _SQUARE).swapaxes(1, 2)
+    rows, columns = (n // SQUARE for n in plane.shape)
+    part = plane[: rows * SQUARE, : columns * SQUARE]
+    split = part.reshape(rows, SQUARE, columns, SQUARE).swapaxes(1, 2)
     difference = split[..., ::2, ::2] - split[..., 1::2, ::2] - split[..., ::2, 1::2] + split[..., 1::2, 1::2]
     return difference.reshape(rows * columns, -1) / 2
 
@@ -221,7 +149,7 @@ def _details(plane: NDArray[np.float64]) -> NDArray[np.float64]:
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     both = np.isfinite(a) & np.isfinite(b)
     x, y = a[both], b[both]
-    if x.size < _FEW * _SQUARE or not x.std() or not y.std():
+    if x.size < _FEW * SQUARE or not x.std() or not y.std():
         return 0.0
     return float(np.corrcoef(x, y)[0, 1])
 

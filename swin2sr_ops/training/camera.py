@@ -115,4 +115,5 @@ def _optics(patch: Patch, sigma: float, rng: np.random.Generator) -> Patch:
 def _airy(radius: torch.Tensor) -> torch.Tensor:
     """Compute the Airy disk ``(2 J1(v) / v)^2`` whose centre has the curvature of a Gaussian of sigma 1."""
     v = (radius * 2**0.5).clamp(min=1e-6)  # (2 J1(v) / v)^2 = 1 - v^2 / 4 + ...
-    return (2 * torch.special.bessel_j1(v) / v) ** 2
+    disk: torch.Tensor = (2 * torch.special.bessel_j1(v) / v) ** 2
+    return disk
