@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.evaluate.decorrelation import decorrelation_cutoff
-from swin2sr_ops.pixels.noise import SQUARE, Noise, noise_of
+from swin2sr_ops.pixels.noise import FEW, SQUARE, Noise, noise_of
 
 __all__ = ["Measured", "block_strength", "measure", "shared_detail", "without_shared"]
 
@@ -149,7 +149,7 @@ def _details(plane: NDArray[np.float64]) -> NDArray[np.float64]:
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     both = np.isfinite(a) & np.isfinite(b)
     x, y = a[both], b[both]
-    if x.size < _FEW * SQUARE or not x.std() or not y.std():
+    if x.size < FEW * SQUARE or not x.std() or not y.std():
         return 0.0
     return float(np.corrcoef(x, y)[0, 1])
 

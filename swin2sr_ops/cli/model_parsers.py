@@ -35,6 +35,7 @@ examples:
   swin2sr-ops train tiny-x2-gray --data images/ --out runs/gray --validate heldout/ --export gray.safetensors
   swin2sr-ops train my.toml --paired --data pairs/ --out runs/mine
   swin2sr-ops train --init swin2sr-lightweight-x2 --channels 1 --data fields/ --out run/
+  swin2sr-ops train --noisy --data fields/ --out run/ --export mine.safetensors     noisy images alone
   swin2sr-ops train --recipe-of tiny-x2-gray            print a recipe to start from
   torchrun --nproc-per-node 4 --no-python swin2sr-ops train my.toml --data images/ --out runs/mine
 
@@ -80,7 +81,7 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EVALUATE_EPILOG,
     )
     parser.add_argument(
-        "--model", metavar="M", action="append", help="a name from `models`, or a checkpoint; repeatable"
+        "--model", metavar="M", action="append", help="fast, good, best, a name from `models`, or a checkpoint; repeatable"
     )
     parser.add_argument(
         "--data", metavar="FOLDER", required=True, help="clean images, or HR and LR_bicubic/X2, or pairs"
@@ -139,6 +140,11 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     parser.add_argument("--validate", metavar="FOLDER", help="held-out images: PSNR and a picture at every save")
     parser.add_argument("--name", help="name of the model (default: the recipe's, or that of --init with -tuned)")
+    parser.add_argument(
+        "--noisy", nargs="?", const="blind", metavar="HOW",
+        help="learn from noisy images alone: blind (default), repeats, neighbours, sure; --data may be one image",
+    )  # fmt: skip
+    parser.add_argument("--licence", help="licence of the model (default: the recipe's, or that of --init)")
     parser.add_argument(
         "--recipe-of", dest="show", nargs="?", const="", metavar="NAME", help="print a built-in recipe, or their names"
     )

@@ -36,8 +36,20 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("data", "out", "init", "name", "validate", "export_to", "device", "engine", "save_every", "until")
-    changes = ("channels", "steps", "batch", "patch", "lr", "optimiser", "seed", "paired", "amp")
+    names = (
+        "data",
+        "out",
+        "init",
+        "name",
+        "licence",
+        "validate",
+        "export_to",
+        "device",
+        "engine",
+        "save_every",
+        "until",
+    )
+    changes = ("channels", "steps", "batch", "patch", "lr", "optimiser", "seed", "paired", "amp", "noisy")
     return {name: getattr(args, name) for name in names + changes}  # None if not given
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SQUARE", "Noise", "noise_of"]
+__all__ = ["FEW", "SQUARE", "Noise", "noise_of"]
 
 #: Side of the squares for mean and variance; and the first quartile of a variance estimated from the
 #: 64 differences in a square, as a fraction of the true variance (chi-square with 64 degrees of freedom).
 SQUARE, _QUARTILE = 16, 0.876
 #: Number of groups of squares by brightness, and least number of squares per group.
-_GROUPS, _FEW = 12, 12
+_GROUPS, FEW = 12, 12
 #: Largest fraction of pixels at the ends of the range in a measured square.
 _CUT_OFF = 0.05
 
@@ -55,13 +55,13 @@ def noise_of(samples: Sequence[NDArray[Any]], low: float, high: float, *, rounde
     """
     means, variances, ends = np.concatenate([_squares(s.astype(np.float64), low, high) for s in samples], 1)
     kept = ends <= _CUT_OFF
-    if kept.sum() < _FEW:  # strong noise, or a black-and-white image
+    if kept.sum() < FEW:  # strong noise, or a black-and-white image
         kept = ends <= np.percentile(ends, 50) if ends.size else kept
     means, variances = means[kept], variances[kept]
-    if means.size < _FEW:
+    if means.size < FEW:
         return Noise(0.0, 0.0)
     order = np.argsort(means)
-    groups = [g for g in np.array_split(order, min(_GROUPS, means.size // _FEW)) if g.size]
+    groups = [g for g in np.array_split(order, min(_GROUPS, means.size // FEW)) if g.size]
     x = np.array([means[g].mean() for g in groups])
     y = np.array([np.percentile(variances[g], 25) / _QUARTILE for g in groups])
     y = np.maximum(y - (1 / 12 if rounded else 0.0), 0.0)

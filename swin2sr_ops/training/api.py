@@ -14,9 +14,12 @@ from torch import nn
 from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.nets.network import SwinNet
+from swin2sr_ops.qualities import model_of_quality
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.training.card import write_card
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.recipe import Recipe
+from swin2sr_ops.training.structure import Structure
 from swin2sr_ops.weights.save import save_model
 
 __all__ = ["export", "train"]
@@ -33,6 +36,7 @@ def train(
     init: str | PathLike[str] | ModelSpec | None = None,
     name: str | None = None,
     channels: int | None = None,
+    licence: str | None = None,
     validate: str | PathLike[str] | None = None,
     export_to: str | PathLike[str] | None = None,
     device: str = "auto",
@@ -50,23 +54,28 @@ def train(
     Parameters
     ----------
     recipe : str, path or Recipe, optional
-        A TOML file, the name of a built-in recipe, or a `Recipe`; ``"finetune"`` if ``init`` is given.
+        A TOML file, the name of a built-in recipe, or a `Recipe`; ``"finetune"`` if ``init`` is given, ``"noisy"`` if
+        ``noisy`` is.
     data : path
-        Folder that contains the recipe's folders of images, TIFF stacks and Zarr archives, or of pairs.
+        Folder that contains the recipe's folders of images, TIFF stacks and Zarr archives, or of pairs. With
+        ``noisy`` also one file or archive.
     out : path
         Folder of the run: ``state.pt``, ``log.csv``, ``recipe.json``, ``validation.png``.
     init : str, path or ModelSpec, optional
         Model with the initial weights, as in `swin2sr_ops.restore`; a recipe without ``[model]`` trains that
-        model. A head for another scale is initialised anew; weights for missing channels are derived
-        (`with_channels`); missing stages start as copies of existing ones that add nothing yet.
+        model; with ``noisy`` and neither of them, the shipped ``good`` model of scale 1. A head for another scale
+        is initialised anew; weights for missing channels are derived (`with_channels`); missing stages start as
+        copies of existing ones that add nothing yet.
     name : str, optional
         Name of the trained model; by default the recipe's, or that of ``init`` with the suffix ``-tuned``.
     channels : int, optional
         Channels of the images for the trained model; by default the recipe's, or those of ``init``.
+    licence : str, optional
+        Licence of the trained model; by default the recipe's, or that of ``init``.
     validate : path, optional
         Folder of held-out images (or pairs), for a PSNR and a picture at every save.
     export_to : path, optional
-        A ``.safetensors`` file for the model once the run is finished.
+        A ``.safetensors`` file for the model once the run is finished; with ``noisy`` a card is written beside it.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     engine : str
@@ -77,7 +86,8 @@ def train(
     log : callable
         Receives a line at every save.
     **changes
-        Fields of `Recipe` that replace the recipe's, such as ``steps=2000``; None changes nothing.
+        Fields of `Recipe` that replace the recipe's, such as ``steps=2000`` or ``noisy="blind"``; None changes
+        nothing.
 
     Returns
     -------
@@ -96,9 +106,12 @@ def train(
     """
     data, out = Path(data), Path(out)
     path = None if export_to is None else Path(export_to)
-    _check(data, path, None if validate is None else Path(validate))
+    noisy = bool(changes.get("noisy")) or recipe == "noisy"
+    _check(data, path, None if validate is None else Path(validate), single=noisy)
+    if noisy and recipe in (None, "noisy"):
+        recipe, init = "noisy", model_of_quality("good", 1, channels or 1) if init is None else init
     start = None if init is None else _weights(init)
-    chosen = _recipe(recipe, start, name, channels, changes)
+    chosen = _recipe(recipe, start, {"name": name, "channels": channels, "licence": licence}, changes)
     held_out = None if validate is None else Path(validate)
     trainer = Trainer(chosen, data, out, device, start=start, validate=held_out, engine=engine)
     begins = trainer.step == 0 and trainer.team.leads
@@ -111,10 +124,21 @@ def train(
         )
     if begins and trainer.anew:
         log(f"initialised anew, since {chosen.spec.name} has another shape there: {', '.join(trainer.anew)}")
+    structure = trainer.structure()
+    if structure is not None and trainer.team.leads:
+        log(_told(structure, chosen.noisy))
     trainer.run(save_every=save_every, until=until, log=log)
     if path is not None and trainer.team.leads:
         export(trainer, path)
+        if chosen.noisy:
+            log(f"card: {write_card(path, chosen, trainer.watch, structure, len(trainer.sampler))}")
     return trainer
+
+
+def _told(structure: Structure, noisy: str) -> str:
+    if not structure.found or noisy == "repeats":
+        return str(structure)
+    return f"{structure}: {noisy!r} keeps such noise; use --noisy repeats or neighbours if there are several frames"
 
 
 def export(trainer: Trainer, path: Path) -> None:
@@ -129,6 +153,8 @@ def export(trainer: Trainer, path: Path) -> None:
     }
     if recipe.init:
         provenance["init"] = recipe.init
+    if recipe.noisy:
+        provenance |= {"steps_done": trainer.watch.step, "loss": recipe.noisy, "risk": trainer.watch.best}
     spec = replace(recipe.spec, provenance=recipe.spec.provenance | provenance)
     save_model(path, trainer.averaged_state(), spec, dtype=torch.float16)
 
@@ -146,8 +172,7 @@ def _weights(init: str | PathLike[str] | ModelSpec) -> SwinNet:
 def _recipe(
     recipe: str | PathLike[str] | Recipe | None,
     start: SwinNet | None,
-    name: str | None,
-    channels: int | None,
+    given: dict[str, Any],
     changes: dict[str, Any],
 ) -> Recipe:
     if recipe is None and start is None:
@@ -159,16 +184,17 @@ def _recipe(
         init = {"name": start.spec.name, "sha256": start.spec.sha256}
     if not isinstance(recipe, Recipe):
         recipe = Recipe.read("finetune" if recipe is None else fspath(recipe), model=model, **changes)
-    given: dict[str, Any] = {"name": name, "channels": channels}
-    if channels is not None and start is not None and channels != start.spec.channels:
-        given["advice"] = ""  # the other model's advice does not apply
+    channels = given["channels"]
+    if start is not None and (recipe.noisy or channels not in (None, start.spec.channels)):
+        given = given | {"advice": ""}  # the other model's advice does not apply
     recipe = replace(recipe, model=recipe.model | {k: v for k, v in given.items() if v is not None})
     return replace(recipe, init=init)
 
 
-def _check(data: Path, path: Path | None, validate: Path | None) -> None:
-    """Detect before training what would fail after it, or late in it."""
-    for folder, what in ((data, "training images"), (validate, "held-out images")):
+def _check(data: Path, path: Path | None, validate: Path | None, *, single: bool) -> None:
+    """Detect before training what would fail after it, or late in it; ``single`` data may be one file."""
+    images = (None if single and data.is_file() else data, "training images")
+    for folder, what in (images, (validate, "held-out images")):
         if folder is not None and not folder.is_dir():
             raise RequestError(f"There is no folder {str(folder)!r} for {what}.")
     if path is None:

@@ -20,15 +20,19 @@ from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training.data import PatchSampler
 from swin2sr_ops.training.kernels import use_engine
 from swin2sr_ops.training.losses import loss_of
+from swin2sr_ops.training.noisy import NoisySampler, noisy_loss
 from swin2sr_ops.training.optimisers import Optimisers
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.start import start_as, start_as_interpolation
+from swin2sr_ops.training.structure import Structure, structure_of
 from swin2sr_ops.training.team import Team
 from swin2sr_ops.training.validate import Validation
+from swin2sr_ops.training.watch import Watch
 
 __all__ = ["LOG_COLUMNS", "Trainer"]
 
-#: Columns of ``log.csv``: loss is the mean since the previous row; PSNR is that of the held-out images, if any.
+#: Columns of ``log.csv``: loss is the mean since the previous row; PSNR is that of the held-out images, if any. A run
+#: on noisy images has ``risk`` instead of it.
 LOG_COLUMNS = ("step", "loss", "learning_rate", "seconds_per_step", "patches_per_second", "psnr")
 
 Log = Callable[[str], None]
@@ -81,8 +85,14 @@ class Trainer:
         self.engine = use_engine(self.net, engine, self.device, amp=recipe.amp)
         self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.optimisers = Optimisers(self.net.named_parameters(), recipe.optimiser)
-        self.sampler = PatchSampler(recipe, data)
-        self.validation = Validation(validate, self.sampler) if validate is not None and self.team.leads else None
+        self.sampler: NoisySampler | PatchSampler
+        self.sampler = NoisySampler(recipe, data) if recipe.noisy else PatchSampler(recipe, data)
+        self.watch = Watch(recipe.patience)
+        self.validation = None
+        if validate is not None and isinstance(self.sampler, NoisySampler):
+            raise RequestError("A run on noisy images holds out a part of them itself: omit the held-out images.")
+        if validate is not None and isinstance(self.sampler, PatchSampler) and self.team.leads:
+            self.validation = Validation(validate, self.sampler)
         self.step = 0
         self.losses: list[float] = []  # since the last row of the log
         self.state_file = out / "state.pt"
@@ -98,24 +108,27 @@ class Trainer:
             self._keep_recipe()
             log(self.engine)
         last = self.recipe.steps if until is None else min(self.recipe.steps, until)
+        if self.recipe.noisy and self.step == 0 and last:
+            self._see()
         spent, first = 0.0, self.step
-        while self.step < last:
+        while self.step < last and not self.watch.stops:
             began = time.monotonic()
             self.losses.append(self._train_step())
             spent += time.monotonic() - began
             if self.step % save_every == 0 or self.step == last:
+                if self.recipe.noisy:
+                    self._see()
                 if self.team.leads:
                     self._record(spent / (self.step - first), log, last)
                     self.save()
                 self.losses.clear()
 
     def _train_step(self) -> float:
-        source, target = (self.team.share(x).to(self.device) for x in self.sampler.batch(self.step))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.amp):
-            outputs = self.net.outputs(source)
-        # Compute the loss in float32: bfloat16 is too coarse for a loss of a few thousandths.
-        outputs = {name: y.float() for name, y in outputs.items()}
-        loss = loss_of(outputs, target, self.recipe.loss, self.recipe.spec.scale)
+        batch = tuple(self.team.share(x).to(self.device) for x in self.sampler.batch(self.step))
+        if self.recipe.noisy:
+            loss = noisy_loss(self.recipe.noisy, lambda x: self._outputs(x)["image"], batch)
+        else:
+            loss = loss_of(self._outputs(batch[0]), batch[1], self.recipe.loss, self.recipe.spec.scale)
         self.net.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         loss = self.team.average(self.net.parameters(), loss)
@@ -130,6 +143,28 @@ class Trainer:
                 self.average[name].lerp_(value, 1 - decay)
         return loss.item()
 
+    def _outputs(self, x: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.amp):
+            outputs = self.net.outputs(x)
+        # Compute the loss in float32: bfloat16 is too coarse for a loss of a few thousandths.
+        return {name: y.float() for name, y in outputs.items()}
+
+    def _see(self) -> None:
+        """Estimate the risk of the averaged weights; every process does, since all must stop at the same step."""
+        assert isinstance(self.sampler, NoisySampler)
+        net = self._averaged()
+        self.watch.see(self.sampler.risk(lambda x: net(x).float(), self.device), self.step, self.average)
+
+    def structure(self) -> Structure | None:
+        """Measure how much of the noise neighbouring pixels share; None where the images cannot show it.
+
+        Adjacent frames differ by motion, too; clean images have no noise.
+        """
+        if not isinstance(self.sampler, NoisySampler) or self.recipe.noisy == "neighbours":
+            return None
+        net = self._averaged()
+        return structure_of(self.sampler.residuals(lambda x: net(x).float(), self.device))
+
     def learning_rate(self, step: int) -> float:
         """Return the learning rate: linear warm-up, then half a cosine to ``lr_min``, or halvings at milestones."""
         r = self.recipe
@@ -143,16 +178,21 @@ class Trainer:
     def _record(self, seconds: float, log: Log, last: int) -> None:
         loss, rate = sum(self.losses) / len(self.losses), self.learning_rate(self.step - 1)
         speed = self.recipe.batch / seconds
-        quality, measured = "", ""
+        quality, measured, last_column = "", "", LOG_COLUMNS[-1]
+        if self.recipe.noisy:
+            quality, last_column = f"{self.watch.seen:.6g}", "risk"
+            measured = f"  risk {self.watch.seen:.3g} (first {self.watch.first:.3g}, best {self.watch.best:.3g})"
         if self.validation is not None:
             psnr = self.validation.measure(self._averaged(), self.device, self.out / "validation.png")
             quality, measured = f"{psnr:.4f}", f"  held out {psnr:.2f} dB (input {self.validation.baseline:.2f})"
         file = self.out / "log.csv"
-        head = "" if file.exists() and file.stat().st_size else ",".join(LOG_COLUMNS) + "\n"
+        head = "" if file.exists() and file.stat().st_size else ",".join((*LOG_COLUMNS[:-1], last_column)) + "\n"
         with file.open("a", encoding="utf-8") as stream:
             stream.write(f"{head}{self.step},{loss:.6f},{rate:.3e},{seconds:.3f},{speed:.2f},{quality}\n")
         left = (last - self.step) * seconds / 60
         log(f"step {self.step}/{last}  loss {loss:.5f}{measured}  {speed:.1f} patches/s  {left:.0f} min left")
+        if self.watch.stops:
+            log(f"stopped: the risk has not fallen since step {self.watch.step}, whose weights are kept")
 
     def _averaged(self) -> SwinNet:
         net = SwinNet(self.recipe.spec)
@@ -166,6 +206,7 @@ class Trainer:
             "net": self.net.state_dict(),
             "average": self.average,
             "optimiser": self.optimisers.state_dict(),
+            "watch": self.watch.state_dict(),
         }
         temporary = self.state_file.with_suffix(".tmp")
         torch.save(state, temporary)
@@ -178,6 +219,7 @@ class Trainer:
             self.net.load_state_dict(state["net"])
             self.optimisers.load_state_dict(state["optimiser"])
             self.average, self.step = state["average"], state["step"]
+            self.watch.load_state_dict(state.get("watch", {}))  # earlier versions had none
         except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as exc:
             raise RequestError(
                 f"{self.state_file} is damaged or belongs to another model than {self.recipe.spec.name!r} "
@@ -224,5 +266,5 @@ class Trainer:
             )
 
     def averaged_state(self) -> dict[str, Tensor]:
-        """Return the weights to export: the moving average, on the CPU."""
-        return {k: v.detach().cpu().clone() for k, v in self.average.items()}
+        """Return the weights to export: the moving average, on the CPU; of a run on noisy images the best one."""
+        return {k: v.detach().cpu().clone() for k, v in (self.watch.weights or self.average).items()}

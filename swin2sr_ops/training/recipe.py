@@ -12,10 +12,12 @@ from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.camera_table import camera_problems
 from swin2sr_ops.training.degrade_table import degrade_problems
 
-__all__ = ["RECIPES", "Recipe"]
+__all__ = ["NOISY", "RECIPES", "Recipe"]
 
 #: Folder of the recipes of the shipped models.
 RECIPES = Path(__file__).parent / "recipes"
+#: How to learn from noisy images alone; see `swin2sr_ops.training.noisy`.
+NOISY = ("blind", "repeats", "neighbours", "sure")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,11 @@ class Recipe:
         Largest norm of a step's gradient; 0: no limit.
     paired : bool
         The folders hold inputs and targets, see `swin2sr_ops.evaluate.data.find_cases`; nothing is degraded.
+    noisy : str
+        How to learn from noisy images alone: ``"blind"``, ``"repeats"``, ``"neighbours"`` or ``"sure"``, see
+        `swin2sr_ops.training.noisy`; empty: the images are clean, or pairs.
+    patience : int
+        With ``noisy``: saves without a smaller risk after which the run stops; 0: it never stops early.
     init : dict
         ``name`` and ``sha256`` of the model with the initial weights; empty: random weights.
     """
@@ -93,6 +100,8 @@ class Recipe:
     amp: bool = False
     clip: float = 1.0
     paired: bool = False
+    noisy: str = ""
+    patience: int = 0
     init: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,7 +109,7 @@ class Recipe:
             raise RequestError(f"This recipe cannot be trained: {problem}.")
 
     def _problems(self) -> list[str]:
-        whole = {"steps": 0, "batch": 1, "patch": 1, "warmup": 0, "levels": 0, "detail": 1, "seed": 0}
+        whole = {"steps": 0, "batch": 1, "patch": 1, "warmup": 0, "levels": 0, "detail": 1, "seed": 0, "patience": 0}
         real = dict.fromkeys(("lr", "lr_min", "ema", "contrast"), (0.0, 1.0))
         real |= {"clip": (0.0, 1e9), "shrink": (1.0, 16.0)}
         problems = []
@@ -121,7 +130,23 @@ class Recipe:
             problems.append("its [model] must be a table with a name, and fields of a ModelSpec")
         problems += self._loss_problems() + self._schedule_problems() + degrade_problems(self.degrade)
         scale = self.model.get("scale", ModelSpec.scale) if isinstance(self.model, dict) else 1
-        return problems + camera_problems(self.camera, scale)
+        return problems + camera_problems(self.camera, scale) + self._noisy_problems(scale)
+
+    def _noisy_problems(self, scale: int) -> list[str]:
+        if not self.noisy:
+            return ["patience is for runs on noisy images (noisy = ...)"] if self.patience else []
+        if self.noisy not in NOISY:
+            return [f"noisy={self.noisy!r} must be one of {', '.join(NOISY)}"]
+        problems = []
+        if scale != 1:
+            problems.append(
+                f"noisy images train models that keep the size of an image, and this one's scale is {scale}"
+            )
+        of_clean = {"degrade": {}, "camera": {}, "paired": False, "contrast": 0, "shrink": 1, "detail": 1}
+        given = [name for name, default in of_clean.items() if getattr(self, name) != default]
+        if given or self.loss != {"l1": 1.0}:
+            problems.append(f"noisy images are neither degraded nor compared: omit {', '.join(given) or 'loss'}")
+        return problems
 
     def _loss_problems(self) -> list[str]:
         known = ("l1", "charbonnier", "psnr", "auxiliary", "hf")

@@ -1,0 +1,44 @@
+"""Write the card of a model that was trained on a user's own noisy images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from swin2sr_ops.training.recipe import Recipe
+from swin2sr_ops.training.structure import Structure
+from swin2sr_ops.training.watch import Watch
+
+__all__ = ["write_card"]
+
+_HOW = {
+    "blind": "blind-spot masking (Noise2Void): it assumes that the noise of a pixel does not depend on that of others",
+    "repeats": "repeated recordings of the same place (Noise2Noise)",
+    "neighbours": "adjacent frames or planes (Noise2Noise): what moves between them may be blurred",
+    "sure": "Stein's unbiased risk estimate for the noise that was measured in the images",
+}
+
+
+def write_card(path: Path, recipe: Recipe, watch: Watch, structure: Structure | None, planes: int) -> Path:
+    """Write ``NAME.md`` beside the model ``NAME.safetensors``; return its path."""
+    init = recipe.init.get("name", "random weights")
+    kind = "mean square error" if recipe.noisy == "sure" else "mean square error plus the variance of the noise"
+    lines = [
+        f"# {recipe.spec.name}",
+        "",
+        f"Removes noise from images of {recipe.spec.channels} channel(s) like those that it was trained on.",
+        "No clean image was used, and none to measure it with: compare a result with its input before you rely on it.",
+        "",
+        f"- Training: {_HOW[recipe.noisy]}; from {init}.",
+        f"- Images: {planes} planes; a part of them was held out.",
+        f"- Steps: {watch.step} of {recipe.steps}, {recipe.batch} patches of {recipe.patch} px each.",
+    ]
+    if watch.first is not None and watch.best is not None:
+        lines.append(
+            f"- Risk on the held-out parts ({kind}, of 0..1): {watch.first:.4g} at first, {watch.best:.4g} at best."
+        )
+    if structure is not None:
+        lines.append(f"- {str(structure)[0].upper()}{str(structure)[1:]}.")
+    lines.append(f"- Licence: {recipe.spec.licence or 'not stated'}.")
+    card = path.with_suffix(".md")
+    card.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return card

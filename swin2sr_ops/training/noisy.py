@@ -1,0 +1,229 @@
+"""Learn to denoise from noisy images alone: batches, losses and a risk estimate on held-out parts.
+
+With ``y = x + n`` the recorded and ``x`` the unknown clean image, f the network:
+
+==============  =====================================================================================
+``blind``       mean over some pixels of ``(f(y') - y)^2``, in y' each of them holds a neighbour's value (Krull et
+                al., "Noise2Void", CVPR 2019): noise of a pixel must not depend on that of others
+``repeats``     mean ``(f(y1) - y2)^2`` of two recordings of the same place (Lehtinen et al., "Noise2Noise", ICML
+                2018): any noise of mean zero that the two do not share
+``neighbours``  the same with adjacent frames or planes: what moves between them is blurred
+``sure``        Stein's unbiased estimate of ``mean (f(y) - x)^2`` for noise of variance ``gain y + offset``, measured
+                in the image: ``mean (f(y) - y)^2 - mean v + 2 mean v df/dy``, the derivative by one random probe
+                (Ramani et al., IEEE TIP 2008; Soltanayev and Chun, NeurIPS 2018). For Poisson noise with
+                ``v = gain y + offset`` it is exact to first order
+==============  =====================================================================================
+
+``sure`` estimates the error itself. The others estimate it plus the variance of the noise, a constant. A part of
+every image is held out; the loss there is the run's risk estimate, by which it stops and chooses its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.pixels.noise import Noise, noise_of
+from swin2sr_ops.training.noisy_images import Sequence, find_noisy, load_sequences
+from swin2sr_ops.training.recipe import Recipe
+
+__all__ = ["NoisySampler", "noisy_loss"]
+
+Batch = tuple[Tensor, ...]
+Function = Callable[[Tensor], Tensor]
+
+#: Share of the pixels that `blind` hides, and how far away the values come from that it shows instead.
+_HIDDEN, _REACH = 0.015, 2
+#: Step of the derivative of `sure`, in units of the range: far below the noise, far above float32's rounding.
+_STEP = 2e-3
+#: Held-out patches are these many batches, of other random numbers than the training's.
+_HELD_BATCHES, _HELD_SEED = 6, 2**40
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A sequence, and the noise measured in it."""
+
+    planes: Sequence
+    noise: Noise
+
+
+class NoisySampler:
+    """Draw batches of noisy patches for a recipe with ``noisy``; a batch is a function of seed and step.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    data : path
+        A folder with the recipe's folders; or an image, or a Zarr archive.
+
+    Raises
+    ------
+    RequestError
+        If no image is large enough, or the method needs several planes of a place and no image has them.
+    """
+
+    def __init__(self, recipe: Recipe, data: Path) -> None:
+        self.recipe, self.spec, self.how = recipe, recipe.spec, recipe.noisy
+        self.pairs = recipe.noisy in ("repeats", "neighbours")
+        found = [s for path in self._paths(data) for s in load_sequences(path, self.spec.channels)]
+        sequences = [s for s in found if min(s.shape[-2:]) >= recipe.patch and (len(s) > 1 or not self.pairs)]
+        if not sequences:
+            needed = f"at least {recipe.patch} x {recipe.patch} px with {self.spec.channels} channel(s)"
+            if self.pairs and found:
+                needed += " and several frames or planes: --noisy blind needs one only"
+            raise RequestError(f"{data} holds no image of {needed}.")
+        self.count = sum(len(s) for s in sequences)
+        trained, held = _split(sequences, recipe.patch, self.pairs)
+        self.trained = [self._source(s) for s in trained]
+        self.held = [self._source(s) for s in held]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def _paths(self, data: Path) -> list[Path]:
+        if data.is_file() or data.suffix.lower() == ".zarr":
+            return [data]
+        return [path for name in self.recipe.folders for path in find_noisy(data / name)]
+
+    def _source(self, planes: Sequence) -> _Source:
+        if self.how != "sure":
+            return _Source(planes, Noise(0.0, 0.0))
+        noise = noise_of([p for plane in planes for p in plane], float(planes.min()), float(planes.max()))
+        if noise.gain == noise.offset == 0:
+            raise RequestError("No noise was measured in an image: train with --noisy blind, which needs no measure.")
+        return _Source(planes, noise)
+
+    @property
+    def noise(self) -> Noise:
+        """Return the median noise of the images, in units of the range; zero unless the method is ``sure``."""
+        gains, offsets = ([getattr(s.noise, name) for s in self.trained] for name in ("gain", "offset"))
+        return Noise(float(np.median(gains)), float(np.median(offsets)))
+
+    def batch(self, step: int) -> Batch:
+        """Return the tensors of one step, the network's input first; `noisy_loss` knows the others."""
+        return self._batch(self.trained, np.random.default_rng((self.recipe.seed, step)))
+
+    def held_out(self) -> list[Batch]:
+        """Return the batches of the risk estimate, the same at every call."""
+        seeds = ((self.recipe.seed, _HELD_SEED + i) for i in range(_HELD_BATCHES))
+        return [self._batch(self.held, np.random.default_rng(seed)) for seed in seeds]
+
+    def risk(self, function: Function, device: torch.device) -> float:
+        """Return the mean loss of the held-out parts."""
+        with torch.no_grad():
+            losses = [noisy_loss(self.how, function, tuple(t.to(device) for t in b)).item() for b in self.held_out()]
+        return float(np.mean(losses))
+
+    def residuals(self, function: Function, device: torch.device) -> list[NDArray[np.float32]]:
+        """Return the noise of held-out patches: differences of pairs, or what the network removes."""
+        with torch.no_grad():
+            if self.pairs:
+                return [(a - b).numpy() for a, b in self.held_out()]
+            given = [b[1] if self.how == "blind" else b[0] for b in self.held_out()]
+            return [(y - function(y.to(device)).cpu()).numpy() for y in given]
+
+    def _batch(self, sources: list[_Source], rng: np.random.Generator) -> Batch:
+        cut = [self._cut(sources, rng) for _ in range(self.recipe.batch)]
+        y = np.stack([patch for patch, _, _ in cut])
+        if self.pairs:
+            return torch.from_numpy(y), torch.from_numpy(np.stack([other for _, other, _ in cut]))
+        if self.how == "sure":
+            gain, offset = (np.array([getattr(n, k) for _, _, n in cut], "f4") for k in ("gain", "offset"))
+            variance = gain[:, None, None, None] * y + offset[:, None, None, None]
+            probe = rng.choice(np.array([-1, 1], "f4"), y.shape)
+            return torch.from_numpy(y), torch.from_numpy(variance), torch.from_numpy(probe)
+        shown, hidden = _hide(y, rng)
+        return torch.from_numpy(shown), torch.from_numpy(y), torch.from_numpy(hidden)
+
+    def _cut(
+        self, sources: list[_Source], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], Noise]:
+        """Cut a patch and its partner (the patch itself without pairs) out of one sequence, turned alike."""
+        source = sources[rng.integers(len(sources))]
+        planes, side = source.planes, self.recipe.patch
+        first = int(rng.integers(len(planes)))
+        second = first
+        if self.how == "repeats":
+            second = (first + int(rng.integers(1, len(planes)))) % len(planes)
+        elif self.how == "neighbours":
+            second = first + 1 if first == 0 or (first < len(planes) - 1 and rng.random() < 0.5) else first - 1
+        y, x = (int(rng.integers(n - side + 1)) for n in planes.shape[-2:])
+        turns, mirrored = int(rng.integers(4)), rng.integers(2)
+        out = []
+        for i in (first, second):
+            patch = np.rot90(planes[i, :, y : y + side, x : x + side], turns, (1, 2))
+            out.append(np.ascontiguousarray(patch[:, ::-1] if mirrored else patch))
+        return out[0], out[1], source.noise
+
+
+def noisy_loss(how: str, function: Function, batch: Batch) -> Tensor:
+    """Compute the loss of one batch of a `NoisySampler`.
+
+    Parameters
+    ----------
+    how : str
+        ``blind``, ``repeats``, ``neighbours`` or ``sure``.
+    function : callable
+        The network: ``(B, C, H, W)`` to the same shape.
+    batch : tuple of Tensor
+        ``blind``: input with hidden pixels, recorded image, 1 where a pixel is hidden. Pairs: both recordings.
+        ``sure``: recorded image, variance of its noise, probe of random signs.
+    """
+    if how == "blind":
+        shown, recorded, hidden = batch
+        return ((function(shown) - recorded) ** 2 * hidden).sum() / hidden.sum()
+    if how in ("repeats", "neighbours"):
+        one, other = batch
+        return ((function(one) - other) ** 2).mean()
+    recorded, variance, probe = batch
+    result = function(recorded)
+    slope = probe * (function(recorded + _STEP * probe) - result) / _STEP
+    return ((result - recorded) ** 2).mean() - variance.mean() + 2 * (variance * slope).mean()
+
+
+def _hide(y: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Replace random pixels ``(B, C, H, W)`` by random neighbours; return the result and 1 at these pixels."""
+    b, _, h, w = y.shape
+    number = max(1, round(_HIDDEN * h * w))
+    shown, hidden = y.copy(), np.zeros_like(y)
+    steps = np.array([(i, j) for i in range(-_REACH, _REACH + 1) for j in range(-_REACH, _REACH + 1) if i or j])
+    for k in range(b):
+        rows, columns = np.divmod(rng.choice(h * w, number, replace=False), w)
+        ahead = steps[rng.integers(len(steps), size=number)]
+        # Beyond the border the step goes the other way, so that no pixel keeps its own value.
+        there = [
+            np.where((p + d < 0) | (p + d >= n), p - d, p + d)
+            for p, d, n in zip((rows, columns), ahead.T, (h, w), strict=True)
+        ]
+        shown[k, :, rows, columns] = y[k][:, there[0], there[1]].T
+        hidden[k, :, rows, columns] = 1
+    return shown, hidden
+
+
+def _split(sequences: list[Sequence], patch: int, pairs: bool) -> tuple[list[Sequence], list[Sequence]]:
+    """Hold out the last fifth of the rows; of small images every fifth one; of a single small one nothing.
+
+    Patches of the held-out rows share no pixel with those of the training.
+    """
+    tall = [s for s in sequences if s.shape[-2] >= 3 * patch]
+    if tall:
+        rows = {id(s): max(patch, s.shape[-2] // 5) for s in tall}
+        small = [s for s in sequences if id(s) not in rows]
+        return [s[..., : -rows[id(s)], :] for s in tall] + small, [s[..., -rows[id(s)] :, :] for s in tall]
+    held = sequences[4::5] or (sequences[-1:] if len(sequences) > 1 else [])
+    if held:
+        chosen = {id(s) for s in held}
+        return [s for s in sequences if id(s) not in chosen], held
+    planes = sequences[0]
+    last = max(2 if pairs else 1, len(planes) // 5)
+    if len(planes) - last >= (2 if pairs else 1):
+        return [planes[:-last]], [planes[-last:]]
+    return sequences, sequences
