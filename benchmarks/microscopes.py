@@ -4,9 +4,9 @@
 
 The folder holds pairs (see `swin2sr_ops.evaluate.data.find_cases`). Figures are scale-invariant PSNR in dB, mean over
 the images, and CPU seconds for an image. The Gaussian and the median filter have the width that is best for this
-folder, so they are better than anyone can use them without the truth. BM3D (`pip install bm3d`, a benchmark's own dependency)
-works on values made of constant variance by Anscombe's transform for the noise that `noise_of` finds in the image
-itself, and is inverted without bias.
+folder: without the truth they cannot be used as well. BM3D (`pip install bm3d`, a benchmark's own dependency) works on
+values made of constant variance by Anscombe's transform, for the noise that `noise_of` finds in the image itself, and
+is inverted without bias.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ Make pyramids
 Know models and devices
     `resolve_model`, `download_model`, `cache_folder`, `file_sha256`, `read_tensors`, `Reach`, `find_reach` (how far a
     foreign network sees), `remembered_facts`, `remember_facts` (what such a look found, cached), `ENGINES`,
-    `choose_device`, `free_memory`, `needs_torch`.
+    `choose_device`, `free_memory`, `needs_torch`; `model_of_quality`, `views_of`: the words ``fast``, ``good`` and
+    ``best``.
 Offer options
     `OPTIONS`: every keyword of a request with its default and help texts, for a host's command line or form.
 Plan tiles
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     )
     from swin2sr_ops.pixels.statistics import Statistics as Statistics, check_any_valid as check_any_valid
     from swin2sr_ops.placement import Halo as Halo
+    from swin2sr_ops.qualities import model_of_quality as model_of_quality, views_of as views_of
     from swin2sr_ops.request import RestoreRequest as RestoreRequest
     from swin2sr_ops.run.job import Job as Job, prepare as prepare
     from swin2sr_ops.run.ranges import each_in_threads as each_in_threads, intensity_maps as intensity_maps
@@ -190,6 +192,7 @@ _HOMES = {
     "level_shapes": "io.output.pyramid",
     "local_path": "io.storage.paths",
     "lock_for": "io.output.lock",
+    "model_of_quality": "qualities",
     "needs_torch": "engine.select",
     "network_pixels": "batch.estimate",
     "ome_attributes": "io.zarr.ngff",
@@ -208,6 +211,7 @@ _HOMES = {
     "seconds_of": "batch.estimate",
     "tile_region": "geometry.tiles",
     "tile_size": "geometry.tiles",
+    "views_of": "qualities",
     "write_metadata": "io.zarr.groups",
     "zarr_root": "io.zarr.store",
 }

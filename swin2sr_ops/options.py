@@ -55,9 +55,9 @@ OPTIONS = _table(
         Option("array", "array inside a Zarr group"),
         Option(
             "model",
-            "a name from `models`, a checkpoint, auto (default); for rasters also RGB,GRAY",
-            'Name of a model (see `swin2sr-ops models`), path of a checkpoint, or "auto": the shipped model that fits'
-            " the image's channels.",
+            "fast, good (default), best; a name from `models`, a checkpoint; for rasters also RGB,GRAY",
+            '"fast", "good" (the same as "auto") or "best": a shipped model that fits the image\'s channels; or the name'
+            " of a model (see `swin2sr-ops models`), or the path of a checkpoint.",
             default="auto",
         ),
         Option(

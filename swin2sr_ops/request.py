@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 from swin2sr_ops.geometry.tiles import tile_size
 from swin2sr_ops.pixels.intensity import RangeRequest
 from swin2sr_ops.placement import Halo, Placement
+from swin2sr_ops.qualities import views_of
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["ArrayKeywords", "BatchOptions", "OutputOptions", "RestoreRequest"]
@@ -93,8 +94,9 @@ ensemble, engine, consistent
 
     @property
     def placement(self) -> Placement:
-        """Return the settings that say where and how networks compute."""
-        return Placement(self.device, self.precision, self.engine, self.halo, self.ensemble, self.consistent)
+        """Return the settings that say where and how networks compute; ``model="best"`` asks for an ensemble of 8."""
+        views = views_of(self.model) if self.ensemble == 1 else self.ensemble
+        return Placement(self.device, self.precision, self.engine, self.halo, views, self.consistent)
 
     def validated(self) -> RestoreRequest:
         """Run every check that needs no image, and return the request.

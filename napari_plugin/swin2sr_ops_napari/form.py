@@ -122,7 +122,9 @@ class Form(Controls):
         self.preferences = found
         with self._silent():
             self.device_box.setCurrentText(found.device)
-            self._fill_models(None if found.model == "auto" else found.model)
+            if found.model in QUALITIES:  # a preference such as "fast" answers the form's question
+                self.quality_box.setCurrentIndex(max(self.quality_box.findData(found.model), 0))
+            self._fill_models(None if found.model in ("auto", *QUALITIES) else found.model)
 
     def fill_layers(self, _event: Any = None) -> None:
         """List the viewer's image layers, keeping the choice."""

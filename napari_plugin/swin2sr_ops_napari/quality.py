@@ -1,11 +1,10 @@
-"""Answer "what to do" and "how well" with a shipped model. No Qt, and no torch.
-
-The one table that ties words to models; it can move into the core as it is.
-"""
+"""Answer "what to do" and "how well" with a shipped model: the core's words `fast`, `good` and `best`. No Qt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from swin2sr_ops.hosting import model_of_quality, views_of
 
 __all__ = ["QUALITIES", "TASKS", "Answer", "answers"]
 
@@ -17,25 +16,23 @@ QUALITIES = {"fast": "fast", "good": "good", "best": "best (eight views averaged
 
 @dataclass(frozen=True)
 class Answer:
-    """The model of a task and quality; ``ensemble`` is how many mirrored and rotated views are averaged."""
+    """The model of a task and quality."""
 
     quality: str
-    family: str
-    ensemble: int = 1
+    scale: int
+
+    @property
+    def ensemble(self) -> int:
+        """How many mirrored and rotated views are averaged."""
+        return views_of(self.quality)
 
     def model(self, colours: int) -> str:
         """Name of the model for images of ``colours`` channels: 3 for RGB, else 1."""
-        return f"{self.family}-{'rgb' if colours == 3 else 'gray'}"
-
-
-_TABLE = {
-    "x2": (Answer("fast", "nano-x2"), Answer("good", "small-x2"), Answer("best", "small-x2", 8)),
-    # One shipped network enlarges four times: there is nothing faster to offer.
-    "x4": (Answer("good", "tiny-x4"), Answer("best", "tiny-x4", 8)),
-    "x1": (Answer("fast", "tiny-x1"), Answer("good", "small-x1"), Answer("best", "small-x1", 8)),
-}
+        return model_of_quality(self.quality, self.scale, colours)
 
 
 def answers(task: str) -> tuple[Answer, ...]:
-    """Return what there is for a task, the fastest first."""
-    return _TABLE[task]
+    """Return what there is for a task, the fastest first; without a fast model that is the good one."""
+    scale = int(task.removeprefix("x"))
+    found = tuple(Answer(quality, scale) for quality in QUALITIES)
+    return found[1:] if found[0].model(1) == found[1].model(1) else found

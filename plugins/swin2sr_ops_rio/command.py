@@ -63,7 +63,7 @@ def _option(name: str, help: str | None = None) -> Callable[[Any], Any]:
 @click.command("restore", short_help="Super-resolve or denoise a raster.")
 @click.argument("src", metavar="INPUT")
 @click.argument("dst", metavar="OUTPUT")
-@_option("model", "Name, checkpoint, or two with a comma: colours,others.")
+@_option("model", "fast, good, best, a name, a file; or two: colours,others.")
 @_option("scale")
 @_option("halo", "Pixels around a tile, such as 16: faster.")
 @_option("range")

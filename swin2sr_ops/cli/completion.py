@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from swin2sr_ops.hooks.models import list_models
+from swin2sr_ops.qualities import QUALITIES
 
 __all__ = ["main"]
 
@@ -41,7 +42,7 @@ def _commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
 def _complete(action: Any, models: list[str], shtab: Any) -> None:
     """Say what may stand in the place of ``action``; the parser is used for nothing else."""
     if "--model" in action.option_strings:
-        action.choices = ["auto", *models]
+        action.choices = ["auto", *QUALITIES, *models]
     elif "--download" in action.option_strings or "--init" in action.option_strings:
         action.choices = models
     elif action.metavar in _FILES:

@@ -21,6 +21,7 @@ from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.pixels.intensity import RangeRequest
 from swin2sr_ops.pixels.intervals import Calibration, read_calibration
 from swin2sr_ops.placement import Placement
+from swin2sr_ops.qualities import views_of
 
 __all__ = ["main"]
 
@@ -69,8 +70,9 @@ def _calibrate(args: argparse.Namespace, calibrator: Calibrator, known: Calibrat
         print(f"intervals of {args.calibration} hold, of {len(calibrator.patches)} patches: {', '.join(parts)}")
     if args.calibrate:
         consistent = Placement(consistent=args.consistent).consistent  # with the weights of a kernel's file
+        views = args.ensemble or views_of((args.model or ["auto"])[0])
         made = calibrator.fit(
-            model=spec.name, weights=spec.sha256, ensemble=args.ensemble or 1, consistent=consistent,
+            model=spec.name, weights=spec.sha256, ensemble=views, consistent=consistent,
             data=Path(args.data).name, degrade=str(found.protocol["degrade"]),
         )  # fmt: skip
         made.write(args.calibrate)

@@ -81,7 +81,10 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EVALUATE_EPILOG,
     )
     parser.add_argument(
-        "--model", metavar="M", action="append", help="fast, good, best, a name from `models`, or a checkpoint; repeatable"
+        "--model",
+        metavar="M",
+        action="append",
+        help="fast, good, best, a name from `models`, or a checkpoint; repeatable",
     )
     parser.add_argument(
         "--data", metavar="FOLDER", required=True, help="clean images, or HR and LR_bicubic/X2, or pairs"

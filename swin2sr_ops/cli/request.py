@@ -9,6 +9,7 @@ from typing import Any
 from swin2sr_ops.batch.collect import Entry, collect
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.hooks.dispatch import resolve_model
+from swin2sr_ops.qualities import views_of
 from swin2sr_ops.request import RestoreRequest
 
 __all__ = ["entries_of", "output_options_of", "request_of"]
@@ -43,6 +44,7 @@ def request_of(args: argparse.Namespace) -> RestoreRequest:
     model = resolve_model(args.model, scale=args.scale, **hints) if hints else args.model
     own = {field.name for field in fields(RestoreRequest)} - {"model", *_OF_ENTRIES}
     given = {name: value for name, value in vars(args).items() if name in own and value is not None}
+    given.setdefault("ensemble", views_of(args.model))  # `model` may be a spec now
     return RestoreRequest(model=model, **given).validated()
 
 

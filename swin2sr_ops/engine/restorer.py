@@ -29,6 +29,7 @@ from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
 from swin2sr_ops.pixels.planes import channel_of_plane
 from swin2sr_ops.placement import Halo, Placement
+from swin2sr_ops.qualities import views_of
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Restorer"]
@@ -42,7 +43,8 @@ class Restorer:
     Parameters
     ----------
     model : str, path or ModelSpec
-        Catalogue name, ``"auto"`` (the shipped model for three channels, x2), a checkpoint, or a spec.
+        ``"fast"``, ``"good"`` (the same as ``"auto"``) or ``"best"``: a shipped x2 model for three channels; a
+        catalogue name, a checkpoint, or a spec.
     halo : "exact" or int
         See `swin2sr_ops.restore`.
     ensemble : int
@@ -76,7 +78,8 @@ class Restorer:
         consistent: str | None = None,
     ) -> None:
         spec = resolve_model(model)
-        self.placement = Placement(device, precision, engine, halo, ensemble, consistent)
+        views = views_of(model) if ensemble == 1 else ensemble
+        self.placement = Placement(device, precision, engine, halo, views, consistent)
         if consistent is not None and spec.scale == 1:
             raise RequestError(
                 f"consistent={consistent!r} binds the new pixels of each pixel, and {spec.name!r} makes one of one:"

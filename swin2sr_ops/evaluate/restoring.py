@@ -17,6 +17,7 @@ from swin2sr_ops.evaluate.degrade import Given, Levels
 from swin2sr_ops.evaluate.resize import imresize
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.lazy.restore import restore
+from swin2sr_ops.qualities import is_quality, views_of
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Restoring", "interpolated"]
@@ -24,7 +25,7 @@ __all__ = ["Restoring", "interpolated"]
 
 @dataclass(frozen=True)
 class Restoring:
-    """A model with its options; ``channels`` is 0 if the model is chosen per image (``auto``)."""
+    """A model with its options; ``channels`` is 0 if the model is chosen per image (``good``, ...)."""
 
     name: str
     model: str | ModelSpec
@@ -38,8 +39,9 @@ class Restoring:
         """Resolve the model, and reject one of another scale before anything is measured."""
         if padding not in ("official", "model"):
             raise RequestError(f"padding={padding!r} is not valid: choose official or model.")
-        if isinstance(model, str) and model == "auto":
-            return cls("auto", model, scale, padding, 0, options)
+        options = options | ({"ensemble": views_of(model)} if views_of(model) > 1 else {})
+        if isinstance(model, str) and is_quality(model):
+            return cls(model, model, scale, padding, 0, options)
         spec = resolve_model(model if isinstance(model, ModelSpec) else fspath(model), scale=scale)
         return cls(_called(model, spec), spec, scale, padding, spec.channels, options)
 

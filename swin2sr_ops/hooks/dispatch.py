@@ -19,6 +19,7 @@ from swin2sr_ops.errors import FormatError, ModelError, RequestError, Swin2SROps
 from swin2sr_ops.events import Event, Progress
 from swin2sr_ops.hooks.hosts import HostAdapter
 from swin2sr_ops.hooks.manager import ANYTHING, BUILTIN, PREFIX, PluginInfo, error_text, manager
+from swin2sr_ops.qualities import is_quality
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -129,12 +130,12 @@ def resolve_model(
     """
     from swin2sr_ops.weights.loader import resolve_spec
 
-    if isinstance(model, str) and model != "auto":
+    if isinstance(model, str) and not is_quality(model):
         model = next((spec for spec in model_specs() if spec.name == model), model)
     try:
         return resolve_spec(model, task=task, scale=scale, channels=channels, **hints)
     except ModelError as exc:
-        if isinstance(model, ModelSpec) or model == "auto":
+        if isinstance(model, ModelSpec) or is_quality(model):
             raise
         wanted = {"task": task, "scale": scale, "channels": channels}
         given = {name: value for name, value in wanted.items() if value is not None} | hints

@@ -85,8 +85,8 @@ def restore(
     array : dask.array.Array or array_like
         2-D to 5-D, uint8, uint16, int8, int16 or float, in any chunks.
     model : str, path or ModelSpec
-        ``"auto"`` (the shipped model for the array's channels), a name from
-        `swin2sr_ops.list_models`, a checkpoint file or folder, or a spec.
+        ``"fast"``, ``"good"`` (the same as ``"auto"``) or ``"best"`` (eight views averaged): a shipped model for the
+        array's channels; or a name from `swin2sr_ops.list_models`, a checkpoint file or folder, or a spec.
     axes : str, optional
         One letter per dimension, such as ``"YX"``, ``"YXC"`` or ``"TCZYX"``. ``S``, and a last ``C``
         of length 3 or 4, are colour; any other ``C`` is channels, restored separately. By default the last

@@ -11,6 +11,7 @@ from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.geo.metadata import bands_by_colour
+from swin2sr_ops.qualities import is_quality
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Group", "Spectrum", "choose_models", "spectrum_of"]
@@ -94,7 +95,7 @@ def choose_models(
         lone = tuple(sorted((*((b,) for b in bands.colour), *lone)))
     if lone:
         # One named model restores all bands; a three-channel model receives a single band three times.
-        same = len(names) == 1 and not (names[0] == "auto" and bands.colour)
+        same = len(names) == 1 and not (is_quality(names[0]) and bands.colour)
         chosen.append((first if same else resolve_model(names[-1], scale=first.scale, channels=1), lone))
     if bands.alpha:
         chosen.append((None, bands.alpha))

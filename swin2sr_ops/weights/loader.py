@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.errors import CheckpointError, ModelError
 from swin2sr_ops.io.storage.paths import user_path
+from swin2sr_ops.qualities import QUALITIES, is_quality, names_of_quality
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights import catalogue, download as downloads
 from swin2sr_ops.weights.catalogue import BUILTIN, find, read_header, shipped, spec_of_header
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["check_parameters", "empty_network", "load_network", "load_parameters", "resolve_spec", "weights_path"]
 
 _PACKAGE = "package:"
-#: Prefix of the preview models' names; ``"auto"`` never chooses one.
-_PREVIEWS = "nano-"
 _SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 
 
@@ -46,12 +45,13 @@ def resolve_spec(
     Parameters
     ----------
     model : str, path-like or ModelSpec
-        A catalogue name; a checkpoint file or a Hugging Face folder; a description; or ``"auto"``, the
-        fastest shipped model for ``task``, ``scale`` and ``channels`` except the preview models (``nano``).
+        A catalogue name; a checkpoint file or a Hugging Face folder; a description; or ``"fast"``, ``"good"``,
+        ``"best"`` or ``"auto"`` (the same as ``"good"``), a shipped model for ``task``, ``scale`` and ``channels``
+        (`swin2sr_ops.qualities`).
     task, scale : str, int, optional
         Required task and scale; a model with another one is an error.
     channels : int, optional
-        For ``"auto"``: channels that enter the network together. A named model keeps its own number, since
+        For these words: channels that enter the network together. A named model keeps its own number, since
         an image may be restored channel by channel.
     **hints
         Facts that the file lacks: ``value_range``, ``window``, ``name``, and other fields of `ModelSpec`.
@@ -67,10 +67,10 @@ def resolve_spec(
     ModelError
         If there is no such model, or it does not fit the request.
     """
-    if model == "auto":
-        spec = _choose(task, scale, channels)
-    elif isinstance(model, ModelSpec):
+    if isinstance(model, ModelSpec):
         spec = model
+    elif is_quality(model):
+        spec = _choose(os.fspath(model), task, scale, channels)
     elif _is_file(model):
         # A foreign file does not state its task: take it from the user.
         spec = _from_file(user_path(model).resolve(), hints if task is None else {"task": task, **hints})
@@ -251,19 +251,20 @@ def _with_hints(spec: ModelSpec, hints: Mapping[str, Any]) -> ModelSpec:
     return spec
 
 
-def _choose(task: str | None, scale: int | None, channels: int | None) -> ModelSpec:
+def _choose(quality: str, task: str | None, scale: int | None, channels: int | None) -> ModelSpec:
     """Choose the shipped model for a request; without a scale, prefer x2 over larger scales."""
     wanted: dict[str, str | int | None] = {"task": task, "scale": scale, "channels": channels}
     if task is None and scale is None:
         wanted["scale"] = 2
-    models = [m for m in shipped() if not m.name.startswith(_PREVIEWS)]
+    names = names_of_quality(quality)
+    models = [m for m in shipped() if m.name in names]
     fitting = [m for m in models if all(value in (None, getattr(m, key)) for key, value in wanted.items())]
     if fitting:
         return max(fitting, key=_merit)
     asked = ", ".join(f"{key}={value}" for key, value in wanted.items() if value is not None)
     there = ", ".join(sorted({f"{m.task} x{m.scale} with {m.channels} channel(s)" for m in models})) or "nothing"
     raise ModelError(
-        f"No shipped model has {asked}; shipped are: {there}. "
+        f"No shipped model has {asked}; shipped as {', '.join(QUALITIES)} are: {there}. "
         "Name a released one (`swin2sr-ops models` lists all), or give a file."
     )
 

@@ -60,7 +60,7 @@ def test_restore_equals_the_array(
     """Law 7: the command line gives the pixels of `swin2sr_ops.restore`."""
     summary = told(capsys, "restore", "in.tif", out, *options)
     assert summary.startswith(f"{out}: ")
-    assert "model tiny-x2-gray" in summary
+    assert "model small-x2-gray" in summary
     source = swin2sr_ops.open_source(out)
     value_range = options[1] if "--range" in options else "auto"
     expected = swin2sr_ops.restore(image, range=value_range).compute()
@@ -73,7 +73,7 @@ def test_restore_passes_every_option_on(folder: Path, image: np.ndarray, capsys:
     words = "--scale 2 --halo 16 --precision float64 --device cpu --axes ZYX --range 0,5000 --array deep --tile 24,40"
     report = json.loads(told(capsys, "restore", "in.zarr", "out.zarr", "--json", *words.split()))
     expected = swin2sr_ops.restore(
-        np.stack([image, image[::-1]]), model="tiny-x2-gray", tile=(24, 40), **options  # type: ignore[arg-type]
+        np.stack([image, image[::-1]]), model="small-x2-gray", tile=(24, 40), **options  # type: ignore[arg-type]
     ).compute()  # fmt: skip
     np.testing.assert_array_equal(zarr.open_group("out.zarr")["0"][:], expected)
     told_settings = {k: report["settings"][k] for k in ("halo", "tile", "precision", "device", "scale")}
@@ -228,7 +228,7 @@ def test_a_reader_that_closes_the_pipe(command: str) -> None:
         ("restore in.tif out.zarr --precision float16", "float16 is not offered"),
         ("restore in.tif out.zarr --precision half", "precision='half' is not one of"),
         ("restore in.tif out.zarr --value-range many", "argument --value-range: 'many' is not a number"),
-        ("restore in.tif out.zarr --value-range 255", "tiny-x2-gray, which has value_range=1.0"),
+        ("restore in.tif out.zarr --value-range 255", "small-x2-gray, which has value_range=1.0"),
         ("restore in.tif out.zarr --axes YXQ", "3 dimensions"),
         ("restore in.tif out.zarr --level 3", "level=3"),
         ("restore in.tif out.zarr --nothing", "There is no option --nothing. `swin2sr-ops restore --help` lists all"),

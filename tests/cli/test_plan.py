@@ -31,9 +31,9 @@ def test_all_models_bands_and_tiles(capsys: pytest.CaptureFixture[str]) -> None:
     told = [line for line in lines if line.startswith(("bands", "model", "all tiles"))]
     assert told == [
         "bands       red + green + blue",
-        "model       tiny-x2-rgb (x2)",
+        "model       small-x2-rgb (x2)",
         "bands       B08, 5",
-        "model       tiny-x2-gray (x2)",
+        "model       small-x2-gray (x2)",
         "bands       alpha: opacity, repeated pixel by pixel",
         "all tiles   16: 4 tiles in each of 4 passes; bands that go together are one",
     ]
@@ -46,8 +46,8 @@ def test_the_same_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert (found["tiles"], found["all_tiles"]) == (4, 16)
     assert found["parts"] == [
-        {"model": "tiny-x2-rgb", "bands": [["red", "green", "blue"]]},
-        {"model": "tiny-x2-gray", "bands": [["B08"], ["5"]]},
+        {"model": "small-x2-rgb", "bands": [["red", "green", "blue"]]},
+        {"model": "small-x2-gray", "bands": [["B08"], ["5"]]},
         {"model": None, "bands": [["alpha"]]},
     ]
 

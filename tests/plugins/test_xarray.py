@@ -80,10 +80,10 @@ def test_attributes(field: Any, gray_model: ModelSpec) -> None:
     assert set(fine.attrs) == {"units", "swin2sr_ops"}
     assert "scale 2" in fine.attrs["swin2sr_ops"]
     assert field.attrs["valid_range"] == [0, 400]
-    assert "model tiny-x2-gray" in field.swin2sr.restore().attrs["swin2sr_ops"]  # the resolved value of "auto"
+    assert "model small-x2-gray" in field.swin2sr.restore().attrs["swin2sr_ops"]  # the resolved value of "auto"
     colour = xr.DataArray(np.zeros((8, 9, 3), "u1"), dims=("y", "x", "band"))
-    assert "model tiny-x2-rgb" in colour.swin2sr.restore(range="dtype").attrs["swin2sr_ops"]
-    assert "model tiny-x2-gray" in colour.swin2sr.restore(rgb=False).attrs["swin2sr_ops"]
+    assert "model small-x2-rgb" in colour.swin2sr.restore(range="dtype").attrs["swin2sr_ops"]
+    assert "model small-x2-gray" in colour.swin2sr.restore(rgb=False).attrs["swin2sr_ops"]
 
 
 def test_unknown_sizes(gray_model: ModelSpec) -> None:

@@ -81,7 +81,7 @@ def test_alpha_is_enlarged_and_auto_chooses_models(tmp_path: Path, rng: np.rando
     pixels = rng.integers(0, 255, (5, 40, 50)).astype("u1")
     src = write(tmp_path / "in.tif", pixels, "red green blue alpha undefined")
     report = swin2sr_ops.restore_image(src, tmp_path / "out.tif")
-    assert report.model == "tiny-x2-rgb,tiny-x2-gray"
+    assert report.model == "small-x2-rgb,small-x2-gray"
     with rasterio.open(tmp_path / "out.tif") as result:
         np.testing.assert_array_equal(result.read(4), pixels[3].repeat(2, 0).repeat(2, 1))
         assert not np.array_equal(result.read(5), pixels[4].repeat(2, 0).repeat(2, 1))

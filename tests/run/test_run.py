@@ -103,7 +103,7 @@ def test_pictures(rgb_model: ModelSpec, tmp_path: Path) -> None:
 def test_shipped_models_restore_the_samples(tmp_path: Path) -> None:
     for name in ("cells", "photo"):
         report = swin2sr_ops.restore_image(f"sample:{name}", tmp_path / f"{name}.ome.zarr")
-        assert report.model == {"cells": "tiny-x2-gray", "photo": "tiny-x2-rgb"}[name]
+        assert report.model == {"cells": "small-x2-gray", "photo": "small-x2-rgb"}[name]
 
 
 def test_progress_and_observers(

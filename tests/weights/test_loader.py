@@ -23,14 +23,15 @@ from tests.weights.helpers import TINY, TINY_IR, parameters, random_network, wit
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package with four shipped models, one of them for previews."""
+    """A package with five shipped models, one of which stands for no quality."""
     folder = tmp_path / "package"
     folder.mkdir()
     monkeypatch.setattr(catalogue, "MODELS_FOLDER", folder)
-    big = replace(TINY, name="big", depths=(2, 2, 2), heads=(2, 2, 2))
-    gray = replace(TINY_IR, name="gray", channels=1, scale=1, upsampler="", task="denoise")
-    preview = replace(TINY, name="nano-x2", depths=(1,), heads=(2,))
-    for spec in (TINY, big, gray, preview):
+    big = replace(TINY, name="small-x2-rgb", depths=(2, 2, 2), heads=(2, 2, 2))
+    gray = replace(TINY_IR, name="small-x1-gray", channels=1, scale=1, upsampler="", task="denoise")
+    other = replace(gray, name="gray", depths=(1,), heads=(2,))
+    preview = replace(TINY, name="nano-x2-rgb", depths=(1,), heads=(2,))
+    for spec in (TINY, big, gray, other, preview):
         save_model(folder / f"{spec.name}.safetensors", random_network(spec), spec)
     return folder
 
@@ -72,15 +73,15 @@ def test_unknown_name_and_missing_file_and_url(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("request_", "name"),
     [
-        ({}, "tiny"),
-        ({"scale": 2}, "tiny"),
-        ({"scale": 2, "channels": 3}, "tiny"),
-        ({"task": "denoise"}, "gray"),
-        ({"scale": 1, "channels": 1}, "gray"),
+        ({}, "small-x2-rgb"),
+        ({"scale": 2}, "small-x2-rgb"),
+        ({"scale": 2, "channels": 3}, "small-x2-rgb"),
+        ({"task": "denoise"}, "small-x1-gray"),
+        ({"scale": 1, "channels": 1}, "small-x1-gray"),
     ],
 )
 @pytest.mark.usefixtures("shipped")
-def test_auto_takes_the_fastest_that_fits(request_: dict[str, object], name: str) -> None:
+def test_auto_takes_the_good_one_that_fits(request_: dict[str, object], name: str) -> None:
     spec = resolve_spec("auto", **request_)
     assert spec.name == name
     assert len(spec.sha256) == 64
@@ -90,11 +91,11 @@ def test_auto_takes_the_fastest_that_fits(request_: dict[str, object], name: str
 @pytest.mark.parametrize(
     ("request_", "name"),
     [
-        ({"channels": 1}, "tiny-x2-gray"),
-        ({"task": "classical_sr", "channels": 3}, "tiny-x2-rgb"),
+        ({"channels": 1}, "small-x2-gray"),
+        ({"task": "classical_sr", "channels": 3}, "small-x2-rgb"),
         ({"scale": 4, "channels": 1}, "tiny-x4-gray"),
         ({"scale": 4, "channels": 3}, "tiny-x4-rgb"),
-        ({"scale": 1, "channels": 3}, "tiny-x1-rgb"),
+        ({"scale": 1, "channels": 3}, "small-x1-rgb"),
     ],
 )
 def test_auto_of_this_package(request_: dict[str, object], name: str) -> None:
@@ -104,7 +105,9 @@ def test_auto_of_this_package(request_: dict[str, object], name: str) -> None:
 
 @pytest.mark.usefixtures("shipped")
 def test_the_error_of_auto_lists_the_models() -> None:
-    with pytest.raises(ModelError, match=r"has scale=8, channels=3; shipped are: .*denoise x1 with 1 channel"):
+    with pytest.raises(
+        ModelError, match=r"has scale=8, channels=3; shipped as fast, good, best are: .*denoise x1 with 1 channel"
+    ):
         resolve_spec("auto", scale=8, channels=3)
 
 
@@ -246,4 +249,4 @@ def test_our_own_files_are_described_without_torch(shipped: Path) -> None:
         "sys.exit('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout.split()) == (0, ["gray", "tiny"]), result.stderr
+    assert (result.returncode, result.stdout.split()) == (0, ["gray", "small-x2-rgb"]), result.stderr

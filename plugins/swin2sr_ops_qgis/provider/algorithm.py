@@ -58,7 +58,11 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
         except RuntimeError:  # the folder was copied by hand; the run will raise an error
             models = []
         choices = QgsProcessingParameterEnum(
-            "MODEL", "Model", options=["auto", *models], defaultValue="auto", usesStaticStrings=True
+            "MODEL",
+            "Model",
+            options=["auto", "fast", "good", "best", *models],
+            defaultValue="auto",
+            usesStaticStrings=True,
         )
         self.addParameter(QgsProcessingParameterRasterLayer("INPUT", "Raster"))
         self.addParameter(choices)
