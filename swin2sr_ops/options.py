@@ -56,8 +56,8 @@ OPTIONS = _table(
         Option(
             "model",
             "fast, good (default), best; a name from `models`, a checkpoint; for rasters also RGB,GRAY",
-            '"fast", "good" (the same as "auto") or "best": a shipped model that fits the image\'s channels; or the name'
-            " of a model (see `swin2sr-ops models`), or the path of a checkpoint.",
+            '"fast", "good" (the same as "auto") or "best": a shipped model that fits the image\'s channels; or the'
+            " name of a model (see `swin2sr-ops models`), or the path of a checkpoint.",
             default="auto",
         ),
         Option(

@@ -87,7 +87,7 @@ class ModelSpec:
     scale : int
         Output pixels per input pixel along Y and X: 1, 2, 3, 4 or 8 here, any number in a plugin.
     channels : int
-        Number of image channels that the network processes together: 1 or 3.
+        Number of image channels that the network processes together: 1, 3 (RGB), or another number of bands.
     dim, depths, heads : int, tuple of int, tuple of int
         Feature channels; blocks per stage; attention heads per stage.
     window : int

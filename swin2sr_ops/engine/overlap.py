@@ -48,7 +48,7 @@ def overlap_options(
             f"map_overlap works on Dask arrays, not on a {type(array).__name__}: use swin2sr_ops.restore."
         )
     check_dtype(array.dtype)
-    order = AxisOrder.of(array.shape, axes)
+    order = AxisOrder.of(array.shape, axes).banded(spec.channels)
     known = RangeRequest.parse(value_range).immediate(array.dtype)
     if known is None:
         raise RequestError(

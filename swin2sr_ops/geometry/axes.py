@@ -2,7 +2,8 @@
 
 The letters are those of NGFF and tifffile. ``S`` (samples) and a trailing ``C`` of three or four are
 colour: a three-channel model restores them together. Any other ``C`` holds channels: each is restored
-separately, with its own intensity map. Every other axis is a stack of planes.
+separately, with its own intensity map, except by a model of as many bands (`AxisOrder.banded`). Every other axis is a
+stack of planes.
 """
 
 from __future__ import annotations
@@ -51,12 +52,15 @@ class AxisOrder:
         One letter per dimension.
     shape : tuple of int
     colour : int or None
-        Position of the colour axis, if there is one.
+        Position of the colour axis, if there is one; or of the bands that a model restores together.
+    opaque : bool
+        No sample is opacity: the colour axis holds bands.
     """
 
     axes: str
     shape: tuple[int, ...]
     colour: int | None = None
+    opaque: bool = False
 
     @classmethod
     def of(cls, shape: Sequence[int], axes: str | None = None, *, last_c_is_colour: bool = True) -> AxisOrder:
@@ -114,7 +118,7 @@ class AxisOrder:
     @property
     def alpha(self) -> int | None:
         """Index of the opacity sample: the last of two or four."""
-        return self.colours - 1 if self.colours in (2, 4) else None
+        return self.colours - 1 if self.colours in (2, 4) and not self.opaque else None
 
     @property
     def model_channels(self) -> int:
@@ -146,6 +150,30 @@ class AxisOrder:
         shape = (*self.shape[:position], count, *self.shape[position + 1 :])
         return AxisOrder(self.axes, shape, position if count > 1 else None)
 
+    def banded(self, bands: int) -> AxisOrder:
+        """Return the axes for a model of ``bands`` channels: with 1 or 3 these, else with C or S as bands together.
+
+        Raises
+        ------
+        RequestError
+            If the image has another number of channels than such a model.
+
+        Examples
+        --------
+        >>> AxisOrder.of((2, 6, 64, 64), "TCYX").banded(6).planes
+        (0,)
+        """
+        if bands in (1, 3):
+            return self
+        position = self.colour if self.colour is not None else self.channel
+        have = 1 if position is None else self.shape[position]
+        if have != bands:
+            raise RequestError(
+                f"The model restores {bands} bands together, and the image with axes {self.axes} has {have}: choose a"
+                " model for its channels, or the bands that the model was trained on, in their order."
+            )
+        return AxisOrder(self.axes, self.shape, position, opaque=True)
+
     def scaled(self, scale: int) -> tuple[int, ...]:
         """Return the shape of the restored array."""
         return tuple(n * scale if a in "YX" else n for n, a in zip(self.shape, self.axes, strict=True))
@@ -163,9 +191,14 @@ def _guess(shape: tuple[int, ...]) -> str:
 def channel_groups(colours: int, model_channels: int) -> tuple[tuple[int, ...], ...]:
     """Group the colour samples that enter the network together; alpha never enters.
 
-    Three samples enter a three-channel model together. In every other case each sample enters
-    alone. A three-channel model receives a lone sample three times, and its three outputs are averaged.
+    Three samples enter a three-channel model together, and all bands a model of as many (see `AxisOrder.banded`). In
+    every other case each sample enters alone. A three-channel model receives a lone sample three times, and its three
+    outputs are averaged.
     """
+    if model_channels not in (1, 3):
+        if colours != model_channels:
+            raise RequestError(f"A model of {model_channels} bands was given {colours} channel(s): they must agree.")
+        return (tuple(range(colours)),)
     opaque = colours - 1 if colours in (2, 4) else colours
     if model_channels == 3 and opaque == 3:
         return ((0, 1, 2),)

@@ -162,6 +162,7 @@ def restore(
         asked.placement.check_spread()
     array, order = _as_dask(array, axes)
     spec = resolve_model(model, scale=scale, channels=order.model_channels)
+    order = order.banded(spec.channels)
     restorer = Restorer.at(spec, asked.placement)
     sides = Sides(spread=spread, interval=interval_of([restorer], interval, calibration))
     plan = restorer.plan(order.shape[order.y], order.shape[order.x], _tile_size(array, order, restorer, tile))

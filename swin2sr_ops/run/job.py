@@ -217,6 +217,8 @@ def prepare(
     if mask is not None:
         check_mask(mask.info, order)
     chosen = choose_models(request.model, request.scale, info, order)
+    if chosen[0][0] is not None:
+        order = order.banded(chosen[0][0].channels)
     cut = _Cut(*(None if size is None else tile_size(size) for size in (request.chunks, request.shards)))
     restorers = [None if spec is None else Restorer.at(spec, request.placement) for spec, _ in chosen]
     if workers is not None:

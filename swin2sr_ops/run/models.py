@@ -87,6 +87,8 @@ def choose_models(
     if len(names) > (2 if bands.colour else 1):
         raise ModelError(f"model={model!r} names {len(names)} models: give one for colours and one for other bands.")
     first = resolve_model(names[0], scale=scale, channels=3 if bands.colour else 1)
+    if first.channels not in (1, 3):  # a model of all bands
+        return [(first, None)]
     chosen: Chosen = []
     lone = bands.lone
     if bands.colour and (first.channels == 3 or len(names) == 2):

@@ -10,7 +10,7 @@ __all__ = ["with_channels"]
 
 
 def with_channels(net: SwinNet, channels: int) -> dict[str, Tensor]:
-    """Return the state dict of ``net`` for images of ``channels`` channels, 1 or 3; unchanged if it has as many.
+    """Return the state dict of ``net`` for images of ``channels`` channels; unchanged if it has as many.
 
     A colour network becomes a network whose result is the mean of the three results for a gray image. A
     one-channel network becomes one that gives its result for the mean of three channels three times; without

@@ -44,6 +44,8 @@ def load_images(path: Path, channels: int) -> list[Plane]:
     FormatError
         If it cannot be read, or has a shape that no model accepts.
     """
+    if channels not in (1, 3):
+        return _bands(path, channels)
     pixels = _picture(path)
     if pixels is None:
         return [plane for group in _stack(path, channels) for plane in _unit(group, _ends(group))]
@@ -128,6 +130,22 @@ def _stack(path: Path, channels: int) -> list[list[NDArray[Any]]]:
     except Swin2SROpsError as exc:
         raise FormatError(f"{path} cannot be used for training ({exc}): remove it from the training images.") from exc
     return list(groups.values())
+
+
+def _bands(path: Path, bands: int) -> list[Plane]:
+    """Load the planes of an image of ``bands`` channels, all with one range; none of an image with another number."""
+    try:
+        source = open_source(path)
+        order = AxisOrder.of(source.info.shape, source.info.axes, last_c_is_colour=False)
+        position = order.colour if order.colour is not None else order.channel
+        if position is None or order.shape[position] != bands:
+            return []
+        order = order.banded(bands)
+        read = [source.read(_region(order, index)).transpose(order.order) for index in _chosen(order)]
+    except Swin2SROpsError as exc:
+        raise FormatError(f"{path} cannot be used for training ({exc}): remove it from the training images.") from exc
+    planes = [p.reshape(bands, *p.shape[-2:]).astype(p.dtype.newbyteorder("="), copy=False) for p in read]
+    return _unit(planes, _ends(planes))
 
 
 def _chosen(order: AxisOrder) -> list[tuple[int, ...]]:

@@ -78,5 +78,6 @@ def _sheet(rows: list[list[Tensor]]) -> Image.Image:
 
 
 def _shown(tensor: Tensor) -> NDArray[np.uint8]:
-    pixels = (tensor[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    shown = tensor[0, : 3 if tensor.shape[1] >= 3 else 1]  # the first three of many bands
+    pixels = (shown.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
