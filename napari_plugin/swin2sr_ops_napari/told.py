@@ -29,6 +29,10 @@ _WORDS = (
     ),
     (r"engine='([^']*)'", r"The engine '\1'"),
     (
+        r"give device='([^']*)', or another engine",
+        r"choose '\1' in the box 'Device', or another line in the box 'Engine'",
+    ),
+    (
         r"axes='([^']*)' does not fit an array of shape (\([^)]*\)).*",
         r"The axes '\1' do not fit an image of \2 pixels: write one letter per dimension, with Y and X among them, in"
         " the box 'Axes'.",
@@ -40,6 +44,14 @@ _WORDS = (
     (r"'napari-layer:([^']*)'", r"'\1'"),
     (r" ?\(--[a-z-]+( [^)]*)?\)", ""),
     (r"`([^`]*)`", r"'\1'"),
+)
+#: Errors whose first line stands for all of it: what the network said is behind "More ...".
+_HEADS = (
+    (
+        r"The weights of (\S+) could not be fetched from https?://([^/\s]+)\S*: .*",
+        r"\1 could not be downloaded from \2: check that this computer reaches the internet, then press 'Download the"
+        r" model' again.",
+    ),
 )
 _LONG = 220  # characters that a line in the window has at most
 
@@ -80,6 +92,9 @@ def in_words(text: str) -> str:
 
 def _short(text: str) -> Told:
     told = in_words(text)
+    for pattern, head in _HEADS:
+        if found := re.fullmatch(pattern, told, flags=re.DOTALL):
+            return Told(found.expand(head), told)
     line = told
     if len(line) > _LONG:
         parts = re.split(r"(?<=[.:;]) ", told)

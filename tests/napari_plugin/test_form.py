@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swin2sr_ops.errors import ModelError, OutputError, RequestError
+from swin2sr_ops.errors import DownloadError, ModelError, OutputError, RequestError
 from tests.napari_plugin.conftest import finish, prepare, spots
 
 
@@ -164,6 +164,12 @@ def test_a_model_that_is_not_here_is_refused_with_the_button_s_name(
             " download=True."
         ),
         RequestError("The spread needs an ensemble: give ensemble=8 with it (--ensemble 8)."),
+        DownloadError(
+            "The weights of m could not be fetched from https://github.com/a/b.pth: ProxyError: HTTPSConnectionPool("
+            "host='github.com', port=443): Max retries exceeded. If this machine is offline, download that file"
+            " elsewhere and save it as /home/me/b.pth."
+        ),
+        RequestError("engine='triton' runs on a CUDA GPU, not on cpu: give device='cuda', or another engine."),
         RequestError("x " * 400),
     ],
 )  # fmt: skip
@@ -172,7 +178,7 @@ def test_sentences_use_the_window_s_words(error: Exception) -> None:
 
     told = sentence(error)
     assert told is not None
-    assert not re.search(r"--\w|=True|=\d|`|swin2sr-ops ", told.line)
+    assert not re.search(r"--\w|=True|=\d|='|Error|`|swin2sr-ops ", told.line)
     assert len(told.line) <= 230
     assert told.more or told.line == str(error)
 
