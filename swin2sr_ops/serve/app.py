@@ -28,9 +28,10 @@ from starlette.routing import Route
 
 from swin2sr_ops.errors import FormatError, Swin2SROpsError
 from swin2sr_ops.serve.access import LOOPBACK, ORIGIN_PATTERN, ORIGINS, TokenGuard
+from swin2sr_ops.serve.description import describe
 from swin2sr_ops.serve.image import RestoredImage
 from swin2sr_ops.serve.served import Served
-from swin2sr_ops.serve.views import View, describe
+from swin2sr_ops.serve.views import Shown, View
 
 __all__ = ["MOST", "create_app"]
 
@@ -41,6 +42,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _PAGE = {
     "index.html": "text/html",
     "viewer.js": "text/javascript",
+    "panel.js": "text/javascript",
     "style.css": "text/css",
     "icon.svg": "image/svg+xml",
 }
@@ -120,10 +122,11 @@ class _Site:
         query = request.query_params
         try:
             level, row, column = (int(request.path_params[name]) for name in ("level", "row", "column"))
-            planes = {a: int(query[a]) for a in image.info.axes if a in query and a not in "YXS"}
-            view = View(level, row, column, planes, float(query.get("low", 0)), float(query.get("high", 255)))
+            planes = {a: int(query[a]) for a in image.info.axes if a in query and a not in "YXSC"}
+            view = View(level, row, column, planes, Shown.parse(query.get("show", "0:0:255:FFFFFF")))
         except ValueError:
-            return JSONResponse({"error": "Level, tile and planes are whole numbers, low and high are numbers."}, 400)
+            told = "Level, tile and planes are whole numbers, and show=CHANNEL:LOW:HIGH:RRGGBB,... says what to show."
+            return JSONResponse({"error": told}, 400)
         which = request.path_params["which"]
         tag = _tag(image, f"{which} {view}")
         if _knows(request, tag):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import zlib
@@ -60,6 +61,11 @@ class MemoryCache:
             self.bytes += _bytes(values)
             while self.bytes > self.limit and len(self._units) > 1:
                 self.bytes -= _bytes(self._units.popitem(last=False)[1])
+
+    def count(self, level: int) -> int:
+        """Count the units of ``level``."""
+        with self._lock:
+            return sum(unit.level == level for unit in self._units)
 
 
 class DiskCache:
@@ -137,6 +143,13 @@ class DiskCache:
     def units(self) -> int:
         """Count the units that are known to be cached."""
         return len(self._sizes)
+
+    def count(self, level: int) -> int:
+        """Count the units of ``level`` that are known to be cached; all of them once a run has finished."""
+        if self._finished is not None:
+            return math.prod(self._codec.grid(level))
+        with self._lock:
+            return sum(unit.level == level for unit in self._sizes)
 
     # --- reading ----------------------------------------------------------------------------------
 

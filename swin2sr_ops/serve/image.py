@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -308,6 +309,10 @@ class RestoredImage:
                 source.close()
         self.documents.close()
 
+    def _known(self) -> int:
+        """Count the chunks of full size that are kept."""
+        return self.memory.count(0) if self.disk is None else self.disk.count(0)
+
     def metrics(self) -> dict[str, Any]:
         """Figures since opening, JSON-ready."""
         found: dict[str, Any] = {
@@ -320,6 +325,8 @@ class RestoredImage:
             "waiting": self.queue.waiting,
             "given_up": self.queue.dropped,
             "memory_bytes": self.memory.bytes,
+            "chunks": math.prod(self.codec.grid(0)),
+            "restored": self._known(),
         }
         if self.disk is not None:
             found["cache"] = {

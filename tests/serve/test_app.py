@@ -267,7 +267,7 @@ def test_pictures_for_the_page(site: tuple[str, Any], made: dict[str, Any]) -> N
     shown = {}
     for which in ("source", "result"):
         for level, row, column in ((0, 0, 0), (0, 1, 1), (1, 0, 0)):
-            answer = requests.get(f"{root}/view/{which}/{level}/{row}/{column}.png?Z=1&low=100&high=4000")
+            answer = requests.get(f"{root}/view/{which}/{level}/{row}/{column}.png?Z=1&show=0:100:4000:FFFFFF")
             assert answer.headers["content-type"] == "image/png"
             shown[which, level, row] = np.asarray(Image.open(io.BytesIO(answer.content)))
     assert shown["source", 0, 0].shape == shown["result", 0, 0].shape == (512, 512)
@@ -277,8 +277,34 @@ def test_pictures_for_the_page(site: tuple[str, Any], made: dict[str, Any]) -> N
     pixels = expected.repeat(2, 0).repeat(2, 1)
     np.testing.assert_allclose(shown["source", 0, 0], pixels[:512, :512], atol=0.51)
     np.testing.assert_allclose(shown["source", 1, 0], expected, atol=0.51)
-    assert requests.get(f"{root}/view/result/0/0/0.png?Z=x").status_code == 400
     assert requests.get(f"{root}/view/result/0/0/0.png?Z=7").status_code == 404
+    for bad in ("Z=x", "show=0", "show=0:1:2:red", "show=x:1:2:FFFFFF", "show=0:1:nan:FFFFFF", "show=0:1:2:FFFFFG"):
+        assert "whole numbers" in requests.get(f"{root}/view/result/0/0/0.png?{bad}").json()["error"]
+    assert requests.get(f"{root}/view/result/0/0/0.png?show=9:0:1:FFFFFF").status_code == 200  # it has no channels
+
+
+def test_channels_are_added_in_their_colours(tmp_path: Path, gray_model: ModelSpec) -> None:
+    import io
+
+    from PIL import Image
+
+    pixels = np.random.default_rng(1).integers(0, 255, (3, 40, 50)).astype("u1")
+    tifffile.imwrite(tmp_path / "three.ome.tif", pixels, metadata={"axes": "CYX"}, photometric="minisblack")
+    with running(tmp_path / "three.ome.tif", RestoreRequest(model=gray_model)) as (address, served):
+        info = requests.get(f"{address}info.json").json()
+        assert [one["number"] for one in info["channels"]] == [0, 1, 2]
+        assert info["sliders"] == []
+        restored = zarr.open_group(f"{address}{served.store}", mode="r")["0"][:].astype(float)
+        sources = pixels.repeat(2, 1).repeat(2, 2).astype(float)
+        colors = np.array([[255, 0, 0], [0, 128, 255]])
+        for which, image in (("result", restored), ("source", sources)):
+            answer = requests.get(f"{address}view/{which}/0/0/0.png?show=0:0:255:FF0000,2:0:510:0080FF")
+            shown = np.asarray(Image.open(io.BytesIO(answer.content))).astype(float)
+            expected = np.tensordot(image[[0, 2]] / [[[255]], [[510]]], colors, (0, 0))
+            np.testing.assert_allclose(shown, expected.clip(0, 255), atol=0.6)
+            none = requests.get(f"{address}view/{which}/0/0/0.png?show=")
+            assert not np.asarray(Image.open(io.BytesIO(none.content))).any()
+        assert requests.get(f"{address}view/result/0/0/0.png?show=3:0:1:FFFFFF").status_code == 404
 
 
 def test_a_plate(tmp_path: Path, gray_model: ModelSpec) -> None:

@@ -95,11 +95,11 @@ def test_result_beside_source(stack: Path, page: Any, tmp_path: Path) -> None:
         other = pixels(page, tmp_path / "plane.png")[80:640, 100:800]
         assert np.abs(other - result).mean() > 10
         page.route("**/view/**", lambda route: None)  # the server answers late: the picture stays
-        page.fill("#high", "350")
+        page.fill("#high-0", "350")
         page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         assert np.abs(pixels(page, tmp_path / "late.png")[80:640, 100:800] - other).mean() < 1
         page.unroute("**/view/**")
-        page.fill("#high", "400")
+        page.fill("#high-0", "400")
         page.wait_for_function(_SHOWN)
         assert pixels(page, tmp_path / "bright.png")[80:640, 100:800].mean() > other.mean() + 10
 
@@ -112,6 +112,65 @@ def test_result_beside_source(stack: Path, page: Any, tmp_path: Path) -> None:
         page.wait_for_function(_SHOWN)
         assert page.evaluate("view.zoom") > 1
         assert "zarr3" in page.get_attribute("#links a", "href")
+        assert "serve with --ngff 0.4" in page.inner_text("#links")
+
+
+def test_channels_and_progress(page: Any, tmp_path: Path) -> None:
+    """Channels have the colours of the metadata, are added, hidden and stretched; progress is told meanwhile."""
+    y, x = np.mgrid[:300, :420]
+    planes = [500 + 400 * np.sin(y / 20), 500 + 400 * np.cos(x / 30)]
+    stack = np.stack([np.stack([plane, plane * 0.5]) for plane in planes]).astype("u2")
+    colors = {"Name": ["DAPI", "GFP"], "Color": [0x0000FFFF, 0x00FF00FF]}
+    tifffile.imwrite(tmp_path / "two.ome.tif", stack, metadata={"axes": "CZYX", "Channel": colors})
+    with running(tmp_path / "two.ome.tif", RestoreRequest(model="nano-x2-gray", range=(0, 1000))) as (address, served):
+        from tests.serve.test_app import SimpleStore
+        from tests.serve.test_store import held
+
+        hold, _ = held(SimpleStore(served.image_of("")))
+        page.goto(address)
+        page.wait_for_function("document.querySelector('#status').textContent.includes('pictures are there')")
+        page.wait_for_function("document.querySelector('#speed').textContent.includes('wait')")
+        assert page.evaluate("document.querySelector('#bar').classList.contains('busy')")
+        hold.set()
+        page.wait_for_function(_SHOWN, timeout=60_000)
+        page.wait_for_function("/[1-9]\\d* of 16 chunks/.test(document.querySelector('#restored-text').textContent)")
+        assert page.eval_on_selector_all(".channel .name span", "all => all.map(one => one.textContent)") == [
+            "DAPI",
+            "GFP",
+        ]
+
+        def colours(name: str) -> Any:
+            from PIL import Image
+
+            page.wait_for_function(_SHOWN)
+            page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            page.screenshot(path=tmp_path / name)
+            return np.asarray(Image.open(tmp_path / name).convert("RGB")).astype(float)[120:600, 120:780]
+
+        both = colours("both.png")
+        assert both[:, :, 0].mean() < 12  # no red but the swipe's line
+        assert both[:, :, 1].std() > 20
+        assert both[:, :, 2].std() > 20
+        page.click("#dot-1")
+        blue = colours("blue.png")
+        assert blue[:, :, 1].mean() < 12
+        np.testing.assert_allclose(blue[:, :, 2], both[:, :, 2], atol=40)
+        page.fill("#high-0", "500")
+        assert colours("bright.png")[:, :, 2].mean() > blue[:, :, 2].mean() + 10
+        page.fill("#plane-Z", "1")
+        assert colours("plane.png")[:, :, 2].mean() < blue[:, :, 2].mean()
+
+
+def test_a_narrow_window(stack: Path, page: Any) -> None:
+    """Picture above, panel below; nothing is wider than the window."""
+    page.set_viewport_size({"width": 390, "height": 800})
+    with running(stack, RestoreRequest(model="nano-x2-gray")) as (address, _):
+        page.goto(address)
+        page.wait_for_function(_SHOWN, timeout=60_000)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        stage, panel = (page.locator(name).bounding_box() for name in ("main", "aside"))
+        assert stage["y"] + stage["height"] <= panel["y"] + 1
+        assert stage["height"] > 300
 
 
 def test_a_plate_and_a_token(page: Any, tmp_path: Path) -> None:

@@ -7,15 +7,16 @@ const MOST_TILES = 300; // pictures that are kept
 const AT_ONCE = 6; // requests on their way, as many as a browser allows to one server
 
 let info = null; // what info.json says
-const view = { x: 0, y: 0, zoom: 1, swipe: 0.5, planes: {}, low: 0, high: 255 };
+const view = { x: 0, y: 0, zoom: 1, swipe: 0.5, planes: {}, channels: [] };
 const tiles = new Map(); // address -> {picture, state, controller}
 let running = 0, drawing = false, trouble = "", generation = 0;
-let complete = null; // planes and brightness of the last picture that was there as a whole
+let complete = null; // planes and channels of the last picture that was there as a whole
 
 // --- tiles ------------------------------------------------------------------------------------
 
 function address(which, level, row, column, look = view) {
-  const query = new URLSearchParams({ image: info.image, low: look.low, high: look.high, ...look.planes });
+  const shown = look.channels.filter((one) => one.active).map((one) => `${one.number}:${one.low}:${one.high}:${one.color}`);
+  const query = new URLSearchParams({ image: info.image, show: shown.join(), ...look.planes });
   return `view/${which}/${level}/${row}/${column}.png?${query}`;
 }
 
@@ -65,8 +66,8 @@ function schedule() {
     if (tiles.get(name).state === "there" && !names.has(name)) { tiles.get(name).picture.close(); tiles.delete(name); }
   }
   const missing = wanted.filter((name) => tiles.get(name)?.state !== "there").length;
-  if (!missing) complete = { low: view.low, high: view.high, planes: { ...view.planes } };
-  say(trouble || (missing ? `restoring ${missing} ${missing === 1 ? "tile" : "tiles"}` : ""), Boolean(trouble));
+  if (!missing) complete = { channels: view.channels.map((one) => ({ ...one })), planes: { ...view.planes } };
+  progress(wanted.length, missing, trouble);
 }
 
 async function load(name) {
@@ -119,6 +120,7 @@ function paint() {
     side("source", 0, split, look);
     side("result", split, width, look);
   }
+  if (outlines(split)) setTimeout(draw, 150); // they breathe
   $("swipe").style.left = `${view.swipe * 100}%`;
   $("swipe").setAttribute("aria-valuenow", Math.round(view.swipe * 100));
   $("badge-source").style.opacity = view.swipe > 0.08 ? 1 : 0;
@@ -147,6 +149,23 @@ function side(which, from, to, look) {
   context.restore();
 }
 
+// Frames around the tiles that the server is restoring.
+function outlines(split) {
+  const level = bestLevel(), step = info.tile * 2 ** level, size = info.levels[level];
+  let count = 0;
+  context.lineWidth = devicePixelRatio;
+  context.strokeStyle = `rgba(111, 224, 200, ${0.25 + 0.2 * Math.sin(performance.now() / 300)})`;
+  for (const [row, column] of visible(level)) {
+    if (tiles.get(address("result", level, row, column))?.state !== "loading") continue;
+    const scale = 2 ** level, [x0, y0] = toScreen(column * step, row * step);
+    const [x1, y1] = toScreen(Math.min((column + 1) * step, size.width * scale), Math.min((row + 1) * step, size.height * scale));
+    if (x1 <= split) continue;
+    context.strokeRect(Math.max(x0, split) + 1.5, y0 + 1.5, x1 - Math.max(x0, split) - 3, y1 - y0 - 3);
+    count += 1;
+  }
+  return count;
+}
+
 function scalebar() {
   const known = info.pixel_size && info.unit, pixel = known ? info.pixel_size : 1, unit = known ? info.unit : "px";
   const target = (110 / view.zoom) * pixel, power = 10 ** Math.floor(Math.log10(target));
@@ -154,12 +173,6 @@ function scalebar() {
   const short = { micrometer: "µm", nanometer: "nm", millimeter: "mm", meter: "m", kilometer: "km" }[unit] || unit;
   $("scalebar").firstElementChild.style.width = `${(nice / pixel) * view.zoom}px`;
   $("scalebar").lastElementChild.textContent = `${Number(nice.toPrecision(2))} ${short}`;
-}
-
-function say(text, bad) {
-  if (text) $("status").textContent = text;
-  $("status").classList.toggle("shown", Boolean(text));
-  $("status").classList.toggle("bad", bad);
 }
 
 // --- moving -----------------------------------------------------------------------------------
@@ -256,126 +269,3 @@ document.addEventListener("keydown", (event) => {
 for (const button of document.querySelectorAll("[data-do]"))
   button.addEventListener("click", () => info && actions[button.dataset.do]());
 new ResizeObserver(resize).observe(canvas);
-
-// --- panel ------------------------------------------------------------------------------------
-
-function slider(axis, size) {
-  const label = document.createElement("label"), input = document.createElement("input"), output = document.createElement("output");
-  Object.assign(input, { type: "range", min: 0, max: size - 1, value: 0, id: `plane-${axis}` });
-  const told = () => {
-    const named = axis === "C" && info.channels[input.value];
-    output.textContent = named || `${Number(input.value) + 1} / ${size}`;
-    output.title = output.textContent;
-  };
-  input.addEventListener("input", () => {
-    view.planes[axis] = Number(input.value);
-    told();
-    if (axis === "C") brightness();
-    draw();
-  });
-  label.append(axis.toLowerCase(), input, output);
-  view.planes[axis] = 0;
-  told();
-  return label;
-}
-
-// The sliders go a little beyond what the network sees as 0 and 1.
-function brightness() {
-  const range = info.ranges[Math.min(view.planes.C || 0, info.ranges.length - 1)];
-  const whole = info.dtype.startsWith("float") ? 0 : 1, spare = info.dtype === "uint8" ? 0 : 0.1 * (range.high - range.low);
-  const bottom = range.low - spare, span = range.high - range.low + 2 * spare || 1;
-  const value = (n) => bottom + (span * n) / 1000, shown = (n) => (whole ? String(Math.round(n)) : n.toPrecision(4));
-  const place = (n) => Math.round((1000 * (n - bottom)) / span);
-  $("low").value = place(range.low);
-  $("high").value = place(range.high);
-  const apply = () => {
-    view.low = Number(value(Number($("low").value)).toPrecision(6));
-    view.high = Number(value(Number($("high").value)).toPrecision(6));
-    $("low-value").textContent = shown(view.low);
-    $("high-value").textContent = shown(view.high);
-    draw();
-  };
-  $("low").oninput = $("high").oninput = apply;
-  view.low = range.low;
-  view.high = range.high;
-  $("low-value").textContent = shown(view.low);
-  $("high-value").textContent = shown(view.high);
-}
-
-function facts() {
-  const size = (level) => `${level.width.toLocaleString("en")} × ${level.height.toLocaleString("en")}`;
-  const exact = info.levels.filter((level) => level.exact).length;
-  const rows = {
-    model: `${info.model} (×${info.scale})`,
-    size: `${size(info.levels[0])} px`,
-    axes: `${info.axes} ${info.dtype}`,
-    levels: exact === info.levels.length ? `${exact}, as a run writes them` : `${info.levels.length}; from ${exact} on restored from a smaller source`,
-    engine: `${info.engine}, ${info.device}`,
-    identity: info.fingerprint.slice(0, 12),
-  };
-  $("facts").replaceChildren(...Object.entries(rows).flatMap(([name, value]) => {
-    const term = document.createElement("dt"), told = document.createElement("dd");
-    term.textContent = name;
-    told.textContent = value;
-    return [term, told];
-  }));
-  $("plan").textContent = info.plan;
-}
-
-function links() {
-  const zarr = new URL(info.zarr, document.baseURI).href;
-  const layer = { layers: [{ type: "image", source: `${zarr}/|zarr3:`, name: info.title }] };
-  const rows = [
-    ["neuroglancer", `https://neuroglancer-demo.appspot.com/#!${encodeURIComponent(JSON.stringify(layer))}`, zarr],
-    ["vizarr", `https://hms-dbmi.github.io/vizarr/?source=${encodeURIComponent(zarr)}`, zarr],
-    ["napari", null, `napari --plugin napari-ome-zarr ${zarr}`],
-    ["QGIS, GDAL", null, `ZARR:"/vsicurl/${zarr}"`],
-    ["Python", null, `import zarr\nimage = zarr.open_group("${zarr}", mode="r")["0"]`],
-  ];
-  $("links").replaceChildren(...rows.map(([name, href, text]) => {
-    const row = document.createElement("div"), told = document.createElement("div"), copy = document.createElement("button");
-    const title = document.createElement(href ? "a" : "span"), small = document.createElement("small");
-    title.textContent = name;
-    if (href) Object.assign(title, { href, target: "_blank", rel: "noopener" });
-    small.textContent = text.split("\n").at(-1);
-    small.title = text;
-    copy.textContent = "copy";
-    copy.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(text);
-      copy.textContent = "copied";
-      setTimeout(() => { copy.textContent = "copy"; }, 1200);
-    });
-    told.append(title, small);
-    row.append(told, copy);
-    return row;
-  }));
-}
-
-async function open(image) {
-  const mine = ++generation;
-  for (const tile of tiles.values()) { tile.controller.abort(); tile.picture?.close(); }
-  tiles.clear();
-  info = null;
-  say("opening the image: its intensity range may need a look at all pixels", false);
-  const answer = await fetch(image === null ? "info.json" : `info.json?${new URLSearchParams({ image })}`);
-  const found = await answer.json();
-  if (mine !== generation) return;
-  if (!answer.ok) { say(found.error, true); return; }
-  info = found;
-  view.planes = {};
-  $("title").textContent = info.title;
-  $("subtitle").textContent = info.image || `${info.source.format}, restored when it is looked at`;
-  document.title = `${info.title} – swin2sr-ops`;
-  $("images").hidden = info.images.length < 2;
-  if (!$("image").options.length)
-    $("image").append(...info.images.map((name) => new Option(name, name, false, name === info.image)));
-  $("planes").hidden = !info.sliders.length;
-  $("planes").replaceChildren($("planes").firstElementChild, ...info.sliders.map(({ axis, size }) => slider(axis, size)));
-  brightness();
-  facts();
-  links();
-  fit();
-}
-
-$("image").addEventListener("change", () => open($("image").value));
-open(null).catch(() => say("The server does not answer.", true));
