@@ -1,4 +1,4 @@
-"""Cache computed chunks: encoded in memory, and on disk as the unfinished output of a run."""
+"""Cache computed chunks on disk, as the unfinished output of a run."""
 
 from __future__ import annotations
 
@@ -22,50 +22,14 @@ from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.output.staging import Staging
 from swin2sr_ops.io.storage.files import Files, files_at
 from swin2sr_ops.serve.codec import ChunkCodec, Unit
+from swin2sr_ops.serve.limits import DiskLimit, Values, size_of
 
-__all__ = ["DiskCache", "MemoryCache", "Values"]
+__all__ = ["DiskCache"]
 
-#: The stored bytes of a unit by their keys; None for a chunk that is all fill value.
-Values = dict[str, bytes | None]
 #: Seconds to wait for another process that writes a chunk, before it counts as a run.
 _PATIENCE = 1.0
 #: Seconds between two looks at what other processes have added.
 _LOOK = 10.0
-
-
-def _bytes(values: Mapping[str, bytes | None]) -> int:
-    return sum(len(value) for value in values.values() if value is not None)
-
-
-class MemoryCache:
-    """The units that were used last, up to a limit in bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.bytes = limit, 0
-        self._units: OrderedDict[Unit, Values] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, unit: Unit) -> Values | None:
-        """Return the bytes of ``unit``, if they are here."""
-        with self._lock:
-            if unit not in self._units:
-                return None
-            self._units.move_to_end(unit)
-            return self._units[unit]
-
-    def put(self, unit: Unit, values: Values) -> None:
-        """Keep ``values``; the units that were not used for longest go."""
-        with self._lock:
-            self.bytes -= _bytes(self._units.pop(unit, {}))
-            self._units[unit] = values
-            self.bytes += _bytes(values)
-            while self.bytes > self.limit and len(self._units) > 1:
-                self.bytes -= _bytes(self._units.popitem(last=False)[1])
-
-    def count(self, level: int) -> int:
-        """Count the units of ``level``."""
-        with self._lock:
-            return sum(unit.level == level for unit in self._units)
 
 
 class DiskCache:
@@ -85,16 +49,30 @@ class DiskCache:
         With the output's layout.
     source : str
         The input, which the output may not overlap.
-    limit : int, optional
-        Bytes of chunks; the ones that were not used for longest go.
+    limit : DiskLimit or int, optional
+        Bytes of chunks, also of several caches together; the ones that were not used for longest go.
+    final : str, optional
+        Where the output of an image in an archive lies once the archive is finished; ``uri`` is then its place in the
+        unfinished archive.
     """
 
-    def __init__(self, uri: str, key: RunKey, codec: ChunkCodec, source: str, limit: int | None = None) -> None:
-        self.uri, self.limit, self.bytes = uri, limit, 0
+    def __init__(
+        self,
+        uri: str,
+        key: RunKey,
+        codec: ChunkCodec,
+        source: str,
+        limit: DiskLimit | int | None = None,
+        final: str | None = None,
+    ) -> None:
+        self.uri, self.bytes = uri, 0
         self.problem = ""
+        self._limit = limit if isinstance(limit, DiskLimit) else DiskLimit(limit)
+        self._final = final
         self._key, self._codec = key, codec
         self._finished: Files | None = None
-        self._sizes: OrderedDict[Unit, int] = OrderedDict()  # the units that are there, those used last at the end
+        # The units that are there, with size and time of the last use, those used last at the end.
+        self._sizes: OrderedDict[Unit, tuple[int, float]] = OrderedDict()
         self._covers: dict[Unit, Region] = {}  # where the marker is a tile's of a run
         self._seen: set[tuple[str, str]] = set()
         self._looked = 0.0
@@ -102,9 +80,19 @@ class DiskCache:
         self._staging = self._open(source)
         if self._finished is None:
             self._look(force=True)
+        self._limit.join(self)
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes that this cache and those beside it may have."""
+        return self._limit.limit
+
+    def close(self) -> None:
+        """Count no longer among the caches of a limit."""
+        self._limit.leave(self)
 
     def _open(self, source: str) -> Staging:
-        destination = Destination.at(self.uri, remote=True)
+        destination = Destination.at(self.uri, remote=True, inner=self._final is not None)
         staging = Staging(Claim(destination), self._codec.layout)
         if self._is_finished():
             return staging
@@ -162,18 +150,35 @@ class DiskCache:
             self._trouble(exc)
             return None
         if found is not None:
-            self._use(unit, _bytes(found))
+            self._use(unit, size_of(found))
         return found
 
     def _read(self, unit: Unit) -> Values | None:
-        if self._finished is not None:
-            return {key: self._finished.read(key) for key in self._codec.keys(unit)}
+        values = self._of_finished(unit)
+        if values is not None:
+            return values
         found = self._of_journal(unit)
         if found is None and self._look():
             found = self._of_journal(unit)
         if found is None and self._staging.claim.lost() and self._is_finished():
             return self._read(unit)
         return found
+
+    def _of_finished(self, unit: Unit) -> Values | None:
+        """Read a unit of the finished output; None where there is none.
+
+        A chunk that is absent there is all fill value, unless the output was moved or removed meanwhile: an archive's
+        run moves its images when it resumes and when it ends. So it must be absent before and after a look.
+        """
+        before: tuple[str, Values] | None = None
+        while (files := self._finished) is not None:
+            values = {key: files.read(key) for key in self._codec.keys(unit)}
+            if None not in values.values() or (files.where, values) == before:
+                return values
+            before = files.where, values
+            if not self._is_finished():
+                self._finished = None
+        return None
 
     def _of_journal(self, unit: Unit) -> Values | None:
         journal, region = self._staging.journal, self._codec.region(unit)
@@ -184,11 +189,13 @@ class DiskCache:
         return None if marks is None else journal.values([mark for mark in marks if mark[0] in keys])
 
     def _is_finished(self) -> bool:
-        found = read_provenance(self.uri)
-        if found is None or found.get("fingerprint") != self._key.fingerprint:
-            return False
-        self._finished = files_at(self.uri)
-        return True
+        """Tell whether a run has finished the output, which is then read."""
+        for uri in (self.uri, self._final):
+            found = None if uri is None else read_provenance(uri)
+            if uri is not None and found is not None and found.get("fingerprint") == self._key.fingerprint:
+                self._finished = files_at(uri)
+                return True
+        return False
 
     def _look(self, *, force: bool = False) -> bool:
         """List the markers, now and then: another process may have added some. Tells whether it looked."""
@@ -212,8 +219,8 @@ class DiskCache:
 
     def _use(self, unit: Unit, size: int) -> None:
         with self._lock:
-            self.bytes += size - self._sizes.get(unit, 0)
-            self._sizes[unit] = size
+            self.bytes += size - self._sizes.get(unit, (0, 0.0))[0]
+            self._sizes[unit] = size, time.monotonic()
             self._sizes.move_to_end(unit)
 
     # --- writing ----------------------------------------------------------------------------------
@@ -232,8 +239,8 @@ class DiskCache:
                 with made_of(origin):
                     for unit, values in units.items():
                         self._add(unit, values)
-                self._evict()
-                self.problem = ""
+            self._limit.evict()
+            self.problem = ""
         except OutputError as exc:
             self._trouble(exc)
 
@@ -247,7 +254,7 @@ class DiskCache:
                 files.write(key, value)
                 marks.append((key, len(value), zlib.crc32(value)))
         self._staging.journal.add(str(unit.level), self._codec.region(unit), marks)
-        self._use(unit, _bytes(values))
+        self._use(unit, size_of(values))
 
     @contextmanager
     def _writing(self) -> Iterator[bool]:
@@ -268,18 +275,29 @@ class DiskCache:
         finally:
             lock.release()
 
-    def _evict(self) -> None:
-        """Remove whole units until the limit holds; the marker goes first, so that a kill leaves nothing torn."""
-        while self.limit is not None and self.bytes > self.limit and len(self._sizes) > 1:
-            with self._lock:
-                unit, size = self._sizes.popitem(last=False)
-                self.bytes -= size
-            region, array = self._codec.region(unit), str(unit.level)
-            if unit in self._covers:
-                self._split(array, self._covers[unit])
-            self._staging.journal.remove(array, region)
-            for key in self._codec.keys(unit):
-                self._staging.files.remove(key)
+    @property
+    def oldest(self) -> float | None:
+        """When the unit was used that was not used for longest; None where nothing is cached, or it may not go."""
+        with self._lock:
+            return None if self._finished is not None or not self._sizes else next(iter(self._sizes.values()))[1]
+
+    def drop_oldest(self, count: int = 1) -> bool:
+        """Remove whole units; each one's marker goes first, so that a kill leaves nothing torn. False if it may not."""
+        with disk_errors(self._staging.files.where), self._writing() as may:
+            if not may:
+                return False
+            for _ in range(count):
+                with self._lock:
+                    if not self._sizes:
+                        break
+                    unit, (size, _used) = self._sizes.popitem(last=False)
+                    self.bytes -= size
+                if unit in self._covers:
+                    self._split(str(unit.level), self._covers[unit])
+                self._staging.journal.remove(str(unit.level), self._codec.region(unit))
+                for key in self._codec.keys(unit):
+                    self._staging.files.remove(key)
+        return True
 
     def _split(self, array: str, cover: Region) -> None:
         """Replace a run's marker of a tile by one for each of its units."""

@@ -66,7 +66,7 @@ def _channels(image: RestoredImage) -> list[dict[str, Any]]:
     named = attributes["ome"].get("omero", {}).get("channels", []) if "C" in info.axes or info.channels else []
     if not named:
         return [_channel("brightness", "FFFFFF", *ranges[0], True)]
-    found = []
+    found: list[dict[str, Any]] = []
     for number, one in enumerate(named):
         window, active = one["window"], bool(one["active"])
         active = active and sum(c["active"] for c in found) < _AT_FIRST

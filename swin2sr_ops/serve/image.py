@@ -26,24 +26,30 @@ from swin2sr_ops.run.outputs import label_options
 from swin2sr_ops.run.ranges import intensity_maps
 from swin2sr_ops.run.report import new_report, provenance_of
 from swin2sr_ops.run.sides import Sides
-from swin2sr_ops.serve.chunk_cache import DiskCache, MemoryCache, Values
+from swin2sr_ops.serve.chunk_cache import DiskCache
 from swin2sr_ops.serve.codec import ChunkCodec, Unit
 from swin2sr_ops.serve.documents import Documents
 from swin2sr_ops.serve.layers import Box, Cell
 from swin2sr_ops.serve.level_restorer import LevelRestorer, open_level
 from swin2sr_ops.serve.levels import NoLevel, RestoredTile, StoredLevel, WholeLevel
+from swin2sr_ops.serve.limits import DiskLimit, MemoryCache, Values
 from swin2sr_ops.serve.options import Counts, Options
 from swin2sr_ops.serve.source_guard import SourceGuard
 from swin2sr_ops.serve.source_levels import SourceLevels
 from swin2sr_ops.serve.tile_queue import TileQueue
 
-__all__ = ["RestoredImage"]
+__all__ = ["RestoredImage", "memory_limit"]
 
 #: Bytes of encoded chunks that are kept in memory, without a cache on disk, and beside one.
 MEMORY, BESIDE_DISK = 1 << 30, 256 << 20
 #: Threads that read the cache, decode and encode.
 _THREADS = 4
 _T = TypeVar("_T")
+
+
+def memory_limit(options: Options) -> int:
+    """Return how many bytes of encoded chunks are kept in memory."""
+    return BESIDE_DISK if options.cache else options.limit or MEMORY
 
 
 class RestoredImage:
@@ -61,6 +67,8 @@ class RestoredImage:
         What is asked for.
     tell : callable
         Receives the events of the look at the pixels.
+    memory, limit : optional
+        Limits that images of an archive share; by default those of ``options``.
     """
 
     def __init__(
@@ -69,6 +77,8 @@ class RestoredImage:
         options: Options,
         request: RestoreRequest,
         tell: Callable[[Any], None] = lambda _: None,
+        memory: MemoryCache | None = None,
+        limit: DiskLimit | None = None,
     ) -> None:
         self.options, self.request = options, request.validated()
         self.job: Job = prepare(src, request)
@@ -86,11 +96,13 @@ class RestoredImage:
         # Made here, not in an event loop of zarr-python.
         self.documents = Documents(self.info, self.codec, options.ngff, labels)
         self.source_levels = SourceLevels(job.source, partial(open_level, src, self.request), job.nodata)
-        self.memory = MemoryCache(BESIDE_DISK if options.cache else options.limit or MEMORY)
+        self.memory = MemoryCache(memory_limit(options), memory)
         self.disk: DiskCache | None = None
         self.guard = SourceGuard(job, self.key, lambda: None if self.disk is None else self.disk.staging)
         if options.cache is not None:
-            self.disk = DiskCache(options.cache, self.key, self.codec, job.source.uri, options.limit)
+            self.disk = DiskCache(
+                options.cache, self.key, self.codec, job.source.uri, limit or options.limit, options.final
+            )
             self.guard.watch.check_resumed()
         self.maps = self._maps(tell)
         fixed = "tile" in self.key.settings
@@ -308,10 +320,9 @@ class RestoredImage:
             if isinstance(source, ClosableSource):
                 source.close()
         self.documents.close()
-
-    def _known(self) -> int:
-        """Count the chunks of full size that are kept."""
-        return self.memory.count(0) if self.disk is None else self.disk.count(0)
+        self.memory.clear()
+        if self.disk is not None:
+            self.disk.close()
 
     def metrics(self) -> dict[str, Any]:
         """Figures since opening, JSON-ready."""
@@ -326,7 +337,7 @@ class RestoredImage:
             "given_up": self.queue.dropped,
             "memory_bytes": self.memory.bytes,
             "chunks": math.prod(self.codec.grid(0)),
-            "restored": self._known(),
+            "restored": (self.disk or self.memory).count(0),
         }
         if self.disk is not None:
             found["cache"] = {

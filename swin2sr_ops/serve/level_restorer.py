@@ -20,10 +20,10 @@ from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import Job
 from swin2sr_ops.run.pipeline import TileWork
 from swin2sr_ops.run.sides import Sides
-from swin2sr_ops.serve.chunk_cache import Values
 from swin2sr_ops.serve.codec import ChunkCodec, Unit
 from swin2sr_ops.serve.layers import Box, Cell, Layer
 from swin2sr_ops.serve.levels import NoSink, RestoredTile
+from swin2sr_ops.serve.limits import Values
 from swin2sr_ops.serve.source_levels import SourceLevels
 
 __all__ = ["LevelRestorer", "open_level"]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.io.base import ImageInfo, Region
 from swin2sr_ops.run.origin import Origin
-from swin2sr_ops.serve.chunk_cache import Values
 from swin2sr_ops.serve.codec import ChunkCodec
+from swin2sr_ops.serve.limits import Values
 
 __all__ = ["NoLevel", "NoSink", "RestoredTile", "StoredLevel", "WholeLevel"]
 

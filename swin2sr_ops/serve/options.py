@@ -28,6 +28,10 @@ class Options:
         Of the output, such as ``"x.ome.zarr"``: images without a name of their own are called after it.
     affordable : int
         Input pixels that one chunk of a smaller level may cost.
+    inner : bool
+        Whether this is an image of an archive, which its run knows by another key.
+    final : str, optional
+        Where ``cache`` lies once the archive is finished.
     """
 
     ngff: str = "0.5"
@@ -39,10 +43,17 @@ class Options:
     limit: int | None = None
     name: str = ""
     affordable: int = AFFORDABLE
+    inner: bool = False
+    final: str | None = None
 
     @property
     def output(self) -> dict[str, Any]:
         """The options of the output that were given: what a run with the same request is known by."""
+        return self.archive_output | ({"anywhere": True} if self.inner else {})
+
+    @property
+    def archive_output(self) -> dict[str, Any]:
+        """The options that a run of the whole archive is given."""
         given = {name: getattr(self, name) for name in ("ngff", "pyramid", "context", "spread", "labels")}
         usual = Options()
         return {name: value for name, value in given.items() if value != getattr(usual, name)}

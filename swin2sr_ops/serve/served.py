@@ -14,11 +14,14 @@ from typing import Any
 from swin2sr_ops.errors import FormatError, Swin2SROpsError
 from swin2sr_ops.events import Progress
 from swin2sr_ops.io.storage.files import LocalFiles
+from swin2sr_ops.io.storage.paths import without_separator
 from swin2sr_ops.io.zarr.collection import Collection, open_collection
 from swin2sr_ops.io.zarr.groups import write_metadata
 from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.serve.archive_cache import ArchiveCache
 from swin2sr_ops.serve.documents import is_safe
-from swin2sr_ops.serve.image import RestoredImage
+from swin2sr_ops.serve.image import RestoredImage, memory_limit
+from swin2sr_ops.serve.limits import DiskLimit, MemoryCache
 from swin2sr_ops.serve.options import Options
 
 __all__ = ["Served"]
@@ -34,7 +37,7 @@ class Served:
     request : RestoreRequest
         The same for all images.
     options : Options
-        Their ``cache`` is a folder here, in which each image has an unfinished output of its own.
+        Their ``cache`` is a folder here, in which the image or the archive has its unfinished output.
     tell : callable
         Receives the events of looks at pixels.
     """
@@ -49,8 +52,16 @@ class Served:
         self._lock = threading.Lock()
         self._groups: LocalFiles | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._memory, self._limit = MemoryCache(memory_limit(options)), DiskLimit(options.limit)
+        self._archive: ArchiveCache | None = None
         if self.collection is None:
             self.image_of("")
+        elif options.cache is not None:
+            place = f"{without_separator(options.cache)}/{self.stem}.zarr"
+            self._archive = ArchiveCache(self.collection, place, request, options)
+            for name in self.collection.images if options.limit is not None else ():
+                if self._archive.holds(name):  # what it has counts
+                    self.image_of(name)
 
     @property
     def names(self) -> list[str]:
@@ -80,11 +91,12 @@ class Served:
 
     def _opened(self, name: str) -> RestoredImage:
         request = self.request if self.collection is None else self.request.for_image(array=name)
-        own = self.options
-        title = "_".join(part for part in (self.stem, *name.split("/")) if part)
-        if own.cache is not None:
-            own = replace(own, cache=str(Path(own.cache) / f"{title}.ome.zarr"))
-        return RestoredImage(self.src, replace(own, name=name or f"{title}.ome.zarr"), request, self._tell)
+        own = replace(self.options, name=name or f"{self.stem}.ome.zarr", inner=self.collection is not None)
+        if self._archive is not None:
+            own = replace(own, cache=self._archive.place(name), final=self._archive.final(name))
+        elif own.cache is not None:
+            own = replace(own, cache=f"{without_separator(own.cache)}/{own.name}")
+        return RestoredImage(self.src, own, request, self._tell, self._memory, self._limit)
 
     async def image(self, name: str) -> RestoredImage:
         """Return an image as `open` does, without stopping the event loop."""
@@ -128,7 +140,8 @@ class Served:
         first = self.image_of(self.collection.images[0])
         folder = tempfile.TemporaryDirectory(prefix="swin2sr-ops-")
         files = LocalFiles(Path(folder.name))
-        own = {"model": first.key.settings["model"], "source": self.src, "virtual": {"archive": True}}
+        own: dict[str, Any] = {"model": first.key.settings["model"], "source": self.collection.uri}
+        own |= self._archive.provenance if self._archive is not None else {"virtual": {"archive": True}}
         write_metadata(
             files,
             self.collection,

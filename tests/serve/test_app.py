@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import socket
@@ -321,27 +320,11 @@ def test_a_plate(tmp_path: Path, gray_model: ModelSpec) -> None:
     options = Options(cache=str(tmp_path / "cache"))
     with running(tmp_path / "plate.zarr", request, options=options) as (address, served):
         for key, data in expected.items():
-            answer = requests.get(f"{address}{served.store}/{key}")
-            if key == "zarr.json":  # the archive's own provenance names a run
-                assert answer.json()["attributes"]["ome"] == json.loads(data)["attributes"]["ome"]
-            elif key.endswith("zarr.json"):
-                theirs, ours = answer.json(), json.loads(data)
-                for document in (theirs, ours):  # the cache is a single image's, whose run has another name
-                    document.get("attributes", {}).get("swin2sr_ops", {}).pop("fingerprint", None)
-                assert theirs == ours, key
-            else:
-                assert answer.content == data, key
+            assert requests.get(f"{address}{served.store}/{key}").content == data, key
         info = requests.get(f"{address}info.json").json()
         assert info["images"] == list(collection.images)
         assert requests.get(f"{address}info.json?image=none").status_code == 404
         assert requests.get(f"{address}{served.store}/A/../../cache").status_code == 404
-    first = collection.images[0]
-    cached = f"plate_{first.replace('/', '_')}.ome.zarr"
-    assert (tmp_path / "cache" / f"{cached}.partial").is_dir()
-    report = swin2sr_ops.restore_image(
-        tmp_path / "plate.zarr", tmp_path / "cache" / cached, array=first, model=gray_model, chunks=64
-    )
-    assert report.resumed == report.tiles
 
 
 def test_a_taken_port() -> None:

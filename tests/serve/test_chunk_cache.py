@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -246,3 +249,58 @@ def test_killed_at_any_moment(whole: dict[str, Any], gray_model: ModelSpec, tmp_
         look(store, whole, keys)
     swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
     assert files_of(cache) == whole["files"]
+
+
+def test_a_finished_output_that_is_removed_or_moved(whole: dict[str, Any], tmp_path: Path) -> None:
+    """What is absent then is not all fill value: it is restored."""
+    cache = tmp_path / "x.ome.zarr"
+    swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+    with opened(whole, cache) as store:
+        look(store, whole, some(whole, 3))
+        assert store.image.queue.tiles == 0
+        cache.rename(tmp_path / "moved.ome.zarr")
+        look(store, whole, some(whole, 12, seed=5))
+        assert store.image.queue.tiles > 0
+        store.image.memory.clear()
+        (tmp_path / "moved.ome.zarr").rename(cache)
+        look(store, whole, some(whole, 12, seed=6))
+
+
+def test_caches_of_two_machines_merge_by_copying(whole: dict[str, Any], tmp_path: Path) -> None:
+    """Both half filled, with chunks in common; a run finishes what is there together, to the same bytes."""
+    halves = []
+    for number, keys in enumerate((whole["chunks"][:60:2], whole["chunks"][30:90])):
+        machine = tmp_path / f"machine{number}"
+        machine.mkdir()
+        copied = shutil.copy2(whole["path"], machine / "image.tif")  # with its time, which is a part of its identity
+        with opened({**whole, "path": copied}, machine / "x.ome.zarr") as store:
+            look(store, whole, keys)
+        halves.append(machine / "x.ome.zarr.partial")
+    both = set(files_of(halves[0])) | set(files_of(halves[1]))
+    shutil.copytree(halves[0], halves[1], dirs_exist_ok=True)
+    assert set(files_of(halves[1])) == both
+    source = tmp_path / "machine1" / "image.tif"
+    looked = [*whole["chunks"][:60:2], *whole["chunks"][30:90]]
+    with opened({**whole, "path": source}, tmp_path / "machine1" / "x.ome.zarr") as store:
+        look(store, whole, looked)
+        assert store.image.queue.tiles == 0
+    swin2sr_ops.restore_image(source, tmp_path / "machine1" / "x.ome.zarr", **whole["asked"])
+    found, expected = files_of(tmp_path / "machine1" / "x.ome.zarr"), dict(whole["files"])
+    for files in (found, expected):  # which names the source
+        document = json.loads(files.pop("zarr.json"))
+        assert document["attributes"]["swin2sr_ops"].pop("source").endswith("image.tif")
+        files["rest"] = json.dumps(document).encode()
+    assert found == expected
+
+
+def test_a_run_waits_a_moment_for_a_server(
+    whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server holds the lock while it adds a chunk: a run that starts just then is not refused."""
+    cache = tmp_path / "x.ome.zarr"
+    opened(whole, cache).close()
+    lock = Destination.at(str(cache)).lock()
+    lock.acquire()
+    threading.Timer(0.4, lock.release).start()
+    report = swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+    assert report.state == "done"

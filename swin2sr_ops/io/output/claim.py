@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,13 +13,15 @@ from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.destination import RECORD, Destination, disk_errors
 from swin2sr_ops.io.output.journal import OWN_FOLDER
-from swin2sr_ops.io.output.lock import Lock
+from swin2sr_ops.io.output.lock import BusyError, Lock
 from swin2sr_ops.io.storage.files import Files, LocalFiles
 
 __all__ = ["STAMP", "Claim", "RunKey", "tidy_finished"]
 
 #: Name of the note for a run whose input changed during the run.
 SPOILT = "spoilt"
+#: Seconds to wait for a lock, before its holder counts as a run.
+_PATIENCE = 2.0
 #: The note of `RunKey.stamp`.
 STAMP = "input stamp"
 
@@ -87,7 +90,7 @@ class Claim:
         self._key = key
         lock = self.destination.lock()
         with disk_errors(self.files.where):
-            lock.acquire()
+            _acquire(lock)
         self._lock = lock
         try:
             self._take(key)
@@ -209,6 +212,19 @@ class Claim:
             self.destination.discard()
         finally:
             self.release()
+
+
+def _acquire(lock: Lock) -> None:
+    """Acquire the lock; wait a moment for a server, which holds it only while it adds chunks."""
+    patience = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            lock.acquire()
+            return
+        except BusyError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.02)
 
 
 def _spoilt(uri: str) -> OutputError:
