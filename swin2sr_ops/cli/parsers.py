@@ -78,7 +78,7 @@ examples:
 
 --cache FOLDER:
   restored chunks are kept in FOLDER as the unfinished output of a run: `restore SRC FOLDER/NAME.ome.zarr`
-  with the same options finishes it
+  with the same options finishes it (of a plate or tree: FOLDER/NAME.zarr)
 """
 
 

@@ -110,6 +110,9 @@ class Served:
         for name in self.collection.images:
             if key.startswith(f"{name}/"):
                 return await self.image(name), key.removeprefix(f"{name}/")
+        for name, reason in self.collection.missing:
+            if key.startswith(f"{name}/"):
+                raise FormatError(f"The image {name!r} of {self.collection.uri!r} cannot be served: {reason}")
         return None, key
 
     def names_in(self, folder: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
 import socket
@@ -21,7 +22,8 @@ import tifffile
 import zarr
 
 import swin2sr_ops
-from swin2sr_ops.errors import RequestError
+from swin2sr_ops.errors import RequestError, Swin2SROpsError
+from swin2sr_ops.io.storage.files import LocalFiles
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.spec import ModelSpec
 from tests import docs_files
@@ -31,6 +33,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 from swin2sr_ops.serve.options import Options
+from swin2sr_ops.serve.served import Served
 from swin2sr_ops.serve.server import listen
 from tests.serve.running import running
 
@@ -366,3 +369,74 @@ def test_threads_end_with_the_server(made: dict[str, Any]) -> None:
         requests.get(f"{address}{served.store}/0/c/0/0/0")
     wait_for(lambda: threading.active_count() <= before + 8)  # zarr-python keeps a few of its own
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("serve-")]
+
+
+def test_a_source_that_is_cut_is_a_sentence(
+    made: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the answer and in the log; what is kept is still answered, and the server lives."""
+    path = Path(shutil.copy2(made["path"], tmp_path / "stack.tif"))
+    with running(path, made["request"]) as (address, served):
+        key = f"{address}{served.store}/0/c/0/0/0"
+        assert requests.get(key).ok
+        served.image_of("").job.source.close()
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        for other in ("0/c/1/5/5", "0/c/1/4/4"):
+            answer = requests.get(f"{address}{served.store}/{other}")
+            assert answer.status_code == 500
+            assert "stack.tif" in answer.json()["error"]
+            assert "Traceback" not in answer.text
+        assert "stack.tif" in caplog.text
+        assert "Traceback" not in caplog.text
+        assert requests.get(key).content == made["files"]["0/c/0/0/0"]
+
+
+def test_a_model_that_is_missing_is_a_sentence(
+    made: dict[str, Any], tmp_path: Path, gray_model: ModelSpec, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it was never there, or is gone before the first tile; when it is back, it is used."""
+    weights = Path(shutil.copy2(gray_model.weights, tmp_path / "model.safetensors"))
+    request = RestoreRequest(model=str(weights), chunks=100, axes="ZYX")
+    with pytest.raises(Swin2SROpsError, match=r"other\.safetensors"):
+        Served(str(made["path"]), RestoreRequest(model=str(tmp_path / "other.safetensors")), Options())
+    with running(made["path"], request) as (address, served):
+        weights.rename(tmp_path / "away.safetensors")
+        answer = requests.get(f"{address}{served.store}/0/c/0/0/0")
+        if not answer.ok:  # it may have been loaded when the server started
+            assert "model.safetensors" in answer.json()["error"]
+            assert "Traceback" not in caplog.text
+        (tmp_path / "away.safetensors").rename(weights)
+        assert requests.get(f"{address}{served.store}/0/c/0/0/0").content == made["files"]["0/c/0/0/0"]
+
+
+def test_a_full_disk_answers_all_the_same(
+    made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The cache takes nothing more; the log and the figures say so, and chunks are restored without it."""
+    (tmp_path / "looked").mkdir()
+    with running(made["path"], made["request"], options=Options(cache=str(tmp_path / "looked"))) as (address, served):
+
+        def full(self: LocalFiles, key: str, data: bytes, *, durable: bool = False) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(LocalFiles, "write", full)
+        for key in ("0/c/0/0/0", "0/c/1/3/3"):
+            assert requests.get(f"{address}{served.store}/{key}").content == made["files"][key]
+        figures = requests.get(f"{address}metrics").json()["images"][served.store]
+        assert "The disk is full" in figures["cache"]["problem"]
+        assert caplog.text.count("The disk is full") == 1
+
+
+def test_a_damaged_image_of_a_plate_stops_no_other(tmp_path: Path, gray_model: ModelSpec) -> None:
+    """Its requests get a sentence; the other images, and the plate's own documents, are answered."""
+    docs_files.plate(tmp_path / "plate.zarr")
+    request = RestoreRequest(model=gray_model, chunks=64)
+    (tmp_path / "plate.zarr" / "B" / "2" / "0" / "0" / ".zarray").write_text("{")
+    with running(tmp_path / "plate.zarr", request) as (address, served):
+        zarr_address = f"{address}{served.store}"
+        assert requests.get(f"{zarr_address}/A/1/0/0/zarr.json").ok
+        assert requests.get(f"{zarr_address}/zarr.json").ok
+        answer = requests.get(f"{zarr_address}/B/2/0/0/zarr.json")
+        assert not answer.ok
+        assert "B/2/0" in answer.json()["error"]
+        assert requests.get(f"{zarr_address}/A/1/1/0/zarr.json").ok

@@ -12,12 +12,15 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings, strategies as st
 from zarr.core.sync import sync
 
 import swin2sr_ops
@@ -304,3 +307,75 @@ def test_a_run_waits_a_moment_for_a_server(
     threading.Timer(0.4, lock.release).start()
     report = swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
     assert report.state == "done"
+
+
+DAMAGE = {
+    "a chunk is gone": lambda path: path.unlink(),
+    "a chunk is cut": lambda path: path.write_bytes(path.read_bytes()[:-3]),
+    "a chunk is empty": lambda path: path.write_bytes(b""),
+    "a chunk has another byte": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?"),
+}
+
+
+@settings(max_examples=8)
+@given(data=st.data())
+def test_any_cache_state(data: st.DataObject, whole: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whatever was kept, evicted or torn, two servers with several readers each give the bytes of a run, and so does
+    the run that finishes the cache."""
+    cache = tmp_path_factory.mktemp("state") / "x.ome.zarr"
+    chunks = st.lists(st.sampled_from(whole["chunks"]), max_size=20)
+    with opened(whole, cache) as store:
+        look(store, whole, data.draw(chunks, "kept"))
+    partial = cache.with_name("x.ome.zarr.partial")
+    there = sorted(path for path in partial.rglob("*") if path.is_file() and path.parent.name != ".swin2sr_ops")
+    written = [path for path in there if "c" in path.relative_to(partial).parts or "done" in path.parts]
+    for path in data.draw(st.lists(st.sampled_from(written), max_size=3, unique=True), "torn") if written else ():
+        DAMAGE[data.draw(st.sampled_from(sorted(DAMAGE)))](path)
+    limits = st.sampled_from([None, 1, 60_000, 1 << 30])
+    with (
+        opened(whole, cache, limit=data.draw(limits)) as first,
+        opened(whole, cache, limit=data.draw(limits)) as second,
+        ThreadPoolExecutor(data.draw(st.integers(1, 6), "readers")) as pool,
+    ):
+        asked = [(store, key) for store in (first, second) for key in data.draw(chunks, "asked")]
+        order = data.draw(st.permutations(asked))
+        found = list(pool.map(lambda one: sync(one[0].image.get(one[1])), order))
+        assert found == [whole["files"][key] for _, key in order]
+    if data.draw(st.booleans(), "finished"):
+        swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+        assert files_of(cache) == whole["files"]
+
+
+_READ = """
+import sys, zlib, swin2sr_ops
+from zarr.core.sync import sync
+with swin2sr_ops.restored_store(sys.argv[1], cache=sys.argv[2], model=sys.argv[3], chunks=100, axes="ZYX") as store:
+    print("open", flush=True)
+    sys.stdin.readline()
+    for key in sys.argv[4:]:
+        print(key, zlib.crc32(sync(store.image.get(key))), flush=True)
+"""
+
+
+def test_several_processes_at_once(whole: dict[str, Any], gray_model: ModelSpec, tmp_path: Path) -> None:
+    """Servers of their own on one cache, begun together: each gives the bytes of a run."""
+    cache, keys = tmp_path / "x.ome.zarr", [some(whole, 25, seed) for seed in range(3)]
+    processes = []
+    for own in keys:
+        command = [sys.executable, "-c", _READ, str(whole["path"]), str(cache), str(gray_model.weights), *own]
+        processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+    outputs = [""] * len(processes)
+
+    def talk(number: int) -> None:
+        outputs[number] = processes[number].communicate("go\n", timeout=120)[0]
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(talk, range(3)))
+    for own, process, output in zip(keys, processes, outputs, strict=True):
+        assert process.returncode == 0
+        assert output.splitlines() == [f"{key} {zlib.crc32(whole['files'][key])}" for key in own]
+    swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+    assert files_of(cache) == whole["files"]
