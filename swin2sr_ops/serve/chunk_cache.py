@@ -94,21 +94,22 @@ class DiskCache:
     def _open(self, source: str) -> Staging:
         destination = Destination.at(self.uri, remote=True, inner=self._final is not None)
         staging = Staging(Claim(destination), self._codec.layout)
-        if self._is_finished():
-            return staging
-        destination.check(source)
         patience = time.monotonic() + _PATIENCE
-        while True:
+        while not self._is_finished():
             try:
+                destination.check(source)
                 return Staging.begin(destination, self._codec.layout, self._key, shared=True)
             except BusyError:
-                if time.monotonic() < patience:
-                    time.sleep(0.05)
-                    continue
-                if not staging.claim.matches(self._key):
+                if staging.claim.matches(self._key):  # a run with this key is at work: what it has done is read
+                    staging.claim.recall(self._key)
+                    break
+                if time.monotonic() > patience:
                     raise
-                staging.claim.recall(self._key)
-                return staging  # a run with this key is at work: what it has done is read
+                time.sleep(0.05)
+            except OutputError:
+                if not self._is_finished():  # else by a run, between the two looks
+                    raise
+        return staging
 
     @property
     def staging(self) -> Staging | None:

@@ -296,6 +296,30 @@ def test_caches_of_two_machines_merge_by_copying(whole: dict[str, Any], tmp_path
     assert found == expected
 
 
+def test_a_run_that_finishes_while_a_server_waits_for_it(whole: dict[str, Any], tmp_path: Path) -> None:
+    """The server reads what the run has finished, and begins nothing beside it; another run is refused."""
+    cache = tmp_path / "x.ome.zarr"
+    swin2sr_ops.restore_image(whole["path"], tmp_path / "done.ome.zarr", **whole["asked"])
+    lock = Destination.at(str(cache)).lock()
+    lock.acquire()
+
+    def finished() -> None:
+        (tmp_path / "done.ome.zarr").rename(cache)
+        lock.release()
+
+    threading.Timer(0.5, finished).start()
+    with opened(whole, cache) as store:
+        look(store, whole, some(whole, 5))
+        assert store.image.queue.tiles == 0
+    assert not list(tmp_path.glob("*.partial*"))
+    cache.rename(tmp_path / "done.ome.zarr")
+    lock.acquire()
+    threading.Timer(0.5, finished).start()
+    with pytest.raises(OutputError, match="finished by another run meanwhile"):
+        swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+    assert files_of(cache) == whole["files"]
+
+
 def test_a_run_waits_a_moment_for_a_server(
     whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,11 @@ class Claim:
 
     def _take(self, key: RunKey | None) -> None:
         found = self._record()
+        if found is None and not self.destination.overwrite and self.destination.occupied():
+            raise OutputError(
+                f"{self.destination.uri!r} was finished by another run meanwhile: give the same command again, which"
+                " compares the settings, or choose another output."
+            )
         if found is not None and key is not None and not key.restart:
             if found.get("fingerprint") != key.fingerprint:
                 raise _other_run(self.destination.uri, found.get("settings", {}), key.settings)
