@@ -35,12 +35,15 @@ API = {
     ),
 }  # fmt: skip
 
+#: Examples: Python files in cells, whose cells of text are Markdown.
+GALLERY = ROOT / "docs" / "gallery"
+
 _descriptions: dict[str, tuple[str, str]] = {}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """List pages that ``mkdocs.yml`` does not place yet, so that none is lost."""
-    listed = set(re.findall(r"[\w-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
     further = sorted(p.name for p in (ROOT / "docs").glob("*.md") if p.name not in listed)
     if further:
         config.nav = [*(config.nav or []), {"Further": further}]
@@ -52,6 +55,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     made = {name: _linked((ROOT / path).read_text(encoding="utf-8"), config) for name, path in BESIDE.items()}
     made |= {"command-line.md": command_line(), "api.md": api(), "hosting.md": hosting()}
     made["released-models.md"] = released_models()
+    examples = {f"gallery/{p.stem}.md": example(p) for p in sorted(GALLERY.glob("*.py"))}
+    made |= examples | {"gallery/index.md": gallery(examples)}
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
     return files
@@ -80,7 +85,7 @@ def on_post_build(config: MkDocsConfig) -> None:
             for entry in pages:
                 src = next(iter(entry.values())) if isinstance(entry, dict) else entry
                 title, about = _descriptions[src]
-                address = base + ("" if src == "index.md" else src.removesuffix(".md") + "/")
+                address = base + ("" if src == "index.md" else src.removesuffix(".md").removesuffix("/index") + "/")
                 about = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", about)
                 lines.append(f"- [{title}]({address}): {about[:240]}")
             lines.append("")
@@ -94,6 +99,31 @@ def _linked(text: str, config: MkDocsConfig) -> str:
     for name, path in BESIDE.items():
         text = text.replace(f"]({path}", f"]({name}")
     return re.sub(r"(?<![(<])\b(https://(?:code|swin2sr-ops)\.example\.org[\w/.-]*\w)", r"<\1>", text)
+
+
+# --- the gallery ----------------------------------------------------------------------------------
+
+
+def example(path: Path) -> str:
+    """Return a page of a Python file in cells (``# %%``)."""
+    page = []
+    for cell in re.split(r"^# %%", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        kind, _, text = cell.partition("\n")
+        if "[markdown]" in kind:
+            page.append(re.sub(r"^# ?", "", text, flags=re.MULTILINE).strip())
+        else:
+            page.append(f"```python\n{text.strip()}\n```")
+    source = f"The page is a script in cells: `docs/gallery/{path.name}`. The tests run it."
+    return "\n\n".join([*page, source]) + "\n"
+
+
+def gallery(examples: dict[str, str]) -> str:
+    """Return the page that lists the examples."""
+    lines = ["# Gallery", "", "Ten scripts that make their own small images and run as they stand.", ""]
+    for name, text in examples.items():
+        title, about = text.split("\n\n")[:2]
+        lines.append(f"- [{title.removeprefix('# ')}]({name.removeprefix('gallery/')}): {' '.join(about.split())}")
+    return "\n".join([*lines, ""])
 
 
 # --- the command line -----------------------------------------------------------------------------

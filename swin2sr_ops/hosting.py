@@ -19,10 +19,10 @@ Read and write Zarr groups
 Make pyramids
     `level_shapes`, `halve`, `fill_region`, `regions`.
 Know models and devices
-    `resolve_model`, `download_model`, `cache_folder`, `file_sha256`, `read_tensors`, `Reach`, `find_reach` (how far a
-    foreign network sees), `remembered_facts`, `remember_facts` (what such a look found, cached), `ENGINES`,
-    `choose_device`, `free_memory`, `needs_torch`; `model_of_quality`, `views_of`: the words ``fast``, ``good`` and
-    ``best``.
+    `resolve_model`, `download_model`, `place_of` (where a download lies, or will), `cache_folder`, `file_sha256`,
+    `read_tensors`, `Reach`, `find_reach` (how far a foreign network sees), `remembered_facts`, `remember_facts` (what
+    such a look found, cached), `ENGINES`, `choose_device`, `free_memory`, `needs_torch`; `model_of_quality`,
+    `views_of`: the words ``fast``, ``good`` and ``best``.
 Offer options
     `OPTIONS`: every keyword of a request with its default and help texts, for a host's command line or form.
 Plan tiles
@@ -127,7 +127,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.spec import Reach as Reach
     from swin2sr_ops.weights.checkpoint import read_tensors as read_tensors
     from swin2sr_ops.weights.digest import file_sha256 as file_sha256
-    from swin2sr_ops.weights.download import cache_folder as cache_folder, fetch
+    from swin2sr_ops.weights.download import cache_folder as cache_folder, fetch, place_of as place_of
     from swin2sr_ops.weights.facts import remember_facts as remember_facts, remembered_facts as remembered_facts
 
     download_model, plugin_manager = fetch, manager
@@ -198,6 +198,7 @@ _HOMES = {
     "ome_attributes": "io.zarr.ngff",
     "open_collection": "io.zarr.collection",
     "open_node": "io.zarr.store",
+    "place_of": "weights.download",
     "plugin_manager": "hooks.dispatch:manager",
     "prepare": "run.job",
     "provenance_of": "run.report",

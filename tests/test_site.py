@@ -72,7 +72,7 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
 
 def test_llms_txt_lists_every_page(site: Path) -> None:
     text = (site / "llms.txt").read_text(encoding="utf-8")
-    pages = {p.parent.relative_to(site).as_posix() for p in site.glob("*/index.html")}
-    listed = set(re.findall(r"example\.org/([\w-]+)/\)", text))
+    pages = {p.parent.relative_to(site).as_posix() for p in site.rglob("*/index.html")}
+    listed = set(re.findall(r"example\.org/([\w/-]+)/\)", text))
     assert listed == pages
     assert all(re.search(r": \S", line) for line in text.splitlines() if line.startswith("- "))

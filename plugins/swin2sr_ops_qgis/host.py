@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from swin2sr_ops import RequestError, __version__, hookimpl, list_models
-from swin2sr_ops.hosting import HostAdapter, HostStatus
+from swin2sr_ops.hosting import HostAdapter, HostStatus, place_of
 
 __all__ = ["NAME", "QgisHost"]
 
@@ -101,7 +101,14 @@ def _copy(folder: Path) -> None:
     shutil.copytree(Path(__file__).parent / "provider", new, ignore=shutil.ignore_patterns("__pycache__"))
     metadata = new / "metadata.txt"
     metadata.write_text(metadata.read_text(encoding="utf-8").replace("version=0", f"version={__version__}", 1), "utf-8")
-    settings = {"python": sys.executable, "version": __version__, "models": [spec.name for spec in list_models()]}
+    specs = list_models()
+    settings = {
+        "python": sys.executable,
+        "version": __version__,
+        "models": [spec.name for spec in specs],
+        # Those that are fetched, and where they lie then: the form marks the others.
+        "files": {spec.name: str(place_of(spec)) for spec in specs if spec.weights.startswith("http")},
+    }
     (new / "settings.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
     if folder.is_dir():
         shutil.rmtree(folder)

@@ -22,7 +22,11 @@ _HOSTS_EPILOG = """\
 examples:
   swin2sr-ops hosts                                      one line per application
   swin2sr-ops hosts --json                               the same for programs
+  swin2sr-ops hosts check napari                         exit status 0 only if napari can use the operator
   swin2sr-ops hosts install qgis                         register the operator in an application
+
+exit status:
+  0 no application is broken or unknown; with check, this one is working; 1 otherwise
 
 states:
   working  it lists and loads the operator               present  it is installed, without the operator
@@ -58,8 +62,10 @@ def add_hosts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="Ask each application known to a plugin if it is installed, lists the operator, and can load it.",
         epilog=_HOSTS_EPILOG,
     )
-    parser.add_argument("action", nargs="?", choices=("install",), help="register the operator in an application")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="the application, for install")
+    parser.add_argument(
+        "action", nargs="?", choices=("check", "install"), help="ask one, or register the operator in it"
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the application, for check and install")
     parser.add_argument("--timeout", type=number, default=30.0, metavar="S", help="seconds to wait (default: 30)")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 

@@ -8,9 +8,11 @@ check_host()
 
 from fractal_task_tools.task_models import CompoundTask, ParallelTask  # noqa: E402  (said first that it is missing)
 
-__all__ = ["AUTHORS", "TASK_LIST"]
+__all__ = ["AUTHORS", "DOCS_LINK", "TASK_LIST"]
 
 AUTHORS = "The swin2sr-ops developers"
+#: Shown by a server beside the tasks.
+DOCS_LINK = "https://swin2sr-ops.example.org/fractal/"
 
 _TOLD = {"category": "Image Processing", "tags": ["Super-resolution", "Denoising", "Deep learning"]}
 # A restored image is not offered again: after two enlargements it would have 16 times the pixels.

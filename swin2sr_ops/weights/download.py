@@ -19,7 +19,7 @@ from swin2sr_ops.weights.digest import file_sha256
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["cache_folder", "cached", "fetch", "is_web_url"]
+__all__ = ["cache_folder", "cached", "fetch", "is_web_url", "place_of"]
 
 _TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 _CHUNK = 1 << 16  # most bytes lost if the connection breaks
@@ -49,7 +49,7 @@ def cached(spec: ModelSpec, *, cache: Path | None = None) -> Path | None:
     DownloadError
         If the cached file differs from what the catalogue, or the first download, states.
     """
-    path = _target(spec, cache)
+    path = place_of(spec, cache)
     if path.is_symlink():
         raise DownloadError(
             f"{path}, the weights of {spec.name}, is a symbolic link, which is not followed: put the file itself there."
@@ -85,7 +85,7 @@ def fetch(spec: ModelSpec, *, progress: bool = True, cache: Path | None = None) 
         raise DownloadError(f"The weights of {spec.name} are at {spec.weights!r}, which is not an http or https URL.")
     from filelock import FileLock
 
-    path = _target(spec, cache)
+    path = place_of(spec, cache)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):  # one of several workers downloads; the others wait and use its file
@@ -119,7 +119,7 @@ def _retrieve(path: Path, spec: ModelSpec, progress: bool) -> Path:
     return path
 
 
-def _target(spec: ModelSpec, cache: Path | None) -> Path:
+def place_of(spec: ModelSpec, cache: Path | None = None) -> Path:
     name = Path(urlsplit(spec.weights).path).name
     row = BUILTIN.get(spec.name)
     if row is None or row.weights != spec.weights:  # files of other origins may share a name

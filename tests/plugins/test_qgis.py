@@ -181,6 +181,8 @@ def test_installed_without_qgis_process(no_qgis: Path) -> None:
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["python"] == sys.executable
     assert "tiny-x2-gray" in settings["models"]
+    assert "tiny-x2-gray" not in settings["files"]
+    assert settings["files"]["swin2sr-classical-x2"].endswith(".pth")
     metadata = (folder / "metadata.txt").read_text()
     assert "\nhasProcessingProvider=yes\n" in metadata
     assert f"\nversion={swin2sr_ops.__version__}\n" in metadata
@@ -192,6 +194,18 @@ def test_installed_without_qgis_process(no_qgis: Path) -> None:
     assert "could show if QGIS loads it" in status.detail
     (folder / "settings.json").write_text(json.dumps({"python": str(folder / "gone")}))
     assert "cannot run swin2sr-ops" in QgisHost().status().detail
+
+
+def test_models_that_are_not_on_the_disk(tmp_path: Path) -> None:
+    """They are marked in the form until they are fetched."""
+    there = tmp_path / "there.pth"
+    there.touch()
+    files = {"far": str(tmp_path / "gone.pth"), "near": str(there)}
+    settings = {"python": "python", "models": ["shipped", "near", "far"], "files": files}
+    assert runner.labelled(settings) == ["shipped", "near", "far (to be fetched)"]
+    assert [runner.model_of(label) for label in runner.labelled(settings)] == settings["models"]
+    assert [runner.is_missing(settings, name) for name in settings["models"]] == [False, False, True]
+    assert runner.fetch_command("python", "far")[1:] == ["-P", "-m", "swin2sr_ops", "models", "--download=far"]
 
 
 def test_places_of_profiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -306,6 +320,23 @@ def test_qgis_runs_it(qgis: Any, scene: Path, gray_model: ModelSpec, tmp_path: P
     assert "Restoring 6 tiles" in done.stdout
     assert "0...10...20" in done.stdout
     check_result(scene, out, gray_model)
+
+
+def test_qgis_has_scale_ensemble_and_formats(qgis: Any, scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    words = [f"INPUT={scene}", f"OUTPUT={out}", "MODEL=nano-x2-gray", "SCALE=2", "ENSEMBLE=8", "HALO=8"]
+    done = qgis_process(qgis[0], tmp_path, "run", "swin2sr:restore", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    import rasterio
+
+    with rasterio.open(scene) as before, rasterio.open(out) as after:
+        options = {"model": "nano-x2-gray", "ensemble": 8, "halo": 8, "nodata": 0}
+        np.testing.assert_array_equal(after.read(1), swin2sr_ops.restore(before.read(1), **options).compute())
+    shown = qgis_process(qgis[0], tmp_path, "help", "swin2sr:restore").stdout
+    assert "swin2sr-classical-x2 (to be fetched)" in shown
+    assert "FETCH" in shown
+    words = [f"INPUT={scene}", f"OUTPUT={tmp_path / 'b.tif'}", "MODEL=nano-x2-gray", "SCALE=4"]
+    assert qgis_process(qgis[0], tmp_path, "run", "swin2sr:restore", *words).returncode == 1
 
 
 def test_qgis_shows_errors(qgis: Any, scene: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from qgis.core import (
     QgsProcessingAlgorithm,
     QgsProcessingException,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
     QgsProcessingParameterFile,
@@ -20,6 +21,8 @@ from . import runner
 
 _HELP = """Restores a raster with a Swin2SR or SwinIR network: super-resolution, denoising or removal of JPEG \
 artefacts, depending on the model. Works tile by tile in bounded memory; the result does not depend on the tiles.
+
+Models marked "to be fetched" are downloaded first if you tick so under Advanced.
 
 CRS, affine, band names, nodata and masks are kept. Red, green and blue bands are restored together.
 
@@ -54,7 +57,7 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
     def initAlgorithm(self, _configuration: Any = None) -> None:
         """Create the form."""
         try:
-            models = runner.read_settings()["models"]
+            models = runner.labelled(runner.read_settings())
         except RuntimeError:  # the folder was copied by hand; the run will raise an error
             models = []
         choices = QgsProcessingParameterEnum(
@@ -79,6 +82,17 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
         whole = QgsProcessingParameterNumber.Integer
         for parameter in (
             QgsProcessingParameterFile("CHECKPOINT", "Checkpoint instead of a listed model", optional=True),
+            QgsProcessingParameterBoolean("FETCH", "Fetch the model first if it is not on this disk", False),
+            QgsProcessingParameterNumber(
+                "SCALE", "Scale (default: that of the model)", whole, optional=True, minValue=1, maxValue=8
+            ),
+            QgsProcessingParameterEnum(
+                "ENSEMBLE",
+                "Ensemble: 8 averages mirrored and rotated runs, at eight times the cost",
+                options=["1", "8"],
+                defaultValue="1",
+                usesStaticStrings=True,
+            ),
             QgsProcessingParameterString("RANGE", "Intensity range: auto, dtype, LO,HI or p1,p99.8", "auto"),
             QgsProcessingParameterString("HALO", "Halo: exact, or pixels around a tile such as 16", "exact"),
             QgsProcessingParameterNumber(
@@ -104,7 +118,12 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
         src = _path(self.parameterAsRasterLayer(parameters, "INPUT", context))
         dst = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
         try:
-            words = runner.command(runner.read_settings()["python"], src, dst, self._options(parameters, context))
+            settings, options = runner.read_settings(), self._options(parameters, context)
+            if self.parameterAsBool(parameters, "FETCH", context) and runner.is_missing(settings, options["model"]):
+                feedback.setProgressText(f"Fetching {options['model']}")
+                words = runner.fetch_command(settings["python"], options["model"])
+                runner.follow(words, _Teller(feedback), feedback.isCanceled)
+            words = runner.command(settings["python"], src, dst, options)
             feedback.pushCommandInfo(" ".join(words[words.index("restore") :]))
             runner.follow(words, _Teller(feedback), feedback.isCanceled)
         except runner.Stopped:
@@ -117,10 +136,12 @@ class RestoreRaster(QgsProcessingAlgorithm):  # type: ignore[misc]  # QGIS has n
     def _options(self, parameters: Any, context: Any) -> dict[str, Any]:
         """Return the form's values as options of the command line."""
         mask = self.parameterAsRasterLayer(parameters, "MASK", context)
-        given = {name: parameters.get(name) is not None for name in ("NODATA", "TILE")}
+        given = {name: parameters.get(name) is not None for name in ("NODATA", "TILE", "SCALE")}
         checkpoint = self.parameterAsFile(parameters, "CHECKPOINT", context)
         return {
-            "model": checkpoint or self.parameterAsEnumString(parameters, "MODEL", context),
+            "model": checkpoint or runner.model_of(self.parameterAsEnumString(parameters, "MODEL", context)),
+            "scale": self.parameterAsInt(parameters, "SCALE", context) if given["SCALE"] else None,
+            "ensemble": self.parameterAsEnumString(parameters, "ENSEMBLE", context),
             "range": self.parameterAsString(parameters, "RANGE", context),
             "halo": self.parameterAsString(parameters, "HALO", context),
             "nodata": repr(self.parameterAsDouble(parameters, "NODATA", context)) if given["NODATA"] else None,

@@ -20,6 +20,10 @@ class Provider(QgsProcessingProvider):  # type: ignore[misc]  # QGIS has no type
         """Return the name for users."""
         return "Swin2SR restoration"
 
+    def supportedOutputRasterLayerExtensions(self) -> list[str]:
+        """Return the only format that is written for QGIS: GeoTIFF, as a COG."""
+        return ["tif", "tiff"]
+
     def loadAlgorithms(self) -> None:
         """Add the algorithms; QGIS calls this method."""
         self.addAlgorithm(RestoreRaster())

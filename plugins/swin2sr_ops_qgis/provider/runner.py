@@ -14,11 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Stopped", "command", "environment", "follow", "percent", "read_settings"]
+__all__ = [
+    "Stopped", "command", "environment", "fetch_command", "follow", "is_missing", "labelled", "model_of", "percent",
+    "read_settings",
+]  # fmt: skip
 
 _OF_QGIS = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "GDAL_DATA", "GDAL_DRIVER_PATH", "PROJ_LIB", "PROJ_DATA")
 _PATIENCE = 10  # seconds for a process to end
 _ERROR = "swin2sr-ops: error: "
+#: Behind the names of models whose weights are not on this disk.
+_MARK = " (to be fetched)"
 
 Event = Any
 
@@ -37,11 +42,36 @@ def read_settings() -> dict[str, Any]:
     """
     try:
         settings = json.loads(Path(__file__).with_name("settings.json").read_text(encoding="utf-8"))
-        return {"python": str(settings["python"]), "models": [str(name) for name in settings["models"]]}
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+        return {
+            "python": str(settings["python"]),
+            "models": [str(name) for name in settings["models"]],
+            "files": {str(name): str(path) for name, path in settings.get("files", {}).items()},
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise RuntimeError(
             "This plugin does not know where swin2sr-ops is: run `swin2sr-ops hosts install qgis`."
         ) from exc
+
+
+def is_missing(settings: dict[str, Any], name: str) -> bool:
+    """Return True if the weights of a model must be fetched first."""
+    path = settings["files"].get(name)
+    return path is not None and not Path(path).is_file()
+
+
+def labelled(settings: dict[str, Any]) -> list[str]:
+    """Return the models' names, those marked whose weights are not on this disk."""
+    return [name + _MARK * is_missing(settings, name) for name in settings["models"]]
+
+
+def model_of(label: str) -> str:
+    """Return the name of a model from its label."""
+    return label[: -len(_MARK)] if label.endswith(_MARK) else label
+
+
+def fetch_command(python: str, name: str) -> list[str]:
+    """Return the words that fetch a model's weights."""
+    return [python, "-P", "-m", "swin2sr_ops", "models", f"--download={name}"]
 
 
 def command(python: str, src: str, dst: str, options: dict[str, Any]) -> list[str]:
