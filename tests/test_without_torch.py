@@ -28,6 +28,17 @@ class Blocked:
             raise ImportError("torch is blocked")
 
 sys.meta_path.insert(0, Blocked())
+
+import importlib.metadata as metadata
+
+found = metadata.Distribution.from_name.__func__
+
+def from_name(cls, name):
+    if name == "torch":
+        raise metadata.PackageNotFoundError(name)
+    return found(cls, name)
+
+metadata.Distribution.from_name = classmethod(from_name)
 """
 
 
@@ -52,6 +63,8 @@ def run(environment: dict[str, str], folder: Path, *words: str) -> str:
 def test_the_block_works(blocked: dict[str, str], tmp_path: Path) -> None:
     code = "try:\n    import torch\nexcept ImportError as exc:\n    print(exc)"
     assert "torch is blocked" in run(blocked, tmp_path, "-c", code)
+    code = "from swin2sr_ops.engine.devices import torch_version\nprint([torch_version()])"
+    assert "['']" in run(blocked, tmp_path, "-c", code)  # not even its name is there, as in the CPU container
 
 
 def test_the_main_job(blocked: dict[str, str], tmp_path: Path) -> None:

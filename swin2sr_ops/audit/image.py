@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from math import gcd
 from os import PathLike, fspath
 
@@ -14,6 +13,7 @@ from swin2sr_ops.audit.compare import CheckSink, Stored
 from swin2sr_ops.audit.placement import Agreement, placement_of
 from swin2sr_ops.audit.record import Record, read_record
 from swin2sr_ops.audit.report import AuditReport
+from swin2sr_ops.engine.devices import torch_version
 from swin2sr_ops.errors import FormatError, ModelError
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ClosableSource, ImageSource, Region
@@ -188,7 +188,7 @@ class AuditedImage:
             number = 0 if channel is None or len(maps) == 1 else job.map_of(region[channel].start)
             return maps[number].width
 
-        agreement = Agreement.of(self.record, job.restorer.network.placed(), version("torch"))
+        agreement = Agreement.of(self.record, job.restorer.network.placed(), torch_version())
         unit, sides = (1,) * len(job.order.axes), dict(self._sides(job))
         return CheckSink(self.output, job.output, unit, levels, sides, agreement, width_of, self.name)
 

@@ -29,6 +29,7 @@ __all__ = [
     "gpu_is_possible",
     "is_out_of_memory",
     "torch_device",
+    "torch_version",
 ]
 
 
@@ -88,14 +89,20 @@ def choose_device(device: str) -> torch.device | Cpu:
     return CPU if found.type == "cpu" else found
 
 
+def torch_version() -> str:
+    """Return the version of the installed torch; empty without one, where this package's own kernels compute."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
+
+
 @lru_cache(maxsize=1)
 def gpu_is_possible() -> bool:
     """Tell whether torch might find a GPU here; if not, it need not be imported to ask."""
-    try:
-        _, _, build = version("torch").partition("+")
-    except PackageNotFoundError:
-        return False
-    if build == "cpu":
+    found = torch_version()
+    build = found.partition("+")[2]
+    if not found or build == "cpu":
         return False
     if sys.platform == "darwin":
         return platform.machine() == "arm64"

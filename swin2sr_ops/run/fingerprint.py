@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
+from swin2sr_ops.engine.devices import torch_version
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.claim import RunKey
@@ -45,7 +45,7 @@ def settings_of(job: Job) -> dict[str, Any]:
     models = [one.spec for one in job.restorers]
     found: dict[str, Any] = {
         "result version": _RESULT_VERSION,
-        "torch": version("torch"),
+        "torch": torch_version(),
         "model": ",".join(spec.name for spec in models),
         "weights": ",".join(spec.sha256 for spec in models),
         "scale": job.plan.spec.scale,
