@@ -52,6 +52,8 @@ class RestoreArray:
         precision: str = "auto",
         engine: str = "auto",
         consistent: str | None = None,
+        interval: float | None = None,
+        calibration: str | PathLike[str] | None = None,
         nodata: Nodata = "auto",
     ) -> xr.DataArray:
         """Restore the array lazily, with the same pixels as `swin2sr_ops.restore`.
@@ -60,6 +62,8 @@ class RestoreArray:
         ----------
         model, scale, halo, tile, range, device, precision, engine, consistent
             As in `swin2sr_ops.restore`.
+        interval, calibration
+            As in `swin2sr_ops.restore`: half widths, as a lazy coordinate ``half_width`` of every pixel.
         axes : str or mapping, optional
             A letter for each dimension, such as ``"TYX"``, or for some, such as ``{"scan": "Z"}``.
             Otherwise names and CF attributes decide: y, lat, row; x, lon, column; band, channel;
@@ -92,7 +96,7 @@ class RestoreArray:
         """
         request = dict(
             model=model, scale=scale, halo=halo, tile=tile, range=range, device=device, precision=precision,
-            engine=engine, consistent=consistent,
+            engine=engine, consistent=consistent, interval=interval, calibration=calibration,
         )  # fmt: skip
         return _restored(self._array, request, letters_of(self._array, axes, rgb), rgb, nodata)
 
@@ -132,6 +136,10 @@ class RestoreDataset:
         RequestError
             If no variable has rows and columns, or one cannot be restored; the message names it.
         """
+        if request.get("interval") is not None:
+            raise RequestError(
+                "Half widths are a coordinate of one variable: restore it alone, with dataset[name].swin2sr.restore."
+            )
         dataset = self._dataset
         options: dict[str, Any] = {"model": model, "axes": axes, "nodata": nodata, **request}
         chosen = {name: dims for name, array in dataset.data_vars.items() if (dims := spatial_dims(array, axes))}
@@ -156,11 +164,14 @@ def _restored(
         letters = "C" + letters[:-1]
         lazy = lazy.transpose(lazy.dims[-1], *lazy.dims[:-1])
     spec = _spec(lazy, letters, request["model"], request["scale"])
-    pixels = swin2sr_ops.restore(lazy.data, axes=letters, nodata=given, **{**request, "model": spec})
+    restored = swin2sr_ops.restore(lazy.data, axes=letters, nodata=given, **{**request, "model": spec})
+    pixels, half = restored if isinstance(restored, tuple) else (restored, None)
     dims: Dims = (lazy.dims[letters.index("Y")], lazy.dims[letters.index("X")])
     scale = pixels.shape[letters.index("Y")] // array.sizes[dims[0]]
     result = xr.DataArray(pixels, dims=lazy.dims).transpose(*array.dims).rename(array.name)
     result = _indexed(array, result.assign_coords(_coordinates(array, dims, scale)))
+    if half is not None:
+        result = result.assign_coords(half_width=xr.DataArray(half, dims=lazy.dims).transpose(*array.dims).variable)
     settings = {"model": spec.name, "scale": scale, "halo": request["halo"], "range": request["range"]}
     settings |= {} if request["consistent"] is None else {"consistent": request["consistent"]}
     result.attrs = fresh_attributes(

@@ -60,6 +60,12 @@ class Restoration:
         nodata: float | None = None,
         **options: Any,
     ) -> None:
+        beside = [name for name in ("interval", "spread") if options.get(name)]
+        if beside:
+            raise RequestError(
+                f"ZarrNii stores one image, so {beside[0]} has no place: write an OME-Zarr with `swin2sr-ops restore"
+                f" --{beside[0]}`."
+            )
         self.model, self.axes, self.range, self.nodata = model, axes, range, nodata
         self.options = options
         self._found: list[tuple[float, float] | None] = []  # per channel

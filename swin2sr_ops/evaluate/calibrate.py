@@ -60,6 +60,9 @@ class Calibrator:
         A regular expression: images whose names begin with the same match are one group for `left_out`, such as the
         channels of one field. By default each image is its own.
 
+    patch : int
+        Side of a patch in pixels.
+
     Attributes
     ----------
     other_units : dict
@@ -69,6 +72,7 @@ class Calibrator:
     seed: int = 0
     fit_truth: bool = False
     group: str | None = None
+    patch: int = _PATCH
     patches: list[_Patch] = field(default_factory=list)
     other_units: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -96,7 +100,7 @@ class Calibrator:
         error = np.abs(value - (truth - lo) / peak)
         apart = (contrast(output, measured.scale, 0, 1) if spread is None else spread).astype(np.float64) / peak
         random = np.random.default_rng((self.seed, len(self.patches)))
-        b, side = (measured.scale if measured.scale > 1 else 0), _PATCH
+        b, side = (measured.scale if measured.scale > 1 else 0), self.patch
         for y in range(b, value.shape[0] - b - side // 2, side):
             for x in range(b, value.shape[1] - b - side // 2, side):
                 at = slice(y, min(y + side, value.shape[0] - b)), slice(x, min(x + side, value.shape[1] - b))
@@ -133,8 +137,8 @@ class Calibrator:
         first, second = ([self.patches[i] for i in order[k::2]] for k in (0, 1))
         if len(second) < 10:
             raise RequestError(
-                f"The images have {len(self.patches)} patches of {_PATCH} x {_PATCH} px: a calibration needs at least"
-                " 20. Give more images."
+                f"The images have {len(self.patches)} patches of {self.patch} x {self.patch} px: a calibration needs"
+                " at least 20. Give more images."
             )
         value, error, spread = (
             np.concatenate([getattr(p, name) for p in first]) for name in ("value", "error", "spread")

@@ -14,6 +14,7 @@ import pytest
 import swin2sr_ops
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.spec import ModelSpec
+from tests.run.test_trust import calibrated
 
 xr = pytest.importorskip("xarray", reason="the accessor needs xarray")
 import swin2sr_ops_xarray  # noqa: E402
@@ -392,3 +393,16 @@ def test_without_xarray() -> None:
 def test_public_names_are_documented() -> None:
     for name in swin2sr_ops_xarray.__all__:
         assert getattr(swin2sr_ops_xarray, name).restore.__doc__
+
+
+def test_half_widths_are_a_coordinate(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Lazy, the same as `swin2sr_ops.restore` gives, on the result's grid; of a dataset they need one variable."""
+    cal = calibrated(gray_model, tmp_path / "cal.json")
+    field = xr.DataArray(rng.random((30, 40), "f4"), {"y": np.arange(30.0)}, ("y", "x"))
+    fine = field.swin2sr.restore(gray_model, interval=90, calibration=cal)
+    expected = swin2sr_ops.restore(field.values, model=gray_model, interval=90, calibration=cal)
+    assert fine.coords["half_width"].chunks is not None
+    np.testing.assert_array_equal(fine, expected[0])
+    np.testing.assert_array_equal(fine.coords["half_width"], expected[1])
+    with pytest.raises(RequestError, match="restore it alone"):
+        field.to_dataset(name="a").swin2sr.restore(gray_model, interval=90, calibration=cal)

@@ -178,3 +178,9 @@ def test_scaled_processing(module: Any, same_size: ModelSpec, tmp_path: Path, mo
         brain.apply_scaled_processing(Restoration(same_size), method="map_blocks")
     with pytest.raises(RequestError, match="Choose a model"):
         brain.apply_scaled_processing(module)
+
+
+@pytest.mark.parametrize("given", [{"interval": 90, "calibration": "c.json"}, {"spread": True, "ensemble": 8}])
+def test_what_lies_beside_an_image_has_no_place(given: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match=r"ZarrNii stores one image.*swin2sr-ops restore"):
+        Restoration("tiny-x1-gray", **given)
