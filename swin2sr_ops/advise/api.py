@@ -21,6 +21,7 @@ from swin2sr_ops.io.base import ImageSource, Region, json_ready
 from swin2sr_ops.io.masks import valid_pixels
 from swin2sr_ops.pixels.holes import invalid_pixels
 from swin2sr_ops.pixels.intensity import check_dtype
+from swin2sr_ops.qualities import names_of_quality
 from swin2sr_ops.run.models import spectrum_of
 
 __all__ = ["AdviceReport", "advise"]
@@ -62,11 +63,12 @@ class AdviceReport:
         lines += [f"  note: {note}" for note in self.advice.notes]
         advice = self.advice
         more = "".join(f" {name} {value}" for name, value in advice.options.items())
-        lines.append(f"model: {advice.model}{f' (with{more})' if more else ''}" if advice.model else "model: none fits")
+        named = f"{advice.model}{_quality_of(advice.model)}" if advice.model else "none fits"
+        lines.append(f"model: {named}{f' (with{more})' if more else ''}")
         lines += [f"  {reason}" for reason in advice.reasons]
         if advice.trained:
             lines.append(f"  Trained on {advice.trained}.")
-        lines += [f"  or {name}: {what}" for name, what in advice.others.items()]
+        lines += [f"  or {name}{_quality_of(name)}: {what}" for name, what in advice.others.items()]
         return "\n".join(lines)
 
 
@@ -172,6 +174,12 @@ def _sample(source: ImageSource, order: AxisOrder, region: Region, nodata: float
         block = np.where(invalid, np.nan, block.astype(np.float64))
     plane = block.squeeze(tuple(a for a in range(block.ndim) if a not in (order.y, order.x)))
     return plane if order.y < order.x else plane.T
+
+
+def _quality_of(name: str) -> str:
+    """Return the word that also names this model; ``best`` is ``good`` in eight views."""
+    word = next((word for word in ("good", "fast") if name in names_of_quality(word)), "")
+    return f" ({word})" if word else ""
 
 
 def _words(one: Measured) -> str:

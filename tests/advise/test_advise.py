@@ -181,3 +181,11 @@ def test_what_channels_share_is_detail_and_no_noise(tmp_path: Path, rng: np.rand
     copies = np.stack([noisy[0]] * 2)
     tifffile.imwrite(tmp_path / "copies.ome.tif", copies, metadata={"axes": "CYX"})
     assert all(one.shared == 0 for one in advise(tmp_path / "copies.ome.tif").channels.values())
+
+
+def test_models_have_their_words_of_quality() -> None:
+    """``--model good`` and ``--model fast`` name the same models."""
+    text = str(advise("sample:cells"))
+    assert "model: small-x2-gray (good)" in text
+    assert "or nano-x2-gray (fast): a fifth of the time" in text
+    assert "or tiny-x2-gray: half the time" in text
