@@ -231,7 +231,7 @@ def test_a_reader_that_closes_the_pipe(command: str) -> None:
         ("restore in.tif out.zarr --value-range 255", "small-x2-gray, which has value_range=1.0"),
         ("restore in.tif out.zarr --axes YXQ", "3 dimensions"),
         ("restore in.tif out.zarr --level 3", "level=3"),
-        ("restore in.tif out.zarr --quxx", "There is no option --quxx. `swin2sr-ops restore --help` lists all"),
+        ("restore in.tif out.zarr --zzz", "There is no option --zzz. `swin2sr-ops restore --help` lists all"),
         ("restore", "are required: SRC, DST. `swin2sr-ops restore --help` says more"),
         ("restore in.tif", "are required: DST. `swin2sr-ops restore --help` says more"),
         ("restore --list files.txt", "are required: SRC, DST. `swin2sr-ops restore --help` says more"),
