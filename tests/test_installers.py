@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 CONTAINERS = ROOT / "installers" / "containers"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DOCKERFILES = sorted(CONTAINERS.glob("*.Dockerfile"))
-#: Conda's names of what is called otherwise on PyPI.
+#: Names in conda that differ from those on PyPI.
 CONDA = {"dask[array]": "dask-core", "torch": "pytorch"}
 _KEYS = {"schema_version", "context", "package", "source", "build", "requirements", "tests", "about", "extra"}
 
@@ -63,11 +63,11 @@ def test_conda_has_the_format(recipe: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_images(path: Path) -> None:
-    """Nobody is root in them, and only the GPU's brings torch."""
+    """No process is root in them, and only the image for GPUs has torch."""
     text = path.read_text(encoding="utf-8")
     assert re.search(r"^USER 1000$", text, re.MULTILINE)
     last = text.rpartition("\nFROM ")[2]
-    assert "COPY" not in last  # nothing but what was installed
+    assert "COPY" not in last  # only installed files
     assert ("install.sh cpu" in last) == (path.name == "cpu.Dockerfile")
     hadolint = shutil.which("hadolint")
     if hadolint is None:

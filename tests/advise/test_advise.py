@@ -163,8 +163,8 @@ def test_opacity_and_nodata_of_a_raster(tmp_path: Path, rng: np.random.Generator
     assert found.advice.model == "small-x2-rgb"
 
 
-def test_what_channels_share_is_detail_and_no_noise(tmp_path: Path, rng: np.random.Generator) -> None:
-    """Bands of a subsampled scene look grainy alike: noise would differ from band to band."""
+def test_detail_that_channels_share_is_not_noise(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Bands of a subsampled scene share their grain, while noise differs between bands."""
     scene = rng.normal(0, 400, (256, 256))
     bands = np.stack([10_000 + k * scene + rng.normal(0, 40, scene.shape) for k in (1.0, 0.8, 1.2)])
     tifffile.imwrite(tmp_path / "bands.ome.tif", np.rint(bands).astype("u2"), metadata={"axes": "CYX"})

@@ -43,7 +43,7 @@ def left(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir()}
 
 
-def told(capsys: pytest.CaptureFixture[str], *args: str, status: int = 0) -> str:
+def printed(capsys: pytest.CaptureFixture[str], *args: str, status: int = 0) -> str:
     """Run a command that must end with ``status``; return what it printed."""
     assert cli.main(args) == status
     return capsys.readouterr().out
@@ -58,7 +58,7 @@ def test_restore_equals_the_array(
     folder: Path, image: np.ndarray, capsys: pytest.CaptureFixture[str], options: list[str], out: str
 ) -> None:
     """Law 7: the command line gives the pixels of `swin2sr_ops.restore`."""
-    summary = told(capsys, "restore", "in.tif", out, *options)
+    summary = printed(capsys, "restore", "in.tif", out, *options)
     assert summary.startswith(f"{out}: ")
     assert "model small-x2-gray" in summary
     source = swin2sr_ops.open_source(out)
@@ -71,7 +71,7 @@ def test_restore_passes_every_option_on(folder: Path, image: np.ndarray, capsys:
     zarr.create_group("in.zarr").create_array("deep", data=np.stack([image, image[::-1]]))
     options = {"scale": 2, "halo": 16, "precision": "float64", "device": "cpu", "axes": "ZYX", "range": (0, 5000)}
     words = "--scale 2 --halo 16 --precision float64 --device cpu --axes ZYX --range 0,5000 --array deep --tile 24,40"
-    report = json.loads(told(capsys, "restore", "in.zarr", "out.zarr", "--json", *words.split()))
+    report = json.loads(printed(capsys, "restore", "in.zarr", "out.zarr", "--json", *words.split()))
     expected = swin2sr_ops.restore(
         np.stack([image, image[::-1]]), model="small-x2-gray", tile=(24, 40), **options  # type: ignore[arg-type]
     ).compute()  # fmt: skip
@@ -81,7 +81,7 @@ def test_restore_passes_every_option_on(folder: Path, image: np.ndarray, capsys:
 
 
 def test_restore_takes_a_checkpoint(folder: Path, gray_model: ModelSpec, capsys: pytest.CaptureFixture[str]) -> None:
-    report = json.loads(told(capsys, "restore", "in.tif", "out.png", "--model", gray_model.weights, "--json"))
+    report = json.loads(printed(capsys, "restore", "in.tif", "out.png", "--model", gray_model.weights, "--json"))
     assert {"source", "output", "model", "weights_sha256", "settings", "tiles", "pixels", "seconds"} <= set(report)
     assert {"pixels_per_second", "peak_bytes"} <= set(report)
     assert report["model"] == gray_model.name
@@ -97,12 +97,12 @@ def test_quiet_and_overwrite(folder: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = told(capsys, "info", "in.tif").splitlines()
+    lines = printed(capsys, "info", "in.tif").splitlines()
     facts = dict(line.split(maxsplit=1) for line in lines)
     assert facts["axes"] == "YX"
     assert facts["shape"] == "41 x 52"
     assert facts["dtype"] == "uint16"
-    found = json.loads(told(capsys, "info", "sample:photo", "--json"))
+    found = json.loads(printed(capsys, "info", "sample:photo", "--json"))
     assert {"source", "format", "axes", "shape", "dtype", "bytes", "levels", "pixel_size", "nodata"} <= set(found)
     assert found["axes"] == "YXS"
 
@@ -110,7 +110,7 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_info_of_a_stack(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metadata = {"axes": "CYX", "PhysicalSizeX": 0.25, "Channel": {"Name": ["DAPI", "GFP"]}}
     tifffile.imwrite("stack.ome.tif", np.zeros((2, 9, 9), "u1"), metadata=metadata)
-    text = told(capsys, "info", "stack.ome.tif")
+    text = printed(capsys, "info", "stack.ome.tif")
     assert "DAPI, GFP" in text
     assert "X 0.25" in text
 
@@ -123,16 +123,16 @@ def test_json_is_strict(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is not JSON")
 
-    found = json.loads(told(capsys, "info", "dem.tif", "--json"), parse_constant=refuse)
+    found = json.loads(printed(capsys, "info", "dem.tif", "--json"), parse_constant=refuse)
     assert found["nodata"] == "nan"
 
 
 def test_plan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = told(capsys, "plan", "in.tif", "--tile", "16")
+    text = printed(capsys, "plan", "in.tif", "--tile", "16")
     assert "12 of 16 x 16 px" in text
     assert "none, equals one pass over the whole image" in text
     assert "82 x 104 uint16" in text
-    found = json.loads(told(capsys, "plan", "in.tif", "--tile", "16", "--halo", "16", "--json"))
+    found = json.loads(printed(capsys, "plan", "in.tif", "--tile", "16", "--halo", "16", "--json"))
     assert {"model", "input", "tile", "over_read", "over_compute", "peak_bytes", "expected_error"} <= set(found)
     assert {"source", "planes", "output_bytes", "output_chunk"} <= set(found)
     assert (found["tiles"], found["halo"], found["output_shape"]) == (12, 16, [82, 104])
@@ -140,22 +140,22 @@ def test_plan(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_models(capsys: pytest.CaptureFixture[str]) -> None:
-    text = told(capsys, "models")
+    text = printed(capsys, "models")
     names = [line.split()[0] for line in text.splitlines()[1:]]
     assert names == [spec.name for spec in swin2sr_ops.list_models()]
     assert "tiny-x2-gray" in names
-    found = json.loads(told(capsys, "models", "--scale", "4", "--channels", "3", "--task", "real_sr", "--json"))
+    found = json.loads(printed(capsys, "models", "--scale", "4", "--channels", "3", "--task", "real_sr", "--json"))
     assert {(m["scale"], m["channels"], m["task"]) for m in found} == {(4, 3, "real_sr")}
     assert "swin2sr-real-x4" in {m["name"] for m in found}
-    assert "No model has these properties" in told(capsys, "models", "--scale", "8", "--channels", "1")
-    assert json.loads(told(capsys, "models", "--scale", "8", "--channels", "1", "--json")) == []
+    assert "No model has these properties" in printed(capsys, "models", "--scale", "8", "--channels", "1")
+    assert json.loads(printed(capsys, "models", "--scale", "8", "--channels", "1", "--json")) == []
 
 
 def test_one_model(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = dict(line.split(maxsplit=1) for line in told(capsys, "models", "tiny-x2-gray").splitlines())
+    facts = dict(line.split(maxsplit=1) for line in printed(capsys, "models", "tiny-x2-gray").splitlines())
     assert facts["scale"] == "2"
     assert facts["licence"] == "Apache-2.0"
-    found = json.loads(told(capsys, "models", "tiny-x2-gray", "--json"))
+    found = json.loads(printed(capsys, "models", "tiny-x2-gray", "--json"))
     assert swin2sr_ops.ModelSpec.from_dict(found).name == "tiny-x2-gray"
 
 
@@ -284,7 +284,7 @@ def test_an_interrupt_keeps_what_is_restored(
         assert capsys.readouterr() == ("", "swin2sr-ops: stopped; the same command resumes the run\n")
         assert out not in left(folder)
         monkeypatch.setattr(Network, "run", run)
-        summary = told(capsys, "restore", "in.tif", out, "--tile", "16")
+        summary = printed(capsys, "restore", "in.tif", out, "--tile", "16")
         assert "of them by an earlier run" in summary
         source = swin2sr_ops.open_source(out)
         whole = source.read(tuple(slice(0, n) for n in source.info.shape))

@@ -23,7 +23,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     return dict(found.choices)
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """Return the sentence with which a command is refused."""
     assert main(list(words)) == 2
     text = capsys.readouterr().err
@@ -68,26 +68,26 @@ def test_help_fits_a_terminal(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
-    text = told(capsys, "restore", "a.tif", "b.tif", "--overwrit")
+    text = refusal(capsys, "restore", "a.tif", "b.tif", "--overwrit")
     assert "There is no option --overwrit; did you mean --overwrite? `swin2sr-ops restore --help`" in text
-    assert "no option --tiles; did you mean --tile?" in told(capsys, "plan", "a.tif", "--tiles=32")
-    assert "There is no option --bogus." in told(capsys, "models", "--bogus")
+    assert "no option --tiles; did you mean --tile?" in refusal(capsys, "plan", "a.tif", "--tiles=32")
+    assert "There is no option --bogus." in refusal(capsys, "models", "--bogus")
 
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "There is no command restor; did you mean restore?" in told(capsys, "restor", "a", "b")
-    assert "There is no command xyzzy." in told(capsys, "xyzzy")
+    assert "There is no command restor; did you mean restore?" in refusal(capsys, "restor", "a", "b")
+    assert "There is no command xyzzy." in refusal(capsys, "xyzzy")
 
 
 def test_options_cannot_be_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "did you mean --scale?" in told(capsys, "models", "--scal", "2")
+    assert "did you mean --scale?" in refusal(capsys, "models", "--scal", "2")
 
 
 @pytest.mark.parametrize(
     ("option", "value", "there"), [("scale", "5", "1, 2, 3, 4, 8"), ("task", "sharpen", "classical_sr"), ]
 )  # fmt: skip
 def test_properties_that_no_model_has(option: str, value: str, there: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = told(capsys, "models", f"--{option}", value)
+    text = refusal(capsys, "models", f"--{option}", value)
     assert f"No model has {option} {value}" in text
     assert there in text
 
@@ -107,7 +107,7 @@ def test_a_missing_device() -> None:
 
 def test_a_missing_library(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "shtab", None)
-    assert "The library shtab is not installed" in told(capsys, "completion", "bash")
+    assert "The library shtab is not installed" in refusal(capsys, "completion", "bash")
 
 
 # --- completion -----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from tests.conftest import NATIVE
 SCRIPT = Path(sys.executable).parent / "swin2sr-ops"
 
 
-def told(*words: str) -> str:
+def stderr_of(*words: str) -> str:
     """Return the real program's standard error: pytest would capture logs and warnings."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run([SCRIPT, *words], capture_output=True, text=True, env=environment, check=False).stderr
@@ -41,8 +41,8 @@ def test_tifffile_prints_nothing(place: list[Any]) -> None:
     """tifffile, which also sees rasters, would log that GDAL's usual nodata value is not a float32."""
     tags = [(42113, "s", 0, "-3.4e+38", True), *place]
     tifffile.imwrite("dem.tif", np.eye(16, dtype="f4"), extratags=tags)
-    assert told("info", "dem.tif") == ""
-    assert told("restore", "dem.tif", "out.tif", "--model", "tiny-x2-gray") == ""
+    assert stderr_of("info", "dem.tif") == ""
+    assert stderr_of("restore", "dem.tif", "out.tif", "--model", "tiny-x2-gray") == ""
 
 
 def test_gdal_prints_nothing() -> None:
@@ -53,7 +53,7 @@ def test_gdal_prints_nothing() -> None:
         '<VRTDataset rasterXSize="16" rasterYSize="16"><VRTRasterBand dataType="Byte" band="1">'
         f"<SimpleSource>{band}</SimpleSource></VRTRasterBand></VRTDataset>"
     )
-    (line,) = told("restore", "mosaic.vrt", "out.tif").splitlines()
+    (line,) = stderr_of("restore", "mosaic.vrt", "out.tif").splitlines()
     assert line.startswith("swin2sr-ops: error: 'mosaic.vrt' cannot be read (gone.tif")
 
 
@@ -62,7 +62,9 @@ def test_building_kernels_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> N
     """A note, not a warning: on a new machine nothing is wrong."""
     monkeypatch.setenv("SWIN2SR_OPS_CACHE", str(Path("cache").resolve()))
     tifffile.imwrite("a.tif", np.zeros((16, 16), "u1"))
-    first, again = (told("restore", "a.tif", f"{i}.tif", "--model", "tiny-x2-gray", "--device", "cpu") for i in (1, 2))
+    first, again = (
+        stderr_of("restore", "a.tif", f"{i}.tif", "--model", "tiny-x2-gray", "--device", "cpu") for i in (1, 2)
+    )
     assert first.startswith("swin2sr-ops: note: built kernels for this processor in ")
     assert again == ""
 

@@ -181,7 +181,7 @@ def measured(name: str, seed: int, gain: float = 1.0, offset: float = 0.0, noise
 
 
 def test_truths_of_another_unit_are_noted_and_fitted(rng: np.random.Generator) -> None:
-    """Files that were scaled apart: the difference of units is no error of the model."""
+    """Files that were scaled separately: their difference in units is not an error of the model."""
     gain, offset = unit_of(*(measured("a", 1, 0.6, 12).__dict__[n] for n in ("truth", "given")), 1)
     assert gain == pytest.approx(0.6, abs=0.01)
     assert offset == pytest.approx(12, abs=1.5)

@@ -33,7 +33,7 @@ def test_at_scale_one_the_pixels_themselves_are_compared() -> None:
     np.testing.assert_array_equal(Trust(noise=3).flags(result, given, None, (0, 1), None), [[0, OFF, 0]])
 
 
-def test_what_is_refused() -> None:
+def test_requests_that_are_refused() -> None:
     assert Trust.of(None, None, interval=False) is None
     assert Trust.of(3, None, interval=True) == Trust(3)
     assert Trust.from_dict(Trust(3, 4.5).to_dict()) == Trust(3, 4.5)

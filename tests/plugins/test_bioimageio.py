@@ -135,7 +135,7 @@ def whole(net: nn.Module, image: np.ndarray) -> np.ndarray:
 
 
 def test_torchscript(script: Path, net: nn.Module, image: np.ndarray) -> None:
-    """Its reach is measured; it is called approximate, and equals one pass within what is said."""
+    """Its reach is measured: it is called approximate, and equals one pass within the stated error."""
     spec = plugins.resolve_model(script)
     assert spec == plugins.resolve_model(f"bioimageio:{script}")
     assert (spec.architecture, spec.scale, spec.channels, spec.licence) == ("bioimageio:torchscript", 2, 1, "MIT")
@@ -178,7 +178,7 @@ def test_onnx_of_one_size(net: nn.Module, tmp_path: Path, image: np.ndarray) -> 
     assert np.abs(found - whole(net, image))[:-16, :-16].max() < 1e-5
 
 
-def test_what_we_export_comes_back(tmp_path: Path, image: np.ndarray) -> None:
+def test_an_exported_package_is_read_back(tmp_path: Path, image: np.ndarray) -> None:
     from swin2sr_ops.export.bioimageio import export_bioimageio
 
     report = export_bioimageio("nano-x2-gray", tmp_path / "nano.zip", tile=88)

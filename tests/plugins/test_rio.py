@@ -81,7 +81,7 @@ def test_options_reach_the_run(scene: Path, gray_model: ModelSpec, tmp_path: Pat
 
 
 def test_bound_results_and_intervals(scene: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
-    """What Python writes; options that are not given are none of the run's."""
+    """The output equals Python's; options that are not given are not passed on."""
     cal = calibrated(gray_model, tmp_path / "cal.json", consistent="mean")
     options = {"consistent": "mean", "interval": 90, "calibration": cal, "limit": 300, "noise": 20}
     words = [word for key, value in options.items() for word in (f"--{key}", value)]

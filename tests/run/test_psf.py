@@ -63,7 +63,7 @@ def test_map_overlap_reads_the_margin(gray_model: ModelSpec, rng: np.random.Gene
 
 
 def test_holes_flags_and_an_audit(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
-    """Holes come back; pixels that no step took from a hole give the input, whatever the hole held."""
+    """Holes come back; pixels beyond the reach of a hole do not depend on its values."""
     image, mask = smooth(rng, 150, 170), np.ones((150, 170), "u1")
     image[20:24, 10:16], mask[50:52, 60:70] = 7, 0
     tifffile.imwrite(tmp_path / "mask.tif", mask)
@@ -132,7 +132,7 @@ def test_workers_and_outputs_know_the_weights_and_not_the_file(
     assert audit(out, model=gray_model.weights, sample=None).ok
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+def test_requests_that_are_refused(tmp_path: Path) -> None:
     for text in ("psf", "psf=", "psf=0", "psf=-1", "psf=nan", "psf=1/2", "kernel=", "psf=0.3,noise=-1", "psf=.3,.4"):
         with pytest.raises(RequestError, match=r"is not understood: give 'mean' .* 'psf=SIGMA'"):
             Consistency.parse(text)

@@ -21,7 +21,7 @@ from swin2sr_ops.spec import ModelSpec
 
 
 def calibrated(spec: ModelSpec, path: Path, **changes: Any) -> Path:
-    """Write a calibration that no data made: its half widths grow with contrast and brightness."""
+    """Write an artificial calibration, whose half widths grow with contrast and brightness."""
     values = {"gain": (0.5, 1.0, 2.0, 4.0), "floor": 0.01, "scale": {"80": 1.0, "90": 1.5}, "ensemble": 1}
     values |= {"consistent": None, **changes}
     Calibration(spec.name, spec.sha256, patches=40, pixels=1000, **values).write(path)

@@ -122,7 +122,7 @@ class TestJpeg(SourceContract):
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_region_of_any_layout(tmp_path, data):
-    # tifffile treats a last axis of length 1 as samples: nobody restores such slivers.
+    # tifffile treats a last axis of length 1 as samples; such slivers are never restored.
     shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 60), st.integers(2, 60)))
     layout = data.draw(
         st.sampled_from([{}, {"rowsperstrip": 5}, {"tile": (16, 32)}, {"tile": (16, 16), "compression": "deflate"}])
