@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from pipeline import peak
 
-from swin2sr_ops.engine.row_cache import Carry
+from swin2sr_ops.engine.row_cache import RowCache
 from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
@@ -50,12 +50,12 @@ def measured(model: str, side: int, largest: int, way: str, engine_name: str) ->
     warm = next(iter(TilePlan(spec, 64, 64, (64, 64))))
     engine.run(image[:, :64, :64], warm)
     found = torch.empty(spec.channels, side * spec.scale, side * spec.scale)
-    carry = Carry() if plan.streamed else None
+    row_cache = RowCache() if plan.streamed else None
     resting = peak(anew=True)
     began = time.process_time()
     for one in plan:
         given = image[:, slice(*one.y.source), slice(*one.x.source)][:, one.y.padding][:, :, one.x.padding]
-        found[:, slice(*one.y.write), slice(*one.x.write)] = engine.run(given, one, carry)["image"]
+        found[:, slice(*one.y.write), slice(*one.x.write)] = engine.run(given, one, row_cache)["image"]
     seconds = time.process_time() - began
     return {
         "model": spec.name,

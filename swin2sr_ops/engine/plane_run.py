@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from swin2sr_ops.engine.cell_blocks import CellBlocks
 from swin2sr_ops.engine.cells import Cells, Grid, GroupGrid, grouped
-from swin2sr_ops.engine.row_cache import Kept
+from swin2sr_ops.engine.row_cache import CachedRows
 from swin2sr_ops.engine.threads import for_each
 from swin2sr_ops.geometry.plan import Span, Tile
 from swin2sr_ops.geometry.steps import Step
@@ -58,8 +58,8 @@ class PlaneRun:
         image: Tensor,
         tile: Tile,
         pool: ThreadPoolExecutor | None,
-        above: Kept | None = None,
-        below: Kept | None = None,
+        above: CachedRows | None = None,
+        below: CachedRows | None = None,
     ) -> None:
         self.pool, self.above, self.below = pool, above, below
         self.blocks, self.net, self.spec, self.tile = blocks, blocks.net, blocks.spec, tile

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     #: Of torch's engines, or of ours.
     Array = Tensor | NDArray[np.generic]
 
-__all__ = ["Carry", "Kept"]
+__all__ = ["CachedRows", "RowCache"]
 
 #: Planes of `TileWork` that a step reads, within its reach, or adds to.
 _READS = {
@@ -48,7 +48,7 @@ _WRITES = {
 
 
 @dataclass
-class Kept:
+class CachedRows:
     """Rows that one tile leaves, or will have left at its end.
 
     Attributes
@@ -70,7 +70,7 @@ class Kept:
     rows: dict[tuple[int, str], Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, image: Any, tile: Tile, spec: ModelSpec) -> Kept:
+    def of(cls, image: Any, tile: Tile, spec: ModelSpec) -> CachedRows:
         """Create an empty cache of ``tile``, which has read ``image``."""
         steps, needed = network_steps(spec), tile.y.needed
         # Windows are complete, so their rows are those that the previous step must provide.
@@ -93,12 +93,12 @@ class Kept:
 
 
 @dataclass
-class Carry:
+class RowCache:
     """Pass cached rows from tile to tile of a run down the columns of its plan; holds the last tile's rows, or none."""
 
-    last: Kept | None = None
+    last: CachedRows | None = None
 
-    def take(self, image: Any, tile: Tile) -> Kept | None:
+    def take(self, image: Any, tile: Tile) -> CachedRows | None:
         """Take the rows that the tile above has left for ``tile``; they can be taken only once."""
         last, self.last = self.last, None
         return last if last is not None and last.fits(image, tile) else None

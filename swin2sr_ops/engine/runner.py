@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from swin2sr_ops.engine.generic import CellEngine
     from swin2sr_ops.engine.native.engine import NativeEngine
-    from swin2sr_ops.engine.row_cache import Carry
+    from swin2sr_ops.engine.row_cache import RowCache
     from swin2sr_ops.engine.tile_engine import TileEngine
 
 __all__ = ["Network", "Placed", "exclusive_gpu", "without_history"]
@@ -81,7 +81,7 @@ class Network:
         self._chosen: dict[str, str] = {}  # engine per kind of device
         self._elsewhere: Placed | None = None
         self._too_large = sys.maxsize  # pixels read by the smallest tile that did not fit into memory
-        self._carry: Carry | None = None
+        self._row_cache: RowCache | None = None
 
     @property
     def precision(self) -> str:
@@ -130,13 +130,13 @@ class Network:
     @contextmanager
     def streaming(self) -> Iterator[None]:
         """Cache rows while tiles come column by column, downwards, so that nothing is computed twice along Y."""
-        from swin2sr_ops.engine.row_cache import Carry
+        from swin2sr_ops.engine.row_cache import RowCache
 
-        self._carry = Carry()
+        self._row_cache = RowCache()
         try:
             yield
         finally:
-            self._carry = None
+            self._row_cache = None
 
     def engine(self) -> TileEngine | CellEngine | NativeEngine:
         """Return the loaded network, which this process shares per device."""
@@ -204,8 +204,8 @@ class Network:
         smallest = max(tile.shape) < (2 * self.spec.window if self.spec.reach is None else 2 * cell_side(self.spec))
         if area < self._too_large or smallest:
             try:
-                carry: dict[str, Any] = {} if self._carry is None else {"carry": self._carry}
-                found = self.engine().run(x, tile, **carry)
+                row_cache: dict[str, Any] = {} if self._row_cache is None else {"row_cache": self._row_cache}
+                found = self.engine().run(x, tile, **row_cache)
                 return found["image"] if isinstance(found, dict) else found
             except (RuntimeError, MemoryError) as exc:
                 if not is_out_of_memory(exc):

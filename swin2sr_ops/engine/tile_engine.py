@@ -25,7 +25,7 @@ from swin2sr_ops.engine.cell_blocks import CellBlocks
 from swin2sr_ops.engine.float32 import full_float32, short_float32
 from swin2sr_ops.engine.kernel_run import KernelRun
 from swin2sr_ops.engine.plane_run import PlaneRun
-from swin2sr_ops.engine.row_cache import Carry, Kept
+from swin2sr_ops.engine.row_cache import CachedRows, RowCache
 from swin2sr_ops.engine.threads import single_thread_kernels
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.steps import GROUP_CELLS, network_steps
@@ -90,7 +90,7 @@ class TileEngine:
                 self._graphs = Graphs(net.spec)
 
     @torch.inference_mode()
-    def run(self, image: Tensor, tile: Tile, carry: Carry | None = None) -> dict[str, Tensor]:
+    def run(self, image: Tensor, tile: Tile, row_cache: RowCache | None = None) -> dict[str, Tensor]:
         """Restore one tile.
 
         Parameters
@@ -99,7 +99,7 @@ class TileEngine:
             ``(C, rows, columns)``, the tile's read region in 0..1, padded already (`Span.read`).
         tile : Tile
             The spans along Y and X.
-        carry : Carry, optional
+        row_cache : RowCache, optional
             For tiles of a column, in order downwards: rows computed by the tile above are reused, and rows for the tile
             below are saved. The result is the same.
 
@@ -111,30 +111,30 @@ class TileEngine:
         """
         if self._native is not None:
             with single_thread_kernels() as threads:
-                return {"image": torch.from_numpy(self._native.run(image.numpy(), tile, carry, threads))}
+                return {"image": torch.from_numpy(self._native.run(image.numpy(), tile, row_cache, threads))}
         if self.group > 1:
             with self._float32():
-                if self._graphs is not None and carry is None:
+                if self._graphs is not None and row_cache is None:
                     return self._graphs.run(image, tile, self._run)
-                return self._run(image, tile, carry)
+                return self._run(image, tile, row_cache)
         with single_thread_kernels() as threads:
             if threads == 1:
-                return self._run(image, tile, carry)
+                return self._run(image, tile, row_cache)
             with ThreadPoolExecutor(threads, "cells") as pool:
-                return self._run(image, tile, carry, pool)
+                return self._run(image, tile, row_cache, pool)
 
     def _run(
-        self, image: Tensor, tile: Tile, carry: Carry | None = None, pool: ThreadPoolExecutor | None = None
+        self, image: Tensor, tile: Tile, row_cache: RowCache | None = None, pool: ThreadPoolExecutor | None = None
     ) -> dict[str, Tensor]:
         above = below = None
-        if carry is not None:
-            above = carry.take(image, tile)
-            below = Kept.of(image, tile, self.spec) if tile.y.stop < tile.y.size else None
+        if row_cache is not None:
+            above = row_cache.take(image, tile)
+            below = CachedRows.of(image, tile, self.spec) if tile.y.stop < tile.y.size else None
         work = self._work(self.blocks, image, tile, pool, above, below)
         for index, step in enumerate(network_steps(self.spec)):
-            if carry is not None:
+            if row_cache is not None:
                 work.join(index)
             getattr(work, step.kind)(step, index)
-        if carry is not None:
-            carry.last = below
+        if row_cache is not None:
+            row_cache.last = below
         return work.results

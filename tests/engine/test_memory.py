@@ -29,7 +29,7 @@ ENGINE = (
     + """
 import json, sys, torch
 torch.set_num_threads(1)
-from swin2sr_ops.engine.row_cache import Carry
+from swin2sr_ops.engine.row_cache import RowCache
 from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.geometry.plan import TilePlan
@@ -39,10 +39,10 @@ size, tiles = int(sys.argv[2]), int(sys.argv[3])
 engine = TileEngine(SwinNet(spec).eval())
 def go(n):
     plan = TilePlan(spec, tiles * n, n, (n, n), streamed=tiles > 1)
-    carry = Carry() if plan.streamed else None
+    row_cache = RowCache() if plan.streamed else None
     for tile in list(plan)[1:] or plan:  # as after a kill: nothing is above the first one
         x = torch.zeros(spec.channels, tile.y.read[1] - tile.y.read[0], tile.x.read[1] - tile.x.read[0])
-        engine.run(x, tile, carry)
+        engine.run(x, tile, row_cache)
     return plan
 go(64)  # libraries load what they load
 reset()

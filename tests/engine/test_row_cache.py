@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import swin2sr_ops
-from swin2sr_ops.engine.row_cache import Carry
+from swin2sr_ops.engine.row_cache import RowCache
 from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.placement import Halo, Placement
@@ -67,13 +67,13 @@ def test_all_heads_use_the_row_cache(upsampler: str, scale: int) -> None:
     spec = small_spec(upsampler=upsampler, scale=scale, channels=channels, resi_connection="3conv")
     engine, image = TileEngine(random_net(spec)), torch.rand(channels, 90, 50)
     plan = TilePlan(spec, 90, 50, (25, 50))
-    carry = Carry()
+    row_cache = RowCache()
     for tile in plan:
-        assert (carry.last is not None and carry.last.fits(region(image, tile), tile)) == (tile.y.start > 0)
+        assert (row_cache.last is not None and row_cache.last.fits(region(image, tile), tile)) == (tile.y.start > 0)
         expected = engine.run(region(image, tile), tile)
-        for name, found in engine.run(region(image, tile), tile, carry).items():
+        for name, found in engine.run(region(image, tile), tile, row_cache).items():
             assert torch.equal(found, expected[name]), name
-    assert carry.last is None, "nothing is below the last tile"
+    assert row_cache.last is None, "nothing is below the last tile"
 
 
 def changed(image: Tensor, row: int) -> Tensor:
@@ -102,38 +102,38 @@ def test_another_tile_than_the_one_below_starts_without_cache(what: str) -> None
     first, given = tile_at(spec, 40), region(image[:, : second.y.size], second)
     if what == "another image":
         given = region(changed(image, second.y.read[0]), second)
-    carry = Carry()
-    engine.run(region(image[:, :HEIGHT], first), first, carry)
-    assert carry.last is not None
-    assert not carry.last.fits(given, second)
-    assert torch.equal(engine.run(given, second, carry)["image"], engine.run(given, second)["image"])
+    row_cache = RowCache()
+    engine.run(region(image[:, :HEIGHT], first), first, row_cache)
+    assert row_cache.last is not None
+    assert not row_cache.last.fits(given, second)
+    assert torch.equal(engine.run(given, second, row_cache)["image"], engine.run(given, second)["image"])
 
 
 def test_pixels_that_only_the_tile_above_sees_do_not_matter() -> None:
     spec = small_spec()
     engine, image = TileEngine(random_net(spec)), torch.rand(1, *SHAPE)
     first, second = (t for t in TilePlan(spec, *SHAPE, (80, WIDTH)))
-    carry = Carry()
+    row_cache = RowCache()
     given = changed(image, second.y.read[0] - 1)
-    engine.run(region(given, first), first, carry)
-    assert carry.last is not None
-    assert carry.last.fits(region(image, second), second)
+    engine.run(region(given, first), first, row_cache)
+    assert row_cache.last is not None
+    assert row_cache.last.fits(region(image, second), second)
     alone = engine.run(region(image, second), second)["image"]
-    assert torch.equal(engine.run(region(image, second), second, carry)["image"], alone)
+    assert torch.equal(engine.run(region(image, second), second, row_cache)["image"], alone)
 
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Return for each tile, in the order of columns, if it used the cache of another."""
     found: list[bool] = []
-    take = Carry.take
+    take = RowCache.take
 
-    def noted(self: Carry, *given: Any) -> Any:
+    def noted(self: RowCache, *given: Any) -> Any:
         kept = take(self, *given)
         found.append(kept is not None)
         return kept
 
-    monkeypatch.setattr(Carry, "take", noted)
+    monkeypatch.setattr(RowCache, "take", noted)
     return found
 
 

@@ -13,7 +13,7 @@ from hypothesis.strategies import booleans, integers, sampled_from
 from torch import Tensor
 
 from swin2sr_ops.engine.float32 import full_float32, short_float32
-from swin2sr_ops.engine.row_cache import Carry
+from swin2sr_ops.engine.row_cache import RowCache
 from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.placement import Placement
@@ -27,11 +27,11 @@ def run(
     engine: TileEngine, image: Tensor, tile: tuple[int, int], halo: object = "exact", *, streamed: bool = False
 ) -> Tensor:
     channels, height, width = image.shape
-    carry = Carry() if streamed else None
+    row_cache = RowCache() if streamed else None
     s = engine.spec.scale
     out = torch.full((channels, height * s, width * s), float("nan"), dtype=image.dtype)
     for t in TilePlan(engine.spec, height, width, tile, Placement(halo=halo)):  # type: ignore[arg-type]
-        out[:, slice(*t.y.write), slice(*t.x.write)] = engine.run(region(image, t), t, carry)["image"]
+        out[:, slice(*t.y.write), slice(*t.x.write)] = engine.run(region(image, t), t, row_cache)["image"]
     return out
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.engine.native.network import NativeNetwork
 from swin2sr_ops.engine.native.tile import NativeTile
 from swin2sr_ops.engine.parallel import usable_cores
-from swin2sr_ops.engine.row_cache import Carry, Kept
+from swin2sr_ops.engine.row_cache import CachedRows, RowCache
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.steps import network_steps
 from swin2sr_ops.spec import ModelSpec
@@ -40,7 +40,7 @@ class NativeEngine:
         self,
         image: NDArray[Any],
         tile: Tile,
-        carry: Carry | None = None,
+        row_cache: RowCache | None = None,
         threads: int | None = None,
     ) -> NDArray[np.float32]:
         """Restore one tile.
@@ -51,7 +51,7 @@ class NativeEngine:
             ``(C, rows, columns)``, the tile's read region in 0..1, padded already (`Span.read`).
         tile : Tile
             The spans along Y and X.
-        carry : Carry, optional
+        row_cache : RowCache, optional
             Of a run that goes down a column of tiles: what the tile above has computed is not computed again, and
             what the one below needs is kept. The result is the same.
         threads : int, optional
@@ -63,17 +63,17 @@ class NativeEngine:
             ``(C, rows scale, columns scale)`` of the owned pixels, in 0..1, not clipped.
         """
         above = below = None
-        if carry is not None:
-            above = carry.take(image, tile)
-            below = Kept.of(image, tile, self.spec) if tile.y.stop < tile.y.size else None
+        if row_cache is not None:
+            above = row_cache.take(image, tile)
+            below = CachedRows.of(image, tile, self.spec) if tile.y.stop < tile.y.size else None
         with _pool(usable_cores() if threads is None else threads) as pool:
             work = NativeTile(self.network, image, tile, pool, above, below)
             for index, step in enumerate(network_steps(self.spec)):
-                if carry is not None:
+                if row_cache is not None:
                     work.join(index)
                 getattr(work, step.kind)(step, index)
-        if carry is not None:
-            carry.last = below
+        if row_cache is not None:
+            row_cache.last = below
         assert work.result is not None
         return work.result
 

@@ -19,7 +19,7 @@ from swin2sr_ops.engine.native.planes import Plane, Range, address, inside
 from swin2sr_ops.engine.native.rows import Layer, Normal, convolve, normalise
 from swin2sr_ops.engine.native.weights import Conv, Norm
 from swin2sr_ops.engine.parallel import for_each
-from swin2sr_ops.engine.row_cache import Kept
+from swin2sr_ops.engine.row_cache import CachedRows
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.span import whole_windows
 from swin2sr_ops.geometry.steps import Step
@@ -44,8 +44,8 @@ class NativeTile:
         image: NDArray[np.generic],
         tile: Tile,
         pool: ThreadPoolExecutor | None,
-        above: Kept | None = None,
-        below: Kept | None = None,
+        above: CachedRows | None = None,
+        below: CachedRows | None = None,
     ) -> None:
         self._network, self._spec, self._kernels = network, network.spec, network.kernels
         self._tile, self._pool, self._above, self._below = tile, pool, above, below

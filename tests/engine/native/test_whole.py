@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis.strategies import booleans, integers, sampled_from
 
 from swin2sr_ops.engine.native.engine import NativeEngine
-from swin2sr_ops.engine.row_cache import Carry
+from swin2sr_ops.engine.row_cache import RowCache
 from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.hooks.models import list_models
@@ -33,11 +33,11 @@ def restored(
     engine: NativeEngine, image: np.ndarray, tile: tuple[int, int], streamed: bool = False, threads: int = 1
 ) -> np.ndarray:
     channels, height, width = image.shape
-    s, carry = engine.spec.scale, Carry() if streamed else None
+    s, row_cache = engine.spec.scale, RowCache() if streamed else None
     out = np.full((channels, height * s, width * s), np.nan, np.float32)
     for t in TilePlan(engine.spec, height, width, tile):
         region = image[:, slice(*t.y.source), slice(*t.x.source)][:, t.y.padding][:, :, t.x.padding]
-        out[:, slice(*t.y.write), slice(*t.x.write)] = engine.run(region, t, carry, threads)
+        out[:, slice(*t.y.write), slice(*t.x.write)] = engine.run(region, t, row_cache, threads)
     return out
 
 

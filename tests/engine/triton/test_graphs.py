@@ -87,7 +87,7 @@ class Counted:
         return self.engine._run(image, tile)
 
     @torch.inference_mode()
-    def run(self, image: Tensor, tile: Tile, carry: None = None) -> dict[str, Tensor]:
+    def run(self, image: Tensor, tile: Tile, row_cache: None = None) -> dict[str, Tensor]:
         return self.graphs.run(image, tile, self.compute)
 
 
