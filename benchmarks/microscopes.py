@@ -1,12 +1,14 @@
 """Denoise real microscope images by the x1 models and by classical filters; what docs/models.md shows.
 
     python benchmarks/microscopes.py --data ../shared/data/eval/microscopy/w2s_pairs [--models small-x1-gray,FILE]
+    python benchmarks/microscopes.py --made --no-bm3d --data ../shared/data/eval/microscopy/bbbc039
 
 The folder holds pairs (see `swin2sr_ops.evaluate.data.find_cases`). Figures are scale-invariant PSNR in dB, mean over
 the images, and CPU seconds for an image. The Gaussian and the median filter have the width that is best for this
 folder: without the truth they cannot be used as well. BM3D (`pip install bm3d`, a benchmark's own dependency) works on
 values made of constant variance by Anscombe's transform, for the noise that `noise_of` finds in the image itself, and
-is inverted without bias.
+is inverted without bias. With `--made` the folder holds clean images: 200 x 200 px of the first one are blurred (sigma
+1.5) and recorded by the camera of recipes, with 20 photons, with 200, with noise of rows, and with hot pixels.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ import swin2sr_ops
 from swin2sr_ops.evaluate.data import find_cases, planes
 from swin2sr_ops.evaluate.microscopy import si_psnr
 from swin2sr_ops.pixels.noise import noise_of
+from swin2sr_ops.training.camera import Camera
+from swin2sr_ops.training.images import find_images, load_images
 
 Image = NDArray[np.float64]
 Pair = tuple[NDArray[np.generic], Image]
@@ -38,6 +42,26 @@ def pairs(folder: Path) -> list[Pair]:
             (a[..., 0], b[..., 0].astype(float))
             for (_, a), (_, b) in zip(planes(case.given), planes(case.truth), strict=True)
         ]
+    return found
+
+
+#: What `--made` records, beside a background of 0.1 and an offset: `swin2sr_ops.training.camera` says what they mean.
+MADE = {
+    "20 photons": {"photons": [20, 20]},
+    "200 photons": {"photons": [200, 200]},
+    "200 photons, rows": {"photons": [200, 200], "read": [6, 6], "rows": [1, 1]},
+    "200 photons, hot pixels": {"photons": [200, 200], "hot": [0.002, 0.002]},
+}
+
+
+def made_pairs(folder: Path) -> list[Pair]:
+    """The first image of a folder under each condition of `MADE`."""
+    clean = load_images(find_images(folder)[0], 1)[0][:, :200, :200]
+    base = {"psf": [1.5, 1.5], "background": [0.1, 0.1], "read": [2, 2], "offset": [20, 20], "gain": [2, 2]}
+    found: list[Pair] = []
+    for table in MADE.values():
+        truth, recorded = Camera(base | table).record(clean, np.random.default_rng(0))
+        found.append((recorded[0].astype(np.float32), truth[0]))
     return found
 
 
@@ -94,8 +118,11 @@ def main() -> None:
     parser.add_argument("--no-filters", action="store_true", help="models only")
     parser.add_argument("--no-bm3d", action="store_true")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--made", action="store_true", help="clean images, recorded by the camera of recipes")
     args = parser.parse_args()
-    data = pairs(args.data)[: args.limit]
+    data = (made_pairs if args.made else pairs)(args.data)[: args.limit]
+    if args.made:
+        print(f"each: {'; '.join(MADE)}")
     methods: list[tuple[str, Callable[[NDArray[np.generic]], Image]]] = [("input", lambda image: image.astype(float))]
     if not args.no_filters:
         methods += filters(data, slow=not args.no_bm3d)

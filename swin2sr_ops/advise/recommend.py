@@ -117,6 +117,8 @@ def _clean(measured: Measured, kind: str, notes: tuple[str, ...], options: dict[
         reasons.append(f"JPEG blocks of 8 px are visible (by {measured.blocks:.0%} of a mean step).")
     reasons.append("Super-resolution would enlarge them, too: first restore the image at its own size.")
     others = {f"tiny-x1-{kind}": "half the time"} | _released(measured, kind)
+    if kind == "gray" and measured.noise.gain > 0 and measured.blocks < BLOCKS:
+        others = {"small-x1-camera": "trained on the noise of microscopes' cameras, without JPEG"} | others
     return Advice(best, tuple(reasons), _trained(best), others, notes, options)
 
 

@@ -21,7 +21,7 @@ every image is held out; the loss there is the run's risk estimate, by which it 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +81,8 @@ class NoisySampler:
                 needed += " and several frames or planes: --noisy blind needs one only"
             raise RequestError(f"{data} holds no image of {needed}.")
         self.count = sum(len(s) for s in sequences)
-        trained, held = _split(sequences, recipe.patch, self.pairs)
-        self.trained = [self._source(s) for s in trained]
-        self.held = [self._source(s) for s in held]
+        # The noise of whole images: a part may be too small for a measure.
+        self.trained, self.held = _split([self._source(s) for s in sequences], recipe.patch, self.pairs)
 
     def __len__(self) -> int:
         return self.count
@@ -98,7 +97,10 @@ class NoisySampler:
             return _Source(planes, Noise(0.0, 0.0))
         noise = noise_of([p for plane in planes for p in plane], float(planes.min()), float(planes.max()))
         if noise.gain == noise.offset == 0:
-            raise RequestError("No noise was measured in an image: train with --noisy blind, which needs no measure.")
+            raise RequestError(
+                "No noise was measured in an image, which has none or is too small: train with --noisy blind, which"
+                " needs no measure."
+            )
         return _Source(planes, noise)
 
     @property
@@ -208,22 +210,23 @@ def _hide(y: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDArray[np.
     return shown, hidden
 
 
-def _split(sequences: list[Sequence], patch: int, pairs: bool) -> tuple[list[Sequence], list[Sequence]]:
+def _split(sources: list[_Source], patch: int, pairs: bool) -> tuple[list[_Source], list[_Source]]:
     """Hold out the last fifth of the rows; of small images every fifth one; of a single small one nothing.
 
     Patches of the held-out rows share no pixel with those of the training.
     """
-    tall = [s for s in sequences if s.shape[-2] >= 3 * patch]
+    tall = [s for s in sources if s.planes.shape[-2] >= 3 * patch]
     if tall:
-        rows = {id(s): max(patch, s.shape[-2] // 5) for s in tall}
-        small = [s for s in sequences if id(s) not in rows]
-        return [s[..., : -rows[id(s)], :] for s in tall] + small, [s[..., -rows[id(s)] :, :] for s in tall]
-    held = sequences[4::5] or (sequences[-1:] if len(sequences) > 1 else [])
-    if held:
-        chosen = {id(s) for s in held}
-        return [s for s in sequences if id(s) not in chosen], held
-    planes = sequences[0]
-    last = max(2 if pairs else 1, len(planes) // 5)
-    if len(planes) - last >= (2 if pairs else 1):
-        return [planes[:-last]], [planes[-last:]]
-    return sequences, sequences
+        rows = [max(patch, s.planes.shape[-2] // 5) for s in tall]
+        above = [replace(s, planes=s.planes[..., :-n, :]) for s, n in zip(tall, rows, strict=True)]
+        below = [replace(s, planes=s.planes[..., -n:, :]) for s, n in zip(tall, rows, strict=True)]
+        return above + [s for s in sources if s.planes.shape[-2] < 3 * patch], below
+    if len(sources) > 1:
+        fifth = 5 if len(sources) >= 5 else len(sources)
+        held = sources[fifth - 1 :: fifth]
+        return [s for i, s in enumerate(sources) if (i + 1) % fifth], held
+    planes, least = sources[0].planes, 2 if pairs else 1
+    last = max(least, len(planes) // 5)
+    if len(planes) - last < least:
+        return sources, sources
+    return [replace(sources[0], planes=planes[:-last])], [replace(sources[0], planes=planes[-last:])]

@@ -328,10 +328,18 @@ def test_single_planes_have_no_repeats(tmp_path: Path) -> None:
 
 def test_images_without_noise_have_no_sure(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.full((160, 160), 7, "u1"))
-    with pytest.raises(RequestError, match="No noise was measured in an image: train with --noisy blind"):
+    with pytest.raises(RequestError, match="No noise was measured in an image, which has none or is too small: train"):
         NoisySampler(recipe("sure"), tmp_path)
 
 
 def test_only_noisy_runs_have_patience() -> None:
     with pytest.raises(RequestError, match="patience is for runs on noisy images"):
         replace(recipe("blind"), noisy="", patience=3)
+
+
+def test_the_noise_of_a_small_image_is_that_of_the_whole(tmp_path: Path) -> None:
+    """Its training and held-out parts alone have too few flat squares for a measure."""
+    tifffile.imwrite(tmp_path / "a.tif", sixteen(recorded(np.random.default_rng(0), 1, 80)[0]))
+    sampler = NoisySampler(recipe("sure", patch=24), tmp_path)
+    assert sampler.trained[0].noise == sampler.held[0].noise
+    assert sampler.trained[0].planes.shape[-2] + sampler.held[0].planes.shape[-2] == 80
