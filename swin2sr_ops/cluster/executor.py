@@ -8,6 +8,7 @@ out, and only durations come back.
 from __future__ import annotations
 
 import pickle
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -214,7 +215,7 @@ class ClusterExecutor:
 
         def send(batch: list[Piece]) -> Future:
             return self.client.submit(
-                restore_tiles, name, pickle.dumps(batch), pure=False, retries=RETRIES, resources=needs
+                restore_tiles, name, pickle.dumps(batch), key=_key("restore"), retries=RETRIES, resources=needs
             )
 
         def finish(batch: list[Piece], seconds: float) -> float:
@@ -239,7 +240,7 @@ class ClusterExecutor:
 
         def send(batch: list[_T]) -> Future:
             call = cloudpickle.dumps((function, batch))
-            return self.client.submit(call_each, call, pure=False, retries=RETRIES)
+            return self.client.submit(call_each, call, key=_key(_word(function)), retries=RETRIES)
 
         def finish(batch: list[_T], answer: tuple[float, list[_R]]) -> float:
             seconds, results = answer
@@ -291,3 +292,14 @@ def _share_of_cores(workers: int) -> int:
     from dask.system import CPU_COUNT
 
     return max(int(CPU_COUNT) // workers, 1)
+
+
+def _key(word: str) -> str:
+    """Name a task: dashboards show what stands before the number."""
+    return f"swin2sr-{word}-{uuid4().hex}"
+
+
+def _word(function: Any) -> str:
+    """Return a word about a function: its name, or that of its class, in letters."""
+    name = getattr(function, "__name__", type(function).__name__)
+    return re.sub("[^a-z]+", "", name.lower()) or "call"

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
@@ -417,6 +418,7 @@ def test_the_scheduler_dies(tmp_path: Path) -> None:
 CLIENT = """
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 from swin2sr_ops.cluster.executor import open_cluster
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
@@ -619,3 +621,38 @@ def test_networks_get_the_cores_of_their_worker() -> None:
         with _cores(1):
             assert torch.get_num_threads() == before + 2
     assert torch.get_num_threads() == before
+
+
+def test_tasks_have_names_that_a_dashboard_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask shows a key up to its number: a word for each kind of task, not the same function for all."""
+    from distributed.utils import key_split
+
+    from swin2sr_ops.cluster import executor as module
+
+    class Client:
+        keys: ClassVar[list[str]] = []
+
+        def submit(self, *_: Any, key: str, **__: Any) -> None:
+            self.keys.append(key)
+
+    class Flight:
+        def __init__(self, *_: Any) -> None: ...
+
+        def run(self, send: Any, finish: Any) -> None:
+            send([1])
+
+    monkeypatch.setattr(module, "Flight", Flight)
+    monkeypatch.setattr(module, "gpu_workers", lambda found: False)
+    monkeypatch.setattr(module, "workers_of", lambda client: {})
+    monkeypatch.setattr(module.ClusterExecutor, "_hand_out", lambda *_: None)
+    monkeypatch.setattr(module.ClusterExecutor, "_take_back", lambda *_: None)
+    made = module.ClusterExecutor.__new__(module.ClusterExecutor)
+    made.client = Client()
+
+    def read_range(item: int) -> int:
+        return item
+
+    made.tiles(None, [], print)
+    made.each(read_range, [1], print)
+    assert [key_split(key) for key in Client.keys] == ["swin2sr-restore", "swin2sr-readrange"]
+    assert len(set(Client.keys)) == 2
