@@ -21,8 +21,6 @@ Make pyramids
 Know models and devices
     `resolve_model`, `download_model`, `place_of` (where a download lies, or will), `cache_folder`, `file_sha256`,
     `read_tensors`, `Reach`, `find_reach` (how far a foreign network sees), `remembered_facts`, `remember_facts` (what
-    `resolve_model`, `download_model`, `place_of` (where a download lies, or will), `cache_folder`, `file_sha256`,
-    `read_tensors`, `Reach`, `find_reach` (how far a foreign network sees), `remembered_facts`, `remember_facts` (what
     such a look found, cached), `ENGINES`, `choose_device`, `free_memory`, `needs_torch`; `model_of_quality`,
     `views_of`: the words ``fast``, ``good`` and ``best``.
 Offer options
