@@ -113,7 +113,7 @@ def test_another_number_of_bands_is_said(model: Path) -> None:
 
 
 def test_a_toy_recipe_trains_one(tmp_path: Path) -> None:
-    """On a folder of rasters of five bands; others are no training images."""
+    """It uses a folder of rasters with five bands; others are not training images."""
     (tmp_path / "data").mkdir()
     for i in range(3):
         tifffile.imwrite(

@@ -77,7 +77,7 @@ def test_fractal_takes_the_words(tmp_path: Path) -> None:
     assert found
 
 
-def test_what_is_not_there_is_said() -> None:
+def test_qualities_without_a_model_are_refused() -> None:
     with pytest.raises(ModelError, match=r"No shipped model has scale=3, channels=1; shipped as fast, good, best are"):
         resolve_model("fast", scale=3, channels=1)
     with pytest.raises(ModelError, match="no model called 'better'"):

@@ -180,6 +180,6 @@ def interval_for(path: str, restorer: Restorer) -> Interval | None:
         )
     known = sorted(found.scale, key=float)
     if not known:
-        raise RequestError(f"{path!r} holds no coverage: calibrate with more images, or empty the box 'Calibration'.")
+        raise RequestError(f"{path!r} lacks coverages: calibrate with more images, or empty the box 'Calibration'.")
     best = min(known, key=lambda text: abs(float(text) - _COVERAGE))
     return Interval.of(found, float(best))

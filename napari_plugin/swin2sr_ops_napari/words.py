@@ -44,8 +44,8 @@ def range_of(text: str, limits: Sequence[float]) -> str:
         RangeRequest.parse(wanted)
     except RequestError:
         raise RequestError(
-            f"{text!r} is no intensity range: choose a line of the box 'Intensity range', or write two rising numbers"
-            " such as 0,4095."
+            f"{text!r} is not an intensity range: choose a line of the box 'Intensity range', or write two rising"
+            " numbers such as 0,4095."
         ) from None
     return wanted
 

@@ -103,7 +103,7 @@ def _description(path: Path) -> Any:
         raise ModelError(f"{path.name} cannot be read as a bioimage.io package: {type(exc).__name__}: {exc}") from exc
     if isinstance(found, InvalidDescr):
         problems = "; ".join(error.msg for detail in found.validation_summary.details for error in detail.errors)
-        raise ModelError(f"{path.name} is no valid bioimage.io package: {' '.join(problems.split())[:300]}")
+        raise ModelError(f"{path.name} is not a valid bioimage.io package: {' '.join(problems.split())[:300]}")
     if not isinstance(found, ModelDescr):
         raise ModelError(f"{path.name} describes a {found.type}, not a model.")
     return found

@@ -133,7 +133,7 @@ def _scene(image: Any, path: Path, options: dict[str, Any]) -> int:
     series, name = options.get("series"), options.get("array")
     if name is not None:
         if name not in names:
-            raise RequestError(f"array={name!r} is no scene of {path.name!r}: it has {listed}.")
+            raise RequestError(f"array={name!r} is not a scene of {path.name!r}: it has {listed}.")
         return names.index(name)
     if series is None and len(names) > 1:
         warnings.warn(

@@ -200,7 +200,7 @@ class _Archive:
             self.scale = job.plan.spec.scale
             self.sums = (self.sums[0] + job.pixels, self.sums[1] + job.count)
         if not keys:
-            first = next(iter(report.failed.items()), ("", "it holds none"))
+            first = next(iter(report.failed.items()), ("", "it contains none"))
             raise FormatError(f"No image of {self.collection.uri!r} can be restored: {' '.join(first).strip()}")
         key = archive_key(keys, len(self.collection.images), restart=restart)
         report.model = str(key.settings["model"])

@@ -109,5 +109,5 @@ def _key(collection: Collection, request: RestoreRequest, options: Options) -> R
         if isinstance(job.source, ClosableSource):
             job.source.close()
     if not keys:
-        raise FormatError(f"No image of {collection.uri!r} can be restored: {failed or 'it holds none'}")
+        raise FormatError(f"No image of {collection.uri!r} can be restored: {failed or 'it contains none'}")
     return archive_key(keys, len(collection.images))

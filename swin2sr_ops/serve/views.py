@@ -50,7 +50,7 @@ class Shown:
         for part in text.split(",")[:_CHANNELS] if text else []:
             channel, low, high, color = part.split(":")
             if len(color) != 6:
-                raise ValueError(f"{color!r} is no colour")
+                raise ValueError(f"{color!r} is not a colour")
             limits = float(low), float(high)
             if not all(map(math.isfinite, limits)):
                 raise ValueError(f"{part!r} has no finite limits")

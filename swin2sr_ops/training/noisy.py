@@ -79,7 +79,7 @@ class NoisySampler:
             needed = f"at least {recipe.patch} x {recipe.patch} px with {self.spec.channels} channel(s)"
             if self.pairs and found:
                 needed += " and several frames or planes: --noisy blind needs one only"
-            raise RequestError(f"{data} holds no image of {needed}.")
+            raise RequestError(f"{data} contains no image of {needed}.")
         self.count = sum(len(s) for s in sequences)
         # The noise of whole images: a part may be too small for a measure.
         self.trained, self.held = _split([self._source(s) for s in sequences], recipe.patch, self.pairs)

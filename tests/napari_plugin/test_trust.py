@@ -108,7 +108,7 @@ def _read(folder: Path) -> Any:
         ({"weights": "0" * 64}, "was made for"),
         ({"ensemble": 8}, "eight views"),
         ({"consistent": "mean"}, "measured intensities kept"),
-        ({"scale": {}}, "holds no coverage"),
+        ({"scale": {}}, "lacks coverages"),
         ({"kind": "shopping list"}, "is no calibration"),
         (None, "is no calibration"),
     ],

@@ -65,7 +65,7 @@ def test_scenes(tmp_path: Path) -> None:
     assert swin2sr_ops.open_source(uri, array=name).info == first.info
     with pytest.raises(RequestError, match="series=2 does not exist"):
         swin2sr_ops.open_source(uri, series=2)
-    with pytest.raises(RequestError, match="'well 7' is no scene"):
+    with pytest.raises(RequestError, match="'well 7' is not a scene"):
         swin2sr_ops.open_source(uri, array="well 7")
     with pytest.raises(RequestError, match="level=1 is not possible"):
         swin2sr_ops.open_source(uri, series=0, level=1)

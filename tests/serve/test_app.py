@@ -371,10 +371,8 @@ def test_threads_end_with_the_server(made: dict[str, Any]) -> None:
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("serve-")]
 
 
-def test_a_source_that_is_cut_is_a_sentence(
-    made: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """In the answer and in the log; what is kept is still answered, and the server lives."""
+def test_a_truncated_source_is_reported(made: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The answer and the log name it; cached chunks are still served, and the server continues."""
     path = Path(shutil.copy2(made["path"], tmp_path / "stack.tif"))
     with running(path, made["request"]) as (address, served):
         key = f"{address}{served.store}/0/c/0/0/0"
@@ -391,10 +389,10 @@ def test_a_source_that_is_cut_is_a_sentence(
         assert requests.get(key).content == made["files"]["0/c/0/0/0"]
 
 
-def test_a_model_that_is_missing_is_a_sentence(
+def test_a_missing_model_is_reported(
     made: dict[str, Any], tmp_path: Path, gray_model: ModelSpec, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whether it was never there, or is gone before the first tile; when it is back, it is used."""
+    """It never existed, or was removed before the first tile; once it is back, it is used."""
     weights = Path(shutil.copy2(gray_model.weights, tmp_path / "model.safetensors"))
     request = RestoreRequest(model=str(weights), chunks=100, axes="ZYX")
     with pytest.raises(Swin2SROpsError, match=r"other\.safetensors"):
@@ -427,8 +425,8 @@ def test_a_full_disk_answers_all_the_same(
         assert caplog.text.count("The disk is full") == 1
 
 
-def test_a_damaged_image_of_a_plate_stops_no_other(tmp_path: Path, gray_model: ModelSpec) -> None:
-    """Its requests get a sentence; the other images, and the plate's own documents, are answered."""
+def test_a_damaged_image_of_a_plate_affects_no_other(tmp_path: Path, gray_model: ModelSpec) -> None:
+    """Its requests get an error message; other images and the plate's documents are served."""
     docs_files.plate(tmp_path / "plate.zarr")
     request = RestoreRequest(model=gray_model, chunks=64)
     (tmp_path / "plate.zarr" / "B" / "2" / "0" / "0" / ".zarray").write_text("{")

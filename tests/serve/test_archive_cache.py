@@ -94,7 +94,7 @@ def test_all_was_looked_at(plate: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_the_run_finishes_while_it_is_served(plate: dict[str, Any], tmp_path: Path) -> None:
-    """Its chunks move to another folder: what is absent there must not count as empty."""
+    """Its chunks move to another folder: chunks that are absent there must not count as empty."""
     cache = tmp_path / "looked"
     served = opened(plate, cache)
     look(served, plate, some(plate, 5))

@@ -255,7 +255,7 @@ def test_killed_at_any_moment(whole: dict[str, Any], gray_model: ModelSpec, tmp_
 
 
 def test_a_finished_output_that_is_removed_or_moved(whole: dict[str, Any], tmp_path: Path) -> None:
-    """What is absent then is not all fill value: it is restored."""
+    """Absent chunks do not count as fill values: they are restored."""
     cache = tmp_path / "x.ome.zarr"
     swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
     with opened(whole, cache) as store:
@@ -270,7 +270,7 @@ def test_a_finished_output_that_is_removed_or_moved(whole: dict[str, Any], tmp_p
 
 
 def test_caches_of_two_machines_merge_by_copying(whole: dict[str, Any], tmp_path: Path) -> None:
-    """Both half filled, with chunks in common; a run finishes what is there together, to the same bytes."""
+    """Both are partly filled and share chunks; a run finishes the merged cache to the same bytes."""
     halves = []
     for number, keys in enumerate((whole["chunks"][:60:2], whole["chunks"][30:90])):
         machine = tmp_path / f"machine{number}"

@@ -116,7 +116,7 @@ def test_result_beside_source(stack: Path, page: Any, tmp_path: Path) -> None:
 
 
 def test_channels_and_progress(page: Any, tmp_path: Path) -> None:
-    """Channels have the colours of the metadata, are added, hidden and stretched; progress is told meanwhile."""
+    """Channels have the metadata's colours, and can be added, hidden and stretched; the page shows progress."""
     y, x = np.mgrid[:300, :420]
     planes = [500 + 400 * np.sin(y / 20), 500 + 400 * np.cos(x / 30)]
     stack = np.stack([np.stack([plane, plane * 0.5]) for plane in planes]).astype("u2")

@@ -86,7 +86,7 @@ def test_a_low_offset_is_clipped() -> None:
 
 
 def test_optics_are_a_gaussian_or_an_airy_disk() -> None:
-    """Of the same width; SciPy computes both in another way. The truth is blurred, too."""
+    """Both have the same width; SciPy computes them in another way. The truth is blurred, too."""
     point = np.zeros((1, 65, 65), "f4")
     point[0, 32, 32] = 1
     y, x = np.mgrid[-12:13, -12:13]

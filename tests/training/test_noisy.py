@@ -77,7 +77,7 @@ def filtered(kernel: torch.Tensor) -> Any:
 
 
 def test_sure_is_the_mean_square_error() -> None:
-    """Of a linear filter on Poisson and Gaussian noise, and of a function that is not linear."""
+    """Test a linear filter on Poisson and Gaussian noise, and a nonlinear function."""
     rng = np.random.default_rng(0)
     x = torch.from_numpy(clean(512))[None, None]
     y = torch.from_numpy(recorded(rng, 1, 512))[None]
@@ -308,7 +308,7 @@ def test_the_command_writes_a_model_and_its_card(
         ("--noisy --init tiny-x2-gray", "train models that keep the size of an image, and this one's scale is 2"),
         ("--noisy --paired", "neither degraded nor compared: omit paired"),
         ("--noisy --validate DATA", "holds out a part of them itself"),
-        ("--noisy --patch 400", "holds no image of at least 400 x 400 px with 1 channel"),
+        ("--noisy --patch 400", "contains no image of at least 400 x 400 px with 1 channel"),
         ("--noisy --channels 3", "with 3 channel"),
     ],
 )

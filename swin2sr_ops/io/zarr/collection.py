@@ -257,7 +257,7 @@ def series_group(uri: str, root: Any, path: str) -> tuple[dict[str, Any], list[s
     """
     place = _join(path, "OME")
     try:
-        with naming(f"{uri.rstrip('/')}/{place}", "its metadata make no sense"):
+        with naming(f"{uri.rstrip('/')}/{place}", "its metadata are not valid"):
             try:
                 attributes = dict(open_node(root, place).attrs.asdict())
             except FileNotFoundError:
