@@ -109,8 +109,8 @@ def _read(folder: Path) -> Any:
         ({"ensemble": 8}, "eight views"),
         ({"consistent": "mean"}, "measured intensities kept"),
         ({"scale": {}}, "lacks coverages"),
-        ({"kind": "shopping list"}, "is no calibration"),
-        (None, "is no calibration"),
+        ({"kind": "shopping list"}, "is not a calibration"),
+        (None, "is not a calibration"),
     ],
 )
 def test_a_calibration_that_does_not_fit_is_refused_before_anything_runs(
