@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Protocol
@@ -79,28 +79,19 @@ class Server:
 
     def exact(self, level: int, bounds: Bounds) -> NDArray[Any]:
         """Return the values of a region, computing what is not known."""
-        return self._assemble(level, bounds, self._get)
+        return self._paste(self._empty(bounds), bounds, ((t, self._get(*t)) for t in self._tiles(level, bounds)))
 
     def known(self, level: int, bounds: Bounds) -> NDArray[Any]:
         """Return what is known of a region, coarser values or 0 elsewhere; ask the thread for the rest.
 
         The newest call counts: what an earlier one asked for and has not got yet is dropped.
         """
-        missing: list[tuple[View, Box]] = []
-        count = 0
-
-        def get(view: View, box: Box) -> NDArray[Any] | None:
-            nonlocal count
-            count += 1
-            with self._lock:
-                found = self._kept.get(view, box)
-            if found is None:
-                missing.append((view, box))
-            return found
-
-        values = self._assemble(level, bounds, get)
-        self._want(level, bounds, missing, count)
-        return values
+        with self._lock:
+            found = [(tile, self._kept.get(*tile)) for tile in self._tiles(level, bounds)]
+        missing = [tile for tile, values in found if values is None]
+        self._want(level, bounds, missing, len(found))
+        backdrop = self._coarser(level, bounds) if missing else None
+        return self._paste(self._empty(bounds) if backdrop is None else backdrop, bounds, found)
 
     def begin(self, planes: Sequence[float]) -> None:
         """Compute the smallest level of one plane, which stands for everything until the rest comes.
@@ -130,20 +121,23 @@ class Server:
 
     # --- tiles --------------------------------------------------------------------------------
 
-    def _assemble(self, level: int, bounds: Bounds, get: Callable[[View, Box], NDArray[Any] | None]) -> NDArray[Any]:
-        values = np.zeros([stop - start for start, stop in bounds], self.field.dtype)
-        if self.field.dtype.kind == "f" and "S" not in self.field.axes:
-            values[...] = np.nan
-        for view, box in self._tiles(level, bounds):
-            place = self._place(view, box)
-            found = get(view, box)
-            region = tuple(slice(max(a, lo), min(b, hi)) for (a, b), (lo, hi) in zip(place, bounds, strict=True))
+    def _empty(self, bounds: Bounds) -> NDArray[Any]:
+        """Return a region of which nothing is known: transparent where the type allows it."""
+        value = np.nan if self.field.dtype.kind == "f" and "S" not in self.field.axes else 0
+        return np.full([stop - start for start, stop in bounds], value, self.field.dtype)
+
+    def _paste(
+        self, values: NDArray[Any], bounds: Bounds, tiles: Iterable[tuple[tuple[View, Box], NDArray[Any] | None]]
+    ) -> NDArray[Any]:
+        """Fill a region with the part of each tile that lies in it."""
+        for (view, box), found in tiles:
             if found is None:
-                found, place = self._coarser(view, region), tuple((part.start, part.stop) for part in region)
-            if found is not None:
-                target = tuple(slice(r.start - lo, r.stop - lo) for r, (lo, _) in zip(region, bounds, strict=True))
-                part = tuple(slice(r.start - a, r.stop - a) for r, (a, _) in zip(region, place, strict=True))
-                values[target] = found[part]
+                continue
+            place = self._place(view, box)
+            cut = [(max(a, lo), min(b, hi)) for (a, b), (lo, hi) in zip(place, bounds, strict=True)]
+            target = tuple(slice(a - lo, b - lo) for (a, b), (lo, _) in zip(cut, bounds, strict=True))
+            part = tuple(slice(a - start, b - start) for (a, b), (start, _) in zip(cut, place, strict=True))
+            values[target] = found[part]
         return values
 
     def _tiles(self, level: int, bounds: Bounds) -> Iterator[tuple[View, Box]]:
@@ -168,30 +162,27 @@ class Server:
         known |= {"Y": (box.y0 * s, box.y1 * s), "X": (box.x0 * s, box.x1 * s), "S": (0, view.order.colours)}
         return tuple(known[a] for a in self.field.axes)
 
-    def _coarser(self, view: View, region: Sequence[slice]) -> NDArray[Any] | None:
-        """Return the values of a region from a coarser level that is known, each repeated."""
-        here = self.levels[view.level].shape
-        for level in range(view.level + 1, len(self.levels)):
-            there = self.levels[level].shape
+    def _coarser(self, level: int, bounds: Bounds) -> NDArray[Any] | None:
+        """Return the values of a region from the finest coarser level that is known there, each repeated."""
+        here = self.levels[level].shape
+        for coarse in range(level + 1, len(self.levels)):
+            there = self.levels[coarse].shape
             places = [
-                np.minimum(((np.arange(part.start, part.stop) + 0.5) * m / n).astype(np.intp), m - 1)
-                for part, n, m in zip(region, here, there, strict=True)
+                np.minimum(((np.arange(start, stop) + 0.5) * m / n).astype(np.intp), m - 1)
+                for (start, stop), n, m in zip(bounds, here, there, strict=True)
             ]
-            bounds = tuple((int(p[0]), int(p[-1]) + 1) for p in places)
+            around = tuple((int(p[0]), int(p[-1]) + 1) for p in places)
             with self._lock:
-                found = [self._kept.get(*tile) is not None for tile in self._tiles(level, bounds)]
-            if all(found):
-                values = self._assemble(level, bounds, self._kept_only)
+                found = [(tile, self._kept.get(*tile)) for tile in self._tiles(coarse, around)]
+            if all(values is not None for _, values in found):
+                values = self._paste(self._empty(around), around, found)
                 return values[np.ix_(*(p - p[0] for p in places))]
         return None
 
-    def _kept_only(self, view: View, box: Box) -> NDArray[Any] | None:
-        with self._lock:
-            return self._kept.get(view, box)
-
     def _get(self, view: View, box: Box) -> NDArray[Any]:
         with self._computing:  # one at a time: each uses all cores
-            found = self._kept_only(view, box)
+            with self._lock:
+                found = self._kept.get(view, box)
             if found is None:
                 found = self.field.compute(view, box)
                 with self._lock:

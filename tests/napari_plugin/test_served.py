@@ -232,3 +232,21 @@ def test_a_duplicate_shares_the_tiles(widget: Any, viewer: Any, qtbot: Any, gray
     level, value = twin.get_value((150.0, 150.0), world=True)
     assert level == 0
     assert value == expected[300, 300]
+
+
+def test_coarser_values_are_looked_up_once_for_all_missing_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window's thread does this at each drawing."""
+    server, found, _ = served(np.zeros((16_000, 16_000), "uint16"), "YX")
+    server.begin(())
+    found.go.clear()
+    asked: list[Any] = []
+    real = server._kept.get
+    monkeypatch.setattr(server._kept, "get", lambda *tile: asked.append(tile) or real(*tile))
+    drawn(server.levels[0][10_000:11_600, 10_000:12_500])
+    count = len(asked)
+    server.rest()
+    found.go.set()
+    settle(server)
+    tiles = sum(view.level == 0 for view, _ in asked[:count])
+    assert tiles >= 60
+    assert count < 2 * tiles
