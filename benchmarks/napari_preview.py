@@ -133,7 +133,7 @@ class Stage:
 
         return [self.viewer.add_image(levels_of(str(path), "YX"), multiscale=True, contrast_limits=(0, 1500))]
 
-    def until(self, condition: Callable[[], bool], limit: float = 120.0) -> float:
+    def until(self, condition: Callable[[], bool], limit: float = 600.0) -> float:
         """Seconds until ``condition`` holds; the window lives on meanwhile."""
         began = time.perf_counter()
         while not condition():
