@@ -54,7 +54,7 @@ class ArchiveCache:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """What the run stores in the attributes of the archive's root, beside the source."""
+        """Return the attributes that the run stores in the archive's root, beside the source."""
         return {"model": str(self.key.settings["model"]), "fingerprint": self.key.fingerprint}
 
     def final(self, name: str) -> str:

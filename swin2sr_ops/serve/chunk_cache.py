@@ -36,8 +36,8 @@ class DiskCache:
     """The unfinished output of a run with this key: a run finishes it, this adds single chunks to it.
 
     Several servers, and a run, may use one at the same time. The lock is held only while a chunk is added; while a
-    run has it, nothing is added. What is read is verified against the journal. When a run has finished the
-    output, chunks are read from there.
+    run has it, nothing is added. Chunks are verified against the journal when they are read. When a run has finished
+    the output, chunks are read from there.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the page needs to know of an image: axes, channels, levels, plan, and how other programs open it."""
+"""Describe an image for the page: axes, channels, levels, plan, and how other programs open it."""
 
 from __future__ import annotations
 

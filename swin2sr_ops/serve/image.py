@@ -93,7 +93,6 @@ class RestoredImage:
             )
         )
         labels = label_options(job, options.labels).get("labels")
-        # Made here, not in an event loop of zarr-python.
         self.documents = Documents(self.info, self.codec, options.ngff, labels)
         self.source_levels = SourceLevels(job.source, partial(open_level, src, self.request), job.nodata)
         self.memory = MemoryCache(memory_limit(options), memory)

@@ -80,7 +80,7 @@ class MemoryCache:
 
 
 class _Cache(Protocol):
-    """What a limit needs of a cache on disk."""
+    """A cache on disk, as a limit sees it."""
 
     bytes: int
 
