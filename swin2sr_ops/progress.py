@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.events import (
     Event,
@@ -20,6 +18,9 @@ from swin2sr_ops.events import (
     RunStart,
     TileDone,
 )
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["ProgressBars", "observed"]
 
@@ -148,11 +149,15 @@ class ProgressBars:
 
     def _say(self, text: str) -> None:
         if self.seen:
+            from tqdm import tqdm
+
             tqdm.write(text, file=sys.stderr)
         else:
             print(text, file=sys.stderr, flush=True)
 
     def _bar(self, pixels: int, name: str, initial: int = 0, *, leave: bool = True) -> tqdm[Any]:
+        from tqdm import tqdm  # not needed where no terminal shows bars
+
         return tqdm(
             total=pixels, initial=initial, desc=name or None, unit="px", unit_scale=True, dynamic_ncols=True,
             file=sys.stderr, leave=leave,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import swin2sr_ops
+from tests.conftest import NATIVE
 
 PACKAGE = Path(swin2sr_ops.__file__).parent
 
@@ -155,3 +156,19 @@ def test_light(code: str) -> None:
     measure = f"import sys\n{code}\nprint([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", measure], capture_output=True, text=True, check=True)
     assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+#: What the main job needs none of, though it is installed here: together they took half of its start.
+UNNEEDED = ("torch", "dask", "distributed", "rasterio", "boto3", "pooch", "requests", "tqdm", "xarray", "http.client")
+
+
+@NATIVE
+@pytest.mark.parametrize("name", ["out.ome.zarr", "out.tif", "out.png"])
+def test_a_restored_sample_loads_only_what_it_needs(name: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from swin2sr_ops.cli import main; main(['restore', 'sample:cells', "
+        f"{str(tmp_path / name)!r}, '--model', 'nano-x2-gray', '--engine', 'native']); "
+        f"print([m for m in {UNNEEDED!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"

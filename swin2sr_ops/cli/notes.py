@@ -8,8 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 from swin2sr_ops.cli.progress_json import json_line
 from swin2sr_ops.errors import without_secrets
 
@@ -23,6 +21,8 @@ def say(text: str, *, as_json: bool = False) -> None:
         sys.stderr.write(json_line("note", text=text))
         sys.stderr.flush()
     elif sys.stderr.isatty():
+        from tqdm import tqdm
+
         tqdm.write(text, file=sys.stderr)
     else:
         print(text, file=sys.stderr, flush=True)

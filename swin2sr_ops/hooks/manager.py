@@ -20,7 +20,7 @@ from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 import pluggy
@@ -94,10 +94,8 @@ class PluginManager(pluggy.PluginManager):
 
     def load(self, entry: EntryPoint) -> None:
         """Load a plugin unless the environment blocks it; name a broken one in a warning and skip it."""
-        dist = getattr(entry, "dist", None)
-        info = PluginInfo(
-            entry.name, entry.value, distribution=dist.name if dist else "", version=dist.version if dist else ""
-        )
+        name, version = _name_and_version(getattr(entry, "dist", None))
+        info = PluginInfo(entry.name, entry.value, distribution=name, version=version)
         refusal = _refusal(entry.name)
         if refusal:
             self.infos.append(replace(info, status="blocked", reason=refusal))
@@ -145,6 +143,13 @@ def new_manager() -> PluginManager:
     for entry in sorted(entry_points(group=hookspecs.GROUP), key=lambda e: e.name):
         found.load(entry)
     return found
+
+
+@lru_cache
+def _name_and_version(dist: Distribution | None) -> tuple[str, str]:
+    """Return what a distribution is called, reading its metadata once for all its entry points."""
+    metadata = dist.metadata if dist else {"Name": "", "Version": ""}
+    return metadata["Name"], metadata["Version"]
 
 
 def _refusal(name: str) -> str:

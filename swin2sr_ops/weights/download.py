@@ -36,9 +36,9 @@ def cache_folder() -> Path:
     chosen = os.environ.get("SWIN2SR_OPS_CACHE")
     if chosen:
         return user_path(chosen)
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("swin2sr-ops"))
+    return Path(platformdirs.user_cache_dir("swin2sr-ops"))
 
 
 def cached(spec: ModelSpec, *, cache: Path | None = None) -> Path | None:

@@ -30,6 +30,9 @@ _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
 #: How long a server may take to accept a connection, and to send a byte; GDAL itself would wait for ever.
 _PATIENCE = {"GDAL_HTTP_CONNECTTIMEOUT": "10", "GDAL_HTTP_LOW_SPEED_TIME": "15", "GDAL_HTTP_LOW_SPEED_LIMIT": "1"}
 _SIDECARS = (".aux.xml", ".wld", ".tfw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".gfw", ".bpw", ".wbw")
+_IMAGES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")  # they say nothing about the place of a file beside them
+_MANY_FILES = 1000  # in a folder: GDAL looks through it faster
+_COG_MARK, _HEADER_BYTES = b"GDAL_STRUCTURAL_METADATA", 64
 _REMOTE = {"http", "https", "s3", "gs", "az"}
 _WRAPPED = {"zip", "tar", "gzip", "vrt"}  # schemes of rasterio and GDAL for data in, or derived from, another file
 _REMOTE_SUFFIXES = {".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".img"}
@@ -77,7 +80,7 @@ def _is_raster_file(uri: str) -> bool:
         return not _MICROSCOPES & flags and (
             bool(_GEO_TAGS & codes)
             or ((bool(_GDAL_TAGS & codes) or Path(f"{path}.msk").is_file()) and _is_single(path))
-            or _gdal_has_a_place(uri)
+            or (_may_have_a_place(path) and _gdal_has_a_place(uri))
         )
     if start.startswith(_PICTURE_MAGIC) and not any(
         path.with_suffix(s).exists() or Path(f"{path}{s}").exists() for s in _SIDECARS
@@ -100,6 +103,23 @@ def _opens(uri: str) -> bool:
             return True
     except (RasterioError, CPLE_BaseError, OSError, UnicodeError):
         return False
+
+
+def _may_have_a_place(path: Path) -> bool:
+    """Return False if GDAL cannot know a place for a TIFF without geographic tags; this loads no GDAL.
+
+    Places also come from files beside an image, under many names (world files, RPCs, vendors' metadata), and a COG says
+    so in its first bytes.
+    """
+    with path.open("rb") as file:
+        if _COG_MARK in file.read(_HEADER_BYTES):
+            return True
+    with os.scandir(path.parent) as entries:
+        for count, entry in enumerate(entries):
+            beside = not entry.name.startswith(".") and not entry.name.lower().endswith(_IMAGES) and entry.is_file()
+            if beside or count >= _MANY_FILES:
+                return True
+    return False
 
 
 def _gdal_has_a_place(uri: str) -> bool:

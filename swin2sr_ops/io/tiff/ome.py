@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, prod
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
@@ -136,6 +135,8 @@ def _with_objective(xml: str, objective: Mapping[str, Any] | None) -> str:
     """Insert an instrument into ``xml``, which tifffile cannot write."""
     if not objective:
         return xml
+    from xml.sax.saxutils import quoteattr  # loads http.client, for the one file that needs it
+
     attributes = "".join(f" {key}={quoteattr(str(value))}" for key, value in objective.items())
     instrument = f'<Instrument ID="Instrument:0"><Objective ID="Objective:0"{attributes}/></Instrument>'
     xml = xml.replace("<Image ", f"{instrument}<Image ", 1)

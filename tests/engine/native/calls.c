@@ -1,7 +1,7 @@
 /* Calls of the kernels, read from a file with what they gave elsewhere: in how many numbers do they differ here?
 
    Words of eight bytes, numbers of four. A call is its kind (1: swin_block, 2: swin_stage, 3: swin_learn, 4: swin_convolve,
-   5: swin_thin, 6: swin_norm), the weights, then where and on what; 0 ends the file. */
+   5: swin_thin, 6: swin_norm, 7: swin_finish, 8: swin_position, 9: swin_bicubic), the weights, then where and on what; 0 ends the file. */
 
 #include <stddef.h>
 #include <stdio.h>
@@ -44,6 +44,13 @@ void swin_thin(const Convolution *c, num outputs, const float *bias, const float
                const Box *inside, float *scratch);
 void swin_norm(num size, float eps, const float *gain, const float *offset, const float *source, num source_stride,
                float *target, num target_stride, num rows, num columns, const Box *inside);
+
+void swin_finish(const float *source, num source_stride, num rows, num columns, num channels, num factor, float range,
+                 const float *mean, float *target, num target_stride, num plane);
+void swin_position(num places, num hidden, num heads, const double *coordinates, const float *in, const float *in_bias,
+                   const float *out, double *bias, double *scratch);
+void swin_bicubic(const float *weights, num factor, num channels, const float *source, num source_stride, float *target,
+                  num target_stride, num top, num left, num rows, num columns, const Box *inside, float *scratch);
 
 static void take(void *to, size_t bytes)
 {
@@ -163,7 +170,7 @@ static Plane plane(void)
     return found;
 }
 
-static num convolve(int kind)
+static num convolve(num kind)
 {
     Convolution c;
     take(&c, 4 * sizeof(num));
@@ -204,17 +211,73 @@ static num norm(void)
     return apart(target.whole, numbers(target.count), target.count);
 }
 
+static num finish(void)
+{
+    num rows = word(), columns = word(), channels = word(), factor = word(), stride = word(), whole = word();
+    float range;
+    take(&range, sizeof range);
+    float *mean = numbers(channels);
+    Plane source = plane();
+    num count = word();
+    float *target = numbers(count);
+    swin_finish(source.whole + source.first, source.stride, rows, columns, channels, factor, range, mean, target, stride,
+                whole);
+    return apart(target, numbers(count), count);
+}
+
+static double *doubles(num count)
+{
+    double *found = calloc(count, sizeof(double));
+    take(found, count * sizeof(double));
+    return found;
+}
+
+static num position(void)
+{
+    num places = word(), hidden = word(), heads = word(), count = heads * places;
+    double *coordinates = doubles(2 * places), *found = calloc(count, sizeof(double));
+    float *in = numbers(2 * hidden), *bias = numbers(hidden), *out = numbers(heads * hidden);
+    swin_position(places, hidden, heads, coordinates, in, bias, out, found, calloc(places, sizeof(double)));
+    return apart((float *)found, (float *)doubles(count), 2 * count);
+}
+
+static num bicubic(void)
+{
+    num factor = word(), channels = word(), top = word(), left = word(), rows = word(), columns = word();
+    Box inside;
+    take(&inside, sizeof inside);
+    float *of = numbers(5 * factor);
+    Plane source = plane(), target = plane();
+    swin_bicubic(of, factor, channels, source.whole + source.first, source.stride, target.whole + target.first,
+                 target.stride, top, left, rows, columns, &inside, zeros((columns / factor + 8) * channels));
+    return apart(target.whole, numbers(target.count), target.count);
+}
+
+static num call(num kind)
+{
+    switch (kind) {
+    case 1: return block();
+    case 2: return stage();
+    case 3: return learn();
+    case 6: return norm();
+    case 7: return finish();
+    case 8: return position();
+    case 9: return bicubic();
+    default: return convolve(kind);
+    }
+}
+
 int main(void)
 {
 #ifdef _WIN32
     _setmode(_fileno(stdin), _O_BINARY);
 #endif
-    num calls[6] = {0}, kind, found = 0;
+    num calls[9] = {0}, kind, found = 0;
     while ((kind = word())) {
-        found += kind == 1 ? block() : kind == 2 ? stage() : kind == 3 ? learn() : kind == 6 ? norm() : convolve(kind);
+        found += call(kind);
         calls[kind - 1]++;
     }
-    for (int i = 0; i < 6; i++) printf("%d ", (int)calls[i]);
+    for (int i = 0; i < 9; i++) printf("%d ", (int)calls[i]);
     printf("%d\n", (int)found);
     return 0;
 }

@@ -101,6 +101,41 @@ class Recorder:
         self.counted(self._pointed(shift))
         return self.planes(*places)
 
+    def swin_finish(
+        self, source: int, stride: int, rows: int, columns: int, channels: int, factor: int, value_range: float,
+        mean: int, target: int, to_stride: int, plane: int,
+    ) -> Any:  # fmt: skip
+        self.words(7, rows, columns, channels, factor, to_stride, plane)
+        self.told += struct.pack("<f", value_range)
+        self.arrays(lying(mean, channels))
+        whole = self.at(source)
+        self.words(whole.size, offset(whole, source), stride)
+        self.arrays(whole)
+        size = (channels - 1) * plane + (rows * factor - 1) * to_stride + columns * factor
+        self.words(size)
+        result = lying(target, size)
+        self.arrays(result)
+        return result
+
+    def swin_position(self, places: int, hidden: int, heads: int, *parts: int) -> Any:
+        self.words(8, places, hidden, heads)
+        coordinates, first, bias, out, result, _ = parts
+        self.arrays(lying(coordinates, 2 * places, np.float64))
+        self.arrays(lying(first, 2 * hidden), lying(bias, hidden), lying(out, heads * hidden))
+        return lying(result, heads * places, np.float64)
+
+    def swin_bicubic(self, weights: int, factor: int, channels: int, *places: Any) -> Any:
+        source, stride, target, to_stride, *numbers, inside, _ = places
+        self.words(9, factor, channels, *numbers)
+        self.told += bytes(inside._obj)
+        self.arrays(lying(weights, 5 * factor))
+        found = None
+        for first, row in ((source, stride), (target, to_stride)):
+            found = self.at(first)
+            self.words(found.size, offset(found, first), row)
+            self.arrays(found)
+        return found
+
     def convolution(self, conv: steps.Convolution) -> None:
         self.words(conv.inputs, conv.outputs, conv.taps, conv.factor)
         self.told += struct.pack("<f", conv.slope)
@@ -203,6 +238,12 @@ class Noting:
         if not hasattr(self._recorder, name):
             return function
         return lambda *args: self._recorder.note(name, function, args)
+
+
+def lying(address: int, count: int, kind: type[np.floating] = np.float32) -> np.ndarray:
+    """Return the numbers from an address on."""
+    wide = ctypes.c_float if kind is np.float32 else ctypes.c_double
+    return np.ctypeslib.as_array((wide * count).from_address(address))
 
 
 def offset(array: np.ndarray, address: int) -> int:

@@ -32,7 +32,8 @@ def assert_same_bits(compiler: Sequence[str], calls: bytes, folder: Path) -> Non
     flags = ["-Wall", "-Wextra", "-Werror", "-static"]
     subprocess.run([*compiler, *build.FLAGS, *flags, *map(str, SOURCES), "-lm", "-o", str(program)], check=True)
     done = subprocess.run([EMULATOR, str(program)], input=calls, capture_output=True, check=True)
-    blocks, ends, learnt, convolutions, thin, norms, differ = map(int, done.stdout.split())
+    blocks, ends, learnt, convolutions, thin, norms, finished, biases, enlarged, differ = map(int, done.stdout.split())
+    assert min(finished, biases, enlarged) > 0
     assert min(convolutions, thin, norms) > len(KINDS)
     assert blocks > 20
     assert ends >= 2 * len(KINDS)

@@ -17,7 +17,7 @@ import tifffile
 from numpy.testing import assert_array_equal
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.geo import source as geo_source
+from swin2sr_ops.io.geo import files as geo_files, source as geo_source
 from swin2sr_ops.io.geo.source import GeoSource, is_geotiff, open_source
 from swin2sr_ops.testing import SourceContract, whole
 
@@ -332,13 +332,44 @@ def test_without_rasterio(tmp_path, monkeypatch):
     assert [is_geotiff(tmp_path / n) for n in ("a.tif", "b.tif", "c.tif", "d.tif", ".")] == [True] + 4 * [False]
 
 
-def test_rejecting_a_file_loads_no_library(tmp_path):
-    write(tmp_path / "a.png", noise(20, 30, dtype="uint8"), driver="PNG", crs=None, transform=None)
+@pytest.mark.parametrize(("name", "driver"), [("a.png", "PNG"), ("a.tif", "GTiff")])
+def test_rejecting_a_file_loads_no_library(tmp_path, name, driver):
+    """GDAL is not loaded for a plain image among other images."""
+    for other in (name, f"b_{name}"):
+        write(tmp_path / other, noise(20, 30, dtype="uint8"), driver=driver, crs=None, transform=None)
+    (tmp_path / "results.ome.zarr").mkdir()
+    (tmp_path / ".DS_Store").touch()
     code = (
         "import sys; from swin2sr_ops.io.geo.source import open_source;"
-        f"assert open_source({str(tmp_path / 'a.png')!r}) is None; sys.exit('rasterio' in sys.modules)"
+        f"assert open_source({str(tmp_path / name)!r}) is None; sys.exit('rasterio' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("beside", ["a.tab", "a_RPC.TXT", "a.tif.aux.xml", "a.tfw", "A.TFW", "notes.txt"])
+def test_gdal_is_asked_where_a_file_beside_may_tell_a_place(tmp_path, monkeypatch, beside):
+    path = write(tmp_path / "a.tif", noise(20, 30, dtype="uint8"), crs=None, transform=None)
+    asked = []
+    monkeypatch.setattr(geo_files, "_gdal_has_a_place", lambda uri: bool(asked.append(uri)))
+    assert open_source(path) is None
+    assert not asked
+    (tmp_path / beside).touch()
+    assert open_source(path) is None
+    assert asked == [path]
+
+
+def test_a_cog_without_a_place_is_a_raster(tmp_path):
+    path = str(tmp_path / "a.tif")
+    with rasterio.open(path, "w", driver="COG", width=30, height=20, count=1, dtype="uint8") as dataset:
+        dataset.write(noise(20, 30, dtype="uint8"), 1)
+    assert open_source(path) is not None
+
+
+def test_a_folder_of_many_files_is_gdals(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.tif", noise(20, 30, dtype="uint8"), crs=None, transform=None)
+    assert not geo_files._may_have_a_place(Path(path))
+    monkeypatch.setattr(geo_files, "_MANY_FILES", 0)
+    assert geo_files._may_have_a_place(Path(path))
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9])
