@@ -81,9 +81,8 @@ def under_wine(wine: str, names: list[str], expected: dict[str, str]) -> dict[st
     import pytest
 
     sys.path.insert(0, str(ROOT))
-    from tests.engine.native.recorded import SOURCES, Recorder
-
     from swin2sr_ops.engine.native.recipe import FLAGS
+    from tests.engine.native.recorded import SOURCES, Recorder
 
     found = {}
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -92,15 +91,19 @@ def under_wine(wine: str, names: list[str], expected: dict[str, str]) -> dict[st
         zig = [sys.executable, "-m", "ziglang", "cc"]
         subprocess.run([*zig, *target, *FLAGS, *map(str, SOURCES), "-o", str(program)], check=True)
         recorder = Recorder(patch)
-        for name in expected:
+        for name, digest in expected.items():
             recorder.told.clear()
             digests([name])
             recorder.words(0)
             done = subprocess.run(
-                [wine, str(program)], input=bytes(recorder.told), env=os.environ | prefix, capture_output=True, check=True
+                [wine, str(program)],
+                input=bytes(recorder.told),
+                env=os.environ | prefix,
+                capture_output=True,
+                check=True,
             )
             *counts, differ = map(int, done.stdout.split())
-            found[name] = expected[name] if sum(counts) and not differ else f"{differ} numbers differ"
+            found[name] = digest if sum(counts) and not differ else f"{differ} numbers differ"
     return found
 
 
@@ -132,7 +135,7 @@ def main() -> None:
 
 def print_table(builds: dict[str, dict[str, str]]) -> None:
     """Print the first build's hashes; for the others, where they are the same and where not."""
-    first, expected = next(iter(builds.items()))
+    expected = next(iter(builds.values()))
     print("| model | SHA-256 of the restored image |")
     print("|---|---|")
     for name, digest in expected.items():

@@ -118,3 +118,7 @@ def _link(target: Target, part: str, level: int, folder: Path) -> Path:
 
 def _zig(words: Sequence[str], target: Target, folder: str) -> None:
     subprocess.run([*_COMMAND, "-target", target.name, *words], cwd=folder, check=True)  # noqa: S603  (all fixed)
+
+
+if __name__ == "__main__":  # for .ci/run: the compiler's version, and the systems
+    sys.stdout.write(" ".join([ZIG, *TARGETS]) + "\n")
