@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.engine.devices import choose_device, free_memory
 from swin2sr_ops.engine.overlap import BlockGrid, block_in_image, overlap_options
+from swin2sr_ops.engine.parallel import usable_cores
 from swin2sr_ops.engine.plane_restorer import PlaneRestorer
 from swin2sr_ops.engine.runner import Network, without_history
 from swin2sr_ops.errors import RequestError
@@ -143,7 +144,7 @@ class Restorer:
             free = free_memory(choose_device(self.placement.device)) if memory is None else memory
             cells = 1 if self.network.kind == "cpu" else GROUP_CELLS
             resolved = replace(self.placement, precision=self.precision)
-            tile = fit_tile(self.spec, (height, width), free, resolved, cells, streamed)
+            tile = fit_tile(self.spec, (height, width), free, resolved, cells, streamed, usable_cores())
         return TilePlan(self.spec, height, width, tile_size(tile), self.placement, streamed)
 
     # --- computing --------------------------------------------------------------------------

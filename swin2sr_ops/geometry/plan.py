@@ -26,6 +26,7 @@ __all__ = [
     "TilePlan",
     "cell_bytes",
     "check_halo",
+    "may_be_native",
     "pad_index",
     "padded_size",
     "projection_bytes",
@@ -183,7 +184,8 @@ class TilePlan:
         columns = max(s.read[1] - s.read[0] for s in self.columns)
         spec = within(self.spec, self.placement.halo)
         itemsize, ensemble = ITEMSIZE[self.placement.precision], self.placement.ensemble
-        need = tile_bytes(spec, rows, columns, itemsize, ensemble, streamed=self.streamed)
+        native = may_be_native(self.placement)
+        need = tile_bytes(spec, rows, columns, itemsize, ensemble, streamed=self.streamed, native=native)
         return max(need, projection_bytes(spec, rows, columns)) if self.margin else need
 
     @property
@@ -286,10 +288,13 @@ def tile_bytes(
     ensemble: int = 1,
     cells: int = 1,
     streamed: bool = False,
+    native: bool = False,
+    threads: int = 1,
 ) -> int:
     """Estimate the bytes that the engine holds for a read region of ``rows`` x ``columns`` pixels.
 
-    A plugin's network computes one cell at a time, with its halo; the model states what that takes.
+    A plugin's network computes one cell at a time, with its halo; the model states what that takes. `_native_bytes`
+    has what the kernels in C hold, with ``threads`` of them.
     Any other network first holds three feature planes (the stage's, its residual, the first features; a
     fourth of ``num_feat`` for the high-frequency head), its input and the working set of ``cells`` cells.
     It then holds one feature plane, the float output and a fourth as many head cells (one and one on a
@@ -301,10 +306,12 @@ def tile_bytes(
     """
     if ensemble > 1:
         averaged = 4 * 8 * spec.channels * spec.scale**2 * rows * columns
-        return averaged + tile_bytes(spec, rows, columns, itemsize, cells=cells)
+        return averaged + tile_bytes(spec, rows, columns, itemsize, cells=cells, native=native, threads=threads)
     if spec.reach is not None:
         planes = spec.channels * (1 + 2 * spec.scale**2) * rows * columns
         return itemsize * planes + cell_bytes(spec, itemsize, rows * columns)
+    if native:
+        return _native_bytes(spec, rows, columns, streamed, threads)
     margin = 3 * CELL_WINDOWS * spec.window
     pixels = (rows + margin + (receptive_halo(spec) if streamed else 0)) * (columns + margin)
     beside = spec.channels + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
@@ -323,6 +330,36 @@ def tile_bytes(
 def projection_bytes(spec: ModelSpec, rows: int, columns: int) -> int:
     """Estimate the bytes that back-projection holds: the result, and three copies in float64."""
     return (8 * 3 + 8) * spec.channels * spec.scale**2 * rows * columns
+
+
+def may_be_native(placement: Placement) -> bool:
+    """Tell whether the kernels in C will compute, as far as a request says it.
+
+    Where they cannot be built, torch takes a head's cells more; where there is a GPU, its plan has another count.
+    """
+    on_cpu = placement.device in ("auto", "cpu")
+    return on_cpu and placement.engine in ("auto", "native") and placement.precision in ("auto", "float32")
+
+
+def _native_bytes(spec: ModelSpec, rows: int, columns: int, streamed: bool, threads: int) -> int:
+    """Estimate what the kernels in C hold: planes with a window's margin, and a head's rows for each thread.
+
+    First three feature planes, with the input and the high-frequency head's plane; then one of them, the result twice,
+    and for each thread, of a head of several convolutions, the rows of a part that is 256 pixels wide and 8 high.
+    """
+    margin = 2 * max(spec.window, 8)
+    pixels = (rows + margin + (receptive_halo(spec) if streamed else 0)) * (columns + margin)
+    beside = spec.channels + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
+    result = 2 * spec.channels * spec.scale**2 * rows * columns
+    if spec.upsampler in ("", "pixelshuffledirect"):
+        head = 0
+    else:
+        at_once = 2 if spec.upsampler in ("nearest+conv", "pixelshuffle_hf") else 1
+        part = (8 * spec.scale + 2) * (min(columns, 256) + 6) * spec.scale
+        head = spec.num_feat * part * (3 * at_once + 1) // 3  # those at lower resolution are a third of the last
+    parts = -(-rows // 128) * -(-columns // 256)
+    end = pixels * (spec.dim + beside) + result + min(threads, parts) * head
+    return 4 * max(pixels * (3 * spec.dim + beside), end)
 
 
 def cell_bytes(spec: ModelSpec, itemsize: int, largest: int | None = None) -> int:

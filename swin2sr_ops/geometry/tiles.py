@@ -8,7 +8,7 @@ from operator import index
 from swin2sr_ops.errors import PlanError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.back_projection import margin_of
-from swin2sr_ops.geometry.plan import ITEMSIZE, Span, Tile, projection_bytes, tile_bytes, within
+from swin2sr_ops.geometry.plan import ITEMSIZE, Span, Tile, may_be_native, projection_bytes, tile_bytes, within
 from swin2sr_ops.geometry.steps import cell_side
 from swin2sr_ops.placement import AUTO, Placement
 from swin2sr_ops.spec import ModelSpec
@@ -68,6 +68,7 @@ def fit_tile(
     placement: Placement = AUTO,
     cells: int = 1,
     streamed: bool = False,
+    threads: int = 1,
 ) -> tuple[int, int]:
     """Find the largest tile, in input pixels, whose working set fits a share of ``memory`` bytes.
 
@@ -94,7 +95,10 @@ def fit_tile(
             middle = min(max((n - t) // 2, 0), max(n - 1, 0))
             span = Span.of(middle, min(middle + t, n), n, spec, placement.halo, margin=margin)
             read.append(span.read[1] - span.read[0])
-        need = tile_bytes(spec, read[0], read[1], ITEMSIZE[placement.precision], placement.ensemble, cells, streamed)
+        need = tile_bytes(
+            spec, read[0], read[1], ITEMSIZE[placement.precision], placement.ensemble, cells, streamed,
+            native=cells == 1 and may_be_native(placement), threads=threads,
+        )  # fmt: skip
         need = max(need, projection_bytes(spec, read[0], read[1])) if margin else need
         if need <= budget:
             return tile[0], tile[1]

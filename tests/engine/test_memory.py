@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from swin2sr_ops.spec import ModelSpec
-from tests.conftest import write_model
+from tests.conftest import NATIVE, write_model
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 
@@ -33,16 +33,21 @@ from swin2sr_ops.engine.row_cache import RowCache
 from swin2sr_ops.engine.tile_engine import TileEngine
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.geometry.plan import TilePlan
+from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import ModelSpec
 spec = ModelSpec.from_dict(json.loads(sys.argv[1]))
 size, tiles = int(sys.argv[2]), int(sys.argv[3])
-engine = TileEngine(SwinNet(spec).eval())
+if sys.argv[4] == "torch":
+    engine = TileEngine(SwinNet(spec).eval())
+else:
+    from swin2sr_ops.engine.native.engine import NativeEngine
+    engine = NativeEngine(spec, {k: v.numpy() for k, v in SwinNet(spec).state_dict().items()})
 def go(n):
-    plan = TilePlan(spec, tiles * n, n, (n, n), streamed=tiles > 1)
+    plan = TilePlan(spec, tiles * n, n, (n, n), Placement(engine=sys.argv[4]), streamed=tiles > 1)
     row_cache = RowCache() if plan.streamed else None
     for tile in list(plan)[1:] or plan:  # as after a kill: nothing is above the first one
         x = torch.zeros(spec.channels, tile.y.read[1] - tile.y.read[0], tile.x.read[1] - tile.x.read[0])
-        engine.run(x, tile, row_cache)
+        engine.run(x if sys.argv[4] == "torch" else x.numpy(), tile, row_cache)
     return plan
 go(64)  # libraries load what they load
 reset()
@@ -73,8 +78,27 @@ def measure(script: str, *args: str) -> list[int]:
 def test_the_estimate_is_the_peak(changes: dict, size: int, tiles: int) -> None:
     """Tiles are sized by the estimate: too low would end in swap, too high waste the machine."""
     spec = ModelSpec(name="m", **changes)
-    peak, estimate = measure(ENGINE, json.dumps(spec.to_dict()), str(size), str(tiles))
+    peak, estimate = measure(ENGINE, json.dumps(spec.to_dict()), str(size), str(tiles), "torch")
     assert 0.5 * estimate < peak < 1.1 * estimate, f"peak {peak / 2**20:.0f} MiB, estimate {estimate / 2**20:.0f} MiB"
+
+
+@NATIVE
+@pytest.mark.parametrize(
+    ("changes", "size", "tiles"),
+    [
+        ({"dim": 60, "depths": (1, 1), "heads": (6, 6), "upsampler": "pixelshuffledirect"}, 512, 1),
+        ({"dim": 60, "depths": (4, 4), "heads": (6, 6), "upsampler": "pixelshuffledirect"}, 256, 4),
+        ({"dim": 60, "depths": (1,), "heads": (6,), "upsampler": "pixelshuffle", "scale": 4}, 320, 1),
+        ({"dim": 60, "depths": (1,), "heads": (6,), "upsampler": "pixelshuffle", "scale": 8}, 256, 1),
+        ({"dim": 180, "depths": (1,), "heads": (6,), "upsampler": "", "scale": 1, "channels": 1}, 320, 1),
+        ({"dim": 60, "depths": (1,), "heads": (6,), "upsampler": "nearest+conv", "scale": 4}, 320, 1),
+        ({"dim": 60, "depths": (1,), "heads": (6,), "upsampler": "pixelshuffle_hf", "scale": 4}, 256, 1),
+    ],
+)
+def test_the_estimate_of_the_kernels_in_c_is_the_peak(changes: dict, size: int, tiles: int) -> None:
+    spec = ModelSpec(name="m", **changes)
+    peak, estimate = measure(ENGINE, json.dumps(spec.to_dict()), str(size), str(tiles), "native")
+    assert 0.65 * estimate < peak < 1.1 * estimate, f"peak {peak / 2**20:.0f} MiB, estimate {estimate / 2**20:.0f} MiB"
 
 
 RUN = (

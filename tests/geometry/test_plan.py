@@ -96,3 +96,14 @@ def test_a_gpu_has_memory_for_the_pixels_of_two_tiles() -> None:
         alone, beside = (tile_bytes(spec, rows, 64, 2, cells=cells) for cells in (1, 2))
         cell = tile_bytes(spec, rows, 64, 2, cells=3) - beside
         assert beside - alone == cell + 2 * 3 * (1 + 4) * rows * 64
+
+
+def test_memory_is_that_of_the_engine_that_will_compute() -> None:
+    """The kernels in C hold no cells of a head, which the others do, and each of their threads a few rows."""
+    spec = small_spec(upsampler="pixelshuffle", scale=4, num_feat=64)
+    places = Placement(), Placement(engine="torch"), Placement(device="cuda")
+    native, torch_, gpu = (TilePlan(spec, 96, 96, (96, 96), place).peak_bytes for place in places)
+    assert native < torch_ / 4 == gpu / 4
+    one, many = (tile_bytes(spec, 300, 600, 4, native=True, threads=n) for n in (1, 64))
+    parts = 3 * 3  # of 256 x 128 px: more threads have nothing to do
+    assert one < many == tile_bytes(spec, 300, 600, 4, native=True, threads=parts)
