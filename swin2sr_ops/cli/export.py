@@ -9,7 +9,15 @@ __all__ = ["main"]
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write a model for another runtime."""
+    """Write a model for another runtime, or as one file with its description."""
+    if args.to == "safetensors":
+        from swin2sr_ops.export.weights import export_safetensors
+
+        hints = {"value_range": args.value_range, "window": args.window}
+        given = {name: value for name, value in hints.items() if value is not None}
+        saved = export_safetensors(args.model, args.output, overwrite=args.overwrite, **given)
+        print(json.dumps(saved.to_dict()) if args.json else saved)
+        return 0
     if args.to == "bioimageio":
         from swin2sr_ops.export.bioimageio import export_bioimageio as export
     else:

@@ -46,6 +46,7 @@ _EXPORT = """\
 Write a model for another runtime: an ONNX graph of one fixed tile. Its metadata say the halo to crop,
 the scale, and the grid on which tiles start; docs/export.md has a script that tiles an image around it.
 A bioimage.io package (a .zip) holds the same graph for deepImageJ, ilastik, QuPath and bioimageio.core.
+As .safetensors, a checkpoint of any kind (.pth, a Hugging Face folder) needs no torch any more on a CPU.
 """
 
 _EXPORT_EPILOG = """\
@@ -53,6 +54,7 @@ examples:
   swin2sr-ops export tiny-x2-gray --to onnx --output tiny.onnx
   swin2sr-ops export tiny-x2-gray --to bioimageio --output tiny.zip
   swin2sr-ops export mine.safetensors --to onnx --output mine.onnx --tile 512
+  swin2sr-ops export swinir.pth --to safetensors --output swinir.safetensors
 """
 
 
@@ -181,10 +183,12 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EXPORT_EPILOG,
     )
     parser.add_argument("model", metavar="MODEL", help="a name from `models`, or a checkpoint")
-    parser.add_argument("--to", choices=("onnx", "bioimageio"), required=True, help="the format")
+    parser.add_argument("--to", choices=("onnx", "bioimageio", "safetensors"), required=True, help="the format")
     parser.add_argument("--output", metavar="FILE", required=True, help="the file to write")
     parser.add_argument(
-        "--tile", metavar="N", type=whole, default=256, help="side of the input in pixels (default: 256)"
+        "--tile", metavar="N", type=whole, default=256, help="side of a graph's input in pixels (default: 256)"
     )
+    parser.add_argument("--value-range", type=number, help="for .safetensors, if the checkpoint lacks it: 1 or 255")
+    parser.add_argument("--window", type=whole, help="for .safetensors, if the checkpoint lacks it: 7 or 8")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.add_argument("--json", action="store_true", help="print facts about FILE as JSON")

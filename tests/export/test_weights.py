@@ -1,0 +1,59 @@
+"""A checkpoint of any kind becomes a ``.safetensors`` file that gives the same pixels, and needs no torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import swin2sr_ops
+from swin2sr_ops.cli import main
+from swin2sr_ops.weights.catalogue import find
+from swin2sr_ops.weights.loader import load_parameters
+from tests.conftest import NATIVE
+
+IMAGE = np.arange(30 * 26, dtype="u2").reshape(30, 26)
+_HINTS = ["--value-range", "1", "--window", "8"]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A file as the official code saves them; it states neither its range nor its window."""
+    state = {name: torch.from_numpy(values) for name, values in load_parameters(find("nano-x2-gray")).items()}
+    torch.save({"params": state}, tmp_path / "nano.pth")
+    return tmp_path / "nano.pth"
+
+
+@NATIVE
+def test_the_same_pixels_without_torch(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = checkpoint.with_suffix(".safetensors")
+    words = ["export", str(checkpoint), "--to", "safetensors", "--output", str(output), *_HINTS]
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["size_bytes"] == output.stat().st_size
+    code = (
+        "import sys, numpy as np, swin2sr_ops\n"
+        f"image = np.arange(30 * 26, dtype='u2').reshape(30, 26)\n"
+        f"found = swin2sr_ops.restore(image, model={str(output)!r}, device='cpu').compute()\n"
+        f"np.save({str(output.with_suffix('.npy'))!r}, found); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    expected = swin2sr_ops.restore(IMAGE, model="nano-x2-gray", device="cpu").compute()
+    np.testing.assert_array_equal(np.load(output.with_suffix(".npy")), expected)
+    assert main(words) == 2
+    assert "exists" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0
+    assert "needs no torch" in capsys.readouterr().out
+
+
+def test_a_fact_that_the_checkpoint_lacks_is_asked_for(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", str(checkpoint), "--to", "safetensors", "--output", str(checkpoint.with_suffix(".safetensors"))]
+    assert main(words) == 2
+    assert "window=" in capsys.readouterr().err
+    assert main([*words[:-1], str(checkpoint.with_suffix(".bin"))]) == 2
+    assert "does not end in .safetensors" in capsys.readouterr().err
