@@ -33,6 +33,11 @@ def _problem() -> str:
     return f"bioimageio.spec {spec} fails with pydantic 2.14" if newest >= (2, 14) and spec == "0.5.12.0" else ""
 
 
+#: Of bioimageio.spec, which leaves files open.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 needs_bioimageio = pytest.mark.skipif(bool(_problem()), reason=_problem() or "usable")
 
 

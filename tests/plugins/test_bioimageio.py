@@ -18,7 +18,9 @@ from swin2sr_ops.errors import CheckpointError, ModelError
 from swin2sr_ops.hooks import dispatch as plugins
 from tests.export.test_bioimageio import needs_bioimageio
 
-pytestmark = needs_bioimageio
+#: The libraries' own: files that bioimageio.spec leaves open, TorchScript that torch deprecates.
+_THEIRS = ("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning")
+pytestmark = [needs_bioimageio, *(pytest.mark.filterwarnings(rule) for rule in _THEIRS)]
 if "bioimageio" not in {info.name for info in plugins.loaded()}:
     pytest.skip("the package is not installed with its plugins", allow_module_level=True)
 
