@@ -2,12 +2,12 @@
 
     python benchmarks/power.py [--pairs 9] [--size 1024] [--fields 96] [--network nano-x2-gray] [--folder DIR]
 
-Two archives of a few thousand small files are written: one image of ``--size`` px in chunks of 32 px, and a tree of
+Two archives of a few thousand small files are written: one image of ``--size`` px in small chunks, and a tree of
 ``--fields`` images of 64 px, which share one record that is synced at once. Without ``--network`` the network is a
 stand-in that costs nothing (`archives_work.install`): the share of syncs is then the largest that it can be. "Without"
 replaces the functions of `swin2sr_ops.io.storage.durable` where they are used. Before each run the disk is idle
-(`os.sync`). Number and seconds of syncs are those of one run. Ratios are those of one pair; which of the two comes
-first alternates.
+(`os.sync`). Number and seconds of syncs, and CPU seconds, are those of one run. Ratios are those of one pair; which of
+the two comes first alternates.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def nothing(path: Path) -> None:
     """Do not sync ``path``."""
 
 
-def image(folder: Path, size: int, model: str) -> tuple[str, Callable[[], object]]:
+def image(folder: Path, size: int, model: str, chunks: int) -> tuple[str, Callable[[], object]]:
     """One image that becomes thousands of chunks."""
     import tifffile
 
@@ -77,7 +77,7 @@ def image(folder: Path, size: int, model: str) -> tuple[str, Callable[[], object
 
     rng, source, out = np.random.default_rng(0), folder / "image.tif", folder / "image.ome.zarr"
     tifffile.imwrite(source, rng.integers(0, 999, (size, size)).astype("u2"), tile=(256, 256))
-    return str(out), lambda: restore_image(source, out, model=model, range=(0, 999), chunks=32, tile=256)
+    return str(out), lambda: restore_image(source, out, model=model, range=(0, 999), chunks=chunks, tile=256)
 
 
 def tree(folder: Path, count: int, model: str) -> tuple[str, Callable[[], object]]:
@@ -107,8 +107,10 @@ def seconds(out: str, run: Callable[[], Any]) -> float:
 def compare(out: str, run: Callable[[], Any], pairs: int) -> str:
     """One row: files, seconds, and the ratio of pairs."""
     seconds(out, run)  # what is loaded once
+    cpu = time.process_time()
     with counted() as calls:
         seconds(out, run)
+    cpu = time.process_time() - cpu
     with_, without = [], []
     for number in range(pairs):
         for safe in (True, False) if number % 2 else (False, True):
@@ -120,7 +122,7 @@ def compare(out: str, run: Callable[[], Any], pairs: int) -> str:
     ratios = sorted(a / b for a, b in zip(with_, without, strict=True))
     count = sum(len(names) for _, _, names in os.walk(out))
     return (
-        f"{count} | {len(calls)} | {sum(calls):.2f}"
+        f"{count} | {len(calls)} | {sum(calls):.2f} | {cpu:.1f}"
         f" | {median(with_):.2f} | {median(without):.2f} | {median(ratios):.3f}"
         f" | {ratios[0]:.2f} to {ratios[-1]:.2f} | {pairs}"
     )
@@ -131,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--chunks", type=int, default=32, help="of the one image, in px (default: 32)")
     parser.add_argument("--fields", type=int, default=96)
     parser.add_argument("--network", default="", help="a model that computes, such as nano-x2-gray")
     parser.add_argument("--folder", type=Path, help="where to write (default: the system's place for temporary files)")
@@ -141,13 +144,16 @@ def main() -> None:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
         rows = {
-            f"an image of {options.size} px, chunks of 32 px": image(Path(place), options.size, model),
+            f"an image of {options.size} px, chunks of {options.chunks} px": image(
+                Path(place), options.size, model, options.chunks
+            ),
             f"a tree of {options.fields} images of 64 px": tree(Path(place), options.fields, model),
         }
         told = [f"| {name} | {compare(*case, options.pairs)} |" for name, case in rows.items()]
     print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, load average {load:.1f}.\n")
-    print("| output | files | syncs | s in syncs | s with syncs | s without | ratio, median | of all pairs | pairs |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    columns = "files | syncs | s in syncs | CPU s | s with syncs | s without | ratio, median | of all pairs | pairs"
+    print(f"| output | {columns} |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     print("\n".join(told))
 
 
