@@ -90,7 +90,7 @@ class Watch:
 
     def told(self) -> dict[str, float]:
         """The longest ones, in ms; ``own`` counts the thread's processor time, which a busy machine hardly changes."""
-        worst, own = sorted(self.gaps, reverse=True), sorted(self.own, reverse=True)
+        worst, own = (sorted([*found, 0.0, 0.0], reverse=True) for found in (self.gaps, self.own))
         return {
             "max": round(1e3 * worst[0]),
             "second": round(1e3 * worst[1]),
