@@ -107,11 +107,11 @@ RUN = (
 import functools, itertools, json, sys, torch
 torch.set_num_threads(1)
 from swin2sr_ops.request import RestoreRequest
-from swin2sr_ops.run import job, run
+from swin2sr_ops.run import job, outputs, run
 pieces = job.Job.pieces
 # The real reader, planner, engine and writer, on the first tiles of the image.
 job.Job.pieces = lambda self: itertools.islice(pieces(self), 2)
-run.create_sink = functools.partial(run.create_sink, pyramid=False)
+outputs.create_sink = functools.partial(outputs.create_sink, pyramid=False)
 job.Job.count = 2
 found = job.prepare(sys.argv[1], RestoreRequest(model=sys.argv[3], range="0,4095", halo=8))
 assert len(found.plan) > 100, found.plan

@@ -52,8 +52,8 @@ class Target(NamedTuple):
     levels: tuple[int, ...]
 
     def library(self, part: str, level: int) -> str:
-        """Return the file's name of the library ``part`` for processors of ``level``."""
-        return f"{part}-v{level}{self.suffix}" if level else part + self.suffix
+        """Return the file's name of the library ``part`` for processors of ``level``; Python could import the name."""
+        return f"{part}_v{level}{self.suffix}" if level else part + self.suffix
 
 
 TARGETS = {

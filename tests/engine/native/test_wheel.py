@@ -43,6 +43,7 @@ def test_what_is_in_it(wheel: Path) -> None:
     held = {name.removeprefix(folder) for name in zipfile.ZipFile(wheel).namelist() if name.startswith(folder)}
     libraries = {TARGET.library(part, level) for part in recipe.SOURCES for level in TARGET.levels}
     assert held == libraries | {recipe.SUMS}
+    assert all(Path(name).stem.isidentifier() for name in libraries)  # what `check-wheel-contents` asks of a .so
 
 
 def test_the_same_bytes_again(wheel: Path, tmp_path: Path) -> None:
