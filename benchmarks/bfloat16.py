@@ -79,7 +79,7 @@ def products(depth: int) -> tuple[float, float]:
     """Return GFLOP/s in float32 and in bfloat16."""
     with TemporaryDirectory() as folder:
         source, program = Path(folder, "micro.c"), Path(folder, "micro")
-        source.write_text(MICRO)
+        source.write_text(MICRO, encoding="utf-8")
         compiler = ["gcc", "-O3", "-march=native", f"-DDEPTH={depth}", str(source), "-o", str(program)]
         subprocess.run(compiler, check=True)
         rates = [float(word) for word in subprocess.run([program], capture_output=True, check=True).stdout.split()]
@@ -108,7 +108,9 @@ def child(name: str) -> None:
 
 def seconds(root: Path, name: str) -> float:
     words = [sys.executable, __file__, "--child", name]
-    done = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        words, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, encoding="utf-8", check=True
+    )
     return float(done.stdout.splitlines()[-1])
 
 
@@ -120,9 +122,9 @@ def halved(folder: Path) -> Path:
         ("products.h", "for (num k = 0; k < depth; k++)", "for (num k = 0; k < depth; k += 2)"),
         ("conv.c", "k < c->inputs; k++, weights += row", "k < c->inputs; k += 2, weights += 2 * row"),
     ):
-        text = (native / name).read_text()
+        text = (native / name).read_text(encoding="utf-8")
         assert text.count(loop) == 1
-        (native / name).write_text(text.replace(loop, step))
+        (native / name).write_text(text.replace(loop, step), encoding="utf-8")
     return folder
 
 

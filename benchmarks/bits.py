@@ -69,7 +69,7 @@ def compilers() -> dict[str, str]:
 def asked(command: str, names: str, **environment: str) -> dict[str, str]:
     """Run ``--child`` in another process."""
     words = [*shlex.split(command), __file__, "--child", "--models", names]
-    done = subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, env=os.environ | environment, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         sys.exit(f"{command}: {done.stderr[-2000:]}")
     found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])

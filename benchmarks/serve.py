@@ -80,7 +80,7 @@ class Server:
     def __init__(self, source: Path, model: str) -> None:
         command = [sys.executable, "-m", "swin2sr_ops", "serve", str(source), "--model", model]
         began = time.monotonic()
-        self.process = subprocess.Popen([*command, "--port", "0", "--quiet"], stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([*command, "--port", "0", "--quiet"], stdout=subprocess.PIPE, encoding="utf-8")
         assert self.process.stdout is not None
         self.page, self.store = (self.process.stdout.readline().split()[0] for _ in range(2))
         self.listening = time.monotonic() - began
@@ -154,7 +154,9 @@ def in_browser(server: Server) -> float:
 
 def in_napari(server: Server) -> float:
     """Wait for the first pixels in a window of napari, from the call that opens the address."""
-    done = subprocess.run([sys.executable, "-c", _WINDOW, server.store], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _WINDOW, server.store], capture_output=True, encoding="utf-8", check=True
+    )
     return float(done.stdout.split("first")[-1].split()[0])
 
 

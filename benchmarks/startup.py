@@ -42,7 +42,7 @@ def measured(root: Path, command: str, place: Path) -> tuple[float, float]:
         _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit((place / "log").read_text())
+        sys.exit((place / "log").read_text(encoding="utf-8"))
     kilo = 1024 if sys.platform == "darwin" else 1
     return used.ru_utime + used.ru_stime, used.ru_maxrss / kilo / 1024
 
