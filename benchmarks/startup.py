@@ -25,7 +25,7 @@ COMMANDS = (
     "models",
     "restore sample:cells cells.ome.zarr --model nano-x2-gray",
     "restore sample:cells cells.tif --model nano-x2-gray",
-    "restore sample:cells cells.ome.zarr",
+    "restore sample:cells cells.ome.zarr --model tiny-x2-gray",
 )
 
 
