@@ -52,14 +52,26 @@ class Results:
             self.adding = False
         return added
 
-    def take(self, output: Output, outcome: Outcome) -> bool:
-        """Add what a run gives; return whether its layer was in the viewer already."""
+    def take(self, output: Output, outcome: Outcome, growing: Any = None) -> bool:
+        """Add what a run gives instead of its ``growing`` layer; return whether its layer was in the viewer already."""
         found = output.layers(outcome)
         if outcome.result is None:
             for data, said in found:
                 self._forget_parts([output.layer])
+                if growing is not None and growing in self._viewer.layers and growing.data is data:
+                    # It shows the same pixels. napari takes its time to remove a layer, and to add one.
+                    growing.name, growing.metadata = said["name"], said["metadata"]
+                    self._parts.append((output.layer, growing))
+                    return False
                 self._parts.append((output.layer, self.add(data, said)))
+            take_away(self._viewer, growing)
             return False
+        try:
+            return self._take_whole(output, outcome, found)
+        finally:
+            take_away(self._viewer, growing)
+
+    def _take_whole(self, output: Output, outcome: Outcome, found: list[tuple[Any, dict[str, Any]]]) -> bool:
         if not output.stands_in:
             for data, said in found:
                 self.add(data, said)

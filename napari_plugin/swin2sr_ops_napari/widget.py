@@ -18,7 +18,6 @@ from qtpy.QtWidgets import QApplication  # noqa: E402
 from swin2sr_ops import RunReport  # noqa: E402
 from swin2sr_ops.errors import RequestError, Swin2SROpsError  # noqa: E402
 from swin2sr_ops_napari.advising import advised, choice  # noqa: E402
-from swin2sr_ops_napari.away import take_away  # noqa: E402
 from swin2sr_ops_napari.background import Background, Outcome  # noqa: E402
 from swin2sr_ops_napari.choices import fetch, needs_download  # noqa: E402
 from swin2sr_ops_napari.endings import ending  # noqa: E402
@@ -260,8 +259,7 @@ class RestoreWidget(Panel):
         known = False
         try:
             if output is not None:
-                known = self.results.take(output, outcome)
-            take_away(self.viewer, self._growing)
+                known = self.results.take(output, outcome, self._growing)
         finally:
             self._growing = None
             self._chosen()

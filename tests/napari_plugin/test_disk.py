@@ -43,6 +43,18 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "in.tif"
 
 
+def test_the_growing_layer_becomes_the_part(widget: Any, viewer: Any, qtbot: Any, file: Path, tmp_path: Path) -> None:
+    """napari takes its time to remove a layer and to add one with the same pixels."""
+    opened(viewer, file)
+    inserted: list[str] = []
+    viewer.layers.events.inserted.connect(lambda event: inserted.append(event.value.name))
+    stopped(widget, qtbot, tmp_path / "out.ome.zarr")
+    assert [layer.name for layer in viewer.layers] == ["in", "in x2 (part)"]
+    assert len(inserted) == 1
+    part = viewer.layers[-1].metadata["swin2sr_ops"]
+    assert (part["unfinished"], part["path"]) == (True, str(tmp_path / "out.ome.zarr"))
+
+
 def test_a_stopped_run_is_gone_on_with_here(
     widget: Any, viewer: Any, qtbot: Any, file: Path, tmp_path: Path, gray_model: ModelSpec
 ) -> None:
