@@ -18,11 +18,15 @@ from swin2sr_ops.qualities import model_of_quality
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.card import write_card
 from swin2sr_ops.training.loop import Trainer
+from swin2sr_ops.training.noisy import NoisySampler
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.structure import Structure
 from swin2sr_ops.weights.save import save_model
 
 __all__ = ["export", "train"]
+
+#: Gain of photon noise, in units of the range, from which `sure`, exact to first order, is no guide: 30 photons.
+_FEW_PHOTONS = 1 / 30
 
 #: Fields that a tuned model does not inherit: figures and history of the initial model.
 _OF_THE_FILE = ("weights", "sha256", "size_bytes", "provenance", "quality", "halo_error", "reach")
@@ -124,6 +128,12 @@ def train(
         )
     if begins and trainer.anew:
         log(f"initialised anew, since {chosen.spec.name} has another shape there: {', '.join(trainer.anew)}")
+    gain = trainer.sampler.noise.gain if isinstance(trainer.sampler, NoisySampler) else 0.0
+    if gain > _FEW_PHOTONS and trainer.team.leads:
+        log(
+            f"the images have about {1 / gain:.0f} photons over their range: with so few 'sure' misjudges the error,"
+            " use --noisy blind"
+        )
     structure = trainer.structure()
     if structure is not None and trainer.team.leads:
         log(_told(structure, chosen.noisy))

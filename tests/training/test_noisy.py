@@ -343,3 +343,15 @@ def test_the_noise_of_a_small_image_is_that_of_the_whole(tmp_path: Path) -> None
     sampler = NoisySampler(recipe("sure", patch=24), tmp_path)
     assert sampler.trained[0].noise == sampler.held[0].noise
     assert sampler.trained[0].planes.shape[-2] + sampler.held[0].planes.shape[-2] == 80
+
+
+def test_sure_says_that_photons_are_too_few(folder: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    (tmp_path / "dim").mkdir()
+    dim = rng.poisson(clean() / 0.1) * 0.1 + 0.02 * rng.standard_normal((160, 160))
+    tifffile.imwrite(tmp_path / "dim" / "a.tif", sixteen(dim))
+    options: dict[str, Any] = {"noisy": "sure", "steps": 0, "batch": 1, "patch": 32}
+    said: list[list[str]] = [[], []]
+    for name, data, lines in zip("ab", (tmp_path / "dim", folder), said, strict=True):
+        train(data=data, out=tmp_path / name, log=lines.append, **options)
+    assert [any("'sure' misjudges the error" in line for line in lines) for lines in said] == [True, False]
