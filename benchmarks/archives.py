@@ -279,7 +279,7 @@ TABLES = {
 }
 
 
-def told(figures: Figures) -> str:
+def summary(figures: Figures) -> str:
     """All figures in Markdown."""
     machine, asked = figures["machine"], figures["asked"]
     pixels = (asked["size"] * work.SCALE) ** 2
@@ -335,7 +335,7 @@ def main() -> None:
         figures["machine"]["load"].append(os.getloadavg()[0])
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
-    print(told(figures))
+    print(summary(figures))
 
 
 if __name__ == "__main__":

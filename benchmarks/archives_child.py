@@ -48,7 +48,7 @@ def measured(work: Callable[[Case], None], case: Case) -> dict[str, Any]:
     before, busy, began = reset_peak(), cpu_seconds(), time.perf_counter()
     work(case)
     wall, busy = time.perf_counter() - began, cpu_seconds() - busy
-    return {"wall": wall, "cpu": busy, "peak": peak_bytes(), "above": peak_bytes() - before, **case.told}
+    return {"wall": wall, "cpu": busy, "peak": peak_bytes(), "above": peak_bytes() - before, **case.facts}
 
 
 def serve(cpus: int) -> None:
@@ -63,7 +63,7 @@ def serve(cpus: int) -> None:
         name = asked.pop("work")
         work, case = getattr(works, name, None) or getattr(archives_tiff, name), Case(**asked, cpus=cpus)
         if name in WARMED and name not in seen:
-            small = replace(case, source=f"{case.source}.small.zarr", side=min(case.side, 256), told={})
+            small = replace(case, source=f"{case.source}.small.zarr", side=min(case.side, 256), facts={})
             work(small)
             remove(small.output)
         seen.add(name)

@@ -51,7 +51,7 @@ def geotiff(case: Case) -> None:
 
 def cog(case: Case) -> None:
     """Ours, with overviews."""
-    ours(replace(case, source=f"{case.source}.tif", told=case.told), pyramid=True)
+    ours(replace(case, source=f"{case.source}.tif", facts=case.facts), pyramid=True)
 
 
 def plain_cog(case: Case) -> None:

@@ -32,7 +32,7 @@ class Case:
     cpus: int = 1
     count: int = 0  # of tiles, markers or processes
     workers: int = 0  # processes of a cluster; 0 is this process
-    told: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def unit(self) -> int:
@@ -138,7 +138,7 @@ def bare(case: Case) -> None:
         output[piece.write] = enlarge(owned(source[piece.read][None], piece.tile)[0])
 
     pieces = list(job_of(case).pieces())
-    case.told["tiles"] = len(pieces)
+    case.facts["tiles"] = len(pieces)
     with ThreadPoolExecutor(case.cpus) as pool:
         list(pool.map(one, pieces))
 
@@ -172,7 +172,7 @@ def ours(case: Case, **options: Any) -> None:
             first.append(time.perf_counter() - began)
 
     report = run(job_of(case), case.output, progress=note, **{"pyramid": False, **options})
-    case.told |= {"tiles": report.tiles, "before the first tile": first[0]}
+    case.facts |= {"tiles": report.tiles, "before the first tile": first[0]}
 
 
 def pyramid(case: Case) -> None:
@@ -189,7 +189,7 @@ def lazy(case: Case) -> None:
     began = time.perf_counter()
     source = da.from_zarr(case.source)
     large = swin2sr_ops.restore(source, model=MODEL, axes="YX", range=(0, 65535), tile=case.unit // SCALE)
-    case.told["graph ms"] = 1e3 * (time.perf_counter() - began)
+    case.facts["graph ms"] = 1e3 * (time.perf_counter() - began)
     output = create(case.output, case.side * SCALE, case.shard)
     large.store(output, lock=False, scheduler="threads", num_workers=case.cpus)
 
@@ -215,7 +215,7 @@ def resume(case: Case) -> None:
     stored = sum(p.stat().st_size for p in partial.rglob("*") if p.is_file())
     began = time.perf_counter()
     report = run(job, case.output, pyramid=False, progress=note)
-    case.told |= {
+    case.facts |= {
         "markers": len(markers), "resumed": report.resumed, "tiles": report.tiles,
         "seconds until it goes on": seconds["start"], "verified MB": stored / 1e6,
         "verified MB/s": stored / 1e6 / seconds["start"],
@@ -232,7 +232,7 @@ def journal(case: Case) -> None:
     began = time.perf_counter()
     for region in regions:
         notes.add("0", region, [("0/c/0/0", 2_000_000, 123456789)])
-    case.told["ms per marker"] = 1e3 * (time.perf_counter() - began) / case.count
+    case.facts["ms per marker"] = 1e3 * (time.perf_counter() - began) / case.count
 
 
 def processes(case: Case) -> None:
@@ -244,10 +244,10 @@ def processes(case: Case) -> None:
         executor.client.run(install)
         small = replace(case, source=f"{case.source}.small.zarr", output=f"{case.output}.small.ome.zarr", side=256)
         ours(small, executor=executor)  # workers load what they need
-        case.told["starting"] = time.perf_counter() - began
+        case.facts["starting"] = time.perf_counter() - began
         began = time.perf_counter()
         ours(case, executor=executor)
-        case.told["running"] = time.perf_counter() - began
+        case.facts["running"] = time.perf_counter() - began
     rmtree(small.output)
 
 
@@ -305,8 +305,8 @@ def overhead(case: Case) -> None:
         running.run(wide(case.workers + 1), case.output, executor=executor)  # loads what is loaded once
         began, busy = time.perf_counter(), time.process_time()
         running.run(wide(case.count), case.output, executor=executor)
-        case.told["ms per tile"] = 1e3 * (time.perf_counter() - began) / case.count
-        case.told["cpu ms per tile"] = 1e3 * (time.process_time() - busy) / case.count
+        case.facts["ms per tile"] = 1e3 * (time.perf_counter() - began) / case.count
+        case.facts["cpu ms per tile"] = 1e3 * (time.process_time() - busy) / case.count
 
 
 def install_nothing() -> None:

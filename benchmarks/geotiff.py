@@ -77,7 +77,7 @@ def method(name: str, folder: str) -> Callable[[Path, Path], object]:
 
 
 def child(name: str, folder: str, source: Path, target: Path) -> None:
-    """One measured run, told as JSON; libraries are loaded before, the model within."""
+    """One measured run, printed as JSON; libraries are loaded before, the model within."""
     import torch
 
     torch.set_num_threads(1)

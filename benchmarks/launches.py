@@ -37,23 +37,23 @@ NETWORKS: dict[str, dict[str, Any]] = {
 class Counted:
     """One of our kernels, counted instead of launched."""
 
-    def __init__(self, told: Counter[str]) -> None:
-        self.told = told
+    def __init__(self, counts: Counter[str]) -> None:
+        self.counts = counts
 
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
         return self.launch
 
     def launch(self, *args: Any, **given: Any) -> None:
         """Count a launch of our kernels."""
-        self.told["ours"] += 1
+        self.counts["ours"] += 1
 
 
 class Operations(TorchDispatchMode):
     """Counts torch's, but for those that give another look at the same memory, or memory alone."""
 
-    def __init__(self, told: Counter[str]) -> None:
+    def __init__(self, counts: Counter[str]) -> None:
         super().__init__()
-        self.told = told
+        self.counts = counts
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = function(*args, **(kwargs or {}))
@@ -61,7 +61,7 @@ class Operations(TorchDispatchMode):
         in_place = function.overloadpacket.__name__.endswith("_")
         same = isinstance(found, torch.Tensor) and found.untyped_storage().data_ptr() in memory
         if (in_place or not same) and not function.overloadpacket.__name__.startswith(("empty", "new_empty")):
-            self.told["torch"] += 1
+            self.counts["torch"] += 1
         return found
 
 
@@ -79,22 +79,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", default="1024", help="of the square tiles, in pixels, separated by commas")
     args = parser.parse_args()
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for name in (name for name in fused_kernels.__all__ if name.endswith("_kernel")):
-        setattr(fused_kernels, name, Counted(told))
+        setattr(fused_kernels, name, Counted(counts))
     print("| network | tile, px | launches of our kernels | of torch's | KB per input pixel |\n|---|---|---|---|---|")
     for name, kind in NETWORKS.items():
         engine = TileEngine(
             SwinNet(ModelSpec(name=name, **kind)).eval(), half=True, kernels="triton", group=GROUP_CELLS
         )
         for side in map(int, args.sides.split(",")):
-            told.clear()
+            counts.clear()
             (tile,) = TilePlan(engine.spec, side, side, (side, side))
             image = torch.rand(3, side, side)
-            with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found, Operations(told):
+            with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found, Operations(counts):
                 engine.run(image, tile)
             kept = peak(found.profiler.kineto_results.events()) / side**2 + 12
-            print(f"| {name} | {side} | {told['ours']} | {told['torch']} | {kept / 1e3:.2f} |", flush=True)
+            print(f"| {name} | {side} | {counts['ours']} | {counts['torch']} | {kept / 1e3:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

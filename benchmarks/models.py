@@ -87,10 +87,10 @@ def line(row: Row, args: argparse.Namespace) -> str:
         return f"| {row.model} | {row.data} | | {how} | {exc} | | | |"
     assert found.baseline is not None
     ssim = row.figure.replace("psnr", "ssim")
-    told = [f"{s.mean[row.figure]:.2f} / {s.mean[ssim]:.4f}" for s in (found.baseline, *found.models)]
+    figures = [f"{s.mean[row.figure]:.2f} / {s.mean[ssim]:.4f}" for s in (found.baseline, *found.models)]
     gain = found.models[0].mean[row.figure] - found.baseline.mean[row.figure]
-    released = told[2] if len(told) > 2 else ""
-    cells = (row.model, row.data, str(len(found.models[0].images)), how, *told[:2], f"{gain:+.2f}", released)
+    released = figures[2] if len(figures) > 2 else ""
+    cells = (row.model, row.data, str(len(found.models[0].images)), how, *figures[:2], f"{gain:+.2f}", released)
     return "| " + " | ".join(cells) + " |"
 
 

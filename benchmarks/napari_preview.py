@@ -88,7 +88,7 @@ class Watch:
         self.gaps.clear()
         self.own.clear()
 
-    def told(self) -> dict[str, float]:
+    def waits(self) -> dict[str, float]:
         """The longest ones, in ms; ``own`` counts the thread's processor time, which a busy machine hardly changes."""
         worst, own = (sorted([*found, 0.0, 0.0], reverse=True) for found in (self.gaps, self.own))
         return {
@@ -225,19 +225,19 @@ def run(stage: Stage, folder: Path, seconds: float) -> dict[str, Any]:
     watch.fresh()
     widget.restore()
     stage.until(lambda: widget.bar.value() > 0)
-    stalls["to the first tile"] = watch.told()
+    stalls["to the first tile"] = watch.waits()
     watch.fresh()
     stage.rest(seconds)
-    stalls["while tiles come"] = watch.told()
-    told = widget.status.text()
+    stalls["while tiles come"] = watch.waits()
+    waits = widget.status.text()
     began = time.perf_counter()
     watch.fresh()
     widget.cancel()
     stage.until(lambda: widget.running is None)
     cancelled = _s(time.perf_counter() - began)
     stage.rest()
-    stalls["cancelled"] = watch.told()
-    return {"told": told, "cancel_s": cancelled, "stalls_ms": stalls}
+    stalls["cancelled"] = watch.waits()
+    return {"waits": waits, "cancel_s": cancelled, "stalls_ms": stalls}
 
 
 def lazy(stage: Stage, count: int) -> dict[str, Any]:
@@ -249,17 +249,17 @@ def lazy(stage: Stage, count: int) -> dict[str, Any]:
     widget.restore()
     stage.until(lambda: widget.running is None)
     added = _s(time.perf_counter() - began)
-    stalls["until it is there"] = watch.told()
+    stalls["until it is there"] = watch.waits()
     layer = stage.viewer.layers[-1]
     server = layer.data[0].server
     watch.fresh()
     stage.until(lambda: not server.busy)
-    stalls["drawn"] = watch.told()
+    stalls["drawn"] = watch.waits()
     watch.fresh()
     for place in places(4 * count)[3 * count :]:
         stage.go(*place)
         stage.rest(1.5)
-    stalls["panned"] = watch.told()
+    stalls["panned"] = watch.waits()
     stage.viewer.layers.remove(layer)
     stage.rest()
     return {"added_s": added, "stalls_ms": stalls}
@@ -295,7 +295,7 @@ def main() -> None:
 
     def phase(name: str, work: Callable[[], Any]) -> None:
         watch.fresh()
-        found[name] = (work() or {}) | {"stall_ms": watch.told()}
+        found[name] = (work() or {}) | {"stall_ms": watch.waits()}
         print(name, json.dumps(found[name]), flush=True)
 
     def start() -> dict[str, Any]:

@@ -85,8 +85,8 @@ def main() -> None:
                 found = correlation(small, known[i])
                 near, worst = near + 1, max(worst, found)
                 if found > 0.8:
-                    told = f"{path.relative_to(args.eval)}  {trained[i].relative_to(args.train)}  {found:.3f}"
-                    print(told, flush=True)
+                    line = f"{path.relative_to(args.eval)}  {trained[i].relative_to(args.train)}  {found:.3f}"
+                    print(line, flush=True)
     pairs = len(set(trained)) * len(set(measured))
     print(f"{pairs} pairs of images, {near} near hashes, largest correlation among them {worst:.3f}")
     raise SystemExit(worst > 0.95)

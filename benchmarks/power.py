@@ -149,12 +149,12 @@ def main() -> None:
             ),
             f"a tree of {options.fields} images of 64 px": tree(Path(place), options.fields, model),
         }
-        told = [f"| {name} | {compare(*case, options.pairs)} |" for name, case in rows.items()]
+        lines = [f"| {name} | {compare(*case, options.pairs)} |" for name, case in rows.items()]
     print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, load average {load:.1f}.\n")
     columns = "files | syncs | s in syncs | CPU s | s with syncs | s without | ratio, median | of all pairs | pairs"
     print(f"| output | {columns} |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    print("\n".join(told))
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

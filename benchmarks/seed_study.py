@@ -114,8 +114,8 @@ def drawn(curves: dict[tuple[str, float, int], Curve]) -> str:
         lines.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[architecture]}"{dash}/>')
     for i, architecture in enumerate(ARCHITECTURES):
         lines.append(f'<text x="560" y="{300 + 20 * i}" fill="{COLOURS[architecture]}">{architecture}</text>')
-    told = "; dashed: the larger learning rate" if len({rate for _, rate, _ in curves}) > 1 else ""
-    lines.append(f'<text x="300" y="395">steps, to {last}{told}</text></svg>')
+    note = "; dashed: the larger learning rate" if len({rate for _, rate, _ in curves}) > 1 else ""
+    lines.append(f'<text x="300" y="395">steps, to {last}{note}</text></svg>')
     return "\n".join(lines) + "\n"
 
 
@@ -135,8 +135,8 @@ def table(curves: dict[tuple[str, float, int], Curve]) -> str:
             f"| {architecture} | {rate:g} | {', '.join(f'{x:.2f}' for x in final)} | {statistics.fmean(final):.2f} "
             f"| {max(final) - min(final):.2f} | {', '.join(map(str, reached))} | {max(0.0, *drops):.2f} |"
         )
-    told = "; ".join(f"{level:.2f} dB at rate {rate:g}" for rate, level in sorted(levels.items()))
-    return "\n".join(rows) + f"\n\nThe level is the poorest final result less 0.1 dB: {told}.\n"
+    note = "; ".join(f"{level:.2f} dB at rate {rate:g}" for rate, level in sorted(levels.items()))
+    return "\n".join(rows) + f"\n\nThe level is the poorest final result less 0.1 dB: {note}.\n"
 
 
 def main() -> None:

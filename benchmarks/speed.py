@@ -42,13 +42,13 @@ NETWORKS = {"lightweight x2, 60 channels": 2, "classical x4, 180 channels": 4}
 
 
 def child(name: str, folder: str, scale: int, side: int, out: str, way: Way) -> None:
-    """One measured run, after one on a small image; told as JSON."""
+    """One measured run, after one on a small image; printed as JSON."""
     import torch
 
     torch.set_num_threads(1)
     alone = None if way.device == "cpu" else resident(name, folder, way)
     if alone is not None:
-        told, result = on_gpu(alone, side, way)
+        figures, result = on_gpu(alone, side, way)
     else:
         run = method(name, folder, scale, way)
         run(picture(64))
@@ -56,9 +56,9 @@ def child(name: str, folder: str, scale: int, side: int, out: str, way: Way) -> 
         image = picture(side)
         began = way.clock()
         result = run(image)
-        told = {"seconds": way.clock() - began, "memory_mib": way.peak_mib() - before}
+        figures = {"seconds": way.clock() - began, "memory_mib": way.peak_mib() - before}
     np.save(out, result)
-    print(json.dumps(told))
+    print(json.dumps(figures))
 
 
 def on_gpu(run: Callable[[Any], Any], side: int, way: Way) -> tuple[dict[str, float], Pixels]:
@@ -200,15 +200,15 @@ def machine() -> dict[str, Any]:
     """Describe the machine and its libraries."""
     from importlib.metadata import PackageNotFoundError, version
 
-    told = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    cpu = next((line.split(":")[1].strip() for line in told.splitlines() if "model name" in line), "unknown")
+    figures = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    cpu = next((line.split(":")[1].strip() for line in figures.splitlines() if "model name" in line), "unknown")
     versions = {}
     for name in ("torch", "transformers", "openvino", "monai", "swin2sr-ops"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in told]
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in figures]
     return {
         "cpu": cpu, "cores": os.cpu_count(), "flags": wide, "python": platform.python_version(), **versions,
     }  # fmt: skip

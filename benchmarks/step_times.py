@@ -103,8 +103,8 @@ def main() -> None:
             print("| step | CPU s | of the time | GFLOP | of the matrix rate |\n|---|---|---|---|---|")
             for kind, spent in [*seconds.most_common(), ("all", whole)]:
                 count = (counts[kind] if kind != "all" else sum(counts.values())) / 1e9
-                told = f"{spent:.2f} | {spent / whole:.0%} | {count:.1f} | {count / spent / rate:.0%}"
-                print(f"| {kind} | {told} |")
+                figures = f"{spent:.2f} | {spent / whole:.0%} | {count:.1f} | {count / spent / rate:.0%}"
+                print(f"| {kind} | {figures} |")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Stage:
         import napari
         from napari.qt import get_qapp
         from napari.settings import get_settings
-        from swin2sr_ops_napari.look import main_window
+        from swin2sr_ops_napari.viewport import main_window
 
         get_settings().appearance.theme = theme
         self.app = get_qapp()

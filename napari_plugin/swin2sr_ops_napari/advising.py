@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from swin2sr_ops_napari.bridge import offer
 from swin2sr_ops_napari.layers import LayerImage
+from swin2sr_ops_napari.memory_io import offer
+from swin2sr_ops_napari.messages import Message, in_words
 from swin2sr_ops_napari.quality import TASKS, answers
-from swin2sr_ops_napari.told import Told, in_words
 
 if TYPE_CHECKING:
     from swin2sr_ops.hosting import AdviceReport
@@ -23,7 +23,7 @@ class Choice:
     task: str | None
     quality: str | None
     range: str | None
-    told: Told
+    message: Message
 
 
 def advised(image: LayerImage) -> AdviceReport:
@@ -40,13 +40,13 @@ def choice(report: AdviceReport) -> Choice:
     reason = in_words(advice.reasons[0]) if advice.reasons else ""
     found = _answer(advice.model)
     if found is None:
-        return Choice(None, None, None, Told(f"No model fits: {reason}", more))
+        return Choice(None, None, None, Message(f"No model fits: {reason}", more))
     task, quality = found
     wanted = advice.options.get("--range")
     said = f"Chosen: {TASKS[task]}, {quality}. {reason}"
     if wanted is not None:
         said += " A few pixels take up most of the intensity range: it leaves them out."
-    return Choice(task, quality, wanted, Told(said, more))
+    return Choice(task, quality, wanted, Message(said, more))
 
 
 def _answer(model: str | None) -> tuple[str, str] | None:

@@ -12,10 +12,10 @@ from napari.utils import cancelable_progress
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from swin2sr_ops.hosting import Event, TileDone
+from swin2sr_ops_napari.layer_run import Stop, Stopped, Tell
 from swin2sr_ops_napari.mailbox import Mailbox
 from swin2sr_ops_napari.pace import Pace
 from swin2sr_ops_napari.warm import load_torch
-from swin2sr_ops_napari.whole import Stop, Stopped, Tell
 
 __all__ = ["Background", "Outcome"]
 

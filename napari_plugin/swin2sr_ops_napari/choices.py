@@ -1,4 +1,4 @@
-"""The models that a layer can be restored with, told in a line each; nothing is loaded for it."""
+"""The models that a layer can be restored with, each described in a line; nothing is loaded for it."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def advice(spec: ModelSpec, colours: int) -> str:
     elif not spec.weights.startswith("package:"):
         weights = spec.weights
     facts = [f"x{spec.scale}", kind, _TASKS.get(spec.task, spec.task), spec.licence, weights]
-    told = [", ".join(fact for fact in facts if fact) + "."]
+    lines = [", ".join(fact for fact in facts if fact) + "."]
     if spec.advice:
-        told.append(spec.advice)
+        lines.append(spec.advice)
     if spec.channels == 3 and colours == 1:
-        told.append("Made for RGB: it sees each channel three times, and its answers are averaged.")
+        lines.append("Made for RGB: it sees each channel three times, and its answers are averaged.")
     if spec.channels == 1 and colours == 3:
-        told.append("Made for one channel: red, green and blue are restored apart.")
-    return " ".join(told)
+        lines.append("Made for one channel: red, green and blue are restored apart.")
+    return " ".join(lines)
 
 
 def needs_download(spec: ModelSpec) -> bool:

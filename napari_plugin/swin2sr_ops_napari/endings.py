@@ -23,7 +23,7 @@ def ending(output: Output, outcome: Outcome, known: bool) -> str:
         True if the result's layer was in the viewer before.
     """
     if isinstance(output, Trusted):
-        return "Cancelled. No trust layer was made." if outcome.stopped else output.told
+        return "Cancelled. No trust layer was made." if outcome.stopped else output.summary
     if outcome.stopped:
         return _cancelled(output)
     if isinstance(output, Lazy):

@@ -11,15 +11,15 @@ from qtpy.QtWidgets import QWidget
 
 from swin2sr_ops import Restorer
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops_napari.away import take_away
 from swin2sr_ops_napari.layers import PREVIEW_MARK, LayerImage, appearance, place
-from swin2sr_ops_napari.look import camera_of, canvas_size, look, main_window, pixel_ratio
 from swin2sr_ops_napari.mailbox import Mailbox
 from swin2sr_ops_napari.painter import Painted, Painter, Wish
+from swin2sr_ops_napari.removal import take_away
 from swin2sr_ops_napari.request import Request
 from swin2sr_ops_napari.sheet import Memory, Sheet
 from swin2sr_ops_napari.standin import StandIn, covers
 from swin2sr_ops_napari.view import View, boxes
+from swin2sr_ops_napari.viewport import camera_of, canvas_size, look, main_window, pixel_ratio
 
 __all__ = ["Preview"]
 
@@ -323,8 +323,8 @@ class Preview(QObject):
 
     def _say(self, exact: bool) -> None:
         done = f"{self._boxes - self._left} of {self._boxes} tiles"
-        told = "Preview: all that is visible is restored." if not self._left else f"Preview: {done}, centre first."
+        state = "Preview: all that is visible is restored." if not self._left else f"Preview: {done}, centre first."
         level = 0 if self._wish is None else self._wish.view.level
         if self._wish is not None and (level or self._wish.view.step > 1):
-            told += " Zoomed out: the displayed resolution is restored, not the full one."
-        self.said.emit(told if exact else f"{told} Intensity range estimated from the smallest level.")
+            state += " Zoomed out: the displayed resolution is restored, not the full one."
+        self.said.emit(state if exact else f"{state} Intensity range estimated from the smallest level.")

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from swin2sr_ops import RunReport
 from swin2sr_ops.hosting import Region, provenance_of
 from swin2sr_ops_napari.background import Outcome
-from swin2sr_ops_napari.bridge import ArraySource, Pyramid
 from swin2sr_ops_napari.canvas import Overview
+from swin2sr_ops_napari.layer_run import Stop, Tell, check_memory, to_disk, to_memory
 from swin2sr_ops_napari.layers import LayerImage, appearance, describe, place, whole_place
 from swin2sr_ops_napari.lazy import Restored, serve
+from swin2sr_ops_napari.memory_io import ArraySource, Pyramid
 from swin2sr_ops_napari.ranges import exact_maps
 from swin2sr_ops_napari.request import Request
 from swin2sr_ops_napari.served import Server
 from swin2sr_ops_napari.stored import FileOf, file_of, levels_of
-from swin2sr_ops_napari.whole import Stop, Tell, check_memory, to_disk, to_memory
 
 __all__ = ["Disk", "Lazy", "Memory", "Output", "title"]
 
@@ -94,8 +94,8 @@ class Output:
         return appearance(self.layer)
 
     def _metadata(self, report: RunReport | None, **more: Any) -> dict[str, Any]:
-        told = provenance_of(report) if report is not None else {"model": self.request.spec(self.image).name}
-        return {"swin2sr_ops": told | {"layer": self.layer.name} | more}
+        facts = provenance_of(report) if report is not None else {"model": self.request.spec(self.image).name}
+        return {"swin2sr_ops": facts | {"layer": self.layer.name} | more}
 
     def _layer(self, levels: Sequence[Any], metadata: dict[str, Any], **more: Any) -> tuple[Any, dict[str, Any]]:
         multiscale = len(levels) > 1

@@ -46,12 +46,12 @@ class Pace:
         return self.seconds / own * (self.total - self.done) if own else None
 
     def __str__(self) -> str:
-        told = f"{self.done} of {self.total} tiles"
+        progress = f"{self.done} of {self.total} tiles"
         if self._first:
-            told += f" ({self._first} by an earlier run)"
+            progress += f" ({self._first} by an earlier run)"
         if self.left is None:
-            return told
-        return f"{told}, {self.rate:.2f} Mpx/s" + (f", {span(self.left)} left" if self.done < self.total else "")
+            return progress
+        return f"{progress}, {self.rate:.2f} Mpx/s" + (f", {span(self.left)} left" if self.done < self.total else "")
 
 
 def span(seconds: float) -> str:

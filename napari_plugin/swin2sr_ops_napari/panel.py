@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from swin2sr_ops_napari.controls import Scroll
 from swin2sr_ops_napari.form import Form
-from swin2sr_ops_napari.told import Told, sentence
+from swin2sr_ops_napari.messages import Message, sentence
 
 __all__ = ["Panel"]
 
@@ -42,21 +42,21 @@ class Panel(QWidget):
 
     def tell(self, error: BaseException) -> None:
         """Show a sentence in napari's notifications; faults of the program with their traceback."""
-        told = sentence(error)
-        if told is None:
+        message = sentence(error)
+        if message is None:
             self.say(f"A fault of the plugin: {type(error).__name__}. Please report it; napari shows the details.")
             notification_manager.receive_error(type(error), error, error.__traceback__)
             return
-        self.say(told)
-        show_error(told.line)
+        self.say(message)
+        show_error(message.line)
 
-    def say(self, told: Told | str, tip: str = "") -> None:
+    def say(self, message: Message | str, tip: str = "") -> None:
         """Show a line below the buttons; details behind "More ..." and in the tooltip."""
-        told = Told(told) if isinstance(told, str) else told
-        self._more = told.more
-        self.status.setText(told.line)
+        message = Message(message) if isinstance(message, str) else message
+        self._more = message.more
+        self.status.setText(message.line)
         self.status.setToolTip(tip)
-        self.more_button.setVisible(bool(told.more))
+        self.more_button.setVisible(bool(message.more))
 
     def name_compare(self, shows_source: bool) -> None:
         """Let the button say what it shows next."""

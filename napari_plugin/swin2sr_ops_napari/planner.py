@@ -9,10 +9,10 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from swin2sr_ops.errors import Swin2SROpsError
-from swin2sr_ops_napari.bridge import offer
 from swin2sr_ops_napari.choices import needs_download
 from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.mailbox import Mailbox
+from swin2sr_ops_napari.memory_io import offer
 from swin2sr_ops_napari.pace import span
 from swin2sr_ops_napari.request import Request
 from swin2sr_ops_napari.warm import load_torch

@@ -22,10 +22,10 @@ from swin2sr_ops.hosting import (
     intensity_maps,
     prepare,
 )
-from swin2sr_ops_napari.bridge import offer
+from swin2sr_ops_napari.layer_run import Stop, Stopped, Tell
 from swin2sr_ops_napari.layers import LayerImage
+from swin2sr_ops_napari.memory_io import offer
 from swin2sr_ops_napari.request import Request
-from swin2sr_ops_napari.whole import Stop, Stopped, Tell
 
 __all__ = ["Maps", "exact_maps", "quick_maps"]
 

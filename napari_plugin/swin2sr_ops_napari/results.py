@@ -7,9 +7,9 @@ from typing import Any
 
 from qtpy.QtCore import QObject
 
-from swin2sr_ops_napari.away import take_away
 from swin2sr_ops_napari.background import Outcome
 from swin2sr_ops_napari.outputs import Output
+from swin2sr_ops_napari.removal import take_away
 from swin2sr_ops_napari.serving import Serving
 from swin2sr_ops_napari.standin import covers
 

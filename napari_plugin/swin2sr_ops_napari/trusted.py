@@ -13,14 +13,14 @@ import numpy as np
 from swin2sr_ops.errors import Stopped
 from swin2sr_ops.hosting import Region, RunStart, TileDone
 from swin2sr_ops_napari.background import Outcome
-from swin2sr_ops_napari.bridge import Pyramid
+from swin2sr_ops_napari.layer_run import Stop, Tell, check_memory
 from swin2sr_ops_napari.layers import TRUST_MARK, whole_place
 from swin2sr_ops_napari.lazy import serve
+from swin2sr_ops_napari.memory_io import Pyramid
 from swin2sr_ops_napari.outputs import Output, title
 from swin2sr_ops_napari.ranges import exact_maps
 from swin2sr_ops_napari.trust import Trust, interval_for, name_of, report
 from swin2sr_ops_napari.view import Box, View
-from swin2sr_ops_napari.whole import Stop, Tell, check_memory
 
 __all__ = ["Trusted"]
 
@@ -44,7 +44,7 @@ class Trusted(Output):
         Compute the map where one looks instead of whole.
     point : sequence of float
         Pixel index that is shown, along each axis of the data.
-    told : str
+    summary : str
         After `work`: what the layer shows.
     """
 
@@ -55,7 +55,7 @@ class Trusted(Output):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.stands_in = False
-        self.told = ""
+        self.summary = ""
         self._field: Trust | None = None
         interval_for(self.calibration, self.request.restorer(self.image))  # refuses a file that does not fit
         if not self.lazy:
@@ -79,10 +79,10 @@ class Trusted(Output):
         if self.lazy:
             self.server = serve(self.image, field)
             self.server.begin(self.point)
-            self.told = report(field, self._contrast)
+            self.summary = report(field, self._contrast)
             return self.server.levels
         target = self._fill(field, tell, stop)
-        self.told = report(field, self._contrast, target.levels[0])
+        self.summary = report(field, self._contrast, target.levels[0])
         return target.levels
 
     def _fill(self, field: Trust, tell: Tell, stop: Stop) -> Pyramid:
@@ -118,7 +118,12 @@ class Trusted(Output):
         if outcome.result is None or field is None:
             return []
         levels = list(outcome.result)
-        facts = {"trust": field.kind, "model": field.restorer.spec.name, "layer": self.layer.name, "about": self.told}
+        facts = {
+            "trust": field.kind,
+            "model": field.restorer.spec.name,
+            "layer": self.layer.name,
+            "about": self.summary,
+        }
         if field.interval is not None:
             facts["claim"] = field.interval.claim
         said = {

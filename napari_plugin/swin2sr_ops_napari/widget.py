@@ -23,15 +23,15 @@ from swin2sr_ops_napari.choices import fetch, needs_download  # noqa: E402
 from swin2sr_ops_napari.endings import ending  # noqa: E402
 from swin2sr_ops_napari.layers import LayerImage  # noqa: E402
 from swin2sr_ops_napari.live import Preview  # noqa: E402
-from swin2sr_ops_napari.look import main_window  # noqa: E402
+from swin2sr_ops_napari.messages import Message  # noqa: E402
 from swin2sr_ops_napari.outputs import Disk, Lazy, Memory, Output  # noqa: E402
 from swin2sr_ops_napari.panel import Panel  # noqa: E402
 from swin2sr_ops_napari.planner import Planner  # noqa: E402
 from swin2sr_ops_napari.preferences import preferences, watch  # noqa: E402
 from swin2sr_ops_napari.request import Request  # noqa: E402
 from swin2sr_ops_napari.results import Results  # noqa: E402
-from swin2sr_ops_napari.told import Told  # noqa: E402
 from swin2sr_ops_napari.trusted import Trusted  # noqa: E402
+from swin2sr_ops_napari.viewport import main_window  # noqa: E402
 
 __all__ = ["RestoreWidget"]
 
@@ -56,7 +56,7 @@ class RestoreWidget(Panel):
         self.form.held = lambda: self.preview.running or self.results.adding  # type: ignore[method-assign]
         self.running: Background | None = None
         self._output: Output | None = None
-        self._then: Callable[[Any], Told | str] | None = None
+        self._then: Callable[[Any], Message | str] | None = None
         self._growing: Any = None
         self._waiting: list[Any] = []
         self._docked = False
@@ -157,11 +157,11 @@ class RestoreWidget(Panel):
             return
         self._begin("Measuring the image", lambda tell, stop: advised(image), None, self._answer)
 
-    def _answer(self, report: Any) -> Told:
+    def _answer(self, report: Any) -> Message:
         found = choice(report)
         if found.task is not None and found.quality is not None:
             self.form.answer(found.task, found.quality, found.range)
-        return found.told
+        return found.message
 
     def fetch(self) -> None:
         """Download the weights of the chosen model, once."""
@@ -222,7 +222,7 @@ class RestoreWidget(Panel):
         return tuple(float(v) for v in np.round(layer.world_to_data(self.viewer.dims.point)))
 
     def _begin(
-        self, title: str, work: Any, output: Output | None, then: Callable[[Any], Told | str] | None = None
+        self, title: str, work: Any, output: Output | None, then: Callable[[Any], Message | str] | None = None
     ) -> None:
         """Run ``work``; its result goes to the layers of ``output``, or to ``then``, which returns what to say."""
         self._output, self._then = output, then
@@ -239,11 +239,11 @@ class RestoreWidget(Panel):
         run.start()
         self._grow.start()
 
-    def _moved(self, told: str, done: int, total: int) -> None:
+    def _moved(self, message: str, done: int, total: int) -> None:
         self.bar.setRange(0, max(total, 1))
         self.bar.setValue(done)
         if self.running is not None and not self.running.cancelled:
-            self.say(told)
+            self.say(message)
 
     def _show_growing(self) -> None:
         """Show the tiles that came since the last look."""
@@ -365,12 +365,12 @@ class RestoreWidget(Panel):
         self._unwatch = watch(lambda: self.form.use(preferences()))
         self.destroyed.connect(_Goodbye(self))
 
-    def _preview_said(self, told: str) -> None:
+    def _preview_said(self, message: str) -> None:
         if self.running is None:
-            self.say(told)
+            self.say(message)
         if not self.preview.running:
             self.preview_button.setChecked(False)
-            self.say(told)
+            self.say(message)
 
 
 class _Goodbye:

@@ -119,12 +119,12 @@ def advise(
         shares = dict(zip(samples, shared_detail(list(samples.values())), strict=True))
         found = {name: without_shared(one, shares[name]) for name, one in found.items()}
     colour = order.model_channels == 3 or (bands is not None and bool(bands.colour))
-    told = without_secrets(fspath(source))
+    shown = without_secrets(fspath(source))
     if not found:
         reason = "All measured pixels have one value: there is nothing to restore."
-        return AdviceReport(told, {}, Advice(None, (reason,)), pixels)
+        return AdviceReport(shown, {}, Advice(None, (reason,)), pixels)
     worst = max(found.values(), key=lambda one: (one.sigma255, one.blocks))
-    return AdviceReport(told, found, recommend(worst, colour=colour), pixels)
+    return AdviceReport(shown, found, recommend(worst, colour=colour), pixels)
 
 
 def _names(source: ImageSource, order: AxisOrder, opaque: Container[int]) -> dict[int, str]:

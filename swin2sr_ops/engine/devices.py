@@ -80,8 +80,10 @@ def choose_device(device: str) -> torch.device | Cpu:
         if found.type == "cuda" and found.index is None:  # "cuda" and "cuda:0" must share one network
             found = torch.device("cuda", torch.cuda.current_device())
     except (RuntimeError, AssertionError, NotImplementedError) as exc:
-        told = str(exc).splitlines()[0].split(". ")[0]
-        why = "" if told.startswith("Expected one of") else f" ({told})"  # torch's list of all that it ever knew
+        sentence = str(exc).splitlines()[0].split(". ")[0]
+        why = (
+            "" if sentence.startswith("Expected one of") else f" ({sentence})"
+        )  # torch's list of all that it ever knew
         raise RequestError(
             f"device={device!r} cannot be used here{why}. Give 'auto', or one that torch sees here: "
             f"{', '.join(devices_here())}."
@@ -208,5 +210,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     # The allocators of the CPU (Linux, Windows), Apple's MPS and cuBLAS have no error class of their own.
-    told = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
-    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in told)
+    signs = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in signs)

@@ -52,8 +52,8 @@ def choose_engine(engine: str, device: torch.device | Cpu, precision: object, sp
             f"engine={engine!r} runs on {'the CPU' if kind == 'cpu' else 'a CUDA GPU'}, not on {device}: "
             f"give device={kind!r}, or another engine."
         )
-    if engine == "triton" and (told := _too_wide(spec)) is not None:
-        raise RequestError(told)
+    if engine == "triton" and (reason := _too_wide(spec)) is not None:
+        raise RequestError(reason)
     return f"{engine} {_version(engine)}"
 
 
@@ -84,8 +84,8 @@ def _fastest(device: torch.device | Cpu, precision: object, spec: ModelSpec) -> 
     word = _word(precision)
     if word not in _PRECISIONS[engine]:
         return "torch", f"the package's own kernels do not compute in {word}"
-    told = _no_triton(torch_device(device), word, spec) if engine == "triton" else _no_native()
-    return ("torch", told) if told else (engine, f"the fastest on {device.type}")
+    reason = _no_triton(torch_device(device), word, spec) if engine == "triton" else _no_native()
+    return ("torch", reason) if reason else (engine, f"the fastest on {device.type}")
 
 
 def _word(precision: object) -> str:

@@ -150,7 +150,7 @@ def _run(
     shown = tuple(wanted.metrics or ()) or shown_by_default(
         scale=protocol.scale, colour=colour, jpeg=protocol.jpeg, only_inputs=not wanted.truth
     )
-    told = {
+    place = {
         "data": wanted.data.name or str(wanted.data),
         "scale": protocol.scale,
         "degrade": str(wanted.steps) if protocol.degradation else "inputs as given",
@@ -159,7 +159,7 @@ def _run(
         "border": protocol.border,
         "data_range": _range_text(cases, protocol),
     }
-    return Evaluation(told, scores, base if wanted.baseline else None, shown)
+    return Evaluation(place, scores, base if wanted.baseline else None, shown)
 
 
 def _range_text(cases: list[Case], protocol: _Protocol) -> str:
@@ -183,18 +183,18 @@ _Plane = tuple[str, NDArray[Any] | None, NDArray[Any] | None]
 def _planes(case: Case) -> Iterator[_Plane]:
     """Read the planes of a case: name suffix, truth, input."""
     if case.truth is None or case.given is None:
-        for told, pixels in planes(case.truth or case.given or Path()):
-            yield (told, None, pixels) if case.truth is None else (told, pixels, None)
+        for place, pixels in planes(case.truth or case.given or Path()):
+            yield (place, None, pixels) if case.truth is None else (place, pixels, None)
         return
     truths, givens = list(planes(case.truth)), list(planes(case.given))
-    if [told for told, _ in truths] != [told for told, _ in givens]:
+    if [place for place, _ in truths] != [place for place, _ in givens]:
         raise RequestError(f"{case.name}: the truth has {len(truths)} planes and the input {len(givens)}.")
-    for (told, truth), (_, given) in zip(truths, givens, strict=True):
-        yield told, truth, given
+    for (place, truth), (_, given) in zip(truths, givens, strict=True):
+        yield place, truth, given
 
 
 def _one(name: str, plane: _Plane, runs: list[Restoring], protocol: _Protocol, wanted: _Wanted) -> Measured:
-    told, truth, at_hand = plane
+    place, truth, at_hand = plane
     truth, at_hand = (x if x is None else _coloured(x, protocol) for x in (truth, at_hand))
     s = protocol.scale
     first = at_hand if truth is None else truth
@@ -211,7 +211,7 @@ def _one(name: str, plane: _Plane, runs: list[Restoring], protocol: _Protocol, w
     kind = first.dtype if given.unit else given.pixels.dtype
     pixels = given.pixels * np.float32(levels.peak) + np.float32(levels.lo) if given.unit else given.pixels
     degrade = None if wanted.steps is None else str(wanted.steps).removeprefix("gray-")
-    found = Measured(name + told, s, pixels, truth, levels, degrade)
+    found = Measured(name + place, s, pixels, truth, levels, degrade)
     found.outputs["bicubic" if s > 1 else "input"] = interpolated(given, s, levels, kind)
     for run in runs:
         found.outputs[run.name], spread = run(given, levels, kind)

@@ -89,8 +89,8 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return the protocol; add ``mean`` and ``images`` for one model, a list ``models`` of these for several."""
         found: dict[str, Any] = json_ready(self.protocol)
-        told = [scores.to_dict() for scores in self.models]
-        found |= told[0] if len(told) == 1 else {"models": told}
+        listed = [scores.to_dict() for scores in self.models]
+        found |= listed[0] if len(listed) == 1 else {"models": listed}
         return found | ({} if self.baseline is None else {"baseline": self.baseline.to_dict()})
 
     def __str__(self) -> str:

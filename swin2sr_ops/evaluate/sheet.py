@@ -64,10 +64,10 @@ class Sheet:
         draw = ImageDraw.Draw(picture)
         for i, row in enumerate(self._rows):
             top = _GAP + i * (_CELL + 2 * _LINE + _GAP)
-            for j, (told, pixels) in enumerate(row):
+            for j, (title, pixels) in enumerate(row):
                 left = _GAP + j * (_CELL + _GAP)
                 picture.paste(_image(pixels), (left, top + 2 * _LINE))
-                for k, line in enumerate(told.split("\n")):
+                for k, line in enumerate(title.split("\n")):
                     draw.text((left, top + k * _LINE), _cut(draw, line), fill=(0, 0, 0), font_size=12)
         try:
             picture.save(self.path)

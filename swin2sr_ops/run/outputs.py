@@ -166,8 +166,8 @@ def _resumable(sink: ImageSink, output: str) -> Iterator[None]:
             and not lost
             and not any(words in str(exc) for words in ("same command", "(--restart)"))
         ):
-            told = "Finished tiles are kept: the same command resumes the run."
-            raise type(exc)(f"{exc} {told}") from exc
+            remedy = "Finished tiles are kept: the same command resumes the run."
+            raise type(exc)(f"{exc} {remedy}") from exc
         raise
 
 

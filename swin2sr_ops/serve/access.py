@@ -53,8 +53,10 @@ class TokenGuard:
         if self._is(bearer) or self._is(query):
             await self.app(scope, receive, send)
             return
-        told = "This server wants its token: /token/TOKEN/ in the address, or the header Authorization: Bearer TOKEN."
-        await JSONResponse({"error": told}, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+        message = (
+            "This server wants its token: /token/TOKEN/ in the address, or the header Authorization: Bearer TOKEN."
+        )
+        await JSONResponse({"error": message}, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
 
     def _is(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())

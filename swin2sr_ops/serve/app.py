@@ -36,7 +36,7 @@ from swin2sr_ops.serve.views import Shown, View
 __all__ = ["MOST", "create_app"]
 
 _T = TypeVar("_T")
-#: Requests that may be in hand before further ones are told to come later.
+#: Requests that may be in hand before further ones are refused for a while.
 MOST = 1000
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _PAGE = {
@@ -125,8 +125,10 @@ class _Site:
             planes = {a: int(query[a]) for a in image.info.axes if a in query and a not in "YXSC"}
             view = View(level, row, column, planes, Shown.parse(query.get("show", "0:0:255:FFFFFF")))
         except ValueError:
-            told = "Level, tile and planes are whole numbers, and show=CHANNEL:LOW:HIGH:RRGGBB,... says what to show."
-            return JSONResponse({"error": told}, 400)
+            message = (
+                "Level, tile and planes are whole numbers, and show=CHANNEL:LOW:HIGH:RRGGBB,... says what to show."
+            )
+            return JSONResponse({"error": message}, 400)
         which = request.path_params["which"]
         tag = _tag(image, f"{which} {view}")
         if _knows(request, tag):
@@ -183,8 +185,8 @@ class _Site:
             self.counts.requests += 1
             if self.counts.in_hand >= self.most:
                 self.counts.refused += 1
-                told = f"{self.counts.in_hand} requests are waiting already: ask again later."
-                return JSONResponse({"error": told}, 503, {"Retry-After": "2"})
+                message = f"{self.counts.in_hand} requests are waiting already: ask again later."
+                return JSONResponse({"error": message}, 503, {"Retry-After": "2"})
             self.counts.in_hand += 1
             try:
                 return await _awaited(answer(request))
@@ -205,10 +207,10 @@ class _Site:
 
     def _failed(self, exc: BaseException, status: int) -> Response:
         self.counts.failed += 1
-        told = str(exc) if isinstance(exc, Swin2SROpsError) else f"{type(exc).__name__}: the server's log says more."
+        message = str(exc) if isinstance(exc, Swin2SROpsError) else f"{type(exc).__name__}: the server's log says more."
         if isinstance(exc, Swin2SROpsError):
-            logging.getLogger(__name__).warning("%s", told)
-        return JSONResponse({"error": told}, status)
+            logging.getLogger(__name__).warning("%s", message)
+        return JSONResponse({"error": message}, status)
 
 
 async def _awaited(answer: Awaitable[Response]) -> Response:

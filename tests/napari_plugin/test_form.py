@@ -174,7 +174,7 @@ def test_a_model_that_is_not_here_is_refused_with_the_button_s_name(
     ],
 )  # fmt: skip
 def test_sentences_use_the_window_s_words(error: Exception) -> None:
-    from swin2sr_ops_napari.told import sentence
+    from swin2sr_ops_napari.messages import sentence
 
     told = sentence(error)
     assert told is not None
@@ -199,7 +199,7 @@ def test_closing_the_dock_ends_run_and_preview(widget: Any, viewer: Any, qtbot: 
 @pytest.mark.usefixtures("drawn")
 def test_a_small_screen_holds_the_window_with_all_boxes_open(widget: Any, viewer: Any, qtbot: Any) -> None:
     """The form scrolls; the buttons stay in sight."""
-    from swin2sr_ops_napari.look import main_window
+    from swin2sr_ops_napari.viewport import main_window
 
     viewer.add_image(spots(20, 20))
     window = main_window(widget)

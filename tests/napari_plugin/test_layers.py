@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("napari")
 
 from napari.layers import Image
-from swin2sr_ops_napari.bridge import Pyramid
 from swin2sr_ops_napari.canvas import Overview
 from swin2sr_ops_napari.layers import LayerImage, axes_of, describe, place, whole_place
+from swin2sr_ops_napari.memory_io import Pyramid
 from swin2sr_ops_napari.pace import Pace, span
 from swin2sr_ops_napari.ranges import exact_maps, quick_maps
 from swin2sr_ops_napari.request import Request

@@ -215,7 +215,7 @@ _SCREEN = """
 import json, os, time
 import napari, numpy as np
 from napari.qt import get_qapp
-from swin2sr_ops_napari.look import canvas_size, main_window, pixel_ratio
+from swin2sr_ops_napari.viewport import canvas_size, main_window, pixel_ratio
 
 viewer, app = napari.Viewer(), get_qapp()
 _, widget = viewer.window.add_plugin_dock_widget("swin2sr-ops", "Restore")

@@ -200,8 +200,8 @@ def test_same_pixels_from_napari(case: Case, output: str) -> None:
 
 
 def napari_memory(case: Case, image: Any, request: Any) -> np.ndarray:
-    from swin2sr_ops_napari.bridge import Pyramid
-    from swin2sr_ops_napari.whole import to_memory
+    from swin2sr_ops_napari.layer_run import to_memory
+    from swin2sr_ops_napari.memory_io import Pyramid
 
     target = Pyramid(case.restored.shape, "YX", image.dtype)
     to_memory(image, request, target, tell=lambda event: None)
@@ -209,7 +209,7 @@ def napari_memory(case: Case, image: Any, request: Any) -> np.ndarray:
 
 
 def napari_disk(case: Case, image: Any, request: Any) -> np.ndarray:
-    from swin2sr_ops_napari.whole import to_disk
+    from swin2sr_ops_napari.layer_run import to_disk
 
     to_disk(image, request, case.out("napari.ome.zarr"), tell=lambda event: None)
     return pixels_of(case.out("napari.ome.zarr"))

@@ -83,13 +83,13 @@ def find_compiler() -> Compiler:
     RequestError
         If there is none, or the processor is too old for the kernels.
     """
-    named, told = _named_compiler(), "no cc, gcc, clang or ziglang that works was found"
+    named, reason = _named_compiler(), "no cc, gcc, clang or ziglang that works was found"
     known = [["cc"], ["gcc"], ["clang"], _zig()]
     if named:
-        known, told = [named], f"CC={os.environ['CC']!r} is not a C compiler"
+        known, reason = [named], f"CC={os.environ['CC']!r} is not a C compiler"
     elif sys.platform == "darwin" and run_compiler(["xcode-select", "-p"], _SECONDS_TO_ANSWER).returncode:
         # Without Apple's tools, cc is a program that opens a window in which to install them.
-        known, told = [_zig()], "Apple's command line tools are not installed"
+        known, reason = [_zig()], "Apple's command line tools are not installed"
     for words in filter(None, known):
         if shutil.which(words[0]) is None:
             continue
@@ -101,7 +101,7 @@ def find_compiler() -> Compiler:
                 return Compiler(command, _name(done.stdout), done.stdout)
             if done.returncode == TIMED_OUT:
                 break
-    raise RequestError(_NO_COMPILER.format(told))
+    raise RequestError(_NO_COMPILER.format(reason))
 
 
 def _zig() -> list[str]:

@@ -204,8 +204,8 @@ def _launching(device: torch.device) -> Iterator[None]:
         except Exception as exc:
             if is_out_of_memory(exc):
                 raise
-            told = next(iter(str(exc).splitlines()), repr(exc))
-            raise RequestError(f"engine='triton' cannot run on {device} here ({told}): give engine='torch'.") from exc
+            reason = next(iter(str(exc).splitlines()), repr(exc))
+            raise RequestError(f"engine='triton' cannot run on {device} here ({reason}): give engine='torch'.") from exc
 
 
 def _whole(plane: Tensor) -> Tensor:

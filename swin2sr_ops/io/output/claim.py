@@ -242,9 +242,11 @@ def _spoilt(uri: str) -> OutputError:
 def _other_run(uri: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> OutputError:
     old, new = dict(_flat(old)), dict(_flat(json_ready(dict(new))))
     names = [n for n in dict.fromkeys([*old, *new]) if old.get(n) != new.get(n)]
-    told = "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new.get(n))}" for n in names) or "its version is older"
+    changes = (
+        "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new.get(n))}" for n in names) or "its version is older"
+    )
     return OutputError(
-        f"{uri!r} already holds an unfinished output of a different run: {told}. Give the same command as then to"
+        f"{uri!r} already holds an unfinished output of a different run: {changes}. Give the same command as then to"
         " resume it, choose another output, or start anew with restart (--restart)."
     )
 

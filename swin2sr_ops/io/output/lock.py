@@ -116,8 +116,8 @@ class Lease:
         alive = here and _alive(int(holder.get("pid", 0)), float(holder.get("started", 0)))
         dead = (here and not alive) or holder.get("run") in _ENDED
         if age < VOID and not dead:
-            told = f"process {holder.get('pid')} on {holder.get('host')}, last heartbeat {age:.0f} s ago"
-            raise _busy(self.output, f"{told}; it counts as dead {VOID:.0f} s after the last one")
+            holds = f"process {holder.get('pid')} on {holder.get('host')}, last heartbeat {age:.0f} s ago"
+            raise _busy(self.output, f"{holds}; it counts as dead {VOID:.0f} s after the last one")
         self.files.write(self.key, self._sign())
         time.sleep(0.5)  # if two runs take over at once, the last one to write has the lease
         if self._holder().get("run") != self._mine:

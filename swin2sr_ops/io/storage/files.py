@@ -187,8 +187,8 @@ class RemoteFiles:
         except FileNotFoundError:
             raise
         except PermissionError as exc:
-            told = exc.strerror or exc
-            raise OutputError(f"Access to {self.url!r} is denied ({told}): check your credentials for it.") from exc
+            reason = exc.strerror or exc
+            raise OutputError(f"Access to {self.url!r} is denied ({reason}): check your credentials for it.") from exc
         except OSError as exc:
             _FELL[self.url] = time.monotonic()
             raise OutputError(f"{self.url!r} cannot be used: {exc.strerror or exc}.") from exc

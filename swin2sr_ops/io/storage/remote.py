@@ -146,21 +146,21 @@ def _judge(exc: Exception, pause: float | None, watch: _Watch) -> None:
     """Return if a retry may help; otherwise raise the error to report."""
     if isinstance(exc, (*_ANSWERS, StorageError)):
         raise exc
-    told = f"{exc}".strip().rstrip(".") or type(exc).__name__
+    reason = f"{exc}".strip().rstrip(".") or type(exc).__name__
     status = getattr(exc, "status", None) or getattr(exc, "code", None)
     if status in (404, 410):
-        raise FileNotFoundError(errno.ENOENT, told) from exc
+        raise FileNotFoundError(errno.ENOENT, reason) from exc
     if isinstance(status, int) and 400 <= status < 500 and status not in _LATER:
-        raise PermissionError(errno.EACCES, told) from exc
+        raise PermissionError(errno.EACCES, reason) from exc
     if "Credentials" in type(exc).__name__ or getattr(exc, "errno", None) in _REFUSED:
-        raise StorageError(told) from exc
+        raise StorageError(reason) from exc
     spent = time.monotonic() - watch.began
     if watch.is_late() or (pause is None and spent > CONNECT / 2):
         _silent[0] = time.monotonic()
-        raise StorageError(f"the server does not answer within {spent:.0f} s ({told})") from exc
+        raise StorageError(f"the server does not answer within {spent:.0f} s ({reason})") from exc
     if pause is None:
         often = f"{watch.tries} times in succession"
-        raise StorageError(f"the storage does not answer as it should, {often} ({told})") from exc
+        raise StorageError(f"the storage does not answer as it should, {often} ({reason})") from exc
 
 
 def patient(store: Store) -> Store:

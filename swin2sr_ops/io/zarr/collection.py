@@ -296,7 +296,7 @@ def sorted_wells(plate: Mapping[str, Any]) -> list[str]:
 
     def place(well: tuple[int | None, int | None, str]) -> tuple[int, int]:
         row, column, path = well
-        names = (*path.split("/"), "")[:2]  # before 0.4, the path alone told the place
+        names = (*path.split("/"), "")[:2]  # before 0.4, the path alone gave the place
         given = zip((row, column), names, (rows, columns), strict=True)
         first, second = (
             index if index is not None else (known.index(name) if name in known else len(known))

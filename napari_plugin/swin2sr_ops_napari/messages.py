@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from swin2sr_ops.errors import Swin2SROpsError
 from swin2sr_ops.hosting import is_disk_full
 
-__all__ = ["Told", "in_words", "sentence"]
+__all__ = ["Message", "in_words", "sentence"]
 
 #: What the core says to the command line and to Python, and what the window calls it.
 _WORDS = (
@@ -57,23 +57,23 @@ _LONG = 220  # characters that a line in the window has at most
 
 
 @dataclass(frozen=True)
-class Told:
+class Message:
     """A message for the user: a line, and the full text if it is longer."""
 
     line: str
     more: str = ""
 
 
-def sentence(error: BaseException) -> Told | None:
+def sentence(error: BaseException) -> Message | None:
     """Put ``error`` into the window's words; None where it is a fault of the program."""
     if isinstance(error, Swin2SROpsError):
         return _short(str(error))
     if isinstance(error, MemoryError):
-        return Told(
+        return Message(
             "There is not enough memory for this: choose 'OME-Zarr on disk' in the box 'Result' under Advanced."
         )
     if is_disk_full(error):
-        return Told(
+        return Message(
             "The disk is full: free some space and press Restore, which resumes the run; or choose another folder."
         )
     if isinstance(error, OSError):
@@ -90,18 +90,18 @@ def in_words(text: str) -> str:
     return text
 
 
-def _short(text: str) -> Told:
-    told = in_words(text)
+def _short(text: str) -> Message:
+    text_in_words = in_words(text)
     for pattern, head in _HEADS:
-        if found := re.fullmatch(pattern, told, flags=re.DOTALL):
-            return Told(found.expand(head), told)
-    line = told
+        if found := re.fullmatch(pattern, text_in_words, flags=re.DOTALL):
+            return Message(found.expand(head), text_in_words)
+    line = text_in_words
     if len(line) > _LONG:
-        parts = re.split(r"(?<=[.:;]) ", told)
+        parts = re.split(r"(?<=[.:;]) ", text_in_words)
         line = parts[0]
         for part in parts[1:]:
             if len(line) + len(part) >= _LONG:
                 break
             line += " " + part
         line = line[:_LONG].rstrip(" :;,") + ("" if line.endswith(".") else " ...")
-    return Told(line, text if line != text else "")
+    return Message(line, text if line != text else "")

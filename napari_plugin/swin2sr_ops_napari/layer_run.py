@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from swin2sr_ops import RunReport
 from swin2sr_ops.errors import RequestError, Stopped
 from swin2sr_ops.hosting import Event, Region, run
-from swin2sr_ops_napari.bridge import ArraySource, Pyramid, offer, offer_sink
 from swin2sr_ops_napari.layers import LayerImage
+from swin2sr_ops_napari.memory_io import ArraySource, Pyramid, offer, offer_sink
 from swin2sr_ops_napari.request import Request
 
 __all__ = ["Seen", "Stop", "Stopped", "Tell", "check_memory", "to_disk", "to_memory"]
