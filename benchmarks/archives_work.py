@@ -287,9 +287,9 @@ def overhead(case: Case) -> None:
     """A run of ``count`` tiles of 1024 px that are neither read, nor computed, nor written: what is left is ours."""
     from swin2sr_ops.cluster.executor import open_cluster
     from swin2sr_ops.geometry.axes import AxisOrder
-    from swin2sr_ops.run import run as running
+    from swin2sr_ops.run import outputs, run as running
 
-    running.create_sink = lambda *_, **__: NoSink()  # type: ignore[assignment]
+    outputs.create_sink = lambda *_, **__: NoSink()  # type: ignore[assignment]
     install_nothing()
     job = job_of(case)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from swin2sr_ops.errors import RequestError
@@ -40,6 +40,10 @@ class Placement:
         found = Consistency.parse(self.consistent)
         if found is not None and found.kernel:  # workers and outputs need the weights, not the file
             object.__setattr__(self, "consistent", str(found))
+
+    def with_views(self, views: int) -> Placement:
+        """Return the placement with an ensemble of ``views`` if it has none; ``model="best"`` states 8."""
+        return replace(self, ensemble=views) if self.ensemble == 1 else self
 
     def check_spread(self) -> None:
         """Raise a `RequestError` if there is a single pass, whose results have no spread."""

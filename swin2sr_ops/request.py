@@ -95,8 +95,8 @@ ensemble, engine, consistent
     @property
     def placement(self) -> Placement:
         """Return the settings that say where and how networks compute; ``model="best"`` asks for an ensemble of 8."""
-        views = views_of(self.model) if self.ensemble == 1 else self.ensemble
-        return Placement(self.device, self.precision, self.engine, self.halo, views, self.consistent)
+        given = Placement(self.device, self.precision, self.engine, self.halo, self.ensemble, self.consistent)
+        return given.with_views(views_of(self.model))
 
     def validated(self) -> RestoreRequest:
         """Run every check that needs no image, and return the request.

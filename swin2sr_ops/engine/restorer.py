@@ -79,8 +79,7 @@ class Restorer:
         consistent: str | None = None,
     ) -> None:
         spec = resolve_model(model)
-        views = views_of(model) if ensemble == 1 else ensemble
-        self.placement = Placement(device, precision, engine, halo, views, consistent)
+        self.placement = Placement(device, precision, engine, halo, ensemble, consistent).with_views(views_of(model))
         if consistent is not None and spec.scale == 1:
             raise RequestError(
                 f"consistent={consistent!r} binds the new pixels of each pixel, and {spec.name!r} makes one of one:"

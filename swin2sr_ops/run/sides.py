@@ -99,11 +99,11 @@ class Sides:
 
         ``given`` holds the input pixels that were restored.
         """
-        scale = result.shape[order.y] // given.shape[order.y]
         found: Arrays = {}
         if self.spread and spread is not None:
             found["spread"] = spread
         if self.interval is not None:
+            scale = result.shape[order.y] // given.shape[order.y]
             apart = contrast(result, scale, order.y, order.x) if spread is None else spread
             found["interval"] = self.interval.half_width(result, apart, ends)
         if self.trust is not None:

@@ -55,8 +55,8 @@ def test_map_overlap_wants_dask(gray_model: ModelSpec) -> None:
 
 
 def test_types_of_spread_and_options() -> None:
-    """Type checkers find misspelt keywords, and know that `spread` returns a pair."""
+    """Type checkers find misspelt keywords, and know that `spread` returns a pair, and `interval` several arrays."""
     given = [get_type_hints(overload)["return"] for overload in get_overloads(swin2sr_ops.restore)]
-    assert given == [da.Array, tuple[da.Array, da.Array]]
+    assert given == [da.Array, tuple[da.Array, da.Array], tuple[da.Array, ...]]
     assert get_type_hints(swin2sr_ops.restore_image)["output"] == Unpack[OutputOptions]
     assert get_type_hints(swin2sr_ops.restore_batch)["output"] == Unpack[BatchOptions]

@@ -343,7 +343,7 @@ def test_qgis_shows_errors(qgis: Any, scene: Path, tmp_path: Path) -> None:
     words = [f"INPUT={scene}", f"OUTPUT={tmp_path / 'out.tif'}", "HALO=3"]
     done = qgis_process(qgis[0], tmp_path, "run", "swin2sr:restore", *words)
     assert done.returncode == 1
-    assert "halo=3 does not fit tiny-x2-gray" in done.stderr
+    assert "halo=3 does not fit small-x2-gray" in done.stderr
 
 
 def test_cancel_in_qgis(qgis: Any, scene: Path, gray_model: ModelSpec, tmp_path: Path) -> None:

@@ -216,10 +216,11 @@ def napari_disk(case: Case, image: Any, request: Any) -> np.ndarray:
 
 
 def napari_lazy(case: Case, image: Any, request: Any) -> np.ndarray:
-    from swin2sr_ops_napari.lazy import lazy_levels
+    from swin2sr_ops_napari.lazy import Restored, serve
     from swin2sr_ops_napari.ranges import exact_maps
 
-    return lazy_levels(image, request, exact_maps(image, request))[0].compute()
+    server = serve(image, Restored(image, request.restorer(image), exact_maps(image, request)))
+    return np.asarray(server.levels[0])
 
 
 NAPARI = {"memory": napari_memory, "disk": napari_disk, "lazy": napari_lazy}

@@ -106,7 +106,7 @@ def test_ranges_that_need_no_low_resolution_pass(
 def test_requests_that_are_refused(same_size: ModelSpec, gray_model: ModelSpec) -> None:
     lazy = da.from_array(stack())
     for call in (lambda: Restoration().lowres_func(stack()), lambda: Restoration().highres_func(lazy)):
-        with pytest.raises(RequestError, match=r"Choose a model .*denoise"):
+        with pytest.raises(RequestError, match=r"Choose a model .*small-x1-gray"):
             call()
     with pytest.raises(RequestError, match="method='default'"):  # ZarrNii's probe of method="map_blocks"
         Restoration(same_size).highres_func(np.ones((1, 1, 1, 1), "u2"), np.ones((1, 1, 1, 1), "f4"))
