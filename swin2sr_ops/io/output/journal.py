@@ -90,8 +90,7 @@ class Journal:
     def origins(self) -> list[Any]:
         """Return what all finished regions were made of, each once; asks the storage."""
         with ThreadPoolExecutor(_READERS) as pool:
-            markers = pool.map(lambda key: self.files.read(key) or b"{}", list(self.files.listing(_DONE)))
-            found = [json.loads(marker).get("origin") for marker in markers]
+            found = list(pool.map(lambda key: _origin_in(self.files.read(key)), list(self.files.listing(_DONE))))
         return [json.loads(text) for text in dict.fromkeys(map(json.dumps, found)) if text != "null"]
 
     def took(self, array: str, region: Region) -> None:
@@ -109,10 +108,7 @@ class Journal:
 
     def origin(self, array: str, region: Region) -> Any:
         """Return what `made_of` said of this very region; None where nothing is known."""
-        try:
-            return json.loads(self.files.read(_key(array, region)) or b"{}").get("origin")
-        except ValueError:
-            return None
+        return _origin_in(self.files.read(_key(array, region)))
 
     def values(self, marks: Sequence[Mark]) -> dict[str, bytes | None] | None:
         """Read the chunks that ``marks`` name, None for one that is all fill value; None where one of them is torn."""
@@ -179,6 +175,15 @@ def _parsed(marker: bytes | None) -> list[Mark] | None:
         return [(str(name), int(size), int(crc)) for name, size, crc in json.loads(marker or b"")["chunks"]]
     except (ValueError, TypeError, KeyError):  # torn, or of an earlier version
         return None
+
+
+def _origin_in(marker: bytes | None) -> Any:
+    """Return what a marker says that its region was made of; None for a torn marker too."""
+    try:
+        found = json.loads(marker or b"{}")
+    except ValueError:
+        return None
+    return found.get("origin") if isinstance(found, dict) else None
 
 
 def marks_of(
