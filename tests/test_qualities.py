@@ -82,6 +82,8 @@ def test_qualities_without_a_model_are_refused() -> None:
         resolve_model("fast", scale=3, channels=1)
     with pytest.raises(ModelError, match="no model called 'better'"):
         resolve_model("better")
+    with pytest.raises(ModelError, match=r"no model called 'goood'\. Did you mean 'good'"):
+        resolve_model("goood")
 
 
 def _image(folder: Path) -> Path:

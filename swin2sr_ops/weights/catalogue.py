@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from swin2sr_ops.errors import CheckpointError, ModelError
+from swin2sr_ops.qualities import QUALITIES
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["BUILTIN", "HEADER_KEY", "MODELS_FOLDER", "all_models", "find", "read_header", "shipped", "spec_of_header"]
@@ -159,7 +160,7 @@ def find(name: str) -> ModelSpec:
     models = {spec.name: spec for spec in reversed(all_models())}  # a shipped model wins over a released one
     if name in models:
         return models[name]
-    close = difflib.get_close_matches(name.lower(), models, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), [*QUALITIES, *models], n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     raise ModelError(f"There is no model called {name!r}.{hint} `swin2sr-ops models` lists all.")
 
