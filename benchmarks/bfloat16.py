@@ -107,6 +107,7 @@ def child(name: str) -> None:
 
 
 def seconds(root: Path, name: str) -> float:
+    """Return the CPU seconds that a network takes with the package in ``root``, in a process of its own."""
     words = [sys.executable, __file__, "--child", name]
     done = subprocess.run(
         words, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, encoding="utf-8", check=True
@@ -154,6 +155,7 @@ def error(name: str, weights: str) -> float:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--weights", default="", help="the released lightweight network, for its error")

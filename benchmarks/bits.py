@@ -108,6 +108,7 @@ def under_wine(wine: str, names: list[str], expected: dict[str, str]) -> dict[st
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--also", action="append", default=[], metavar="LABEL=COMMAND")
     parser.add_argument("--wine", help="the program")

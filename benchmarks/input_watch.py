@@ -39,6 +39,8 @@ class Clock:
         self._lock = threading.Lock()
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap ``function`` so that its CPU seconds are added under ``name``."""
+
         def called(*args: Any, **kwargs: Any) -> Any:
             began = time.thread_time()
             try:
@@ -80,6 +82,7 @@ def measure(source: Path, out: Path, clock: Clock, options: dict[str, Any]) -> t
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=4512)
     parser.add_argument("--network", default="", help="a model that computes, such as nano-x2-gray")

@@ -103,6 +103,8 @@ def filters(data: list[Pair], *, slow: bool) -> Iterator[tuple[str, Callable[[ND
 
 
 def model(name: str, ensemble: int) -> Callable[[NDArray[np.generic]], Image]:
+    """Return a function that restores a noisy image with a model of scale 1."""
+
     def run(image: NDArray[np.generic]) -> Image:
         restored = swin2sr_ops.restore(image, model=name, axes="YX", scale=1, precision="float32", ensemble=ensemble)
         return np.asarray(restored.compute().astype(float))
@@ -111,6 +113,7 @@ def model(name: str, ensemble: int) -> Callable[[NDArray[np.generic]], Image]:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", default="tiny-x1-gray,small-x1-gray", help="names or files, separated by commas")

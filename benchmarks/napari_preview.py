@@ -283,7 +283,11 @@ def main() -> None:
     if not path.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
         make_image(path)
-    stage = Stage(path, args.model)
+    print(json.dumps(measured(Stage(path, args.model), folder, args.pans, args.run), indent=1))
+
+
+def measured(stage: Stage, folder: Path, count: int, seconds: float) -> dict[str, Any]:
+    """Go through all phases; print each, and return them together."""
     found: dict[str, Any] = {
         "cores": os.cpu_count(), "load": os.getloadavg()[0], "opened_s": _s(stage.opened),
         "canvas": [int(n) for n in stage.viewer.window.geometry()[2:]],
@@ -307,12 +311,12 @@ def main() -> None:
         }
 
     phase("napari alone, a layer added and removed", lambda: bare_layer(stage))
-    phase("napari alone, panned", lambda: bare_pans(stage, args.pans))
+    phase("napari alone, panned", lambda: bare_pans(stage, count))
     phase("preview started", start)
     stage.until(lambda: stage.widget.preview.finished)
     phase("preview, all visible restored, at rest", stage.rest)
-    phase("preview, panned", lambda: pans(stage, args.pans))
-    phase("preview, panned in the middle of the work", lambda: interrupted(stage, args.pans))
+    phase("preview, panned", lambda: pans(stage, count))
+    phase("preview, panned in the middle of the work", lambda: interrupted(stage, count))
     stage.zoom(0.03)
     stage.rest()
     phase("preview, zoomed out", lambda: {"whole_view_s": _s(stage.until(lambda: stage.widget.preview.finished))})
@@ -324,13 +328,13 @@ def main() -> None:
     phase("preview stopped", stop)
     stage.zoom(1.0)
     stage.rest()
-    phase("lazy layer", lambda: lazy(stage, args.pans))
-    phase("run onto disk", lambda: run(stage, folder, args.run))
+    phase("lazy layer", lambda: lazy(stage, count))
+    phase("run onto disk", lambda: run(stage, folder, seconds))
     found["peak_rss_gb"] = round(watch.peak / 1e9, 2)
     watch.close()
-    print(json.dumps(found, indent=1))
     shutil.rmtree(folder / "out.ome.zarr.partial", ignore_errors=True)
     stage.viewer.close()
+    return found
 
 
 if __name__ == "__main__":

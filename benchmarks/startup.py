@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py [--repeats 9] [--against FOLDER]
 
-Each command runs in a process of its own, after one run that nobody counts: compiled Python files and kernels exist
+Each command runs in a process of its own, after one run that does not count: compiled Python files and kernels exist
 then. The output is removed before each run. ``--against`` is a checkout of another commit, whose runs take turns with
 these, so that other work on the machine slows both.
 """
@@ -48,6 +48,7 @@ def measured(root: Path, command: str, place: Path) -> tuple[float, float]:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--against", type=Path)

@@ -57,6 +57,7 @@ class Run:
 
     @classmethod
     def of(cls, entry: dict[str, Any]) -> Run:
+        """Read an entry of the queue's file; raise a RequestError if it is not valid."""
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(entry) - known)
         if unknown or "name" not in entry or not (entry.get("recipe") or entry.get("init")):
@@ -140,6 +141,7 @@ def measure(run: Run, file: Path, root: Path, results: Path) -> None:
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
+    """Read the table of results; empty if there is none yet."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as stream:
@@ -157,6 +159,7 @@ def append(path: Path, row: dict[str, str]) -> None:
 
 
 def main() -> int:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("queue", type=Path, help="a TOML file of runs")
     parser.add_argument("--data", type=Path, required=True, help="the recipes' folders of images")

@@ -43,6 +43,7 @@ class Point:
 
 
 def speed_of(work: Callable[[], object]) -> float:
+    """Return the least CPU seconds of three runs, after one that does not count."""
     work()  # once before: compiles, loads
     seconds = []
     for _ in range(3):

@@ -21,8 +21,8 @@ Make pyramids
 Know models and devices
     `resolve_model`, `download_model`, `place_of` (where a download lies, or will), `cache_folder`, `file_sha256`,
     `read_tensors`, `Reach`, `find_reach` (how far a foreign network sees), `remembered_facts`, `remember_facts` (what
-    such a look found, cached), `ENGINES`, `choose_device`, `free_memory`, `needs_torch`; `model_of_quality`,
-    `views_of`: the words ``fast``, ``good`` and ``best``.
+    such a look found, cached), `pad_by_reflection` (to a size that a network takes), `ENGINES`, `choose_device`,
+    `free_memory`, `needs_torch`; `model_of_quality`, `views_of`: the words ``fast``, ``good`` and ``best``.
 Offer options
     `OPTIONS`: every keyword of a request with its default and help texts, for a host's command line or form.
 Plan tiles
@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.io.zarr.groups import group_documents as group_documents, write_metadata as write_metadata
     from swin2sr_ops.io.zarr.ngff import ome_attributes as ome_attributes
     from swin2sr_ops.io.zarr.store import open_node as open_node, zarr_root as zarr_root
+    from swin2sr_ops.nets.padding import pad_by_reflection as pad_by_reflection
     from swin2sr_ops.options import OPTIONS as OPTIONS
     from swin2sr_ops.pixels.intensity import (
         IntensityMap as IntensityMap,
@@ -118,7 +119,6 @@ if TYPE_CHECKING:
     )
     from swin2sr_ops.pixels.statistics import Statistics as Statistics, check_any_valid as check_any_valid
     from swin2sr_ops.placement import Halo as Halo
-    from swin2sr_ops.qualities import model_of_quality as model_of_quality, views_of as views_of
     from swin2sr_ops.request import RestoreRequest as RestoreRequest
     from swin2sr_ops.run.job import Job as Job, prepare as prepare
     from swin2sr_ops.run.ranges import each_in_threads as each_in_threads, intensity_maps as intensity_maps
@@ -129,6 +129,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.weights.digest import file_sha256 as file_sha256
     from swin2sr_ops.weights.download import cache_folder as cache_folder, fetch, place_of as place_of
     from swin2sr_ops.weights.facts import remember_facts as remember_facts, remembered_facts as remembered_facts
+    from swin2sr_ops.weights.qualities import model_of_quality as model_of_quality, views_of as views_of
 
     download_model, plugin_manager = fetch, manager
 
@@ -192,12 +193,13 @@ _HOMES = {
     "level_shapes": "io.output.pyramid",
     "local_path": "io.storage.paths",
     "lock_for": "io.output.lock",
-    "model_of_quality": "qualities",
+    "model_of_quality": "weights.qualities",
     "needs_torch": "engine.select",
     "network_pixels": "batch.estimate",
     "ome_attributes": "io.zarr.ngff",
     "open_collection": "io.zarr.collection",
     "open_node": "io.zarr.store",
+    "pad_by_reflection": "nets.padding",
     "place_of": "weights.download",
     "plugin_manager": "hooks.dispatch:manager",
     "prepare": "run.job",
@@ -212,7 +214,7 @@ _HOMES = {
     "seconds_of": "batch.estimate",
     "tile_region": "geometry.tiles",
     "tile_size": "geometry.tiles",
-    "views_of": "qualities",
+    "views_of": "weights.qualities",
     "write_metadata": "io.zarr.groups",
     "zarr_root": "io.zarr.store",
 }

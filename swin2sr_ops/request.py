@@ -10,8 +10,8 @@ from typing import Any, Literal, TypedDict
 from swin2sr_ops.geometry.tiles import tile_size
 from swin2sr_ops.pixels.intensity import RangeRequest
 from swin2sr_ops.placement import Halo, Placement
-from swin2sr_ops.qualities import views_of
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.qualities import views_of
 
 __all__ = ["ArrayKeywords", "BatchOptions", "OutputOptions", "RestoreRequest"]
 

@@ -57,7 +57,7 @@ class Server:
     Parameters
     ----------
     image : LayerImage
-        All levels, the last of which is small.
+        All levels; the last one is small.
     field : Field
     """
 
@@ -122,7 +122,7 @@ class Server:
     # --- tiles --------------------------------------------------------------------------------
 
     def _empty(self, bounds: Bounds) -> NDArray[Any]:
-        """Return a region of which nothing is known: transparent where the type allows it."""
+        """Return a region without known pixels: transparent where the type allows it."""
         value = np.nan if self.field.dtype.kind == "f" and "S" not in self.field.axes else 0
         return np.full([stop - start for start, stop in bounds], value, self.field.dtype)
 

@@ -125,7 +125,7 @@ def _fixed(package: Package) -> dict[str, Any]:
     halo = -(-(package.tensors.halo or side // 8) // _WINDOW) * _WINDOW
     cell = (side - 2 * halo) // _WINDOW * _WINDOW
     if cell < _WINDOW:
-        raise ModelError(f"{package.path.name} takes images of {side} px, of which nothing is left between its halos.")
+        raise ModelError(f"{package.path.name} takes images of {side} px, and its halos leave nothing between them.")
     stated = "stated by the package" if package.tensors.halo else "an eighth of its side, since the package states none"
     advice = (
         f"Approximate: it takes tiles of {side} px only, so nothing was measured. Its halo of {halo} px is {stated};"

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from swin2sr_ops.hosting import pad_by_reflection
 from swin2sr_ops_bioimageio.tensors import Tensors
 from swin2sr_ops_bioimageio.values import Values
 
@@ -60,7 +60,7 @@ class PackageNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Restore one image; padded by reflection to a size that the network takes."""
         height, width = x.shape[-2:]
-        padded = _padded(x, *(self._side(n) - n for n in (width, height)))
+        padded = pad_by_reflection(x, *(self._side(n) - n for n in (width, height)))
         found: Tensor = self.call(self.model, padded)
         return found[..., : height * self.scale, : width * self.scale]
 
@@ -80,12 +80,3 @@ def _order(given: str, wanted: str) -> list[int]:
 
 def _missing(wanted: str) -> tuple[int, ...]:
     return tuple(range(4 - len(wanted)))
-
-
-def _padded(x: Tensor, right: int, below: int) -> Tensor:
-    if right or below:
-        height, width = x.shape[-2:]
-        near = min(right, width - 1), min(below, height - 1)  # a reflection ends at the other border
-        x = F.pad(x, (0, near[0], 0, near[1]), "reflect")
-        x = F.pad(x, (0, right - near[0], 0, below - near[1]), "replicate")
-    return x

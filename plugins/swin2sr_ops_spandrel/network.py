@@ -7,10 +7,9 @@ from typing import Any
 
 import spandrel
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from swin2sr_ops import CheckpointError, ModelError
-from swin2sr_ops.hosting import file_sha256, read_tensors
+from swin2sr_ops.hosting import file_sha256, pad_by_reflection, read_tensors
 
 __all__ = ["Network", "Unknown", "read"]
 
@@ -68,14 +67,5 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Restore one image; padded by reflection to what the network takes, as spandrel does it."""
         height, width = x.shape[-2:]
-        found: Tensor = self.call(self.model, _padded(x, *self.sizes.get_padding(width, height)))
+        found: Tensor = self.call(self.model, pad_by_reflection(x, *self.sizes.get_padding(width, height)))
         return found[..., : height * self.scale, : width * self.scale]
-
-
-def _padded(x: Tensor, right: int, below: int) -> Tensor:
-    if right or below:
-        height, width = x.shape[-2:]
-        near = min(right, width - 1), min(below, height - 1)  # a reflection ends at the other border
-        x = F.pad(x, (0, near[0], 0, near[1]), "reflect")
-        x = F.pad(x, (0, right - near[0], 0, below - near[1]), "replicate")
-    return x

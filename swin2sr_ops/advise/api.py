@@ -21,8 +21,8 @@ from swin2sr_ops.io.base import ImageSource, Region, json_ready
 from swin2sr_ops.io.masks import valid_pixels
 from swin2sr_ops.pixels.holes import invalid_pixels
 from swin2sr_ops.pixels.intensity import check_dtype
-from swin2sr_ops.qualities import names_of_quality
 from swin2sr_ops.run.models import spectrum_of
+from swin2sr_ops.weights.qualities import names_of_quality
 
 __all__ = ["AdviceReport", "advise"]
 

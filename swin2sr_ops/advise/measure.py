@@ -98,7 +98,7 @@ def shared_detail(channels: Sequence[Sequence[NDArray[Any]]]) -> list[float]:
     """Return for each channel how much of its finest detail another channel has, too, in its flattest squares.
 
     Noise of two channels is independent, and a scene is not: what bands of a satellite share at the scale of a pixel is
-    detail, such as that of a scene of which every fifth pixel was kept. Channels that are copies tell nothing.
+    detail, such as that of a scene whose pixels were thinned out. Channels that are copies tell nothing.
 
     Parameters
     ----------

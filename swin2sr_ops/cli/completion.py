@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from swin2sr_ops.hooks.models import list_models
-from swin2sr_ops.qualities import QUALITIES
+from swin2sr_ops.weights.qualities import QUALITIES
 
 __all__ = ["main"]
 

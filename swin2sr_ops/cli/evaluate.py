@@ -21,7 +21,7 @@ from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.pixels.intensity import RangeRequest
 from swin2sr_ops.pixels.intervals import Calibration, read_calibration
 from swin2sr_ops.placement import Placement
-from swin2sr_ops.qualities import views_of
+from swin2sr_ops.weights.qualities import views_of
 
 __all__ = ["main"]
 

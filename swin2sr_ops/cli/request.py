@@ -9,8 +9,8 @@ from typing import Any
 from swin2sr_ops.batch.collect import Entry, collect
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.hooks.dispatch import resolve_model
-from swin2sr_ops.qualities import views_of
 from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.weights.qualities import views_of
 
 __all__ = ["entries_of", "output_options_of", "request_of"]
 

@@ -30,8 +30,8 @@ from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
 from swin2sr_ops.pixels.planes import channel_of_plane
 from swin2sr_ops.placement import Halo, Placement
-from swin2sr_ops.qualities import views_of
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.qualities import views_of
 
 __all__ = ["Restorer"]
 

@@ -57,7 +57,7 @@ def opensr_scores(result: NDArray[Any], given: NDArray[Any], truth: NDArray[Any]
         ) from exc
     if min(truth.shape[:2]) < 128:
         raise RequestError(
-            f"opensr-test cannot align images of {truth.shape[0]} x {truth.shape[1]} px, of which it cuts 16 px at each"
+            f"opensr-test cannot align images of {truth.shape[0]} x {truth.shape[1]} px, because it cuts 16 px at each"
             " border: give images of at least 128 px."
         )
     lr, sr, hr = (

@@ -17,8 +17,8 @@ from swin2sr_ops.evaluate.degrade import Given, Levels
 from swin2sr_ops.evaluate.resize import imresize
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.lazy.restore import restore
-from swin2sr_ops.qualities import is_quality, views_of
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.qualities import is_quality, views_of
 
 __all__ = ["Restoring", "interpolated"]
 

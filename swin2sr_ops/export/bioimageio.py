@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import ModelError
-from swin2sr_ops.export.onnx import OPSET, ExportReport, Graph, make_graph, target_of, write_file
+from swin2sr_ops.export.files import target_of, write_file
+from swin2sr_ops.export.onnx import OPSET, ExportReport, Graph, make_graph
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.spec import ModelSpec
 

@@ -7,17 +7,14 @@ image ends; so the graph needs no masks of borders as inputs.
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from os import PathLike, fspath
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from swin2sr_ops.errors import ModelError, OutputError, RequestError
+from swin2sr_ops.errors import ModelError, RequestError
+from swin2sr_ops.export.files import target_of, write_file
 from swin2sr_ops.geometry.span import receptive_halo
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.spec import ModelSpec
@@ -25,7 +22,7 @@ from swin2sr_ops.spec import ModelSpec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["OPSET", "ExportReport", "Graph", "export_onnx", "make_graph", "target_of", "write_file"]
+__all__ = ["OPSET", "ExportReport", "Graph", "export_onnx", "make_graph"]
 
 #: The set of operators: old enough for ONNX Runtime, OpenVINO and Windows ML.
 OPSET = 18
@@ -152,36 +149,6 @@ def make_graph(spec: ModelSpec, tile: int) -> Graph:
     if difference is not None and difference > _LARGEST_DIFFERENCE:
         raise ModelError(f"The ONNX graph of {spec.name} differs from torch by {difference:.2g}: it was not written.")
     return Graph(spec, content, tile, halo, difference, net)
-
-
-def target_of(path: str | PathLike[str], suffix: str, *, overwrite: bool, needed: Sequence[str], extra: str) -> Path:
-    """Return the file to write, after checking its name, its folder, and that the packages ``needed`` are installed."""
-    target = Path(fspath(path)).expanduser()
-    if target.suffix != suffix:
-        raise RequestError(f"{str(target)!r} does not end in {suffix}: name the output so.")
-    if target.exists() and not overwrite:
-        raise OutputError(f"{str(target)!r} exists: choose another name, or overwrite it.")
-    if not target.absolute().parent.is_dir():
-        raise OutputError(f"There is no folder for {str(target)!r}.")
-    missing = [name for name in needed if find_spec(name.partition(".")[0]) is None or find_spec(name) is None]
-    if missing:
-        raise RequestError(
-            f"Writing {suffix} needs {' and '.join(missing)}: install the extra with "
-            f"pip install 'swin2sr-ops[{extra}]'."
-        )
-    return target
-
-
-def write_file(target: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``target``, then give it its name."""
-    part = target.with_name(f".{uuid4().hex}.{target.name}")
-    try:
-        write(part)
-        os.replace(part, target)
-    except OSError as exc:
-        raise OutputError(f"{str(target)!r} cannot be written: {exc.strerror or exc}.") from exc
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _check(spec: ModelSpec, tile: int) -> int:

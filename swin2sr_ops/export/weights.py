@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Any
 
 from swin2sr_ops.errors import ModelError
-from swin2sr_ops.export.onnx import target_of, write_file
+from swin2sr_ops.export.files import target_of, write_file
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.spec import ModelSpec
 

@@ -19,8 +19,8 @@ from swin2sr_ops.errors import FormatError, ModelError, RequestError, Swin2SROps
 from swin2sr_ops.events import Event, Progress
 from swin2sr_ops.hooks.hosts import HostAdapter
 from swin2sr_ops.hooks.manager import ANYTHING, BUILTIN, PREFIX, PluginInfo, error_text, manager
-from swin2sr_ops.qualities import is_quality
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.qualities import is_quality
 
 if TYPE_CHECKING:
     from torch import nn

@@ -82,7 +82,7 @@ def blur_consistent(
 def blurred(image: NDArray[Any], blur: Blur, ends: Ends = WHOLE) -> NDArray[np.float64]:
     """Blur and sample ``(..., rows * scale, columns * scale)``; beyond its borders an image is its mirror image.
 
-    The result lacks ``blur.reach`` pixels at each end that is no border.
+    The result lacks ``blur.reach`` pixels at each end that is not a border.
     """
     s, reach, result = blur.scale, blur.reach, image.astype(np.float64)
     first = reach * s - (len(blur.weights) - s) // 2
@@ -157,7 +157,7 @@ def _mirrored(array: NDArray[Any], axis: int, more: int, borders: tuple[bool, bo
 
 
 def _inner(array: NDArray[Any], less: int, ends: Ends) -> NDArray[Any]:
-    """Take ``less`` rows and columns off each end that is no border."""
+    """Take ``less`` rows and columns off each end that is not a border."""
     index: list[Any] = [...]
     for axis, (start, stop) in zip((-2, -1), ends, strict=True):
         size = array.shape[axis]

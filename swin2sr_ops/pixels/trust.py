@@ -49,7 +49,7 @@ class Trust:
         Raises
         ------
         RequestError
-            If a threshold is no positive number, or the test cannot be made.
+            If a threshold is negative or infinite, or the test cannot be made.
         """
         if limit is None and noise is None:
             return None

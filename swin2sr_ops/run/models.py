@@ -11,8 +11,8 @@ from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.geo.metadata import bands_by_colour
-from swin2sr_ops.qualities import is_quality
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.qualities import is_quality
 
 __all__ = ["Group", "Spectrum", "choose_models", "spectrum_of"]
 

@@ -14,13 +14,13 @@ from torch import nn
 from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.qualities import model_of_quality
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.card import write_card
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.noisy import NoisySampler
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.structure import Structure
+from swin2sr_ops.weights.qualities import model_of_quality
 from swin2sr_ops.weights.save import save_model
 
 __all__ = ["export", "train"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from swin2sr_ops.training.degrade_table import interval_problems
+
 __all__ = ["QUANTITIES", "camera_problems"]
 
 #: Limits of each quantity; see `camera` for what they mean. A quantity that a recipe does not name has no effect.
@@ -37,13 +39,5 @@ def camera_problems(table: Any, scale: int) -> list[str]:
         elif name not in QUANTITIES:
             problems.append(f"[camera] has no quantity {name!r}, only share, {', '.join(QUANTITIES)}")
         else:
-            problems += _ends_problems(name, value)
+            problems += interval_problems(f"[camera] {name}", value, *QUANTITIES[name])
     return problems
-
-
-def _ends_problems(name: str, ends: Any) -> list[str]:
-    least, most = QUANTITIES[name]
-    numbers = isinstance(ends, (list, tuple)) and len(ends) == 2 and all(isinstance(e, (int, float)) for e in ends)
-    if numbers and least <= ends[0] <= ends[1] <= most:
-        return []
-    return [f"[camera] {name}={ends!r} must be two ascending numbers in {least:g}..{most:g}"]

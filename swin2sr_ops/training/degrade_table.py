@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["STRENGTHS", "degrade_problems"]
+__all__ = ["STRENGTHS", "degrade_problems", "interval_problems"]
 
 #: Name of each step's strength, and its limits.
 STRENGTHS = {
@@ -46,7 +46,14 @@ def _step_problems(name: str, values: Any) -> list[str]:
     if name == "bicubic" and share != 1:
         problems.append("[degrade.bicubic] cannot have a share: all inputs of a model must have the same size")
     ends = values.get(strength, [0.0, 0.0])
-    numbers = isinstance(ends, (list, tuple)) and len(ends) == 2 and all(isinstance(e, (int, float)) for e in ends)
-    if strength and not (numbers and least <= ends[0] <= ends[1] <= most):
-        problems.append(f"[degrade.{name}] {strength}={ends!r} must be two ascending numbers in {least:g}..{most:g}")
+    if strength:
+        problems += interval_problems(f"[degrade.{name}] {strength}", ends, least, most)
     return problems
+
+
+def interval_problems(name: str, ends: Any, least: float, most: float) -> list[str]:
+    """Return a clause if ``ends`` are not two ascending numbers within the limits."""
+    numbers = isinstance(ends, (list, tuple)) and len(ends) == 2 and all(isinstance(e, (int, float)) for e in ends)
+    if numbers and least <= ends[0] <= ends[1] <= most:
+        return []
+    return [f"{name}={ends!r} must be two ascending numbers in {least:g}..{most:g}"]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from swin2sr_ops.errors import CheckpointError, ModelError
-from swin2sr_ops.qualities import QUALITIES
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.qualities import QUALITIES
 
 __all__ = ["BUILTIN", "HEADER_KEY", "MODELS_FOLDER", "all_models", "find", "read_header", "shipped", "spec_of_header"]
 

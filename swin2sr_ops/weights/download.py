@@ -120,6 +120,7 @@ def _retrieve(path: Path, spec: ModelSpec, progress: bool) -> Path:
 
 
 def place_of(spec: ModelSpec, cache: Path | None = None) -> Path:
+    """Return the path in the cache where the weights of ``spec`` lie, or will lie."""
     name = Path(urlsplit(spec.weights).path).name
     row = BUILTIN.get(spec.name)
     if row is None or row.weights != spec.weights:  # files of other origins may share a name

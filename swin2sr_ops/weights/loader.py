@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.errors import CheckpointError, ModelError
 from swin2sr_ops.io.storage.paths import user_path
-from swin2sr_ops.qualities import QUALITIES, is_quality, names_of_quality
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights import catalogue, download as downloads
 from swin2sr_ops.weights.catalogue import BUILTIN, find, read_header, shipped, spec_of_header
 from swin2sr_ops.weights.digest import file_sha256
+from swin2sr_ops.weights.qualities import QUALITIES, is_quality, names_of_quality
 from swin2sr_ops.weights.shapes import parameter_shapes
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def resolve_spec(
     model : str, path-like or ModelSpec
         A catalogue name; a checkpoint file or a Hugging Face folder; a description; or ``"fast"``, ``"good"``,
         ``"best"`` or ``"auto"`` (the same as ``"good"``), a shipped model for ``task``, ``scale`` and ``channels``
-        (`swin2sr_ops.qualities`).
+        (`swin2sr_ops.weights.qualities`).
     task, scale : str, int, optional
         Required task and scale; a model with another one is an error.
     channels : int, optional

@@ -9,12 +9,12 @@ import pytest
 
 import swin2sr_ops
 from swin2sr_ops.cli import main
-from swin2sr_ops.export import onnx as export
+from swin2sr_ops.export import files, onnx as export
 from swin2sr_ops.geometry.span import receptive_halo
 from swin2sr_ops.spec import ModelSpec, Reach
 
 needs_onnx = pytest.mark.skipif(
-    any(export.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")), reason="the extra `export`"
+    any(files.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")), reason="the extra `export`"
 )
 
 
@@ -67,6 +67,6 @@ def test_outputs_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         export.export_onnx("tiny-x2-gray", tmp_path / "m.bin")
     with pytest.raises(swin2sr_ops.OutputError, match="no folder"):
         export.export_onnx("tiny-x2-gray", tmp_path / "no" / "m.onnx")
-    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    monkeypatch.setattr(files, "find_spec", lambda name: None)
     with pytest.raises(swin2sr_ops.RequestError, match=r"swin2sr-ops\[export\]"):
         export.export_onnx("tiny-x2-gray", tmp_path / "m.onnx")

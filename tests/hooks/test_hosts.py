@@ -148,7 +148,7 @@ def test_a_status_for_scripts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     capsys.readouterr()
     plugins.manager().register(Plugin(), "another")
     assert main(["hosts", "check", "paint"]) == 0
-    assert "Crashes" not in capsys.readouterr().out  # nobody else is asked
+    assert "Crashes" not in capsys.readouterr().out  # no other host is asked
     assert main(["hosts", "check"]) == 2
     assert "`hosts check` needs a name" in capsys.readouterr().err
     assert main(["hosts", "check", "gimp"]) == 2

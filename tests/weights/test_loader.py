@@ -23,7 +23,7 @@ from tests.weights.helpers import TINY, TINY_IR, parameters, random_network, wit
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package with five shipped models, one of which stands for no quality."""
+    """A package with five shipped models; one has no word of quality."""
     folder = tmp_path / "package"
     folder.mkdir()
     monkeypatch.setattr(catalogue, "MODELS_FOLDER", folder)

@@ -228,7 +228,7 @@ class Recorder:
 
 
 class Noting:
-    """Kernels, some of which record their calls."""
+    """Kernels; some record their calls."""
 
     def __init__(self, kernels: ctypes.CDLL, recorder: Recorder) -> None:
         self._kernels, self._recorder = kernels, recorder

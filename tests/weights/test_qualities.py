@@ -14,9 +14,9 @@ from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.evaluate.restoring import Restoring
 from swin2sr_ops.fractal_tasks.restore_image import restore_image as fractal_task
 from swin2sr_ops.hooks.dispatch import resolve_model
-from swin2sr_ops.qualities import QUALITIES, is_quality, model_of_quality, views_of
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.weights.catalogue import shipped
+from swin2sr_ops.weights.qualities import QUALITIES, is_quality, model_of_quality, views_of
 
 
 @pytest.mark.parametrize("channels", [1, 3])
