@@ -1,4 +1,4 @@
-"""Measure what evidence costs: CPU time and memory of bound, flagged and audited runs beside plain ones, in turns.
+"""Measure what evidence costs: CPU time of bound, flagged and audited runs beside plain ones, in turns.
 
 python benchmarks/consistency.py --models nano-x2-gray --how mean,psf=0.4,interval,audit --side 1024 --repeats 3
 
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import tifffile
 
 import swin2sr_ops
@@ -49,11 +48,10 @@ def main() -> None:
         light = 2000 + 1500 * np.sin(y / 9) * np.cos(x / 7)
         tifffile.imwrite(source, np.random.default_rng(0).poisson(light).astype("u2"), tile=(256, 256))
         ways: list[str | None] = [None, *args.how.split(",")]
-        print("| model | run | CPU s | times | memory, MiB |")
-        print("|---|---|---|---|---|")
+        print("| model | run | CPU s | times |")
+        print("|---|---|---|---|")
         for model in args.models.split(","):
             seconds: dict[str | None, list[float]] = {how: [] for how in ways}
-            peaks: dict[str | None, int] = {}
             for i in range(args.repeats):
                 for how, found in seconds.items():
                     out = Path(folder) / f"{model}-{how}-{i}.ome.zarr"
@@ -63,11 +61,10 @@ def main() -> None:
                     else:
                         swin2sr_ops.restore_image(source, out, model=model, **options(how, model, Path(folder)))
                     found.append(time.process_time() - began)
-                    peaks[how] = max(peaks.get(how, 0), psutil.Process().memory_info().rss)
             medians = {how: statistics.median(found) for how, found in seconds.items()}
             for how in ways:
                 ratio = medians[how] / medians[None]
-                print(f"| {model} | {how or 'plain'} | {medians[how]:.2f} | {ratio:.2f} | {peaks[how] / 2**20:.0f} |")
+                print(f"| {model} | {how or 'plain'} | {medians[how]:.2f} | {ratio:.2f} |")
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def run(stage: Stage, folder: Path, seconds: float) -> dict[str, Any]:
     watch.fresh()
     stage.rest(seconds)
     stalls["while tiles come"] = watch.waits()
-    waits = widget.status.text()
+    status = widget.status.text()
     began = time.perf_counter()
     watch.fresh()
     widget.cancel()
@@ -237,7 +237,7 @@ def run(stage: Stage, folder: Path, seconds: float) -> dict[str, Any]:
     cancelled = _s(time.perf_counter() - began)
     stage.rest()
     stalls["cancelled"] = watch.waits()
-    return {"waits": waits, "cancel_s": cancelled, "stalls_ms": stalls}
+    return {"status": status, "cancel_s": cancelled, "stalls_ms": stalls}
 
 
 def lazy(stage: Stage, count: int) -> dict[str, Any]:

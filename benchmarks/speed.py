@@ -200,15 +200,15 @@ def machine() -> dict[str, Any]:
     """Describe the machine and its libraries."""
     from importlib.metadata import PackageNotFoundError, version
 
-    figures = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    cpu = next((line.split(":")[1].strip() for line in figures.splitlines() if "model name" in line), "unknown")
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    cpu = next((line.split(":")[1].strip() for line in cpuinfo.splitlines() if "model name" in line), "unknown")
     versions = {}
     for name in ("torch", "transformers", "openvino", "monai", "swin2sr-ops"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in figures]
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in cpuinfo]
     return {
         "cpu": cpu, "cores": os.cpu_count(), "flags": wide, "python": platform.python_version(), **versions,
     }  # fmt: skip

@@ -58,19 +58,23 @@ def main() -> None:
         command += ["100,2600", "--port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603  # ourselves
             assert server.stdout is not None
-            address = server.stdout.readline().split()[0]
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-                page = browser.new_page(viewport={"width": 1200, "height": 760})
-                page.goto(address)
-                page.wait_for_function("info !== null")
-                page.mouse.move(447, 380)
-                page.mouse.wheel(0, -340)
-                page.wait_for_function(SHOWN, timeout=600_000)
-                page.wait_for_timeout(2500)
-                picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-                browser.close()
-            server.terminate()
+            try:
+                address = server.stdout.readline().split()[0]
+                with sync_playwright() as playwright:
+                    browser = playwright.chromium.launch(
+                        executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+                    )
+                    page = browser.new_page(viewport={"width": 1200, "height": 760})
+                    page.goto(address)
+                    page.wait_for_function("info !== null")
+                    page.mouse.move(447, 380)
+                    page.mouse.wheel(0, -340)
+                    page.wait_for_function(SHOWN, timeout=600_000)
+                    page.wait_for_timeout(2500)
+                    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+                    browser.close()
+            finally:
+                server.terminate()
     picture.save(OUT, optimize=True)
 
 

@@ -163,6 +163,8 @@ def _layer(layer: nn.Module, given: Sight | None, node: fx.Node) -> Sight:
         return given.coarser(layer.downscale_factor)
     if isinstance(layer, nn.Upsample) and layer.size is None and layer.mode == "nearest":
         return given.finer(_whole(layer.scale_factor))
+    if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is None:
+        raise _NotKnown  # its mean and variance are those of the whole image
     if type(layer) in _POINTWISE:
         return given
     raise _NotKnown
@@ -215,7 +217,7 @@ def _call(node: fx.Node, seen: Mapping[fx.Node, Sight | None]) -> Sight | None:
         raise _NotKnown
     if node.target in _IN_PLACE or (node.op == "call_method" and str(node.target).endswith("_")):
         changed = seen[node.all_input_nodes[0]]
-        if changed is None or found is None or changed.reach < found.reach:  # others may hold it as it was
+        if changed is None or found is None or changed != found:  # others may hold it as it was
             raise _NotKnown
     return found
 

@@ -284,6 +284,20 @@ class InPlace(nn.Module):
         return x
 
 
+class InPlaceFiner(nn.Module):
+    """It adds in place what has passed a coarser grid: the sum keeps the reach, and changes the grid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Conv2d(1, 1, 9, padding=4)
+        self.coarse, self.fine = nn.Conv2d(1, 4, 2, stride=2), nn.PixelShuffle(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.wide(x)
+        y.add_(self.fine(self.coarse(x)))
+        return y
+
+
 class Mean(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x - x.mean()
@@ -301,6 +315,7 @@ class Branch(nn.Module):
         nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), nn.Conv2d(1, 1, 4, padding=2),
         nn.Conv2d(1, 1, (3, 3), stride=(1, 2), padding=1), nn.ConvTranspose2d(1, 1, 3, 2), nn.Upsample(size=40),
         nn.Upsample(scale_factor=2, mode="bilinear"), nn.Upsample(scale_factor=1.5),
+        nn.BatchNorm2d(1, track_running_stats=False), InPlaceFiner(),
     ],
     ids=lambda layer: str(layer)[:40],
 )  # fmt: skip
