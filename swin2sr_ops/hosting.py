@@ -13,7 +13,7 @@ Read and write images
     `ValiditySink`, `SidesSink` (masks of the output, values beside the image). `is_disk_full` recognizes an error of
     a full disk.
     `plugin_manager` registers a source or a sink for the duration of a run; `local_path`, `Files`, `files_at`,
-    `lock_for`: files and objects, in any storage.
+    `lock_for`, `acquire` (waits for a lock's holder): files and objects, in any storage.
 Read and write Zarr groups
     `open_node`, `zarr_root`, `ome_attributes`, `group_documents`, `open_collection`, `write_metadata`.
 Make pyramids
@@ -91,7 +91,7 @@ if TYPE_CHECKING:
         check_region as check_region,
     )
     from swin2sr_ops.io.output.destination import is_disk_full as is_disk_full
-    from swin2sr_ops.io.output.lock import lock_for as lock_for
+    from swin2sr_ops.io.output.lock import acquire as acquire, lock_for as lock_for
     from swin2sr_ops.io.output.pyramid import (
         fill_region as fill_region,
         halve as halve,
@@ -170,6 +170,7 @@ _HOMES = {
     "Tile": "geometry.plan",
     "TileDone": "events",
     "ValiditySink": "io.base",
+    "acquire": "io.output.lock",
     "advise": "advise.api",
     "cache_folder": "weights.download",
     "check_any_valid": "pixels.statistics",

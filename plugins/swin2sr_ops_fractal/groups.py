@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swin2sr_ops.errors import FormatError, OutputError
-from swin2sr_ops.hosting import files_at, local_path, lock_for, ome_attributes
+from swin2sr_ops.errors import FormatError
+from swin2sr_ops.hosting import acquire, files_at, local_path, lock_for, ome_attributes
 
 __all__ = ["add_to_well", "alone", "attributes_of", "in_well", "split"]
 
@@ -112,15 +111,7 @@ def alone(url: str) -> Iterator[None]:
     """Allow one task at a time to change the documents of the group at ``url``."""
     path = local_path(url)
     lock = lock_for(files_at(url), None if path is None else Path(path) / _LOCK, _LOCK, url)
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            lock.acquire()
-            break
-        except OutputError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
+    acquire(lock, PATIENCE)
     try:
         yield
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from swin2sr_ops.errors import FormatError, Swin2SROpsError
@@ -82,17 +81,15 @@ class ArchiveCache:
         return found is not None and found.get("fingerprint") == self.key.fingerprint
 
     def _begin(self) -> None:
-        """Write the record of the run; the lock is held only for that."""
-        patience = time.monotonic() + _PATIENCE
-        while not self._claim.matches(self.key):  # else another server, or a run, has begun
-            try:
-                self._claim.take(self.key)
-                self._claim.release()
-                return
-            except BusyError:
-                if time.monotonic() > patience:
-                    raise
-                time.sleep(0.05)
+        """Write the record of the run, unless another server or a run has; the lock is held only for that."""
+        if self._claim.matches(self.key):
+            return
+        try:
+            self._claim.take(self.key, _PATIENCE)
+            self._claim.release()
+        except BusyError:
+            if not self._claim.matches(self.key):  # else a run with this key has begun meanwhile
+                raise
 
 
 def _key(collection: Collection, request: RestoreRequest, options: Options) -> RunKey:

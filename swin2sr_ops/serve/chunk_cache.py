@@ -17,7 +17,7 @@ from swin2sr_ops.io.base import Region
 from swin2sr_ops.io.output.claim import Claim, RunKey
 from swin2sr_ops.io.output.destination import Destination, disk_errors
 from swin2sr_ops.io.output.journal import Mark, made_of
-from swin2sr_ops.io.output.lock import BusyError
+from swin2sr_ops.io.output.lock import BusyError, acquire
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.output.staging import Staging
 from swin2sr_ops.io.storage.files import Files, files_at
@@ -94,21 +94,17 @@ class DiskCache:
     def _open(self, source: str) -> Staging:
         destination = Destination.at(self.uri, remote=True, inner=self._final is not None)
         staging = Staging(Claim(destination), self._codec.layout)
-        patience = time.monotonic() + _PATIENCE
-        while not self._is_finished():
-            try:
-                destination.check(source)
-                return Staging.begin(destination, self._codec.layout, self._key, shared=True)
-            except BusyError:
-                if staging.claim.matches(self._key):  # a run with this key is at work: what it has done is read
-                    staging.claim.recall(self._key)
-                    break
-                if time.monotonic() > patience:
-                    raise
-                time.sleep(0.05)
-            except OutputError:
-                if not self._is_finished():  # else by a run, between the two looks
-                    raise
+        if self._is_finished():
+            return staging
+        try:
+            destination.check(source)
+            return Staging.begin(destination, self._codec.layout, self._key, shared=True)
+        except OutputError as exc:
+            if self._is_finished():  # by a run, between the two looks
+                return staging
+            if not (isinstance(exc, BusyError) and staging.claim.matches(self._key)):
+                raise
+        staging.claim.recall(self._key)  # a run with this key is at work: what it has done is read
         return staging
 
     @property
@@ -261,16 +257,11 @@ class DiskCache:
     def _writing(self) -> Iterator[bool]:
         """Hold the lock; False where another process has it, or the output is no longer this run's."""
         lock = self._staging.destination.lock()
-        patience = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                lock.acquire()
-                break
-            except BusyError:
-                if time.monotonic() > patience:
-                    yield False
-                    return
-                time.sleep(0.02)
+        try:
+            acquire(lock, _PATIENCE)
+        except BusyError:
+            yield False
+            return
         try:
             yield self._staging.claim.matches(self._key)
         finally:

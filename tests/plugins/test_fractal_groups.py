@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def test_fields_of_a_well_at_the_same_time(plate: tuple[Path, dict[str, np.ndarr
         list(pool.map(lambda n: groups.add_to_well(url, f"{url}_{n}"), range(24)))
     assert {i["path"] for i in listed(path / "A/1")} == {"0", "1", *(f"0_{n}" for n in range(24))}
     assert plate_of(path)["field_count"] == 26
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, a folder that takes no files")
+def test_a_folder_that_takes_no_files_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "PATIENCE", 5.0)
+    began = time.monotonic()
+    with pytest.raises(OutputError, match="takes no new files"), groups.alone("/proc"):
+        pass
+    assert time.monotonic() - began < 4
 
 
 @pytest.mark.filterwarnings("ignore:Consolidated metadata")

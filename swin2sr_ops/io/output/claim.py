@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,14 +12,14 @@ from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import json_ready
 from swin2sr_ops.io.output.destination import RECORD, Destination, disk_errors
 from swin2sr_ops.io.output.journal import OWN_FOLDER
-from swin2sr_ops.io.output.lock import BusyError, Lock
+from swin2sr_ops.io.output.lock import Lock, acquire
 from swin2sr_ops.io.storage.files import Files, LocalFiles
 
 __all__ = ["STAMP", "Claim", "RunKey", "tidy_finished"]
 
 #: Name of the note for a run whose input changed during the run.
 SPOILT = "spoilt"
-#: Seconds to wait for a lock, before its holder counts as a run.
+#: Seconds to wait for a lock, before its holder counts as a run: a server holds it only while it adds chunks.
 _PATIENCE = 2.0
 #: The note of `RunKey.stamp`.
 STAMP = "input stamp"
@@ -79,8 +78,8 @@ class Claim:
         """Access to the location of the output."""
         return self.destination.files
 
-    def take(self, key: RunKey | None) -> None:
-        """Lock the output; resume what the same run has left, or empty it.
+    def take(self, key: RunKey | None, patience: float = _PATIENCE) -> None:
+        """Lock the output, within ``patience`` seconds; resume what the same run has left, or empty it.
 
         Raises
         ------
@@ -90,7 +89,7 @@ class Claim:
         self._key = key
         lock = self.destination.lock()
         with disk_errors(self.files.where):
-            _acquire(lock)
+            acquire(lock, patience)
         self._lock = lock
         try:
             self._take(key)
@@ -217,19 +216,6 @@ class Claim:
             self.destination.discard()
         finally:
             self.release()
-
-
-def _acquire(lock: Lock) -> None:
-    """Acquire the lock; wait a moment for a server, which holds it only while it adds chunks."""
-    patience = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            lock.acquire()
-            return
-        except BusyError:
-            if time.monotonic() > patience:
-                raise
-            time.sleep(0.02)
 
 
 def _spoilt(uri: str) -> OutputError:

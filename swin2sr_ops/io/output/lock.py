@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -19,10 +20,12 @@ import psutil
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.storage.files import Files, RemoteFiles
 
-__all__ = ["BusyError", "FileLock", "Lease", "Lock", "lock_for"]
+__all__ = ["BusyError", "FileLock", "Lease", "Lock", "acquire", "lock_for"]
 
 #: Seconds between two heartbeats of a lease, and the age of the last one at which the lease expires.
 BEAT, VOID = 15.0, 60.0
+#: Seconds between two attempts of `acquire`.
+_PAUSE = 0.02
 #: Runs of this process that ended while their storage did not answer: their leases still exist.
 _ENDED: set[str] = set()
 WINDOWS = sys.platform == "win32"
@@ -48,7 +51,8 @@ class FileLock:
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:
-            if not self.path.exists():  # filelock waits for the folder to become writable
+            # filelock also waits for the folder to become writable; or the holder has removed the file meanwhile.
+            if not self.path.exists() and not _takes_files(self.path.parent):
                 raise OutputError(
                     f"{self.output!r} cannot be written: its folder {str(self.path.parent)!r} takes no new files."
                     " Choose another place."
@@ -150,6 +154,35 @@ def lock_for(files: Files, beside: Path | None, key: str, output: str) -> Lock:
     if isinstance(files, RemoteFiles) or beside is None:
         return Lease(files, key, output)
     return FileLock(beside, output)
+
+
+def acquire(lock: Lock, patience: float) -> None:
+    """Acquire ``lock``; wait for its holder up to ``patience`` seconds.
+
+    Servers, and tasks that change a group's documents, hold a lock only for a moment; a run holds it to its end.
+
+    Raises
+    ------
+    BusyError
+        If the holder has not released it by then.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            lock.acquire()
+            return
+        except BusyError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_PAUSE)
+
+
+def _takes_files(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _alive(pid: int, started: float) -> bool:
