@@ -75,7 +75,7 @@ class DiskCache:
         self._sizes: OrderedDict[Unit, tuple[int, float]] = OrderedDict()
         self._covers: dict[Unit, Region] = {}  # where the marker is a tile's of a run
         self._seen: set[tuple[str, str]] = set()
-        self._looked = 0.0
+        self._looked = -math.inf
         self._lock = threading.Lock()
         self._staging = self._open(source)
         if self._finished is None:
@@ -126,7 +126,7 @@ class DiskCache:
 
     @property
     def units(self) -> int:
-        """Count the units that are known to be cached."""
+        """Count the units that are known to be cached, and may be evicted."""
         return len(self._sizes)
 
     def count(self, level: int) -> int:
@@ -146,7 +146,7 @@ class DiskCache:
         except OutputError as exc:
             self._trouble(exc)
             return None
-        if found is not None:
+        if found is not None and self._finished is None:
             self._use(unit, size_of(found))
         return found
 
@@ -180,8 +180,8 @@ class DiskCache:
     def _of_journal(self, unit: Unit) -> Values | None:
         journal, region = self._staging.journal, self._codec.region(unit)
         marks = journal.marks(str(unit.level), region)
-        if marks is None and unit in self._covers:
-            marks = journal.marks(str(unit.level), self._covers[unit])
+        if marks is None and (cover := self._covers.get(unit)) is not None:
+            marks = journal.marks(str(unit.level), cover)
         keys = set(self._codec.keys(unit))
         return None if marks is None else journal.values([mark for mark in marks if mark[0] in keys])
 
@@ -191,8 +191,17 @@ class DiskCache:
             found = None if uri is None else read_provenance(uri)
             if uri is not None and found is not None and found.get("fingerprint") == self._key.fingerprint:
                 self._finished = files_at(uri)
+                self._forget()
                 return True
         return False
+
+    def _forget(self) -> None:
+        """Count no unit: a finished output is not evicted. If it is unfinished again, they are listed anew."""
+        with self._lock:
+            self._sizes.clear()
+            self._covers.clear()
+            self._seen.clear()
+            self.bytes, self._looked = 0, -math.inf
 
     def _look(self, *, force: bool = False) -> bool:
         """List the markers, now and then: another process may have added some. Tells whether it looked."""
@@ -236,8 +245,8 @@ class DiskCache:
                 with made_of(origin):
                     for unit, values in units.items():
                         self._add(unit, values)
-            self._limit.evict()
             self.problem = ""
+            self._limit.evict()
         except OutputError as exc:
             self._trouble(exc)
 
@@ -254,11 +263,11 @@ class DiskCache:
         self._use(unit, size_of(values))
 
     @contextmanager
-    def _writing(self) -> Iterator[bool]:
+    def _writing(self, patience: float = _PATIENCE) -> Iterator[bool]:
         """Hold the lock; False where another process has it, or the output is no longer this run's."""
         lock = self._staging.destination.lock()
         try:
-            acquire(lock, _PATIENCE)
+            acquire(lock, patience)
         except BusyError:
             yield False
             return
@@ -271,25 +280,54 @@ class DiskCache:
     def oldest(self) -> float | None:
         """When the unit was used that was not used for longest; None where nothing is cached, or it may not go."""
         with self._lock:
-            return None if self._finished is not None or not self._sizes else next(iter(self._sizes.values()))[1]
+            return next((used for _, used in self._sizes.values()), None)
 
-    def drop_oldest(self, count: int = 1) -> bool:
-        """Remove whole units; each one's marker goes first, so that a kill leaves nothing torn. False if it may not."""
-        with disk_errors(self._staging.files.where), self._writing() as may:
-            if not may:
-                return False
-            for _ in range(count):
-                with self._lock:
-                    if not self._sizes:
-                        break
-                    unit, (size, _used) = self._sizes.popitem(last=False)
-                    self.bytes -= size
-                if unit in self._covers:
-                    self._split(str(unit.level), self._covers[unit])
-                self._staging.journal.remove(str(unit.level), self._codec.region(unit))
-                for key in self._codec.keys(unit):
-                    self._staging.files.remove(key)
+    def drop_oldest(self, excess: int, until: float | None) -> bool:
+        """Remove the units that were not used for longest; each marker goes first, so that a kill leaves nothing torn.
+
+        Parameters
+        ----------
+        excess : int
+            Bytes to remove.
+        until : float or None
+            Remove no unit that was used later, except the oldest; None to remove all but the last one.
+
+        Returns
+        -------
+        bool
+            False if nothing may be removed: a run is at work, or the disk fails.
+        """
+        try:
+            with disk_errors(self._staging.files.where), self._writing(patience=0.0) as may:
+                if not may:
+                    return False
+                for unit in self._oldest(excess, until):
+                    self._remove(unit)
+        except OutputError as exc:
+            self._trouble(exc)
+            return False
         return True
+
+    def _oldest(self, excess: int, until: float | None) -> list[Unit]:
+        """Choose the units that `drop_oldest` removes."""
+        chosen: list[Unit] = []
+        with self._lock:
+            for unit, (size, used) in self._sizes.items():
+                last = len(chosen) + 1 == len(self._sizes) if until is None else bool(chosen) and used > until
+                if excess <= 0 or last:
+                    break
+                chosen.append(unit)
+                excess -= size
+        return chosen
+
+    def _remove(self, unit: Unit) -> None:
+        if (cover := self._covers.get(unit)) is not None:
+            self._split(str(unit.level), cover)
+        self._staging.journal.remove(str(unit.level), self._codec.region(unit))
+        for key in self._codec.keys(unit):
+            self._staging.files.remove(key)
+        with self._lock:
+            self.bytes -= self._sizes.pop(unit, (0, 0.0))[0]
 
     def _split(self, array: str, cover: Region) -> None:
         """Replace a run's marker of a tile by one for each of its units."""

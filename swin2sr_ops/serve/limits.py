@@ -90,11 +90,15 @@ class _Cache(Protocol):
     @property
     def oldest(self) -> float | None: ...
 
-    def drop_oldest(self, count: int = 1) -> bool: ...
+    def drop_oldest(self, excess: int, until: float | None) -> bool: ...
 
 
 class DiskLimit:
-    """Bytes that the caches of one or several images may have together; None for any number."""
+    """Bytes that the caches of one or several images may have together; None for any number.
+
+    Only what may be evicted counts: not a finished output, nor an unfinished one on which a run is at work. Else such
+    an output would empty all other caches.
+    """
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
@@ -119,11 +123,12 @@ class DiskLimit:
             return
         with self._lock:
             blocked: list[_Cache] = []  # a run is at work there: nothing is removed
-            while sum(cache.bytes for cache in self._caches) > self.limit:
-                found = [(cache.oldest, i) for i, cache in enumerate(self._caches) if cache not in blocked]
-                known = [(used, i) for used, i in found if used is not None]
-                if not known or sum(cache.units for cache in self._caches) <= 1:
+            while True:
+                known = [(cache.oldest, i) for i, cache in enumerate(self._caches) if cache not in blocked]
+                ages = sorted((used, i) for used, i in known if used is not None)
+                excess = sum(self._caches[i].bytes for _, i in ages) - self.limit
+                if excess <= 0 or sum(self._caches[i].units for _, i in ages) <= 1:
                     return
-                cache = self._caches[min(known)[1]]
-                if not cache.drop_oldest():
+                cache = self._caches[ages[0][1]]
+                if not cache.drop_oldest(excess, ages[1][0] if len(ages) > 1 else None):
                     blocked.append(cache)

@@ -26,10 +26,14 @@ from zarr.core.sync import sync
 import swin2sr_ops
 from swin2sr_ops.errors import OutputError, Stopped
 from swin2sr_ops.io.output.destination import Destination
+from swin2sr_ops.io.output.lock import FileLock
 from swin2sr_ops.io.storage.files import LocalFiles
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.run import run
+from swin2sr_ops.serve.image import RestoredImage
+from swin2sr_ops.serve.limits import DiskLimit
+from swin2sr_ops.serve.options import Options
 from swin2sr_ops.serve.store import RestoredStore
 from swin2sr_ops.spec import ModelSpec
 from tests.serve.test_store import files_of, values_of
@@ -52,8 +56,12 @@ def opened(whole: dict[str, Any], cache: Path, **more: Any) -> RestoredStore:
 
 
 def look(store: RestoredStore, whole: dict[str, Any], keys: list[str]) -> None:
+    look_at(store.image, whole, keys)
+
+
+def look_at(image: RestoredImage, whole: dict[str, Any], keys: list[str]) -> None:
     for key in keys:
-        assert sync(store.image.get(key)) == whole["files"][key], key
+        assert sync(image.get(key)) == whole["files"][key], key
 
 
 def some(whole: dict[str, Any], count: int = 12, seed: int = 0) -> list[str]:
@@ -403,3 +411,75 @@ def test_several_processes_at_once(whole: dict[str, Any], gray_model: ModelSpec,
         assert output.splitlines() == [f"{key} {zlib.crc32(whole['files'][key])}" for key in own]
     swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
     assert files_of(cache) == whole["files"]
+
+
+def test_a_finished_output_does_not_count_against_a_limit(whole: dict[str, Any], tmp_path: Path) -> None:
+    """Its chunks are not evicted, so those of other caches must not go instead of them."""
+    limit = DiskLimit(400_000)
+    swin2sr_ops.restore_image(whole["path"], tmp_path / "finished.ome.zarr", **whole["asked"])
+    images = [
+        RestoredImage(
+            str(whole["path"]),
+            Options(cache=str(tmp_path / name), name="x.ome.zarr"),
+            RestoreRequest(**whole["asked"]),
+            limit=limit,
+        )
+        for name in ("finished.ome.zarr", "other.ome.zarr")
+    ]
+    finished, other = images
+    look_at(other, whole, whole["chunks"][:4])
+    assert other.disk is not None
+    kept = other.disk.bytes
+    look_at(finished, whole, whole["chunks"])
+    look_at(other, whole, whole["chunks"][4:5])
+    assert other.disk.units == 5
+    assert 0 < kept < other.disk.bytes <= 400_000
+    assert finished.disk is not None
+    assert finished.disk.bytes == 0
+    for image in images:
+        image.close()
+
+
+def test_a_cache_that_a_run_finishes_counts_no_longer(whole: dict[str, Any], tmp_path: Path) -> None:
+    cache = tmp_path / "x.ome.zarr"
+    with opened(whole, cache, limit=10_000_000) as store:
+        look(store, whole, whole["chunks"][:4])
+        assert store.image.disk is not None
+        assert store.image.disk.bytes > 0
+        swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+        store.image.memory.clear()
+        look(store, whole, whole["chunks"][:1])
+        assert (store.image.disk.bytes, store.image.disk.units, store.image.disk.oldest) == (0, 0, None)
+
+
+def test_units_are_evicted_under_one_lock(
+    whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "x.ome.zarr"
+    with opened(whole, cache) as store:
+        look(store, whole, whole["chunks"])
+    locks = []
+    acquire = FileLock.acquire
+    monkeypatch.setattr(FileLock, "acquire", lambda self: (locks.append(self), acquire(self)))
+    with opened(whole, cache, limit=200_000) as store:
+        assert store.image.disk is not None
+        assert 0 < store.image.disk.bytes <= 200_000
+    assert len(locks) == 2  # to open it, and to evict
+
+
+def test_a_chunk_that_cannot_be_removed_stops_no_other_cache(
+    whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "x.ome.zarr"
+    with opened(whole, cache) as store:
+        look(store, whole, whole["chunks"])
+
+    def refused(self: LocalFiles, key: str) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(LocalFiles, "remove", refused)
+    with opened(whole, cache, limit=200_000) as store:
+        assert store.image.disk is not None
+        assert "cannot be written: Permission denied" in store.image.disk.problem
+        assert store.image.disk.bytes > 200_000
+        look(store, whole, whole["chunks"][:3])
