@@ -13,7 +13,7 @@ import xarray as xr
 
 import swin2sr_ops
 from swin2sr_ops import ModelSpec, RequestError, Swin2SROpsError
-from swin2sr_ops.hosting import AxisOrder, resolve_model
+from swin2sr_ops.hosting import AxisOrder, resolve_model, views_of
 from swin2sr_ops_xarray.attributes import check_brightness, fresh_attributes, fresh_encoding, nodata_of
 from swin2sr_ops_xarray.georeference import affine_of, fresh_grid
 from swin2sr_ops_xarray.grid import Dims, bounds_of, finer, finer_mapping, note_dropped
@@ -164,7 +164,9 @@ def _restored(
         letters = "C" + letters[:-1]
         lazy = lazy.transpose(lazy.dims[-1], *lazy.dims[:-1])
     spec = _spec(lazy, letters, request["model"], request["scale"])
-    restored = swin2sr_ops.restore(lazy.data, axes=letters, nodata=given, **{**request, "model": spec})
+    views = views_of(request["model"])  # a spec states none
+    asked = request | {"model": spec, "ensemble": views}
+    restored = swin2sr_ops.restore(lazy.data, axes=letters, nodata=given, **asked)
     pixels, half = restored if isinstance(restored, tuple) else (restored, None)
     dims: Dims = (lazy.dims[letters.index("Y")], lazy.dims[letters.index("X")])
     scale = pixels.shape[letters.index("Y")] // array.sizes[dims[0]]
@@ -173,6 +175,7 @@ def _restored(
     if half is not None:
         result = result.assign_coords(half_width=xr.DataArray(half, dims=lazy.dims).transpose(*array.dims).variable)
     settings = {"model": spec.name, "scale": scale, "halo": request["halo"], "range": request["range"]}
+    settings |= {"ensemble": views} if views > 1 else {}
     settings |= {} if request["consistent"] is None else {"consistent": request["consistent"]}
     result.attrs = fresh_attributes(
         array, given if nodata != "auto" else None, settings, (array.sizes[dims[0]], array.sizes[dims[1]])

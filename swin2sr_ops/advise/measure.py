@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.evaluate.decorrelation import decorrelation_cutoff
-from swin2sr_ops.pixels.noise import FEW, SQUARE, Noise, noise_of
+from swin2sr_ops.pixels.noise import FEW, SQUARE, Noise, diagonal_differences, noise_of, squares_of
 
 __all__ = ["Measured", "block_strength", "measure", "shared_detail", "without_shared"]
 
@@ -110,7 +110,7 @@ def shared_detail(channels: Sequence[Sequence[NDArray[Any]]]) -> list[float]:
     list of float
         The largest correlation of the diagonal differences with another channel, 0 to 1; 0 below `_SHARED`.
     """
-    details = [np.concatenate([_details(s.astype(np.float64)) for s in samples]) for samples in channels]
+    details = [np.concatenate([_details(s) for s in samples]) for samples in channels]
     found = []
     for i, mine in enumerate(details):
         power = (mine**2).mean(1)
@@ -137,13 +137,9 @@ def without_shared(measured: Measured, share: float) -> Measured:
     )
 
 
-def _details(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+def _details(plane: NDArray[Any]) -> NDArray[np.float64]:
     """Return the diagonal differences of each square, one row each."""
-    rows, columns = (n // SQUARE for n in plane.shape)
-    part = plane[: rows * SQUARE, : columns * SQUARE]
-    split = part.reshape(rows, SQUARE, columns, SQUARE).swapaxes(1, 2)
-    difference = split[..., ::2, ::2] - split[..., 1::2, ::2] - split[..., ::2, 1::2] + split[..., 1::2, 1::2]
-    return difference.reshape(rows * columns, -1) / 2
+    return diagonal_differences(squares_of(plane.astype(np.float64))).reshape(-1, SQUARE**2 // 4)
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

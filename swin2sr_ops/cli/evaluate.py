@@ -16,8 +16,8 @@ from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.evaluate import Evaluation, Measured, evaluate
 from swin2sr_ops.evaluate.calibrate import Calibrator, coverage_of, left_out
 from swin2sr_ops.evaluate.maps import Maps
+from swin2sr_ops.evaluate.request import cases_of
 from swin2sr_ops.evaluate.sheet import Sheet
-from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.pixels.intensity import RangeRequest
 from swin2sr_ops.pixels.intervals import Calibration, read_calibration
 from swin2sr_ops.placement import Placement
@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     observers: list[Callable[[Measured], None]] = [x for x in (sheet, args.fidelity and Maps(args.fidelity)) if x]
     calibrator = None
     if args.calibrate or args.calibration:
-        calibrator = Calibrator(fit_truth=args.fit_truth, group=args.group)
+        calibrator = _calibrator(args)
     observers += [] if calibrator is None else [calibrator]
     known = read_calibration(args.calibration) if args.calibration else None
     for path in (args.json, args.calibrate):
@@ -43,6 +43,9 @@ def main(args: argparse.Namespace) -> int:
     def on_image(measured: Measured) -> None:
         for observer in observers:
             observer(measured)
+        if calibrator is not None and calibrator.spec is not None and known is not None:
+            ran = _placement(args)
+            known.check_made_for(args.calibration, calibrator.spec, ran.ensemble, ran.consistent)
 
     found = evaluate(args.model or ["auto"], args.data, on_image=on_image, **_request(args))
     if sheet is not None:
@@ -53,9 +56,17 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrator(args: argparse.Namespace) -> Calibrator:
+    """Return the calibrator, after checking all that can be known before the work."""
+    calibrator = Calibrator(fit_truth=args.fit_truth, group=args.group)
+    cases, _ = cases_of(Path(args.data), args.scale, args.degrade, args.inputs, not args.no_truth)
+    names = [case.name for case in cases[: args.limit]]
+    calibrator.check(len(args.model or ["auto"]), names, truth=not args.no_truth)
+    return calibrator
+
+
 def _calibrate(args: argparse.Namespace, calibrator: Calibrator, known: Calibration | None, found: Evaluation) -> None:
     """Print the coverage of a calibration on these images, and write a new one, as asked for."""
-    spec = resolve_model((args.model or ["auto"])[0], scale=args.scale)
     if calibrator.other_units:
         gains = [gain for gain, _ in calibrator.other_units.values()]
         print(
@@ -63,16 +74,14 @@ def _calibrate(args: argparse.Namespace, calibrator: Calibrator, known: Calibrat
             " an offset: their files were scaled apart, and that counts as error. --fit-truth fits it away."
         )
     if known is not None:
-        if known.weights != spec.sha256:
-            raise RequestError(f"{args.calibration!r} was made for {known.model!r}, and {spec.name!r} is measured.")
         held = coverage_of(known, calibrator.patches)
         parts = (f"{percent} %: {share:.1f} %" for percent, share in held.items())
         print(f"intervals of {args.calibration} hold, of {len(calibrator.patches)} patches: {', '.join(parts)}")
     if args.calibrate:
-        consistent = Placement(consistent=args.consistent).consistent  # with the weights of a kernel's file
-        views = args.ensemble or views_of((args.model or ["auto"])[0])
+        spec, ran = calibrator.spec, _placement(args)
+        assert spec is not None  # each image has one
         made = calibrator.fit(
-            model=spec.name, weights=spec.sha256, ensemble=views, consistent=consistent,
+            model=spec.name, weights=spec.sha256, ensemble=ran.ensemble, consistent=ran.consistent,
             data=Path(args.data).name, degrade=str(found.protocol["degrade"]),
         )  # fmt: skip
         made.write(args.calibrate)
@@ -82,6 +91,12 @@ def _calibrate(args: argparse.Namespace, calibrator: Calibrator, known: Calibrat
         if unseen:
             shares = (f"{p} %: {np.mean(v):.1f} % ({min(v):.1f} to {max(v):.1f})" for p, v in unseen.items())
             print(f"left out in turn, {len(next(iter(unseen.values())))} groups of images hold: {', '.join(shares)}")
+
+
+def _placement(args: argparse.Namespace) -> Placement:
+    """Return what a calibration states: the weights of a kernel's file, the views of a word such as `best`."""
+    asked = Placement(ensemble=args.ensemble, consistent=args.consistent)
+    return asked.with_views(views_of((args.model or ["auto"])[0]))
 
 
 def _request(args: argparse.Namespace) -> dict[str, Any]:

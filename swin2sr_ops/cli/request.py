@@ -44,7 +44,8 @@ def request_of(args: argparse.Namespace) -> RestoreRequest:
     model = resolve_model(args.model, scale=args.scale, **hints) if hints else args.model
     own = {field.name for field in fields(RestoreRequest)} - {"model", *_OF_ENTRIES}
     given = {name: value for name, value in vars(args).items() if name in own and value is not None}
-    given.setdefault("ensemble", views_of(args.model))  # `model` may be a spec now
+    if args.ensemble == 1:
+        given["ensemble"] = views_of(args.model)  # `model` may be a spec now, which states none
     return RestoreRequest(model=model, **given).validated()
 
 

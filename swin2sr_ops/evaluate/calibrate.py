@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from swin2sr_ops.pixels.intervals import Calibration, contrast
 
 if TYPE_CHECKING:
     from swin2sr_ops.evaluate.scoring import Measured
+    from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["COVERAGES", "Calibrator", "coverage_of", "left_out", "smallest_scale", "unit_of"]
 
@@ -59,7 +60,6 @@ class Calibrator:
     group : str, optional
         A regular expression: images whose names begin with the same match are one group for `left_out`, such as the
         channels of one field. By default each image is its own.
-
     patch : int
         Side of a patch in pixels.
 
@@ -67,6 +67,13 @@ class Calibrator:
     ----------
     other_units : dict
         Image -> gain and offset of its input over its truth, where their units differ and the truth was not fitted.
+    spec : ModelSpec or None
+        The network that restored the images; None before the first one.
+
+    Raises
+    ------
+    RequestError
+        If ``group`` is not a regular expression.
     """
 
     seed: int = 0
@@ -75,14 +82,46 @@ class Calibrator:
     patch: int = _PATCH
     patches: list[_Patch] = field(default_factory=list)
     other_units: dict[str, tuple[float, float]] = field(default_factory=dict)
+    spec: ModelSpec | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.group or "")
+        except re.error as exc:
+            raise RequestError(
+                f"group={self.group!r} is not a regular expression ({exc}): give one, such as '[0-9]+'."
+            ) from exc
+
+    def check(self, models: int, names: Iterable[str], *, truth: bool) -> None:
+        """Refuse before the work what `__call__` would refuse in the middle of it.
+
+        Parameters
+        ----------
+        models : int
+            How many models will be measured.
+        names : iterable of str
+            Names of the images' files.
+        truth : bool
+            False if the images have no truth.
+
+        Raises
+        ------
+        RequestError
+            If there is not one model, an image is in no group, or truths are missing.
+        """
+        if not truth:
+            raise RequestError("A calibration needs the truth of each image: leave out --no-truth.")
+        if models != 1:
+            raise RequestError(f"A calibration describes one model, but {models} were given: give --model once.")
+        for name in names:
+            self._group_of(name)
 
     def __call__(self, measured: Measured) -> None:
         """Take the errors of one image."""
-        if measured.truth is None:
-            raise RequestError("A calibration needs the truth of each image: leave out --no-truth.")
         names = [name for name in measured.outputs if name not in ("bicubic", "input")]
-        if len(names) != 1:
-            raise RequestError(f"A calibration describes one model, but {len(names)} were given: give --model once.")
+        self.check(len(names), [measured.name], truth=measured.truth is not None)
+        assert measured.truth is not None
+        self._keep_model(measured.models.get(names[0]), measured.name)
         output, spread = measured.outputs[names[0]], measured.spreads.get(names[0])
         if output.dtype != measured.truth.dtype:
             raise RequestError(
@@ -109,15 +148,19 @@ class Calibrator:
                 drawn = [array[chosen] for array in flat]
                 self.patches.append(_Patch(drawn[0], drawn[1], drawn[2], self._group_of(measured.name)))
 
+    def _keep_model(self, spec: ModelSpec | None, image: str) -> None:
+        """Note the network of an image: a word such as ``best`` names another one for colour than for gray."""
+        if self.spec is not None and spec is not None and spec.sha256 != self.spec.sha256:
+            raise RequestError(
+                f"{image} was restored by {spec.name!r}, and other images by {self.spec.name!r}: a calibration"
+                " describes one model. Give its name as --model, or images of one kind."
+            )
+        self.spec = self.spec or spec
+
     def _group_of(self, name: str) -> str:
         if self.group is None:
             return name
-        try:
-            found = re.match(self.group, name)
-        except re.error as exc:
-            raise RequestError(
-                f"group={self.group!r} is not a regular expression ({exc}): give one, such as '[0-9]+'."
-            ) from exc
+        found = re.match(self.group, name)
         if found is None:
             raise RequestError(
                 f"group={self.group!r} matches nothing at the start of the name {name!r}: images of one group begin"
@@ -146,7 +189,8 @@ class Calibrator:
         floor = float(np.median(spread)) / 2 or 1.0
         gain = _gains(value, error / (spread + floor))
         shape = Calibration(
-            gain=gain, floor=floor, scale={}, patches=len(second), pixels=sum(p.error.size for p in second), **about,  # type: ignore[arg-type]
+            gain=gain, floor=floor, scale={}, patches=len(second), pixels=sum(p.error.size for p in second),
+            fitted_truth=self.fit_truth, **about,  # type: ignore[arg-type]
         )  # fmt: skip
         ratios = [np.sort(p.error / np.maximum(shape.relative(p.value, p.spread), 1e-12)) for p in second]
         for percent in COVERAGES:

@@ -215,6 +215,7 @@ def _one(name: str, plane: _Plane, runs: list[Restoring], protocol: _Protocol, w
     found.outputs["bicubic" if s > 1 else "input"] = interpolated(given, s, levels, kind)
     for run in runs:
         found.outputs[run.name], spread = run(given, levels, kind)
+        found.models[run.name] = run.spec(given.pixels.shape[-1])
         found.spreads |= {} if spread is None else {run.name: spread}
     for method, output in found.outputs.items():
         found.scores[method] = scores_of(

@@ -45,14 +45,18 @@ class Restoring:
         spec = resolve_model(model if isinstance(model, ModelSpec) else fspath(model), scale=scale)
         return cls(_called(model, spec), spec, scale, padding, spec.channels, options)
 
+    def spec(self, colours: int) -> ModelSpec:
+        """Return the model for an image of ``colours`` channels."""
+        if isinstance(self.model, ModelSpec):
+            return self.model
+        return resolve_model(self.model, scale=self.scale, channels=colours)
+
     def __call__(
         self, given: Given, levels: Levels, kind: np.dtype[Any]
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
         """Restore an image in storage type ``kind``, with the spread of an ensemble where there is one."""
         height, width, colours = given.pixels.shape
-        spec = self.model
-        if not isinstance(spec, ModelSpec):
-            spec = resolve_model(spec, scale=self.scale, channels=colours)
+        spec = self.spec(colours)
         pixels = _padded(given.pixels, spec.window) if self.padding == "official" else given.pixels
         options = self.options | ({"range": (0.0, 1.0)} if given.unit else {})
         lone = colours == 1

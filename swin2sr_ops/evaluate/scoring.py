@@ -16,6 +16,7 @@ from swin2sr_ops.evaluate.metrics import crop, luma, psnr, psnr_b, ssim
 from swin2sr_ops.evaluate.microscopy import frc_cutoff, si_psnr
 from swin2sr_ops.evaluate.opensr import OPENSR, opensr_scores
 from swin2sr_ops.evaluate.squirrel import squirrel
+from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Measured", "scores_of"]
 
@@ -36,6 +37,8 @@ class Measured:
         Method -> figure -> value.
     spreads : dict
         Method -> standard deviation of its ensemble's passes, where there is one, in the unit of the file.
+    models : dict
+        Method -> `ModelSpec` of the network that restored this image; a word such as ``best`` may name several.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Measured:
     outputs: dict[str, NDArray[Any]] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     spreads: dict[str, NDArray[Any]] = field(default_factory=dict)
+    models: dict[str, ModelSpec] = field(default_factory=dict)
 
 
 def scores_of(

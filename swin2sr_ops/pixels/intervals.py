@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
 from swin2sr_ops.pixels.intensity import IntensityMap
+from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["Calibration", "Interval", "contrast", "read_calibration"]
 
@@ -43,6 +44,8 @@ class Calibration:
         What it was made from.
     data, degrade : str
         Where the pairs came from.
+    fitted_truth : bool
+        Truths were brought to the unit of their inputs, so that a difference of units is no error.
     """
 
     model: str
@@ -56,6 +59,7 @@ class Calibration:
     pixels: int
     data: str = ""
     degrade: str = ""
+    fitted_truth: bool = False
 
     def relative(self, values: NDArray[Any], spread: NDArray[Any] | float) -> NDArray[np.float64]:
         """Half widths before ``scale``, for restored ``values`` and ``spread`` in fractions of the intensity range."""
@@ -63,6 +67,21 @@ class Calibration:
             place = np.nan_to_num(np.clip(values, 0, 1) * len(self.gain)).astype(np.intp)
         gain = np.asarray(self.gain)[np.minimum(place, len(self.gain) - 1)]
         return np.asarray(gain * (np.asarray(spread, np.float64) + self.floor))
+
+    def check_made_for(self, path: str, spec: ModelSpec, ensemble: int, consistent: str | None) -> None:
+        """Refuse a run of another model, ensemble or consistency: its errors differ. ``path`` is the file's.
+
+        Raises
+        ------
+        RequestError
+            If one of them differs.
+        """
+        if (spec.sha256, ensemble, consistent) != (self.weights, self.ensemble, self.consistent):
+            raise RequestError(
+                f"{path!r} was made for {self.model!r} with ensemble={self.ensemble} and"
+                f" consistent={self.consistent!r}, and this run has {spec.name!r}, ensemble={ensemble}"
+                f" and consistent={consistent!r}: errors differ. Calibrate for this run, or choose the same."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -138,8 +157,9 @@ class Interval:
     def claim(self) -> str:
         """State in words what the half widths promise."""
         made = self.calibration
+        unit = ", in the unit of the input, to which the truths were fitted," if made.fitted_truth else ""
         return (
-            f"The true value lies within the result plus or minus the half width in {self.coverage} % of the pixels, on"
+            f"The true value{unit} lies within the result plus or minus the half width in {self.coverage} % of the pixels, on"
             f" average over images like those of the calibration ({made.patches} patches of {made.data or 'pairs'},"
             f" {made.degrade or 'inputs as given'}); of another sensor, stain or noise it promises nothing."
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEW", "SQUARE", "Noise", "noise_of"]
+__all__ = ["FEW", "SQUARE", "Noise", "diagonal_differences", "noise_of", "squares_of"]
 
 #: Side of the squares for mean and variance; and the first quartile of a variance estimated from the
 #: 64 differences in a square, as a fraction of the true variance (chi-square with 64 degrees of freedom).
@@ -74,13 +74,27 @@ def noise_of(samples: Sequence[NDArray[Any]], low: float, high: float, *, rounde
     return Noise(float(gain), float(offset))
 
 
-def _squares(plane: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Return mean, noise variance and fraction of pixels at ``low`` or ``high``, for each square of valid pixels."""
+def squares_of(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cut a plane into whole squares, ``(N, SQUARE, SQUARE)``; a plane narrower than a square has none."""
     rows, columns = (n // SQUARE for n in plane.shape)
     part = plane[: rows * SQUARE, : columns * SQUARE]
     split = part.reshape(rows, SQUARE, columns, SQUARE).swapaxes(1, 2)
-    difference = (split[..., ::2, ::2] - split[..., 1::2, ::2] - split[..., ::2, 1::2] + split[..., 1::2, 1::2]) / 2
-    mean, variance = split.mean((-1, -2)), (difference**2).mean((-1, -2))
-    ends = ((split <= low) | (split >= high)).mean((-1, -2))
+    return split.reshape(rows * columns, SQUARE, SQUARE)
+
+
+def diagonal_differences(squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the diagonal difference of each 2 x 2 pixels of the last two axes.
+
+    White noise keeps its variance in it; edges along rows and columns, and smooth ramps, leave nothing.
+    """
+    upper, lower = squares[..., ::2, :], squares[..., 1::2, :]
+    return (upper[..., ::2] - lower[..., ::2] - upper[..., 1::2] + lower[..., 1::2]) / 2
+
+
+def _squares(plane: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Return mean, noise variance and fraction of pixels at ``low`` or ``high``, for each square of valid pixels."""
+    squares = squares_of(plane)
+    mean, variance = squares.mean((-1, -2)), (diagonal_differences(squares) ** 2).mean((-1, -2))
+    ends = ((squares <= low) | (squares >= high)).mean((-1, -2))
     inside = np.isfinite(mean)
     return np.stack([mean[inside], variance[inside], ends[inside]])

@@ -142,11 +142,5 @@ def interval_of(
     found = read_calibration(calibration)
     for restorer in restorers:
         asked = restorer.placement
-        run = (restorer.spec.sha256, asked.ensemble, asked.consistent)
-        if run != (found.weights, found.ensemble, found.consistent):
-            raise RequestError(
-                f"{os.fspath(calibration)!r} was made for {found.model!r} with ensemble={found.ensemble} and"
-                f" consistent={found.consistent!r}, and this run has {restorer.spec.name!r}, ensemble={asked.ensemble}"
-                f" and consistent={asked.consistent!r}: errors differ. Calibrate for this run, or choose the same."
-            )
+        found.check_made_for(os.fspath(calibration), restorer.spec, asked.ensemble, asked.consistent)
     return Interval.of(found, float(coverage))

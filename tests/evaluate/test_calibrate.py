@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.evaluate.calibrate import Calibrator, _Patch, coverage_of, left_out, smallest_scale, unit_of
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.intervals import Calibration, Interval, contrast, read_calibration
+from swin2sr_ops.spec import ModelSpec
 
 
 def patches(count: int, rng: np.random.Generator, noise: float = 1.0) -> list[_Patch]:
@@ -216,5 +218,62 @@ def test_groups_are_left_out_in_turn() -> None:
     with pytest.raises(RequestError, match="matches nothing at the start of the name '0_0'"):
         other(measured("0_0", 0))
     with pytest.raises(RequestError, match="is not a regular expression"):
-        Calibrator(group="(")(measured("0_0", 0))
+        Calibrator(group="(")
     assert left_out(Calibrator()) == {}
+
+
+@pytest.mark.parametrize("word", ["fast", "best"])
+def test_a_word_is_calibrated_as_the_network_and_the_views_that_ran(word: str, folders: Path, capsys: Any) -> None:
+    """`best` on gray images is the gray network with eight views: `restore --model best` takes the calibration."""
+    cal = folders / "cal.json"
+    common = ["--model", word, "--scale", "2", "--quiet"]
+    small = [str(folders / "cal"), *common, "--limit", "3"]
+    assert main(["evaluate", "--data", *small, "--calibrate", str(cal)]) == 0
+    made = read_calibration(cal)
+    assert (made.model, made.ensemble) == {"fast": ("nano-x2-gray", 1), "best": ("small-x2-gray", 8)}[word]
+    assert main(["evaluate", "--data", *small, "--calibration", str(cal)]) == 0
+    assert "hold, of" in capsys.readouterr().out
+    image = np.zeros((16, 16), "u1")
+    assert len(swin2sr_ops.restore(image, model=word, interval=50, calibration=cal)) == 2
+    if word == "best":
+        wrong = ["--model", "good", "--scale", "2", "--quiet", "--limit", "1"]
+        assert main(["evaluate", "--data", str(folders / "held"), *wrong, "--calibration", str(cal)]) == 2
+        assert "this run has 'small-x2-gray', ensemble=1" in capsys.readouterr().err
+
+
+def test_one_calibration_is_of_one_network(gray_model: ModelSpec, rgb_model: ModelSpec) -> None:
+    calibrator = Calibrator()
+    gray, colour = measured("gray", 1), measured("colour", 2)
+    gray.models, colour.models = {"m": gray_model}, {"m": replace(rgb_model, sha256="other")}
+    calibrator(gray)
+    with pytest.raises(RequestError, match="colour was restored by .* a calibration describes one model"):
+        calibrator(colour)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--group", "("], "is not a regular expression"),
+        (["--group", "field"], "matches nothing at the start of the name '0'"),
+        (["--model", "fast"], "describes one model, but 2 were given"),
+        (["--no-truth"], "needs the truth of each image"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused_before_the_work(
+    more: list[str], message: str, folders: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swin2sr_ops.cli.evaluate.evaluate", lambda *_, **__: pytest.fail("work began"))
+    given = ["evaluate", "--data", str(folders / "cal"), "--model", "nano-x2-gray", "--scale", "2", "--quiet"]
+    assert main([*given, "--calibrate", str(folders / "cal.json"), *more]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_claim_says_that_truths_were_fitted(tmp_path: Path, rng: np.random.Generator) -> None:
+    for fit in (False, True):
+        calibrator = Calibrator(fit_truth=fit, patches=patches(60, rng))
+        calibrator.fit(model="m", weights="w", ensemble=1, consistent=None).write(tmp_path / "cal.json")
+        claim = Interval.of(read_calibration(tmp_path / "cal.json"), 80).claim
+        assert ("to which the truths were fitted" in claim) is fit
+    old = json.loads((tmp_path / "cal.json").read_text())
+    del old["fitted_truth"]  # an earlier version wrote none
+    assert not Calibration.from_dict(old).fitted_truth

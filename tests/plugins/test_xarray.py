@@ -65,6 +65,13 @@ def test_same_pixels_lazily(field: Any, gray_model: ModelSpec, counted: list[int
     assert fine.name == "t2m"
 
 
+def test_best_averages_eight_views(field: Any) -> None:
+    fine = field[0].swin2sr.restore("best", range=(0, 1))
+    expected = swin2sr_ops.restore(field[0].values, model="best", range=(0, 1))
+    np.testing.assert_array_equal(fine, expected)
+    assert "ensemble 8" in fine.attrs["swin2sr_ops"]
+
+
 def test_coordinates(field: Any, gray_model: ModelSpec) -> None:
     fine = field.swin2sr.restore(gray_model)
     np.testing.assert_allclose(fine.lat[:2], [60.125, 59.875], rtol=0, atol=1e-12)

@@ -66,6 +66,8 @@ def test_the_command_line_takes_the_words(tmp_path: Path) -> None:
     parser = build_parser()
     asked = [request_of(parser.parse_args(["plan", "x.tif", "--model", word])) for word in ("fast", "best")]
     assert [r.placement.ensemble for r in asked] == [1, 8]
+    hinted = parser.parse_args(["plan", "x.tif", "--model", "best", "--window", "8"])
+    assert request_of(hinted).placement.ensemble == 8  # the model is a spec then, which states no views
     out = tmp_path / "cells.png"
     report = swin2sr_ops.restore_image(_image(tmp_path), out, model="fast")
     assert "nano-x2-gray" in str(report)
