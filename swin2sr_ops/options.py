@@ -20,7 +20,7 @@ class Option:
     Attributes
     ----------
     name : str
-        The keyword; a command line writes ``-`` for ``_``.
+        The keyword; a command line writes it behind ``--``.
     line : str
         Help for a command line: one line without a full stop. It calls the input SRC.
     form : str

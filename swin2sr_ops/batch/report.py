@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from swin2sr_ops.batch.collect import Entry
 from swin2sr_ops.batch.cost import counted
 from swin2sr_ops.errors import OutputError, without_secrets
 from swin2sr_ops.io.base import json_ready
-from swin2sr_ops.io.storage.moves import replace_path
+from swin2sr_ops.io.storage.moves import replacing
 from swin2sr_ops.io.storage.paths import user_path
 from swin2sr_ops.notebook import rows_table
 from swin2sr_ops.request import RestoreRequest
@@ -155,14 +154,8 @@ class BatchReport:
         """
         target = Path(os.path.abspath(user_path(path)))
         try:
-            part = target.with_name(f".{target.name}.{uuid4().hex}")
-            try:
-                with part.open("x", encoding="utf-8") as file:  # mkstemp would make it unreadable for other users
-                    json.dump(self.to_dict(), file, indent=1)
-                replace_path(part, target)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+            with replacing(target) as part, part.open("w", encoding="utf-8") as file:
+                json.dump(self.to_dict(), file, indent=1)
         except OSError as exc:
             raise OutputError(f"The report {fspath(path)!r} cannot be written: {exc.strerror or exc}.") from exc
 

@@ -10,11 +10,11 @@ __all__ = ["main"]
 
 def main(args: argparse.Namespace) -> int:
     """Write a model for another runtime, or as one file with its description."""
+    hints = {"value_range": args.value_range, "window": args.window}
+    given = {name: value for name, value in hints.items() if value is not None}
     if args.to == "safetensors":
         from swin2sr_ops.export.weights import export_safetensors
 
-        hints = {"value_range": args.value_range, "window": args.window}
-        given = {name: value for name, value in hints.items() if value is not None}
         saved = export_safetensors(args.model, args.output, overwrite=args.overwrite, **given)
         print(json.dumps(saved.to_dict()) if args.json else saved)
         return 0
@@ -22,6 +22,6 @@ def main(args: argparse.Namespace) -> int:
         from swin2sr_ops.export.bioimageio import export_bioimageio as export
     else:
         from swin2sr_ops.export.onnx import export_onnx as export
-    report = export(args.model, args.output, tile=args.tile, overwrite=args.overwrite)
+    report = export(args.model, args.output, tile=args.tile, overwrite=args.overwrite, **given)
     print(json.dumps(report.to_dict()) if args.json else report)
     return 0

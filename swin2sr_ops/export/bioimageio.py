@@ -44,7 +44,12 @@ _PAPERS = {
 
 
 def export_bioimageio(
-    model: str | PathLike[str] | ModelSpec, path: str | PathLike[str], *, tile: int = 256, overwrite: bool = False
+    model: str | PathLike[str] | ModelSpec,
+    path: str | PathLike[str],
+    *,
+    tile: int = 256,
+    overwrite: bool = False,
+    **hints: Any,
 ) -> ExportReport:
     """Write a model as a bioimage.io package (specification 0.5) and let bioimageio.core run its test tensors.
 
@@ -61,6 +66,8 @@ def export_bioimageio(
         Side of the input in pixels: a multiple of the window, more than two halos.
     overwrite : bool
         Replace ``path`` if it exists.
+    **hints
+        Facts that a checkpoint lacks: ``value_range``, ``window``.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def export_bioimageio(
         A sentence says what does not fit.
     """
     target = target_of(path, ".zip", overwrite=overwrite, needed=_NEEDED, extra="bioimageio")
-    spec = resolve_model(model)
+    spec = resolve_model(model, **hints)
     graph = make_graph(spec, tile)
     halo = -(-graph.halo // spec.window) * spec.window  # blocks then start on the window grid
     if tile <= 2 * halo:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from os import PathLike, fspath
 from pathlib import Path
-from uuid import uuid4
 
 from swin2sr_ops.errors import OutputError, RequestError
+from swin2sr_ops.io.storage.moves import replacing
 
 __all__ = ["target_of", "write_file"]
 
@@ -34,11 +33,8 @@ def target_of(path: str | PathLike[str], suffix: str, *, overwrite: bool, needed
 
 def write_file(target: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a file beside ``target``, then give it its name."""
-    part = target.with_name(f".{uuid4().hex}.{target.name}")
     try:
-        write(part)
-        os.replace(part, target)
+        with replacing(target) as part:
+            write(part)
     except OSError as exc:
         raise OutputError(f"{str(target)!r} cannot be written: {exc.strerror or exc}.") from exc
-    finally:
-        part.unlink(missing_ok=True)

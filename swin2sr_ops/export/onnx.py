@@ -71,7 +71,12 @@ class ExportReport:
 
 
 def export_onnx(
-    model: str | PathLike[str] | ModelSpec, path: str | PathLike[str], *, tile: int = 256, overwrite: bool = False
+    model: str | PathLike[str] | ModelSpec,
+    path: str | PathLike[str],
+    *,
+    tile: int = 256,
+    overwrite: bool = False,
+    **hints: Any,
 ) -> ExportReport:
     """Write a model as an ONNX graph from ``image`` to ``restored``, float32 in 0..1, and compare it with torch.
 
@@ -85,6 +90,8 @@ def export_onnx(
         Side of the graph's input in pixels: a multiple of the window, more than two halos.
     overwrite : bool
         Replace ``path`` if it exists.
+    **hints
+        Facts that a checkpoint lacks: ``value_range``, ``window``.
 
     Returns
     -------
@@ -96,7 +103,7 @@ def export_onnx(
         A sentence says what does not fit.
     """
     target = target_of(path, ".onnx", overwrite=overwrite, needed=_NEEDED, extra="export")
-    graph = make_graph(resolve_model(model), tile)
+    graph = make_graph(resolve_model(model, **hints), tile)
     write_file(target, lambda part: part.write_bytes(graph.content))
     spec = graph.spec
     return ExportReport(

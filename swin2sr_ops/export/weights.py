@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any
 
@@ -63,7 +62,7 @@ def export_safetensors(
     import numpy as np
     from safetensors.numpy import save_file
 
-    from swin2sr_ops.weights.catalogue import HEADER_KEY
+    from swin2sr_ops.weights.catalogue import header_of
     from swin2sr_ops.weights.loader import load_parameters
 
     target = target_of(path, ".safetensors", overwrite=overwrite, needed=(), extra="")
@@ -71,6 +70,5 @@ def export_safetensors(
     if spec.reach is not None:
         raise ModelError(f"{spec.name} is not a Swin2SR or SwinIR network: only these can be exported.")
     arrays = {name: np.ascontiguousarray(values, np.float32) for name, values in load_parameters(spec).items()}
-    header = json.dumps(replace(spec, weights="", sha256="", size_bytes=0).to_dict(), sort_keys=True)
-    write_file(target, lambda part: save_file(arrays, part, metadata={HEADER_KEY: header}))
+    write_file(target, lambda part: save_file(arrays, part, metadata=header_of(spec)))
     return SavedWeights(spec.name, str(target), target.stat().st_size)

@@ -127,7 +127,7 @@ class RangeRequest:
     ``kind`` is ``auto``, ``dtype``, ``fixed``, ``channels``, ``like`` or ``percentile``; ``low`` and ``high`` are
     values for ``fixed`` and percentages for ``percentile``. ``sample`` estimates percentiles from a sample of the
     image, with their error, instead of from the whole image. ``channels`` holds two values for each channel;
-    ``output`` is the address of the finished output for ``like``, which `swin2sr_ops.run.ranges.resolved_range`
+    ``output`` is the address of the finished output for ``like``, which `swin2sr_ops.run.finished_range`
     turns into values.
     """
 

@@ -159,9 +159,10 @@ class Interval:
         made = self.calibration
         unit = ", in the unit of the input, to which the truths were fitted," if made.fitted_truth else ""
         return (
-            f"The true value{unit} lies within the result plus or minus the half width in {self.coverage} % of the pixels, on"
-            f" average over images like those of the calibration ({made.patches} patches of {made.data or 'pairs'},"
-            f" {made.degrade or 'inputs as given'}); of another sensor, stain or noise it promises nothing."
+            f"The true value{unit} lies within the result plus or minus the half width in {self.coverage} % of the"
+            f" pixels, on average over images like those of the calibration ({made.patches} patches of"
+            f" {made.data or 'pairs'}, {made.degrade or 'inputs as given'}); of another sensor,"
+            " stain or noise it promises nothing."
         )
 
     def to_dict(self) -> dict[str, Any]:

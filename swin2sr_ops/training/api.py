@@ -134,7 +134,7 @@ def train(
             f"the images have about {1 / gain:.0f} photons over their range: with so few 'sure' misjudges the error,"
             " use --noisy blind"
         )
-    structure = trainer.structure()
+    structure = trainer.structure(_judge(trainer))
     if structure is not None and trainer.team.leads:
         log(_told(structure, chosen.noisy))
     trainer.run(save_every=save_every, until=until, log=log)
@@ -143,6 +143,14 @@ def train(
         if chosen.noisy:
             log(f"card: {write_card(path, chosen, trainer.watch, structure, len(trainer.sampler))}")
     return trainer
+
+
+def _judge(trainer: Trainer) -> SwinNet | None:
+    """Return the shipped denoiser that shows the noise of the images, where the run's own network cannot yet."""
+    recipe = trainer.recipe
+    if trainer.from_trained or recipe.noisy not in ("blind", "sure") or recipe.spec.channels not in (1, 3):
+        return None
+    return _weights(model_of_quality("good", 1, recipe.spec.channels))
 
 
 def _told(structure: Structure, noisy: str) -> str:

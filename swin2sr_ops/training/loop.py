@@ -81,6 +81,7 @@ class Trainer:
         self.net = SwinNet(recipe.spec)
         start_as_interpolation(self.net)
         self.anew = [] if start is None else start_as(self.net, start)
+        self.from_trained = start is not None and not self.anew
         self.net.to(self.device).train()
         self.engine = use_engine(self.net, engine, self.device, amp=recipe.amp)
         self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
@@ -155,14 +156,17 @@ class Trainer:
         net = self._averaged()
         self.watch.see(self.sampler.risk(lambda x: net(x).float(), self.device), self.step, self.average)
 
-    def structure(self) -> Structure | None:
-        """Measure how much of the noise neighbouring pixels share; None where the images cannot show it.
+    def structure(self, judge: nn.Module | None = None) -> Structure | None:
+        """Measure how much of the noise neighbouring pixels share; None where nothing shows it.
 
-        Adjacent frames differ by motion, too; clean images have no noise.
+        Adjacent frames differ by motion, too; clean images have no noise. What a network removes is noise only if it
+        was trained to denoise: a run without trained initial weights needs ``judge``, a network that was.
         """
         if not isinstance(self.sampler, NoisySampler) or self.recipe.noisy == "neighbours":
             return None
-        net = self._averaged()
+        if judge is None and not self.from_trained and self.recipe.noisy != "repeats":
+            return None
+        net = self._averaged() if judge is None else judge.to(self.device).eval()
         return structure_of(self.sampler.residuals(lambda x: net(x).float(), self.device))
 
     def learning_rate(self, step: int) -> float:

@@ -17,7 +17,17 @@ from swin2sr_ops.errors import CheckpointError, ModelError
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.qualities import QUALITIES
 
-__all__ = ["BUILTIN", "HEADER_KEY", "MODELS_FOLDER", "all_models", "find", "read_header", "shipped", "spec_of_header"]
+__all__ = [
+    "BUILTIN",
+    "HEADER_KEY",
+    "MODELS_FOLDER",
+    "all_models",
+    "find",
+    "header_of",
+    "read_header",
+    "shipped",
+    "spec_of_header",
+]
 
 #: Key of the safetensors header under which this package stores the `ModelSpec` as JSON.
 HEADER_KEY = "swin2sr_ops"
@@ -179,6 +189,15 @@ def _shipped(folder: Path) -> tuple[ModelSpec, ...]:
             raise CheckpointError(f"{path} carries no model description in its header: reinstall swin2sr-ops.")
         specs.append(replace(spec, weights=f"package:{path.name}"))
     return tuple(sorted(specs, key=lambda spec: spec.name))
+
+
+def header_of(spec: ModelSpec) -> dict[str, str]:
+    """Return the metadata of a ``.safetensors`` file of ``spec``; `spec_of_header` reads them.
+
+    What describes a file is left out. There is one key only: the order of several would not be fixed.
+    """
+    about = replace(spec, weights="", sha256="", size_bytes=0).to_dict()
+    return {HEADER_KEY: json.dumps(about, sort_keys=True)}
 
 
 def read_header(path: Path) -> dict[str, Any]:

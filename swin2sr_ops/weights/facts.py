@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from swin2sr_ops.io.storage.moves import replacing
 from swin2sr_ops.weights.download import cache_folder
 
 __all__ = ["remember_facts", "remembered_facts"]
@@ -37,10 +36,8 @@ def remember_facts(subject: str, key: str, facts: dict[str, Any]) -> None:
     place = _place(subject, key)
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=place.parent, suffix=".partial")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"key": key, "facts": facts}, file)
-        os.replace(partial, place)
+        with replacing(place) as part:
+            part.write_text(json.dumps({"key": key, "facts": facts}), encoding="utf-8")
 
 
 def _place(subject: str, key: str) -> Path:

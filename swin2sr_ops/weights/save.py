@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from swin2sr_ops.errors import CheckpointError
-from swin2sr_ops.io.storage.moves import replace_path
+from swin2sr_ops.io.storage.moves import replacing
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.weights.catalogue import HEADER_KEY
+from swin2sr_ops.weights.catalogue import header_of
 from swin2sr_ops.weights.loader import check_parameters
 
 __all__ = ["save_model"]
@@ -55,13 +52,6 @@ def save_model(
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise CheckpointError(f"{spec.name} is not saved: {', '.join(broken[:3])} would not be finite in {dtype}.")
-    header = json.dumps(replace(spec, weights="", sha256="", size_bytes=0).to_dict(), sort_keys=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata={HEADER_KEY: header})  # one key only: the order of keys is not fixed
-        os.chmod(temporary, 0o644)  # mkstemp creates a private file
-        replace_path(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata=header_of(spec))
     return path

@@ -246,7 +246,7 @@ def test_one_calibration_is_of_one_network(gray_model: ModelSpec, rgb_model: Mod
     gray, colour = measured("gray", 1), measured("colour", 2)
     gray.models, colour.models = {"m": gray_model}, {"m": replace(rgb_model, sha256="other")}
     calibrator(gray)
-    with pytest.raises(RequestError, match="colour was restored by .* a calibration describes one model"):
+    with pytest.raises(RequestError, match=r"colour was restored by .* a calibration describes one model"):
         calibrator(colour)
 
 

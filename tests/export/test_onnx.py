@@ -12,6 +12,8 @@ from swin2sr_ops.cli import main
 from swin2sr_ops.export import files, onnx as export
 from swin2sr_ops.geometry.span import receptive_halo
 from swin2sr_ops.spec import ModelSpec, Reach
+from swin2sr_ops.weights.catalogue import find
+from swin2sr_ops.weights.loader import load_parameters
 
 needs_onnx = pytest.mark.skipif(
     any(files.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")), reason="the extra `export`"
@@ -70,3 +72,17 @@ def test_outputs_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(files, "find_spec", lambda name: None)
     with pytest.raises(swin2sr_ops.RequestError, match=r"swin2sr-ops\[export\]"):
         export.export_onnx("tiny-x2-gray", tmp_path / "m.onnx")
+
+
+@needs_onnx
+def test_facts_that_a_checkpoint_lacks_reach_the_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The official files state neither window nor range: both options count, whatever the format."""
+    import torch
+
+    state = {name: torch.from_numpy(values) for name, values in load_parameters(find("nano-x2-gray")).items()}
+    torch.save({"params": state}, tmp_path / "nano.pth")
+    words = ["export", str(tmp_path / "nano.pth"), "--to", "onnx", "--output", str(tmp_path / "m.onnx"), "--json"]
+    assert main([*words, "--tile", "88"]) == 2
+    assert "window=" in capsys.readouterr().err
+    assert main([*words, "--tile", "88", "--window", "8", "--value-range", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["window"] == 8

@@ -57,3 +57,24 @@ def test_a_fact_that_the_checkpoint_lacks_is_asked_for(checkpoint: Path, capsys:
     assert "window=" in capsys.readouterr().err
     assert main([*words[:-1], str(checkpoint.with_suffix(".bin"))]) == 2
     assert "does not end in .safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("to", ["onnx", "bioimageio", "safetensors"])
+def test_the_facts_are_passed_on_for_every_format(
+    to: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from swin2sr_ops.errors import ModelError
+
+    given: list[dict[str, object]] = []
+
+    def resolve(_model: object, **hints: object) -> None:
+        given.append(hints)
+        raise ModelError("enough")
+
+    for module in ("onnx", "bioimageio", "weights"):
+        monkeypatch.setattr(f"swin2sr_ops.export.{module}.resolve_model", resolve)
+        if module != "weights":
+            monkeypatch.setattr(f"swin2sr_ops.export.{module}._NEEDED", ())
+    ending = {"onnx": ".onnx", "bioimageio": ".zip", "safetensors": ".safetensors"}[to]
+    assert main(["export", str(checkpoint), "--to", to, "--output", str(checkpoint.with_suffix(ending)), *_HINTS]) == 2
+    assert given == [{"value_range": 1.0, "window": 8}]

@@ -277,6 +277,15 @@ def test_structured_noise_is_said(folder: Path, tmp_path: Path) -> None:
     assert "as good as none" in said[0]
 
 
+def test_the_noise_of_a_run_from_random_weights_is_judged_by_a_trained_network(folder: Path, tmp_path: Path) -> None:
+    """What random weights remove is no noise: it looks structured, whatever the images are."""
+    fresh = Trainer(recipe("blind"), folder, tmp_path / "a")
+    assert fresh.structure() is None
+    said: list[str] = []
+    train(recipe("blind", steps=1), data=folder, out=tmp_path / "b", log=said.append)
+    assert "as good as none" in said[0]
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 

@@ -6,11 +6,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
-__all__ = ["patiently", "remove_path", "replace_path"]
+__all__ = ["patiently", "remove_path", "replace_path", "replacing"]
 
 _T = TypeVar("_T")
 WINDOWS = sys.platform == "win32"
@@ -21,6 +23,24 @@ PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 def replace_path(old: str | os.PathLike[str], new: str | os.PathLike[str]) -> None:
     """Give ``old`` the name ``new``, as `os.replace` does."""
     patiently(lambda: os.replace(old, new))
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield an empty file beside ``target`` to fill; it takes the name ``target`` at the end.
+
+    After an error neither the new file nor a part of it is left. The file has the rights that new files of this user
+    have, whatever fills it: `tempfile` and ``safetensors`` make private files.
+    """
+    part = target.with_name(f".{uuid4().hex}.{target.name}")
+    try:
+        part.touch(exist_ok=False)
+        rights = part.stat().st_mode
+        yield part
+        part.chmod(rights)
+        replace_path(part, target)
+    finally:
+        remove_path(part)
 
 
 def remove_path(path: Path) -> None:

@@ -96,3 +96,52 @@ def test_an_open_lock_file_is_not_removed_on_windows(
     second = FileLock(path, "o")
     second.acquire()
     second.release()
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Scanner(monkeypatch)
+    target = tmp_path / "facts.json"
+    target.write_text("old")
+    with pytest.raises(TypeError, match="must be str"), moves.replacing(target) as part:
+        part.write_text(12)  # type: ignore[arg-type]
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("facts.json", "old")]
+    with moves.replacing(target) as part:
+        part.write_text("new")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("facts.json", "new")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX rights")
+def test_new_files_have_the_rights_that_the_user_gives_new_files(
+    tmp_path: Path, gray_model: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Caches, models and exports can be read by a group that shares a folder: files of `tempfile` are private."""
+    from swin2sr_ops.engine.runner import without_history
+    from swin2sr_ops.export.weights import export_safetensors
+    from swin2sr_ops.hooks.models import load_model
+    from swin2sr_ops.weights import facts
+    from swin2sr_ops.weights.save import save_model
+
+    monkeypatch.setattr(facts, "cache_folder", lambda: tmp_path / "cache")
+    before = os.umask(0o027)
+    try:
+        facts.remember_facts("reach", "key", {"a": 1})
+        save_model(tmp_path / "a.safetensors", load_model(gray_model), without_history(gray_model))
+        export_safetensors(gray_model, tmp_path / "b.safetensors")
+    finally:
+        os.umask(before)
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(found) == 3
+    assert {oct(path.stat().st_mode & 0o777) for path in found} == {"0o640"}
+    assert facts.remembered_facts("reach", "key") == {"a": 1}
+
+
+def test_a_fact_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from swin2sr_ops.weights import facts
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(facts, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(moves, "replace_path", full)
+    facts.remember_facts("reach", "key", {"a": 1})
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
