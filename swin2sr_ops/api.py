@@ -42,6 +42,7 @@ def restore_image(
     ensemble: int = 1,
     engine: str = "auto",
     consistent: str | None = None,
+    along: str | None = None,
     overwrite: bool = False,
     restart: bool = False,
     progress: Progress | bool | None = None,
@@ -77,6 +78,8 @@ def restore_image(
     consistent : str, optional
         ``"mean"``: the mean of the new pixels of a pixel is that pixel; ``"psf=SIGMA"``, ``"kernel=W/W/W"``: blurred so
         they give it; see `swin2sr_ops.restore`.
+    along : str, optional
+        Axis of neighbouring planes for a model that takes several, ``"Z"`` or ``"T"``; see `swin2sr_ops.restore`.
     overwrite : bool
         Replace ``dst`` if it exists; the old output stays until the new one is finished.
     restart : bool
@@ -116,6 +119,7 @@ def restore_image(
         model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
         precision=precision, nodata=nodata, level=level, series=series, array=array, mask=mask,
         chunks=chunks, shards=shards, ensemble=ensemble, engine=engine, consistent=consistent,
+        along=along,
     ).validated()  # fmt: skip
     check_output_options(output)
     with observed(progress) as tell, chosen_executor(workers, scheduler, device) as executor:

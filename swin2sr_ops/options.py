@@ -104,6 +104,13 @@ OPTIONS = _table(
             metavar="HOW",
         ),
         Option(
+            "along",
+            "axis of neighbouring planes, Z or T, for a model that takes several (default: the model's own)",
+            "Axis whose neighbouring planes a model of several planes takes, Z or T; leave it empty for the model's"
+            " own.",
+            metavar="AXIS",
+        ),
+        Option(
             "nodata",
             "stored value of invalid pixels (NaN is always invalid)",
             'Stored value that means "no pixel here".',

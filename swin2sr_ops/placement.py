@@ -15,14 +15,16 @@ Halo = int | Literal["exact"]
 
 @dataclass(frozen=True)
 class Placement:
-    """Device, precision, engine, halo, ensemble and consistency as they were asked for; see `swin2sr_ops.restore`.
+    """Device, precision, engine, halo, ensemble, consistency and axis of neighbouring planes as they were asked for.
+
+    See `swin2sr_ops.restore`.
 
     ``"auto"`` stays ``"auto"`` here: `swin2sr_ops.engine.runner.Network` resolves it in the process that computes.
 
     Raises
     ------
     RequestError
-        If the ensemble is neither 1 nor 8, or the consistency is not understood.
+        If the ensemble is neither 1 nor 8, or the consistency or the axis is not understood.
     """
 
     device: str = "auto"
@@ -31,6 +33,7 @@ class Placement:
     halo: Halo = "exact"
     ensemble: int = 1
     consistent: str | None = None
+    along: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.ensemble, bool) or self.ensemble not in (1, 8):
@@ -40,6 +43,13 @@ class Placement:
         found = Consistency.parse(self.consistent)
         if found is not None and found.kernel:  # workers and outputs need the weights, not the file
             object.__setattr__(self, "consistent", str(found))
+        if self.along is not None:
+            letter = self.along.upper() if isinstance(self.along, str) else ""
+            if len(letter) != 1 or not letter.isalpha() or letter in "YXCS":
+                raise RequestError(
+                    f"along={self.along!r} is not an axis of neighbouring planes: give its letter, such as 'Z' or 'T'."
+                )
+            object.__setattr__(self, "along", letter)
 
     def with_views(self, views: int) -> Placement:
         """Return the placement with an ensemble of ``views`` if it has none; ``model="best"`` states 8."""

@@ -52,6 +52,7 @@ class ArrayKeywords(TypedDict, total=False):
     ensemble: int
     engine: str
     consistent: str | None
+    along: str | None
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,13 @@ class RestoreRequest:
     Attributes
     ----------
     model, axes, scale, halo, tile, range, device, precision, nodata, level, series, array, mask, chunks, shards, \
-ensemble, engine, consistent
+ensemble, engine, consistent, along
         See `swin2sr_ops.restore_image`.
 
     Examples
     --------
     >>> RestoreRequest(model="nano-x2-gray", halo=16).placement
-    Placement(device='auto', precision='auto', engine='auto', halo=16, ensemble=1, consistent=None)
+    Placement(device='auto', precision='auto', engine='auto', halo=16, ensemble=1, consistent=None, along=None)
     """
 
     model: str | PathLike[str] | ModelSpec = "auto"
@@ -91,11 +92,13 @@ ensemble, engine, consistent
     ensemble: int = 1
     engine: str = "auto"
     consistent: str | None = None
+    along: str | None = None
 
     @property
     def placement(self) -> Placement:
         """Return the settings that say where and how networks compute; ``model="best"`` asks for an ensemble of 8."""
-        given = Placement(self.device, self.precision, self.engine, self.halo, self.ensemble, self.consistent)
+        asked = self.device, self.precision, self.engine, self.halo, self.ensemble, self.consistent, self.along
+        given = Placement(*asked)
         return given.with_views(views_of(self.model))
 
     def validated(self) -> RestoreRequest:

@@ -22,6 +22,9 @@ UPSAMPLERS: dict[str, tuple[int, ...]] = {
     "pixelshuffle_hf": (2, 3, 4, 8),
 }
 
+#: Letters of axes along which neighbouring planes may enter a network; empty: any.
+_ALONG = ("", *"ABDEFGHIJKLMNOPQRTUVWZ")  # not rows, columns, channels or samples
+
 #: Fields that only the networks of this package use.
 _SWIN_FIELDS = (
     *("dim", "depths", "heads", "mlp_ratio", "qkv_bias", "patch_norm", "upsampler", "resi_connection", "num_feat"),
@@ -88,6 +91,11 @@ class ModelSpec:
         Output pixels per input pixel along Y and X: 1, 2, 3, 4 or 8 here, any number in a plugin.
     channels : int
         Number of image channels that the network processes together: 1, 3 (RGB), or another number of bands.
+    planes : int
+        Number of planes, odd, that enter for one result: the plane itself and its neighbours on either side. More than
+        1 only with one channel. The first convolution takes the plane first, then its neighbours from near to far.
+    along : str
+        Letter of the axis of these planes, as in the training: ``"Z"``, ``"T"``; empty for either.
     dim, depths, heads : int, tuple of int, tuple of int
         Feature channels; blocks per stage; attention heads per stage.
     window : int
@@ -117,6 +125,8 @@ class ModelSpec:
     task: str = "classical_sr"
     scale: int = 2
     channels: int = 3
+    planes: int = 1
+    along: str = ""
     dim: int = 180
     depths: tuple[int, ...] = (6,) * 6
     heads: tuple[int, ...] = (6,) * 6
@@ -149,11 +159,18 @@ class ModelSpec:
 
     def __repr__(self) -> str:
         channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        channels += f" of {self.planes} planes" if self.planes > 1 else ""
         return f"<ModelSpec {self.name}: {self.architecture}, {self.task}, x{self.scale}, {channels}>"
 
     def _repr_html_(self) -> str:
-        shown = ("architecture", "task", "scale", "channels", "window", "licence", "weights", "advice")
+        shown = ["architecture", "task", "scale", "channels", "window", "licence", "weights", "advice"]
+        shown += ["planes", "along"] if self.planes > 1 else []
         return facts_table(self.name, {name: getattr(self, name) for name in shown})
+
+    @property
+    def inputs(self) -> int:
+        """Number of channels that the first convolution takes: those of all planes."""
+        return self.channels * self.planes
 
     def _problems(self) -> list[str]:
         problems = []
@@ -178,6 +195,16 @@ class ModelSpec:
             problems.append(f"resi_connection {self.resi_connection!r} is neither '1conv' nor '3conv'")
         if self.window < 2 or self.channels < 1:
             problems.append(f"window {self.window} or channels {self.channels} is too small")
+        return problems + self._plane_problems()
+
+    def _plane_problems(self) -> list[str]:
+        problems = []
+        if self.planes < 1 or self.planes % 2 == 0:
+            problems.append(f"planes {self.planes} must be odd: the plane itself and as many on either side")
+        if self.planes > 1 and (self.channels != 1 or self.upsampler == "pixelshuffle_hf"):
+            problems.append(f"{self.planes} planes need 1 channel and a head other than pixelshuffle_hf")
+        if self.along not in _ALONG:
+            problems.append(f"along {self.along!r} must be the letter of an axis such as Z or T, or empty")
         return problems
 
     def _foreign_problems(self, reach: Reach) -> list[str]:
@@ -186,11 +213,15 @@ class ModelSpec:
             problems.append(f"architecture {self.architecture!r} derives its reach from its layers: omit `reach`")
         if self.channels not in (1, 3) or self.scale < 1:
             problems.append(f"channels {self.channels} must be 1 or 3, and scale {self.scale} at least 1")
+        if self.planes != 1:
+            problems.append(f"planes {self.planes} must be 1 for a network of a plugin")
         return problems
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields that apply to this model, as JSON-ready values."""
-        left_out = ("reach",) if self.reach is None else _SWIN_FIELDS
+        left_out: set[str] = {"reach"} if self.reach is None else set(_SWIN_FIELDS)
+        if self.planes == 1:  # so that earlier versions read the file
+            left_out |= {"planes", "along"}
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @classmethod

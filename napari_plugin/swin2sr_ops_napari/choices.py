@@ -72,6 +72,8 @@ def _choice(spec: ModelSpec, colours: int) -> Choice:
 def advice(spec: ModelSpec, colours: int) -> str:
     """Task, scale, licence, where the weights are, and when to use the model."""
     kind = {1: "one channel", 3: "RGB"}.get(spec.channels, f"{spec.channels} channels")
+    if spec.planes > 1:
+        kind += f" with {spec.planes - 1} neighbouring planes" + (f" along {spec.along}" if spec.along else "")
     weights = "comes with the package"
     if _on_the_web(spec):
         size = f" of {spec.size_bytes / 1e6:.0f} MB" if spec.size_bytes else ""

@@ -37,8 +37,16 @@ class Request(RestoreRequest):
         return resolve_model(self.model, channels=image.order().model_channels)
 
     def restorer(self, image: LayerImage) -> Restorer:
-        """Return the restorer of single tiles."""
-        return Restorer.at(self.spec(image), self.placement)
+        """Return the restorer of single tiles.
+
+        Raises
+        ------
+        RequestError
+            If the model takes neighbouring planes that the image lacks.
+        """
+        restorer = Restorer.at(self.spec(image), self.placement)
+        restorer.check_axes(image.order())
+        return restorer
 
     def job(self, source: str, image: LayerImage) -> Job:
         """Resolve the request for ``source``: an address that `offer` gave, or a file."""
@@ -64,7 +72,7 @@ class Request(RestoreRequest):
     def command(self, source: str, output: str, image: LayerImage) -> str:
         """Return the command that does the same on a file, or resumes it."""
         words = ["swin2sr-ops", "restore", source, output, "--model", str(self.model)]
-        for name in ("halo", "range", "device", "precision", "engine", "ensemble", "consistent", "chunks"):
+        for name in ("halo", "range", "device", "precision", "engine", "ensemble", "consistent", "along", "chunks"):
             value = getattr(self, name)
             if value != getattr(Request, name):
                 words += [f"--{name}", str(value)]

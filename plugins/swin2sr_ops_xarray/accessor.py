@@ -52,6 +52,7 @@ class RestoreArray:
         precision: str = "auto",
         engine: str = "auto",
         consistent: str | None = None,
+        along: str | None = None,
         interval: float | None = None,
         calibration: str | PathLike[str] | None = None,
         nodata: Nodata = "auto",
@@ -60,7 +61,7 @@ class RestoreArray:
 
         Parameters
         ----------
-        model, scale, halo, tile, range, device, precision, engine, consistent
+        model, scale, halo, tile, range, device, precision, engine, consistent, along
             As in `swin2sr_ops.restore`.
         interval, calibration
             As in `swin2sr_ops.restore`: half widths, as a lazy coordinate ``half_width`` of every pixel.
@@ -96,7 +97,7 @@ class RestoreArray:
         """
         request = dict(
             model=model, scale=scale, halo=halo, tile=tile, range=range, device=device, precision=precision,
-            engine=engine, consistent=consistent, interval=interval, calibration=calibration,
+            engine=engine, consistent=consistent, along=along, interval=interval, calibration=calibration,
         )  # fmt: skip
         return _restored(self._array, request, letters_of(self._array, axes, rgb), rgb, nodata)
 
@@ -177,6 +178,7 @@ def _restored(
     settings = {"model": spec.name, "scale": scale, "halo": request["halo"], "range": request["range"]}
     settings |= {"ensemble": views} if views > 1 else {}
     settings |= {} if request["consistent"] is None else {"consistent": request["consistent"]}
+    settings |= {} if request["along"] is None else {"along": request["along"]}
     result.attrs = fresh_attributes(
         array, given if nodata != "auto" else None, settings, (array.sizes[dims[0]], array.sizes[dims[1]])
     )

@@ -109,6 +109,7 @@ class AuditedImage:
             mask=given.mask or settings.get("mask"),
             ensemble=int(settings.get("ensemble", 1)),
             consistent=settings.get("consistent"),
+            along=settings.get("along"),
             **placement_of(record, given.device, given.precision, given.engine),
             **reading,
         )

@@ -42,6 +42,7 @@ def restore_batch(
     ensemble: int = 1,
     engine: str = "auto",
     consistent: str | None = None,
+    along: str | None = None,
     format: str | None = None,
     overwrite: bool = False,
     restart: bool = False,
@@ -63,7 +64,7 @@ def restore_batch(
     dst : str or path
         A folder; for a single plate or tree also the path of the resulting Zarr.
     model, axes, scale, halo, tile, range, device, precision, nodata, level, series, array, mask, chunks, shards, \
-ensemble, engine, consistent
+ensemble, engine, consistent, along
         As in `swin2sr_ops.restore_image`, the same for all images.
     format : {"same", "zarr", "tiff", "cog", "png"}, optional
         Format of the outputs; by default that of the inputs.
@@ -94,7 +95,7 @@ ensemble, engine, consistent
     request = RestoreRequest(
         model=model, scale=scale, halo=halo, tile=tile, range=range, device=device, precision=precision,
         nodata=nodata, mask=mask, chunks=chunks, shards=shards, ensemble=ensemble, engine=engine,
-        consistent=consistent,
+        consistent=consistent, along=along,
     ).validated()  # fmt: skip
     check_output_options(output, also=("allow_missing",))
     entries = collect(

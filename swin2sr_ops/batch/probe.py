@@ -12,6 +12,7 @@ from swin2sr_ops.engine.devices import choose_device
 from swin2sr_ops.engine.parallel import usable_cores
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.geometry.tiles import tile_region
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.spec import ModelSpec
 
@@ -43,8 +44,11 @@ def _measure(restorer: Restorer) -> float:
     if restorer.spec.reach is not None:  # a plugin's network may be large and have large cells
         side = -(-_FOREIGN_SIDE // restorer.spec.window) * restorer.spec.window
     plan = restorer.plan(side, side, side)
-    noise = np.random.default_rng(0).random((side, side), np.float32)
-    order, tile = AxisOrder.of(noise.shape, "YX"), next(iter(plan))
+    letter = restorer.placement.along or restorer.spec.along or "Z"  # a model of several planes needs them
+    noise = np.random.default_rng(0).random((restorer.spec.planes, side, side), np.float32)
+    order, one = AxisOrder.of(noise.shape, letter + "YX"), {0: slice(0, 1)}
+    tile = restorer.with_planes(next(iter(plan)), order, one)
+    noise = noise[tile_region(order, tile, one)]
     restorer.network.engine()  # load the model before the measurement
 
     def once() -> float:

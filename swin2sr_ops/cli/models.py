@@ -27,10 +27,14 @@ def main(args: argparse.Namespace) -> int:
     print(f"{'name':<34}{'task':<15}{'scale':<7}{'channels':<10}{'licence':<12}weights")
     for spec in found:
         where = "with the package" if spec.weights.startswith("package:") else _megabytes(spec)
-        print(f"{spec.name:<34}{spec.task:<15}x{spec.scale:<6}{spec.channels:<10}{spec.licence:<12}{where}")
+        print(f"{spec.name:<34}{spec.task:<15}x{spec.scale:<6}{_channels(spec):<10}{spec.licence:<12}{where}")
     if not found:
         print("No model has these properties: omit one of them.")
     return 0
+
+
+def _channels(spec: ModelSpec) -> str:
+    return str(spec.channels) if spec.planes == 1 else f"{spec.channels} of {spec.planes}"
 
 
 def _check_properties(args: argparse.Namespace) -> None:

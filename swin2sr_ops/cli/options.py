@@ -38,5 +38,5 @@ def add_request(parser: argparse.ArgumentParser, **series: Any) -> None:
     group.add_argument("--value-range", type=number, help="for a checkpoint that does not state it: 1 or 255")
     group.add_argument("--window", type=whole, help="for a checkpoint that does not state it: 8 or 7")
     group = parser.add_argument_group("values and cutting")
-    add_options(group, "range", "halo", "tile", "ensemble", "consistent", "nodata", "mask")
+    add_options(group, "range", "halo", "tile", "ensemble", "consistent", "along", "nodata", "mask")
     add_options(group, "device", "precision", "engine")

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
-from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.geometry.axes import AxisOrder, Region
+from swin2sr_ops.geometry.neighbours import neighbour_axis
 from swin2sr_ops.geometry.plan import receptive_halo
 from swin2sr_ops.geometry.steps import Interval, cell_side
 from swin2sr_ops.geometry.tiles import FILL_REACH
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
-from swin2sr_ops.placement import Halo
+from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -32,11 +33,18 @@ class BlockGrid:
     chunks: tuple[tuple[int, ...], ...]
     depth: int
     maps: tuple[IntensityMap, ...]
+    neighbours: tuple[int, int] | None = None  # axis of neighbouring planes, and how many on either side
+
+    def overlap(self, axis: int) -> int:
+        """Return the overlap along an axis if it is cut."""
+        if self.neighbours is not None and axis == self.neighbours[0]:
+            return self.neighbours[1]
+        return self.depth if axis in (self.order.y, self.order.x) else 0
 
 
 def overlap_options(
     spec: ModelSpec,
-    halo: Halo,
+    placement: Placement,
     array: da.Array,
     axes: str | None,
     value_range: str | Sequence[float],
@@ -55,38 +63,42 @@ def overlap_options(
             f"range={value_range!r} depends on all pixels of a {array.dtype} array, which map_overlap cannot "
             "read: give two values, 'dtype', or use swin2sr_ops.restore."
         )
+    halo = placement.halo
     reach = receptive_halo(spec) if halo == "exact" else int(halo)
     # Chunks may start anywhere: add a window to start reads on the grid, and another to fill invalid pixels.
     depth = reach + 2 * spec.window
     if spec.reach is not None:  # whole cells are read
         depth = reach + cell_side(spec) + spec.window + FILL_REACH
     depth += margin
-    for axis in (order.y, order.x):
-        if len(array.chunks[axis]) > 1 and min(array.chunks[axis]) < depth:
+    axis = neighbour_axis(order, spec, placement.along)
+    grid = BlockGrid(order, array.chunks, depth, (known,), None if axis is None else (axis, spec.planes // 2))
+    for axis, cut in enumerate(array.chunks):
+        if len(cut) > 1 and min(cut) < grid.overlap(axis):
+            unit, least = "px" if axis in (order.y, order.x) else "planes", grid.overlap(axis)
             raise RequestError(
-                f"Chunks {array.chunks[axis]} along {order.axes[axis]} are smaller than the halo of {depth} px that "
-                f"{spec.name} needs: rechunk so that each has at least {depth}, or use swin2sr_ops.restore, which "
-                "accepts any chunks."
+                f"Chunks {cut} along {order.axes[axis]} are smaller than the halo of {least} {unit} that {spec.name}"
+                f" needs: rechunk so that each has at least {least}, or use swin2sr_ops.restore, which accepts any"
+                " chunks."
             )
     if order.colour is not None and len(array.chunks[order.colour]) > 1:
         raise RequestError("The colour axis is cut into several chunks: rechunk it into one.")
     spatial = {order.y, order.x}
     chunks = tuple(tuple(n * spec.scale for n in c) if a in spatial else c for a, c in enumerate(array.chunks))
     return {
-        "depth": {a: depth if a in spatial and len(c) > 1 else 0 for a, c in enumerate(array.chunks)},
+        "depth": {a: grid.overlap(a) if len(c) > 1 else 0 for a, c in enumerate(array.chunks)},
         "boundary": "none",
         "trim": False,
         "allow_rechunk": False,
         "chunks": chunks,
         "dtype": array.dtype,
         "meta": np.empty((0,) * array.ndim, array.dtype),
-        "grid": BlockGrid(order, array.chunks, depth, (known,)),
+        "grid": grid,
     }
 
 
 def block_in_image(
     block: NDArray[Any], grid: BlockGrid | None, block_info: Mapping[int, Mapping[str, Any]] | None
-) -> tuple[Callable[[tuple[slice, ...]], NDArray[Any]], AxisOrder, Interval, Interval, tuple[IntensityMap, ...]]:
+) -> tuple[Callable[[Region], NDArray[Any]], AxisOrder, Interval, Interval, tuple[IntensityMap, ...], dict[int, slice]]:
     """Return the arguments of `Restorer.restore_region` for a block that carries its overlap.
 
     Raises
@@ -102,19 +114,21 @@ def block_in_image(
     order, info = grid.order, block_info[0]
     place = info["chunk-location"]
     _check_made_for(grid, info, block.shape)
-    box, first = [], [0] * block.ndim
-    for axis in (order.y, order.x):
+    cut = [order.y, order.x] + ([grid.neighbours[0]] if grid.neighbours else [])
+    box, first = {}, {}
+    for axis in cut:
         start = sum(grid.chunks[axis][: place[axis]])
-        box.append((start, start + grid.chunks[axis][place[axis]]))
-        first[axis] = start - (grid.depth if place[axis] else 0)  # blocks at a border have no overlap beyond it
+        box[axis] = start, start + grid.chunks[axis][place[axis]]
+        first[axis] = start - (grid.overlap(axis) if place[axis] else 0)  # no overlap beyond the image's border
 
-    def read(region: tuple[slice, ...]) -> NDArray[Any]:
-        index = [slice(None)] * block.ndim  # all planes of the block
-        for axis in (order.y, order.x):
+    def read(region: Region) -> NDArray[Any]:
+        index = [slice(None)] * block.ndim  # all planes of the block along the other axes
+        for axis in cut:
             index[axis] = slice(region[axis].start - first[axis], region[axis].stop - first[axis])
         return block[tuple(index)]
 
-    return read, order, box[0], box[1], grid.maps
+    planes = {axis: slice(*box[axis]) for axis in cut[2:]}
+    return read, order, box[order.y], box[order.x], grid.maps, planes
 
 
 def _check_made_for(grid: BlockGrid, info: Mapping[str, Any], shape: tuple[int, ...]) -> None:
@@ -123,9 +137,8 @@ def _check_made_for(grid: BlockGrid, info: Mapping[str, Any], shape: tuple[int, 
     place, found = tuple(info["chunk-location"]), tuple(info["num-chunks"])
     expected = None
     if found == counts:
-        spatial = {a for a in (grid.order.y, grid.order.x) if counts[a] > 1}
         expected = tuple(
-            chunks[i] + grid.depth * ((i > 0) + (i < len(chunks) - 1) if a in spatial else 0)
+            chunks[i] + grid.overlap(a) * ((i > 0) + (i < len(chunks) - 1))
             for a, (chunks, i) in enumerate(zip(grid.chunks, place, strict=True))
         )
     if expected != shape:

@@ -6,6 +6,7 @@ everything else is computed there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -53,24 +54,25 @@ class PlaneRestorer:
 
     def restore(
         self,
-        plane: NDArray[Any],
+        planes: Sequence[NDArray[Any]],
         tile: Tile,
         ends: IntensityMap,
         nodata: float | None,
-        valid: NDArray[np.bool_] | None,
+        valid: Sequence[NDArray[np.bool_] | None],
         spread: NDArray[np.float32] | None,
     ) -> NDArray[Any]:
         """Restore a plane of a tile's region.
 
         Parameters
         ----------
-        plane : ndarray
-            Stored pixels, ``(colours, rows, columns)``.
+        planes : sequence of ndarray
+            Stored pixels, ``(colours, rows, columns)`` each: the plane, and the neighbours that enter with it. Their
+            invalid pixels take the plane's own values.
         tile : Tile
         ends : IntensityMap
         nodata : float, optional
-        valid : ndarray of bool, optional
-            Valid pixels, of the plane's shape.
+        valid : sequence of ndarray of bool or None
+            Valid pixels of each, of its shape; None if all are valid.
         spread : ndarray, optional
             Receives the standard deviation of the ensemble's passes; of the result's shape.
 
@@ -79,12 +81,12 @@ class PlaneRestorer:
         ndarray
             ``(colours, rows scale, columns scale)``, in storage type.
         """
-        s = self.spec.scale
+        s, plane = self.spec.scale, planes[0]
         out = np.empty((len(plane), *(n * s for n in tile.shape)), plane.dtype)
         kept = set(range(len(plane)))
         for group in channel_groups(len(plane), self.spec.channels):
             pixels = plane[list(group)]
-            invalid = invalid_pixels(pixels, nodata, None if valid is None else valid[list(group)])
+            invalid = _invalid(pixels, group, nodata, valid[0])
             if invalid is not None and owned(invalid, tile).all():
                 if spread is not None:
                     spread[list(group)] = np.nan
@@ -93,7 +95,12 @@ class PlaneRestorer:
             if invalid is not None:
                 rest = (ends.lo + ends.hi) / 2
                 pixels = np.stack([fill_invalid(p, bad, rest) for p, bad in zip(pixels, invalid, strict=True)])
-            result, apart = self._group(pixels, tile, ends, nodata, spread is not None)
+            entering = [pixels]
+            for other, known in zip(planes[1:], valid[1:], strict=True):
+                beside = other[list(group)]
+                missing = _invalid(beside, group, nodata, known)
+                entering.append(beside if missing is None else np.where(missing, pixels, beside))
+            result, apart = self._group(entering, tile, ends, nodata, spread is not None)
             if invalid is not None:
                 holes = enlarged(owned(invalid, tile), s)
                 result[holes] = enlarged(owned(plane[list(group)], tile), s)[holes]
@@ -109,13 +116,18 @@ class PlaneRestorer:
         return out
 
     def _group(
-        self, pixels: NDArray[Any], tile: Tile, ends: IntensityMap, nodata: float | None, spread: bool
+        self, entering: Sequence[NDArray[Any]], tile: Tile, ends: IntensityMap, nodata: float | None, spread: bool
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-        """Restore channels that enter the network together, in storage type; also return the passes' spread."""
+        """Restore channels that enter the network together, in storage type; also return the passes' spread.
+
+        ``entering`` holds those of the plane, and of its neighbours.
+        """
+        pixels = entering[0]
         bound = Consistency.parse(self.placement.consistent)
         dtype = pixels.dtype if bound is None else None
         compute = self._arrays if self.network.on_arrays else self._tensors
-        result, apart = compute(pixels, tile.network, ends, dtype, spread)
+        given = pixels if len(entering) == 1 else np.concatenate(entering)
+        result, apart = compute(given, tile.network, ends, dtype, spread)
         blur = blur_of(self.placement.consistent, self.spec.scale)
         if bound is None:
             keep_valid(result, nodata)
@@ -161,3 +173,10 @@ class PlaneRestorer:
         result = stored().numpy()
         result = result if dtype is None else result.astype(dtype, copy=False)
         return result, None if deviation is None else (deviation().double() * ends.width).float().numpy()
+
+
+def _invalid(
+    pixels: NDArray[Any], group: tuple[int, ...], nodata: float | None, valid: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    """Return the invalid pixels of a group of colours; ``valid`` is that of all colours."""
+    return invalid_pixels(pixels, nodata, None if valid is None else valid[list(group)])

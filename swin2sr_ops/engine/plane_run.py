@@ -74,7 +74,7 @@ class PlaneRun:
         device = self.net.conv_first.weight.device
         self.grid = Grid(origin, window) if blocks.group == 1 else GroupGrid(origin, window, self.x.length, device)
         self.like = self.net.conv_first.weight
-        self.image = self._plane(self.spec.channels)  # zero outside the image: the first convolution's padding
+        self.image = self._plane(self.spec.inputs)  # zero outside the image: the first convolution's padding
         top, left = firsts[0] - self.y.origin, firsts[1] - self.x.origin
         normal = (image.to(self.image) - self.net.mean[0].to(self.image)) * self.spec.value_range
         rows, columns = image.shape[-2:]

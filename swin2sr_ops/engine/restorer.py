@@ -6,6 +6,7 @@ storage type.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -22,13 +23,14 @@ from swin2sr_ops.engine.runner import Network, without_history
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.back_projection import margin_of
+from swin2sr_ops.geometry.neighbours import depth_of, neighbour_axis
 from swin2sr_ops.geometry.plan import Span, Tile, TilePlan, check_halo, within
 from swin2sr_ops.geometry.steps import GROUP_CELLS, Interval
 from swin2sr_ops.geometry.tiles import fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
-from swin2sr_ops.pixels.planes import channel_of_plane
+from swin2sr_ops.pixels.planes import channel_of_plane, owned_planes
 from swin2sr_ops.placement import Halo, Placement
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.qualities import views_of
@@ -54,7 +56,7 @@ class Restorer:
         ``"auto"`` or a torch device; ``"float32"``, ``"float64"``, ``"bfloat16"``, or ``"auto"``: bfloat16 on CUDA GPUs
         with fast bfloat16, else float32; resolved at the first computation, or at the start of a run of files for
         all of its workers.
-    consistent : str, optional
+    consistent, along : str, optional
         See `swin2sr_ops.restore`.
     engine : str
         See `swin2sr_ops.restore`. ``"auto"`` is resolved at the first computation, or at the start of a run of files
@@ -77,13 +79,20 @@ class Restorer:
         ensemble: int = 1,
         engine: str = "auto",
         consistent: str | None = None,
+        along: str | None = None,
     ) -> None:
         spec = resolve_model(model)
-        self.placement = Placement(device, precision, engine, halo, ensemble, consistent).with_views(views_of(model))
+        asked = Placement(device, precision, engine, halo, ensemble, consistent, along)
+        self.placement = asked.with_views(views_of(model))
         if consistent is not None and spec.scale == 1:
             raise RequestError(
                 f"consistent={consistent!r} binds the new pixels of each pixel, and {spec.name!r} makes one of one:"
                 " leave it out, or choose a model that enlarges."
+            )
+        if along is not None and spec.planes == 1:
+            raise RequestError(
+                f"along={along!r} is the axis of neighbouring planes, and {spec.name!r} restores each plane alone:"
+                " leave it out, or choose a model of several planes."
             )
         check_halo(halo, spec)
         self.spec, self.margin = within(spec, halo), margin_of(self.placement.consistent, spec.scale)
@@ -100,13 +109,14 @@ class Restorer:
         shown = f"halo={asked.halo!r}, device={asked.device!r}, precision={asked.precision!r}"
         shown += ", ensemble=8" if asked.ensemble > 1 else ""
         shown += f", consistent={asked.consistent!r}" if asked.consistent is not None else ""
+        shown += f", along={asked.along!r}" if asked.along is not None else ""
         shown += f", engine={asked.engine!r}" if asked.engine not in ("auto", "torch") else ""
         return f"Restorer({self.spec.name!r}, {shown})"
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         asked = self.placement
         settings = asked.halo, asked.device, asked.precision, asked.ensemble, asked.engine, asked.consistent
-        return (type(self).__name__, self.spec.to_dict(), *settings)
+        return (type(self).__name__, self.spec.to_dict(), *settings, asked.along)
 
     @property
     def precision(self) -> str:
@@ -146,9 +156,21 @@ class Restorer:
             tile = fit_tile(self.spec, (height, width), free, resolved, cells, streamed, usable_cores())
         return TilePlan(self.spec, height, width, tile_size(tile), self.placement, streamed)
 
+    def check_axes(self, order: AxisOrder) -> None:
+        """Raise an error if the image lacks the axis whose neighbouring planes the model takes.
+
+        Raises
+        ------
+        RequestError
+            See `swin2sr_ops.geometry.neighbours.neighbour_axis`.
+        """
+        neighbour_axis(order, self.spec, self.placement.along)
+
     # --- computing --------------------------------------------------------------------------
 
-    def tile(self, order: AxisOrder, rows: Interval, columns: Interval) -> Tile:
+    def tile(
+        self, order: AxisOrder, rows: Interval, columns: Interval, planes: Mapping[int, slice] | None = None
+    ) -> Tile:
         """Create the tile of a box of the image: what to read around it, compute and write.
 
         Parameters
@@ -157,13 +179,21 @@ class Restorer:
             Axes of the image.
         rows, columns : (int, int)
             Start and stop along Y and X, in input pixels.
+        planes : mapping, optional
+            Slices along axes that are not spatial; by default all planes.
         """
         mirror = self.placement.ensemble > 1
         y, x = (
             Span.of(start, stop, order.shape[axis], self.spec, self.placement.halo, mirror=mirror, margin=self.margin)
             for axis, (start, stop) in ((order.y, rows), (order.x, columns))
         )
-        return Tile(y, x)
+        return self.with_planes(Tile(y, x), order, planes)
+
+    def with_planes(self, tile: Tile, order: AxisOrder, planes: Mapping[int, slice] | None = None) -> Tile:
+        """Return ``tile`` for these planes: with their neighbours, if the model takes them."""
+        if self.spec.planes == 1:
+            return tile
+        return replace(tile, depth=depth_of(order, self.spec, self.placement.along, planes))
 
     def restore_region(
         self,
@@ -196,7 +226,7 @@ class Restorer:
         ndarray
             With the image's axes, in storage type; ``scale`` times as many rows and columns as the box.
         """
-        tile = self.tile(order, rows, columns)
+        tile = self.tile(order, rows, columns, planes)
         return self.restore_tile(read(tile_region(order, tile, planes)), order, tile, maps, nodata)
 
     def restore_tile(
@@ -220,7 +250,7 @@ class Restorer:
         order : AxisOrder
             Axes of the image; only the length of its colour axis is used.
         tile : Tile
-            The spans along Y and X.
+            The spans along Y and X; its depth says which planes of the block are owned.
         maps : sequence of IntensityMap
             One for the image, or one per channel of the block.
         nodata : float, optional
@@ -255,6 +285,8 @@ class Restorer:
         s = self.spec.scale
         shape = list(block.shape)
         shape[order.y], shape[order.x] = tile.shape[0] * s, tile.shape[1] * s
+        if tile.depth is not None:
+            shape[tile.depth.axis] = tile.depth.stop - tile.depth.start
         spread = np.zeros(shape, np.float32)
         return self._restore(block, order, tile, maps, nodata, valid, spread), spread
 
@@ -269,20 +301,20 @@ class Restorer:
         spread: NDArray[np.float32] | None,
     ) -> NDArray[Any]:
         """Restore a tile; also write into ``spread``, which has the result's shape, if it is given."""
-        planes = block.transpose(order.order)
-        kept, colours = planes.shape[: len(order.planes)], order.colours
-        planes = planes.reshape(-1, colours, *planes.shape[-2:])
+        planes, colours = block.transpose(order.order), order.colours
+        kept, entering = owned_planes(block.shape, order, tile.depth)
         valid = shown_pixels(block, order, None if valid is None else block_valid(valid, block.shape, order))
         known = None if valid is None else np.broadcast_to(valid, block.shape).transpose(order.order)
         channel = channel_of_plane(order, kept)
         s = self.spec.scale
-        out = np.empty((len(planes), colours, tile.shape[0] * s, tile.shape[1] * s), block.dtype)
+        out = np.empty((math.prod(kept), colours, tile.shape[0] * s, tile.shape[1] * s), block.dtype)
         wide = None if spread is None else spread.transpose(order.order)  # a view: writing to it fills ``spread``
         for i, index in enumerate(np.ndindex(kept)):
-            mask = None if known is None else known[index].reshape(planes.shape[1:])
+            given = [planes[z].reshape(colours, *planes.shape[-2:]) for z in entering(index)]
+            masks = [None if known is None else known[z].reshape(given[0].shape) for z in entering(index)]
             ends = maps[channel[i] if len(maps) > 1 else 0]
             one = None if wide is None else wide[index].reshape(out.shape[1:])
-            out[i] = self._planes.restore(planes[i], tile, ends, nodata, mask, one)
+            out[i] = self._planes.restore(given, tile, ends, nodata, masks, one)
             if wide is not None and one is not None:
                 wide[index] = one.reshape(wide[index].shape)
         colour_axis = () if order.colour is None else (colours,)
@@ -315,7 +347,7 @@ class Restorer:
         RequestError
             If chunks are smaller than the halo (the message states the size to rechunk to).
         """
-        return overlap_options(self.spec, self.placement.halo, array, axes, range, self.margin)
+        return overlap_options(self.spec, self.placement, array, axes, range, self.margin)
 
     def __call__(
         self,
@@ -324,4 +356,5 @@ class Restorer:
         block_info: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> NDArray[Any]:
         """Restore a block that carries its halo, as ``dask.array.map_overlap`` passes it."""
-        return self.restore_region(*block_in_image(block, grid, block_info))
+        read, order, rows, columns, maps, planes = block_in_image(block, grid, block_info)
+        return self.restore_region(read, order, rows, columns, maps, planes=planes)

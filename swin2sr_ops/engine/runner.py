@@ -164,7 +164,7 @@ class Network:
         ----------
         x : Tensor or ndarray
             See `on_arrays`. ``(1 or C, rows, columns)`` of the network's region, in 0..1, on the device; one channel
-            is repeated.
+            is repeated. ``C`` is `ModelSpec.inputs`: all planes of a model of several.
         tile : Tile
 
         Returns
@@ -177,14 +177,14 @@ class Network:
         TileError
             If values are not finite, or memory is too small for the smallest tile.
         """
-        one = len(x) < self.spec.channels
+        one = len(x) < self.spec.inputs
         if isinstance(x, np.ndarray):
             with _device_lock("cpu"):
-                y = self._run(np.broadcast_to(x, (self.spec.channels, *x.shape[1:])), tile)
+                y = self._run(np.broadcast_to(x, (self.spec.inputs, *x.shape[1:])), tile)
             finite = np.isfinite(y).all()
         else:
             with _device_lock(str(x.device)):
-                y = self._run(x.expand(self.spec.channels, -1, -1), tile)
+                y = self._run(x.expand(self.spec.inputs, -1, -1), tile)
             finite = y.isfinite().all()
         if not finite:
             raise TileError(

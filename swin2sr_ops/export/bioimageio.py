@@ -80,6 +80,11 @@ def export_bioimageio(
     """
     target = target_of(path, ".zip", overwrite=overwrite, needed=_NEEDED, extra="bioimageio")
     spec = resolve_model(model, **hints)
+    if spec.planes > 1:
+        raise ModelError(
+            f"{spec.name!r} takes {spec.planes} neighbouring planes as channels, which programs that read bioimage.io"
+            " packages do not gather: export it as ONNX (`export onnx`), or export a model of single planes."
+        )
     graph = make_graph(spec, tile)
     halo = -(-graph.halo // spec.window) * spec.window  # blocks then start on the window grid
     if tile <= 2 * halo:

@@ -40,6 +40,7 @@ class ExportReport:
     tile, halo, window : int
         In input pixels: sides of the graph's input, what to crop at each inner side, where tiles may start.
     scale, channels, opset : int
+        The channels are those of the input: a plane and its neighbours for a model of several planes.
     difference : float or None
         Largest difference from torch on a random tile, in fractions of full range; None without ONNX Runtime.
     """
@@ -107,7 +108,7 @@ def export_onnx(
     write_file(target, lambda part: part.write_bytes(graph.content))
     spec = graph.spec
     return ExportReport(
-        spec.name, str(target), tile, graph.halo, spec.window, spec.scale, spec.channels, difference=graph.difference
+        spec.name, str(target), tile, graph.halo, spec.window, spec.scale, spec.inputs, difference=graph.difference
     )  # fmt: skip
 
 
@@ -148,7 +149,7 @@ def make_graph(spec: ModelSpec, tile: int) -> Graph:
     import torch
 
     net = build_network(spec)
-    sample = torch.rand(1, spec.channels, tile, tile, generator=torch.Generator().manual_seed(0))
+    sample = torch.rand(1, spec.inputs, tile, tile, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = net(sample)  # before the export, which leaves no real tensors in caches that are empty
         content = _graph(net, sample, spec, tile, halo)
@@ -189,6 +190,8 @@ def _graph(net: nn.Module, sample: Tensor, spec: ModelSpec, tile: int, halo: int
         "model": spec.name, "licence": spec.licence, "weights_sha256": spec.sha256, "task": spec.task, "tile": tile,
         "halo": halo, "window": spec.window, "scale": spec.scale, "range": "0..1",
     }  # fmt: skip
+    if spec.planes > 1:  # channels of the input: a plane, then its neighbours from near to far, the lower one first
+        facts |= {"planes": spec.planes, "along": spec.along}
     onnx.helper.set_model_props(found, {f"swin2sr_ops.{name}": str(value) for name, value in facts.items()})
     onnx.checker.check_model(found)
     content: bytes = found.SerializeToString()

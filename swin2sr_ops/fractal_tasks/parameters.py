@@ -13,6 +13,7 @@ from pydantic import Field  # noqa: E402  (said first that it is missing)
 from swin2sr_ops.options import OPTIONS  # noqa: E402
 
 __all__ = [
+    "Along",
     "Calibration",
     "CarryLabels",
     "CarryTables",
@@ -40,6 +41,7 @@ Tile = Annotated[int | None, Field(description=OPTIONS["tile"].form)]
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Field(description=OPTIONS["device"].form)]
 Precision = Annotated[Literal["auto", "float32", "float64", "bfloat16"], Field(description=OPTIONS["precision"].form)]
 Engine = Annotated[Literal["auto", "torch", "native", "openvino", "triton"], Field(description=OPTIONS["engine"].form)]
+Along = Annotated[str | None, Field(description=OPTIONS["along"].form)]
 Consistent = Annotated[str | None, Field(description=OPTIONS["consistent"].form)]
 Interval = Annotated[
     float | None,

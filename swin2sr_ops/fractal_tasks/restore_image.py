@@ -11,6 +11,7 @@ check_host()
 from pydantic import validate_call  # noqa: E402  (said first that it is missing)
 
 from swin2sr_ops.fractal_tasks.parameters import (  # noqa: E402
+    Along,
     Calibration,
     CarryLabels,
     CarryTables,
@@ -47,6 +48,7 @@ def restore_image(
     precision: Precision = "auto",
     engine: Engine = "auto",
     consistent: Consistent = None,
+    along: Along = None,
     interval: Interval = None,
     calibration: Calibration = None,
     limit: Limit = None,
@@ -68,7 +70,7 @@ def restore_image(
         Ending of the new image's name: "0" becomes "0_restored".
     overwrite
         Replace an image that other parameters made under the new name.
-    model, scale, range, nodata, halo, tile, device, precision, engine, consistent, interval, \
+    model, scale, range, nodata, halo, tile, device, precision, engine, consistent, along, interval, \
 calibration, limit, noise, carry_labels, carry_tables
         See `swin2sr_ops.fractal_tasks.parameters`.
     """
@@ -87,6 +89,7 @@ calibration, limit, noise, carry_labels, carry_tables
         precision=precision,
         engine=engine,
         consistent=consistent,
+        along=along,
         interval=interval,
         calibration=calibration,
         limit=limit,

@@ -11,6 +11,7 @@ check_host()
 from pydantic import validate_call  # noqa: E402  (said first that it is missing)
 
 from swin2sr_ops.fractal_tasks.parameters import (  # noqa: E402
+    Along,
     Calibration,
     CarryLabels,
     CarryTables,
@@ -47,6 +48,7 @@ def restore_plate(
     precision: Precision = "auto",
     engine: Engine = "auto",
     consistent: Consistent = None,
+    along: Along = None,
     interval: Interval = None,
     calibration: Calibration = None,
     limit: Limit = None,
@@ -67,7 +69,7 @@ def restore_plate(
         Where the image comes from. Fractal fills it in.
     overwrite
         Replace an image that other parameters made in the new place.
-    model, scale, range, nodata, halo, tile, device, precision, engine, consistent, interval, \
+    model, scale, range, nodata, halo, tile, device, precision, engine, consistent, along, interval, \
 calibration, limit, noise, carry_labels, carry_tables
         See `swin2sr_ops.fractal_tasks.parameters`.
     """
@@ -86,6 +88,7 @@ calibration, limit, noise, carry_labels, carry_tables
         precision=precision,
         engine=engine,
         consistent=consistent,
+        along=along,
         interval=interval,
         calibration=calibration,
         limit=limit,

@@ -12,6 +12,7 @@ from typing import Any
 
 from swin2sr_ops.errors import PlanError
 from swin2sr_ops.geometry.back_projection import STEPS, margin_of
+from swin2sr_ops.geometry.neighbours import Depth
 from swin2sr_ops.geometry.span import Span, pad_index, padded_size, receptive_halo, sight, within
 from swin2sr_ops.geometry.steps import CELL_WINDOWS, Interval, cell_side, cell_spans, network_steps
 from swin2sr_ops.notebook import facts_table
@@ -44,10 +45,14 @@ _PIXEL_BYTES = 1024
 
 @dataclass(frozen=True)
 class Tile:
-    """One rectangle of one plane: the unit that a task reads, computes and writes."""
+    """One rectangle of one plane: the unit that a task reads, computes and writes.
+
+    ``depth`` holds the planes that it owns and reads if neighbouring planes enter the network.
+    """
 
     y: Span
     x: Span
+    depth: Depth | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -314,9 +319,9 @@ def tile_bytes(
         return _native_bytes(spec, rows, columns, streamed, threads)
     margin = 3 * CELL_WINDOWS * spec.window
     pixels = (rows + margin + (receptive_halo(spec) if streamed else 0)) * (columns + margin)
-    beside = spec.channels + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
+    beside = spec.inputs + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
     output = 2 * spec.channels * spec.scale**2 * rows * columns
-    waiting = spec.channels * (1 + spec.scale**2) * rows * columns if cells > 1 else 0
+    waiting = (spec.inputs + spec.channels * spec.scale**2) * rows * columns if cells > 1 else 0
     cell = (CELL_WINDOWS * spec.window) ** 2
     width = max(spec.heads) * spec.window**2 + int((8 + 2 * spec.mlp_ratio) * spec.dim)
     # A head cell is two cells wide; a convolution's result and its shuffled copy coexist.
@@ -349,7 +354,7 @@ def _native_bytes(spec: ModelSpec, rows: int, columns: int, streamed: bool, thre
     """
     margin = 2 * max(spec.window, 8)
     pixels = (rows + margin + (receptive_halo(spec) if streamed else 0)) * (columns + margin)
-    beside = spec.channels + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
+    beside = spec.inputs + (spec.planes > 1) + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
     result = 2 * spec.channels * spec.scale**2 * rows * columns
     if spec.upsampler in ("", "pixelshuffledirect"):
         head = 0

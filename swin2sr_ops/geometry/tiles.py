@@ -52,12 +52,17 @@ def source_interval(span: Span) -> tuple[int, int]:
 
 
 def tile_region(order: AxisOrder, tile: Tile, planes: Mapping[int, slice] | None = None) -> tuple[slice, ...]:
-    """Return the source region that `Restorer.restore_tile` expects, of all planes or those in ``planes``."""
+    """Return the source region that `Restorer.restore_tile` expects, of all planes or those in ``planes``.
+
+    Along the axis of a tile's depth these are the planes that it reads.
+    """
     region = [slice(0, n) for n in order.shape]
     for axis, span in ((order.y, tile.y), (order.x, tile.x)):
         region[axis] = slice(*source_interval(span))
     for axis, chosen in (planes or {}).items():
         region[axis] = chosen
+    if tile.depth is not None:
+        region[tile.depth.axis] = slice(*tile.depth.read)
     return tuple(region)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from builtins import range as range_of  # `range` is a keyword of the public functions
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from operator import getitem
 from os import PathLike
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder, Region
+from swin2sr_ops.geometry.neighbours import Depth
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
@@ -74,6 +75,7 @@ def restore(
     ensemble: int = 1,
     engine: str = "auto",
     consistent: str | None = None,
+    along: str | None = None,
     spread: bool = False,
     interval: float | None = None,
     calibration: str | PathLike[str] | None = None,
@@ -126,6 +128,10 @@ def restore(
         gives the input (two steps of back-projection); ``"kernel=1/4/4/1"``, or a text file of such weights: blurred
         by them along each axis. With ``",noise=N"`` behind it a value may be off by N stored units. For models that
         enlarge.
+    along : str, optional
+        For a model whose `ModelSpec.planes` is 3 or more: the axis whose neighbouring planes or frames enter with each
+        plane, such as ``"Z"`` or ``"T"``; by default the axis of its training. At both ends of the stack planes are
+        reflected without repeating the end: before plane 0 lies plane 1.
     spread : bool
         With ``ensemble=8``: also return the standard deviation of the eight results.
     interval : float, optional
@@ -156,7 +162,7 @@ def restore(
     asked = RestoreRequest(
         model=model, axes=axes, scale=scale, halo=halo, tile=tile, range=range, device=device,
         precision=precision, nodata=nodata, ensemble=ensemble, engine=engine,
-        consistent=consistent,
+        consistent=consistent, along=along,
     ).validated()  # fmt: skip
     if spread:
         asked.placement.check_spread()
@@ -164,6 +170,7 @@ def restore(
     spec = resolve_model(model, scale=scale, channels=order.model_channels)
     order = order.banded(spec.channels)
     restorer = Restorer.at(spec, asked.placement)
+    restorer.check_axes(order)
     sides = Sides(spread=spread, interval=interval_of([restorer], interval, calibration))
     plan = restorer.plan(order.shape[order.y], order.shape[order.x], _tile_size(array, order, restorer, tile))
     request = resolved_range(RangeRequest.parse(range))
@@ -173,7 +180,7 @@ def restore(
     # One small value that all tiles share; it is sent once to every worker.
     setup = f"swin2sr-setup-{token}"
     graph[setup] = (_Setup(restorer.bare(), order, nodata, sides),)
-    graph.update(_tile_graph(name, array, order, plan, (setup, maps)))
+    graph.update(_tile_graph(name, array, order, restorer, plan, (setup, maps)))
     layers = HighLevelGraph.from_collections(name, graph, dependencies=[array])
     chunks = _out_chunks(order, plan)
     if not sides.names:
@@ -277,13 +284,14 @@ class _TileTask:
     """Assemble one tile's region from source chunks and restore it.
 
     ``owned`` is ``(y0, y1, x0, x1)``; ``pieces`` holds, for each source chunk, the target slices in the
-    region and the slices of the chunk.
+    region and the slices of the chunk; ``depth`` the planes, if neighbours enter with each.
     """
 
     owned: tuple[int, int, int, int]
     shape: tuple[int, ...]
     pieces: tuple[tuple[Region, Region], ...]
     channel: int
+    depth: Depth | None = None
 
     def __call__(self, blocks: list[NDArray[Any]], setup: _Setup, maps: tuple[IntensityMap, ...]) -> Any:
         region = np.empty(self.shape, np.asarray(blocks[0]).dtype)
@@ -291,7 +299,7 @@ class _TileTask:
             region[target] = np.asarray(block)[part]
         restorer, order = setup.restorer, setup.order
         y0, y1, x0, x1 = self.owned
-        tile = restorer.tile(order, (y0, y1), (x0, x1))
+        tile = replace(restorer.tile(order, (y0, y1), (x0, x1)), depth=self.depth)
         ends = maps[self.channel if len(maps) > 1 else 0]
         sides, spread = setup.sides, None
         if not sides.passes(restorer):
@@ -309,7 +317,7 @@ class _TileTask:
 
 
 def _tile_graph(
-    name: str, array: da.Array, order: AxisOrder, plan: TilePlan, shared: tuple[str, str]
+    name: str, array: da.Array, order: AxisOrder, restorer: Restorer, plan: TilePlan, shared: tuple[str, str]
 ) -> dict[Any, Any]:
     """Create one task per tile and plane."""
     starts = [np.concatenate(([0], np.cumsum(c))).tolist() for c in array.chunks]
@@ -318,11 +326,12 @@ def _tile_graph(
     for (i, y), (j, x) in product(enumerate(plan.rows), enumerate(plan.columns)):
         for plane in planes:
             chosen = {a: slice(p, p + 1) for a, p in zip(order.planes, plane, strict=True)}
-            region = tile_region(order, Tile(y, x), chosen)
+            tile = restorer.with_planes(Tile(y, x), order, chosen)
+            region = tile_region(order, tile, chosen)
             keys, pieces = _cover(array.name, starts, region)
             channel = 0 if order.channel is None else chosen[order.channel].start
             shape = tuple(s.stop - s.start for s in region)
-            task = _TileTask((y.start, y.stop, x.start, x.stop), shape, pieces, channel)
+            task = _TileTask((y.start, y.stop, x.start, x.stop), shape, pieces, channel, tile.depth)
             index = {order.y: i, order.x: j, **{a: s.start for a, s in chosen.items()}}
             graph[(name, *(index.get(a, 0) for a in range_of(array.ndim)))] = (task, keys, *shared)
     return graph

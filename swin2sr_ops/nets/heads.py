@@ -28,6 +28,7 @@ class Ops(Protocol, Generic[X]):
     def nearest(self, x: X, factor: int) -> X: ...
     def bicubic(self, x: X, factor: int) -> X: ...
     def add(self, a: X, b: X) -> X: ...
+    def first(self, x: X, channels: int) -> X: ...
 
 
 def before_upsample(net: Any, features: X, ops: Ops[X]) -> X:
@@ -55,7 +56,7 @@ def reconstruct(net: Any, features: X, image: X, ops: Ops[X], before: X | None =
     """
     kind = net.spec.upsampler
     if kind == "":
-        return {"image": ops.add(ops.conv(net.conv_last, features), image)}
+        return {"image": ops.add(ops.conv(net.conv_last, features), ops.first(image, net.spec.channels))}
     if kind == "pixelshuffledirect":
         return {"image": ops.shuffle(ops.conv(net.upsample[0], features), net.spec.scale)}
     if kind == "nearest+conv":
@@ -111,6 +112,9 @@ class PlaneOps:
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         return a + b
+
+    def first(self, x: Tensor, channels: int) -> Tensor:
+        return x[:, :channels]
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,9 @@ class PatchOps:
         part_b = b.data[..., top - b_top : bottom - b_top, left - b_left : right - b_left]
         places = tuple((y + top - a_top, x + left - a_left) for y, x in a.places)
         return replace(a, data=part_a + part_b, places=places)
+
+    def first(self, x: Patch, channels: int) -> Patch:
+        return replace(x, data=x.data[:, :channels])
 
     def blank(self, x: Patch) -> Patch:
         """Zero the pixels outside the image, in place: the next convolution sees them as padding."""

@@ -38,7 +38,7 @@ class SwinNet(nn.Module):
         self.spec = spec
         dim = spec.dim
         cosine = spec.architecture == "swin2sr"
-        self.conv_first = nn.Conv2d(spec.channels, dim, 3, 1, 1)
+        self.conv_first = nn.Conv2d(spec.inputs, dim, 3, 1, 1)
         self.patch_embed = PatchEmbed(dim, project=cosine, normalise=spec.patch_norm)
         self.layers = _stages(spec)
         self.norm = nn.LayerNorm(dim)
@@ -48,7 +48,10 @@ class SwinNet(nn.Module):
         self.register_buffer("mean", channel_mean(spec.channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Restore ``(B, C, H, W)`` in 0..1 to ``(B, C, H scale, W scale)``, not clipped."""
+        """Restore ``(B, C, H, W)`` in 0..1 to ``(B, C, H scale, W scale)``, not clipped.
+
+        A model of several planes takes ``(B, planes, H, W)``, the plane itself first, and restores that one.
+        """
         return self.outputs(x)["image"]
 
     def outputs(self, x: Tensor) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from swin2sr_ops.geometry.plan import Span, Tile, TilePlan, sight
 from swin2sr_ops.geometry.tiles import source_interval
 from swin2sr_ops.pixels.holes import invalid_pixels
 from swin2sr_ops.pixels.masks import block_valid, shown_pixels
+from swin2sr_ops.pixels.planes import owned_planes
 from swin2sr_ops.placement import Halo
 from swin2sr_ops.spec import ModelSpec
 
@@ -98,12 +99,19 @@ def plane_flags(
     known = None if known is None else np.broadcast_to(known, block.shape)[order.without_alpha]
     invalid = invalid_pixels(seen, nodata, known)
     invalid = np.zeros(seen.shape, bool) if invalid is None else invalid
-    planes = invalid.transpose(order.order)
-    kept, opaque, colours = planes.shape[: len(order.planes)], 1, 1
+    planes, opaque, colours = invalid.transpose(order.order), 1, 1
+    kept, entering = owned_planes(block.shape, order, tile.depth)
     if order.colour is not None:
         opaque, colours = seen.shape[order.colour], block.shape[order.colour]
-    flat = planes.reshape(-1, opaque, *planes.shape[-2:])
-    flags = np.stack([context_flags(np.any(plane, 0), tile, plan.spec, plan.placement.halo) for plane in flat])
+
+    def flags_of(index: tuple[int, ...]) -> NDArray[np.uint8]:
+        holes = (planes[z].reshape(opaque, *planes.shape[-2:]).any(0) for z in entering(index))
+        own, *beside = (context_flags(hole, tile, plan.spec, plan.placement.halo) for hole in holes)
+        for other in beside:  # a hole of a neighbouring plane is one that the network saw
+            own[(own == 0) & (other != 0)] = SAW_HOLE
+        return own
+
+    flags = np.stack([flags_of(index) for index in np.ndindex(kept)])
     out = flags[:, None].repeat(colours, 1)
     colour_axis = () if order.colour is None else (colours,)
     return out.reshape(*kept, *colour_axis, *out.shape[-2:]).transpose(np.argsort(order.order))

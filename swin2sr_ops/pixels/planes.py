@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.geometry.neighbours import Depth
 from swin2sr_ops.geometry.orientations import STRAIGHT, Turn
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.tiles import source_interval
 
-__all__ = ["Tally", "channel_of_plane", "enlarged", "network_region", "own_part", "own_pixels", "owned"]
+__all__ = [
+    "Tally",
+    "channel_of_plane",
+    "enlarged",
+    "network_region",
+    "own_part",
+    "own_pixels",
+    "owned",
+    "owned_planes",
+]
+
+Index = tuple[int, ...]
 
 
 class Tally:
@@ -51,6 +64,8 @@ def own_part(result: NDArray[Any], tile: Tile, scale: int) -> NDArray[Any]:
 
 def own_pixels(block: NDArray[Any], order: AxisOrder, tile: Tile, scale: int = 1) -> NDArray[Any]:
     """Crop a tile's region, all axes of the image, to the pixels that it owns, each ``scale`` x ``scale`` times."""
+    if tile.depth is not None:
+        block = block[(slice(None),) * tile.depth.axis + (tile.depth.owned,)]
     for axis, span in ((order.y, tile.y), (order.x, tile.x)):
         first = span.start - source_interval(span)[0]
         block = block.take(range(first, first + span.stop - span.start), axis).repeat(scale, axis)
@@ -67,6 +82,21 @@ def network_region(pixels: NDArray[Any], tile: Tile, turn: Turn = STRAIGHT) -> N
         offset = read.source[0] - first
         pixels = pixels.take([offset + i for i in read.padding], axis=axis)
     return pixels.swapaxes(1, 2) if turn.swap else pixels
+
+
+def owned_planes(
+    shape: Sequence[int], order: AxisOrder, depth: Depth | None
+) -> tuple[tuple[int, ...], Callable[[Index], list[Index]]]:
+    """Return the shape of a block's owned planes, and a function to the planes of the block that enter with one.
+
+    Without a depth all planes are owned, and each enters alone.
+    """
+    kept = [shape[axis] for axis in order.planes]
+    if depth is None:
+        return tuple(kept), lambda index: [index]
+    at = order.planes.index(depth.axis)
+    kept[at] = depth.stop - depth.start
+    return tuple(kept), lambda index: [(*index[:at], z, *index[at + 1 :]) for z in depth.entering(index[at])]
 
 
 def channel_of_plane(order: AxisOrder, kept: tuple[int, ...]) -> NDArray[np.int64]:

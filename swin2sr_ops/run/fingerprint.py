@@ -69,6 +69,8 @@ def settings_of(job: Job) -> dict[str, Any]:
         found["ensemble"] = restorer.placement.ensemble
     if restorer.placement.consistent is not None:
         found["consistent"] = restorer.placement.consistent
+    if job.neighbours_along is not None:
+        found["along"] = job.neighbours_along
     if job.order.alpha is not None or any(part.restorer is None for part in job.parts):
         found["opacity"] = "0 hides colours"
     if job.plan.placement.halo != "exact" and len(foreign) < len(models):

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import PlanError, without_secrets
 from swin2sr_ops.geometry.axes import AxisOrder, channel_groups
+from swin2sr_ops.geometry.neighbours import neighbour_axis
 from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.steps import Interval
 from swin2sr_ops.geometry.tiles import CHUNK, tile_region, tile_size
@@ -104,6 +105,12 @@ class Job:
         return math.prod(self.order.shape[a] for a in self.order.planes)
 
     @property
+    def neighbours_along(self) -> str | None:
+        """Return the letter of the axis whose neighbouring planes enter; None if every plane enters alone."""
+        found = [neighbour_axis(self.order, r.spec, r.placement.along) for r in self.restorers]
+        return next((self.order.axes[axis] for axis in found if axis is not None), None)
+
+    @property
     def output(self) -> ImageInfo:
         """Describe the image that will be written."""
         return replace(self.source.info.scaled(self.plan.spec.scale), nodata=self.nodata)
@@ -149,11 +156,12 @@ class Job:
         order = self.order
         band = 0 if order.channel is None else chosen[order.channel].start
         _, part, bands = next((lead for lead in self._leads if lead[0] == band), (band, 0, None))
-        tile = (self.parts[part].restorer or self.restorer).tile(order, rows, columns)
+        tile = (self.parts[part].restorer or self.restorer).tile(order, rows, columns, chosen)
         return self._piece(tile, chosen, self.map_of(band), part, bands)
 
     def _piece(self, tile: Tile, chosen: Mapping[int, slice], intensity: int, part: int, bands: Group | None) -> Piece:
-        order = self.order
+        order, restorer = self.order, self.parts[part].restorer
+        tile = replace(tile, depth=None) if restorer is None else restorer.with_planes(tile, order, chosen)
         write = [chosen.get(a, slice(0, n)) for a, n in enumerate(order.shape)]
         write[order.y], write[order.x] = slice(*tile.y.write), slice(*tile.x.write)
         intensity = 0 if order.channel is None else intensity
@@ -221,6 +229,9 @@ def prepare(
         order = order.banded(chosen[0][0].channels)
     cut = _Cut(*(None if size is None else tile_size(size) for size in (request.chunks, request.shards)))
     restorers = [None if spec is None else Restorer.at(spec, request.placement) for spec, _ in chosen]
+    for restorer in restorers:
+        if restorer is not None:
+            restorer.check_axes(order)
     if workers is not None:
         room = workers.resolve_auto([r for r in restorers if r is not None])
         memory = room if memory is None else memory

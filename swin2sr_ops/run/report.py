@@ -113,6 +113,8 @@ def new_report(job: Job, dst: str, key: RunKey, sides: Sides = Sides()) -> RunRe
         settings["ensemble"] = restorer.placement.ensemble
     if restorer.placement.consistent is not None:
         settings["consistent"] = restorer.placement.consistent
+    if job.neighbours_along is not None:
+        settings["along"] = job.neighbours_along
     if sides.interval is not None:
         settings["interval"] = sides.interval.to_dict()
     if sides.trust is not None:

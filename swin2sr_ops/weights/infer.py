@@ -20,12 +20,12 @@ __all__ = ["SHAPE_FIELDS", "infer_spec"]
 
 #: Fields of `ModelSpec` that define a network's shape, except window and value range.
 SHAPE_FIELDS = (
-    *("architecture", "scale", "channels", "dim", "depths", "heads", "mlp_ratio", "qkv_bias", "patch_norm"),
+    *("architecture", "scale", "channels", "planes", "dim", "depths", "heads", "mlp_ratio", "qkv_bias", "patch_norm"),
     *("upsampler", "resi_connection", "num_feat"),
 )
 
 #: Fields about a model rather than its network: the user's values are taken unchecked.
-_FREE_FIELDS = ("task", "licence", "advice", "provenance", "quality", "halo_error")
+_FREE_FIELDS = ("task", "licence", "along", "advice", "provenance", "quality", "halo_error")
 
 _BLOCK = "layers.0.residual_group.blocks.0."
 
@@ -83,7 +83,7 @@ def infer_spec(
     given = {**(facts or {}), **(hints or {})}
     _check_hints(hints or {})
     try:
-        found = _shape(state, name)
+        found = _shape(state, name, int(given.get("planes", 1)))
     except (LookupError, ValueError, ZeroDivisionError) as exc:  # a missing tensor, or one with too few axes
         raise CheckpointError(f"{name} looks like a Swin network, but a part is missing: {exc}.") from exc
     for key, value in found.items():
@@ -139,10 +139,11 @@ def _task(upsampler: str, window: int) -> str:
 # --- from names and shapes -----------------------------------------------------------------------
 
 
-def _shape(state: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _shape(state: Mapping[str, Any], name: str, planes: int) -> dict[str, Any]:
     architecture = _architecture(state, name)
-    _refuse_unbuilt(state, name)
-    dim, channels = state["conv_first.weight"].shape[:2]
+    _refuse_unbuilt(state, name, planes)
+    dim, inputs = state["conv_first.weight"].shape[:2]
+    channels = inputs // planes
     depths = _count_blocks(state)
     upsampler = _upsampler(state)
     before = state.get("conv_before_upsample.0.weight")
@@ -150,6 +151,7 @@ def _shape(state: Mapping[str, Any], name: str) -> dict[str, Any]:
         "architecture": architecture,
         "dim": dim,
         "channels": channels,
+        "planes": planes,
         "depths": depths,
         "heads": tuple(_heads(state, stage, architecture) for stage in range(len(depths))),
         "mlp_ratio": state[_BLOCK + "mlp.fc1.weight"].shape[0] / dim,
@@ -177,8 +179,8 @@ def _architecture(state: Mapping[str, Any], name: str) -> str:
     )
 
 
-def _refuse_unbuilt(state: Mapping[str, Any], name: str) -> None:
-    """Reject variants of the family that are not supported."""
+def _refuse_unbuilt(state: Mapping[str, Any], name: str, planes: int) -> None:
+    """Reject variants of the family that are not supported; ``planes`` enter for one result."""
     reason = ""
     if "conv_first.weight" not in state:
         reason = "it rearranges its input first (pixel unshuffle, as in DiffBIR)"
@@ -188,7 +190,10 @@ def _refuse_unbuilt(state: Mapping[str, Any], name: str) -> None:
         reason = f"its patches have {state['patch_embed.proj.weight'].shape[2]} pixels to a side instead of 1"
     elif "conv_last.weight" in state and state["conv_last.weight"].shape[0] != state["conv_first.weight"].shape[1]:
         taken, given = state["conv_first.weight"].shape[1], state["conv_last.weight"].shape[0]
-        reason = f"it turns {taken} channels into {given}"
+        if given != 1 or taken != planes:
+            reason = f"it turns {taken} channels into {given}"
+            if given == 1:
+                reason += f" (if these are a plane and its neighbours, in this order, give planes={taken})"
     if reason:
         raise CheckpointError(f"{name} is a Swin network of a kind that is not supported: {reason}.")
 

@@ -12,7 +12,7 @@ Shapes = dict[str, tuple[int, ...]]
 def parameter_shapes(spec: ModelSpec) -> Shapes:
     """List the parameters of the network of ``spec`` under their official names, in the network's order."""
     dim, cosine = spec.dim, spec.architecture == "swin2sr"
-    found = _conv("conv_first", spec.channels, dim)
+    found = _conv("conv_first", spec.inputs, dim)
     if cosine:
         found |= _conv("patch_embed.proj", dim, dim, 1)
     if spec.patch_norm:

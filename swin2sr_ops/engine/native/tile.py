@@ -55,7 +55,7 @@ class NativeTile:
         margin = max(spec.window, 8)  # windows and convolutions reach out of what is read
         self._top, self._left = first - margin, tile.x.read[0] - margin
         self._shape = tile.y.read[1] - self._top + margin, tile.x.read[1] - self._left + margin
-        self.image = self._plane(spec.channels)  # zero outside: the padding of the first convolution
+        self.image = self._plane(spec.inputs)  # zero outside: the padding of the first convolution
         part = self.image.rows(first, tile.y.read[1])[:, margin:-margin]
         np.subtract(
             image[:, first - start :].transpose(1, 2, 0), network.mean, out=part, dtype=np.float32, casting="same_kind"
@@ -198,12 +198,15 @@ class NativeTile:
         fine, shuffle = s // head.shuffle, head.shuffle
         result = self.result = np.empty((self._spec.channels, *(n * s for n in tile.shape)), np.float32)
         first, wide, (width, height, lines) = self.first, s * tile.shape[1], _PARTS[head.light]
+        image = self.image  # a head adds the plane itself, not its neighbours
+        if self._spec.planes > 1:
+            image = Plane(np.ascontiguousarray(image.data[..., : self._spec.channels]), self._top, self._left)
         mean, area = self._network.mean, result[0].size
 
         def work(part: tuple[Range, Range]) -> None:
             (y, bottom), (x, right) = part
             columns = x * fine, right * fine
-            layer = head.result(self._borders, first, self.image, self.before_plane, columns)
+            layer = head.result(self._borders, first, image, self.before_plane, columns)
             for row in range(y, bottom, lines):
                 last = min(row + lines, bottom)
                 found = layer.upto(row * fine, last * fine)

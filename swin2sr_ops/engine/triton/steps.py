@@ -236,6 +236,8 @@ def _convolution(net: SwinNet, step: Step) -> _Convolution | None:
     """Prepare a step that is not a block for `FusedSteps`, if it is one convolution."""
     if step.kind == "head":
         path = {"": "conv_last", "pixelshuffledirect": "upsample.0"}.get(step.path)
+        if net.spec.planes > 1 and not step.path:  # the kernel would add the neighbours, too
+            path = None
         return None if path is None else _prepared_convolution(attrgetter(path)(net))
     module = attrgetter(step.path)(net)
     if step.kind == "merge":
