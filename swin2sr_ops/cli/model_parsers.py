@@ -36,6 +36,7 @@ examples:
   swin2sr-ops train my.toml --paired --data pairs/ --out runs/mine
   swin2sr-ops train --init swin2sr-lightweight-x2 --channels 1 --data fields/ --out run/
   swin2sr-ops train --noisy --data fields/ --out run/ --export mine.safetensors     noisy images alone
+  swin2sr-ops train nano-x2-gray --teacher small-x2-gray --data images/ --out run/
   swin2sr-ops train --recipe-of tiny-x2-gray            print a recipe to start from
   torchrun --nproc-per-node 4 --no-python swin2sr-ops train my.toml --data images/ --out runs/mine
 
@@ -150,6 +151,8 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="learn from noisy images alone: blind (default), repeats, neighbours, sure; --data may be one image",
     )  # fmt: skip
     parser.add_argument("--licence", help="licence of the model (default: the recipe's, or that of --init)")
+    parser.add_argument("--teacher", metavar="MODEL", help="learn from the outputs of a larger model, too")
+    parser.add_argument("--teacher-licence", metavar="NAME", help="licence of the teacher, if its file states none")
     parser.add_argument(
         "--recipe-of", dest="show", nargs="?", const="", metavar="NAME", help="print a built-in recipe, or their names"
     )

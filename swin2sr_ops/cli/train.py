@@ -42,6 +42,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "init",
         "name",
         "licence",
+        "teacher",
+        "teacher_licence",
         "validate",
         "export_to",
         "device",

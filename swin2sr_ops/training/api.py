@@ -15,7 +15,7 @@ from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
-from swin2sr_ops.training.card import write_card
+from swin2sr_ops.training.card import write_card, write_taught_card
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.noisy import NoisySampler
 from swin2sr_ops.training.recipe import Recipe
@@ -41,6 +41,8 @@ def train(
     name: str | None = None,
     channels: int | None = None,
     licence: str | None = None,
+    teacher: str | PathLike[str] | None = None,
+    teacher_licence: str | None = None,
     validate: str | PathLike[str] | None = None,
     export_to: str | PathLike[str] | None = None,
     device: str = "auto",
@@ -76,10 +78,16 @@ def train(
         Channels of the images for the trained model; by default the recipe's, or those of ``init``.
     licence : str, optional
         Licence of the trained model; by default the recipe's, or that of ``init``.
+    teacher : str or path, optional
+        A larger model of the same scale and channels, whose outputs are a second target; it replaces the model of the
+        recipe's ``[teacher]``. They are computed once and stored beside ``out``.
+    teacher_licence : str, optional
+        The teacher's licence, if its file states none.
     validate : path, optional
         Folder of held-out images (or pairs), for a PSNR and a picture at every save.
     export_to : path, optional
-        A ``.safetensors`` file for the model once the run is finished; with ``noisy`` a card is written beside it.
+        A ``.safetensors`` file for the model once the run is finished; with ``noisy`` or a teacher a card is written
+        beside it.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     engine : str
@@ -116,6 +124,7 @@ def train(
         recipe, init = "noisy", model_of_quality("good", 1, channels or 1) if init is None else init
     start = None if init is None else _weights(init)
     chosen = _recipe(recipe, start, {"name": name, "channels": channels, "licence": licence}, changes)
+    chosen = _taught(chosen, teacher, teacher_licence)
     held_out = None if validate is None else Path(validate)
     trainer = Trainer(chosen, data, out, device, start=start, validate=held_out, engine=engine)
     begins = trainer.step == 0 and trainer.team.leads
@@ -142,6 +151,8 @@ def train(
         export(trainer, path)
         if chosen.noisy:
             log(f"card: {write_card(path, chosen, trainer.watch, structure, len(trainer.sampler))}")
+        elif chosen.teacher:
+            log(f"card: {write_taught_card(path, trainer.recipe, trainer.step, len(trainer.sampler))}")
     return trainer
 
 
@@ -151,6 +162,16 @@ def _judge(trainer: Trainer) -> SwinNet | None:
     if trainer.from_trained or recipe.noisy not in ("blind", "sure") or recipe.spec.channels not in (1, 3):
         return None
     return _weights(model_of_quality("good", 1, recipe.spec.channels))
+
+
+def _taught(recipe: Recipe, teacher: str | PathLike[str] | None, licence: str | None) -> Recipe:
+    """Return the recipe with another teacher, or with the licence of its own."""
+    if teacher is None and licence is None:
+        return recipe
+    table = recipe.teacher if teacher is None else {"model": fspath(teacher)}
+    if not table:
+        raise RequestError("There is no teacher that could have a licence: give --teacher MODEL, too.")
+    return replace(recipe, teacher=table | ({} if licence is None else {"licence": licence}))
 
 
 def _told(structure: Structure, noisy: str) -> str:

@@ -1,14 +1,15 @@
-"""Write the card of a model that was trained on a user's own noisy images."""
+"""Write the card of a model that was trained on noisy images alone, or by a teacher."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from swin2sr_ops.training.losses import TEACHER_SHARE
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.structure import Structure
 from swin2sr_ops.training.watch import Watch
 
-__all__ = ["write_card"]
+__all__ = ["write_card", "write_taught_card"]
 
 _HOW = {
     "blind": "blind-spot masking (Noise2Void): it assumes that the noise of a pixel does not depend on that of others",
@@ -38,6 +39,30 @@ def write_card(path: Path, recipe: Recipe, watch: Watch, structure: Structure | 
         )
     if structure is not None:
         lines.append(f"- {str(structure)[0].upper()}{str(structure)[1:]}.")
+    return _write(path, recipe, lines)
+
+
+def write_taught_card(path: Path, recipe: Recipe, steps: int, planes: int) -> Path:
+    """Write ``NAME.md`` beside a model that a teacher trained, with the teacher's licence and hash; return its path."""
+    spec, teacher, share = recipe.spec, recipe.teacher, recipe.loss.get("teacher", TEACHER_SHARE)
+    purpose = f"Enlarges images of {spec.channels} channel(s) {spec.scale} times."
+    views = " (mean of all eight flips and rotations)" if teacher["ensemble"] == 8 else ""
+    lines = [
+        f"# {spec.name}",
+        "",
+        purpose if spec.scale > 1 else f"Restores images of {spec.channels} channel(s).",
+        "Compare it with its teacher on images that neither was trained on: `swin2sr-ops evaluate`.",
+        "",
+        f"- Training: distillation, from {recipe.init.get('name', 'random weights')}; {share:.0%} of the loss compares "
+        "with the outputs of the teacher, the rest with the images.",
+        f"- Teacher: {teacher['model']}{views}; licence {teacher['licence']}; SHA-256 {teacher['sha256']}.",
+        f"- Images: {planes} planes.",
+        f"- Steps: {steps} of {recipe.steps}, {recipe.batch} patches of {recipe.patch} px each.",
+    ]
+    return _write(path, recipe, lines)
+
+
+def _write(path: Path, recipe: Recipe, lines: list[str]) -> Path:
     lines.append(f"- Licence: {recipe.spec.licence or 'not stated'}.")
     card = path.with_suffix(".md")
     card.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -6,7 +6,10 @@ undisturbed one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ from swin2sr_ops.training.camera import CAMERA_MARGIN, Camera
 from swin2sr_ops.training.degrade import Degrade, bicubic_reduce, bicubic_resize
 from swin2sr_ops.training.images import Pair, find_images, load_images, load_pairs
 from swin2sr_ops.training.recipe import Recipe
+from swin2sr_ops.training.teacher import TAUGHT_PEAK, Teacher
 
 __all__ = ["PatchSampler", "detail", "training_images"]
 
@@ -25,6 +29,7 @@ _MARGIN = 4  # input pixels around a patch during its reduction: the kernel then
 _WIDE_MARGIN = 8  # the same for blur, and for a JPEG grid that starts anywhere
 
 Kept = tuple[NDArray[np.float16] | None, NDArray[np.float16]]
+Patches = list[NDArray[np.float32]]
 
 
 def training_images(recipe: Recipe, folder: Path, side: int) -> list[Pair]:
@@ -75,6 +80,8 @@ class PatchSampler:
         self.margin = self.margin if self.camera is None else CAMERA_MARGIN
         self.side = (recipe.patch + 2 * self.margin) * self.spec.scale
         self.images: list[list[Kept]] = []
+        #: The teacher's outputs for the images, in the same order; see `teach`.
+        self.taught: list[list[NDArray[np.uint16]]] = []
         for name in recipe.folders:
             # float16 halves the memory; its step near 1 (2**-11) is below half an 8-bit level.
             pairs = training_images(recipe, data / name, self.side)
@@ -85,14 +92,23 @@ class PatchSampler:
     def __len__(self) -> int:
         return sum(map(len, self.images))
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return input ``(B, C, p, p)`` and target ``(B, C, p scale, p scale)`` of one step, in 0..1."""
+    def teach(self, teacher: Teacher, log: Callable[[str], None], rank: int) -> None:
+        """Give every image the output of a teacher; later batches then have it as a third tensor."""
+        found = iter(teacher.outputs([kept for folder in self.images for kept in folder], log, rank=rank))
+        self.taught = [list(islice(found, len(folder))) for folder in self.images]
+
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """Return input ``(B, C, p, p)`` and target ``(B, C, p scale, p scale)`` of one step, in 0..1.
+
+        With a teacher also its output, in the target's shape.
+        """
         rng = np.random.default_rng((self.recipe.seed, step))
         patches = [self._patch(rng) for _ in range(self.recipe.batch)]
-        target = torch.from_numpy(np.stack([b for _, b in patches]))
+        target, *others = (torch.from_numpy(np.stack(kind)) for kind in zip(*patches, strict=True))
         if self.recipe.paired:
-            return torch.from_numpy(np.stack([a for a, _ in patches if a is not None])), target
-        return self._made(target, rng)
+            given, *taught = others
+            return given, target, *taught
+        return *self._made(target, rng), *map(self._without_margin, others)
 
     def held_out(self, pairs: list[Pair], patch: int) -> list[tuple[Tensor, Tensor]]:
         """Return input ``(1, C, p, p)`` and target of each image's centre, at most ``patch`` pixels wide."""
@@ -120,8 +136,11 @@ class PatchSampler:
             top = self.recipe.levels - 1
             source = (source.clamp(0, 1) * top).round() / top
         m = self.margin
-        outer = m * self.spec.scale
-        return source[..., m:-m, m:-m], target[..., outer:-outer, outer:-outer]
+        return source[..., m:-m, m:-m], self._without_margin(target)
+
+    def _without_margin(self, target: Tensor) -> Tensor:
+        outer = self.margin * self.spec.scale
+        return target[..., outer:-outer, outer:-outer]
 
     def _degraded(
         self, patch: NDArray[np.float32], rng: np.random.Generator
@@ -131,35 +150,40 @@ class PatchSampler:
             return self.camera.apply(patch, rng)
         return (patch if self.degrade is None else self.degrade.apply(patch, rng)), patch
 
-    def _patch(self, rng: np.random.Generator) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
-        """Cut out, rotate and change the contrast of an input (None without pairs) and its target."""
-        folder = self.images[rng.choice(len(self.images), p=self.weights)]
+    def _patch(self, rng: np.random.Generator) -> Patches:
+        """Cut out, rotate and change the contrast of a target, its input (of pairs) and the teacher's output."""
+        folder = int(rng.choice(len(self.images), p=self.weights))
         smaller = self.recipe.shrink > 1 and rng.random() < 0.5
         factor = rng.uniform(1, self.recipe.shrink) if smaller else 1.0
         cuts = (self._cut(folder, rng, factor) for _ in range(self.recipe.detail))
         cut = max(cuts, key=lambda found: detail(found[0]))
         turns, mirrored = int(rng.integers(4)), rng.integers(2)
-        cut = [np.rot90(patch.astype(np.float32), turns, (1, 2)) for patch in cut]
+        cut = [np.rot90(patch, turns, (1, 2)) for patch in cut]
         cut = [patch[:, ::-1] for patch in cut] if mirrored else cut
         c = self.recipe.contrast
         if c and rng.random() < 0.5:
             gain = 1 - c * rng.random()
             offset = (1 - gain) * rng.random()
             cut = [patch * gain + offset for patch in cut]
-        whole = [np.ascontiguousarray(patch, dtype=np.float32) for patch in cut]
-        return (whole[1] if len(whole) > 1 else None), whole[0]
+        return [np.ascontiguousarray(patch, dtype=np.float32) for patch in cut]
 
-    def _cut(self, folder: list[Kept], rng: np.random.Generator, factor: float) -> list[NDArray[np.float16]]:
-        """Cut a target out of one image, ``factor`` times reduced, and its input if inputs are given."""
-        given, target = folder[rng.integers(len(folder))]
+    def _cut(self, folder: int, rng: np.random.Generator, factor: float) -> Patches:
+        """Cut a target out of one image, ``factor`` times reduced, its input if given, the teacher's output if any."""
+        number = int(rng.integers(len(self.images[folder])))
+        given, target = self.images[folder][number]
         if factor > 1:
-            return [self._shrunk(target, rng, factor)]
-        s = 1 if given is None else self.spec.scale  # cut pairs at whole pixels of the input
+            small = self._shrunk(target, rng, factor).astype(np.float32)
+            return [small, small] if self.taught else [small]  # the teacher did not see it: it is its own target
+        # Cut pairs and the teacher's outputs at whole pixels of the input.
+        s = self.spec.scale if given is not None or self.taught else 1
         side = self.side // s
         y, x = (int(rng.integers(n // s - side + 1)) for n in target.shape[1:])
-        cut = [target[:, y * s : (y + side) * s, x * s : (x + side) * s]]
+        outer = np.s_[:, y * s : (y + side) * s, x * s : (x + side) * s]
+        cut = [target[outer].astype(np.float32)]
         if given is not None:
-            cut.append(given[:, y : y + side, x : x + side])
+            cut.append(given[:, y : y + side, x : x + side].astype(np.float32))
+        if self.taught:
+            cut.append(self.taught[folder][number][outer].astype(np.float32) / np.float32(TAUGHT_PEAK))
         return cut
 
     def _shrunk(self, target: NDArray[np.float16], rng: np.random.Generator, factor: float) -> NDArray[np.float16]:
@@ -173,7 +197,7 @@ class PatchSampler:
         return bicubic_resize(part, (self.side, self.side))[0].clamp(0, 1).numpy().astype(np.float16)
 
 
-def detail(patch: NDArray[np.float16]) -> float:
+def detail(patch: NDArray[np.floating[Any]]) -> float:
     """Compute the mean square of what a patch ``(C, H, W)`` loses if each 2 x 2 pixels become their mean.
 
     Sky and out-of-focus regions have no detail: a network learns nothing about fine structure there.

@@ -25,6 +25,7 @@ from swin2sr_ops.training.optimisers import Optimisers
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.start import start_as, start_as_interpolation
 from swin2sr_ops.training.structure import Structure, structure_of
+from swin2sr_ops.training.teacher import with_teacher
 from swin2sr_ops.training.team import Team
 from swin2sr_ops.training.validate import Validation
 from swin2sr_ops.training.watch import Watch
@@ -76,6 +77,7 @@ class Trainer:
         engine: str = "auto",
     ) -> None:
         self.team, device = Team.join(device, recipe.batch)
+        recipe, self.teacher = with_teacher(recipe, out, device)
         self.recipe, self.out, self.device = recipe, out, torch_device(choose_device(device))
         torch.manual_seed(recipe.seed)
         self.net = SwinNet(recipe.spec)
@@ -111,6 +113,8 @@ class Trainer:
         last = self.recipe.steps if until is None else min(self.recipe.steps, until)
         if self.recipe.noisy and self.step == 0 and last:
             self._see()
+        if self.teacher is not None and self.step < last and isinstance(self.sampler, PatchSampler):
+            self.sampler.teach(self.teacher, log if self.team.leads else lambda _: None, self.team.rank)
         spent, first = 0.0, self.step
         while self.step < last and not self.watch.stops:
             began = time.monotonic()
@@ -129,7 +133,8 @@ class Trainer:
         if self.recipe.noisy:
             loss = noisy_loss(self.recipe.noisy, lambda x: self._outputs(x)["image"], batch)
         else:
-            loss = loss_of(self._outputs(batch[0]), batch[1], self.recipe.loss, self.recipe.spec.scale)
+            source, target, *taught = batch
+            loss = loss_of(self._outputs(source), target, self.recipe.loss, self.recipe.spec.scale, *taught)
         self.net.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         loss = self.team.average(self.net.parameters(), loss)

@@ -25,12 +25,20 @@ from torch.nn import functional as F
 
 from swin2sr_ops.training.degrade import bicubic_reduce
 
-__all__ = ["auxiliary", "charbonnier", "high_frequency", "loss_of", "psnr"]
+__all__ = ["TEACHER_SHARE", "auxiliary", "charbonnier", "high_frequency", "loss_of", "psnr"]
 
+#: Share of the loss that compares with a teacher's outputs, if the recipe states none.
+TEACHER_SHARE = 0.5
 _HF_SIGMA = 2.0  # pixels: the best of 0.5, 1 and 2 (docs/loss-study.md)
 
 
-def loss_of(outputs: Mapping[str, Tensor], target: Tensor, weights: Mapping[str, float], scale: int) -> Tensor:
+def loss_of(
+    outputs: Mapping[str, Tensor],
+    target: Tensor,
+    weights: Mapping[str, float],
+    scale: int,
+    taught: Tensor | None = None,
+) -> Tensor:
     """Compute the weighted sum of a recipe's losses.
 
     Parameters
@@ -40,14 +48,25 @@ def loss_of(outputs: Mapping[str, Tensor], target: Tensor, weights: Mapping[str,
     target : Tensor
         Clean patches ``(B, C, H scale, W scale)`` in 0..1.
     weights : mapping of str to float
-        ``l1``, ``charbonnier``, ``psnr``, ``auxiliary``, ``hf``; losses of weight zero are not computed.
+        ``l1``, ``charbonnier``, ``psnr``, ``auxiliary``, ``hf``; losses of weight zero are not computed. With
+        ``taught`` also ``teacher``: the share of the sum that compares with it; a half if it is left out.
     scale : int
         Scale of the model.
+    taught : Tensor, optional
+        The teacher's outputs, in the shape of ``target``.
     """
+    if taught is not None:
+        share = weights.get("teacher", TEACHER_SHARE)
+        theirs = _sum(outputs, taught, weights, scale)
+        return theirs if share == 1 else torch.lerp(_sum(outputs, target, weights, scale), theirs, share)
+    return _sum(outputs, target, weights, scale)
+
+
+def _sum(outputs: Mapping[str, Tensor], target: Tensor, weights: Mapping[str, float], scale: int) -> Tensor:
     image = outputs["image"]
     total = image.new_zeros(())
     for name, weight in weights.items():
-        if not weight:
+        if not weight or name == "teacher":
             continue
         if name == "l1":
             total = total + weight * F.l1_loss(image, target)

@@ -57,7 +57,12 @@ class Recipe:
         The microscope and camera that record clean patches for a model that keeps the size of an image, see
         `swin2sr_ops.training.camera`; empty: none.
     loss : dict of str to float
-        Weights of ``l1``, ``charbonnier``, ``psnr``, ``auxiliary`` and ``hf``, see `swin2sr_ops.training.losses`.
+        Weights of ``l1``, ``charbonnier``, ``psnr``, ``auxiliary`` and ``hf``, see `swin2sr_ops.training.losses`;
+        with a teacher also ``teacher``, the share of the loss (0 to 1, by default a half) that compares with the
+        teacher's outputs instead of the images.
+    teacher : dict
+        ``model``, a larger model to learn from; ``licence``, if the model states none; ``ensemble``, 8 for the mean
+        of its results in all orientations; see `swin2sr_ops.training.teacher`. Empty: there is none.
     schedule, milestones : str, list of float
         ``"cosine"``: from ``lr`` down to ``lr_min``; ``"step"``: halved at these shares of the steps, as in
         the papers.
@@ -95,6 +100,7 @@ class Recipe:
     degrade: dict[str, Any] = field(default_factory=dict)
     camera: dict[str, Any] = field(default_factory=dict)
     loss: dict[str, float] = field(default_factory=lambda: {"l1": 1.0})
+    teacher: dict[str, Any] = field(default_factory=dict)
     schedule: str = "cosine"
     milestones: list[float] = field(default_factory=lambda: [0.5, 0.8, 0.9, 0.95])
     amp: bool = False
@@ -130,7 +136,32 @@ class Recipe:
             problems.append("its [model] must be a table with a name, and fields of a ModelSpec")
         problems += self._loss_problems() + self._schedule_problems() + degrade_problems(self.degrade)
         scale = self.model.get("scale", ModelSpec.scale) if isinstance(self.model, dict) else 1
-        return problems + camera_problems(self.camera, scale) + self._noisy_problems(scale)
+        return problems + camera_problems(self.camera, scale) + self._noisy_problems(scale) + self._teacher_problems()
+
+    def _teacher_problems(self) -> list[str]:
+        share = self.loss.get("teacher") if isinstance(self.loss, dict) else None
+        if self.teacher == {}:
+            return [] if share is None else ["the loss of a teacher needs one: give [teacher] or --teacher MODEL"]
+        known = {"model", "licence", "ensemble", "sha256"}
+        if (
+            not isinstance(self.teacher, dict)
+            or not set(self.teacher) <= known
+            or not isinstance(self.teacher.get("model"), str)
+        ):
+            return [f"teacher={self.teacher!r} must be a table with a model, and perhaps its licence and ensemble"]
+        problems = []
+        if self.teacher.get("ensemble", 1) not in (1, 8):
+            problems.append(f"the teacher's ensemble={self.teacher['ensemble']!r} must be 1 or 8")
+        if share is not None and not (isinstance(share, (int, float)) and 0 < share <= 1):
+            problems.append(f"the loss of the teacher, {share!r}, must be a share above 0 and at most 1; else omit it")
+        defaults = {"degrade": {}, "camera": {}, "noisy": ""}
+        given = [name for name, default in defaults.items() if getattr(self, name) != default]
+        if given:
+            problems.append(
+                f"a teacher answers once for each image, which {', '.join(given)} would change at each draw: omit"
+                f" {', '.join(given)}, or the teacher"
+            )
+        return problems
 
     def _noisy_problems(self, scale: int) -> list[str]:
         if not self.noisy:
@@ -150,8 +181,8 @@ class Recipe:
 
     def _loss_problems(self) -> list[str]:
         known = ("l1", "charbonnier", "psnr", "auxiliary", "hf")
-        if isinstance(self.loss, dict) and set(self.loss) <= set(known):
-            weights = self.loss.values()
+        if isinstance(self.loss, dict) and set(self.loss) <= {*known, "teacher"}:
+            weights = [weight for name, weight in self.loss.items() if name != "teacher"]
             if all(isinstance(w, (int, float)) and w >= 0 for w in weights) and sum(weights) > 0:
                 return []
         return [f"loss={self.loss!r} must be a table of weights of {', '.join(known)}, not all of them zero"]
