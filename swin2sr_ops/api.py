@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Unpack
 
+from swin2sr_ops.calls import path_of
 from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.events import Progress
 from swin2sr_ops.hooks.dispatch import check_output_options
@@ -121,7 +122,8 @@ def restore_image(
         chunks=chunks, shards=shards, ensemble=ensemble, engine=engine, consistent=consistent,
         along=along,
     ).validated()  # fmt: skip
-    check_output_options(output)
+    check_output_options(restore_image, output)
+    src, dst = path_of(src, "src", "For an array, call swin2sr_ops.restore."), path_of(dst, "dst")
     with observed(progress) as tell, chosen_executor(workers, scheduler, device) as executor:
         job = prepare(src, request, workers=executor)
         return run(job, dst, overwrite=overwrite, restart=restart, progress=tell, executor=executor, **output)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal, TypedDict
 
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.tiles import tile_size
 from swin2sr_ops.pixels.intensity import RangeRequest
 from swin2sr_ops.placement import Halo, Placement
@@ -110,6 +111,10 @@ ensemble, engine, consistent, along
             If a value is not valid for any image.
         """
         RangeRequest.parse(self.range)
+        for name in ("scale", "level", "series"):
+            given = getattr(self, name)
+            if given is not None and not hasattr(given, "__index__"):
+                raise RequestError(f"{name}={given!r} is not understood: give a whole number.")
         for name in ("tile", "chunks", "shards"):
             if getattr(self, name) is not None:
                 tile_size(getattr(self, name), name)

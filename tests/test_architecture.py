@@ -18,7 +18,7 @@ PACKAGE = Path(swin2sr_ops.__file__).parent
 
 #: Imports go down only (or stay on a level). A name stands for the folder or module and all below it.
 LEVELS = {
-    "errors": 0, "events": 0, "notebook": 0, "options": 0, "progress": 1,
+    "errors": 0, "calls": 0, "events": 0, "notebook": 0, "options": 0, "progress": 1,
     "spec": 1, "placement": 1, "geometry": 1,
     "pixels": 2, "nets": 2,
     "io": 3, "weights": 3, "request": 3,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import email
+import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -84,6 +86,29 @@ def test_the_index_page_stands_alone(built: tuple[Path, Path]) -> None:
     targets = re.findall(r"\]\(([^)]+)\)", text)
     assert [t for t in targets if not t.startswith("https://")] == []
     assert any(t.endswith(".png") for t in targets)
+
+
+def test_the_conda_recipe_is_filled_from_the_archive(built: tuple[Path, Path]) -> None:
+    """RELEASING.md's command, in the unpacked archive."""
+    source, wheel = built
+    (archive,) = wheel.parent.glob("*.tar.gz")
+    recipe = source / "installers" / "conda" / "recipe.yaml"
+    before = recipe.read_text(encoding="utf-8")
+    release = archive.with_name(re.sub(r"\.dev\d+", "", archive.name))
+    if release != archive:
+        shutil.copyfile(archive, release)
+    command = [sys.executable, "installers/conda/fill.py", str(release)]
+    subprocess.run(command, cwd=source, check=True)
+
+    after = recipe.read_text(encoding="utf-8")
+    assert f'sha256: "{hashlib.sha256(archive.read_bytes()).hexdigest()}"' in after
+    assert f'version: "{release.name.removeprefix("swin2sr_ops-").removesuffix(".tar.gz")}"' in after
+    changed = [line for line in after.splitlines() if line not in before.splitlines()]
+    assert len(changed) <= 2
+    done = subprocess.run([*command[:2], str(wheel)], cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "is not the source archive of a release" in done.stderr
+    assert recipe.read_text(encoding="utf-8") == after
 
 
 def test_every_address_of_ours_is_one_of_two() -> None:

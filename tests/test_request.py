@@ -47,12 +47,17 @@ def test_overloads_and_options_list_the_same_keywords() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("pyramids", "did you mean 'pyramid'"), ("modle", "there are ngff, pyramid"), ("label", "'labels'")],
+    [
+        ("pyramids", "did you mean 'pyramid'"),
+        ("modle", "did you mean 'model'"),
+        ("xyz", "there are model"),
+        ("depth", "'halo'"),
+    ],
 )
 def test_an_unknown_option_is_rejected_before_anything_is_opened(name: str, hint: str) -> None:
-    with pytest.raises(RequestError, match=f"'{name}' is neither a keyword .* {hint}"):
+    with pytest.raises(RequestError, match=f"'{name}' is not a keyword .* {hint}"):
         swin2sr_ops.restore_image("there is no such file.tif", "out.tif", **{name: False})
-    with pytest.raises(RequestError, match=f"'{name}' is neither a keyword .* {hint}"):
+    with pytest.raises(RequestError, match=f"'{name}' is not a keyword .* {hint}"):
         swin2sr_ops.restore_batch("there is no such file.tif", "out", **{name: False})
 
 
@@ -71,6 +76,8 @@ def test_a_restorer_is_placed_by_the_same_keywords() -> None:
         ({"tile": "wide"}, "tile='wide' is not understood"),
         ({"chunks": (1, 2, 3)}, "chunks=.* is not understood"),
         ({"shards": 0.5}, "shards=0.5 is not understood"),
+        ({"scale": "2"}, "scale='2' is not understood"),
+        ({"level": 0.5}, "level=0.5 is not understood"),
     ],
 )
 def test_invalid_values_are_rejected_before_anything_is_opened(given: dict, sentence: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from os import PathLike, fspath
+from collections.abc import Iterable, Sequence
+from os import PathLike
 from typing import Unpack
 
 from swin2sr_ops.batch.collect import collect
 from swin2sr_ops.batch.report import BatchReport
 from swin2sr_ops.batch.runner import run_batch
+from swin2sr_ops.calls import path_of, with_article
 from swin2sr_ops.cluster.executor import chosen_executor
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.events import Progress
 from swin2sr_ops.hooks.dispatch import check_output_options
 from swin2sr_ops.placement import Halo
@@ -91,15 +93,23 @@ ensemble, engine, consistent, along
     >>> report = swin2sr_ops.restore_batch("scans/*.tif", "restored", model="tiny-x2-gray")  # doctest: +SKIP
     >>> print(report)  # doctest: +SKIP
     """
+    if not isinstance(sources, (str, PathLike, Iterable)):
+        raise RequestError(f"sources is {with_article(sources)}: give a path, or a list of them.")
     listed = [sources] if isinstance(sources, (str, PathLike)) else list(sources)
     request = RestoreRequest(
         model=model, scale=scale, halo=halo, tile=tile, range=range, device=device, precision=precision,
         nodata=nodata, mask=mask, chunks=chunks, shards=shards, ensemble=ensemble, engine=engine,
         consistent=consistent, along=along,
     ).validated()  # fmt: skip
-    check_output_options(output, also=("allow_missing",))
+    check_output_options(restore_batch, output, also=("allow_missing",))
     entries = collect(
-        [fspath(s) for s in listed], fspath(dst), format=format, axes=axes, level=level, series=series, array=array
+        [path_of(s, "One of sources") for s in listed],
+        path_of(dst, "dst"),
+        format=format,
+        axes=axes,
+        level=level,
+        series=series,
+        array=array,
     )
     with observed(progress) as tell, chosen_executor(workers, scheduler, device) as executor:
         return run_batch(

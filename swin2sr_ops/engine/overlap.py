@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.calls import with_article
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder, Region
 from swin2sr_ops.geometry.neighbours import neighbour_axis
@@ -53,7 +54,8 @@ def overlap_options(
     """Compute the options; see `swin2sr_ops.Restorer.map_overlap_options`. A consistency reads ``margin`` more."""
     if not hasattr(array, "chunks"):
         raise RequestError(
-            f"map_overlap works on Dask arrays, not on a {type(array).__name__}: use swin2sr_ops.restore."
+            f"map_overlap works on Dask arrays, not on {with_article(array)}: use swin2sr_ops.restore, or "
+            "dask.array.from_array first."
         )
     check_dtype(array.dtype)
     order = AxisOrder.of(array.shape, axes).banded(spec.channels)
@@ -72,13 +74,14 @@ def overlap_options(
     depth += margin
     axis = neighbour_axis(order, spec, placement.along)
     grid = BlockGrid(order, array.chunks, depth, (known,), None if axis is None else (axis, spec.planes // 2))
+    space = f" (its halo of {reach} px, and space to meet its windows)"
     for axis, cut in enumerate(array.chunks):
         if len(cut) > 1 and min(cut) < grid.overlap(axis):
             unit, least = "px" if axis in (order.y, order.x) else "planes", grid.overlap(axis)
             raise RequestError(
-                f"Chunks {cut} along {order.axes[axis]} are smaller than the halo of {least} {unit} that {spec.name}"
-                f" needs: rechunk so that each has at least {least}, or use swin2sr_ops.restore, which accepts any"
-                " chunks."
+                f"Chunks {_short(cut)} along {order.axes[axis]} do not all have the depth of {least} {unit} that "
+                f"{spec.name} needs{space if unit == 'px' else ''}: call array.rechunk({{{axis}: "
+                f"{_fitting_chunk(cut, least)}}}), or use swin2sr_ops.restore, which accepts any chunks."
             )
     if order.colour is not None and len(array.chunks[order.colour]) > 1:
         raise RequestError("The colour axis is cut into several chunks: rechunk it into one.")
@@ -94,6 +97,19 @@ def overlap_options(
         "meta": np.empty((0,) * array.ndim, array.dtype),
         "grid": grid,
     }
+
+
+def _short(chunks: tuple[int, ...], most: int = 6) -> str:
+    """Return the chunks of an axis for a message, without those in the middle where there are many."""
+    if len(chunks) <= most:
+        return str(chunks)
+    return f"({', '.join(map(str, chunks[: most - 2]))}, ..., {chunks[-1]})"
+
+
+def _fitting_chunk(chunks: tuple[int, ...], depth: int) -> int:
+    """Return the smallest chunk from the largest present one on that leaves no remainder below ``depth``."""
+    size, first = sum(chunks), max(depth, *chunks)
+    return next(n for n in range(first, size + 1) if size % n == 0 or size % n >= depth) if first < size else size
 
 
 def block_in_image(

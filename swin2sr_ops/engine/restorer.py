@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.calls import suggest_keywords
 from swin2sr_ops.engine.devices import choose_device, free_memory
 from swin2sr_ops.engine.overlap import BlockGrid, block_in_image, overlap_options
 from swin2sr_ops.engine.parallel import usable_cores
@@ -69,6 +70,7 @@ class Restorer:
     >>> result = dask.array.map_overlap(restorer, array, **options)  # doctest: +SKIP
     """
 
+    @suggest_keywords
     def __init__(
         self,
         model: str | PathLike[str] | ModelSpec = "auto",
@@ -323,6 +325,7 @@ class Restorer:
 
     # --- dask.array.map_overlap ---------------------------------------------------------------
 
+    @suggest_keywords
     def map_overlap_options(
         self,
         array: Any,
@@ -339,8 +342,8 @@ class Restorer:
         axes : str, optional
             One letter per dimension.
         range : str or pair
-            ``"dtype"`` or two values; ranges that depend on pixels (``"auto"`` beyond 8 bits,
-            percentiles) need `swin2sr_ops.restore`.
+            ``"dtype"`` or two values. The default differs from that of `swin2sr_ops.restore`: a block does not know
+            the image, and ranges that depend on all pixels (``"auto"`` beyond 8 bits, percentiles) need `restore`.
 
         Raises
         ------

@@ -10,11 +10,12 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from difflib import get_close_matches
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from swin2sr_ops.calls import check_keywords, path_of, with_article
 from swin2sr_ops.errors import FormatError, ModelError, RequestError, Swin2SROpsError
 from swin2sr_ops.events import Event, Progress
 from swin2sr_ops.hooks.hosts import HostAdapter
@@ -130,6 +131,8 @@ def resolve_model(
     """
     from swin2sr_ops.weights.loader import resolve_spec
 
+    if not isinstance(model, (str, os.PathLike, ModelSpec)):
+        raise ModelError(f"model is {with_article(model)}: give a name of `list_models`, a path or a ModelSpec.")
     if isinstance(model, str) and not is_quality(model):
         model = next((spec for spec in model_specs() if spec.name == model), model)
     try:
@@ -209,18 +212,30 @@ def open_source(uri: str | os.PathLike[str], **options: Any) -> ImageSource:
         If it is missing or damaged, or no format reads it.
     """
     given = {k: v for k, v in options.items() if v is not None}
-    source, failures = _first("open_source", uri=os.fspath(uri), options=given)
+    path = path_of(uri, "The source", "For an array, call swin2sr_ops.restore.")
+    source, failures = _first("open_source", uri=path, options=given)
     if source is None:
         raise FormatError(
-            f"No format reads {os.fspath(uri)!r}: give an OME-Zarr or Zarr folder, a TIFF, PNG or JPEG file, "
+            f"No format reads {path!r}: give an OME-Zarr or Zarr folder, a TIFF, PNG or JPEG file, "
             f"or a plugin's format (`swin2sr-ops plugins` lists them).{failures}"
         )
     opened: ImageSource = source
     return opened
 
 
-def check_output_options(options: Mapping[str, object], *, also: Sequence[str] = ()) -> None:
+def check_output_options(
+    function: Callable[..., Any], options: Mapping[str, object], *, also: Sequence[str] = ()
+) -> None:
     """Reject an option that no output has; plugins that create sinks may have options of their own.
+
+    Parameters
+    ----------
+    function : callable
+        The called function: its keywords are suggested, too.
+    options : mapping
+        Keywords that it does not have.
+    also : sequence of str
+        Options that are not those of formats.
 
     Raises
     ------
@@ -231,21 +246,18 @@ def check_output_options(options: Mapping[str, object], *, also: Sequence[str] =
 
     if any(impl.plugin_name != BUILTIN for impl in _implementations("create_sink")):
         return
-    known = [*OutputOptions.__annotations__, *also]
-    for name in options:
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
-            raise RequestError(f"{name!r} is neither a keyword of this function nor an option of an output: {hint}")
+    own = [name for name, one in signature(function).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    check_keywords(function.__name__, options, [*own, *OutputOptions.__annotations__, *also])
 
 
 def create_sink(uri: str | os.PathLike[str], info: ImageInfo, **options: Any) -> ImageSink:
     """Create an output for the image that ``info`` describes; the suffix of ``uri`` selects the format."""
     given = {k: v for k, v in options.items() if v is not None}
-    sink, failures = _first("create_sink", uri=os.fspath(uri), info=info, options=given)
+    path = path_of(uri, "The output")
+    sink, failures = _first("create_sink", uri=path, info=info, options=given)
     if sink is None:
         raise RequestError(
-            f"The suffix of {os.fspath(uri)!r} does not say a format that can be written: end it with .ome.zarr, "
+            f"The suffix of {path!r} does not say a format that can be written: end it with .ome.zarr, "
             f".zarr, .ome.tif, .tif, .png or the suffix of a plugin's format.{failures}"
         )
     created: ImageSink = sink

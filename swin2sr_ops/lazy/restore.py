@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from operator import getitem
-from os import PathLike
+from os import PathLike, fsdecode
 from typing import Any, Literal, Unpack, overload
 
 import dask.array as da
@@ -20,6 +20,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
+from swin2sr_ops.calls import suggest_keywords, with_article
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder, Region
@@ -60,6 +61,7 @@ def restore(
     calibration: str | PathLike[str],
     **request: Unpack[ArrayKeywords],
 ) -> tuple[da.Array, ...]: ...
+@suggest_keywords
 def restore(
     array: Any,
     *,
@@ -225,6 +227,10 @@ def _readable(array: Any) -> Any:
     """Return ``array`` where Dask can read it block by block, else as NumPy's: tensors, lists."""
     if isinstance(array, da.Array):
         return array
+    if isinstance(array, (str, bytes, PathLike)):
+        raise RequestError(f"{fsdecode(array)!r} is a path, and restore takes an array: use swin2sr_ops.restore_image.")
+    if not hasattr(array, "shape") and hasattr(getattr(array, "data", None), "shape"):  # napari's layers
+        raise RequestError(f"array is {with_article(array)}: give its pixels, `.data`, and `axes`.")
     if hasattr(array, "__cuda_array_interface__"):
         raise RequestError(
             f"The {type(array).__name__} lies on a GPU: copy it to main memory, with tensor.cpu() or array.get()."

@@ -11,6 +11,8 @@ from swin2sr_ops.serve.served import Served
 
 __all__ = ["listen", "run_server"]
 
+_HIGHEST_PORT = 65535
+
 
 def listen(host: str, port: int) -> socket.socket:
     """Bind a port; 0 takes any that is free.
@@ -18,20 +20,21 @@ def listen(host: str, port: int) -> socket.socket:
     Raises
     ------
     RequestError
-        The port is taken, or may not be used, or the host is not this machine's.
+        The port is taken, may not be used or does not exist, or the host is not this machine's.
     """
+    if not 0 <= port <= _HIGHEST_PORT:  # Python 3.11 leaves the socket open behind its OverflowError
+        raise RequestError(f"Port {port} does not exist: give a --port from 0 to {_HIGHEST_PORT}.")
     try:
         return socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
         )
-    except (OSError, OverflowError) as exc:
-        number = getattr(exc, "errno", None)
-        if number == errno.EADDRINUSE:
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
             reason = "another program listens there: give another --port, or 0 for any that is free"
-        elif number == errno.EACCES:
+        elif exc.errno == errno.EACCES:
             reason = "this needs rights that you do not have: give a --port above 1023"
         else:
-            reason = f"{exc}: give the --host of this machine and a --port from 0 to 65535"
+            reason = f"{exc}: give the --host of this machine"
         raise RequestError(f"Port {port} of {host!r} cannot be used: {reason}.") from exc
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable
-from os import PathLike, fspath
+from dataclasses import fields
+from os import PathLike
 from typing import Any
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 
+from swin2sr_ops.calls import check_keywords, path_of
 from swin2sr_ops.events import Progress
 from swin2sr_ops.io.storage.paths import absolute_uri
 from swin2sr_ops.request import RestoreRequest
@@ -85,8 +87,10 @@ def restored_store(
     (512, 512)
     >>> store.close()
     """
-    kept = None if cache is None else absolute_uri(fspath(cache))
-    name = name or os.path.basename((kept or fspath(src).rsplit(":", 1)[-1]).rstrip("/"))
+    check_keywords("restored_store", request, [field.name for field in fields(RestoreRequest)])
+    path = path_of(src, "src", "For an array, call swin2sr_ops.restore.")
+    kept = None if cache is None else absolute_uri(path_of(cache, "cache"))
+    name = name or os.path.basename((kept or path.rsplit(":", 1)[-1]).rstrip("/"))
     options = Options(ngff, pyramid, context, spread, labels, kept, limit, name, affordable)
     image = RestoredImage(src, options, RestoreRequest(**request), progress or (lambda _: None))
     return RestoredStore(image)

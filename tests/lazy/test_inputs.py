@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
 from typing import Any, Unpack, get_overloads, get_type_hints
 
 import dask.array as da
@@ -33,6 +36,12 @@ class OnGpu:
         return {"shape": self.shape}
 
 
+class Layer:
+    """Like napari's: a thing with pixels."""
+
+    data = IMAGE
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -40,7 +49,9 @@ class OnGpu:
         (torch.zeros(20, 30, requires_grad=True), "The Tensor cannot be read as a NumPy array .*detach"),
         (torch.zeros(20, 30, dtype=torch.bfloat16), "The Tensor cannot be read as a NumPy array .*float"),
         ([[1.0, 2.0], [3.0]], "The list cannot be read as a NumPy array"),
-        ("picture.png", "Pixels of type str.* cannot be restored"),
+        ("picture.png", "'picture.png' is a path, .*restore_image"),
+        (Path("picture.png"), "'picture.png' is a path, .*restore_image"),
+        (Layer(), "array is a Layer: give its pixels, `.data`"),
         (None, "cannot be restored"),
     ],
 )
@@ -50,8 +61,55 @@ def test_the_rest_gets_a_sentence(given: Any, says: str) -> None:
 
 
 def test_map_overlap_wants_dask(gray_model: ModelSpec) -> None:
-    with pytest.raises(RequestError, match="works on Dask arrays, not on a ndarray"):
+    with pytest.raises(RequestError, match="works on Dask arrays, not on an ndarray"):
         swin2sr_ops.Restorer(gray_model).map_overlap_options(IMAGE)
+
+
+def complaint(restorer: swin2sr_ops.Restorer, image: da.Array) -> str:
+    try:
+        restorer.map_overlap_options(image)
+    except RequestError as exc:
+        return str(exc)
+    return ""
+
+
+@pytest.mark.parametrize("chunks", [((13, 27), (20, 28)), ((50, 70, 44), (33, 60, 7)), (8, 130), ((97, 3), (1, 99))])
+def test_the_sentence_about_chunks_names_a_call_that_helps(chunks: Any, gray_model: ModelSpec) -> None:
+    restorer = swin2sr_ops.Restorer(gray_model, halo=16)
+    size = (164, 100) if isinstance(chunks[0], int) else tuple(map(sum, chunks))
+    image = da.from_array(np.resize(IMAGE, size), chunks=chunks)
+    while text := complaint(restorer, image):
+        found = re.search(r"do not all have the depth of .*array\.rechunk\((\{\d: \d+\})\)", text)
+        assert found is not None
+        before, image = image.chunks, image.rechunk(ast.literal_eval(found[1]))
+        assert image.chunks != before
+    options = restorer.map_overlap_options(image)
+    result = da.map_overlap(restorer, image, **options)
+    assert result.compute().shape == (2 * size[0], 2 * size[1])
+
+
+@pytest.mark.parametrize("call", [swin2sr_ops.restore, swin2sr_ops.Restorer, swin2sr_ops.restored_store])
+def test_a_misspelt_keyword_gets_the_nearest(call: Any) -> None:
+    with pytest.raises(RequestError, match=r"'hallo' is not a keyword of .*: did you mean 'halo'"):
+        call("sample:cells", hallo=16)
+
+
+def test_arrays_where_paths_belong(tmp_path: Path) -> None:
+    for call in (
+        lambda: swin2sr_ops.restore_image(IMAGE, tmp_path / "x.tif"),  # type: ignore[arg-type]
+        lambda: swin2sr_ops.restored_store(IMAGE),  # type: ignore[arg-type]
+        lambda: swin2sr_ops.open_source(IMAGE),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(RequestError, match=r"is an ndarray: give a path or a URL.*swin2sr_ops\.restore\."):
+            call()
+    with pytest.raises(RequestError, match="dst is an ndarray"):
+        swin2sr_ops.restore_image("sample:cells", IMAGE)  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="One of sources is an ndarray"):
+        swin2sr_ops.restore_batch([IMAGE], tmp_path)  # type: ignore[list-item]
+    with pytest.raises(RequestError, match="sources is an int"):
+        swin2sr_ops.restore_batch(3, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(swin2sr_ops.ModelError, match="model is an ndarray"):
+        swin2sr_ops.Restorer(IMAGE)  # type: ignore[arg-type]
 
 
 def test_types_of_spread_and_options() -> None:
