@@ -17,6 +17,7 @@ import argparse
 import csv
 import functools
 import json
+import re
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -69,9 +70,10 @@ SETTINGS = {
     "patch 64": Setting({"patch": 64}),
     "patch 32": Setting({"patch": 32}),
     "no average (EMA)": Setting({"ema": 0.0}),
-    "detail 2": Setting({"detail": 2}),
     "wider: 40 channels, 2 blocks": Setting(model={"dim": 40, "depths": [2]}),
-    "deeper: 24 channels, 8 blocks": Setting(model={"dim": 24, "depths": [8]}),
+    "deeper: 24 channels, 7 blocks": Setting(model={"dim": 24, "depths": [7]}),
+    "teacher 0.5, detail 4 of it": Setting({"loss": {"l1": 1.0, "teacher": 0.5}, "detail": 4, "detail_of": "teacher"}),
+    "detail 2": Setting({"detail": 2}),
     "warm restart": Setting(restart=True),
     "batch 8": Setting({"batch": 8}),
     "detail 4": Setting({"detail": 4}),
@@ -188,7 +190,7 @@ def run(name: str, seed: int, steps: int, args: argparse.Namespace, teacher: dic
 
 def folder_of(name: str) -> str:
     """The name of a setting as that of a folder."""
-    return name.split(":", maxsplit=1)[0].replace(" ", "-")
+    return re.sub(r"\W+", "-", name)
 
 
 def read_rows(out: Path) -> list[dict[str, str]]:
@@ -289,10 +291,9 @@ def main() -> None:
     names = args.settings.split(";") if args.settings else list(SETTINGS)
     names = [name for name in names if teacher or not name.startswith("teacher")]
     seconds = costs(names, args, teacher)
-    for seed in range(max(SETTINGS[name].seeds for name in names)):
-        for name in names:
-            if seed < SETTINGS[name].seeds:
-                run(name, seed, int(60 * args.minutes / seconds[name]), args, teacher, cases)
+    for name in names:
+        for seed in range(SETTINGS[name].seeds):
+            run(name, seed, int(60 * args.minutes / seconds[name]), args, teacher, cases)
     rows = read_rows(args.out)
     (args.out / "study.svg").write_text(drawn(rows), encoding="utf-8")
     print("\n" + table(rows))

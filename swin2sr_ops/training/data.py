@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.training.camera import CAMERA_MARGIN, Camera
@@ -156,7 +157,7 @@ class PatchSampler:
         smaller = self.recipe.shrink > 1 and rng.random() < 0.5
         factor = rng.uniform(1, self.recipe.shrink) if smaller else 1.0
         cuts = (self._cut(folder, rng, factor) for _ in range(self.recipe.detail))
-        cut = max(cuts, key=lambda found: detail(found[0]))
+        cut = max(cuts, key=self._worth)
         turns, mirrored = int(rng.integers(4)), rng.integers(2)
         cut = [np.rot90(patch, turns, (1, 2)) for patch in cut]
         cut = [patch[:, ::-1] for patch in cut] if mirrored else cut
@@ -166,6 +167,15 @@ class PatchSampler:
             offset = (1 - gain) * rng.random()
             cut = [patch * gain + offset for patch in cut]
         return [np.ascontiguousarray(patch, dtype=np.float32) for patch in cut]
+
+    def _worth(self, cut: Patches) -> float:
+        """Compute how much a patch can teach."""
+        if self.recipe.detail_of == "image":
+            return detail(cut[0])
+        target, *others = (torch.from_numpy(patch)[None] for patch in cut)
+        source = others[0] if self.recipe.paired else bicubic_reduce(target, self.spec.scale)
+        enlarged = F.interpolate(source, size=target.shape[-2:], mode="bicubic", align_corners=False)
+        return float(((others[-1] - enlarged) ** 2).mean())
 
     def _cut(self, folder: int, rng: np.random.Generator, factor: float) -> Patches:
         """Cut a target out of one image, ``factor`` times reduced, its input if given, the teacher's output if any."""

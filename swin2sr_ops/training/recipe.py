@@ -43,6 +43,9 @@ class Recipe:
         Input patches are rounded to this many levels, like stored images; 0: no rounding.
     detail : int
         Of this many random patches the one with most detail is taken, see `swin2sr_ops.training.data`.
+    detail_of : str
+        ``"image"``; or ``"teacher"``: detail is the difference between the teacher's output and the bicubically
+        enlarged input, which is where a network can gain.
     shrink : float
         Half of the patches come from images reduced by a factor between 1 and this; 1: none. Reduced images
         have more detail per pixel; docs/models.md says how little that gained.
@@ -94,6 +97,7 @@ class Recipe:
     ema: float = 0.999
     levels: int = 256
     detail: int = 1
+    detail_of: str = "image"
     shrink: float = 1.0
     contrast: float = 0.0
     seed: int = 0
@@ -141,7 +145,9 @@ class Recipe:
     def _teacher_problems(self) -> list[str]:
         share = self.loss.get("teacher") if isinstance(self.loss, dict) else None
         if self.teacher == {}:
-            return [] if share is None else ["the loss of a teacher needs one: give [teacher] or --teacher MODEL"]
+            needs = ["the loss of a teacher"] if share is not None else []
+            needs += ["detail_of='teacher'"] if self.detail_of == "teacher" else []
+            return [f"{' and '.join(needs)} needs one: give [teacher] or --teacher MODEL"] if needs else []
         known = {"model", "licence", "ensemble", "sha256"}
         if (
             not isinstance(self.teacher, dict)
@@ -191,6 +197,8 @@ class Recipe:
         problems = []
         if self.schedule not in ("cosine", "step"):
             problems.append(f"schedule={self.schedule!r} must be 'cosine' or 'step'")
+        if self.detail_of not in ("image", "teacher"):
+            problems.append(f"detail_of={self.detail_of!r} must be 'image' or 'teacher'")
         if self.optimiser not in ("adam", "muon"):
             problems.append(f"optimiser={self.optimiser!r} must be 'adam' or 'muon'")
         shares = self.milestones if isinstance(self.milestones, list) else [-1]

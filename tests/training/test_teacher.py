@@ -107,6 +107,18 @@ def test_shrunk_patches_are_their_own_target(taught: Recipe, data: Path, tmp_pat
     assert not same.all()
 
 
+def test_patches_where_the_teacher_knows_more(taught: Recipe, data: Path, tmp_path: Path) -> None:
+    """Of several patches the one is taken whose output differs most from bicubic enlargement."""
+
+    def difference(one: Recipe, name: str) -> float:
+        source, _, theirs = teaching(one, data, tmp_path / name).sampler.batch(0)
+        enlarged = torch.nn.functional.interpolate(source, scale_factor=2, mode="bicubic")
+        return float(((theirs - enlarged) ** 2).mean())
+
+    one = replace(taught, batch=12, folders={"blobs": 1.0}, detail=8)
+    assert difference(replace(one, detail_of="teacher"), "chosen") > difference(replace(one, detail=1), "any")
+
+
 def test_pairs_have_a_teacher_too(taught: Recipe, sage: Path, tmp_path: Path) -> None:
     import tifffile
 
@@ -114,7 +126,7 @@ def test_pairs_have_a_teacher_too(taught: Recipe, sage: Path, tmp_path: Path) ->
     for name, side in (("HR", 64), ("LR/X2", 32)):
         (tmp_path / "pairs" / name).mkdir(parents=True)
         tifffile.imwrite(tmp_path / "pairs" / name / "a.tif", rng.integers(0, 255, (side, side), dtype="u1"))
-    one = replace(taught, paired=True, folders={".": 1.0})
+    one = replace(taught, paired=True, folders={".": 1.0}, detail=2, detail_of="teacher")
     sampler = teaching(one, tmp_path / "pairs", tmp_path / "run").sampler
     assert isinstance(sampler, PatchSampler)
     given, truth = sampler.images[0][0]
@@ -252,6 +264,8 @@ def test_a_teacher_that_does_not_fit(
         ({"teacher": []}, "must be a table with a model"),
         ({"teacher": "good"}, "must be a table with a model"),
         ({"teacher": {"model": 3}}, "must be a table with a model"),
+        ({"teacher": {}, "detail_of": "teacher"}, "detail_of='teacher' needs one"),
+        ({"detail_of": "edges"}, "must be 'image' or 'teacher'"),
     ],
 )
 def test_recipes_that_make_no_sense(changes: dict[str, Any], says: str, recipe: Recipe) -> None:
