@@ -26,6 +26,7 @@ __all__ = [
     "RangeProgress",
     "RunEnd",
     "RunStart",
+    "StepDone",
     "TileDone",
 ]
 
@@ -164,3 +165,10 @@ class PartEnd(ImageEnd):
     """An image inside an archive is processed; the archive is one image of a batch."""
 
     kind: ClassVar[str] = "part end"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone(Event):
+    """A step of a training was done, of so many."""
+
+    kind: ClassVar[str] = "step"

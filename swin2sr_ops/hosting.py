@@ -37,6 +37,8 @@ Run
     `prepare` resolves a `RestoreRequest` to a `Job`; `run` executes it, stops if ``stop()`` is true, and passes each
     finished block to ``on_block``; `provenance_of` returns the provenance that a run writes into its output.
     `network_pixels` and `seconds_of` estimate a job's time.
+Train
+    `train` learns from noisy images alone, such as a layer's: an `ImageSource`.
 Show progress
     `Event` has ``kind``, ``done`` and ``total``; `RunStart`, `TileDone` and `PyramidProgress` are events.
 
@@ -125,6 +127,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.run.report import provenance_of as provenance_of
     from swin2sr_ops.run.run import run as run
     from swin2sr_ops.spec import Reach as Reach
+    from swin2sr_ops.training.api import train as train
     from swin2sr_ops.weights.checkpoint import read_tensors as read_tensors
     from swin2sr_ops.weights.digest import file_sha256 as file_sha256
     from swin2sr_ops.weights.download import cache_folder as cache_folder, fetch, place_of as place_of
@@ -215,6 +218,7 @@ _HOMES = {
     "seconds_of": "batch.estimate",
     "tile_region": "geometry.tiles",
     "tile_size": "geometry.tiles",
+    "train": "training.api",
     "views_of": "weights.qualities",
     "write_metadata": "io.zarr.groups",
     "zarr_root": "io.zarr.store",

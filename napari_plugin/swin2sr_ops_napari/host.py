@@ -14,16 +14,16 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.hookspecs import hookimpl
 from swin2sr_ops.hosting import HostAdapter, HostStatus
 
-__all__ = ["COMMANDS", "MENU", "NAME", "WIDGET", "NapariAdapter", "swin2sr_ops_hosts"]
+__all__ = ["COMMANDS", "MENU", "NAME", "TRAIN_WIDGET", "WIDGET", "NapariAdapter", "swin2sr_ops_hosts"]
 
 #: The plugin's name in napari: that of the distribution.
 NAME = "swin2sr-ops"
 #: Where the operator is found, in napari's words: the menu, and our menu in it.
 MENU = ("napari/layers/filter", "swin2sr-ops/restoration")
-#: Title of the dock widget.
-WIDGET = "Restore"
+#: Titles of the dock widgets.
+WIDGET, TRAIN_WIDGET = "Restore", "Train"
 #: What the operator consists of; each is a command in the manifest.
-COMMANDS = ("restore", "preview", "cells", "photo", "large", "write")
+COMMANDS = ("restore", "preview", "train", "cells", "photo", "large", "write")
 
 
 class NapariAdapter:

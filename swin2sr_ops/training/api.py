@@ -12,13 +12,17 @@ import torch
 from torch import nn
 
 from swin2sr_ops.errors import ModelError, RequestError
+from swin2sr_ops.events import Progress
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
+from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.training.arrays import image_of
 from swin2sr_ops.training.card import write_card, write_taught_card
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.noisy import NoisySampler
-from swin2sr_ops.training.recipe import Recipe
+from swin2sr_ops.training.noisy_images import is_image
+from swin2sr_ops.training.recipe import Recipe, recipe_values
 from swin2sr_ops.training.structure import Structure
 from swin2sr_ops.weights.qualities import model_of_quality
 from swin2sr_ops.weights.save import save_model
@@ -35,7 +39,8 @@ _OF_THE_FILE = ("weights", "sha256", "size_bytes", "provenance", "quality", "hal
 def train(
     recipe: str | PathLike[str] | Recipe | None = None,
     *,
-    data: str | PathLike[str],
+    data: str | PathLike[str] | ImageSource | Any,
+    axes: str | None = None,
     out: str | PathLike[str],
     init: str | PathLike[str] | ModelSpec | None = None,
     name: str | None = None,
@@ -50,6 +55,8 @@ def train(
     save_every: int = 200,
     until: int | None = None,
     log: Callable[[str], None] = print,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = bool,
     **changes: Any,
 ) -> Trainer:
     """Train a model on a folder of images, or resume a run that was stopped or killed.
@@ -62,9 +69,11 @@ def train(
     recipe : str, path or Recipe, optional
         A TOML file, the name of a built-in recipe, or a `Recipe`; ``"finetune"`` if ``init`` is given, ``"noisy"`` if
         ``noisy`` is.
-    data : path
+    data : path, array or ImageSource
         Folder that contains the recipe's folders of images, TIFF stacks and Zarr archives, or of pairs. With
-        ``noisy`` also one file or archive.
+        ``noisy`` also one file or archive, an array (NumPy, Dask, Zarr), or a source of a plugin.
+    axes : str, optional
+        Letters of an array's dimensions, such as ``"TYX"``; by default as in `swin2sr_ops.restore`.
     out : path
         Folder of the run: ``state.pt``, ``log.csv``, ``recipe.json``, ``validation.png``.
     init : str, path or ModelSpec, optional
@@ -97,6 +106,10 @@ def train(
         Steps between two saves; the step at which to stop for now.
     log : callable
         Receives a line at every save.
+    progress : callable, optional
+        Receives a `swin2sr_ops.events.StepDone` after every step.
+    stop : callable
+        Asked before every step; if it returns True, the state is saved and `swin2sr_ops.errors.Stopped` raised.
     **changes
         Fields of `Recipe` that replace the recipe's, such as ``steps=2000`` or ``noisy="blind"``; None changes
         nothing.
@@ -115,18 +128,21 @@ def train(
     --------
     >>> from swin2sr_ops.training import train
     >>> train(init="tiny-x2-gray", data="fields/", out="run/", export_to="mine.safetensors")  # doctest: +SKIP
+    >>> train(noisy="blind", data=stack, axes="TYX", out="run2/", export_to="own.safetensors")  # doctest: +SKIP
     """
-    data, out = Path(data), Path(out)
+    image, out = image_of(data, axes), Path(out)
     path = None if export_to is None else Path(export_to)
-    noisy = bool(changes.get("noisy")) or recipe == "noisy"
-    _check(data, path, None if validate is None else Path(validate), single=noisy)
-    if noisy and recipe in (None, "noisy"):
-        recipe, init = "noisy", model_of_quality("good", 1, channels or 1) if init is None else init
+    values = _values(recipe)
+    noisy = bool(changes.get("noisy") or values.get("noisy"))
+    _check(image, path, None if validate is None else Path(validate), single=noisy)
+    recipe = "noisy" if noisy and recipe is None else recipe
+    if noisy and init is None and "model" not in values:
+        init = model_of_quality("good", 1, channels or 1)
     start = None if init is None else _weights(init)
     chosen = _recipe(recipe, start, {"name": name, "channels": channels, "licence": licence}, changes)
     chosen = _taught(chosen, teacher, teacher_licence)
     held_out = None if validate is None else Path(validate)
-    trainer = Trainer(chosen, data, out, device, start=start, validate=held_out, engine=engine)
+    trainer = Trainer(chosen, image, out, device, start=start, validate=held_out, engine=engine)
     begins = trainer.step == 0 and trainer.team.leads
     if begins and start is not None and start.spec.channels != chosen.spec.channels:
         log(f"weights converted from {start.spec.channels} channel(s) to {chosen.spec.channels}")
@@ -146,7 +162,7 @@ def train(
     structure = trainer.structure(_judge(trainer))
     if structure is not None and trainer.team.leads:
         log(_told(structure, chosen.noisy))
-    trainer.run(save_every=save_every, until=until, log=log)
+    trainer.run(save_every=save_every, until=until, log=log, progress=progress, stop=stop)
     if path is not None and trainer.team.leads:
         export(trainer, path)
         if chosen.noisy:
@@ -208,6 +224,13 @@ def _weights(init: str | PathLike[str] | ModelSpec) -> SwinNet:
     return net
 
 
+def _values(recipe: str | PathLike[str] | Recipe | None) -> dict[str, Any]:
+    """Return the entries of a recipe as it was given; none of None."""
+    if isinstance(recipe, Recipe):
+        return recipe.to_dict()
+    return {} if recipe is None else recipe_values(recipe)[1]
+
+
 def _recipe(
     recipe: str | PathLike[str] | Recipe | None,
     start: SwinNet | None,
@@ -230,9 +253,10 @@ def _recipe(
     return replace(recipe, init=init)
 
 
-def _check(data: Path, path: Path | None, validate: Path | None, *, single: bool) -> None:
-    """Detect before training what would fail after it, or late in it; ``single`` data may be one file."""
-    images = (None if single and data.is_file() else data, "training images")
+def _check(data: Path | ImageSource, path: Path | None, validate: Path | None, *, single: bool) -> None:
+    """Detect before training what would fail after it, or late in it; ``single`` data may be one image."""
+    folder = data if isinstance(data, Path) and not (single and is_image(data)) else None
+    images = (folder, "training images")
     for folder, what in (images, (validate, "held-out images")):
         if folder is not None and not folder.is_dir():
             raise RequestError(f"There is no folder {str(folder)!r} for {what}.")

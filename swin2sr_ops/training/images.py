@@ -11,21 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from swin2sr_ops.errors import FormatError, RequestError, Swin2SROpsError
+from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.evaluate.data import find_cases, walk
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.hooks.dispatch import open_source
+from swin2sr_ops.training.planes import LUMA, MOST, Plane, ends_of, naming, opened, stored, unit
 
 __all__ = ["Pair", "find_images", "load_images", "load_pairs"]
 
-Plane = NDArray[np.float32]
 #: An input (None if it is made from the target) and the target: ``(C, H, W)`` and ``(C, H scale, W scale)``.
 Pair = tuple[Plane | None, Plane]
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-#: Most pixels to load of one file: of larger files, evenly spaced planes, or their centre.
-_MOST = 64 * 2**20
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -48,10 +44,10 @@ def load_images(path: Path, channels: int) -> list[Plane]:
         return _bands(path, channels)
     pixels = _picture(path)
     if pixels is None:
-        return [plane for group in _stack(path, channels) for plane in _unit(group, _ends(group))]
-    x = _unit([pixels], _ends([pixels]))[0]
+        return [plane for group in _stack(path, channels) for plane in _mapped(path, group)]
+    (x,) = _mapped(path, [pixels])
     if channels == 1:
-        return [(x[..., :3] @ _LUMA if x.ndim == 3 else x)[None]]
+        return [(x[..., :3] @ LUMA if x.ndim == 3 else x)[None]]
     return [] if x.ndim == 2 else [np.ascontiguousarray(x[..., :3].transpose(2, 0, 1))]
 
 
@@ -80,8 +76,9 @@ def load_pairs(folder: Path, channels: int, scale: int) -> list[Pair]:
                 f"{shapes[0]}, and {len(targets)} of {shapes[1]}."
             )
         for a, b in zip(given, truth, strict=True):
-            ends = _ends(a)  # in restoration, the range is known from the input only
-            pairs += zip(_unit(a, ends), _unit(b, ends), strict=True)
+            ends = ends_of(str(case.given), a)  # in restoration, the range is known from the input only
+            ends_of(str(case.truth), b)  # refuses values that are not finite
+            pairs += [(unit(x, ends), unit(y, ends)) for x, y in zip(a, b, strict=True)]
     return pairs
 
 
@@ -111,70 +108,50 @@ def _decode(path: Path) -> NDArray[Any] | None:
 
 def _stack(path: Path, channels: int) -> list[list[NDArray[Any]]]:
     """Read stored planes ``(channels, H, W)``, grouped by channel."""
-    try:
-        source = open_source(path)
-        order = AxisOrder.of(source.info.shape, source.info.axes, last_c_is_colour=False)
+    groups: dict[int, list[NDArray[Any]]] = {}
+    with naming(str(path)):
+        source, order = opened(path)
         if order.model_channels < channels:
             return []
-        groups: dict[int, list[NDArray[Any]]] = {}
         for index in _chosen(order):
-            region = _region(order, index)
-            pixels = source.read(region).transpose(order.order)
-            plane = pixels.reshape(-1, *pixels.shape[-2:])[: 3 if order.colours > 2 else 1]
-            plane = plane.astype(plane.dtype.newbyteorder("="), copy=False)
-            if channels == 1 and len(plane) == 3:
-                luma = np.tensordot(_LUMA, plane.astype(np.float32), 1)[None]
-                plane = luma.round().astype(plane.dtype) if plane.dtype.kind in "iu" else luma.astype(plane.dtype)
             channel = 0 if order.channel is None else index[order.planes.index(order.channel)]
-            groups.setdefault(channel, []).append(plane)
-    except Swin2SROpsError as exc:
-        raise FormatError(f"{path} cannot be used for training ({exc}): remove it from the training images.") from exc
+            groups.setdefault(channel, []).extend(stored(source, order, _region(order, index), channels))
     return list(groups.values())
 
 
 def _bands(path: Path, bands: int) -> list[Plane]:
     """Load the planes of an image of ``bands`` channels, all with one range; none of an image with another number."""
-    try:
-        source = open_source(path)
-        order = AxisOrder.of(source.info.shape, source.info.axes, last_c_is_colour=False)
+    with naming(str(path)):
+        source, order = opened(path)
         position = order.colour if order.colour is not None else order.channel
         if position is None or order.shape[position] != bands:
             return []
         order = order.banded(bands)
         read = [source.read(_region(order, index)).transpose(order.order) for index in _chosen(order)]
-    except Swin2SROpsError as exc:
-        raise FormatError(f"{path} cannot be used for training ({exc}): remove it from the training images.") from exc
-    planes = [p.reshape(bands, *p.shape[-2:]).astype(p.dtype.newbyteorder("="), copy=False) for p in read]
-    return _unit(planes, _ends(planes))
+    return _mapped(path, [p.reshape(bands, *p.shape[-2:]).astype(p.dtype.newbyteorder("="), copy=False) for p in read])
 
 
 def _chosen(order: AxisOrder) -> list[tuple[int, ...]]:
-    """Select the planes to load: all, or as many evenly spaced ones as `_MOST` pixels allow."""
+    """Select the planes to load: all, or as many evenly spaced ones as `MOST` pixels allow."""
     every = list(np.ndindex(*(order.shape[i] for i in order.planes)))
     area = order.shape[order.y] * order.shape[order.x] * order.colours
-    most = max(1, _MOST // area)
+    most = max(1, MOST // area)
     return every if len(every) <= most else [every[i * len(every) // most] for i in range(most)]
 
 
 def _region(order: AxisOrder, index: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return the region of one plane, or the centre of a plane larger than `_MOST`."""
+    """Return the region of one plane, or the centre of a plane larger than `MOST`."""
     region = [slice(0, n) for n in order.shape]
     for position, i in zip(order.planes, index, strict=True):
         region[position] = slice(i, i + 1)
-    side = math.isqrt(_MOST // order.colours)
-    if order.shape[order.y] * order.shape[order.x] * order.colours > _MOST:
+    side = math.isqrt(MOST // order.colours)
+    if order.shape[order.y] * order.shape[order.x] * order.colours > MOST:
         for axis in (order.y, order.x):
             first = max(0, (order.shape[axis] - side) // 2)
             region[axis] = slice(first, min(order.shape[axis], first + side))
     return tuple(region)
 
 
-def _ends(planes: list[NDArray[Any]]) -> tuple[float, float]:
-    if planes[0].dtype == np.uint8:
-        return 0.0, 255.0
-    return float(min(p.min() for p in planes)), float(max(p.max() for p in planes))
-
-
-def _unit(planes: list[NDArray[Any]], ends: tuple[float, float]) -> list[Plane]:
-    lo, hi = ends
-    return [(p.astype(np.float32) - lo) / max(hi - lo, 1e-6) for p in planes]
+def _mapped(path: Path, planes: list[NDArray[Any]]) -> list[Plane]:
+    ends = ends_of(str(path), planes)
+    return [unit(plane, ends) for plane in planes]

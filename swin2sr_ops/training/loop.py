@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from swin2sr_ops.engine.devices import choose_device, torch_device
-from swin2sr_ops.errors import RequestError
+from swin2sr_ops.errors import RequestError, Stopped
+from swin2sr_ops.events import Progress, StepDone
+from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.io.storage.moves import replace_path
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training.data import PatchSampler
@@ -46,8 +48,10 @@ class Trainer:
     ----------
     recipe : Recipe
         The model and how to train it.
-    data, out : path
-        Folder of images; folder of the run (``state.pt``, ``log.csv``, ``recipe.json``).
+    data : path or ImageSource
+        Folder of images; for a recipe with ``noisy`` also an image.
+    out : path
+        Folder of the run (``state.pt``, ``log.csv``, ``recipe.json``).
     device : str
         Device of the training; under ``torchrun`` each process uses its own GPU.
     start : SwinNet, optional
@@ -68,7 +72,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        data: Path,
+        data: Path | ImageSource,
         out: Path,
         device: str = "cpu",
         *,
@@ -89,7 +93,12 @@ class Trainer:
         self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.optimisers = Optimisers(self.net.named_parameters(), recipe.optimiser)
         self.sampler: NoisySampler | PatchSampler
-        self.sampler = NoisySampler(recipe, data) if recipe.noisy else PatchSampler(recipe, data)
+        if recipe.noisy:
+            self.sampler = NoisySampler(recipe, data)
+        elif isinstance(data, Path):
+            self.sampler = PatchSampler(recipe, data)
+        else:
+            raise RequestError("An array trains on noisy images only: give noisy='blind', or a folder of images.")
         self.watch = Watch(recipe.patience)
         self.validation = None
         if validate is not None and isinstance(self.sampler, NoisySampler):
@@ -102,8 +111,24 @@ class Trainer:
         if self.state_file.exists():
             self._restore()
 
-    def run(self, *, save_every: int = 200, until: int | None = None, log: Log = print) -> None:
-        """Train to the recipe's last step (or to ``until``); save every ``save_every`` steps."""
+    def run(
+        self,
+        *,
+        save_every: int = 200,
+        until: int | None = None,
+        log: Log = print,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] = bool,
+    ) -> None:
+        """Train to the recipe's last step (or to ``until``); save every ``save_every`` steps.
+
+        ``progress`` receives a `StepDone` after each step; ``stop()`` is asked before each.
+
+        Raises
+        ------
+        Stopped
+            ``stop()`` was true; the state is saved, and the same call resumes there.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         if save_every < 1:
             raise RequestError(f"save_every={save_every} must be at least one step.")
@@ -117,9 +142,14 @@ class Trainer:
             self.sampler.teach(self.teacher, log if self.team.leads else lambda _: None, self.team.rank)
         spent, first = 0.0, self.step
         while self.step < last and not self.watch.stops:
+            if stop():
+                self.save()
+                raise Stopped
             began = time.monotonic()
             self.losses.append(self._train_step())
             spent += time.monotonic() - began
+            if progress is not None:
+                progress(StepDone(done=self.step, total=last))
             if self.step % save_every == 0 or self.step == last:
                 if self.recipe.noisy:
                     self._see()

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.pixels.noise import Noise, noise_of
 from swin2sr_ops.training.noisy_images import Sequence, find_noisy, load_sequences
 from swin2sr_ops.training.recipe import Recipe
@@ -61,7 +62,7 @@ class NoisySampler:
     Parameters
     ----------
     recipe : Recipe
-    data : path
+    data : path or ImageSource
         A folder with the recipe's folders; or an image, or a Zarr archive.
 
     Raises
@@ -70,27 +71,24 @@ class NoisySampler:
         If no image is large enough, or the method needs several planes of a place and no image has them.
     """
 
-    def __init__(self, recipe: Recipe, data: Path) -> None:
+    def __init__(self, recipe: Recipe, data: Path | ImageSource) -> None:
         self.recipe, self.spec, self.how = recipe, recipe.spec, recipe.noisy
         self.pairs = recipe.noisy in ("repeats", "neighbours")
-        found = [s for path in self._paths(data) for s in load_sequences(path, self.spec.channels)]
+        images = find_noisy(data, recipe.folders) if isinstance(data, Path) else [data]
+        found = [s for image in images for s in load_sequences(image, self.spec.channels)]
         sequences = [s for s in found if min(s.shape[-2:]) >= recipe.patch and (len(s) > 1 or not self.pairs)]
         if not sequences:
             needed = f"at least {recipe.patch} x {recipe.patch} px with {self.spec.channels} channel(s)"
             if self.pairs and found:
                 needed += " and several frames or planes: --noisy blind needs one only"
-            raise RequestError(f"{data} contains no image of {needed}.")
+            place = str(data) if isinstance(data, Path) else data.uri
+            raise RequestError(f"{place} contains no image of {needed}.")
         self.count = sum(len(s) for s in sequences)
         # The noise of whole images: a part may be too small for a measure.
         self.trained, self.held = _split([self._source(s) for s in sequences], recipe.patch, self.pairs)
 
     def __len__(self) -> int:
         return self.count
-
-    def _paths(self, data: Path) -> list[Path]:
-        if data.is_file() or data.suffix.lower() == ".zarr":
-            return [data]
-        return [path for name in self.recipe.folders for path in find_noisy(data / name)]
 
     def _source(self, planes: Sequence) -> _Source:
         if self.how != "sure":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -12,7 +13,7 @@ from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.camera_table import camera_problems
 from swin2sr_ops.training.degrade_table import degrade_problems
 
-__all__ = ["NOISY", "RECIPES", "Recipe"]
+__all__ = ["NOISY", "RECIPES", "Recipe", "recipe_values"]
 
 #: Folder of the recipes of the shipped models.
 RECIPES = Path(__file__).parent / "recipes"
@@ -179,6 +180,15 @@ class Recipe:
             problems.append(
                 f"noisy images train models that keep the size of an image, and this one's scale is {scale}"
             )
+        channels = self.model.get("channels", ModelSpec.channels) if isinstance(self.model, dict) else 1
+        if channels not in (1, 3):
+            problems.append(
+                f"noisy images train models of 1 or 3 channels, and this one has {channels}: for channels=1 each"
+                " channel of an image is an image of its own"
+            )
+        shares = self.folders.values() if isinstance(self.folders, dict) else []
+        if len(set(shares)) > 1:
+            problems.append("noisy images are drawn alike from all folders: give the folders equal shares")
         of_clean = {"degrade": {}, "camera": {}, "paired": False, "contrast": 0, "shrink": 1, "detail": 1}
         given = [name for name, default in of_clean.items() if getattr(self, name) != default]
         if given or self.loss != {"l1": 1.0}:
@@ -227,20 +237,9 @@ class Recipe:
 
         ``model`` is used if the file has no ``[model]``: the model of the initial weights.
         """
-        file = Path(path)
-        if not file.exists() and (RECIPES / f"{path}.toml").exists():
-            file = RECIPES / f"{path}.toml"
-        if not file.exists():
-            names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-            raise RequestError(f"There is no recipe {str(path)!r}: give a TOML file or one of {names}.")
-        try:
-            text = file.read_text(encoding="utf-8")
-            values = tomllib.loads(text) | {k: v for k, v in changes.items() if v is not None}
-            values = ({} if model is None else {"model": model}) | values
-        except (tomllib.TOMLDecodeError, RecursionError) as exc:
-            raise RequestError(f"Recipe {str(file)!r} is not valid TOML: {exc}.") from exc
-        except (OSError, ValueError) as exc:  # a folder, missing permission, not UTF-8
-            raise RequestError(f"Recipe {str(file)!r} cannot be read ({exc}): give a TOML file in UTF-8.") from exc
+        file, values = recipe_values(path)
+        values |= {k: v for k, v in changes.items() if v is not None}
+        values = ({} if model is None else {"model": model}) | values
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown or "model" not in values:
             problem = f"unknown entries {', '.join(unknown)}" if unknown else "no [model] table, and there is no --init"
@@ -252,3 +251,25 @@ class Recipe:
         except (TypeError, ValueError, OverflowError) as exc:
             raise RequestError(f"The [model] of recipe {str(file)!r} cannot be read: {exc}.") from exc
         return recipe
+
+
+def recipe_values(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
+    """Find a recipe, a TOML file or a built-in one by name; return the file and its entries as they are.
+
+    Raises
+    ------
+    RequestError
+        If there is none, or it is not TOML.
+    """
+    file = Path(path)
+    if not file.exists() and (RECIPES / f"{path}.toml").exists():
+        file = RECIPES / f"{path}.toml"
+    if not file.exists():
+        names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise RequestError(f"There is no recipe {str(path)!r}: give a TOML file or one of {names}.")
+    try:
+        return file, tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise RequestError(f"Recipe {str(file)!r} is not valid TOML: {exc}.") from exc
+    except (OSError, ValueError) as exc:  # a folder, missing permission, not UTF-8
+        raise RequestError(f"Recipe {str(file)!r} cannot be read ({exc}): give a TOML file in UTF-8.") from exc

@@ -33,10 +33,12 @@ def test_it_is_valid_and_everything_can_be_imported() -> None:
 def test_the_adapter_and_the_manifest_say_the_same(manifest: PluginManifest) -> None:
     given = manifest.contributions
     assert {c.id for c in given.commands} == {f"{host.NAME}.{c}" for c in host.COMMANDS}
-    assert [w.display_name for w in given.widgets] == [host.WIDGET]
+    assert [w.display_name for w in given.widgets] == [host.WIDGET, host.TRAIN_WIDGET]
     parent, own = host.MENU
     assert [item.submenu for item in given.menus[parent]] == [own]
-    assert {item.command for item in given.menus[own]} == {f"{host.NAME}.restore", f"{host.NAME}.preview"}
+    assert {item.command for item in given.menus[own]} == {
+        f"{host.NAME}.{name}" for name in ("restore", "preview", "train")
+    }
     assert [s.id for s in given.submenus] == [own]
     assert {s.key for s in given.sample_data} == {"cells", "photo", "large"}
 

@@ -62,9 +62,9 @@ def test_colour_stacks(tmp_path: Path, rng: np.random.Generator) -> None:
 def test_large_files_are_sampled(tmp_path: Path, stack: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evenly spaced planes are used; for a plane that is too large, its middle."""
     tifffile.imwrite(tmp_path / "a.tif", stack[:, 0], photometric="minisblack", metadata={"axes": "ZYX"})
-    monkeypatch.setattr(images, "_MOST", 2 * 50 * 60)
+    monkeypatch.setattr(images, "MOST", 2 * 50 * 60)
     assert len(load_images(tmp_path / "a.tif", 1)) == 2
-    monkeypatch.setattr(images, "_MOST", 30 * 30)
+    monkeypatch.setattr(images, "MOST", 30 * 30)
     (middle,) = load_images(tmp_path / "a.tif", 1)
     cut = stack[0, 0, 10:40, 15:45]
     np.testing.assert_allclose(middle[0], (cut - cut.min()) / np.float32(np.ptp(cut)), atol=1e-6)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import tifffile
@@ -15,11 +16,13 @@ from torch.nn import functional as F
 
 import swin2sr_ops
 from swin2sr_ops.cli import main
-from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.errors import FormatError, RequestError, Stopped
 from swin2sr_ops.training import train
+from swin2sr_ops.training.arrays import image_of
+from swin2sr_ops.training.images import load_images, load_pairs
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.noisy import NoisySampler, noisy_loss
-from swin2sr_ops.training.noisy_images import load_sequences
+from swin2sr_ops.training.noisy_images import find_noisy, is_image, load_sequences
 from swin2sr_ops.training.recipe import NOISY, Recipe
 from swin2sr_ops.training.structure import structure_of
 from swin2sr_ops.training.watch import Watch
@@ -182,6 +185,76 @@ def test_sequences_of_archives_stacks_and_pictures(tmp_path: Path) -> None:
         load_sequences(tmp_path / "d.tif", 1)
 
 
+def test_luma_of_integers_is_rounded_as_for_clean_images(tmp_path: Path) -> None:
+    colour = np.random.default_rng(3).integers(0, 4000, (3, 20, 30, 3), dtype="u2")
+    tifffile.imwrite(tmp_path / "a.ome.tif", colour, metadata={"axes": "TYXS"}, photometric="rgb", ome=True)
+    (noisy,) = load_sequences(tmp_path / "a.ome.tif", 1)
+    luma = np.rint(colour.astype("f4") @ np.array([0.299, 0.587, 0.114], "f4"))
+    expected = (luma - luma.min()) / np.ptp(luma)
+    np.testing.assert_allclose(noisy[:, 0], expected, atol=1e-6)
+    np.testing.assert_array_equal(np.stack(load_images(tmp_path / "a.ome.tif", 1)), noisy)
+
+
+def test_pixels_that_are_not_finite_are_named_with_their_file(tmp_path: Path) -> None:
+    image = np.ones((3, 40, 40), "f4")
+    image[1, 3, 4] = np.nan
+    (tmp_path / "noisy").mkdir()
+    (tmp_path / "clean").mkdir()
+    five = np.stack([*image, *image[:2]])
+    for axes, pixels, channels in (("ZYX", image, 1), ("YX", image[1], 1), ("CYX", five, 5)):
+        file = tmp_path / f"{axes}.tif"
+        tifffile.imwrite(file, pixels, metadata={"axes": axes})
+        for load in (load_images, load_sequences) if channels == 1 else (load_images,):
+            with pytest.raises(FormatError, match=rf"{axes}\.tif has pixels that are not finite: set them to a number"):
+                load(file, channels)
+    for broken in ("noisy", "clean"):
+        for folder in ("noisy", "clean"):
+            tifffile.imwrite(tmp_path / folder / "a.tif", image if folder == broken else np.ones((3, 40, 40), "f4"))
+        with pytest.raises(FormatError, match=rf"{broken}.a\.tif has pixels that are not finite"):
+            load_pairs(tmp_path, 1, 1)
+
+
+def test_an_archive_is_an_image_whatever_its_folder_is_called(tmp_path: Path) -> None:
+    zarr.save_array(tmp_path / "named.zarr", np.zeros((40, 50), "u2"))
+    zarr.save_array(tmp_path / "plain", np.zeros((40, 50), "u2"))
+    (tmp_path / "folder").mkdir()
+    tifffile.imwrite(tmp_path / "folder" / "a.tif", np.zeros((40, 50), "u2"))
+    assert [is_image(tmp_path / name) for name in ("named.zarr", "plain", "folder")] == [True, True, False]
+    assert find_noisy(tmp_path / "plain", {"x": 1.0}) == [tmp_path / "plain"]
+    places = [tmp_path / "folder" / "a.tif", tmp_path / "named.zarr"]
+    assert find_noisy(tmp_path, {"folder": 1.0, "named.zarr": 1.0}) == places
+
+
+@pytest.mark.parametrize("kind", ["numpy", "dask", "zarr", "list"])
+def test_an_array_is_an_image(kind: str, folder: Path, tmp_path: Path) -> None:
+    """The same batches as those of the file with the same pixels, and the same run through the public function."""
+    stack = tifffile.imread(folder / "0.ome.tif")
+    array: Any = stack
+    if kind == "dask":
+        array = da.from_array(stack, chunks=(1, 80, 80))
+    elif kind == "zarr":
+        array = zarr.create_array(tmp_path / "a.zarr", data=stack)
+    elif kind == "list":
+        array = stack.astype("f4").tolist()
+    of_file = NoisySampler(recipe("repeats"), folder / "0.ome.tif")
+    of_array = NoisySampler(recipe("repeats"), image_of(array, "TYX"))
+    for a, b in zip(of_file.batch(3), of_array.batch(3), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    if kind == "dask":
+        trainer = train(recipe("repeats", steps=1), data=array, axes="TYX", out=tmp_path / "run", log=lambda _: None)
+        assert trainer.step == 1
+
+
+def test_colour_of_an_array_comes_last(tmp_path: Path) -> None:
+    colour = np.random.default_rng(3).integers(0, 255, (50, 60, 3), dtype="u1")
+    assert load_sequences(image_of(colour), 3)[0].shape == (1, 3, 50, 60)
+    clean = replace(recipe("blind"), noisy="")
+    with pytest.raises(RequestError, match="An array trains on noisy images only"):
+        train(clean, data=colour, out=tmp_path / "run")
+    with pytest.raises(RequestError, match="does not fit an array of shape"):
+        image_of(colour, "YX")
+
+
 # --- runs -----------------------------------------------------------------------------------------
 
 
@@ -220,6 +293,44 @@ def test_a_run_stops_when_the_risk_no_longer_falls(folder: Path, tmp_path: Path)
         assert torch.equal(value, again.averaged_state()[name])
     header = (tmp_path / "run" / "log.csv").read_text().splitlines()[0]
     assert header.endswith(",risk")
+
+
+def test_a_stopped_run_resumes_at_its_step(folder: Path, tmp_path: Path) -> None:
+    asked, done = recipe("sure", steps=8), []
+    whole = Trainer(asked, folder, tmp_path / "a")
+    whole.run(save_every=4, log=lambda _: None)
+    again = Trainer(asked, folder, tmp_path / "b")
+    with pytest.raises(Stopped):
+        again.run(save_every=4, log=lambda _: None, progress=done.append, stop=lambda: len(done) == 3)
+    assert [(event.kind, event.done, event.total) for event in done] == [("step", n, 8) for n in (1, 2, 3)]
+    again = Trainer(asked, folder, tmp_path / "b")
+    assert again.step == 3
+    again.run(save_every=4, log=lambda _: None)
+    for name, value in whole.averaged_state().items():
+        assert torch.equal(value, again.averaged_state()[name]), name
+
+
+def test_a_recipe_says_itself_that_it_is_noisy(folder: Path, tmp_path: Path) -> None:
+    """With data of one file: as a TOML file, with the shipped model where it has none, and as a `Recipe`."""
+    file = tmp_path / "own.toml"
+    file.write_text('noisy = "blind"\nsteps = 0\nbatch = 1\npatch = 32\n')
+    options: dict[str, Any] = {"data": folder / "0.ome.tif", "log": lambda _: None}
+    trainer = train(file, out=tmp_path / "a", **options)
+    assert trainer.recipe.init["name"] == "small-x1-gray"
+    assert train(recipe("blind", steps=0), out=tmp_path / "b", **options).step == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"folders": {"a": 0.7, "b": 0.3}}, "drawn alike from all folders: give the folders equal shares"),
+        ({"model": MODEL | {"channels": 5}}, "train models of 1 or 3 channels, and this one has 5"),
+    ],
+)
+def test_what_noisy_runs_do_not_do_is_said(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(RequestError, match=says):
+        recipe("blind", **changes)
+    assert recipe("blind", folders={"a": 2.0, "b": 2.0}).folders
 
 
 def test_a_killed_run_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
@@ -319,6 +430,7 @@ def test_the_command_writes_a_model_and_its_card(
         ("--noisy --validate DATA", "holds out a part of them itself"),
         ("--noisy --patch 400", "contains no image of at least 400 x 400 px with 1 channel"),
         ("--noisy --channels 3", "with 3 channel"),
+        ("--noisy --channels 2", "models of 1 or 3 channels, and this one has 2"),
     ],
 )
 def test_errors(words: str, says: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

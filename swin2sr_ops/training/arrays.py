@@ -1,0 +1,63 @@
+"""Take an array for an image to train on: of NumPy, Dask or Zarr, or whatever can be sliced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
+from swin2sr_ops.pixels.intensity import check_dtype
+
+__all__ = ["ArrayImage", "image_of"]
+
+
+@dataclass
+class ArrayImage:
+    """An array as a source; it is computed or read by regions."""
+
+    array: Any
+    axes: str
+    uri: str = "The array"
+
+    @property
+    def info(self) -> ImageInfo:
+        """Description of the array."""
+        shape = tuple(int(n) for n in self.array.shape)
+        return ImageInfo(shape=shape, axes=self.axes, dtype=np.dtype(self.array.dtype), chunks=shape, format="array")
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Compute ``region``."""
+        return np.asarray(self.array[region])
+
+
+def image_of(data: str | PathLike[str] | ImageSource | Any, axes: str | None = None) -> Path | ImageSource:
+    """Return a path as a path, a source as itself, and an array as a source.
+
+    Parameters
+    ----------
+    data : path, ImageSource or array
+    axes : str, optional
+        Letters of an array's dimensions; by default as in `swin2sr_ops.restore`.
+
+    Raises
+    ------
+    RequestError
+        If the array is no image.
+    """
+    if isinstance(data, (str, PathLike)):
+        return Path(data)
+    if isinstance(data, ImageSource):
+        return data
+    array = data if hasattr(data, "shape") and hasattr(data, "dtype") else np.asarray(data)
+    check_dtype(np.dtype(array.dtype))
+    order = AxisOrder.of(array.shape, axes)
+    letters = list(order.axes)
+    if order.colour is not None:
+        letters[order.colour] = "S"
+    return ArrayImage(array, "".join(letters))
