@@ -18,7 +18,7 @@ def example(kind: type[events.Event]) -> events.Event:
 
 
 def test_kinds_differ() -> None:
-    assert len({kind.kind for kind in KINDS}) == len(KINDS) == 11
+    assert len({kind.kind for kind in KINDS}) == len(KINDS) == 12
     assert {name for name in events.__all__ if name != "Progress"} == {kind.__name__ for kind in KINDS}
 
 
