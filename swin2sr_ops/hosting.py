@@ -24,7 +24,8 @@ Know models and devices
     such a look found, cached), `pad_by_reflection` (to a size that a network takes), `ENGINES`, `choose_device`,
     `free_memory`, `needs_torch`; `model_of_quality`, `views_of`: the words ``fast``, ``good`` and ``best``.
 Offer options
-    `OPTIONS`: every keyword of a request with its default and help texts, for a host's command line or form.
+    `OPTIONS`: every keyword of a request with its default and help texts, for a host's command line or form; `SIDES`:
+    the same of the output's options that judge the result.
 Plan tiles
     `AxisOrder`, `Halo`, `Span`, `Tile`, `tile_region`, `tile_size`, `CHUNK`, `MEMORY_SHARE`, `CELL_WINDOWS`.
 Map intensities
@@ -108,7 +109,7 @@ if TYPE_CHECKING:
     from swin2sr_ops.io.zarr.ngff import ome_attributes as ome_attributes
     from swin2sr_ops.io.zarr.store import open_node as open_node, zarr_root as zarr_root
     from swin2sr_ops.nets.padding import pad_by_reflection as pad_by_reflection
-    from swin2sr_ops.options import OPTIONS as OPTIONS
+    from swin2sr_ops.options import OPTIONS as OPTIONS, SIDES as SIDES
     from swin2sr_ops.pixels.intensity import (
         IntensityMap as IntensityMap,
         RangeRequest as RangeRequest,
@@ -167,6 +168,7 @@ _HOMES = {
     "RestoreRequest": "request",
     "ResumableSink": "io.output.staging",
     "RunStart": "events",
+    "SIDES": "options",
     "SidesSink": "io.base",
     "Span": "geometry.plan",
     "Statistics": "pixels.statistics",

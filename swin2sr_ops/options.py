@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["OPTIONS", "Option"]
+__all__ = ["OPTIONS", "SIDES", "Option"]
 
 
 @dataclass(frozen=True)
@@ -138,5 +138,38 @@ OPTIONS = _table(
         ),
         Option("chunks", "side of a Zarr chunk in pixels (default: 512)", kind="whole", metavar="N"),
         Option("shards", "side of a Zarr shard, several chunks (default: none)", kind="whole", metavar="N"),
+    ]
+)
+
+#: Options of the output that judge the result, which every way to write a file offers.
+SIDES = _table(
+    [
+        Option(
+            "interval",
+            "write half widths that hold P % of the true values, in an OME-Zarr; with --calibration",
+            "Percentage of true values that intervals hold, such as 90: an image of their half widths.",
+            kind="number",
+            metavar="P",
+        ),
+        Option(
+            "calibration",
+            "calibration of the model, from `swin2sr-ops evaluate --calibrate FILE`",
+            "File of the model that `swin2sr-ops evaluate --calibrate` wrote; with an interval.",
+            metavar="FILE",
+        ),
+        Option(
+            "limit",
+            "with --interval: flag pixels whose half width is above W stored units",
+            "Flag pixels whose half width is above this number of stored units as not trusted.",
+            kind="number",
+            metavar="W",
+        ),
+        Option(
+            "noise",
+            "flag pixels whose mean is off from SRC by more than N stored units",
+            "Flag pixels as not trusted whose mean is off from the input by more than this number.",
+            kind="number",
+            metavar="N",
+        ),
     ]
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from swin2sr_ops.errors import RequestError
+from swin2sr_ops.errors import RequestError, Swin2SROpsError
 from swin2sr_ops.hosting import train
 from swin2sr_ops_napari.layer_run import Stop, Tell
 from swin2sr_ops_napari.layers import LayerImage
@@ -75,7 +78,7 @@ class Training:
         """
         lines: list[str] = []
         colours = self.image.order().model_channels
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, _in_words():
             trainer = train(
                 noisy=self.method, data=ArraySource(f"The layer {self.image.name!r}", self.image), out=folder,
                 init=_INIT[colours], channels=colours, name=Path(self.path).stem, export_to=self.path,
@@ -91,3 +94,13 @@ class Training:
 
 def _is_structured(lines: list[str], method: str) -> bool:
     return method in ("blind", "sure") and any("(structured noise)" in line for line in lines)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Name the ways to learn as the window does, in errors that name options of the command line."""
+    try:
+        yield
+    except Swin2SROpsError as exc:
+        text = re.sub(r"--noisy (\w+)", lambda found: f"'{METHODS.get(found[1], found[1])}'", str(exc))
+        raise type(exc)(text) from exc

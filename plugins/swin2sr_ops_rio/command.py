@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops import Swin2SROpsError, __version__, restore_image
-from swin2sr_ops.hosting import OPTIONS, Event, PyramidProgress, RunStart, TileDone
+from swin2sr_ops.hosting import OPTIONS, SIDES, Event, PyramidProgress, RunStart, TileDone
 
 if find_spec("rasterio") is None:
     raise ImportError("rasterio, which rio is a part of, is not installed: `pip install 'swin2sr-ops[geo]'` brings it.")
@@ -51,7 +51,7 @@ _KINDS: dict[str, dict[str, Any]] = {
 
 def _option(name: str, help: str | None = None) -> Callable[[Any], Any]:
     """Return the decorator for an option of a request; ``help`` replaces its text."""
-    option = OPTIONS[name]
+    option = (OPTIONS | SIDES)[name]
     given: dict[str, Any] = {"metavar": option.metavar}
     if option.default is not None:
         given |= {"default": option.default, "show_default": True}
@@ -76,10 +76,10 @@ def _option(name: str, help: str | None = None) -> Callable[[Any], Any]:
 @_option("device")
 @_option("precision")
 @_option("engine")
-@click.option("--interval", type=float, metavar="P", help="Half widths that hold P % of the truth, in an OME-Zarr.")
-@click.option("--calibration", metavar="FILE", help="Of the model, from swin2sr-ops evaluate --calibrate FILE.")
-@click.option("--limit", type=float, metavar="W", help="With --interval: flag pixels whose half width is above W.")
-@click.option("--noise", type=float, metavar="N", help="Flag pixels whose mean is off from INPUT by more than N.")
+@_option("interval")
+@_option("calibration")
+@_option("limit")
+@_option("noise")
 @click.option("--workers", callback=_WORKERS, metavar="N|gpus", help="Processes to share the work, or one per GPU.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @click.option("--restart", is_flag=True, help="Start anew, and discard the unfinished output.")

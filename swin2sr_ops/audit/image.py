@@ -27,6 +27,7 @@ from swin2sr_ops.run.job import Job, Piece, prepare
 from swin2sr_ops.run.pipeline import Here, TileWork
 from swin2sr_ops.run.sides import Sides
 from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.weights.qualities import is_quality, names_of_quality
 
 __all__ = ["AuditedImage", "Given"]
 
@@ -217,7 +218,8 @@ def _model(record: Record, given: str | PathLike[str] | None) -> str | ModelSpec
     if len(names) != len(record.models):
         raise ModelError(f"{len(names)} models were given, but the run used {len(record.models)}: {record.models}.")
     specs = []
-    for name, digest in zip(names, record.weights, strict=True):
+    for asked, recorded, digest in zip(names, record.models, record.weights, strict=True):
+        name = recorded if is_quality(asked) and recorded in names_of_quality(asked) else asked
         try:
             spec = resolve_model(name)
         except ModelError as exc:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from swin2sr_ops.errors import RequestError
+
 __all__ = ["main"]
 
 
@@ -15,6 +17,8 @@ def main(args: argparse.Namespace) -> int:
     if args.to == "safetensors":
         from swin2sr_ops.export.weights import export_safetensors
 
+        if args.tile is not None:
+            raise RequestError("--tile is for graphs, and a .safetensors file has none: leave it out.")
         saved = export_safetensors(args.model, args.output, overwrite=args.overwrite, **given)
         print(json.dumps(saved.to_dict()) if args.json else saved)
         return 0
@@ -22,6 +26,7 @@ def main(args: argparse.Namespace) -> int:
         from swin2sr_ops.export.bioimageio import export_bioimageio as export
     else:
         from swin2sr_ops.export.onnx import export_onnx as export
-    report = export(args.model, args.output, tile=args.tile, overwrite=args.overwrite, **given)
+    tile = 256 if args.tile is None else args.tile
+    report = export(args.model, args.output, tile=tile, overwrite=args.overwrite, **given)
     print(json.dumps(report.to_dict()) if args.json else report)
     return 0

@@ -188,9 +188,7 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("model", metavar="MODEL", help="a name from `models`, or a checkpoint")
     parser.add_argument("--to", choices=("onnx", "bioimageio", "safetensors"), required=True, help="the format")
     parser.add_argument("--output", metavar="FILE", required=True, help="the file to write")
-    parser.add_argument(
-        "--tile", metavar="N", type=whole, default=256, help="side of a graph's input in pixels (default: 256)"
-    )
+    parser.add_argument("--tile", metavar="N", type=whole, help="side of a graph's input in pixels (default: 256)")
     parser.add_argument("--value-range", type=number, help="for a checkpoint that does not state it: 1 or 255")
     parser.add_argument("--window", type=whole, help="for a checkpoint that does not state it: 8 or 7")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")

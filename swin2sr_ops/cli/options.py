@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from swin2sr_ops.cli.arguments import halo, number, tile, whole
-from swin2sr_ops.options import OPTIONS
+from swin2sr_ops.options import OPTIONS, SIDES
 
 __all__ = ["add_options", "add_reading", "add_request"]
 
@@ -17,8 +17,9 @@ _TYPES: dict[str, Callable[[str], Any]] = {"text": str, "whole": whole, "number"
 def add_options(group: argparse._ActionsContainer, *names: str, **changed: Any) -> None:
     """Add options of the table to ``group``; ``changed`` replaces arguments of ``add_argument``, such as ``help``."""
     for name in names:
-        option = OPTIONS[name]
-        given = {"type": _TYPES[option.kind], "default": option.default, "help": option.line, "metavar": option.metavar}
+        option = (OPTIONS | SIDES)[name]
+        line = option.line.replace("%", "%%")  # argparse formats it
+        given = {"type": _TYPES[option.kind], "default": option.default, "help": line, "metavar": option.metavar}
         group.add_argument("--" + name, **(given | changed))
 
 

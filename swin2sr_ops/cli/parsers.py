@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 
 from swin2sr_ops import __version__
-from swin2sr_ops.cli.arguments import Parser, number, size, whole, workers
+from swin2sr_ops.cli.arguments import Parser, size, whole, workers
 from swin2sr_ops.cli.evidence_parsers import add_advise, add_audit
 from swin2sr_ops.cli.installation_parsers import add_completion, add_hosts, add_plugins
 from swin2sr_ops.cli.model_parsers import add_evaluate, add_export, add_models, add_train
 from swin2sr_ops.cli.options import add_options, add_reading, add_request
+from swin2sr_ops.options import SIDES
 
 __all__ = ["build_parser"]
 
@@ -153,24 +154,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     group = _add_zarr(parser)
-    group.add_argument(
-        "--interval",
-        metavar="P",
-        type=number,
-        help="write half widths that contain P %% of the true values; with --calibration",
-    )
-    group.add_argument(
-        "--calibration", metavar="FILE", help="calibration of the model, which `evaluate --calibrate` wrote"
-    )
-    group.add_argument(
-        "--limit",
-        metavar="W",
-        type=number,
-        help="with --interval: flag pixels whose half width is above W stored units",
-    )
-    group.add_argument(
-        "--noise", metavar="N", type=number, help="flag pixels whose mean is off from the input by more than N"
-    )
+    add_options(group, *SIDES)
     group.add_argument(
         "--allow-missing", action="store_true", help="finish an archive without images that cannot be restored"
     )

@@ -10,7 +10,7 @@ check_host()
 
 from pydantic import Field  # noqa: E402  (said first that it is missing)
 
-from swin2sr_ops.options import OPTIONS  # noqa: E402
+from swin2sr_ops.options import OPTIONS, SIDES  # noqa: E402
 
 __all__ = [
     "Along",
@@ -43,19 +43,9 @@ Precision = Annotated[Literal["auto", "float32", "float64", "bfloat16"], Field(d
 Engine = Annotated[Literal["auto", "torch", "native", "openvino", "triton"], Field(description=OPTIONS["engine"].form)]
 Along = Annotated[str | None, Field(description=OPTIONS["along"].form)]
 Consistent = Annotated[str | None, Field(description=OPTIONS["consistent"].form)]
-Interval = Annotated[
-    float | None,
-    Field(description="Percentage of true values that intervals hold, such as 90: an image of their half widths."),
-]
-Calibration = Annotated[
-    str | None, Field(description="File of the model that `swin2sr-ops evaluate --calibrate` wrote; with an interval.")
-]
-Limit = Annotated[
-    float | None, Field(description="Flag pixels whose half width is above this number of stored units as not trusted.")
-]
-Noise = Annotated[
-    float | None,
-    Field(description="Flag pixels as not trusted whose mean is off from the input by more than this number."),
-]
+Interval = Annotated[float | None, Field(description=SIDES["interval"].form)]
+Calibration = Annotated[str | None, Field(description=SIDES["calibration"].form)]
+Limit = Annotated[float | None, Field(description=SIDES["limit"].form)]
+Noise = Annotated[float | None, Field(description=SIDES["noise"].form)]
 CarryLabels = Annotated[bool, Field(description="Copy the image's labels, enlarged by nearest neighbour.")]
 CarryTables = Annotated[bool, Field(description="Copy tables of regions (ROI tables), which are in physical units.")]

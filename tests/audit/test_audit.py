@@ -298,3 +298,13 @@ def test_object_store(stack: Path, gray_model: ModelSpec, monkeypatch: pytest.Mo
         (one,) = audit(out, model=gray_model.weights, sample=None).differences
         assert one.place == "z=0 c=0 y=64:128 x=64:128"
     server.forget_connections()
+
+
+def test_a_word_of_quality_is_the_model_of_the_run(tmp_path: Path, rng: np.random.Generator) -> None:
+    """`best` of a gray image is the gray network with eight views; alone it would be resolved for colour."""
+    tifffile.imwrite(tmp_path / "a.tif", rng.integers(0, 255, (24, 24), dtype="u1"))
+    out = tmp_path / "a.ome.zarr"
+    swin2sr_ops.restore_image(tmp_path / "a.tif", out, model="best")
+    assert audit(out, model="best", sample=None).ok
+    with pytest.raises(ModelError, match="give the run's file"):
+        audit(out, model="fast", sample=None)

@@ -18,7 +18,7 @@ import zarr
 import swin2sr_ops
 from swin2sr_ops import cli
 from swin2sr_ops.cli.parsers import build_parser
-from swin2sr_ops.options import OPTIONS
+from swin2sr_ops.options import OPTIONS, SIDES
 from swin2sr_ops.spec import ModelSpec
 
 SCRIPT = Path(sys.executable).parent / "swin2sr-ops"
@@ -309,9 +309,10 @@ def test_options_of_a_request_come_from_the_table(command: str) -> None:
     (parser,) = (found for found in parsers() if found.prog.endswith(f" {command}"))
     found = {a.dest: (a.help, a.default, a.metavar) for a in parser._actions}
     missing = {"chunks", "shards"} if command == "plan" else set()
-    for option in OPTIONS.values():
+    sides = SIDES.values() if command == "restore" else ()
+    for option in (*OPTIONS.values(), *sides):
         if option.name not in {*missing, "series"}:  # a folder as output takes every series
-            assert found[option.name] == (option.line, option.default, option.metavar)
+            assert found[option.name] == (option.line.replace("%", "%%"), option.default, option.metavar)
 
 
 @pytest.mark.parametrize("parser", list(parsers()), ids=lambda p: p.prog.replace(" ", "-"))

@@ -57,6 +57,8 @@ def test_a_fact_that_the_checkpoint_lacks_is_asked_for(checkpoint: Path, capsys:
     assert "window=" in capsys.readouterr().err
     assert main([*words[:-1], str(checkpoint.with_suffix(".bin"))]) == 2
     assert "does not end in .safetensors" in capsys.readouterr().err
+    assert main([*words, *_HINTS, "--tile", "64"]) == 2
+    assert "--tile is for graphs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("to", ["onnx", "bioimageio", "safetensors"])

@@ -61,6 +61,12 @@ def test_a_file_that_cannot_be_written_is_refused_at_once(name: str, says: str, 
         Training(LayerImage((noisy(96, 80),), "YX"), str(tmp_path / name)).check()
 
 
+def test_a_way_that_does_not_fit_is_said_in_the_words_of_the_window(tmp_path: Path) -> None:
+    training = Training(LayerImage((noisy(96, 80),), "YX"), str(tmp_path / "own.safetensors"), "repeats", steps=1)
+    with pytest.raises(RequestError, match="several frames or planes: 'One image of each place' needs one only"):
+        training.work(lambda _: None, lambda: False)
+
+
 def opened(viewer: Any) -> Any:
     return viewer.window.add_plugin_dock_widget("swin2sr-ops", "Train")[1]
 

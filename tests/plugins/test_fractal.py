@@ -21,7 +21,7 @@ from swin2sr_ops_fractal.host import CHECK, Adapter
 import swin2sr_ops
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.io.output.provenance import read_provenance
-from swin2sr_ops.options import OPTIONS
+from swin2sr_ops.options import OPTIONS, SIDES
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.spec import ModelSpec
 from tests.plugins.fractal_plates import expected, level0, listed, plate_of, tree, write_plate
@@ -114,7 +114,7 @@ def test_tasks_share_parameters_with_the_public_functions() -> None:
     }
     for task in json.loads((PACKAGE / "__FRACTAL_MANIFEST__.json").read_text())["task_list"]:
         for name, entry in task["args_schema_parallel"]["properties"].items():
-            assert name not in OPTIONS or entry["description"] == OPTIONS[name].form
+            assert name not in OPTIONS | SIDES or entry["description"] == (OPTIONS | SIDES)[name].form
 
 
 @pytest.mark.parametrize("module", ["restore_image", "init_restore_plate", "restore_plate", "task_list"])

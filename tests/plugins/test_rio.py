@@ -15,6 +15,7 @@ import pytest
 
 import swin2sr_ops
 from swin2sr_ops.errors import RequestError
+from swin2sr_ops.options import SIDES
 from swin2sr_ops.spec import ModelSpec
 from tests.run.test_trust import calibrated
 
@@ -214,6 +215,9 @@ def test_rio_lists_it() -> None:
     assert told.stdout.endswith("False False\n")
     told = subprocess.run([script(), "restore", "--help"], capture_output=True, text=True, check=True)
     assert "Usage: rio restore [OPTIONS] INPUT OUTPUT" in told.stdout
+    for option in SIDES.values():  # the texts of the command line, and of Fractal's forms, stand in one place
+        words = option.line.replace("SRC", "INPUT").split()[1:]
+        assert " ".join(words) in " ".join(told.stdout.split()), option.name
 
 
 def test_host() -> None:
