@@ -100,7 +100,8 @@ def restore_image(
         file of ``evaluate --calibrate``: half widths of intervals, as an array ``interval``), ``limit`` and
         ``noise`` (stored units: a label image ``not_trusted`` flags the pixels whose half width is above ``limit``, 1,
         and those whose mean over an input pixel is off from it by more than ``noise``, 2), ``labels`` ("leave", or
-        "carry": the source's labels, enlarged by nearest neighbour).
+        "carry": the source's labels, enlarged by nearest neighbour). For GeoTIFF: ``creation``, options as those of
+        GDAL's COG driver: ``{"COMPRESS": "DEFLATE" | "LZW" | "ZSTD", "LEVEL": 9, "BLOCKSIZE": 512}``.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal, TypedDict
@@ -30,6 +30,7 @@ class OutputOptions(TypedDict, total=False):
     noise: float
     labels: Literal["leave", "carry"]
     anywhere: bool
+    creation: Mapping[str, Any] | Sequence[str]
 
 
 class BatchOptions(OutputOptions, total=False):

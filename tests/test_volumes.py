@@ -131,7 +131,7 @@ def test_map_overlap(three: ModelSpec, five: ModelSpec) -> None:
             options = restorer.map_overlap_options(array, axes="ZYX")
             np.testing.assert_array_equal(da.map_overlap(restorer, array, **options).compute(), expected)
     thin = da.from_array(image, chunks=(1, 150, 60))
-    with pytest.raises(RequestError, match=r"along Z are smaller than the halo of 2 planes"):
+    with pytest.raises(RequestError, match=r"along Z do not all have the depth of 2 planes"):
         swin2sr_ops.Restorer(five).map_overlap_options(thin, axes="ZYX")
 
 

@@ -80,6 +80,8 @@ def _option(name: str, help: str | None = None) -> Callable[[Any], Any]:
 @_option("calibration")
 @_option("limit")
 @_option("noise")
+@click.option("--co", "creation", multiple=True, metavar="NAME=VALUE",
+    help="Creation option of a GeoTIFF: COMPRESS=DEFLATE|LZW|ZSTD, LEVEL=N, BLOCKSIZE=N.")  # fmt: skip
 @click.option("--workers", callback=_WORKERS, metavar="N|gpus", help="Processes to share the work, or one per GPU.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @click.option("--restart", is_flag=True, help="Start anew, and discard the unfinished output.")
@@ -94,11 +96,13 @@ def restore(src: str, dst: str, quiet: bool, **options: Any) -> None:
 
     \b
       rio restore scene.tif scene_x2.tif
+      rio restore scene.tif scene_x2.tif --co COMPRESS=ZSTD --co BLOCKSIZE=256
       rio restore scene.tif scene_x2.tif --model tiny-x2-rgb,tiny-x2-gray --range p1,p99.8
     """
     try:
         with _Progress(quiet) as progress:
-            report = restore_image(src, dst, progress=progress.show, **options)
+            given = {name: value for name, value in options.items() if value != ()}
+            report = restore_image(src, dst, progress=progress.show, **given)
     except Swin2SROpsError as exc:
         raise click.ClickException(" ".join(str(exc).split())) from exc
     except KeyboardInterrupt:

@@ -156,6 +156,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     group = _add_zarr(parser)
     add_options(group, *SIDES)
     group.add_argument(
+        "--co", metavar="NAME=VALUE", action="append", help="GeoTIFF: COMPRESS=DEFLATE|LZW|ZSTD, LEVEL=N, BLOCKSIZE=N"
+    )
+    group.add_argument(
         "--allow-missing", action="store_true", help="finish an archive without images that cannot be restored"
     )
 

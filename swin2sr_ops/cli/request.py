@@ -61,6 +61,7 @@ def output_options_of(args: argparse.Namespace) -> dict[str, Any]:
         "limit": getattr(args, "limit", None) if args.command == "restore" else None,  # of `serve`: of its cache
         "noise": getattr(args, "noise", None),
         "labels": args.labels,
+        "creation": getattr(args, "co", None),
         "allow_missing": getattr(args, "allow_missing", None) or None,
     }
     return {key: value for key, value in given.items() if value is not None}

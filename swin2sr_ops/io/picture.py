@@ -17,6 +17,7 @@ from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region, chunk_grid, json_ready
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination
+from swin2sr_ops.io.output.options import reject_options
 from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
 from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
@@ -209,8 +210,7 @@ def create_sink(
         )
     if suffix != ".png":
         return None
-    if options:
-        raise RequestError(f"{', '.join(map(repr, options))} is not an option of PNG: only OME-Zarr (.zarr) has it.")
+    reject_options(options, "PNG")
     if info.dtype not in (np.uint8, np.uint16) or info.axes not in ("YX", "YXS") or info.size("S") not in (1, 2, 3, 4):
         raise RequestError(
             f"PNG stores uint8 or uint16 with the axes YX or YXS, not {info.dtype} {info.axes} {info.shape}:"

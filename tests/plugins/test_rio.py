@@ -72,11 +72,12 @@ def test_options_reach_the_run(scene: Path, gray_model: ModelSpec, tmp_path: Pat
         dataset.write(np.pad(np.ones((1, 30, 20), "u1"), ((0, 0), (0, 0), (0, 20))))
     options = dict(model=gray_model.weights, halo=8, precision="float64", device="cpu", mask=mask, nodata=3, tile=16)
     words = [word for key, value in options.items() for word in (f"--{key}", value)]
-    done = rio(scene, tmp_path / "rio.tif", *words, "--scale", 2, "--quiet")
+    done = rio(scene, tmp_path / "rio.tif", *words, "--scale", 2, "--quiet", "--co", "compress=zstd", "--co", "LEVEL=1")
     assert (done.exit_code, done.output) == (0, "")
     swin2sr_ops.restore_image(scene, tmp_path / "python.tif", **options)  # type: ignore[arg-type]
     with rasterio.open(tmp_path / "rio.tif") as one, rasterio.open(tmp_path / "python.tif") as other:
         np.testing.assert_array_equal(one.read(), other.read())
+        assert (one.compression.value, other.compression.value) == ("ZSTD", "DEFLATE")
         assert one.nodata == 3
         assert not one.dataset_mask()[:, 40:].any()
 

@@ -293,6 +293,7 @@ def raster(path: Path, *, rotated: bool = False) -> Any:
     return path
 
 
+@pytest.mark.filterwarnings("ignore:Transform that is non-rectilinear:UserWarning")  # rioxarray's, as it writes
 @pytest.mark.parametrize("rotated", [False, True])
 def test_rasters(rotated: bool, gray_model: ModelSpec, tmp_path: Path) -> None:
     rioxarray = pytest.importorskip("rioxarray")

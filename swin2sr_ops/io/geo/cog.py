@@ -19,6 +19,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.io.geo.cog_layout import SAMPLE_FORMATS, Directory, head, image_tags, mask_tags
 from swin2sr_ops.io.geo.cog_tags import PROVENANCE, geo_tags
 from swin2sr_ops.io.geo.cog_tiles import Level, cut, plane_size, write_tiles
+from swin2sr_ops.io.geo.creation import Creation
 
 __all__ = ["read_provenance", "write_cog"]
 
@@ -37,7 +38,7 @@ def write_cog(
     geo: Mapping[str, Any] | None = None,
     nodata: float | None = None,
     provenance: Mapping[str, Any] | None = None,
-    tile: int = 512,
+    creation: Creation = Creation(),  # noqa: B008  (a frozen value)
     mask_levels: Sequence[Level] | None = None,
     progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
@@ -46,8 +47,8 @@ def write_cog(
 
     A coordinate reference system that GeoTIFF cannot store goes into ``<path>.aux.xml``, as with GDAL.
 
-    Tiles are compressed with deflate after a predictor, all bands of a pixel together, as in GDAL's
-    COG driver; every TIFF reader can read them.
+    Tiles are compressed after a predictor, all bands of a pixel together, as in GDAL's COG driver; every
+    TIFF reader can read them with the default compression, deflate.
 
     Parameters
     ----------
@@ -66,8 +67,8 @@ def write_cog(
         For all bands.
     provenance : mapping, optional
         Stored as JSON in the file; `read_provenance` returns it.
-    tile : int
-        Side of a tile, a multiple of 16; smaller if the image is, or has hundreds of bands.
+    creation : Creation
+        Compression and side of a tile; tiles are smaller if the image is, or has hundreds of bands.
     mask_levels : sequence of array-likes of bool, optional
         Valid pixels, with axes YX, one array per level; written as the file's mask.
     progress : callable, optional
@@ -83,23 +84,28 @@ def write_cog(
         If the disk is full, or ``path`` cannot be written.
     """
     dtype = np.dtype(dtype)
-    _check(levels, mask_levels, axes, dtype, tile)
+    _check(levels, mask_levels, axes, dtype)
     bands = _bands(axes, levels[0].shape)
-    side = _side(tile, axes, levels[0].shape, bands * dtype.itemsize)
+    side = _side(creation.blocksize, axes, levels[0].shape, bands * dtype.itemsize)
     found = geo_tags(
         geo or {}, bands=bands, colours=axes == "YXS", dtype=dtype, nodata=nodata, provenance=provenance or {}
     )
     tags = found.tags
     sizes = [plane_size(axes, level.shape) for level in levels]
-    images = [Directory(image_tags(k, n, bands, dtype, side, tags), _count(n, side)) for k, n in enumerate(sizes)]
-    masks = [Directory(mask_tags(k, n, side), _count(n, side)) for k, n in enumerate(sizes) if mask_levels is not None]
+    stored = side, creation.code
+    images = [Directory(image_tags(k, n, bands, dtype, *stored, tags), _count(n, side)) for k, n in enumerate(sizes)]
+    masked = [] if mask_levels is None else list(enumerate(sizes))
+    masks = [Directory(mask_tags(k, n, *stored), _count(n, side)) for k, n in masked]
     tiles = cut(levels, mask_levels, axes=axes, dtype=dtype, side=side, images=images, masks=masks)
     # GDAL's order: the image, its mask, then all overviews, then their masks.
     directories = [images[0], *masks[:1], *images[1:], *masks[1:]]
     big = sum(d.tiles for d in images) * side * side * bands * dtype.itemsize > _CLASSIC
     with Path(path).open("wb") as file:
         file.write(head(directories, big=big, masked=bool(masks)))
-        write_tiles(file, tiles, side=side, total=sum(d.tiles for d in directories), progress=progress, threads=threads)
+        write_tiles(
+            file, tiles, side=side, encode=creation.encode, total=sum(d.tiles for d in directories), progress=progress,
+            threads=threads,
+        )  # fmt: skip
         file.seek(0)
         file.write(head(directories, big=big, masked=bool(masks)))
     beside = Path(f"{path}.aux.xml")
@@ -124,15 +130,11 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _check(
-    levels: Sequence[Level], mask_levels: Sequence[Level] | None, axes: str, dtype: np.dtype[Any], tile: int
-) -> None:
+def _check(levels: Sequence[Level], mask_levels: Sequence[Level] | None, axes: str, dtype: np.dtype[Any]) -> None:
     if axes not in _AXES:
         raise RequestError(f"The axes {axes!r} do not fit GeoTIFF, which has {', '.join(_AXES)}: choose one plane.")
     if dtype.kind not in SAMPLE_FORMATS:
         raise RequestError(f"A GeoTIFF can only be written with integers and floats, not {dtype}.")
-    if tile < 16 or tile % 16:
-        raise RequestError(f"tile={tile} is not valid: tiles of a TIFF have sides of 16, 32, 48 and so on.")
     if not levels:
         raise RequestError("No levels were given: the first one is the full image.")
     shape = tuple(levels[0].shape)

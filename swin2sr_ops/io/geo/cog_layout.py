@@ -22,7 +22,6 @@ __all__ = ["SAMPLE_FORMATS", "Directory", "head", "image_tags", "mask_tags", "pr
 #: TIFF's sample format of each supported kind of NumPy dtype.
 SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 
-_DEFLATE = 8
 _MASK = 4  # photometric interpretation
 _OF_OVERVIEWS = {262, 338, GDAL_NODATA}  # colours, meaning of further bands, nodata
 _SHORT, _LONG, _LONG8 = 3, 4, 16
@@ -61,7 +60,7 @@ def predictor(dtype: np.dtype[Any]) -> int:
 
 
 def image_tags(
-    level: int, size: tuple[int, int], bands: int, dtype: np.dtype[Any], side: int, tags: list[Tag]
+    level: int, size: tuple[int, int], bands: int, dtype: np.dtype[Any], side: int, compression: int, tags: list[Tag]
 ) -> list[Tag]:
     """Create the tags of a level, including those in ``tags``, which belong to the full image."""
     return [
@@ -69,7 +68,7 @@ def image_tags(
         _longs(256, [size[1]]),
         _longs(257, [size[0]]),
         _shorts(258, [8 * dtype.itemsize] * bands),
-        _shorts(259, [_DEFLATE]),
+        _shorts(259, [compression]),
         _shorts(277, [bands]),
         _shorts(284, [1]),  # the bands of a pixel are stored together
         _shorts(317, [predictor(dtype)]),
@@ -80,14 +79,14 @@ def image_tags(
     ]
 
 
-def mask_tags(level: int, size: tuple[int, int], side: int) -> list[Tag]:
+def mask_tags(level: int, size: tuple[int, int], side: int, compression: int) -> list[Tag]:
     """Create the tags of a level's mask: one bit per pixel."""
     return [
         _longs(254, [5 if level else 4]),
         _longs(256, [size[1]]),
         _longs(257, [size[0]]),
         _shorts(258, [1]),
-        _shorts(259, [_DEFLATE]),
+        _shorts(259, [compression]),
         _shorts(262, [_MASK]),
         _shorts(277, [1]),
         _shorts(284, [1]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.io.base import ImageInfo, Region, ValidPixels, chunk_grid
+from swin2sr_ops.io.geo.creation import Creation, creation_of
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination
+from swin2sr_ops.io.output.options import reject_options
 from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
 
@@ -31,6 +33,7 @@ def create_sink(
     overwrite: bool = False,
     source: str | None = None,
     run: RunKey | None = None,
+    creation: Any = (),
     **options: Any,
 ) -> CogSink | None:
     """Start a COG at ``uri``, or return None if ``uri`` is no ``.tif`` or the image has no georeference.
@@ -46,6 +49,8 @@ def create_sink(
         Image to write, with ``extra["geo"]`` as described in `swin2sr_ops.io.geo.metadata`.
     chunks, pyramid, overwrite, source, run
         As in every format; the file's tiles do not depend on ``chunks``.
+    creation : mapping or sequence of str
+        Creation options; see `swin2sr_ops.io.geo.creation`.
 
     Raises
     ------
@@ -58,9 +63,8 @@ def create_sink(
     name = uri.lower()
     if not name.endswith((".tif", ".tiff")) or name.endswith((".ome.tif", ".ome.tiff")) or "geo" not in info.extra:
         return None
-    if options:
-        named = ", ".join(map(repr, options))
-        raise RequestError(f"{named} is not an option of GeoTIFF: only OME-Zarr (.zarr) has it.")
+    reject_options(options, "GeoTIFF")
+    stored = creation_of(creation)
     if info.axes not in ("YX", "CYX", "YXS"):
         raise RequestError(f"A GeoTIFF has bands, Y and X, not the axes {info.axes!r}: write .ome.tif or .zarr.")
     try:
@@ -73,7 +77,7 @@ def create_sink(
     destination.check(source)
     unit = chunk_grid(info, chunks, _SIDE)
     layout = Layout(info.axes, info.shape, info.dtype, unit, pyramid=pyramid, nodata=info.nodata, codec="lz4")
-    return CogSink(uri, info, unit, Staging.begin(destination, layout, run))
+    return CogSink(uri, info, unit, Staging.begin(destination, layout, run), creation=stored)
 
 
 @dataclass
@@ -84,9 +88,12 @@ class CogSink(StagedFile):
     ----------
     valid : ValidPixels, optional
         Valid pixels, besides nodata: they become the file's mask band.
+    creation : Creation
+        Compression and side of the tiles.
     """
 
     valid: ValidPixels | None = None
+    creation: Creation = field(default_factory=Creation)
 
     def _encode(self, finished: Path, provenance: dict[str, Any]) -> None:
         from swin2sr_ops.io.geo.cog import write_cog
@@ -99,6 +106,7 @@ class CogSink(StagedFile):
             geo=self.info.extra["geo"],
             nodata=self.info.nodata,
             provenance=provenance,
+            creation=self.creation,
             mask_levels=self._masks(),
         )
 

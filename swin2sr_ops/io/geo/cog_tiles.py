@@ -19,7 +19,6 @@ from swin2sr_ops.io.output.pyramid import regions
 
 __all__ = ["EncodedTile", "Level", "cut", "plane_size", "write_tiles"]
 
-_LEVEL = 6
 _MOST_THREADS = 8
 
 
@@ -74,11 +73,12 @@ def write_tiles(
     tiles: Iterator[EncodedTile],
     *,
     side: int,
+    encode: Callable[[bytes], bytes],
     total: int,
     progress: Callable[[int, int], None] | None,
     threads: int | None,
 ) -> None:
-    """Append all ``tiles``, and record their locations in their directories.
+    """Append all ``tiles``, compressed by ``encode``, and record their locations in their directories.
 
     No more tiles than threads are compressed ahead of the one that is written.
     """
@@ -91,7 +91,7 @@ def write_tiles(
             tile = next(tiles, None) if more else None
             more = tile is not None
             if tile is not None:
-                waiting.append((tile, pool.submit(_encode, tile.pixels, side)))
+                waiting.append((tile, pool.submit(_encoded, tile.pixels, side, encode)))
             if len(waiting) > count or (not more and waiting):
                 tile, future = waiting.popleft()
                 position = _append(file, position, tile, future.result())
@@ -112,7 +112,7 @@ def _bands_last(block: NDArray[Any], axes: str) -> NDArray[Any]:
     return block[..., None] if axes == "YX" else np.moveaxis(block, 0, -1) if axes == "CYX" else block
 
 
-def _encode(pixels: NDArray[Any], side: int) -> bytes:
+def _encoded(pixels: NDArray[Any], side: int, encode: Callable[[bytes], bytes]) -> bytes:
     """Compress a tile; beyond the image its last row and column are repeated."""
     import imagecodecs
 
@@ -127,4 +127,4 @@ def _encode(pixels: NDArray[Any], side: int) -> bytes:
         elif kind == 3:
             whole = imagecodecs.floatpred_encode(whole, axis=-2)
         raw = whole.tobytes()
-    return bytes(imagecodecs.deflate_encode(raw, level=_LEVEL, raw=False))
+    return encode(raw)

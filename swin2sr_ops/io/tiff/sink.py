@@ -18,6 +18,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.io.base import ImageInfo, chunk_grid, json_ready
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination
+from swin2sr_ops.io.output.options import reject_options
 from swin2sr_ops.io.output.pyramid import regions
 from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
@@ -80,8 +81,7 @@ def create_sink(
     """
     if not uri.lower().endswith((".tif", ".tiff")):
         return None
-    if options:
-        raise RequestError(f"{', '.join(map(repr, options))} is not an option of TIFF: only OME-Zarr (.zarr) has it.")
+    reject_options(options, "TIFF")
     if "geo" in info.extra:
         raise RequestError(
             f"{uri!r} would lose the image's georeference, which OME-TIFF cannot store: write .tif (GeoTIFF) or .zarr."

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.io.base import ImageInfo, Region, check_block
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination, disk_errors
+from swin2sr_ops.io.output.options import reject_options
 from swin2sr_ops.io.output.staging import Staging
 from swin2sr_ops.io.storage.paths import without_separator
 from swin2sr_ops.io.zarr.image_documents import (
@@ -48,6 +49,7 @@ def create_sink(
     anywhere: bool = False,
     inner: bool = False,
     run: RunKey | None = None,
+    **options: Any,
 ) -> ZarrSink | None:
     """Start an OME-Zarr image at ``uri``, or return None if ``uri`` does not end with ``.zarr``.
 
@@ -100,6 +102,7 @@ def create_sink(
     """
     if not (anywhere or without_separator(uri).lower().endswith(".zarr")):
         return None
+    reject_options(options, "OME-Zarr")
     layout = image_layout(
         info, chunks=chunks, shards=shards, ngff=ngff, pyramid=pyramid, context=context, spread=spread,
         interval=interval, not_trusted=not_trusted,

@@ -17,6 +17,7 @@ from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.geo import cog
 from swin2sr_ops.io.geo.cog import read_provenance, write_cog
 from swin2sr_ops.io.geo.cog_sink import create_sink
+from swin2sr_ops.io.geo.creation import Creation
 from swin2sr_ops.io.geo.metadata import scaled
 from swin2sr_ops.io.geo.source import open_source
 from swin2sr_ops.io.output.pyramid import halve, level_shapes
@@ -92,7 +93,7 @@ class TestLargeCog(TestCog):
 def test_pixels_come_back_at_every_level(tmp_path, dtype, axes, shape):
     levels = pyramid(image(shape, dtype), axes)
     assert len(levels) == 2
-    path = write(tmp_path / "a.tif", levels[0], axes, tile=64)
+    path = write(tmp_path / "a.tif", levels[0], axes, creation=Creation(blocksize=64))
     for k, level in enumerate(levels):
         with rasterio.open(path, **({"overview_level": k - 1} if k else {})) as dataset:
             assert_array_equal(dataset.read(), bands_first(level, axes))
@@ -119,7 +120,7 @@ def place():
 def test_directories_come_first_and_tiles_where_the_ghost_area_says(tmp_path):
     """Smallest overview first, row by row, each tile between its size and its last bytes, then its mask's."""
     masks = [np.ones(level, bool) for level in level_shapes((1300, 1100), "YX")]
-    path = Path(write(tmp_path / "a.tif", image((1300, 1100)), mask_levels=masks, tile=256))
+    path = Path(write(tmp_path / "a.tif", image((1300, 1100)), mask_levels=masks, creation=Creation(blocksize=256)))
     content = path.read_bytes()
     title, size = content[8:].split(b" bytes\n", 1)[0].split(b"=")
     start = 8 + len(title) + 1 + len(size) + len(b" bytes\n")
@@ -218,7 +219,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
             "CYX",
             geo=place(),
             provenance={"b": 1, "a": 2},
-            tile=64,
+            creation=Creation(blocksize=64),
             threads=threads,
         )
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
@@ -237,7 +238,12 @@ def test_provenance_comes_back(tmp_path, geo):
 
 def test_progress_counts_to_the_end(tmp_path):
     seen = []
-    write(tmp_path / "a.tif", image((600, 500)), tile=128, progress=lambda done, total: seen.append((done, total)))
+    write(
+        tmp_path / "a.tif",
+        image((600, 500)),
+        creation=Creation(blocksize=128),
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert seen == [(k + 1, 26) for k in range(26)]
 
 
@@ -258,7 +264,9 @@ def test_memory_does_not_grow_with_the_image(tmp_path):
     for side in (1024, 4096):
         levels = [Rows(shape) for shape in level_shapes((side, side), "YX")]
         tracemalloc.start()
-        write_cog(tmp_path / "a.tif", levels, axes="YX", dtype=np.dtype("uint16"), tile=256, threads=2)
+        write_cog(
+            tmp_path / "a.tif", levels, axes="YX", dtype=np.dtype("uint16"), creation=Creation(blocksize=256), threads=2
+        )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert all(level.largest == 256 * 256 and level.asked == level.shape[0] ** 2 for level in levels)
@@ -268,7 +276,7 @@ def test_memory_does_not_grow_with_the_image(tmp_path):
 
 def test_hundreds_of_bands_get_smaller_tiles(tmp_path, monkeypatch):
     monkeypatch.setattr(cog, "_LARGEST_TILE", 200 * 2 * 64 * 64)
-    path = write(tmp_path / "a.tif", image((200, 100, 70)), "CYX", tile=256)
+    path = write(tmp_path / "a.tif", image((200, 100, 70)), "CYX", creation=Creation(blocksize=256))
     with rasterio.open(path) as dataset:
         assert dataset.block_shapes[0] == (48, 48)
         assert_array_equal(dataset.read(), image((200, 100, 70)))
@@ -284,7 +292,6 @@ def test_hundreds_of_bands_get_smaller_tiles(tmp_path, monkeypatch):
         ({"dtype": np.dtype("complex64")}, "complex64"),
         ({"dtype": np.dtype("bool")}, "bool"),
         ({"dtype": np.dtype("uint8")}, "pixels of type uint16"),
-        ({"tile": 100}, "tile=100"),
         ({"mask_levels": [np.ones((20, 31), bool)]}, "masks"),
     ],
 )
