@@ -262,6 +262,8 @@ def training(folder: Path) -> None:
     for clean in (folder / "pairs" / "clean").iterdir():
         light = np.random.default_rng(0).poisson(tifffile.imread(clean) / 100) * 100
         tifffile.imwrite(folder / "pairs" / "noisy" / clean.name, light.astype("u2"))
+    (folder / "stacks").mkdir()
+    ome_tiff(folder / "stacks" / "0.ome.tif", picture(4, 40, 44), "ZYX")
     head = '[model]\nname = "x1"\ntask = "denoise"\nscale = 1\nchannels = 1\nupsampler = ""\n'
     (folder / "x1.toml").write_text(head + "dim = 8\ndepths = [2]\nheads = [2]\n")
 

@@ -158,6 +158,8 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     group = parser.add_argument_group("replace values of the recipe")
     group.add_argument("--channels", type=whole, help="channels of the images; 1 makes a gray model from an RGB one")
+    group.add_argument("--planes", type=whole, help="planes of a stack that enter for one: 3, 5, ... (default: 1)")
+    group.add_argument("--along", metavar="AXIS", help="axis of these planes, Z or T")
     group.add_argument("--steps", type=whole, help="optimiser steps")
     group.add_argument("--batch", type=whole, help="patches per step")
     group.add_argument("--patch", type=whole, help="side of a patch, in input pixels")

@@ -51,8 +51,9 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "save_every",
         "until",
     )
-    changes = ("channels", "steps", "batch", "patch", "lr", "optimiser", "seed", "paired", "amp", "noisy")
-    return {name: getattr(args, name) for name in names + changes}  # None if not given
+    model = ("channels", "planes", "along")
+    changes = ("steps", "batch", "patch", "lr", "optimiser", "seed", "paired", "amp", "noisy")
+    return {name: getattr(args, name) for name in names + model + changes}  # None if not given
 
 
 def _tell(line: str) -> None:

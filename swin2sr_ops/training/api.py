@@ -45,6 +45,8 @@ def train(
     init: str | PathLike[str] | ModelSpec | None = None,
     name: str | None = None,
     channels: int | None = None,
+    planes: int | None = None,
+    along: str | None = None,
     licence: str | None = None,
     teacher: str | PathLike[str] | None = None,
     teacher_licence: str | None = None,
@@ -85,6 +87,9 @@ def train(
         Name of the trained model; by default the recipe's, or that of ``init`` with the suffix ``-tuned``.
     channels : int, optional
         Channels of the images for the trained model; by default the recipe's, or those of ``init``.
+    planes, along : int, str, optional
+        Number of neighbouring planes that enter for one, odd, and the letter of their axis, such as ``"Z"`` or ``"T"``;
+        by default the recipe's, or those of ``init``. Images are then stacks along that axis.
     licence : str, optional
         Licence of the trained model; by default the recipe's, or that of ``init``.
     teacher : str or path, optional
@@ -139,13 +144,16 @@ def train(
     if noisy and init is None and "model" not in values:
         init = model_of_quality("good", 1, channels or 1)
     start = None if init is None else _weights(init)
-    chosen = _recipe(recipe, start, {"name": name, "channels": channels, "licence": licence}, changes)
+    given = {"name": name, "channels": channels, "planes": planes, "along": along, "licence": licence}
+    chosen = _recipe(recipe, start, given, changes)
     chosen = _taught(chosen, teacher, teacher_licence)
     held_out = None if validate is None else Path(validate)
     trainer = Trainer(chosen, image, out, device, start=start, validate=held_out, engine=engine)
     begins = trainer.step == 0 and trainer.team.leads
     if begins and start is not None and start.spec.channels != chosen.spec.channels:
         log(f"weights converted from {start.spec.channels} channel(s) to {chosen.spec.channels}")
+    if begins and start is not None and start.spec.planes != chosen.spec.planes:
+        log(f"weights for {start.spec.planes} plane(s) taken for {chosen.spec.planes}: new neighbours add nothing yet")
     if begins and start is not None and len(start.spec.depths) < len(chosen.spec.depths):
         log(
             f"the first {len(start.spec.depths)} of {len(chosen.spec.depths)} stages have the weights of "
@@ -246,8 +254,8 @@ def _recipe(
         init = {"name": start.spec.name, "sha256": start.spec.sha256}
     if not isinstance(recipe, Recipe):
         recipe = Recipe.read("finetune" if recipe is None else fspath(recipe), model=model, **changes)
-    channels = given["channels"]
-    if start is not None and (recipe.noisy or channels not in (None, start.spec.channels)):
+    shape = ("channels", "planes")
+    if start is not None and (recipe.noisy or any(given[k] not in (None, getattr(start.spec, k)) for k in shape)):
         given = given | {"advice": ""}  # the other model's advice does not apply
     recipe = replace(recipe, model=recipe.model | {k: v for k, v in given.items() if v is not None})
     return replace(recipe, init=init)

@@ -52,9 +52,12 @@ class Camera:
     ----------
     table : mapping
         The recipe's ``camera``, validated by `camera_table.camera_problems`.
+    planes : bool
+        The channels of a patch are planes of one stack: hot pixels are the same in all of them.
     """
 
     table: Mapping[str, Any]
+    planes: bool = False
 
     def takes(self, rng: np.random.Generator) -> bool:
         """Draw whether the next patch goes through the camera."""
@@ -79,8 +82,9 @@ class Camera:
         light = photons * (signal / max(float(signal.max()), 0.05) + background)
         electrons = rng.poisson(light) + read * rng.standard_normal(light.shape)
         electrons += rows * _shared(light.shape, rng)
-        burnt = rng.random(light.shape) < hot
-        electrons += burnt * rng.exponential(photons + 10 * read, light.shape)
+        sensor = (1, *light.shape[1:]) if self.planes else light.shape
+        burnt = rng.random(sensor) < hot
+        electrons += burnt * rng.exponential(photons + 10 * read, sensor)
         recorded = electrons + offset if gain == 0 else np.rint(gain * (electrons + offset))
         return (gain or 1.0) * (light + offset), recorded.clip(0, None) if "offset" in self.table else recorded
 

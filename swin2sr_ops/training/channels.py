@@ -1,12 +1,15 @@
-"""Convert the weights of a colour network for single channels, and those of a one-channel network for colour."""
+"""Convert the weights of a network for another number of channels, or of neighbouring planes."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.network import SwinNet, channel_mean
+from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["with_channels"]
+__all__ = ["with_channels", "with_planes"]
 
 
 def with_channels(net: SwinNet, channels: int) -> dict[str, Tensor]:
@@ -20,6 +23,11 @@ def with_channels(net: SwinNet, channels: int) -> dict[str, Tensor]:
     state, spec = dict(net.state_dict()), net.spec
     if channels == spec.channels:
         return state
+    if spec.planes > 1:
+        raise RequestError(
+            f"{spec.name!r} takes {spec.planes} planes of one channel, and the model to train has {channels} channels:"
+            " start from a model of single planes."
+        )
     mean, other = net.mean.flatten(), channel_mean(channels).flatten().to(net.mean)  # (C,), (C',)
     weight = state["conv_first.weight"]  # (dim, C, 3, 3)
     state["conv_first.weight"] = weight.sum(1, keepdim=True).repeat(1, channels, 1, 1) / channels
@@ -36,3 +44,16 @@ def with_channels(net: SwinNet, channels: int) -> dict[str, Tensor]:
             state[f"{name}.weight"] = weight.mean(0).repeat(channels, 1, 1, 1)  # (C' scale scale or C', dim, 3, 3)
             state[f"{name}.bias"] = (bias.mean(0) + offset).flatten()
     return state
+
+
+def with_planes(state: dict[str, Tensor], old: ModelSpec, new: ModelSpec) -> dict[str, Tensor]:
+    """Return the state of a network of ``old`` for as many planes as ``new`` has: planes that come in add nothing yet.
+
+    The plane itself comes first, so planes that are left out are the farthest ones.
+    """
+    if old.planes == new.planes:
+        return state
+    first = state["conv_first.weight"]  # (dim, planes, 3, 3)
+    kept = first[:, : new.inputs]
+    more = kept.new_zeros(len(kept), new.inputs - kept.shape[1], *kept.shape[2:])
+    return state | {"conv_first.weight": torch.cat([kept, more], 1)}

@@ -23,6 +23,7 @@ from swin2sr_ops.training.degrade import Degrade, bicubic_reduce, bicubic_resize
 from swin2sr_ops.training.images import Pair, find_images, load_images, load_pairs
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.teacher import TAUGHT_PEAK, Teacher
+from swin2sr_ops.training.volumes import MadeVolume, planes_of, stacks
 
 __all__ = ["PatchSampler", "detail", "training_images"]
 
@@ -43,15 +44,21 @@ def training_images(recipe: Recipe, folder: Path, side: int) -> list[Pair]:
     """
     spec = recipe.spec
     found: list[Pair]
-    if recipe.paired:
+    if spec.planes > 1:
+        found = stacks(folder, spec, paired=recipe.paired, made=bool(recipe.volume))
+    elif recipe.paired:
         found = load_pairs(folder, spec.channels, spec.scale)
     else:
         found = [(None, plane) for path in find_images(folder) for plane in load_images(path, spec.channels)]
     found = [(a, b) for a, b in found if min(b.shape[1:]) >= side]
     if not found:
+        kind, remedy = "pair" if recipe.paired else "image", ""
+        if spec.planes > 1:
+            kind += f" of several planes along {spec.along or 'T, Z or another axis'}"
+            remedy = "" if recipe.paired else " A recipe's [volume] makes planes of single images."
         raise RequestError(
-            f"{folder} contains no {'pair' if recipe.paired else 'image'} of at least {side} x {side} px with "
-            f"{spec.channels} channel(s) to train {spec.name!r} on."
+            f"{folder} contains no {kind} of at least {side} x {side} px with "
+            f"{spec.channels} channel(s) to train {spec.name!r} on.{remedy}"
         )
     return found
 
@@ -76,7 +83,8 @@ class PatchSampler:
         self.recipe = recipe
         self.spec = recipe.spec
         self.degrade = Degrade(recipe.degrade, self.spec.scale) if recipe.degrade else None
-        self.camera = Camera(recipe.camera) if recipe.camera else None
+        self.camera = Camera(recipe.camera, planes=self.spec.planes > 1) if recipe.camera else None
+        self.volume = MadeVolume(recipe.volume)
         self.margin = 0 if recipe.paired else _MARGIN if self.degrade is None else _WIDE_MARGIN
         self.margin = self.margin if self.camera is None else CAMERA_MARGIN
         self.side = (recipe.patch + 2 * self.margin) * self.spec.scale
@@ -102,26 +110,30 @@ class PatchSampler:
         """Return input ``(B, C, p, p)`` and target ``(B, C, p scale, p scale)`` of one step, in 0..1.
 
         With a teacher also its output, in the target's shape.
+        The input of a model of several planes is ``(B, planes, p, p)``, the target the plane that comes first.
         """
         rng = np.random.default_rng((self.recipe.seed, step))
         patches = [self._patch(rng) for _ in range(self.recipe.batch)]
         target, *others = (torch.from_numpy(np.stack(kind)) for kind in zip(*patches, strict=True))
         if self.recipe.paired:
             given, *taught = others
-            return given, target, *taught
+            return given, self._own(target), *taught
         return *self._made(target, rng), *map(self._without_margin, others)
 
     def held_out(self, pairs: list[Pair], patch: int) -> list[tuple[Tensor, Tensor]]:
         """Return input ``(1, C, p, p)`` and target of each image's centre, at most ``patch`` pixels wide."""
         s, m, found = self.spec.scale, self.margin, []
-        for number, (given, target) in enumerate(pairs):
+        for number, pair in enumerate(pairs):
+            chosen = np.random.default_rng((self.recipe.seed, 2**41 + number))
+            given, target = self._with_neighbours(*pair, chosen, middle=True)
             sides = [min(patch, n // s - 2 * m) for n in target.shape[1:]]
             first = [(n // s - p) // 2 - m for n, p in zip(target.shape[1:], sides, strict=True)]
             inner = [slice(a, a + p + 2 * m) for a, p in zip(first, sides, strict=True)]
             outer = [slice(a.start * s, a.stop * s) for a in inner]
             wanted = torch.from_numpy(np.ascontiguousarray(target[:, outer[0], outer[1]]))[None]
             if given is not None:
-                found.append((torch.from_numpy(np.ascontiguousarray(given[:, inner[0], inner[1]]))[None], wanted))
+                shown = torch.from_numpy(np.ascontiguousarray(given[:, inner[0], inner[1]]))[None]
+                found.append((shown, self._own(wanted)))
             else:
                 found.append(self._made(wanted, np.random.default_rng((self.recipe.seed, 2**40 + number))))
         return found
@@ -137,11 +149,31 @@ class PatchSampler:
             top = self.recipe.levels - 1
             source = (source.clamp(0, 1) * top).round() / top
         m = self.margin
-        return source[..., m:-m, m:-m], self._without_margin(target)
+        return source[..., m:-m, m:-m], self._without_margin(self._own(target))
 
     def _without_margin(self, target: Tensor) -> Tensor:
         outer = self.margin * self.spec.scale
         return target[..., outer:-outer, outer:-outer]
+
+    def _own(self, target: Tensor) -> Tensor:
+        """Return the target without the planes beside it."""
+        return target if self.spec.planes == 1 else target[:, :1]
+
+    def _with_neighbours(
+        self, given: NDArray[Any] | None, target: NDArray[Any], rng: np.random.Generator, *, middle: bool = False
+    ) -> tuple[NDArray[Any] | None, NDArray[Any]]:
+        """Choose a plane of a stack, at random or the ``middle`` one, and return it with its neighbours."""
+        planes = self.spec.planes
+        if self._is_picture(target):
+            return None, self.volume.apply(target, planes, rng)
+        if planes == 1:
+            return given, target
+        number = len(target) // 2 if middle else int(rng.integers(len(target)))
+        return None if given is None else planes_of(given, number, planes), planes_of(target, number, planes)
+
+    def _is_picture(self, target: NDArray[Any]) -> bool:
+        """Return True for an image of one plane whose neighbours are to be made."""
+        return len(target) == 1 and bool(self.recipe.volume)
 
     def _degraded(
         self, patch: NDArray[np.float32], rng: np.random.Generator
@@ -181,9 +213,25 @@ class PatchSampler:
         """Cut a target out of one image, ``factor`` times reduced, its input if given, the teacher's output if any."""
         number = int(rng.integers(len(self.images[folder])))
         given, target = self.images[folder][number]
+        picture = self._is_picture(target)
+        if not picture:
+            given, target = self._with_neighbours(given, target, rng)
         if factor > 1:
             small = self._shrunk(target, rng, factor).astype(np.float32)
-            return [small, small] if self.taught else [small]  # the teacher did not see it: it is its own target
+            cut = [small, small] if self.taught else [small]  # the teacher did not see it: it is its own target
+        else:
+            cut = self._window(given, target, self.taught[folder][number] if self.taught else None, rng)
+        # The neighbours of a picture are made of the patch.
+        return [self._with_neighbours(None, cut[0], rng)[1].astype(np.float32)] if picture else cut
+
+    def _window(
+        self,
+        given: NDArray[np.float16] | None,
+        target: NDArray[np.float16],
+        taught: NDArray[np.uint16] | None,
+        rng: np.random.Generator,
+    ) -> Patches:
+        """Cut a window out of a target, and the same out of its input and of the teacher's output."""
         # Cut pairs and the teacher's outputs at whole pixels of the input.
         s = self.spec.scale if given is not None or self.taught else 1
         side = self.side // s
@@ -192,8 +240,8 @@ class PatchSampler:
         cut = [target[outer].astype(np.float32)]
         if given is not None:
             cut.append(given[:, y : y + side, x : x + side].astype(np.float32))
-        if self.taught:
-            cut.append(self.taught[folder][number][outer].astype(np.float32) / np.float32(TAUGHT_PEAK))
+        if taught is not None:
+            cut.append(taught[outer].astype(np.float32) / np.float32(TAUGHT_PEAK))
         return cut
 
     def _shrunk(self, target: NDArray[np.float16], rng: np.random.Generator, factor: float) -> NDArray[np.float16]:

@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from swin2sr_ops.evaluate.degrade import jpeg
 from swin2sr_ops.training.degrade_table import STRENGTHS
 
-__all__ = ["Degrade", "bicubic_reduce", "bicubic_resize"]
+__all__ = ["Degrade", "bicubic_reduce", "bicubic_resize", "blurred"]
 
 Patch = NDArray[np.float32]
 
@@ -85,7 +85,7 @@ class Degrade:
         if name == "noise":
             return patch + rng.standard_normal(patch.shape, np.float32) * np.float32(strength / 255)
         if name == "blur":
-            return _blur(patch, strength)
+            return blurred(patch, strength)
         if name == "jpeg":
             return _through_jpeg(patch, round(strength), rng)
         top = np.float32(2 ** round(strength) - 1)
@@ -109,7 +109,7 @@ def bicubic_resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(x, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
-def _blur(patch: Patch, sigma: float) -> Patch:
+def blurred(patch: Patch, sigma: float) -> Patch:
     """Apply a Gaussian blur up to three sigma, with a mirrored border."""
     reach = min(int(np.ceil(3 * sigma)), min(patch.shape[1:]) - 1)
     if reach < 1:

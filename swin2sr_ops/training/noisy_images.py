@@ -15,7 +15,7 @@ from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.training.images import find_images
 from swin2sr_ops.training.planes import MOST, ends_of, naming, opened, stored, unit
 
-__all__ = ["Sequence", "find_noisy", "is_image", "load_sequences"]
+__all__ = ["Sequence", "find_noisy", "is_image", "load_sequences", "read_sequences"]
 
 #: Planes ``(N, channels, H, W)`` in 0..1 along time, depth or another axis; N is 1 for a single plane.
 Sequence = NDArray[np.float32]
@@ -46,26 +46,43 @@ def load_sequences(image: Path | ImageSource, channels: int) -> list[Sequence]:
     FormatError
         If the image cannot be read, or a value is not finite.
     """
-    name = str(image) if isinstance(image, Path) else image.uri
-    groups: dict[int, list[NDArray[Any]]] = {}
-    with naming(name):
-        source, order = opened(image)
-        if order.model_channels < channels:
-            return []
-        along = _along(order)
-        others = [i for i in order.planes if i != along]
-        for index in np.ndindex(*(order.shape[i] for i in others)):
-            region = _region(order, along, dict(zip(others, index, strict=True)))
-            channel = 0 if order.channel is None or order.channel == along else index[others.index(order.channel)]
-            groups.setdefault(channel, []).append(stored(source, order, region, channels))
-    ends = {channel: ends_of(name, group) for channel, group in groups.items()}
+    groups = read_sequences(image, channels)
+    ends = {channel: ends_of(_name(image), group) for channel, group in groups.items()}
     return [unit(planes, ends[channel]) for channel, group in groups.items() for planes in group]
 
 
-def _along(order: AxisOrder) -> int | None:
+def read_sequences(image: Path | ImageSource, channels: int, along: str = "") -> dict[int, list[NDArray[Any]]]:
+    """Read the sequences of an image by channel, in stored units; ``along`` is the letter of another axis to follow.
+
+    Raises
+    ------
+    FormatError
+        If the image cannot be read.
+    """
+    groups: dict[int, list[NDArray[Any]]] = {}
+    with naming(_name(image)):
+        source, order = opened(image)
+        if order.model_channels < channels:
+            return {}
+        follow = _along(order, along)
+        others = [i for i in order.planes if i != follow]
+        for index in np.ndindex(*(order.shape[i] for i in others)):
+            region = _region(order, follow, dict(zip(others, index, strict=True)))
+            channel = 0 if order.channel is None or order.channel == follow else index[others.index(order.channel)]
+            groups.setdefault(channel, []).append(stored(source, order, region, channels))
+    return groups
+
+
+def _name(image: Path | ImageSource) -> str:
+    return str(image) if isinstance(image, Path) else image.uri
+
+
+def _along(order: AxisOrder, letter: str) -> int | None:
     """Return the position of the axis whose planes show the same place; None for single planes."""
     several = [i for i in order.planes if order.shape[i] > 1 and i != order.channel]
     named = {order.axes[i]: i for i in several}
+    if letter:
+        return named.get(letter)
     return named.get("T", named.get("Z", several[0] if several else None))
 
 

@@ -12,6 +12,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.camera_table import camera_problems
 from swin2sr_ops.training.degrade_table import degrade_problems
+from swin2sr_ops.training.volume_table import volume_problems
 
 __all__ = ["NOISY", "RECIPES", "Recipe", "recipe_values"]
 
@@ -60,6 +61,9 @@ class Recipe:
     camera : dict
         The microscope and camera that record clean patches for a model that keeps the size of an image, see
         `swin2sr_ops.training.camera`; empty: none.
+    volume : dict
+        How planes are made of images that have only one, see `swin2sr_ops.training.volumes`; empty: a model of several
+        planes learns from stacks only. For a model of single planes the plane itself is made alike.
     loss : dict of str to float
         Weights of ``l1``, ``charbonnier``, ``psnr``, ``auxiliary`` and ``hf``, see `swin2sr_ops.training.losses`;
         with a teacher also ``teacher``, the share of the loss (0 to 1, by default a half) that compares with the
@@ -104,6 +108,7 @@ class Recipe:
     seed: int = 0
     degrade: dict[str, Any] = field(default_factory=dict)
     camera: dict[str, Any] = field(default_factory=dict)
+    volume: dict[str, Any] = field(default_factory=dict)
     loss: dict[str, float] = field(default_factory=lambda: {"l1": 1.0})
     teacher: dict[str, Any] = field(default_factory=dict)
     schedule: str = "cosine"
@@ -141,7 +146,8 @@ class Recipe:
             problems.append("its [model] must be a table with a name, and fields of a ModelSpec")
         problems += self._loss_problems() + self._schedule_problems() + degrade_problems(self.degrade)
         scale = self.model.get("scale", ModelSpec.scale) if isinstance(self.model, dict) else 1
-        return problems + camera_problems(self.camera, scale) + self._noisy_problems(scale) + self._teacher_problems()
+        problems += camera_problems(self.camera, scale) + self._noisy_problems(scale)
+        return problems + self._teacher_problems() + self._plane_problems()
 
     def _teacher_problems(self) -> list[str]:
         share = self.loss.get("teacher") if isinstance(self.loss, dict) else None
@@ -161,13 +167,28 @@ class Recipe:
             problems.append(f"the teacher's ensemble={self.teacher['ensemble']!r} must be 1 or 8")
         if share is not None and not (isinstance(share, (int, float)) and 0 < share <= 1):
             problems.append(f"the loss of the teacher, {share!r}, must be a share above 0 and at most 1; else omit it")
-        defaults = {"degrade": {}, "camera": {}, "noisy": ""}
+        defaults = {"degrade": {}, "camera": {}, "volume": {}, "noisy": ""}
         given = [name for name, default in defaults.items() if getattr(self, name) != default]
         if given:
             problems.append(
                 f"a teacher answers once for each image, which {', '.join(given)} would change at each draw: omit"
                 f" {', '.join(given)}, or the teacher"
             )
+        return problems
+
+    def _plane_problems(self) -> list[str]:
+        planes = self.model.get("planes", 1) if isinstance(self.model, dict) else 1
+        if not isinstance(planes, int):
+            return [f"planes={planes!r} must be a whole number"]
+        problems = volume_problems(self.volume)
+        if planes > 1 and self.noisy:
+            problems.append("noisy images train models of single planes: omit planes, or noisy")
+        if planes > 1 and isinstance(self.degrade, dict) and "jpeg" in self.degrade:
+            problems.append("[degrade.jpeg] would take neighbouring planes for colours: omit it")
+        if planes > 1 and self.teacher:
+            problems.append("a teacher sees images, not stacks: omit planes, or the teacher")
+        if self.volume and self.paired:
+            problems.append("pairs are stacks already: omit [volume], or paired")
         return problems
 
     def _noisy_problems(self, scale: int) -> list[str]:

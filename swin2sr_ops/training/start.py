@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.training.channels import with_channels
+from swin2sr_ops.training.channels import with_channels, with_planes
 
 __all__ = ["start_as", "start_as_interpolation"]
 
@@ -56,16 +56,16 @@ def start_as(net: SwinNet, other: SwinNet) -> list[str]:
     """Initialise ``net`` with the weights of ``other``; return the names of parameters initialised anew.
 
     A head for another scale is initialised anew. A body of another width is another network. Another number of
-    channels is the same network (`with_channels`). A body with more stages starts as the same function: each further
-    stage has the weights of an existing one and adds nothing yet, since its last layer is zero (after Chen et al.,
-    Net2Net, ICLR 2016, and the stacking of Gong et al., ICML 2019).
+    channels is the same network (`with_channels`), and so is one of more planes (`with_planes`). A body with more
+    stages starts as the same function: each further stage has the weights of an existing one and adds nothing yet,
+    since its last layer is zero (after Chen et al., Net2Net, ICLR 2016, and the stacking of Gong et al., ICML 2019).
 
     Raises
     ------
     RequestError
         If parameters outside the head would be initialised anew.
     """
-    theirs, own = with_channels(other, net.spec.channels), net.state_dict()
+    theirs, own = with_planes(with_channels(other, net.spec.channels), other.spec, net.spec), net.state_dict()
     theirs.update(dict(_further_stages(theirs, len(other.spec.depths), len(net.spec.depths))))
     anew = sorted(name for name, value in own.items() if name not in theirs or theirs[name].shape != value.shape)
     body = [name for name in {*anew, *(theirs.keys() - own.keys())} if name.startswith(_BODY)]

@@ -42,7 +42,7 @@ class Validation:
         self._cases = sampler.held_out(pairs[::step], _PATCH)
         self.scale = spec.scale
         #: PSNR of the bicubically enlarged input: the value that a model must exceed.
-        self.baseline = fmean([_psnr(_enlarged(x, self.scale), y) for x, y in self._cases])
+        self.baseline = fmean([_psnr(_enlarged(_own(x, y), self.scale), y) for x, y in self._cases])
 
     def measure(self, net: nn.Module, device: torch.device, picture: Path) -> float:
         """Return the mean PSNR in dB of all channels in 0..1; write input, result and truth side by side."""
@@ -51,11 +51,16 @@ class Validation:
             for source, target in self._cases:
                 result = net(source.to(device)).float().cpu()
                 scores.append(_psnr(result, target))
-                rows.append([_enlarged(source, self.scale), result, target])
+                rows.append([_enlarged(_own(source, target), self.scale), result, target])
         temporary = picture.with_suffix(".tmp.png")
         _sheet(rows[:_ROWS]).save(temporary)
         replace_path(temporary, picture)
         return fmean(scores)
+
+
+def _own(x: Tensor, target: Tensor) -> Tensor:
+    """Return the input without neighbouring planes: these come after the plane itself."""
+    return x[:, : target.shape[1]]
 
 
 def _enlarged(x: Tensor, scale: int) -> Tensor:

@@ -1,0 +1,110 @@
+"""Make training patches of neighbouring planes: from stacks and time series, or from pictures that have none.
+
+A recipe's ``[volume]`` turns a picture into planes, for data without stacks. Every patch draws its own values:
+
+=========  ============  =============================================================================
+quantity   example       effect
+=========  ============  =============================================================================
+``shift``  ``[0, 2]``    pixels by which the picture moves from one plane to the next, in any direction
+``blur``   ``[0, 1]``    growth of a Gaussian blur's sigma per plane away from a focus near the middle
+=========  ============  =============================================================================
+
+Such planes show one flat object: real volumes also change in what they show. So stacks are better, and a stack among
+the images is used as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.evaluate.data import find_cases
+from swin2sr_ops.geometry.neighbours import Depth, reflected
+from swin2sr_ops.spec import ModelSpec
+from swin2sr_ops.training.degrade import blurred
+from swin2sr_ops.training.images import Pair, find_images
+from swin2sr_ops.training.noisy_images import read_sequences
+from swin2sr_ops.training.planes import ends_of, unit
+
+__all__ = ["MadeVolume", "planes_of", "stacks"]
+
+
+@dataclass(frozen=True)
+class MadeVolume:
+    """Make the planes of a patch with the quantities of a recipe's ``[volume]``."""
+
+    table: Mapping[str, Any]
+
+    def apply(self, patch: NDArray[Any], planes: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Turn ``(1, H, W)`` into ``(planes, H, W)``: the plane itself first, as a network expects them."""
+        angle, step = rng.uniform(0, 2 * np.pi), self._drawn("shift", rng)
+        growth, focus = self._drawn("blur", rng), rng.uniform(-1, 1)
+        made = []
+        for distance in _distances(planes):
+            rows, columns = (round(distance * step * f(angle)) for f in (np.sin, np.cos))
+            plane = _moved(_moved(patch, 1, rows), 2, columns).astype(np.float32)
+            made.append(blurred(plane, growth * abs(distance - focus)))
+        return np.concatenate(made)
+
+    def _drawn(self, name: str, rng: np.random.Generator) -> float:
+        low, high = self.table.get(name, (0.0, 0.0))
+        return float(rng.uniform(low, high))
+
+
+def _distances(planes: int) -> list[int]:
+    return [0, *(side * step for step in range(1, planes // 2 + 1) for side in (-1, 1))]
+
+
+def _moved(patch: NDArray[Any], axis: int, by: int) -> NDArray[Any]:
+    size = patch.shape[axis]
+    return patch.take([reflected(i + by, size) for i in range(size)], axis)
+
+
+def planes_of(stack: NDArray[Any], plane: int, planes: int) -> NDArray[Any]:
+    """Return ``(planes, H, W)`` of a stack ``(N, H, W)``: plane number ``plane`` first, then its neighbours."""
+    depth = Depth(0, plane, plane + 1, len(stack), planes // 2)
+    return stack[[depth.read[0] + z for z in depth.entering(0)]]
+
+
+def stacks(folder: Path, spec: ModelSpec, *, paired: bool, made: bool) -> list[Pair]:
+    """Load the stacks of a folder, ``(N, H, W)`` each: those along the model's axis, and single planes if ``made``.
+
+    Raises
+    ------
+    RequestError
+        If the stacks of a pair do not fit each other.
+    """
+    found: list[Pair] = []
+    if paired:
+        for case in find_cases(folder, spec.scale):
+            found += _pair(case.name, case.given, case.truth, spec)
+    else:
+        for path in find_images(folder):
+            for group in read_sequences(path, 1, spec.along).values():
+                ends = ends_of(str(path), group)
+                found += [(None, unit(one[:, 0], ends)) for one in group]
+    return [(given, target) for given, target in found if made or len(target) > 1]
+
+
+def _pair(name: str, given: Path | None, truth: Path | None, spec: ModelSpec) -> list[Pair]:
+    if given is None or truth is None:
+        raise RequestError(f"The case {name!r} has no pair of input and target: see the names that pairs have.")
+    inputs, targets = (read_sequences(path, 1, spec.along) for path in (given, truth))
+    pairs: list[Pair] = []
+    for channel, group in inputs.items():
+        ends = ends_of(str(given), group)  # in restoration, the range is known from the input only
+        both = zip(group, targets.get(channel, []), strict=False)
+        pairs += [(unit(a[:, 0], ends), unit(b[:, 0], ends)) for a, b in both]
+    fits = [a.shape == (b.shape[0], *(n // spec.scale for n in b.shape[1:])) for a, b in pairs if a is not None]
+    if len(pairs) != sum(map(len, inputs.values())) or not all(fits):
+        raise RequestError(
+            f"The stacks of the pair {name!r} do not fit a model of scale {spec.scale}: they need as many planes,"
+            " rows and columns."
+        )
+    return pairs

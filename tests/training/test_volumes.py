@@ -1,0 +1,177 @@
+"""Training on stacks: patches of neighbouring planes, made planes, pairs, and weights of single-plane models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+import zarr
+
+import swin2sr_ops
+from swin2sr_ops.cli import main
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.training import train
+from swin2sr_ops.training.camera import Camera
+from swin2sr_ops.training.data import PatchSampler
+from swin2sr_ops.training.recipe import Recipe
+from swin2sr_ops.training.start import start_as
+from swin2sr_ops.training.volumes import MadeVolume, planes_of, stacks
+from swin2sr_ops.weights.loader import resolve_spec
+from tests.conftest import random_net, small_spec, write_model
+
+X1 = {"upsampler": "", "scale": 1}
+MODEL = {"name": "v", "dim": 12, "depths": [2], "heads": [2], "channels": 1, "planes": 3, "along": "Z", **X1}
+
+
+def stack(planes: int = 5, height: int = 64, width: int = 72) -> np.ndarray:
+    """A pattern that moves from plane to plane, in other levels in each."""
+    y, x = np.mgrid[:height, :width] / 6
+    return np.stack([((np.sin(x + z) * np.cos(y) + 2) * 60 + z).astype("u1") for z in range(planes)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    data = tmp_path / "data"
+    data.mkdir()
+    tifffile.imwrite(data / "one.ome.tif", stack(), metadata={"axes": "ZYX"})
+    zarr.save_array(data / "two.zarr", np.stack([stack(4), stack(4)]))  # CZYX by its number of axes
+    return data
+
+
+def recipe(**changes: object) -> Recipe:
+    values: dict[str, object] = {"model": MODEL, "batch": 4, "patch": 16, "levels": 0, "warmup": 0, "steps": 2}
+    return Recipe(**(values | {"degrade": {"noise": {"sigma": [20, 20]}}} | changes))  # type: ignore[arg-type]
+
+
+def test_a_plane_comes_with_its_neighbours() -> None:
+    planes = np.arange(5)[:, None, None] * np.ones((1, 2, 2))
+    assert planes_of(planes, 2, 5)[:, 0, 0].tolist() == [2, 1, 3, 0, 4]
+    assert planes_of(planes, 0, 5)[:, 0, 0].tolist() == [0, 1, 1, 2, 2]
+
+
+def test_batches_of_stacks(folder: Path) -> None:
+    """Each plane has noise of its own; the target is the plane that comes first."""
+    sampler = PatchSampler(recipe(batch=64), folder)
+    given, target = sampler.batch(0)
+    assert given.shape == (64, 3, 16, 16)
+    assert target.shape == (64, 1, 16, 16)
+    noise = (given[:, :1] - target).flatten()
+    assert abs(float(noise.std()) * 255 - 20) < 1
+    smooth = PatchSampler(recipe(batch=64, degrade={"noise": {"sigma": [0, 0]}}), folder).batch(0)[0]
+    apart = given - smooth
+    shared = torch.corrcoef(apart.transpose(0, 1).flatten(1)) - torch.eye(3)
+    assert float(shared.abs().max()) < 0.05
+    torch.testing.assert_close(smooth[:, :1], target)
+    again, _ = PatchSampler(recipe(batch=64), folder).batch(0)
+    assert torch.equal(again, given)
+
+
+def test_trained_on_stacks_and_used(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "v.safetensors"
+    words = ["train", str(tmp_path / "r.toml"), "--data", str(folder), "--out", str(tmp_path / "run"), "--quiet"]
+    (tmp_path / "r.toml").write_text(
+        'steps = 2\nbatch = 2\npatch = 16\n[degrade]\nnoise = { sigma = [5, 30] }\n[model]\nname = "v"\ndim = 12\n'
+        'depths = [2]\nheads = [2]\nscale = 1\nupsampler = ""\nchannels = 1\n'
+    )
+    assert main([*words, "--planes", "3", "--along", "Z", "--validate", str(folder), "--export", str(out)]) == 0
+    spec = resolve_spec(out)
+    assert (spec.planes, spec.along, spec.inputs) == (3, "Z", 3)
+    image = stack()
+    restored = swin2sr_ops.restore(image, model=out, axes="ZYX").compute()
+    assert restored.shape == image.shape
+    assert (tmp_path / "run" / "validation.png").exists()
+
+
+def test_images_without_stacks(tmp_path: Path) -> None:
+    """A sentence; or planes that are made of single images."""
+    tifffile.imwrite(tmp_path / "single.tif", stack()[0])
+    with pytest.raises(RequestError, match=r"no image of several planes along Z .* \[volume\] makes planes"):
+        PatchSampler(recipe(), tmp_path)
+    made = recipe(volume={"shift": [1, 1], "blur": [0, 0.5]}, degrade={"noise": {"sigma": [0, 0]}})
+    given, target = PatchSampler(made, tmp_path).batch(0)
+    torch.testing.assert_close(given[:, :1], target)
+    assert not torch.equal(given[:, 1], given[:, 2])
+    alone = PatchSampler(recipe(model={**MODEL, "planes": 1}, volume=made.volume), tmp_path).batch(0)
+    torch.testing.assert_close(alone[1], target)  # the same patches without neighbours
+
+
+def test_made_planes_move_to_either_side() -> None:
+    patch = np.zeros((1, 21, 21), np.float32)
+    patch[0, 10, 10] = 1
+    planes = MadeVolume({"shift": [3, 3]}).apply(patch, 5, np.random.default_rng(1))
+    places = [np.argwhere(plane == plane.max())[0] - 10 for plane in planes]
+    assert places[0].tolist() == [0, 0]
+    np.testing.assert_array_equal(places[1], -places[2])
+    np.testing.assert_array_equal(places[3], -places[4])
+    assert np.abs(places[3]).max() > np.abs(places[1]).max() > 0
+
+
+def test_pairs_of_stacks(tmp_path: Path) -> None:
+    clean = stack(4).astype("u2") * 10
+    noisy = clean + np.random.default_rng(0).integers(0, 100, clean.shape).astype("u2")
+    for kind, pixels in (("clean", clean), ("noisy", noisy)):
+        (tmp_path / kind).mkdir()
+        tifffile.imwrite(tmp_path / kind / "a.ome.tif", pixels, metadata={"axes": "ZYX"})
+    spec = small_spec(planes=3, along="Z", **X1)
+    ((given, target),) = stacks(tmp_path, spec, paired=True, made=False)
+    assert given is not None
+    assert given.shape == target.shape == (4, 64, 72)
+    low, high = float(noisy.min()), float(noisy.max())
+    np.testing.assert_allclose(target, (clean - low) / (high - low), atol=1e-6)
+    x, y = PatchSampler(recipe(paired=True, degrade={}), tmp_path).batch(0)
+    assert x.shape == (4, 3, 16, 16)
+    assert y.shape == (4, 1, 16, 16)
+    tifffile.imwrite(tmp_path / "noisy" / "a.ome.tif", noisy[:3], metadata={"axes": "ZYX"})
+    with pytest.raises(RequestError, match="do not fit a model of scale 1"):
+        stacks(tmp_path, spec, paired=True, made=False)
+
+
+def test_a_single_plane_model_becomes_one_of_several(folder: Path, tmp_path: Path) -> None:
+    """At first its result is that of the single plane, whatever lies beside it."""
+    one = random_net(small_spec(**X1))
+    net = random_net(small_spec(planes=3, **X1), seed=1)
+    assert start_as(net, one) == []
+    x = torch.rand(1, 3, 16, 16)
+    torch.testing.assert_close(net(x), one(x[:, :1]))
+    five = random_net(small_spec(planes=5, **X1), seed=2)
+    assert start_as(five, random_net(small_spec(planes=3, **X1), seed=1)) == []
+    back = random_net(small_spec(**X1), seed=3)
+    assert start_as(back, net) == []
+    torch.testing.assert_close(back(x[:, :1]), net(x))
+    with pytest.raises(RequestError, match="start from a model of single planes"):
+        start_as(random_net(small_spec(channels=3, **X1)), net)
+    spec = write_model(tmp_path / "one.safetensors", name="one", advice="For planes.", **X1)
+    lines: list[str] = []
+    trainer = train(
+        init=spec, planes=3, data=folder, out=tmp_path / "run", steps=1, batch=1, patch=16, log=lines.append
+    )
+    assert "weights for 1 plane(s) taken for 3: new neighbours add nothing yet" in lines
+    assert (trainer.recipe.spec.planes, trainer.recipe.spec.advice) == (3, "")
+
+
+def test_planes_of_a_camera_share_hot_pixels() -> None:
+    table = {"photons": [100, 100], "hot": [0.05, 0.05]}
+    _, recorded = Camera(table, planes=True).record(np.full((3, 40, 40), 0.5, np.float32), np.random.default_rng(0))
+    burnt = recorded > 170
+    assert 20 < burnt[0].sum() < 100
+    assert (burnt[0] & burnt[1]).sum() > 0.7 * burnt[0].sum()
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"degrade": {"jpeg": {"quality": [10, 90]}}}, "would take neighbouring planes for colours"),
+        ({"noisy": "blind", "degrade": {}}, "train models of single planes"),
+        ({"volume": {"twist": [0, 1]}}, "has no quantity 'twist', only shift, blur"),
+        ({"volume": {"shift": [0, 9]}}, "must be two ascending numbers in 0..4"),
+        ({"volume": 3}, "must be a table"),
+        ({"volume": {"shift": [0, 1]}, "paired": True, "degrade": {}}, "pairs are stacks already"),
+        ({"model": {**MODEL, "planes": "three"}}, "planes='three' must be a whole number"),
+    ],
+)
+def test_recipes_that_do_not_fit(changes: dict[str, object], problem: str) -> None:
+    with pytest.raises(RequestError, match=problem):
+        recipe(**changes)
