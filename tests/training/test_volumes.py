@@ -169,6 +169,7 @@ def test_planes_of_a_camera_share_hot_pixels() -> None:
         ({"volume": {"shift": [0, 9]}}, "must be two ascending numbers in 0..4"),
         ({"volume": 3}, "must be a table"),
         ({"volume": {"shift": [0, 1]}, "paired": True, "degrade": {}}, "pairs are stacks already"),
+        ({"teacher": {"model": "good"}, "degrade": {}}, "a teacher sees images, not stacks"),
         ({"model": {**MODEL, "planes": "three"}}, "planes='three' must be a whole number"),
     ],
 )
