@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
 
 from swin2sr_ops.errors import FormatError, Swin2SROpsError
 from swin2sr_ops.io.base import ClosableSource
 from swin2sr_ops.io.output.claim import Claim, RunKey
-from swin2sr_ops.io.output.destination import Destination
+from swin2sr_ops.io.output.destination import RECORD, Destination
 from swin2sr_ops.io.output.lock import BusyError
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.zarr.collection import Collection
@@ -61,20 +61,23 @@ class ArchiveCache:
         return f"{self.dst}/{name}"
 
     def place(self, name: str) -> str:
-        """Return where the image ``name`` is kept now."""
+        """Return where the image ``name`` is kept now, in a folder that exists."""
         if self._is_finished():
             return self.final(name)
         partial = self._claim.destination
         if partial.path is not None:
             (partial.partial / name).parent.mkdir(parents=True, exist_ok=True)
-        return f"{self._claim.files.where}/{name}"
+        return self._unfinished(name)
 
-    def holds(self, name: str) -> bool:
-        """Tell whether something of the image ``name`` may be cached."""
-        place = Path(self.place(name))
-        return (
-            self._claim.destination.path is None or place.exists() or place.with_name(f"{place.name}.partial").exists()
-        )
+    def held(self, names: Iterable[str]) -> list[str]:
+        """List the images that may have chunks here which a limit evicts: those whose output is unfinished."""
+        if self._is_finished():
+            return []
+        places = [(name, Destination.at(self._unfinished(name), remote=True, inner=True)) for name in names]
+        return [name for name, place in places if place.files.read(RECORD) is not None]
+
+    def _unfinished(self, name: str) -> str:
+        return f"{self._claim.files.where}/{name}"
 
     def _is_finished(self) -> bool:
         found = read_provenance(self.dst)

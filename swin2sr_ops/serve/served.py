@@ -59,9 +59,17 @@ class Served:
         elif options.cache is not None:
             place = f"{without_separator(options.cache)}/{self.stem}.zarr"
             self._archive = ArchiveCache(self.collection, place, request, options)
-            for name in self.collection.images if options.limit is not None else ():
-                if self._archive.holds(name):  # what it has counts
-                    self.image_of(name)
+            if options.limit is not None:
+                self._count_cached()
+
+    def _count_cached(self) -> None:
+        """Open the images of the archive that have chunks in the cache, so that these count against the limit."""
+        assert self._archive is not None
+        for name in self._archive.held(self.names):
+            try:
+                self.image_of(name)
+            except Swin2SROpsError as exc:  # its requests are answered with the same sentence
+                logging.getLogger(__name__).warning("The cached chunks of %r do not count. %s", name, exc)
 
     @property
     def names(self) -> list[str]:
@@ -99,7 +107,7 @@ class Served:
         return RestoredImage(self.src, own, request, self._tell, self._memory, self._limit)
 
     async def image(self, name: str) -> RestoredImage:
-        """Return an image as `open` does, without stopping the event loop."""
+        """Return an image as `image_of` does, without stopping the event loop."""
         found = self._images.get(name)
         return found if found is not None and not found.changed else await asyncio.to_thread(self.image_of, name)
 

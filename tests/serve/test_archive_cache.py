@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from zarr.core.sync import sync
 
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.events import ImageEnd
+from swin2sr_ops.io.output.destination import RECORD
+from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.archive import run_collection
 from swin2sr_ops.serve.options import Options
@@ -171,6 +174,32 @@ def test_a_limit_is_for_all_images(plate: dict[str, Any], tmp_path: Path) -> Non
     again.close()
     finish(plate, cache)
     assert files_of(cache / "plate.zarr") == plate["files"]
+
+
+def test_a_bad_image_does_not_stop_the_start(
+    plate: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A limit opens the images that have chunks in the cache: one that fails then fails its own requests only."""
+    cache = tmp_path / "looked"
+    served = opened(plate, cache)
+    first, *others = served.names
+    look(served, plate, plate["chunks"])
+    served.close()
+    record = cache / "plate.zarr.partial" / f"{first}.partial" / RECORD
+    record.write_text(json.dumps({"fingerprint": "of another run", "settings": {}}))
+    again = opened(plate, cache, limit=10_000_000)
+    assert list(again.opened) == others
+    assert f"The cached chunks of '{first}' do not count." in caplog.text
+    look(again, plate, [key for key in plate["chunks"] if not key.startswith(f"{first}/")])
+    with pytest.raises(OutputError, match="unfinished output of a different run"):
+        again.image_of(first)
+    again.close()
+
+
+def test_a_limit_makes_no_folders(plate: dict[str, Any], tmp_path: Path) -> None:
+    cache = tmp_path / "looked"
+    opened(plate, cache, limit=1000).close()
+    assert {path.name for path in (cache / "plate.zarr.partial").iterdir()} == {OWN_FOLDER}
 
 
 def test_memory_is_shared(plate: dict[str, Any]) -> None:
