@@ -27,8 +27,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +44,10 @@ from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, stratified
 from swin2sr_ops.pixels.statistics import Statistics, check_any_valid, note_constant
 
 if TYPE_CHECKING:
+    from swin2sr_ops.run.input_watch import InputWatch
     from swin2sr_ops.run.job import Job
 
-__all__ = ["GROUPS", "SAMPLE_PIXELS", "Look", "each_in_threads", "intensity_maps"]
+__all__ = ["GROUPS", "SAMPLE_PIXELS", "Look", "each_in_threads", "intensity_maps", "noted_maps"]
 
 #: Bytes that each thread reads at a time.
 BAND_BYTES = 16 << 20
@@ -167,6 +169,35 @@ def intensity_maps(
     # Opacity is neither read nor mapped.
     last = max(job.map_of(c) for c in range(len(numbers)))
     return tuple(maps.get(number, IntensityMap(0.0, 1.0)) for number in range(last + 1))
+
+
+class Notes(Protocol):
+    """What a run keeps with its unfinished output, for the run that resumes it."""
+
+    @property
+    def notes(self) -> Mapping[str, Any]: ...
+
+    def note(self, **values: Any) -> None:
+        """Keep ``values``."""
+        ...
+
+
+def noted_maps(
+    job: Job, watch: InputWatch, kept: Notes | None, tell: Progress, each: Each | None = None
+) -> tuple[IntensityMap, ...]:
+    """Return the maps that an earlier run has noted; else compute them with `intensity_maps`, and note them.
+
+    ``watch`` makes sure that all pixels were those of one image. A range that needs no pixels needs no second look at
+    the files either, which may be many.
+    """
+    noted = None if kept is None else kept.notes.get("intensity")
+    if noted:
+        return tuple(IntensityMap.from_dict(one) for one in noted)
+    read = partial(intensity_maps, job, tell, each, mask=job.mask)
+    maps = watch.steady(read) if job.range.looks(job.source.info.dtype) else read()
+    if kept is not None:
+        kept.note(intensity=[one.to_dict() for one in maps])
+    return maps
 
 
 def _numbers(job: Job) -> tuple[int | None, ...]:

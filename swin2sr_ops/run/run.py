@@ -24,7 +24,7 @@ from swin2sr_ops.run.input_watch import InputWatch
 from swin2sr_ops.run.job import Job, Piece
 from swin2sr_ops.run.outputs import finished_before, opened_output
 from swin2sr_ops.run.pipeline import Executor, Here, OnBlock, TileWork, Watch
-from swin2sr_ops.run.ranges import intensity_maps
+from swin2sr_ops.run.ranges import noted_maps
 from swin2sr_ops.run.report import RunReport, new_report, provenance_of
 from swin2sr_ops.run.sides import Sides
 
@@ -146,16 +146,8 @@ class _Run:
 
     def _maps(self) -> tuple[IntensityMap, ...]:
         """Compute the intensity maps, or return those of the resumed run."""
-        job, staging = self.job, self.staging
-        noted = staging.claim.notes.get("intensity") if staging is not None else None
-        if noted:
-            return tuple(IntensityMap.from_dict(m) for m in noted)
-        read = partial(intensity_maps, job, self.tell, each=self._each, mask=job.mask)
-        # A range that needs no pixels needs no second look at the files either, which may be many.
-        maps = self.input.steady(read) if job.range.immediate(job.source.info.dtype) is None else read()
-        if staging is not None:
-            staging.claim.note(intensity=[m.to_dict() for m in maps])
-        return maps
+        kept = None if self.staging is None else self.staging.claim
+        return noted_maps(self.job, self.input, kept, self.tell, self._each)
 
     def _tiles(self, maps: tuple[IntensityMap, ...]) -> None:
         job, total = self.job, self.job.count

@@ -71,6 +71,7 @@ class DiskCache:
         self._final = final
         self._key, self._codec = key, codec
         self._finished: Files | None = None
+        self._settings: dict[str, Any] = {}  # in the finished output's provenance
         # The units that are there, with size and time of the last use, those used last at the end.
         self._sizes: OrderedDict[Unit, tuple[int, float]] = OrderedDict()
         self._covers: dict[Unit, Region] = {}  # where the marker is a tile's of a run
@@ -114,8 +115,8 @@ class DiskCache:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """Return the notes that a run keeps with its unfinished output."""
-        return self._staging.claim.notes
+        """Return the notes that a run keeps with its unfinished output; of a finished one, what its provenance says."""
+        return self._staging.claim.notes if self._finished is None else self._settings
 
     def note(self, **values: Any) -> None:
         """Keep ``values`` for a run that resumes."""
@@ -190,7 +191,7 @@ class DiskCache:
         for uri in (self.uri, self._final):
             found = None if uri is None else read_provenance(uri)
             if uri is not None and found is not None and found.get("fingerprint") == self._key.fingerprint:
-                self._finished = files_at(uri)
+                self._finished, self._settings = files_at(uri), dict(found.get("settings") or {})
                 self._forget()
                 return True
         return False

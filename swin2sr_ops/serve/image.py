@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from swin2sr_ops.io.base import ClosableSource, ImageInfo, Region
 from swin2sr_ops.io.output.pyramid import fill_region
 from swin2sr_ops.io.zarr.image_documents import image_layout, needs_pixels, root_documents, value_ranges
-from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import input_stamp, run_key
 from swin2sr_ops.run.job import Job, prepare
 from swin2sr_ops.run.origin import Origin
 from swin2sr_ops.run.outputs import label_options
-from swin2sr_ops.run.ranges import intensity_maps
+from swin2sr_ops.run.ranges import noted_maps
 from swin2sr_ops.run.report import new_report, provenance_of
 from swin2sr_ops.run.sides import Sides
 from swin2sr_ops.serve.chunk_cache import DiskCache
@@ -103,7 +102,7 @@ class RestoredImage:
                 options.cache, self.key, self.codec, job.source.uri, limit or options.limit, options.final
             )
             self.guard.watch.check_resumed()
-        self.maps = self._maps(tell)
+        self.maps = noted_maps(job, self.guard.watch, self.disk, tell)
         fixed = "tile" in self.key.settings
         self.restorer = LevelRestorer(
             job, self.codec, chosen, options.affordable, self.maps, self.source_levels, fixed=fixed
@@ -129,16 +128,6 @@ class RestoredImage:
     def changed(self) -> str:
         """A sentence if the source changed since opening, else empty."""
         return self.guard.changed
-
-    def _maps(self, tell: Callable[[Any], None]) -> tuple[IntensityMap, ...]:
-        """The intensity maps that the cache's run has decided, or a look at the source."""
-        noted = self.disk.notes.get("intensity") if self.disk is not None else None
-        if noted:
-            return tuple(IntensityMap.from_dict(m) for m in noted)
-        maps = self.guard.watch.steady(lambda: intensity_maps(self.job, tell, mask=self.job.mask))
-        if self.disk is not None:
-            self.disk.note(intensity=[m.to_dict() for m in maps])
-        return maps
 
     # --- keys -------------------------------------------------------------------------------------
 
@@ -201,7 +190,7 @@ class RestoredImage:
             last = self.levels - 1
             whole = await self.block(last, tuple(slice(0, n) for n in self.codec.shapes[last]))
             array = WholeLevel(whole, self.codec.layout.cut(whole.shape)[0])
-            return value_ranges(self.info, array), {}
+            return await self.aside(value_ranges, self.info, array), {}
         count = self.info.size("S") if "S" in self.info.axes else self.info.size("C")
         numbers = [0] * count if "S" in self.info.axes else [self.job.map_of(c) for c in range(count)]
         maps = [self.maps[n if len(self.maps) > 1 else 0] for n in numbers]
@@ -255,7 +244,7 @@ class RestoredImage:
         )
         values = await self._values(unit.level - 1, wide, urgent=urgent)
         made = await self.aside(self._halve, unit, region, values)
-        self._keep({unit: made})
+        await self.aside(self._keep, {unit: made})
         self.counts.add("halved")
         return made
 

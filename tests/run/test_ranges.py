@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
+import swin2sr_ops
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo, Region
@@ -24,7 +26,9 @@ from swin2sr_ops.pixels.sampling import Band, BandGrid, Bands, deal, stratified
 from swin2sr_ops.pixels.statistics import Statistics
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run import ranges as intensity
+from swin2sr_ops.run.input_watch import InputWatch
 from swin2sr_ops.run.ranges import Look, each_in_threads, intensity_maps
+from swin2sr_ops.spec import ModelSpec
 
 
 @dataclass
@@ -410,3 +414,27 @@ def test_a_channel_without_contrast_is_named(request_: str) -> None:
     pixels[1, 0, 0] = 9
     with pytest.warns(UserWarning, match="channel 0 have the value 0"):
         maps_of(Pixels(pixels, "CYX", (1, 20, 20)), request_)
+
+
+@pytest.mark.parametrize("asked", ["0,4095", "dtype", "0,4095;0,900", "like"])
+def test_a_range_that_needs_no_pixels_needs_no_second_look(
+    asked: str, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of the input, which may be many, are not compared again: neither in a run, nor where it is served."""
+    image = np.random.default_rng(0).integers(100, 900, (2, 40, 50)).astype("u2")
+    tifffile.imwrite(tmp_path / "a.ome.tif", image, metadata={"axes": "CYX"}, photometric="minisblack")
+    first = swin2sr_ops.restore_image(tmp_path / "a.ome.tif", tmp_path / "first.ome.zarr", model=gray_model)
+
+    def second_look(self: InputWatch, look: object) -> None:
+        raise AssertionError(f"a second look at the files: {look}")
+
+    monkeypatch.setattr(InputWatch, "steady", second_look)
+    request: dict[str, Any] = {"model": gray_model}
+    request["range"] = f"like:{tmp_path / 'first.ome.zarr'}" if asked == "like" else asked
+    report = swin2sr_ops.restore_image(tmp_path / "a.ome.tif", tmp_path / "x.ome.zarr", **request)
+    with swin2sr_ops.restored_store(tmp_path / "a.ome.tif", name="x.ome.zarr", **request) as store:
+        assert [one.to_dict() for one in store.image.maps] == report.settings["intensity"]
+    if asked == "like":
+        assert report.settings["intensity"] == first.settings["intensity"]
+    with pytest.raises(AssertionError, match="a second look"):
+        swin2sr_ops.restore_image(tmp_path / "a.ome.tif", tmp_path / "y.ome.zarr", model=gray_model)

@@ -78,12 +78,12 @@ def test_with_other_tiles_and_another_range_of_workers(
 def test_the_intensity_map_is_decided_once(
     source: Path, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from swin2sr_ops.run import run
+    from swin2sr_ops.run import ranges
 
     out = tmp_path / "o.zarr"
     with pytest.raises(Stop):
         swin2sr_ops.restore_image(source, out, model=gray_model, tile=64, progress=stop_after(3))
-    monkeypatch.setattr(run, "intensity_maps", None)  # not asked again
+    monkeypatch.setattr(ranges, "intensity_maps", None)  # not asked again
     report = swin2sr_ops.restore_image(source, out, model=gray_model, tile=64)
     assert len(report.settings["intensity"]) == 2
 

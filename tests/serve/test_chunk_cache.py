@@ -31,6 +31,8 @@ from swin2sr_ops.io.storage.files import LocalFiles
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.run.run import run
+from swin2sr_ops.serve.chunk_cache import DiskCache
+from swin2sr_ops.serve.codec import ChunkCodec
 from swin2sr_ops.serve.image import RestoredImage
 from swin2sr_ops.serve.limits import DiskLimit
 from swin2sr_ops.serve.options import Options
@@ -483,3 +485,50 @@ def test_a_chunk_that_cannot_be_removed_stops_no_other_cache(
         assert "cannot be written: Permission denied" in store.image.disk.problem
         assert store.image.disk.bytes > 200_000
         look(store, whole, whole["chunks"][:3])
+
+
+def test_the_event_loop_waits_for_no_disk(
+    whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of every level are read, kept, encoded and decoded in other threads."""
+    threads: dict[str, set[threading.Thread]] = {}
+    levels = set()
+
+    def watched(owner: type, name: str) -> None:
+        function = getattr(owner, name)
+
+        def call(self: Any, *args: Any, **more: Any) -> Any:
+            threads.setdefault(name, set()).add(threading.current_thread())
+            if name == "put":
+                levels.update(unit.level for unit in args[0])
+            return function(self, *args, **more)
+
+        monkeypatch.setattr(owner, name, call)
+
+    for owner, names in ((DiskCache, ("get", "put")), (ChunkCodec, ("encode", "decode"))):
+        for name in names:
+            watched(owner, name)
+
+    async def all_keys(image: RestoredImage) -> threading.Thread:
+        for key in (*whole["chunks"], "zarr.json"):
+            await image.get(key)
+        await image.block(1, tuple(slice(0, n) for n in image.codec.shapes[1]))
+        return threading.current_thread()
+
+    with opened(whole, tmp_path / "x.ome.zarr") as store:
+        loop = sync(all_keys(store.image))
+    assert set(threads) == {"get", "put", "encode", "decode"}
+    assert levels == {0, 1}
+    assert all(loop not in found for found in threads.values())
+
+
+def test_a_finished_output_says_its_range(
+    whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pixels are not looked at again when it is opened."""
+    cache = tmp_path / "x.ome.zarr"
+    report = swin2sr_ops.restore_image(whole["path"], cache, **whole["asked"])
+    monkeypatch.setattr("swin2sr_ops.run.ranges.intensity_maps", None)
+    with opened(whole, cache) as store:
+        assert [one.to_dict() for one in store.image.maps] == report.settings["intensity"]
+        look(store, whole, whole["chunks"][:2])
