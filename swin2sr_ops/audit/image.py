@@ -17,7 +17,7 @@ from swin2sr_ops.engine.devices import torch_version
 from swin2sr_ops.errors import FormatError, ModelError
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ClosableSource, ImageSource, Region
-from swin2sr_ops.io.zarr.sink import CONTEXT, INTERVAL, SPREAD, TRUST
+from swin2sr_ops.io.zarr.sides import SIDES
 from swin2sr_ops.io.zarr.store import is_zarr
 from swin2sr_ops.pixels.intervals import Interval
 from swin2sr_ops.pixels.trust import Trust
@@ -33,13 +33,6 @@ __all__ = ["AuditedImage", "Given"]
 
 #: Smallest side of a tile in input pixels, and the largest side that may result from whole chunks of the output.
 _SIDE, _MOST = 256, 1024
-#: What a run may write beside an image: its name for it, where it lies, its type.
-_BESIDE = (
-    ("context", CONTEXT, "uint8"),
-    ("spread", SPREAD, "float32"),
-    ("interval", INTERVAL, "float32"),
-    ("not_trusted", TRUST, "uint8"),
-)
 
 
 @dataclass(frozen=True)
@@ -196,14 +189,14 @@ class AuditedImage:
 
     def _sides(self, job: Job) -> Iterator[tuple[str, Stored]]:
         """Iterate over the arrays that the run wrote beside the image."""
-        for name, path, dtype in _BESIDE:
+        for name, side in SIDES.items():
             if not is_zarr(self.output) or (name in ("interval", "not_trusted") and name not in self.record.settings):
                 continue
             try:
-                source = self._stored(path)
+                source = self._stored(side.group)
             except FormatError:  # the run did not write it
                 continue
-            yield name, Stored.of(source, replace(job.output, dtype=np.dtype(dtype)))
+            yield name, Stored.of(source, replace(job.output, dtype=np.dtype(side.dtype)))
 
 
 def _model(record: Record, given: str | PathLike[str] | None) -> str | ModelSpec:

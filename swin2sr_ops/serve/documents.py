@@ -10,7 +10,7 @@ from pathlib import Path
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.storage.files import LocalFiles
 from swin2sr_ops.io.zarr.documents import ZARR_FORMATS
-from swin2sr_ops.io.zarr.image_documents import SPREAD, Labels, write_beside
+from swin2sr_ops.io.zarr.image_documents import Labels, write_beside
 from swin2sr_ops.serve.codec import ChunkCodec
 
 __all__ = ["Documents", "is_safe"]
@@ -46,7 +46,8 @@ class Documents:
 
     def is_beside(self, key: str) -> bool:
         """Tell whether ``key`` may be one of `beside`."""
-        return self.has_beside and is_safe(key) and key.split("/", 1)[0] in ("labels", SPREAD)
+        tops = {"labels", *(path.split("/", 1)[0] for path in self._codec.layout.sides)}
+        return self.has_beside and is_safe(key) and key.split("/", 1)[0] in tops
 
     def beside(self) -> LocalFiles:
         """Return groups beside the levels and carried labels, written whole into a folder at the first look."""

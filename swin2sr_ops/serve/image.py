@@ -85,12 +85,12 @@ class RestoredImage:
         chosen = Sides.asked(job, options.output)
         self.key = replace(run_key(job, options.output), stamp=input_stamp(job))
         self.info: ImageInfo = job.output
-        sides = {"context": options.context, "spread": options.spread}
         self.codec = ChunkCodec(
             image_layout(
-                self.info, chunks=job.chunk, shards=job.shard, ngff=options.ngff, pyramid=options.pyramid, **sides
+                self.info, chunks=job.chunk, shards=job.shard, ngff=options.ngff, pyramid=options.pyramid,
+                sides=chosen.names,
             )
-        )
+        )  # fmt: skip
         labels = label_options(job, options.labels).get("labels")
         self.documents = Documents(self.info, self.codec, options.ngff, labels)
         self.source_levels = SourceLevels(job.source, partial(open_level, src, self.request), job.nodata)

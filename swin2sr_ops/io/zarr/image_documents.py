@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -21,12 +21,9 @@ from swin2sr_ops.io.storage.files import Files
 from swin2sr_ops.io.zarr.documents import ZARR_FORMATS
 from swin2sr_ops.io.zarr.labels import carry_labels, list_labels, missing_labels
 from swin2sr_ops.io.zarr.ngff import image_attributes, label_attributes, stored_axes
+from swin2sr_ops.io.zarr.sides import SIDES
 
 __all__ = [
-    "CONTEXT",
-    "INTERVAL",
-    "SPREAD",
-    "TRUST",
     "Labels",
     "LevelArray",
     "image_layout",
@@ -38,14 +35,6 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-#: Where the flags lie that say what nodata has touched: a label image.
-CONTEXT = "labels/nodata_context"
-#: Where the spread of an ensemble lies: an image of one level.
-SPREAD = "spread"
-#: Where the half widths of intervals lie: an image of one level.
-INTERVAL = "interval"
-#: Where the flags lie that say which pixels are not trusted: a label image.
-TRUST = "labels/not_trusted"
 #: Store and path of an image group whose labels are carried, and how many times they are enlarged.
 Labels = tuple[str, str, int]
 
@@ -69,12 +58,11 @@ def image_layout(
     shards: tuple[int, ...] | None = None,
     ngff: str = "0.5",
     pyramid: bool = True,
-    context: bool = False,
-    spread: bool = False,
-    interval: bool = False,
-    not_trusted: bool = False,
+    sides: Collection[str] = (),
 ) -> Layout:
-    """Return how the arrays of an image are stored. Parameters: see `swin2sr_ops.io.zarr.sink.create_sink`.
+    """Return how the arrays of an image are stored, with those ``sides`` of `swin2sr_ops.io.zarr.sides.SIDES`.
+
+    Other parameters: see `swin2sr_ops.io.zarr.sink.create_sink`.
 
     Raises
     ------
@@ -88,12 +76,6 @@ def image_layout(
     shards = _shards(info, chunks, shards)
     if shards is not None and ngff == "0.4":
         raise RequestError("Shards were given, but OME-Zarr 0.4 (Zarr v2) has none: use 0.5, or leave them out.")
-    asked = (
-        (CONTEXT, "uint8", context),
-        (TRUST, "uint8", not_trusted),
-        (SPREAD, "float32", spread),
-        (INTERVAL, "float32", interval),
-    )
     return Layout(
         axes=axes,
         shape=stored(info, info.shape),
@@ -104,7 +86,7 @@ def image_layout(
         nodata=info.nodata,
         zarr_format=ZARR_FORMATS[ngff],
         names=tuple(a.lower().replace("s", "c") for a in axes),
-        sides={f"{path}/0": dtype for path, dtype, wanted in asked if wanted},
+        sides={side.path: side.dtype for name, side in SIDES.items() if name in sides},
     )
 
 
@@ -136,17 +118,17 @@ def write_beside(files: Files, info: ImageInfo, layout: Layout, version: str, la
         for name, reason in missing_labels(uri, array=group):
             warnings.warn(f"The label image {name!r} is not carried: {reason}", stacklevel=2)
         carry_labels(uri, files, scale=scale, version=version, array=group)
-    flags = [path for path in (CONTEXT, TRUST) if f"{path}/0" in layout.sides]
-    for path in flags:
-        name = path.rsplit("/", 1)[-1]
-        _write(files, _group(path, label_attributes(info, version=version, name=name), version))
+    sides = [side for side in SIDES.values() if side.path in layout.sides]
+    for side in sides:
+        if side.label:
+            attributes = label_attributes(info, version=version, name=side.label)
+        else:
+            bare = replace(info, dtype=np.dtype(side.dtype), channels=())
+            attributes = image_attributes(bare, version=version, levels=1, name=side.group, ranges=())
+        _write(files, _group(side.group, attributes, version))
+    flags = [side.label for side in sides if side.label]
     if flags:
-        list_labels(files, [path.rsplit("/", 1)[-1] for path in flags], version)
-    for path in (SPREAD, INTERVAL):
-        if f"{path}/0" in layout.sides:
-            bare = replace(info, dtype=np.dtype(np.float32), channels=())
-            attributes = image_attributes(bare, version=version, levels=1, name=path, ranges=())
-            _write(files, _group(path, attributes, version))
+        list_labels(files, flags, version)
 
 
 def root_documents(

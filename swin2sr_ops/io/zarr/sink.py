@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.io.base import ImageInfo, Region, check_block
@@ -15,10 +14,6 @@ from swin2sr_ops.io.output.options import reject_options
 from swin2sr_ops.io.output.staging import Staging
 from swin2sr_ops.io.storage.paths import without_separator
 from swin2sr_ops.io.zarr.image_documents import (
-    CONTEXT,
-    INTERVAL,
-    SPREAD,
-    TRUST,
     Labels,
     image_layout,
     root_documents,
@@ -27,8 +22,9 @@ from swin2sr_ops.io.zarr.image_documents import (
     write_beside,
 )
 from swin2sr_ops.io.zarr.ngff import stored_axes
+from swin2sr_ops.io.zarr.sides import SIDES
 
-__all__ = ["CONTEXT", "INTERVAL", "SPREAD", "TRUST", "ZarrSink", "create_sink"]
+__all__ = ["ZarrSink", "create_sink"]
 
 
 def create_sink(
@@ -103,10 +99,9 @@ def create_sink(
     if not (anywhere or without_separator(uri).lower().endswith(".zarr")):
         return None
     reject_options(options, "OME-Zarr")
-    layout = image_layout(
-        info, chunks=chunks, shards=shards, ngff=ngff, pyramid=pyramid, context=context, spread=spread,
-        interval=interval, not_trusted=not_trusted,
-    )  # fmt: skip
+    beside = {"context": context, "spread": spread, "interval": interval, "not_trusted": not_trusted}
+    sides = [name for name, wanted in beside.items() if wanted]
+    layout = image_layout(info, chunks=chunks, shards=shards, ngff=ngff, pyramid=pyramid, sides=sides)
     destination = Destination.at(uri, overwrite=overwrite, remote=True, inner=inner)
     destination.check(source)
     staging = Staging.begin(destination, layout, run)
@@ -132,21 +127,12 @@ class ZarrSink:
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
         self.write(region, block)
 
-    def write(
-        self,
-        region: Region,
-        block: NDArray[Any],
-        context: NDArray[Any] | None = None,
-        spread: NDArray[np.float32] | None = None,
-        interval: NDArray[np.float32] | None = None,
-        not_trusted: NDArray[Any] | None = None,
-    ) -> None:
-        """Write a region, and what the output has beside it: flags, standard deviation, half widths."""
+    def write(self, region: Region, block: NDArray[Any], **sides: NDArray[Any]) -> None:
+        """Write a region, and what the output has beside it, by the names of `swin2sr_ops.io.zarr.sides.SIDES`."""
         region = check_block(region, block, self.info, self.write_unit)
         order = [self.info.axes.index(a) for a in stored_axes(self.info.axes)]
-        beside = {f"{CONTEXT}/0": context, f"{SPREAD}/0": spread, f"{INTERVAL}/0": interval, f"{TRUST}/0": not_trusted}
-        sides = {path: side.transpose(order) for path, side in beside.items() if side is not None}
-        self.staging.write(stored(self.info, region), block.transpose(order), sides)
+        beside = {SIDES[name].path: side.transpose(order) for name, side in sides.items()}
+        self.staging.write(stored(self.info, region), block.transpose(order), beside)
 
     def has(self, region: Region) -> bool:
         """Return True if an earlier run finished ``region``."""
