@@ -61,11 +61,10 @@ class Options:
 
 @dataclass
 class Counts:
-    """Counters of requests, hits and tiles."""
+    """Counters of requested chunks: cached, restored, and made of the level before."""
 
     hits: int = 0
     misses: int = 0
-    failed: int = 0
     halved: int = 0
     lock: Any = field(default_factory=threading.Lock, repr=False)
 

@@ -115,6 +115,29 @@ def test_result_beside_source(stack: Path, page: Any, tmp_path: Path) -> None:
         assert "serve with --ngff 0.4" in page.inner_text("#links")
 
 
+def test_a_picture_is_painted_once(stack: Path, page: Any) -> None:
+    """Each side is drawn once where nothing else was shown before, and one timer waits while tiles are restored."""
+    with running(stack, RestoreRequest(model="nano-x2-gray")) as (address, _):
+        page.goto(address)
+        page.wait_for_function(_SHOWN, timeout=60_000)
+        counted = """() => { let sides = 0; const old = side; side = (...all) => { sides++; old(...all); };
+            paint(); side = old; return sides; }"""
+        assert page.evaluate(counted) == 2
+        page.route("**/view/**", lambda route: None)  # the server answers late
+        page.fill("#plane-Z", "2")
+        page.wait_for_function("wantedTiles().some(name => tiles.get(name)?.state === 'loading')")
+        assert page.evaluate(counted) == 4  # the last plane stays below
+        timers = """() => { const waiting = new Set(), [set, clear] = [setTimeout, clearTimeout];
+            setTimeout = (...all) => { const made = set(...all); if (all[0] === draw) waiting.add(made); return made; };
+            clearTimeout = (made) => { waiting.delete(made); clear(made); };
+            for (let i = 0; i < 5; i++) paint();
+            [setTimeout, clearTimeout] = [set, clear]; return waiting.size; }"""
+        assert page.evaluate(timers) == 1
+        page.unroute("**/view/**")
+        page.fill("#plane-Z", "0")
+        page.wait_for_function(_SHOWN)
+
+
 def test_channels_and_progress(page: Any, tmp_path: Path) -> None:
     """Channels have the metadata's colours, and can be added, hidden and stretched; the page shows progress."""
     y, x = np.mgrid[:300, :420]

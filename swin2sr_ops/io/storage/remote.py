@@ -28,6 +28,8 @@ PATIENCE = 35.0
 #: For this number of seconds after a server did not respond, requests are not retried; time of that failure.
 _GRACE = 30.0
 _silent = [-math.inf]
+#: The attribute of a file system that `impatient` has changed.
+_CHANGED = "_swin2sr_ops_impatient"
 #: Answers rather than failures: callers handle them.
 _ANSWERS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 _REFUSED = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT)
@@ -70,7 +72,10 @@ def impatient(filesystem: Any) -> Any:
     """Disable the retries of s3fs, gcsfs and adlfs, because `retrying` retries, and limit the time of an Azure request.
 
     Without limits, a Google server that does not answer takes two minutes per request, an Azure server more than five.
+    fsspec caches file systems: one that was changed before is returned as it is, with its connections.
     """
+    if getattr(filesystem, _CHANGED, False):
+        return filesystem
     library = type(filesystem).__module__.partition(".")[0]
     if library == "gcsfs":  # its number of retries is fixed by a decorator
         once = getattr(type(filesystem)._request, "__wrapped__", None)
@@ -83,6 +88,7 @@ def impatient(filesystem: Any) -> Any:
         )
     elif hasattr(filesystem, "retries"):
         filesystem.retries = 1
+    setattr(filesystem, _CHANGED, True)
     return filesystem
 
 

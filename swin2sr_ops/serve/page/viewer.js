@@ -11,6 +11,7 @@ const view = { x: 0, y: 0, zoom: 1, swipe: 0.5, planes: {}, channels: [] };
 const tiles = new Map(); // address -> {picture, state, controller}
 let running = 0, drawing = false, trouble = "", generation = 0;
 let complete = null; // planes and channels of the last picture that was there as a whole
+let breath = 0; // the timer of the next picture while tiles are restored
 
 // --- tiles ------------------------------------------------------------------------------------
 
@@ -116,16 +117,23 @@ function paint() {
   const { width, height } = canvas, split = Math.round(view.swipe * width);
   context.fillStyle = "#070b0e";
   context.fillRect(0, 0, width, height);
-  for (const look of complete ? [complete, view] : [view]) { // what was shown stays until the new tiles are there
+  for (const look of isShown() ? [view] : [complete, view]) { // what was shown stays until the new tiles are there
     side("source", 0, split, look);
     side("result", split, width, look);
   }
-  if (outlines(split)) setTimeout(draw, 150); // they breathe
+  clearTimeout(breath);
+  if (outlines(split)) breath = setTimeout(draw, 150); // they breathe
   $("swipe").style.left = `${view.swipe * 100}%`;
   $("swipe").setAttribute("aria-valuenow", Math.round(view.swipe * 100));
   $("badge-source").style.opacity = view.swipe > 0.08 ? 1 : 0;
   $("badge-result").style.opacity = view.swipe < 0.92 ? 1 : 0;
   scalebar();
+}
+
+// Nothing else was shown before: planes and channels are those of the last whole picture.
+function isShown() {
+  const look = ({ channels, planes }) => JSON.stringify([channels, planes]);
+  return !complete || look(complete) === look(view);
 }
 
 function side(which, from, to, look) {

@@ -178,10 +178,12 @@ def test_each_request_to_azure_is_short() -> None:
         service_client = Client("http://account", "key")
 
     FileSystem.__module__ = "adlfs.spec"
-    made = remote.impatient(FileSystem()).service_client
+    changed = remote.impatient(FileSystem())
+    made = changed.service_client
     assert (made.url, made.credential) == ("http://account", "key")
     limits = {"connection_timeout": remote.CONNECT, "read_timeout": remote.ANSWER}
     assert made.options == {"retry_total": 0, **limits}
+    assert remote.impatient(changed).service_client is made  # fsspec caches file systems: its connections stay
 
 
 def test_answers_of_google_have_a_code() -> None:
