@@ -17,7 +17,7 @@ from swin2sr_ops.engine.devices import torch_version
 from swin2sr_ops.errors import FormatError, ModelError
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ClosableSource, ImageSource, Region
-from swin2sr_ops.io.zarr.sides import SIDES
+from swin2sr_ops.io.zarr.sides import SIDE_ARRAYS
 from swin2sr_ops.io.zarr.store import is_zarr
 from swin2sr_ops.pixels.intervals import Interval
 from swin2sr_ops.pixels.trust import Trust
@@ -189,7 +189,7 @@ class AuditedImage:
 
     def _sides(self, job: Job) -> Iterator[tuple[str, Stored]]:
         """Iterate over the arrays that the run wrote beside the image."""
-        for name, side in SIDES.items():
+        for name, side in SIDE_ARRAYS.items():
             if not is_zarr(self.output) or (name in ("interval", "not_trusted") and name not in self.record.settings):
                 continue
             try:

@@ -10,7 +10,6 @@ from swin2sr_ops.cli.evidence_parsers import add_advise, add_audit
 from swin2sr_ops.cli.installation_parsers import add_completion, add_hosts, add_plugins
 from swin2sr_ops.cli.model_parsers import add_evaluate, add_export, add_models, add_train
 from swin2sr_ops.cli.options import add_options, add_reading, add_request
-from swin2sr_ops.options import SIDES
 
 __all__ = ["build_parser"]
 
@@ -154,7 +153,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     group = _add_zarr(parser)
-    add_options(group, *SIDES)
+    add_options(group, "limit")
     group.add_argument(
         "--co", metavar="NAME=VALUE", action="append", help="GeoTIFF: COMPRESS=DEFLATE|LZW|ZSTD, LEVEL=N, BLOCKSIZE=N"
     )
@@ -175,6 +174,7 @@ def _add_zarr(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )
     group.add_argument("--context", action="store_true", help="mark pixels near nodata (OME-Zarr outputs only)")
     group.add_argument("--spread", action="store_true", help="with --ensemble 8: also write how far its results differ")
+    add_options(group, "interval", "calibration", "noise")
     return group
 
 

@@ -56,10 +56,10 @@ def output_options_of(args: argparse.Namespace) -> dict[str, Any]:
         "pyramid": False if args.no_pyramid else None,
         "context": args.context or None,
         "spread": args.spread or None,
-        "interval": getattr(args, "interval", None),  # `serve` has none
-        "calibration": getattr(args, "calibration", None),
-        "limit": getattr(args, "limit", None) if args.command == "restore" else None,  # of `serve`: of its cache
-        "noise": getattr(args, "noise", None),
+        "interval": args.interval,
+        "calibration": args.calibration,
+        "limit": args.limit if args.command == "restore" else None,  # of `serve`: of its cache
+        "noise": args.noise,
         "labels": args.labels,
         "creation": getattr(args, "co", None),
         "allow_missing": getattr(args, "allow_missing", None) or None,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.io.zarr.sides import SIDES
+from swin2sr_ops.io.zarr.sides import SIDE_ARRAYS
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.pixels.intervals import Interval, contrast, read_calibration
 from swin2sr_ops.pixels.nodata_flags import HOLE
@@ -85,7 +85,7 @@ class Sides:
 
     def of_opacity(self, shape: tuple[int, ...]) -> Arrays:
         """Return the arrays of an opacity band, which is not estimated: no spread, and intervals without width."""
-        return {name: np.zeros(shape, SIDES[name].dtype) for name in self.names if name != "context"}
+        return {name: np.zeros(shape, SIDE_ARRAYS[name].dtype) for name in self.names if name != "context"}
 
     def of_pixels(
         self,

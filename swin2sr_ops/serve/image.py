@@ -82,13 +82,13 @@ class RestoredImage:
         self.options, self.request = options, request.validated()
         self.job: Job = prepare(src, request)
         job = self.job
-        chosen = Sides.asked(job, options.output)
+        self.sides = Sides.asked(job, options.output)
         self.key = replace(run_key(job, options.output), stamp=input_stamp(job))
         self.info: ImageInfo = job.output
         self.codec = ChunkCodec(
             image_layout(
                 self.info, chunks=job.chunk, shards=job.shard, ngff=options.ngff, pyramid=options.pyramid,
-                sides=chosen.names,
+                sides=self.sides.names,
             )
         )  # fmt: skip
         labels = label_options(job, options.labels).get("labels")
@@ -105,7 +105,7 @@ class RestoredImage:
         self.maps = noted_maps(job, self.guard.watch, self.disk, tell)
         fixed = "tile" in self.key.settings
         self.restorer = LevelRestorer(
-            job, self.codec, chosen, options.affordable, self.maps, self.source_levels, fixed=fixed
+            job, self.codec, self.sides, options.affordable, self.maps, self.source_levels, fixed=fixed
         )
         self.counts = Counts()
         self._root: dict[str, bytes] | None = None
@@ -173,7 +173,7 @@ class RestoredImage:
     async def _root_documents(self) -> dict[str, bytes]:
         if self._root is None:
             ranges, statement = await self._ranges()
-            report = new_report(self.job, self.options.name, self.key)
+            report = new_report(self.job, self.options.name, self.key, self.sides)
             report.settings["intensity"] = [m.to_dict() for m in self.maps]
             provenance = provenance_of(report) | statement
             name, layout = self.options.name.rsplit("/", 1)[-1].split(".")[0], self.codec.layout

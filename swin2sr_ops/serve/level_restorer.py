@@ -15,7 +15,7 @@ from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
 from swin2sr_ops.io.zarr.image_documents import stored
 from swin2sr_ops.io.zarr.ngff import stored_axes
-from swin2sr_ops.io.zarr.sides import SIDES
+from swin2sr_ops.io.zarr.sides import SIDE_ARRAYS
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import Job
@@ -154,7 +154,7 @@ class LevelRestorer:
             where = stored(self.info, region)
             encoded = self.codec.encode(str(box.level), box.level, where, block.transpose(order))
             for name, side in sides.items():
-                encoded |= self.codec.encode(SIDES[name].path, box.level, where, side.transpose(order))
+                encoded |= self.codec.encode(SIDE_ARRAYS[name].path, box.level, where, side.transpose(order))
             for unit in self.codec.units_in(box.level, where):
                 units[unit] = {key: encoded[key] for key in self.codec.keys(unit)}
         return units

@@ -18,8 +18,8 @@ class Options:
 
     Attributes
     ----------
-    ngff, pyramid, context, spread, labels
-        As in `swin2sr_ops.restore_image`.
+    ngff, pyramid, context, spread, labels, interval, calibration, noise
+        As in `swin2sr_ops.restore_image`, whose ``limit`` of half widths has no counterpart here.
     cache : str, optional
         The output whose unfinished state is the cache.
     limit : int, optional
@@ -45,6 +45,9 @@ class Options:
     affordable: int = AFFORDABLE
     inner: bool = False
     final: str | None = None
+    interval: float | None = None
+    calibration: str | None = None
+    noise: float | None = None
 
     @property
     def output(self) -> dict[str, Any]:
@@ -54,7 +57,8 @@ class Options:
     @property
     def archive_output(self) -> dict[str, Any]:
         """The options that a run of the whole archive is given."""
-        given = {name: getattr(self, name) for name in ("ngff", "pyramid", "context", "spread", "labels")}
+        names = ("ngff", "pyramid", "context", "spread", "labels", "interval", "calibration", "noise")
+        given = {name: getattr(self, name) for name in names}
         usual = Options()
         return {name: value for name, value in given.items() if value != getattr(usual, name)}
 

@@ -33,6 +33,9 @@ def restored_store(
     context: bool = False,
     spread: bool = False,
     labels: str = "leave",
+    interval: float | None = None,
+    calibration: str | PathLike[str] | None = None,
+    noise: float | None = None,
     progress: Progress | None = None,
     **request: Any,
 ) -> RestoredStore:
@@ -61,6 +64,9 @@ def restored_store(
         from the source's own smaller levels, or from means of its pixels; the attribute ``swin2sr_ops`` says which.
     ngff, pyramid, context, spread, labels
         Options of OME-Zarr: see `restore_image`. Labels are carried whole when one of them is first read.
+    interval, calibration, noise
+        Half widths of intervals, and flags of pixels that contradict the input, beside the image: see
+        `restore_image`. Its ``limit`` of half widths has no counterpart here.
     progress : callable, optional
         Receives the events of the look at the pixels.
     **request
@@ -91,7 +97,10 @@ def restored_store(
     path = path_of(src, "src", "For an array, call swin2sr_ops.restore.")
     kept = None if cache is None else absolute_uri(path_of(cache, "cache"))
     name = name or os.path.basename((kept or path.rsplit(":", 1)[-1]).rstrip("/"))
-    options = Options(ngff, pyramid, context, spread, labels, kept, limit, name, affordable)
+    options = Options(
+        ngff, pyramid, context, spread, labels, kept, limit, name, affordable, interval=interval, noise=noise,
+        calibration=None if calibration is None else os.path.abspath(path_of(calibration, "calibration")),
+    )  # fmt: skip
     image = RestoredImage(src, options, RestoreRequest(**request), progress or (lambda _: None))
     return RestoredStore(image)
 

@@ -18,7 +18,9 @@ import zarr
 import swin2sr_ops
 from swin2sr_ops import cli
 from swin2sr_ops.cli.parsers import build_parser
+from swin2sr_ops.cli.request import output_options_of
 from swin2sr_ops.options import OPTIONS, SIDES
+from swin2sr_ops.serve.options import Options
 from swin2sr_ops.spec import ModelSpec
 
 SCRIPT = Path(sys.executable).parent / "swin2sr-ops"
@@ -309,10 +311,20 @@ def test_options_of_a_request_come_from_the_table(command: str) -> None:
     (parser,) = (found for found in parsers() if found.prog.endswith(f" {command}"))
     found = {a.dest: (a.help, a.default, a.metavar) for a in parser._actions}
     missing = {"chunks", "shards"} if command == "plan" else set()
-    sides = SIDES.values() if command == "restore" else ()
-    for option in (*OPTIONS.values(), *sides):
+    own = {"restore": SIDES, "serve": SIDES.keys() - {"limit"}}  # in `serve`, a limit is the size of the cache
+    for option in (*OPTIONS.values(), *(SIDES[name] for name in own.get(command, ()))):
         if option.name not in {*missing, "series"}:  # a folder as output takes every series
             assert found[option.name] == (option.line.replace("%", "%%"), option.default, option.metavar)
+
+
+def test_what_serve_stores_is_asked_for_as_in_restore() -> None:
+    """Else a cache with intervals could not be finished; ``--limit`` alone is another option there."""
+    words = ["--interval", "90", "--calibration", "nano.json", "--noise", "5", "--context", "--ngff", "0.4"]
+    served = build_parser().parse_args(["serve", "in.zarr", *words, "--limit", "1MB"])
+    restored = build_parser().parse_args(["restore", "in.zarr", "out.zarr", *words])
+    assert output_options_of(served) == output_options_of(restored)
+    assert output_options_of(served)["interval"] == 90
+    assert Options(**output_options_of(served)).output == output_options_of(restored)
 
 
 @pytest.mark.parametrize("parser", list(parsers()), ids=lambda p: p.prog.replace(" ", "-"))

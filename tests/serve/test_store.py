@@ -28,6 +28,7 @@ from swin2sr_ops.serve.store import RestoredStore
 from swin2sr_ops.serve.tile_queue import TileQueue
 from swin2sr_ops.spec import ModelSpec
 from tests.conftest import write_model
+from tests.run.test_trust import calibrated
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -71,6 +72,28 @@ def test_every_key_has_the_bytes_of_a_run(name: str, stack: Path, gray_model: Mo
     swin2sr_ops.restore_image(stack, tmp_path / "x.ome.zarr", model=gray_model, **asked)
     with swin2sr_ops.restored_store(stack, name="x.ome.zarr", model=gray_model, **asked) as store:
         assert values_of(store) == files_of(tmp_path / "x.ome.zarr")
+
+
+@pytest.mark.parametrize("more", [{}, {"ensemble": 8}, {"shards": 256}, {"ngff": "0.4"}], ids=str)
+def test_intervals_are_those_of_a_run(more: dict[str, Any], stack: Path, gray_model: ModelSpec, tmp_path: Path) -> None:
+    """Half widths and flags too are read as a run writes them, from a cache that a run finishes."""
+    calibration = calibrated(gray_model, tmp_path / "cal.json", ensemble=more.get("ensemble", 1))
+    asked = {"chunks": 128, "nodata": 100, "noise": 500, "interval": 90, "calibration": calibration}
+    asked |= {"model": gray_model, **more}
+    swin2sr_ops.restore_image(stack, tmp_path / "x.ome.zarr", **asked)
+    expected = files_of(tmp_path / "x.ome.zarr")
+    assert {"interval", "labels"} < {key.split("/")[0] for key in expected}
+    with swin2sr_ops.restored_store(stack, cache=tmp_path / "y.ome.zarr", name="x.ome.zarr", **asked) as store:
+        assert values_of(store) == expected
+    report = swin2sr_ops.restore_image(stack, tmp_path / "y.ome.zarr", **asked)
+    assert report.resumed == report.tiles
+    found = files_of(tmp_path / "y.ome.zarr")
+    assert {key for key in expected if found.get(key) != expected[key]} <= {"zarr.json", ".zattrs"}  # its name
+
+
+def test_intervals_need_a_calibration(stack: Path, gray_model: ModelSpec) -> None:
+    with pytest.raises(RequestError, match="need a coverage and a calibration"):
+        swin2sr_ops.restored_store(stack, model=gray_model, interval=90)
 
 
 @pytest.mark.parametrize("scale", [1, 3, 4])

@@ -21,7 +21,7 @@ from swin2sr_ops.io.storage.files import Files
 from swin2sr_ops.io.zarr.documents import ZARR_FORMATS
 from swin2sr_ops.io.zarr.labels import carry_labels, list_labels, missing_labels
 from swin2sr_ops.io.zarr.ngff import image_attributes, label_attributes, stored_axes
-from swin2sr_ops.io.zarr.sides import SIDES
+from swin2sr_ops.io.zarr.sides import SIDE_ARRAYS
 
 __all__ = [
     "Labels",
@@ -60,7 +60,7 @@ def image_layout(
     pyramid: bool = True,
     sides: Collection[str] = (),
 ) -> Layout:
-    """Return how the arrays of an image are stored, with those ``sides`` of `swin2sr_ops.io.zarr.sides.SIDES`.
+    """Return how the arrays of an image are stored, with those ``sides`` of `swin2sr_ops.io.zarr.sides.SIDE_ARRAYS`.
 
     Other parameters: see `swin2sr_ops.io.zarr.sink.create_sink`.
 
@@ -86,7 +86,7 @@ def image_layout(
         nodata=info.nodata,
         zarr_format=ZARR_FORMATS[ngff],
         names=tuple(a.lower().replace("s", "c") for a in axes),
-        sides={side.path: side.dtype for name, side in SIDES.items() if name in sides},
+        sides={side.path: side.dtype for name, side in SIDE_ARRAYS.items() if name in sides},
     )
 
 
@@ -118,7 +118,7 @@ def write_beside(files: Files, info: ImageInfo, layout: Layout, version: str, la
         for name, reason in missing_labels(uri, array=group):
             warnings.warn(f"The label image {name!r} is not carried: {reason}", stacklevel=2)
         carry_labels(uri, files, scale=scale, version=version, array=group)
-    sides = [side for side in SIDES.values() if side.path in layout.sides]
+    sides = [side for side in SIDE_ARRAYS.values() if side.path in layout.sides]
     for side in sides:
         if side.label:
             attributes = label_attributes(info, version=version, name=side.label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["SIDES", "SideArray"]
+__all__ = ["SIDE_ARRAYS", "SideArray"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SideArray:
 
 
 #: Flags of what nodata has touched and of pixels that are not trusted, spread of an ensemble, half widths of intervals.
-SIDES = {
+SIDE_ARRAYS = {
     "context": SideArray("labels/nodata_context", "uint8"),
     "not_trusted": SideArray("labels/not_trusted", "uint8"),
     "spread": SideArray("spread", "float32"),

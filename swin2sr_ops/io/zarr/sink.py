@@ -22,7 +22,7 @@ from swin2sr_ops.io.zarr.image_documents import (
     write_beside,
 )
 from swin2sr_ops.io.zarr.ngff import stored_axes
-from swin2sr_ops.io.zarr.sides import SIDES
+from swin2sr_ops.io.zarr.sides import SIDE_ARRAYS
 
 __all__ = ["ZarrSink", "create_sink"]
 
@@ -128,10 +128,10 @@ class ZarrSink:
         self.write(region, block)
 
     def write(self, region: Region, block: NDArray[Any], **sides: NDArray[Any]) -> None:
-        """Write a region, and what the output has beside it, by the names of `swin2sr_ops.io.zarr.sides.SIDES`."""
+        """Write a region, and what the output has beside it, by the names of `SIDE_ARRAYS`."""
         region = check_block(region, block, self.info, self.write_unit)
         order = [self.info.axes.index(a) for a in stored_axes(self.info.axes)]
-        beside = {SIDES[name].path: side.transpose(order) for name, side in sides.items()}
+        beside = {SIDE_ARRAYS[name].path: side.transpose(order) for name, side in sides.items()}
         self.staging.write(stored(self.info, region), block.transpose(order), beside)
 
     def has(self, region: Region) -> bool:

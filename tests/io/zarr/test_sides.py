@@ -11,7 +11,7 @@ import zarr
 
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.zarr.ngff import label_attributes
-from swin2sr_ops.io.zarr.sides import SIDES
+from swin2sr_ops.io.zarr.sides import SIDE_ARRAYS
 from swin2sr_ops.io.zarr.sink import create_sink
 from swin2sr_ops.pixels.intervals import Interval
 from swin2sr_ops.pixels.trust import Trust
@@ -23,18 +23,18 @@ INFO = ImageInfo(shape=(40, 50), axes="YX", dtype=np.dtype("u2"), chunks=(40, 50
 def test_one_table() -> None:
     unused = object.__new__
     every = Sides(context=True, spread=True, interval=unused(Interval), trust=unused(Trust))
-    assert set(every.names) == set(SIDES)
-    assert set(SIDES) <= set(inspect.signature(create_sink).parameters)
+    assert set(every.names) == set(SIDE_ARRAYS)
+    assert set(SIDE_ARRAYS) <= set(inspect.signature(create_sink).parameters)
     shape = (3, 4)
     assert {name: array.dtype for name, array in every.of_opacity(shape).items()} == {
-        name: np.dtype(side.dtype) for name, side in SIDES.items() if name != "context"
+        name: np.dtype(side.dtype) for name, side in SIDE_ARRAYS.items() if name != "context"
     }
 
 
-@pytest.mark.parametrize("name", SIDES)
+@pytest.mark.parametrize("name", SIDE_ARRAYS)
 @pytest.mark.parametrize("ngff", ["0.5", "0.4"])
 def test_each_is_written_where_the_table_says(name: str, ngff: str, tmp_path: Path) -> None:
-    side, region = SIDES[name], (slice(0, 40), slice(0, 50))
+    side, region = SIDE_ARRAYS[name], (slice(0, 40), slice(0, 50))
     sink = create_sink(str(tmp_path / "a.ome.zarr"), INFO, ngff=ngff, **{name: True})  # type: ignore[arg-type]
     assert sink is not None
     values = np.ones((40, 50), side.dtype)
