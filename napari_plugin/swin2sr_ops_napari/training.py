@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.memory_io import ArraySource
 from swin2sr_ops_napari.messages import Message
 
-__all__ = ["METHODS", "Training"]
+__all__ = ["METHODS", "Training", "load_optimisers"]
 
 #: How a model learns from noisy images alone, in the words of the window.
 METHODS = {
@@ -76,6 +77,7 @@ class Training:
         Swin2SROpsError
             With a sentence.
         """
+        load_optimisers()
         lines: list[str] = []
         colours = self.image.order().model_channels
         with tempfile.TemporaryDirectory() as folder, _in_words():
@@ -104,3 +106,19 @@ def _in_words() -> Iterator[None]:
     except Swin2SROpsError as exc:
         text = re.sub(r"--noisy (\w+)", lambda found: f"'{METHODS.get(found[1], found[1])}'", str(exc))
         raise type(exc)(text) from exc
+
+
+def load_optimisers() -> None:
+    """Import what torch's optimisers import, without Triton.
+
+    Triton and the OpenGL of Mesa, which draws napari's canvas on many Linux computers, each bring an LLVM of their own
+    into the process: the second one crashes it. Torch looks for Triton when an optimiser is first used, and trains
+    without it.
+    """
+    if sys.platform != "linux" or {"triton", "torch._dynamo"} & sys.modules.keys():
+        return
+    sys.modules["triton"] = None  # type: ignore[assignment]  # Python's way to say that a module is not there
+    try:
+        import torch._dynamo  # noqa: F401
+    finally:
+        del sys.modules["triton"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,18 @@ def test_a_way_that_does_not_fit_is_said_in_the_words_of_the_window(tmp_path: Pa
     training = Training(LayerImage((noisy(96, 80),), "YX"), str(tmp_path / "own.safetensors"), "repeats", steps=1)
     with pytest.raises(RequestError, match="several frames or planes: 'One image of each place' needs one only"):
         training.work(lambda _: None, lambda: False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Mesa draws on Linux")
+def test_training_beside_a_canvas_loads_no_second_llvm() -> None:
+    """Triton's crashes the process where Mesa's is loaded; the package itself can still be imported afterwards."""
+    code = (
+        "import sys, torch; from swin2sr_ops_napari.training import load_optimisers; load_optimisers()\n"
+        "weights = torch.nn.Parameter(torch.ones(2)); optimiser = torch.optim.Adam([weights])\n"
+        "weights.sum().backward(); optimiser.step(); print(any(m.startswith('triton') for m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def opened(viewer: Any) -> Any:
