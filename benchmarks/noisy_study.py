@@ -40,8 +40,17 @@ Planes = NDArray[np.float32]
 COLUMNS = ("set", "method", "cpu_minutes", "steps", "si_psnr")
 PHOTONS, READ, REPEATS = 20.0, 1.5, 4
 INIT = "small-x1-camera"
-OURS = {"W2S": ("blind", "sure"), "made": ("blind", "sure", "repeats")}
-THEIRS = {"W2S": ("n2v",), "made": ("n2v", "n2n")}
+#: Set and method of each run, in their order.
+RUNS = (
+    ("W2S", "CAREamics n2v"),
+    ("W2S", "--noisy blind"),
+    ("made", "CAREamics n2v"),
+    ("made", "--noisy blind"),
+    ("made", "--noisy repeats"),
+    ("made", "CAREamics n2n"),
+    ("made", "--noisy sure"),
+    ("W2S", "--noisy sure"),
+)
 
 
 def read(data: Path) -> dict[str, tuple[Planes, Planes]]:
@@ -149,25 +158,25 @@ def main() -> None:
             csv.writer(stream).writerow([group, method, *values])
         print(group, method, *values, flush=True)
 
-    for group, (recordings, truths) in read(args.data).items():
+    sets = read(args.data)
+    for group, (recordings, truths) in sets.items():
         known = {row["method"] for row in rows() if row["set"] == group}
-        if "noisy" not in known:
-            note(group, "noisy", "", "", f"{score(lambda x: x, recordings, truths):.3f}")
-        if INIT not in known:
-            note(group, INIT, "", "", f"{score(restored_by(INIT), recordings, truths):.3f}")
-        methods = [(f"CAREamics {how}", theirs, how) for how in THEIRS[group]] + [
-            (f"--noisy {how}", ours, how) for how in OURS[group]
-        ]
-        for method, function, how in methods:
-            if method in known or (function is theirs and importlib.util.find_spec("careamics") is None):
-                continue
-            folder = args.out / f"{group}-{method.replace(' ', '-')}"
-            began = time.process_time()
-            steps, restore = function(how, recordings, folder, args.minutes)
-            spent = (time.process_time() - began) / 60
-            note(group, method, f"{spent:.1f}", steps, f"{score(restore, recordings, truths):.3f}")
+        for method, restore in (("noisy", lambda x: x), (INIT, restored_by(INIT))):
+            if method not in known:
+                note(group, method, "", "", f"{score(restore, recordings, truths):.3f}")
+    for group, method in RUNS:
+        done = any((row["set"], row["method"]) == (group, method) for row in rows())
+        whose, how = method.split()
+        if done or (whose == "CAREamics" and importlib.util.find_spec("careamics") is None):
+            continue
+        recordings, truths = sets[group]
+        folder = args.out / f"{group}-{whose}-{how}"
+        began = time.process_time()
+        steps, restore = (theirs if whose == "CAREamics" else ours)(how, recordings, folder, args.minutes)
+        spent = (time.process_time() - began) / 60
+        note(group, method, f"{spent:.1f}", steps, f"{score(restore, recordings, truths):.3f}")
     print("\n| set | method | CPU min, with start | steps | scale-invariant PSNR, dB |\n|---|---|---|---|---|")
-    for row in rows():
+    for row in sorted(rows(), key=lambda row: list(sets).index(row["set"])):
         print("| " + " | ".join(row.values()) + " |")
 
 

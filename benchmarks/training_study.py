@@ -6,7 +6,7 @@ Trains a network of the size of `nano-x2-gray` from its start as an interpolatio
 sixth micrograph and every second aerial or satellite image (their inner 512 x 512 px), for so many steps of each
 setting as `--minutes` of one core allow: the CPU time of a step is measured first, for all settings in turns. The
 teacher, a colour network of scale 2, is converted to one channel. Killed, the same command resumes: `rows.csv` in
-`--out` has a line for each quarter of each run, with the PSNR of the averaged weights on Set5's luma in 0..1, held-out
+`--out` has a line for each half of each run, with the PSNR of the averaged weights on Set5's luma in 0..1, held-out
 micrographs and held-out satellite images (inner 288 px at most, border of 2 px left out). Prints Markdown and writes
 ``study.svg``.
 """
@@ -20,7 +20,7 @@ import json
 import re
 import statistics
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from loss_study import decibels
 from PIL import Image
 from torch import Tensor
 
+from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training import data as data_module, train
 from swin2sr_ops.training.degrade import bicubic_reduce
@@ -39,6 +40,7 @@ from swin2sr_ops.training.recipe import Recipe
 
 COLUMNS = ("setting", "seed", "share", "step", "cpu_seconds", "Set5", "micrographs", "satellite")
 SETS = COLUMNS[-3:]
+COLOURS = dict(zip(SETS, ("#1f6fb4", "#d1571f", "#2f8f4e"), strict=True))
 #: Folders of training images: share of the patches, and the step from one image that is used to the next.
 FOLDERS = {"photo": (0.6, 4), "microscopy": (0.3, 6), "satellite": (0.1, 2)}
 #: Held-out folders; `w2s_pairs` and the noisy field measure noise, not sharpness.
@@ -47,7 +49,7 @@ HELD_OUT = {
     "micrographs": [f"microscopy/{n}" for n in ("axon_sem", "bbbc013", "bbbc039", "cellprofiler", "em_vnc", "t98g")],
     "satellite": ["satellite"],
 }
-POINTS = 4
+POINTS = 2
 Cases = dict[str, list[tuple[Tensor, Tensor]]]
 
 
@@ -58,25 +60,34 @@ class Setting:
     recipe: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     restart: bool = False
+    continued: bool = False
     seeds: int = 1
 
 
-SETTINGS = {
+FROM_SCRATCH = {
     "base": Setting(seeds=2),
     "teacher 0.5": Setting({"loss": {"l1": 1.0, "teacher": 0.5}}),
     "Muon": Setting({"optimiser": "muon"}),
     "teacher 1": Setting({"loss": {"l1": 1.0, "teacher": 1.0}}),
-    "batch 16": Setting({"batch": 16}),
-    "patch 64": Setting({"patch": 64}),
-    "patch 32": Setting({"patch": 32}),
-    "no average (EMA)": Setting({"ema": 0.0}),
     "wider: 40 channels, 2 blocks": Setting(model={"dim": 40, "depths": [2]}),
+    "patch 64": Setting({"patch": 64}),
+    "batch 16": Setting({"batch": 16}),
     "deeper: 24 channels, 7 blocks": Setting(model={"dim": 24, "depths": [7]}),
     "teacher 0.5, detail 4 of it": Setting({"loss": {"l1": 1.0, "teacher": 0.5}, "detail": 4, "detail_of": "teacher"}),
+    "patch 32": Setting({"patch": 32}),
+    "no average (EMA)": Setting({"ema": 0.0}),
     "detail 2": Setting({"detail": 2}),
     "warm restart": Setting(restart=True),
     "batch 8": Setting({"batch": 8}),
     "detail 4": Setting({"detail": 4}),
+}
+#: The same changes of a run that continues the training of `START`, at a lower rate.
+START, RATE = "nano-x2-gray", 5e-4
+CONTINUED = ("base", "teacher 0.5", "teacher 1", "Muon")
+SETTINGS = FROM_SCRATCH | {
+    f"continued, {name}": replace(one, recipe={"lr": RATE} | one.recipe, continued=True)
+    for name, one in FROM_SCRATCH.items()
+    if name in CONTINUED
 }
 
 
@@ -167,9 +178,9 @@ def run(name: str, seed: int, steps: int, args: argparse.Namespace, teacher: dic
     setting, rows = SETTINGS[name], read_rows(args.out)
     mine = [row for row in rows if (row["setting"], int(row["seed"])) == (name, seed)]
     stages = 2 if setting.restart else 1
-    if len(mine) >= POINTS - POINTS % stages:
+    if any(float(row["share"]) > 0.999 for row in mine):
         return
-    start, trainer, spent = None, None, float(mine[-1]["cpu_seconds"]) if mine else 0.0
+    start, spent = start_of(setting), float(mine[-1]["cpu_seconds"]) if mine else 0.0
     for stage in range(stages):
         one = recipe(setting, seed + 10 * stage, steps // stages, teacher)
         folder = args.out / f"{folder_of(name)}-{seed}-{stage}"
@@ -193,6 +204,15 @@ def folder_of(name: str) -> str:
     return re.sub(r"\W+", "-", name)
 
 
+def start_of(setting: Setting) -> SwinNet | None:
+    """The network with which a setting starts, if it has been trained."""
+    if not setting.continued:
+        return None
+    net = build_network(resolve_model(START))
+    assert isinstance(net, SwinNet)
+    return net
+
+
 def read_rows(out: Path) -> list[dict[str, str]]:
     """The rows of ``rows.csv``."""
     file = out / "rows.csv"
@@ -214,56 +234,77 @@ def append(out: Path, row: list[Any]) -> None:
     print(*row, flush=True)
 
 
-def table(rows: list[dict[str, str]]) -> str:
-    """Markdown: the last row of each run, and its gain over the mean of the base's seeds."""
+def groups(rows: list[dict[str, str]]) -> list[tuple[dict[tuple[str, str], dict[str, str]], str]]:
+    """The last rows of finished runs: those from scratch, and those that continued; each with its base's name."""
     last = {(row["setting"], row["seed"]): row for row in rows if float(row["share"]) > 0.999}
-    bases = [row for (name, _), row in last.items() if name == "base"]
-    mean = {s: statistics.fmean(float(row[s]) for row in bases) for s in SETS}
+    found = []
+    for base in ("base", "continued, base"):
+        of = {key: row for key, row in last.items() if key[0].startswith("continued, ") == (base != "base")}
+        if any(name == base for name, _ in of):
+            found.append((of, base))
+    return found
+
+
+def gains(last: dict[tuple[str, str], dict[str, str]], base: str) -> dict[tuple[str, str], dict[str, float]]:
+    """Gain of each run on each set over the mean of the base's seeds."""
+    mean = {s: statistics.fmean(float(row[s]) for (name, _), row in last.items() if name == base) for s in SETS}
+    return {key: {s: float(row[s]) - mean[s] for s in SETS} for key, row in last.items()}
+
+
+def table(last: dict[tuple[str, str], dict[str, str]], base: str) -> str:
+    """Markdown: the last row of each run, and its gain over the mean of the base's seeds."""
     lines = ["| setting | steps | CPU s | " + " | ".join(f"{s}, dB | gain" for s in SETS) + " |"]
     lines.append("|---" * (3 + 2 * len(SETS)) + "|")
-    for (name, seed), row in last.items():
-        cells = [f"{float(row[s]):.3f} | {float(row[s]) - mean[s]:+.3f}" for s in SETS]
-        shown = f"{name}, seed {seed}" if name == "base" else name
+    for (name, seed), gain in gains(last, base).items():
+        row = last[name, seed]
+        cells = [f"{float(row[s]):.3f} | {gain[s]:+.3f}" for s in SETS]
+        shown = f"{name}, seed {seed}" if name == base else name
         lines.append(f"| {shown} | {row['step']} | {float(row['cpu_seconds']):.0f} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def drawn(rows: list[dict[str, str]]) -> str:
-    """An SVG: gain of each setting over the base on the three sets; the gray band is the base's spread of seeds."""
-    last = {(row["setting"], row["seed"]): row for row in rows if float(row["share"]) > 0.999}
-    names = list(dict.fromkeys(name for name, _ in last))
-    bases = [row for (name, _), row in last.items() if name == "base"]
-    mean = {s: statistics.fmean(float(row[s]) for row in bases) for s in SETS}
-    spread = max(abs(float(row[s]) - mean[s]) for row in bases for s in SETS)
-    gains = {n: {s: float(last[n, "0"][s]) - mean[s] for s in SETS} for n in names if n != "base"}
-    low = min(-0.05, *(g for each in gains.values() for g in each.values()))
-    high = max(0.05, *(g for each in gains.values() for g in each.values()))
-    height = 60 + 24 * len(gains)
+def drawn(parts: list[tuple[dict[tuple[str, str], dict[str, str]], str]]) -> str:
+    """An SVG: gain of each setting on the three sets; the gray band: how far the base's seeds are from their mean."""
+    lines, top = [], 34
+    for i, (s, colour) in enumerate(COLOURS.items()):
+        lines.append(f'<text x="{230 + 120 * i}" y="22" fill="{colour}">{s}</text>')
+    for last, base in parts:
+        each = gains(last, base)
+        noise = max(abs(g) for (name, _), gain in each.items() if name == base for g in gain.values())
+        each = {key: gain for key, gain in each.items() if key[0] != base}
+        lines += panel(each, noise, top)
+        top += 24 * len(each) + 60
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{top}" font-family="sans-serif" font-size="13">'
+    )
+    return "\n".join([head, f'<rect width="720" height="{top}" fill="white"/>', *lines, "</svg>"]) + "\n"
+
+
+def panel(each: dict[tuple[str, str], dict[str, float]], noise: float, top: int) -> list[str]:
+    """One group of settings, from ``top`` on, with a scale of its own."""
+    values = [g for gain in each.values() for g in gain.values()]
+    low, high = 1.05 * min([-noise, *values]), 1.05 * max([noise, *values])
+    bottom = top + 24 * len(each) + 6
 
     def at(gain: float) -> float:
         return 230 + 460 * (gain - low) / (high - low)
 
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{height + 30}" font-family="sans-serif" '
-        'font-size="13">',
-        f'<rect width="720" height="{height + 30}" fill="white"/>',
-        f'<rect x="{at(-spread):.1f}" y="34" width="{at(spread) - at(-spread):.1f}" height="{height - 34}" '
-        'fill="#e4e4e4"/>',
+        f'<rect x="{at(-noise):.1f}" y="{top}" width="{at(noise) - at(-noise):.1f}" height="{bottom - top}" '
+        'fill="#e4e4e4"/>'
     ]
-    step = next(s for s in (0.05, 0.1, 0.2, 0.5, 1.0, 2.0) if (high - low) / s < 9)
+    step = next(
+        s for s in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0) if (high - low) / s < 9
+    )
     for i in range(int(np.ceil(low / step)), int(high / step) + 1):
         x = at(i * step)
-        lines.append(f'<path d="M{x:.1f},34V{height}" stroke="{"#888" if i == 0 else "#ddd"}"/>')
-        lines.append(f'<text x="{x:.1f}" y="{height + 18}" text-anchor="middle">{i * step:+.2g}</text>')
-    colours = dict(zip(SETS, ("#1f6fb4", "#d1571f", "#2f8f4e"), strict=True))
-    for i, (name, each) in enumerate(sorted(gains.items(), key=lambda item: -sum(item[1].values()))):
-        y = 54 + 24 * i
+        lines.append(f'<path d="M{x:.1f},{top}V{bottom}" stroke="{"#888" if i == 0 else "#ddd"}"/>')
+        lines.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{i * step:+.3g}</text>')
+    for i, ((name, _), gain) in enumerate(sorted(each.items(), key=lambda item: -sum(item[1].values()))):
+        y = top + 18 + 24 * i
         lines.append(f'<text x="12" y="{y + 4}">{name}</text><path d="M230,{y}H690" stroke="#eee"/>')
-        lines += [f'<circle cx="{at(g):.1f}" cy="{y}" r="5" fill="{colours[s]}"/>' for s, g in each.items()]
-    for i, (s, colour) in enumerate(colours.items()):
-        lines.append(f'<text x="{230 + 120 * i}" y="22" fill="{colour}">{s}</text>')
-    lines.append(f'<text x="12" y="{height + 18}">gain over the base, dB</text></svg>')
-    return "\n".join(lines) + "\n"
+        lines += [f'<circle cx="{at(g):.1f}" cy="{y}" r="5" fill="{COLOURS[s]}"/>' for s, g in gain.items()]
+    return [*lines, f'<text x="12" y="{bottom + 18}">gain over the base, dB</text>']
 
 
 def main() -> None:
@@ -271,7 +312,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and eval/")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--teacher", type=Path, help="a colour model of scale 2; without it, settings with one wait")
+    parser.add_argument("--teacher", help="a colour model of scale 2; without it, settings with one wait")
     parser.add_argument("--teacher-licence", default="Apache-2.0")
     parser.add_argument("--minutes", type=float, default=1.5, help="CPU minutes of a run")
     parser.add_argument("--settings", help="names, separated by semicolons; all by default")
@@ -289,14 +330,15 @@ def main() -> None:
     data_module.load_images = functools.cache(load_images)  # a run of some minutes should not decode them anew
     cases = held_out(args.data / "eval")
     names = args.settings.split(";") if args.settings else list(SETTINGS)
-    names = [name for name in names if teacher or not name.startswith("teacher")]
-    seconds = costs(names, args, teacher)
+    names = [name for name in names if teacher or "teacher" not in name]
+    seconds = costs(list(dict.fromkeys(name.removeprefix("continued, ") for name in names)), args, teacher)
     for name in names:
         for seed in range(SETTINGS[name].seeds):
-            run(name, seed, int(60 * args.minutes / seconds[name]), args, teacher, cases)
-    rows = read_rows(args.out)
-    (args.out / "study.svg").write_text(drawn(rows), encoding="utf-8")
-    print("\n" + table(rows))
+            run(name, seed, int(60 * args.minutes / seconds[name.removeprefix("continued, ")]), args, teacher, cases)
+    parts = groups(read_rows(args.out))
+    (args.out / "study.svg").write_text(drawn(parts), encoding="utf-8")
+    for last, base in parts:
+        print("\n" + table(last, base))
 
 
 if __name__ == "__main__":
