@@ -29,7 +29,7 @@ def test_the_menu_opens_it(viewer: Any) -> None:
 
     app = get_app_model()
     titles = {item.command.id for item in app.menus.get_menu("swin2sr-ops/restoration")}
-    assert titles == {"swin2sr-ops.restore", "swin2sr-ops.preview"}
+    assert titles == {"swin2sr-ops.restore", "swin2sr-ops.preview", "swin2sr-ops.train"}
     assert any(
         getattr(i, "submenu", "") == "swin2sr-ops/restoration" for i in app.menus.get_menu("napari/layers/filter")
     )
