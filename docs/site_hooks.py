@@ -98,7 +98,8 @@ def _linked(text: str, config: MkDocsConfig) -> str:
     text = re.sub(r"\]\((README)\.md[^)]*\)", "](index.md)", text)
     for name, path in BESIDE.items():
         text = text.replace(f"]({path}", f"]({name}")
-    return re.sub(r"(?<![(<])\b(https://(?:code|swin2sr-ops)\.example\.org[\w/.-]*\w)", r"<\1>", text)
+    ours = "|".join(re.escape(str(address).rstrip("/")) for address in (config.site_url, config.repo_url))
+    return re.sub(rf"(?<![(<])\b((?:{ours})(?:[\w/.-]*\w)?)", r"<\1>", text)
 
 
 # --- the gallery ----------------------------------------------------------------------------------

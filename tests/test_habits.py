@@ -6,6 +6,7 @@ import configparser
 import datetime
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,19 @@ def test_only_publishing_has_rights() -> None:
 def test_the_script_refuses_what_it_does_not_know() -> None:
     done = subprocess.run(["bash", str(ROOT / ".ci" / "run"), "nothing"], capture_output=True, text=True, check=False)
     assert done.returncode != 0
+
+
+def test_warnings_about_the_site_are_errors(tmp_path: Path) -> None:
+    """The command of the script fails for a link to a heading that does not exist."""
+    pytest.importorskip("mkdocs", reason="the extra `docs` builds the site")
+    (command,) = re.findall(r"^step_docs\(\) \{.*?(mkdocs build.*?); \}", CI, re.MULTILINE)
+    (validation,) = re.findall(r"^validation:\n(?: .*\n)+", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    (tmp_path / "mkdocs.yml").write_text(f"site_name: x\n{validation}")
+    (tmp_path / "docs").mkdir()
+    for heading, status in (("There", 0), ("Elsewhere", 1)):
+        (tmp_path / "docs" / "index.md").write_text(f"# x\n\n[y](#there)\n\n## {heading}\n")
+        done = subprocess.run([sys.executable, "-m", *command.split()], cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == status
 
 
 # --- other habits ---------------------------------------------------------------------------------

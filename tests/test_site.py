@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,8 @@ for library in ("mkdocs", "mkdocstrings", "material"):
     pytest.importorskip(library, reason="the extra `docs` builds the site")
 
 ROOT = Path(__file__).parents[1]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+HOME = PROJECT["project"]["urls"]["Homepage"]
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +53,15 @@ def test_every_option_is_on_the_page(site: Path) -> None:
 
 def test_links_on_an_index_lead_to_pages_of_the_site(site: Path) -> None:
     """Follow the links of the README in the metadata."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    home = project["project"]["urls"]["Homepage"]
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for rule in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+    for rule in PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
         text = re.sub(rule["pattern"], rule["replacement"], text)
-    found = re.findall(rf"\]\({re.escape(home)}/([^)#]*)", text)
+    found = re.findall(rf"\]\({re.escape(HOME)}/([^)#]*)", text)
     assert len(found) > 15
     for target in found:
         page = site / target
         assert page.is_file() or (page / "index.html").is_file(), f"the README leads to {target}"
-    assert (site / project["project"]["urls"]["Changelog"].removeprefix(f"{home}/") / "index.html").is_file()
+    assert (site / PROJECT["project"]["urls"]["Changelog"].removeprefix(f"{HOME}/") / "index.html").is_file()
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
@@ -73,6 +74,6 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
 def test_llms_txt_lists_every_page(site: Path) -> None:
     text = (site / "llms.txt").read_text(encoding="utf-8")
     pages = {p.parent.relative_to(site).as_posix() for p in site.rglob("*/index.html")}
-    listed = set(re.findall(r"example\.org/([\w/-]+)/\)", text))
+    listed = set(re.findall(rf"{re.escape(HOME)}/([\w/-]+)/\)", text))
     assert listed == pages
     assert all(re.search(r": \S", line) for line in text.splitlines() if line.startswith("- "))
