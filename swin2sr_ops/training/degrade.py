@@ -12,6 +12,9 @@ step           strength                effect
 ``noise``      ``sigma = [0, 50]``     Gaussian noise, in 255ths of the range; after ``poisson``: a camera's noise
 ``jpeg``       ``quality = [10, 95]``  JPEG, colour with or without halved chroma, block grid at any offset
 ``quantise``   ``bits = [8, 8]``       clipped to 0..1 and rounded, like stored images
+``coarse``     none                    ``bands = [3, 4]``, ``ratio = 2``: these bands (the first one is 0) come from
+                                       pixels of ``ratio`` times the size: means, enlarged by cubic convolution as
+                                       GDAL does when it joins bands of different pixel size in a VRT
 =============  ======================  ====================================================================
 
 ``share = 0.5`` in a table: only half of the patches go through that step. ``shuffle = true`` in
@@ -75,9 +78,9 @@ class Degrade:
         return steps
 
     def _step(self, name: str, values: Mapping[str, Any], patch: Patch, rng: np.random.Generator) -> Patch:
-        low, high = values.get(STRENGTHS[name][0], (0.0, 0.0))
-        if name == "bicubic":
-            return np.asarray(bicubic_reduce(torch.from_numpy(patch)[None], self.scale)[0].numpy())
+        low, high = values.get(STRENGTHS[name][0], (0.0, 0.0)) if name in STRENGTHS else (0.0, 0.0)
+        if name in ("bicubic", "coarse"):
+            return _coarse(patch, **values) if name == "coarse" else _reduced(patch, self.scale)
         if name == "poisson":
             photons = float(np.exp(rng.uniform(np.log(low), np.log(high))))
             return (rng.poisson(patch.clip(0, None).astype(np.float64) * photons) / photons).astype(np.float32)
@@ -119,6 +122,22 @@ def blurred(patch: Patch, sigma: float) -> Patch:
     x = F.pad(torch.from_numpy(patch)[:, None], (reach,) * 4, mode="reflect")
     x = F.conv2d(F.conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
     return np.asarray(x[:, 0].numpy())
+
+
+def _reduced(patch: Patch, scale: int) -> Patch:
+    return np.asarray(bicubic_reduce(torch.from_numpy(patch)[None], scale)[0].numpy())
+
+
+def _coarse(patch: Patch, bands: list[int], ratio: int) -> Patch:
+    """Give some bands of ``(C, H, W)`` the detail of pixels ``ratio`` times as large, on the grid of the first one."""
+    height, width = patch.shape[1:]
+    chosen = torch.from_numpy(patch[bands])[None]
+    beyond = (0, -width % ratio, 0, -height % ratio)
+    small = F.avg_pool2d(F.pad(chosen, beyond, mode="replicate"), ratio)
+    large = bicubic_resize(small, (small.shape[-2] * ratio, small.shape[-1] * ratio))
+    out = patch.copy()
+    out[bands] = large[0, :, :height, :width].numpy()
+    return out
 
 
 def _through_jpeg(patch: Patch, quality: int, rng: np.random.Generator) -> Patch:

@@ -23,13 +23,26 @@ def degrade_problems(table: Any) -> list[str]:
         return [f"degrade={table!r} must be a table of steps"]
     problems = []
     for name, values in table.items():
-        if name == "shuffle":
+        if name == "coarse":
+            problems += _coarse_problems(values)
+        elif name == "shuffle":
             if not isinstance(values, bool):
                 problems.append(f"[degrade] shuffle={values!r} must be true or false")
         elif name not in STRENGTHS:
-            problems.append(f"[degrade] has no step {name!r}, only {', '.join(STRENGTHS)} and shuffle")
+            problems.append(f"[degrade] has no step {name!r}, only {', '.join(STRENGTHS)}, coarse and shuffle")
         else:
             problems += _step_problems(name, values)
+    return problems
+
+
+def _coarse_problems(values: Any) -> list[str]:
+    if not isinstance(values, dict) or set(values) != {"bands", "ratio"}:
+        return [f"[degrade.coarse] = {values!r} must be a table such as {{ bands = [3, 4], ratio = 2 }}"]
+    problems, bands, ratio = [], values["bands"], values["ratio"]
+    if not isinstance(bands, list) or not bands or not all(type(b) is int and b >= 0 for b in bands):
+        problems.append(f"[degrade.coarse] bands={bands!r} must be a list of positions, of which the first band has 0")
+    if type(ratio) is not int or not 2 <= ratio <= 8:
+        problems.append(f"[degrade.coarse] ratio={ratio!r} must be a whole number from 2 to 8")
     return problems
 
 

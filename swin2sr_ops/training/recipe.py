@@ -147,7 +147,20 @@ class Recipe:
         problems += self._loss_problems() + self._schedule_problems() + degrade_problems(self.degrade)
         scale = self.model.get("scale", ModelSpec.scale) if isinstance(self.model, dict) else 1
         problems += camera_problems(self.camera, scale) + self._noisy_problems(scale)
-        return problems + self._teacher_problems() + self._plane_problems()
+        return problems + self._teacher_problems() + self._plane_problems() + self._band_problems(scale)
+
+    def _band_problems(self, scale: int) -> list[str]:
+        coarse = self.degrade.get("coarse") if isinstance(self.degrade, dict) else None
+        channels = self.model.get("channels", ModelSpec.channels) if isinstance(self.model, dict) else 1
+        if not isinstance(coarse, dict) or not isinstance(coarse.get("bands"), list) or not isinstance(channels, int):
+            return []
+        problems = []
+        last = max((b for b in coarse["bands"] if isinstance(b, int)), default=0)
+        if last >= channels:
+            problems.append(f"[degrade.coarse] names band {last}, and the model has {channels} from 0 on")
+        if scale != 1:
+            problems.append(f"[degrade.coarse] is for models that keep the size of an image, and the scale is {scale}")
+        return problems
 
     def _teacher_problems(self) -> list[str]:
         share = self.loss.get("teacher") if isinstance(self.loss, dict) else None

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+import swin2sr_ops
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.training.data import PatchSampler
 from swin2sr_ops.training.degrade import Degrade
@@ -126,7 +127,7 @@ def test_reduction_comes_first_or_where_it_stands(patch: np.ndarray) -> None:
     ("table", "says"),
     [
         ([], r"degrade=\[\] must be a table"),
-        ({"fog": {}}, "has no step 'fog', only blur, bicubic, poisson, noise, jpeg, quantise and shuffle"),
+        ({"fog": {}}, "has no step 'fog', only blur, bicubic, poisson, noise, jpeg, quantise, coarse and shuffle"),
         ({"noise": {}}, r"\[degrade.noise\] = \{\} must be a table such as \{ sigma = \[0, 255\] \}"),
         ({"noise": {"sigma": 5}}, r"sigma=5 must be two ascending numbers in 0..255"),
         ({"noise": {"sigma": [9, 5]}}, r"sigma=\[9, 5\] must be two ascending numbers"),
@@ -154,3 +155,46 @@ def test_in_a_recipe(recipe: Recipe, data: Path) -> None:
     assert batches[0][1].shape == (2, 1, 32, 32)
     assert batches[0][1].min() >= 0
     assert batches[0][1].max() <= 1
+
+
+def test_coarse_bands_lose_their_detail_only() -> None:
+    """Some bands get larger pixels; the others stay as they are."""
+    patch = np.random.default_rng(0).random((4, 24, 30), np.float32)
+    made = Degrade({"coarse": {"bands": [1, 3], "ratio": 2}}, 1).apply(patch, np.random.default_rng(1))
+    np.testing.assert_array_equal(made[[0, 2]], patch[[0, 2]])
+    means = patch[1].reshape(12, 2, 15, 2).mean((1, 3))
+    np.testing.assert_allclose(made[1][::2, ::2].mean(), means.mean(), atol=0.02)
+    assert made[1].std() < patch[1].std()
+    odd = Degrade({"coarse": {"bands": [0], "ratio": 7}}, 1).apply(patch, np.random.default_rng(1))
+    assert odd.shape == patch.shape
+
+
+@pytest.mark.parametrize("ratio", [2, 3])
+def test_coarse_bands_are_enlarged_as_gdal_does(ratio: int, tmp_path: Path) -> None:
+    """The training sees what a VRT that joins bands will give, away from the image's border."""
+    pytest.importorskip("rasterio")
+    from tests.io.geo.test_resampled import joined
+
+    patch = np.random.default_rng(0).random((1, 30 * ratio, 32 * ratio), np.float32)
+    small = patch[0].reshape(30, ratio, 32, ratio).mean((1, 3))
+    source = swin2sr_ops.open_source(joined(tmp_path, patch[0], small, "cubic"))
+    band = source.read((slice(1, 2), slice(0, 30 * ratio), slice(0, 32 * ratio)))[0]
+    made = Degrade({"coarse": {"bands": [0], "ratio": ratio}}, 1).apply(patch, np.random.default_rng(1))[0]
+    inner = np.s_[4 * ratio : -4 * ratio, 4 * ratio : -4 * ratio]
+    np.testing.assert_allclose(made[inner], band[inner], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("coarse", "problem"),
+    [
+        ({"bands": [1]}, "must be a table such as"),
+        ({"bands": [], "ratio": 2}, "must be a list of positions"),
+        ({"bands": [-1], "ratio": 2}, "must be a list of positions"),
+        ({"bands": [1], "ratio": 1}, "must be a whole number from 2 to 8"),
+        ({"bands": [4], "ratio": 2}, "names band 4, and the model has 4 from 0 on"),
+    ],
+)
+def test_coarse_bands_that_do_not_fit(coarse: dict[str, object], problem: str) -> None:
+    model = {"name": "m", "channels": 4, "scale": 1, "upsampler": ""}
+    with pytest.raises(RequestError, match=problem):
+        Recipe(model=model, degrade={"coarse": coarse})

@@ -22,6 +22,7 @@ from swin2sr_ops.io.geo.address import absolute_address, name_of
 from swin2sr_ops.io.geo.files import check_tiff, is_geotiff, is_raster, naming, open_dataset, parts_of
 from swin2sr_ops.io.geo.identity import files_behind, raster_identity
 from swin2sr_ops.io.geo.metadata import bands_by_colour, channels_of, describe, place
+from swin2sr_ops.io.geo.resampled import is_resampled, read_blocks
 from swin2sr_ops.pixels.holes import keep_valid, nodata_pixels, stored_nodata
 
 __all__ = ["GeoSource", "is_geotiff", "open_source", "rasters_in"]
@@ -95,7 +96,11 @@ class GeoSource:
             return np.empty(shape[-len(region) :], info.dtype)
         with naming(self.uri):
             dataset = self._dataset()
-            pixels = _pixels(dataset, range(bands.start + 1, bands.stop + 1), _window(region[-2:]))
+            chosen = range(bands.start + 1, bands.stop + 1)
+            if self._local.resampled:
+                pixels = read_blocks(dataset, chosen, region[-2:])
+            else:
+                pixels = _pixels(dataset, chosen, _window(region[-2:]))
             if self.nodata is None:
                 _unify_nodata(pixels, dataset.nodatavals[bands], info.nodata)
         return np.ascontiguousarray(pixels.reshape(shape[-len(region) :]), dtype=info.dtype)
@@ -170,7 +175,7 @@ class GeoSource:
         mine, now = self._local, (os.getpid(), self._closings)
         if getattr(mine, "opened", None) != now:
             mine.dataset = open_dataset(self.uri, self.series, self.level)
-            mine.opened = now
+            mine.opened, mine.resampled = now, is_resampled(mine.dataset)
         return mine.dataset
 
 
