@@ -80,6 +80,13 @@ def test_images(path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_apptainer_shares_no_cache() -> None:
+    """Apptainer mounts the host's /tmp, which all users share, and the user's home: the usual cache folder is right."""
+    text = (CONTAINERS / "apptainer.def").read_text(encoding="utf-8")
+    assert "SWIN2SR_OPS_CACHE" not in text
+    assert "%environment" not in text
+
+
 def test_the_list_of_a_container_has_no_torch(tmp_path: Path) -> None:
     """The step that both images share, without the building: its list is that of pyproject.toml."""
     text = (CONTAINERS / "install.sh").read_text(encoding="utf-8")
