@@ -12,6 +12,7 @@ Read and write images
     `IdentifiedSource`, `ComposedSource` (identity of a source, its files), `ClosableSource`; `ResumableSink`,
     `ValiditySink`, `SidesSink` (masks of the output, values beside the image). `is_disk_full` recognizes an error of
     a full disk.
+    `TIFF_SUFFIXES`, `PICTURE_SUFFIXES` and `RASTER_SUFFIXES` list the suffixes that the core reads itself.
     `plugin_manager` registers a source or a sink for the duration of a run; `local_path`, `Files`, `files_at`,
     `lock_for`, `acquire` (waits for a lock's holder): files and objects, in any storage.
 Read and write Zarr groups
@@ -79,6 +80,9 @@ if TYPE_CHECKING:
     from swin2sr_ops.hooks.dispatch import manager, resolve_model as resolve_model
     from swin2sr_ops.hooks.hosts import HostAdapter as HostAdapter, HostStatus as HostStatus
     from swin2sr_ops.io.base import (
+        PICTURE_SUFFIXES as PICTURE_SUFFIXES,
+        RASTER_SUFFIXES as RASTER_SUFFIXES,
+        TIFF_SUFFIXES as TIFF_SUFFIXES,
         ClosableSource as ClosableSource,
         ComposedSource as ComposedSource,
         IdentifiedSource as IdentifiedSource,
@@ -161,7 +165,9 @@ _HOMES = {
     "MaskedSource": "io.base",
     "OPTIONS": "options",
     "OpacitySource": "io.base",
+    "PICTURE_SUFFIXES": "io.base",
     "PyramidProgress": "events",
+    "RASTER_SUFFIXES": "io.base",
     "RangeRequest": "pixels.intensity",
     "Reach": "spec",
     "Region": "io.base",
@@ -172,6 +178,7 @@ _HOMES = {
     "SidesSink": "io.base",
     "Span": "geometry.plan",
     "Statistics": "pixels.statistics",
+    "TIFF_SUFFIXES": "io.base",
     "Tile": "geometry.plan",
     "TileDone": "events",
     "ValiditySink": "io.base",

@@ -18,7 +18,7 @@ from swin2sr_ops_bioimageio.package import Package
 __all__ = ["describe"]
 
 #: Increase it when all packages must be examined again.
-_VERSION = 1
+_VERSION = 2
 _WINDOW = 8  # px: reads of tiles start on this grid
 
 
@@ -70,9 +70,9 @@ def describe(path: Path, *, name: str | None = None, task: str | None = None) ->
 
 def _percentiles(package: Package) -> str:
     low_high = package.values.percentiles
-    if low_high in (None, (0.0, 100.0)):
+    if low_high is None or low_high == (0.0, 100.0):
         return ""
-    low, high = low_high or (0.0, 100.0)
+    low, high = low_high
     return f" The package maps the percentiles {low:g} and {high:g} of an image to 0 and 1: give this range."
 
 

@@ -79,16 +79,17 @@ def _limits(tensor: Any) -> tuple[float | None, float | None]:
 
 
 def _unit(gain: float, offset: float) -> Step:
+    """Return the step ``x * gain + offset``, which `find_reach` can trace."""
     return lambda x: x * gain + offset
 
 
 def _step(step: Any, name: str) -> Step:
     kwargs = step.kwargs
     if step.id == "scale_linear":
-        return _linear(kwargs.gain, kwargs.offset)
+        return _linear(_number(kwargs.gain), _number(kwargs.offset))
     if step.id == "fixed_zero_mean_unit_variance":
         mean, std = np.asarray(kwargs.mean, float), np.asarray(kwargs.std, float)
-        return _linear((1 / std).tolist(), (-mean / std).tolist())
+        return _linear(_number((1 / std).tolist()), _number((-mean / std).tolist()))
     if step.id == "clip" and getattr(kwargs, "min_percentile", None) is getattr(kwargs, "max_percentile", None):
         return lambda x: x.clamp(kwargs.min, kwargs.max)
     if step.id == "sigmoid":
@@ -97,8 +98,15 @@ def _step(step: Any, name: str) -> Step:
     raise ModelError(f"{name} has a step {step.id}{why}: tiles of the image cannot be computed with it.")
 
 
+def _number(value: Any) -> Any:
+    """Return the number that a list of one element holds; pass on others."""
+    return value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
+
+
 def _linear(gain: Any, offset: Any) -> Step:
     """Return the step ``x * gain + offset``; lists are per channel."""
+    if not isinstance(gain, (list, tuple)) and not isinstance(offset, (list, tuple)):
+        return _unit(float(gain), float(offset))  # numbers only: tensors made inside a step would end the proof
 
     def step(x: Tensor) -> Tensor:
         a, b = (torch.as_tensor(n, dtype=x.dtype, device=x.device) for n in (gain, offset))

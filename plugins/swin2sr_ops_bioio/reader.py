@@ -17,21 +17,25 @@ if TYPE_CHECKING:
     from swin2sr_ops_bioio.source import BioioSource
 
 PREFIX = "bioio:"
-#: What this package reads itself, with more of its metadata.
-_OWN = {".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".zarr", ".vrt", ".zip", ".npy"}
+#: Suffixes besides the core's tables of files that are Zarr, or no images.
+_ZARR = {".zarr", ".zip", ".ozx", ".npy"}
 
 
 @hookimpl
 def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> BioioSource | None:
     """Open a file with bioio; return None if this package reads it itself, or bioio knows no such file."""
-    from swin2sr_ops.hosting import local_path
+    from swin2sr_ops.hosting import PICTURE_SUFFIXES, RASTER_SUFFIXES, TIFF_SUFFIXES, local_path
 
     asked = uri.startswith(PREFIX)
     path = local_path(uri.removeprefix(PREFIX))
-    if path is None or (not asked and path.suffix.lower() in _OWN):
+    if path is None:
         return None
-    if not asked and (not path.is_file() or path.suffix.lower() not in {*READERS, *_installed()}):
-        return None
+    if not asked:
+        # The core keeps more of the metadata of the files that it reads itself.
+        if path.suffix.lower() in TIFF_SUFFIXES | PICTURE_SUFFIXES | RASTER_SUFFIXES | _ZARR:
+            return None
+        if not path.is_file() or path.suffix.lower() not in {*READERS, *_installed()}:
+            return None
     if not path.exists():
         raise FormatError(f"There is no {str(path)!r}: `bioio:` is followed by a file.")
     if find_spec("bioio") is None:

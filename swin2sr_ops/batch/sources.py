@@ -11,7 +11,7 @@ from glob import glob
 from pathlib import Path
 
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
-from swin2sr_ops.io.base import TIFF_SUFFIXES
+from swin2sr_ops.io.base import PICTURE_SUFFIXES, TIFF_SUFFIXES
 from swin2sr_ops.io.geo.address import file_of, is_address
 from swin2sr_ops.io.storage.paths import is_url, local_path, natural_key, user_path, without_separator
 from swin2sr_ops.io.storage.remote import impatient, opening, retrying
@@ -21,7 +21,6 @@ __all__ = ["ZARRS", "Found", "address_of", "find", "folder_of_address", "is_zarr
 
 #: Suffixes of folders and zip files that are Zarr.
 ZARRS = (".zarr", ".zarr.zip", ".ozx")
-_PICTURE = {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm"}
 _UNFINISHED = (".partial", ".lock", ".replaced")
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -41,7 +40,7 @@ def kind_of(name: str) -> str:
     suffix = os.path.splitext(lower)[1]
     if lower.endswith(ZARRS):
         return "zarr"
-    return "tiff" if suffix in TIFF_SUFFIXES else "picture" if suffix in _PICTURE else ""
+    return "tiff" if suffix in TIFF_SUFFIXES else "picture" if suffix in PICTURE_SUFFIXES else ""
 
 
 def is_zarr(uri: str) -> bool:

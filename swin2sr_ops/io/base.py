@@ -14,6 +14,8 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import Region, letters_of
 
 __all__ = [
+    "PICTURE_SUFFIXES",
+    "RASTER_SUFFIXES",
     "TIFF_SUFFIXES",
     "ClosableSource",
     "ComposedSource",
@@ -41,6 +43,10 @@ __all__ = [
 TIFF_SUFFIXES = frozenset(
     {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".lsm", ".stk", ".qptiff", ".scn", ".ndpi", ".bif"}
 )
+#: Suffixes of pictures that Pillow decodes.
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm"})
+#: Suffixes of rasters that rasterio opens from a URL; local ones are recognized by their content.
+RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".img"})
 _LISTED = 100  # names in a message
 _AFFINE, _SHAPE = "spatial:transform", "spatial:shape"
 #: Maps rows and columns of an image to its valid pixels, bool of that size.

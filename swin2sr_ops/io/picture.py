@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region, chunk_grid, json_ready
+from swin2sr_ops.io.base import PICTURE_SUFFIXES, ImageInfo, Region, check_axes, check_region, chunk_grid, json_ready
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination
 from swin2sr_ops.io.output.options import reject_options
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["PictureSource", "PngSink", "create_sink", "open_source"]
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".jp2", ".ppm", ".pgm"}
 _MODES = {"1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"}  # modes that convert to an array directly
 _LOSSY = {".jpg", ".jpeg", ".jpe", ".webp"}
 _MOST_BYTES = 2 << 30  # most bytes of pixels in a PNG, which is encoded in memory
@@ -126,7 +125,7 @@ def _is_picture(path: Path, uri: str) -> bool:
             with Image.open(path, formats=_FORMATS):
                 return True
     except UnidentifiedImageError as exc:
-        if path.suffix.lower() not in _SUFFIXES:
+        if path.suffix.lower() not in PICTURE_SUFFIXES:
             return False
         raise FormatError(f"{uri!r} has the suffix {path.suffix}, but is damaged or of another format.") from exc
     except Image.DecompressionBombError as exc:

@@ -77,6 +77,24 @@ def test_own_formats_stay_ours(tmp_path: Path) -> None:
     assert type(source).__name__ == "TiffSource"
 
 
+def test_a_reader_of_the_cores_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bio-Formats names hundreds of suffixes, among them those that the core reads with more of their metadata."""
+    from swin2sr_ops_bioio import reader
+
+    from swin2sr_ops.hosting import PICTURE_SUFFIXES, RASTER_SUFFIXES, TIFF_SUFFIXES
+
+    own = sorted({*TIFF_SUFFIXES, *PICTURE_SUFFIXES, *RASTER_SUFFIXES, ".zarr", ".npy"})
+    assert {".lsm", ".svs", ".ndpi", ".jp2", ".img", ".ppm", ".pgm"} <= set(own)
+    monkeypatch.setattr(reader, "_installed", lambda: {*own, ".new"})
+    for suffix in own:
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(b"anything")
+        assert reader.swin2sr_ops_open_source(str(path), {}) is None, suffix
+    (tmp_path / "a.new").write_bytes(b"anything")
+    with pytest.raises(FormatError):  # bioio was asked
+        reader.swin2sr_ops_open_source(str(tmp_path / "a.new"), {})
+
+
 def test_restored(tmp_path: Path) -> None:
     """Pixel sizes and channels follow the pixels into the output."""
     uri = f"bioio:{two_scenes(tmp_path / 'wells.ome.tif')}"

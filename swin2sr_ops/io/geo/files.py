@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.base import RASTER_SUFFIXES
 from swin2sr_ops.io.geo.address import is_address, subdataset
 from swin2sr_ops.io.geo.descriptions import check_description, safe_drivers
 from swin2sr_ops.io.geo.metadata import is_georeferenced
@@ -35,7 +36,6 @@ _MANY_FILES = 1000  # in a folder: GDAL looks through it faster
 _COG_MARK, _HEADER_BYTES = b"GDAL_STRUCTURAL_METADATA", 64
 _REMOTE = {"http", "https", "s3", "gs", "az"}
 _WRAPPED = {"zip", "tar", "gzip", "vrt"}  # schemes of rasterio and GDAL for data in, or derived from, another file
-_REMOTE_SUFFIXES = {".tif", ".tiff", ".jp2", ".j2k", ".vrt", ".img"}
 _GEO_TAGS = {34735, 33550, 33922, 34264, 50844}  # GeoKeys, pixel scale, tie points, transformation, RPCs
 _GDAL_TAGS = {GDAL_METADATA, GDAL_NODATA}  # training chips have them without a place
 _MICROSCOPES = {
@@ -64,7 +64,7 @@ def is_raster(uri: str) -> bool:
         return uri.startswith("/vsi") or _opens(uri)
     scheme, sep, rest = uri.partition("://")
     if sep and scheme != "file":
-        named_so = PurePosixPath(urlsplit(rest).path).suffix.lower() in _REMOTE_SUFFIXES
+        named_so = PurePosixPath(urlsplit(rest).path).suffix.lower() in RASTER_SUFFIXES
         return scheme in _WRAPPED or (scheme in _REMOTE and named_so)
     return _is_raster_file(uri)
 
