@@ -68,7 +68,8 @@ class Background(QObject):
 
     def __init__(self, title: str, work: Work) -> None:
         super().__init__()
-        self._title, self._work = title, work
+        self._title = title
+        self._work: Work | None = work
         self._stop = threading.Event()
         self._bar: cancelable_progress | None = None
         self._pace: Pace | None = None
@@ -96,9 +97,12 @@ class Background(QObject):
     # --- in the worker's thread ---------------------------------------------------------------
 
     def _run(self) -> None:
+        # napari keeps the worker, and with it this object: it must not hold the image and the result.
+        work, self._work = self._work, None
+        assert work is not None
         try:
             load_torch()
-            outcome = Outcome(self._work(self._emit, self._asked))
+            outcome = Outcome(work(self._emit, self._asked))
         # Any error is shown in the window; the pool's thread must not end with it.
         except Exception as exc:  # noqa: BLE001
             outcome = Outcome(error=exc)

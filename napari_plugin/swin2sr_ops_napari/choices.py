@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -50,20 +51,20 @@ class Choice:
 
 def choices(colours: int) -> list[Choice]:
     """List all known models by task; within one those for ``colours`` (3 for RGB, else 1) and those on disk first."""
-    tasks = list(_TASKS)
-    found = [_choice(spec, colours) for spec in list_models()]
+    tasks, cached = list(_TASKS), _cached()
+    found = [_choice(spec, colours, cached) for spec in list_models()]
     return sorted(
         found,
         key=lambda c: (
-            tasks.index(c.spec.task) if c.spec.task in tasks else len(tasks), not c.fits, needs_download(c.spec),
-            c.spec.scale,
+            tasks.index(c.spec.task) if c.spec.task in tasks else len(tasks), not c.fits,
+            needs_download(c.spec, cached), c.spec.scale,
         ),
     )  # fmt: skip
 
 
-def _choice(spec: ModelSpec, colours: int) -> Choice:
+def _choice(spec: ModelSpec, colours: int, cached: list[str]) -> Choice:
     label = spec.name if spec.scale == 1 else f"{spec.name}   x{spec.scale}"
-    if needs_download(spec):
+    if needs_download(spec, cached):
         label += "   (download)"
     group = _GROUPS.get(spec.task, spec.task.replace("_", " ").capitalize())
     return Choice(spec.name, label, group, spec.channels == colours, spec)
@@ -91,14 +92,29 @@ def advice(spec: ModelSpec, colours: int) -> str:
     return " ".join(lines)
 
 
-def needs_download(spec: ModelSpec) -> bool:
-    """Return True if the weights must be downloaded, because the cache does not contain them yet."""
-    from swin2sr_ops.hosting import cache_folder
+def needs_download(spec: ModelSpec, cached: list[str] | None = None) -> bool:
+    """Return True if the weights must be downloaded, because the cache does not contain them yet.
 
+    Parameters
+    ----------
+    spec : ModelSpec
+    cached : list of str, optional
+        Names of the files in the cache, if they are known already.
+    """
     if not _on_the_web(spec):
         return False
     name = PurePosixPath(urlsplit(spec.weights).path).name  # one of another origin has a mark before its name
-    return not any(cache_folder().glob(f"*{name}"))
+    return not any(file.endswith(name) for file in (_cached() if cached is None else cached))
+
+
+def _cached() -> list[str]:
+    """List the files in the cache, once for all models: the window's thread asks whenever another layer is chosen."""
+    from swin2sr_ops.hosting import cache_folder
+
+    try:
+        return os.listdir(cache_folder())
+    except OSError:
+        return []
 
 
 def fetch(spec: ModelSpec) -> Path:

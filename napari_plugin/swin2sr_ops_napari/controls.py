@@ -55,6 +55,7 @@ class Controls(QWidget):
             box.setEditable(True)
         self.axes_edit, self.path_edit = QLineEdit(), QLineEdit()
         self.browse, self.replace = QPushButton("..."), QCheckBox("Replace what is there")
+        self.trust_box = QCheckBox("Write the trust map, too")
         self.consistent_box = QCheckBox("Keep the measured intensities")
         self.calibration_edit, self.calibration_browse = QLineEdit(), QPushButton("...")
         self.calibration_edit.setPlaceholderText("none")
@@ -72,7 +73,7 @@ class Controls(QWidget):
 
     def show_disk(self, shown: bool) -> None:
         """Show or hide the boxes of an output on disk."""
-        for part in (self.path_row, self.replace, self.chunk_box):
+        for part in (self.path_row, self.replace, self.trust_box, self.chunk_box):
             part.setVisible(shown)
             name = self._rows.labelForField(part)
             if name is not None:
@@ -101,7 +102,8 @@ class Controls(QWidget):
             button.setFixedWidth(32)
         self.path_row = _row(self.path_edit, self.browse)
         self._rows = _rows(
-            ("Result", self.output_box), ("Folder", self.path_row), ("", self.replace), ("Chunks", self.chunk_box),
+            ("Result", self.output_box), ("Folder", self.path_row), ("", self.replace),
+            ("", self.trust_box), ("Chunks", self.chunk_box),
             ("Model", self.model_box), ("", self.advice), ("Intensity range", self.range_box),
             ("", self.consistent_box), ("Axes", self.axes_edit), ("Overlap", self.overlap_box),
             ("Device", self.device_box), ("Engine", self.engine_box),
@@ -133,6 +135,12 @@ class Controls(QWidget):
             (self.path_edit, "A folder that ends in .ome.zarr. Restore resumes a run that was stopped there."),
             (self.browse, "Choose the folder."),
             (self.replace, "Replace another image of this name once the new one is finished."),
+            (
+                self.trust_box,
+                "Also store how far each pixel can be trusted, and show it as a layer: how much the eight views of best"
+                " differ, by how much a pixel may be off with a calibration, else flags where the result contradicts"
+                " the original.",
+            ),
             (self.chunk_box, "Pixels along the side of a stored piece."),
             (self.model_box, "A network by name, instead of the two answers above."),
             (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from swin2sr_ops_napari.background import Outcome
+from swin2sr_ops_napari.disk_trust import DiskWithTrust
 from swin2sr_ops_napari.outputs import Disk, Lazy, Output
 from swin2sr_ops_napari.trusted import Trusted
 
@@ -37,7 +38,8 @@ def _finished(output: Output, report: Any, known: bool) -> str:
         return f"This was finished before{where}, with the same choices." + (" Its layer is here." if known else "")
     resumed = f" {report.resumed} were done by an earlier run." if report.resumed else ""
     tiles = f"{report.tiles} tile{'' if report.tiles == 1 else 's'}"
-    return f"Finished{where}: {tiles} in {report.seconds:.0f} s.{resumed}"
+    about = f" {output.about}" if isinstance(output, DiskWithTrust) else ""
+    return f"Finished{where}: {tiles} in {report.seconds:.0f} s.{resumed}{about}"
 
 
 def _cancelled(output: Output) -> str:

@@ -51,18 +51,22 @@ def to_disk(
     *,
     file: str | None = None,
     overwrite: bool = False,
+    **beside: Any,
 ) -> RunReport:
     """Restore ``image``, or the ``file`` that it is of, into the OME-Zarr ``path``.
 
     From a file, it resumes an earlier run with the same settings that was stopped or killed, whether it was
-    begun here or by the command line; from a NumPy array, where an earlier run of the same pixels was.
+    begun here or by the command line; from a NumPy array, where an earlier run of the same pixels was. ``beside`` are
+    options of the format, such as ``spread``.
     """
     if file is not None:
-        return run(request.job(file, image), path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite)
+        return run(
+            request.job(file, image), path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite, **beside
+        )
     with offer(image) as source:
         job = request.job(source, image)
         anew = not ArraySource(source, image).recognisable  # a later run could not recognise it
-        return run(job, path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite, restart=anew)
+        return run(job, path, progress=tell, stop=stop, on_block=seen, overwrite=overwrite, restart=anew, **beside)
 
 
 def check_memory(nbytes: int, instead: str = "'OME-Zarr on disk'") -> None:

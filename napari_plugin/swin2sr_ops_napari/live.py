@@ -48,6 +48,7 @@ class Preview(QObject):
         super().__init__()
         self._viewer, self._widget = viewer, widget
         self._source: Any = None
+        self._image: Any = None
         self._layer: Any = None
         self._sheet: Sheet | None = None
         self._wish: Wish | None = None
@@ -140,7 +141,7 @@ class Preview(QObject):
         if self._stand is not None:
             self._stand.end()
             self._stand = None
-        self._source = self._wish = None
+        self._source = self._image = self._wish = None  # a layer that is removed takes its pixels with it
 
     def _wires(self) -> list[tuple[Any, Any]]:
         camera, dims, source = camera_of(self._viewer).events, self._viewer.dims.events, self._source.events
@@ -285,9 +286,11 @@ class Preview(QObject):
         for painted in items:
             if painted.edited is None:
                 self._paint(painted)
-            elif painted.edited and painted.wish is self._wish:
-                self._data_replaced()
-            elif not painted.edited:
+            elif painted.wish.edition != self._edition or not self.running:
+                continue  # its pixels have been replaced since
+            elif painted.edited:
+                self._data_replaced()  # also where the view has moved since: its tiles may be of the same pixels
+            else:
                 self._memory.clear()  # what is out of sight may have been edited
 
     def _paint(self, painted: Painted) -> None:

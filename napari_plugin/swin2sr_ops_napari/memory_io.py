@@ -87,7 +87,9 @@ class Pyramid:
     ) -> None:
         large = max(n for n, a in zip(shape, axes, strict=True) if a in "YX") > single
         self.axes = axes
-        self.levels = [np.full(s, empty, dtype) for s in (level_shapes(shape, axes) if large else [shape])]
+        shapes = level_shapes(shape, axes) if large else [shape]
+        # Zeros cost neither time nor memory until a tile is put; the window's thread makes them.
+        self.levels = [np.full(s, empty, dtype) if empty else np.zeros(s, dtype) for s in shapes]
         self._lock = threading.Lock()
 
     def put(self, region: Region, block: NDArray[Any]) -> None:

@@ -66,6 +66,10 @@ class Output:
         """The layer that each of `layers` is of, for a whole result."""
         return [self.layer]
 
+    def beside(self) -> list[tuple[Any, dict[str, Any]]]:
+        """Return further layers of a whole result, which stand in for no other."""
+        return []
+
     def show_growing(self) -> tuple[Any, dict[str, Any]] | None:
         """A picture of the result that grows, and what a layer of it must say."""
         if self.growing is None:
@@ -183,6 +187,7 @@ class Disk(Output):
         self.file: FileOf | None = None
         self.growing = Overview(self.shape, self.image.axes, self.image.dtype)
         self._finished: list[tuple[Any, dict[str, Any]]] = []
+        self.beside_options: dict[str, Any] = {}  # of the format: what is written beside the pixels
         self._sources: list[Any] = [self.layer]
 
     def work(self, tell: Tell, stop: Stop) -> RunReport:
@@ -190,8 +195,9 @@ class Disk(Output):
         self.file = file_of(self.layer, self.image)  # reads a few pixels: not in the window's thread
         uri = None if self.file is None else self.file.uri
         report = to_disk(
-            self.image, self.request, self.path, tell, stop, self._seen, file=uri, overwrite=self.overwrite
-        )
+            self.image, self.request, self.path, tell, stop, self._seen,
+            file=uri, overwrite=self.overwrite, **self.beside_options,
+        )  # fmt: skip
         others = [other for other in map(self._sibling, self.siblings) if other is not None]
         self._finished = [self._of(self, report), *(self._of(other, report) for other in others)]
         self._sources = [self.layer, *(other.layer for other in others)]
@@ -200,7 +206,9 @@ class Disk(Output):
     @property
     def command(self) -> str | None:
         """The command that starts or resumes the same run; None if the layer is of no file. Known during the run."""
-        return None if self.file is None else self.request.command(self.file.uri, self.path, self.image)
+        if self.file is None:
+            return None
+        return self.request.command(self.file.uri, self.path, self.image, self.beside_options)
 
     @property
     def resumable(self) -> bool:

@@ -117,6 +117,7 @@ class Painter:
             with self._changed:
                 if self._wish is wish:
                     self._wish = None
+            wish = None  # while it waits, it must not hold the image
 
     def _answer_check(self) -> None:
         with self._changed:

@@ -47,7 +47,8 @@ class Maps:
 
 def exact_maps(image: LayerImage, request: Request, tell: Tell = lambda event: None, stop: Stop = bool) -> Maps:
     """Return the maps of a run of the whole layer; read all pixels unless the request or 8 bits determine the range."""
-    known = RangeRequest.parse(request.range).immediate(image.dtype)
+    wanted = RangeRequest.parse(request.range)
+    known = None if wanted.kind == "like" else wanted.immediate(image.dtype)
     if known is not None:
         return Maps((known,))
 

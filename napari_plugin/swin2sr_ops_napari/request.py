@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 from swin2sr_ops import ModelSpec, Restorer
 from swin2sr_ops.hosting import (
@@ -69,13 +72,17 @@ class Request(RestoreRequest):
         step = side // math.gcd(side, self.spec(image).scale)
         return -(-_TILE // step) * step
 
-    def command(self, source: str, output: str, image: LayerImage) -> str:
-        """Return the command that does the same on a file, or resumes it."""
+    def command(
+        self, source: str, output: str, image: LayerImage, beside: Mapping[str, Any] = MappingProxyType({})
+    ) -> str:
+        """Return the command that does the same on a file, or resumes it; ``beside`` are options of the output."""
         words = ["swin2sr-ops", "restore", source, output, "--model", str(self.model)]
         for name in ("halo", "range", "device", "precision", "engine", "ensemble", "consistent", "along", "chunks"):
             value = getattr(self, name)
             if value != getattr(Request, name):
                 words += [f"--{name}", str(value)]
+        for name, value in beside.items():
+            words += [f"--{name}"] if value is True else [f"--{name}", f"{value:g}" if name != "calibration" else value]
         tile = self.responsive_tile(image)
         if tile is not None:
             words += ["--tile", str(tile)]  # larger ones would compute again what small ones have begun

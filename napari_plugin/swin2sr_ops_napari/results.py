@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import QObject
@@ -40,6 +41,12 @@ class Results:
         self.adding = False
         self._parts: list[tuple[Any, Any]] = []
         self._pairs: list[tuple[Any, Any]] = []
+        viewer.layers.events.removed.connect(self._removed)
+
+    def disconnect_viewer(self) -> None:
+        """Disconnect from the viewer."""
+        with suppress(ValueError, RuntimeError, KeyError):
+            self._viewer.layers.events.removed.disconnect(self._removed)
 
     def add(self, data: Any, said: dict[str, Any]) -> Any:
         """Add a layer; the selection stays as it was."""
@@ -91,7 +98,11 @@ class Results:
                 if not covers(source):
                     source.visible = False
                 self._pairs.append((source, layer))
-        self._serve(output)
+        beside = [(data, said) for data, said in output.beside() if self._there(said) is None]
+        for data, said in beside:
+            self.add(data, said)
+        if beside or not output.beside():
+            self._serve(output)
         return known
 
     @property
@@ -108,6 +119,11 @@ class Results:
     def _serve(self, output: Output) -> None:
         if output.server is not None:
             Serving(self._viewer, output.server, self._failed, self._window())
+
+    def _removed(self, _event: Any = None) -> None:
+        """Let go of layers that were removed: their pixels would stay in memory."""
+        self._parts = [pair for pair in self._parts if self._both(pair)]
+        self._pairs = [pair for pair in self._pairs if self._both(pair)]
 
     def _both(self, pair: tuple[Any, Any]) -> bool:
         return all(layer in self._viewer.layers for layer in pair)

@@ -59,10 +59,12 @@ class Server:
     image : LayerImage
         All levels; the last one is small.
     field : Field
+    side : int
+        Side of a tile, in input pixels.
     """
 
-    def __init__(self, image: LayerImage, field: Field) -> None:
-        self.image, self.field = image, field
+    def __init__(self, image: LayerImage, field: Field, side: int = _TILE) -> None:
+        self.image, self.field, self.side = image, field, side
         self.tell: Callable[[BaseException | None], object] = lambda _error: None
         self._kept, self._lock = Memory(_BUDGET), threading.Lock()
         self._computing = threading.Lock()
@@ -79,7 +81,7 @@ class Server:
 
     def exact(self, level: int, bounds: Bounds) -> NDArray[Any]:
         """Return the values of a region, computing what is not known."""
-        return self._paste(self._empty(bounds), bounds, ((t, self._get(*t)) for t in self._tiles(level, bounds)))
+        return self._paste(self._empty(bounds), bounds, ((t, self._get(*t)) for t in self.tiles(level, bounds)))
 
     def known(self, level: int, bounds: Bounds) -> NDArray[Any]:
         """Return what is known of a region, coarser values or 0 elsewhere; ask the thread for the rest.
@@ -87,7 +89,7 @@ class Server:
         The newest call counts: what an earlier one asked for and has not got yet is dropped.
         """
         with self._lock:
-            found = [(tile, self._kept.get(*tile)) for tile in self._tiles(level, bounds)]
+            found = [(tile, self._kept.get(*tile)) for tile in self.tiles(level, bounds)]
         missing = [tile for tile, values in found if values is None]
         self._want(level, bounds, missing, len(found))
         backdrop = self._coarser(level, bounds) if missing else None
@@ -114,6 +116,12 @@ class Server:
         with self._lock:
             self._small, self._large = [], []
 
+    def forget(self) -> None:
+        """Rest, and drop all tiles: no viewer shows them."""
+        self.rest()
+        with self._lock:
+            self._kept.clear()
+
     @property
     def busy(self) -> bool:
         """True while tiles are computed or waited for."""
@@ -133,30 +141,30 @@ class Server:
         for (view, box), found in tiles:
             if found is None:
                 continue
-            place = self._place(view, box)
+            place = self.place(view, box)
             cut = [(max(a, lo), min(b, hi)) for (a, b), (lo, hi) in zip(place, bounds, strict=True)]
             target = tuple(slice(a - lo, b - lo) for (a, b), (lo, _) in zip(cut, bounds, strict=True))
             part = tuple(slice(a - start, b - start) for (a, b), (start, _) in zip(cut, place, strict=True))
             values[target] = found[part]
         return values
 
-    def _tiles(self, level: int, bounds: Bounds) -> Iterator[tuple[View, Box]]:
-        """Tiles of a grid that is fixed at the image's first pixel."""
-        view, axes, scale = self._views[level], self.field.axes, self.field.scale
+    def tiles(self, level: int, bounds: Bounds) -> Iterator[tuple[View, Box]]:
+        """Iterate over the tiles of a region, on a grid that is fixed at the image's first pixel."""
+        view, axes, scale, side = self._views[level], self.field.axes, self.field.scale, self.side
         order = view.order
         height, width = order.shape[order.y], order.shape[order.x]
         (y0, y1), (x0, x1) = (
-            (a // scale // _TILE * _TILE, -(-b // scale)) for a, b in (bounds[axes.index(c)] for c in "YX")
+            (a // scale // side * side, -(-b // scale)) for a, b in (bounds[axes.index(c)] for c in "YX")
         )
         along = [range(*bounds[axes.index(self.image.axes[axis])]) for axis in order.planes]
         for index in product(*along):
             plane = View(self.image, level, 1, tuple(zip(order.planes, index, strict=True)), view.window, view.centre)
-            for y in range(y0, y1, _TILE):
-                for x in range(x0, x1, _TILE):
-                    yield plane, Box(y, min(y + _TILE, height), x, min(x + _TILE, width))
+            for y in range(y0, y1, side):
+                for x in range(x0, x1, side):
+                    yield plane, Box(y, min(y + side, height), x, min(x + side, width))
 
-    def _place(self, view: View, box: Box) -> Bounds:
-        """Bounds of a tile's values along the axes of the field."""
+    def place(self, view: View, box: Box) -> Bounds:
+        """Return the bounds of a tile's values along the axes of the field."""
         known = {self.image.axes[axis]: (index, index + 1) for axis, index in view.planes}
         s = self.field.scale
         known |= {"Y": (box.y0 * s, box.y1 * s), "X": (box.x0 * s, box.x1 * s), "S": (0, view.order.colours)}
@@ -173,7 +181,7 @@ class Server:
             ]
             around = tuple((int(p[0]), int(p[-1]) + 1) for p in places)
             with self._lock:
-                found = [(tile, self._kept.get(*tile)) for tile in self._tiles(coarse, around)]
+                found = [(tile, self._kept.get(*tile)) for tile in self.tiles(coarse, around)]
             if all(values is not None for _, values in found):
                 values = self._paste(self._empty(around), around, found)
                 return values[np.ix_(*(p - p[0] for p in places))]
@@ -199,7 +207,8 @@ class Server:
         missing = [tile for tile in missing if (tile[0].plane, tile[1]) not in self._failed]
         missing.sort(key=lambda tile: tile[1].distance(centre))
         # What cannot all be kept would be computed again and again: the rest stays coarse.
-        most = _BUDGET // (self.field.scale**2 * _TILE**2 * self.field.dtype.itemsize)
+        colours = self._views[level].order.colours if "S" in self.field.axes else 1
+        most = _BUDGET // (self.field.scale**2 * self.side**2 * self.field.dtype.itemsize * colours)
         del missing[max(most - (count - len(missing)), 0) :]
         with self._lock:
             if level == len(self.levels) - 1:
@@ -259,7 +268,7 @@ class ServedLevel:
     @property
     def chunks(self) -> tuple[int, ...]:
         """Unit in which reading is cheapest."""
-        side = _TILE * self.server.field.scale
+        side = self.server.side * self.server.field.scale
         axes = self.server.field.axes
         return tuple(n if a == "S" else min(n, side) if a in "YX" else 1 for n, a in zip(self.shape, axes, strict=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -34,13 +35,16 @@ class Serving(QObject):
         self, viewer: Any, server: Server, failed: Callable[[BaseException], None], parent: QObject | None
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._server, self._failed = viewer, server, failed
+        self._viewer, self._failed = viewer, failed
+        # Weak: the layer holds the server. A window that stays open would hold the tiles, and the source's pixels.
+        self._server = weakref.ref(server)
         self._mail = Mailbox(self._receive, self)
         self._repaint = QTimer(self)
         self._repaint.setSingleShot(True)
         self._repaint.setInterval(_REPAINT)
         self._repaint.timeout.connect(self._draw)
         server.tell = self._mail.post
+        viewer.layers.events.removed.connect(self._removed)
         self._draw()  # what was asked for before anyone listened
 
     def _receive(self, items: list[BaseException | None]) -> None:
@@ -51,11 +55,23 @@ class Serving(QObject):
             self._failed(error)
 
     def _draw(self) -> None:
-        layers = [layer for layer in self._viewer.layers if _server(layer) is self._server]
-        for layer in layers:
+        for layer in self._layers():
             layer.refresh(extent=False, highlight=False)
-        if not layers:
-            self._server.rest()
+
+    def _layers(self) -> list[Any]:
+        server = self._server()
+        return [] if server is None else [layer for layer in self._viewer.layers if _server(layer) is server]
+
+    def _removed(self, _event: Any = None) -> None:
+        """Drop the tiles when no layer shows them; end when nothing else can show them again."""
+        if self._layers():
+            return
+        server = self._server()
+        if server is not None:
+            server.forget()
+            return
+        self._viewer.layers.events.removed.disconnect(self._removed)
+        self.deleteLater()
 
 
 def _server(layer: Any) -> Server | None:

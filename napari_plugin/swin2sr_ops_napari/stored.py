@@ -13,7 +13,7 @@ from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.hosting import ImageSource
 from swin2sr_ops_napari.layers import LayerImage
 
-__all__ = ["FileOf", "file_of", "levels_of"]
+__all__ = ["FileOf", "array_beside", "file_of", "levels_of"]
 
 #: Side of the square whose pixels are compared.
 _LOOK = 64
@@ -99,11 +99,22 @@ def levels_of(path: str, axes: str, channel: int | None = None) -> list[da.Array
     for level in range(first.info.levels):
         source: Any = open_source(path, level=level)
         stored = open_node(zarr_root(path), source.path)
-        array = da.from_array(stored, chunks=stored.chunks, name=False)
-        letters = source.info.axes
-        if channel is not None:
-            array = array[(slice(None),) * letters.index("C") + (channel,)]
-            letters = letters.replace("C", "")
-        wanted = axes if "S" not in axes else axes.replace("S", "C")
-        levels.append(array.transpose([letters.index(a) for a in wanted]))
+        levels.append(_arranged(stored, source.info.axes, axes, channel))
     return levels
+
+
+def array_beside(path: str, name: str, axes: str, channel: int | None = None) -> da.Array:
+    """Return the full-size array ``name`` that lies beside the pixels of the OME-Zarr at ``path``; see `levels_of`."""
+    from swin2sr_ops.hosting import open_node, zarr_root
+
+    return _arranged(open_node(zarr_root(path), f"{name}/0"), open_source(path).info.axes, axes, channel)
+
+
+def _arranged(stored: Any, letters: str, axes: str, channel: int | None) -> da.Array:
+    """Return a stored array with the axes of a layer."""
+    array = da.from_array(stored, chunks=stored.chunks, name=False)
+    if channel is not None:
+        array = array[(slice(None),) * letters.index("C") + (channel,)]
+        letters = letters.replace("C", "")
+    wanted = axes if "S" not in axes else axes.replace("S", "C")
+    return array.transpose([letters.index(a) for a in wanted])

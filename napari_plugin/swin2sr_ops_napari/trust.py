@@ -15,7 +15,7 @@ from swin2sr_ops_napari.layers import LayerImage
 from swin2sr_ops_napari.ranges import Maps
 from swin2sr_ops_napari.view import Box, View, compute, read_view
 
-__all__ = ["Trust", "interval_for", "name_of", "report"]
+__all__ = ["Stored", "Trust", "interval_for", "name_of", "report"]
 
 #: Pixels around a box that decide how the result looks when it is reduced again: the bicubic kernel reaches two.
 _AROUND = 3
@@ -68,7 +68,16 @@ class Trust:
 
     def compute(self, view: View, box: Box) -> NDArray[Any]:
         """Return the map of ``box``."""
-        flat = self._fidelity(view, box) if self.kind == "fidelity" else self._apart(view, box)
+        if self.kind != "fidelity":
+            return self.arranged(view, self._apart(view, box))
+        return self._with_planes(self._fidelity(view, box))
+
+    def arranged(self, view: View, block: NDArray[Any]) -> NDArray[Any]:
+        """Return a map with the axes of the field from one with the image's: the largest value of its colours."""
+        pixels = _pixels(view, block)
+        return self._with_planes(pixels if pixels.ndim == 2 else pixels.max(-1))
+
+    def _with_planes(self, flat: NDArray[Any]) -> NDArray[Any]:
         y, x = self.axes.index("Y"), self.axes.index("X")
         planes = tuple(i for i in range(len(self.axes)) if i not in (y, x))
         return np.expand_dims(np.asarray(flat if y < x else flat.T, np.float32), planes)
@@ -96,9 +105,48 @@ class Trust:
         else:
             result = self.restorer.restore_tile(block, order, tile, [ends])
             apart = contrast(result, self.restorer.spec.scale, order.y, order.x)
-        found = apart if self.interval is None else self.interval.half_width(result, apart, ends)
-        pixels = _pixels(view, found)
-        return pixels if pixels.ndim == 2 else pixels.max(-1)
+        return apart if self.interval is None else self.interval.half_width(result, apart, ends)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A map of doubt whose full-size level was written by the run; smaller levels are computed.
+
+    Attributes
+    ----------
+    trust : Trust
+    array : dask.array.Array
+        The stored map, with the image's axes.
+    """
+
+    trust: Trust
+    array: Any
+
+    @property
+    def scale(self) -> int:
+        """New pixels per pixel."""
+        return self.trust.scale
+
+    @property
+    def axes(self) -> str:
+        """Axes of the map."""
+        return self.trust.axes
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the map."""
+        return self.trust.dtype
+
+    def compute(self, view: View, box: Box) -> NDArray[Any]:
+        """Return the map of ``box``: read at full size, else computed."""
+        if view.level:
+            return self.trust.compute(view, box)
+        order, s = view.order, self.scale
+        region = [slice(0, n) for n in self.array.shape]
+        for axis, index in view.planes:
+            region[axis] = slice(index, index + 1)
+        region[order.y], region[order.x] = slice(box.y0 * s, box.y1 * s), slice(box.x0 * s, box.x1 * s)
+        return self.trust.arranged(view, np.asarray(self.array[tuple(region)]))
 
 
 def _pixels(view: View, block: NDArray[Any]) -> NDArray[Any]:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
 
 from swin2sr_ops.errors import Stopped
-from swin2sr_ops.hosting import Region, RunStart, TileDone
+from swin2sr_ops.hosting import RunStart, TileDone
 from swin2sr_ops_napari.background import Outcome
 from swin2sr_ops_napari.layer_run import Stop, Tell, check_memory
 from swin2sr_ops_napari.layers import TRUST_MARK, whole_place
 from swin2sr_ops_napari.lazy import serve
 from swin2sr_ops_napari.memory_io import Pyramid
 from swin2sr_ops_napari.outputs import Output, title
-from swin2sr_ops_napari.ranges import exact_maps
-from swin2sr_ops_napari.trust import Trust, interval_for, name_of, report
-from swin2sr_ops_napari.view import Box, View
+from swin2sr_ops_napari.ranges import Maps, exact_maps
+from swin2sr_ops_napari.served import Server
+from swin2sr_ops_napari.trust import Stored, Trust, interval_for, name_of, report
 
 __all__ = ["Trusted"]
 
@@ -44,6 +43,10 @@ class Trusted(Output):
         Compute the map where one looks instead of whole.
     point : sequence of float
         Pixel index that is shown, along each axis of the data.
+    maps : Maps, optional
+        The intensity maps of a run, so that they need not be decided again.
+    stored : array, optional
+        The full-size map that a run wrote, with the image's axes.
     summary : str
         After `work`: what the layer shows.
     """
@@ -51,13 +54,16 @@ class Trusted(Output):
     calibration: str = ""
     lazy: bool = False
     point: Sequence[float] = ()
+    maps: Maps | None = None
+    stored: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.stands_in = False
         self.summary = ""
         self._field: Trust | None = None
-        interval_for(self.calibration, self.request.restorer(self.image))  # refuses a file that does not fit
+        # Refuses a file that does not fit.
+        self.interval = interval_for(self.calibration, self.request.restorer(self.image))
         if not self.lazy:
             pixels = math.prod(n for n, a in zip(self.image.shape, self.image.axes, strict=True) if a != "S")
             check_memory(pixels * self._map_scale**2 * 4, "'Lazy layer: restored where you look'")
@@ -74,43 +80,30 @@ class Trusted(Output):
     def work(self, tell: Tell, stop: Stop) -> Any:
         """Decide the intensity range as a run does, then compute the map."""
         restorer = self.request.restorer(self.image)
-        maps = exact_maps(self.image, self.request, tell, stop)
-        field = self._field = Trust(self.image, restorer, maps, interval_for(self.calibration, restorer))
+        maps = self.maps or exact_maps(self.image, self.request, tell, stop)
+        field = self._field = Trust(self.image, restorer, maps, self.interval)
         if self.lazy:
-            self.server = serve(self.image, field)
+            self.server = serve(self.image, field if self.stored is None else Stored(field, self.stored))
             self.server.begin(self.point)
-            self.summary = report(field, self._contrast)
+            self.summary = report(field, self.contrast)
             return self.server.levels
         target = self._fill(field, tell, stop)
-        self.summary = report(field, self._contrast, target.levels[0])
+        self.summary = report(field, self.contrast, target.levels[0])
         return target.levels
 
     def _fill(self, field: Trust, tell: Tell, stop: Stop) -> Pyramid:
-        order, s = self.image.order(), field.scale
-        scaled = dict(zip(self.image.axes, order.scaled(s), strict=True))
-        target = Pyramid(tuple(scaled[a] for a in field.axes), field.axes, field.dtype, empty=np.nan)
-        tiles = list(self._tiles())
+        server = Server(self.image, field, _TILE)
+        shape = server.levels[0].shape
+        target = Pyramid(shape, field.axes, field.dtype, empty=np.nan)
+        tiles = list(server.tiles(0, tuple((0, n) for n in shape)))
         tell(RunStart(done=0, total=len(tiles), image=self.layer.name, pixels=target.levels[0].size))
         for done, (view, box) in enumerate(tiles, start=1):
             if stop():
                 raise Stopped("The run was stopped.")
             values = field.compute(view, box)
-            at = {self.image.axes[axis]: slice(i, i + 1) for axis, i in view.planes}
-            at |= {"Y": slice(box.y0 * s, box.y1 * s), "X": slice(box.x0 * s, box.x1 * s)}
-            region: Region = tuple(at[a] for a in field.axes)
-            target.put(region, values)
+            target.put(tuple(slice(*ends) for ends in server.place(view, box)), values)
             tell(TileDone(done=done, total=len(tiles), tile=str(box), pixels=values.size))
         return target
-
-    def _tiles(self) -> Iterator[tuple[View, Box]]:
-        order = self.image.order()
-        height, width = order.shape[order.y], order.shape[order.x]
-        for index in product(*(range(order.shape[axis]) for axis in order.planes)):
-            planes = tuple(zip(order.planes, index, strict=True))
-            view = View(self.image, 0, 1, planes, Box(0, height, 0, width), (0.0, 0.0))
-            for y in range(0, height, _TILE):
-                for x in range(0, width, _TILE):
-                    yield view, Box(y, min(y + _TILE, height), x, min(x + _TILE, width))
 
     def layers(self, outcome: Outcome) -> list[tuple[Any, dict[str, Any]]]:
         """The map, bright where there is little trust; nothing where it was stopped."""
@@ -144,10 +137,10 @@ class Trusted(Output):
             last = self.server.levels[-1]
             small = self.server.known(last.level, tuple((0, n) for n in last.shape))
         known = small[np.isfinite(small)]
-        return max(float(np.percentile(known, _BRIGHT)) if known.size else 0.0, self._contrast * _LEAST)
+        return max(float(np.percentile(known, _BRIGHT)) if known.size else 0.0, self.contrast * _LEAST)
 
     @property
-    def _contrast(self) -> float:
+    def contrast(self) -> float:
         """Difference of the contrast limits with which the image is shown."""
         if self.layer.rgb:
             return 1.0 if self.image.dtype.kind == "f" else float(np.iinfo(self.image.dtype).max)

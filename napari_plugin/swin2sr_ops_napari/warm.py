@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import sys
 from contextlib import suppress
@@ -28,10 +27,9 @@ def load_torch() -> None:
         return
     with suppress(OSError, AttributeError, TypeError):
         _load_library()
+    # No gc.freeze() after it, though napari collects garbage at each removal of a layer: the layers that are open now
+    # would be frozen too, and their pixels would stay in memory when they are removed.
     import torch  # noqa: F401
-
-    # napari collects garbage whenever a layer is removed. Torch's objects, which stay, would be looked at each time.
-    gc.freeze()
 
 
 def _load_library() -> None:

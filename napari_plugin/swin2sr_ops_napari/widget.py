@@ -6,7 +6,9 @@ from swin2sr_ops_napari import check_host
 
 check_host()
 
-from collections.abc import Callable  # noqa: E402  (said first that napari is missing)
+import time  # noqa: E402  (said first that napari is missing)
+from collections.abc import Callable  # noqa: E402
+from functools import partial  # noqa: E402
 from typing import Any  # noqa: E402
 
 import napari  # noqa: E402
@@ -20,6 +22,7 @@ from swin2sr_ops.errors import RequestError, Swin2SROpsError  # noqa: E402
 from swin2sr_ops_napari.advising import advised, choice  # noqa: E402
 from swin2sr_ops_napari.background import Background, Outcome  # noqa: E402
 from swin2sr_ops_napari.choices import fetch, needs_download  # noqa: E402
+from swin2sr_ops_napari.disk_trust import DiskWithTrust  # noqa: E402
 from swin2sr_ops_napari.endings import ending  # noqa: E402
 from swin2sr_ops_napari.layers import LayerImage  # noqa: E402
 from swin2sr_ops_napari.live import Preview  # noqa: E402
@@ -56,6 +59,7 @@ class RestoreWidget(Panel):
         self.form.held = lambda: self.preview.running or self.results.adding  # type: ignore[method-assign]
         self.running: Background | None = None
         self._output: Output | None = None
+        self._last_command: str | None = None
         self._then: Callable[[Any], Message | str] | None = None
         self._growing: Any = None
         self._waiting: list[Any] = []
@@ -150,15 +154,21 @@ class RestoreWidget(Panel):
         """Answer the questions from what is measured in the image."""
         if self.running is not None:
             return
+        layer = self.form.layer
         try:
             image = self.form.image()
         except Swin2SROpsError as exc:
             self.tell(exc)
             return
-        self._begin("Measuring the image", lambda tell, stop: advised(image), None, self._answer)
+        self._begin("Measuring the image", lambda tell, stop: advised(image), None, partial(self._answer, layer))
 
-    def _answer(self, report: Any) -> Message:
+    def _answer(self, layer: Any, report: Any) -> Message:
         found = choice(report)
+        if self.form.layer is not layer:
+            return Message(
+                f"{layer.name!r} was measured, and another image is chosen now: press 'Choose for me' again.",
+                found.message.more,
+            )
         if found.task is not None and found.quality is not None:
             self.form.answer(found.task, found.quality, found.range)
         return found.message
@@ -183,6 +193,21 @@ class RestoreWidget(Panel):
             self.cancel_button.setEnabled(False)
             self.say("Stopping after the current tile ...")
 
+    def wait(self, seconds: float = 3600.0) -> None:
+        """Process the window's events until the run has ended, for scripts.
+
+        Raises
+        ------
+        TimeoutError
+            It runs longer than ``seconds``.
+        """
+        end = time.monotonic() + seconds
+        while self.running is not None:
+            if time.monotonic() > end:
+                raise TimeoutError(f"The run has not ended within {seconds:g} s: {self.status.text()}")
+            QApplication.processEvents()
+            time.sleep(0.01)
+
     def copy_command(self) -> None:
         """Put the command that runs or resumes the same into the clipboard."""
         command = self.command
@@ -193,7 +218,7 @@ class RestoreWidget(Panel):
     @property
     def command(self) -> str | None:
         """The command that resumes the last run on disk, where its layer shows a file."""
-        return self._output.command if isinstance(self._output, Disk) else None
+        return self._output.command if isinstance(self._output, Disk) else self._last_command
 
     # --- a run --------------------------------------------------------------------------------
 
@@ -215,7 +240,10 @@ class RestoreWidget(Panel):
         if kind == "lazy":
             return Lazy(layer, image, request, self._point(layer))
         others = [other for other in self.viewer.layers if isinstance(other, napari.layers.Image)]
-        return Disk(layer, image, request, self.form.path(), self.form.replace.isChecked(), others)
+        place = self.form.path(), self.form.replace.isChecked(), others
+        if self.form.trust_box.isChecked():
+            return DiskWithTrust(layer, image, request, *place, self.form.calibration(), self._point(layer))
+        return Disk(layer, image, request, *place)
 
     def _point(self, layer: Any) -> tuple[float, ...]:
         """Return the pixel index that is shown, along each axis of the layer."""
@@ -225,7 +253,7 @@ class RestoreWidget(Panel):
         self, title: str, work: Any, output: Output | None, then: Callable[[Any], Message | str] | None = None
     ) -> None:
         """Run ``work``; its result goes to the layers of ``output``, or to ``then``, which returns what to say."""
-        self._output, self._then = output, then
+        self._output, self._then, self._last_command = output, then, None
         run = self.running = Background(title, work)
         run.moved.connect(self._moved)
         run.ended.connect(self._ended)
@@ -253,7 +281,7 @@ class RestoreWidget(Panel):
 
     def _ended(self, outcome: Outcome) -> None:
         self._grow.stop()
-        self.running, output = None, self._output
+        self.running, output, then = None, self._output, self._then
         self.bar.setRange(0, 1)
         self.bar.setValue(int(outcome.error is None))
         known = False
@@ -261,24 +289,23 @@ class RestoreWidget(Panel):
             if output is not None:
                 known = self.results.take(output, outcome, self._growing)
         finally:
-            self._growing = None
+            # The run's arrays belong to its layers now: a layer that is removed takes its pixels with it.
+            self._last_command = self.command
+            self._growing = self._output = self._then = None
             self._chosen()
         if outcome.error is not None and not outcome.stopped:
             self._waiting = []
             self.tell(outcome.error)
             return
-        self._say_end(output, outcome, known)
-        if self._waiting:
-            self._next()
-
-    def _say_end(self, output: Output | None, outcome: Outcome, known: bool) -> None:
         if output is not None:
             report = outcome.result if isinstance(outcome.result, RunReport) else ""
             self.say(ending(output, outcome, known), str(report))
-        elif outcome.stopped or self._then is None:
+        elif outcome.stopped or then is None:
             self.say("Cancelled.")
         else:
-            self.say(self._then(outcome.result))
+            self.say(then(outcome.result))
+        if self._waiting:
+            self._next()
 
     # --- reacting and building ----------------------------------------------------------------
 
@@ -345,6 +372,7 @@ class RestoreWidget(Panel):
         self.preview.leave()
         self.planner.close()
         self.form.disconnect_viewer()
+        self.results.disconnect_viewer()
         self._unwatch()
 
     def _connect(self) -> None:
@@ -377,13 +405,14 @@ class _Goodbye:
     """End what must end when the widget is gone; it holds no widget, since there is none any more."""
 
     def __init__(self, widget: RestoreWidget) -> None:
-        self._parts = widget.preview, widget.form, widget._unwatch
+        self._parts = widget.preview, widget.form, widget.results, widget._unwatch
         self._widget = widget.__dict__
 
     def __call__(self, _object: Any = None) -> None:
-        preview, form, unwatch = self._parts
+        preview, form, results, unwatch = self._parts
         preview.close()
         form.disconnect_viewer()
+        results.disconnect_viewer()
         unwatch()
         running: Background | None = self._widget.get("running")
         if running is not None:

@@ -194,3 +194,25 @@ def test_the_first_tile_is_small() -> None:
     view = visible(image, 0, np.array([(900.0, 900.0), (1700, 2100)]), [0, 0], 1.0)
     first = boxes(view, 8)[0]
     assert (first.y1 - first.y0) * (first.x1 - first.x0) == 64 * 64
+
+
+def test_an_edit_that_is_found_after_a_pan_counts(widget: Any, viewer: Any, qtbot: Any) -> None:
+    """The answer is of an older view; the remembered tiles are of the same pixels."""
+    from swin2sr_ops_napari.painter import Painted
+
+    viewer.add_image(spots(150, 150), name="spots")
+    prepare(widget)
+    widget.start_preview()
+    preview = widget.preview
+    qtbot.waitUntil(lambda: preview.finished, timeout=60_000)
+    old, edition = preview._wish, preview._edition
+    viewer.scene.camera.zoom *= 1.5
+    preview._receive([Painted(old, edited=False)])
+    assert not preview._memory._boxes  # what is out of sight may have been edited
+    preview._receive([Painted(old, edited=True)])
+    assert preview._edition == edition + 1
+    qtbot.waitUntil(lambda: preview.finished, timeout=60_000)
+    known = len(preview._memory._boxes)
+    preview._receive([Painted(old, edited=True), Painted(old, edited=False)])  # of pixels that were replaced since
+    assert preview._edition == edition + 1
+    assert len(preview._memory._boxes) == known

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +18,7 @@ from swin2sr_ops_napari.view import read_view
 
 import swin2sr_ops
 from swin2sr_ops.spec import ModelSpec
-from tests.napari_plugin.conftest import finish, spots
+from tests.napari_plugin.conftest import finish, prepare, spots
 
 
 @dataclass
@@ -250,3 +252,51 @@ def test_coarser_values_are_looked_up_once_for_all_missing_tiles(monkeypatch: py
     tiles = sum(view.level == 0 for view, _ in asked[:count])
     assert tiles >= 60
     assert count < 2 * tiles
+
+
+def test_colours_count_in_what_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    from swin2sr_ops_napari import served as module
+
+    monkeypatch.setattr(module, "_BUDGET", 3 * 256 * 256 * 3)
+    image = np.stack([spots(1000, 1000, dtype="uint8")] * 3, -1)
+    server, found, _ = served(image, "YXS")
+    for _ in range(4):
+        drawn(server.levels[0][0:2000, 0:2000])
+        settle(server)
+    assert len(found.computed) <= 4
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_removed_layer_leaves_no_pixels_in_memory(
+    widget: Any, viewer: Any, qtbot: Any, gray_model: ModelSpec, trust: bool
+) -> None:
+    """The window stays open: it must not hold the tiles, or the source's pixels."""
+    viewer.add_image(spots(600, 600), name="spots")
+    prepare(widget, "lazy")
+    (widget.trust if trust else widget.restore)()
+    qtbot.waitUntil(lambda: widget.running is None, timeout=60_000)
+    layer = viewer.layers[-1]
+    server = weakref.ref(layer.data[0].server)
+    qtbot.waitUntil(lambda: not server().busy, timeout=60_000)
+    assert server()._kept._size > 0
+    kept = weakref.ref(server()._kept)
+    viewer.layers.remove(layer)
+    assert kept() is None or kept()._size == 0
+    del layer
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and server() is None, timeout=20_000)
+
+
+def test_a_layer_that_is_added_again_is_drawn_again(widget: Any, viewer: Any, qtbot: Any) -> None:
+    viewer.add_image(spots(600, 600), name="spots")
+    layer = finish(widget, qtbot, "lazy")
+    server = layer.data[0].server
+    viewer.layers.remove(layer)
+    assert server._kept._size == 0
+    told: list[Any] = []
+    viewer.layers.append(layer)
+    layer.events.set_data.connect(lambda _event: told.append(1))
+    layer.refresh()
+    qtbot.waitUntil(lambda: server._kept._size > 0 and not server.busy, timeout=60_000)
+    before = len(told)
+    qtbot.waitUntil(lambda: len(told) > before, timeout=5_000)

@@ -252,3 +252,18 @@ def test_choose_for_me_says_where_nothing_fits(widget: Any, viewer: Any, qtbot: 
     qtbot.waitUntil(lambda: widget.running is None, timeout=60_000)
     assert widget.status.text().startswith("No model fits: All measured pixels have one value")
     assert widget.form.request().model == before
+
+
+def test_choose_for_me_answers_for_the_image_that_it_measured(widget: Any, viewer: Any, qtbot: Any) -> None:
+    noisy = spots(300, 300, dtype="float32") * 200 + np.random.default_rng(0).normal(0, 20, (300, 300))
+    first = viewer.add_image(noisy.clip(0, 255).astype("uint8"), name="noisy")
+    second = viewer.add_image(spots(60, 60), name="second")
+    form = widget.form
+    viewer.layers.selection.active = first
+    before = form.request().model
+    form.choose_button.click()
+    viewer.layers.selection.active = second  # while the first is measured
+    qtbot.waitUntil(lambda: widget.running is None, timeout=60_000)
+    assert form.layer == second
+    assert form.request().model == before
+    assert widget.status.text().startswith("'noisy' was measured, and another image is chosen now")
