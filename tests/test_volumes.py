@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from swin2sr_ops.audit import audit
 from swin2sr_ops.cli import main
 from swin2sr_ops.errors import CheckpointError, ModelError, RequestError, Stopped
 from swin2sr_ops.events import TileDone
+from swin2sr_ops.export.bioimageio import export_bioimageio
+from swin2sr_ops.export.onnx import export_onnx
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.geometry.neighbours import Depth, neighbour_axis, reflected
 from swin2sr_ops.pixels.nodata_flags import HOLE, SAW_HOLE
@@ -324,3 +327,34 @@ def test_a_bare_checkpoint_needs_the_number_of_planes(three: ModelSpec, tmp_path
     torch.save(state, tmp_path / "even.pth")
     with pytest.raises(CheckpointError, match="turns 2 channels into 1"):
         resolve_spec(tmp_path / "even.pth", window=8, value_range=1)
+
+
+def test_hosts_give_the_same_pixels(three: ModelSpec, tmp_path: Path) -> None:
+    """Served, by xarray, and after a journey to a worker."""
+    image = volume(5, 50, 40)
+    expected = swin2sr_ops.restore(image, model=three, axes="ZYX").compute()
+    store = swin2sr_ops.restored_store(written(tmp_path / "in.ome.zarr", image), model=three, along="Z")
+    np.testing.assert_array_equal(zarr.open_array(store, path="0", mode="r")[2:4], expected[2:4])
+    xr = pytest.importorskip("xarray")
+    import swin2sr_ops_xarray  # noqa: F401  (adds the accessor)
+
+    restored = xr.DataArray(image, dims=("z", "y", "x")).swin2sr.restore(model=three, along="Z")
+    np.testing.assert_array_equal(restored.values, expected)
+    twin = pickle.loads(pickle.dumps(swin2sr_ops.Restorer(three, along="z")))
+    assert twin.placement.along == "Z"
+    assert "along='Z'" in repr(twin)
+
+
+def test_exports(three: ModelSpec, tmp_path: Path) -> None:
+    pytest.importorskip("bioimageio.core", reason="bioimageio.core tests packages")
+    with pytest.raises(ModelError, match="takes 3 neighbouring planes as channels"):
+        export_bioimageio(three, tmp_path / "three.zip")
+    pytest.importorskip("onnxscript", reason="onnxscript writes graphs")
+    report = export_onnx(three, tmp_path / "three.onnx", tile=128)
+    assert report.channels == 3
+
+
+def test_a_plan_says_that_neighbours_are_read(three: ModelSpec) -> None:
+    plan = swin2sr_ops.Restorer(three).plan(40, 40, 40)
+    assert plan.to_dict()["planes"] == 3
+    assert "planes      3 enter for each" in str(plan)

@@ -98,7 +98,7 @@ class Trust:
         chosen = {axis: slice(index, index + 1) for axis, index in view.planes}
         channel = 0 if order.channel is None else chosen[order.channel].start
         ends = self.maps.of(channel)
-        tile = self.restorer.tile(order, (box.y0, box.y1), (box.x0, box.x1))
+        tile = self.restorer.tile(order, (box.y0, box.y1), (box.x0, box.x1), chosen)
         block = view.read(tile_region(order, tile, chosen))
         if self.restorer.placement.ensemble > 1:
             result, apart = self.restorer.restore_tile_with_spread(block, order, tile, [ends])

@@ -229,10 +229,11 @@ class TilePlan:
             "expected_error": self.expected_error,
             **({"ensemble": self.placement.ensemble} if self.placement.ensemble > 1 else {}),
             **({"margin": self.margin} if self.margin else {}),
+            **({"planes": self.spec.planes} if self.spec.planes > 1 else {}),
         }
 
     def __str__(self) -> str:
-        d, passes = self.to_dict(), self.placement.ensemble
+        d, passes, planes = self.to_dict(), self.placement.ensemble, self.spec.planes
         name = self.placement.halo if self.exact or self.placement.halo != "exact" else "the model's own"
         return "\n".join(
             [
@@ -244,6 +245,7 @@ class TilePlan:
                 f"memory      {self.peak_bytes / 2**20:.0f} MiB per tile at work",
                 f"error       {self._error}",
                 *([f"ensemble    {passes} passes, flips and rotations, averaged"] if passes > 1 else []),
+                *([f"planes      {planes} enter for each: neighbours are read, too"] if planes > 1 else []),
                 *([f"bound       {STEPS} steps of back-projection, {self.margin} px more"] if self.margin else []),
             ]
         )

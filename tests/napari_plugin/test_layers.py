@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,21 @@ pytest.importorskip("napari")
 
 from napari.layers import Image
 from swin2sr_ops_napari.canvas import Overview
+from swin2sr_ops_napari.choices import advice
 from swin2sr_ops_napari.layers import LayerImage, axes_of, describe, place, whole_place
 from swin2sr_ops_napari.memory_io import Pyramid
 from swin2sr_ops_napari.pace import Pace, span
 from swin2sr_ops_napari.ranges import exact_maps, quick_maps
 from swin2sr_ops_napari.request import Request
 from swin2sr_ops_napari.sheet import Memory, Sheet
+from swin2sr_ops_napari.trust import Trust
 from swin2sr_ops_napari.view import Box, boxes, compute, visible
 
 import swin2sr_ops
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.io.output.pyramid import halve
 from swin2sr_ops.spec import ModelSpec
+from tests.conftest import write_model
 from tests.napari_plugin.conftest import spots
 
 
@@ -175,3 +179,21 @@ def test_pace() -> None:
     assert pace.left == 60.0  # 4 s per tile of this run, 15 to go
     assert str(pace) == "15 of 30 tiles (10 by an earlier run), 2.00 Mpx/s, 60 s left"
     assert (span(5400), span(36_060)) == ("90 min", "10 h 01 min")
+
+
+def test_a_preview_of_a_volume_sees_the_neighbours(tmp_path: Path) -> None:
+    """A model of several planes: the shown plane is that of the whole volume, and so is its map of trust."""
+    spec = write_model(tmp_path / "three.safetensors", planes=3, along="Z", scale=1, upsampler="")
+    volume = np.stack([spots(100, 90) // (z + 1) for z in range(4)])
+    image, request = LayerImage((volume,), "ZYX"), Request(spec.weights)
+    views = Request(spec.weights, ensemble=8)
+    maps = exact_maps(image, request)
+    expected = swin2sr_ops.restore(volume, model=spec, axes="ZYX").compute()
+    for z in (0, 2):
+        view = visible(image, 0, np.array([(0, 0), (99, 89)], float), [float(z), 0.0, 0.0], 1.0)
+        found = compute(view, Box(8, 70, 0, 64), request.restorer(image), maps)
+        np.testing.assert_array_equal(found[0], expected[z, 8:70, :64])
+        assert Trust(image, views.restorer(image), maps).compute(view, Box(8, 70, 0, 64)).shape == (1, 62, 64)
+    with pytest.raises(RequestError, match="without several planes along Z"):
+        request.restorer(LayerImage((volume[0],), "YX"))
+    assert "with 2 neighbouring planes along Z" in advice(spec, 1)
