@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ def main(args: argparse.Namespace) -> int:
         calibrator = _calibrator(args)
     observers += [] if calibrator is None else [calibrator]
     known = read_calibration(args.calibration) if args.calibration else None
+    if known is not None:
+        _check_units(args, known)
     for path in (args.json, args.calibrate):
         _check_file(path)
     if not args.quiet:
@@ -65,18 +68,33 @@ def _calibrator(args: argparse.Namespace) -> Calibrator:
     return calibrator
 
 
+def _check_units(args: argparse.Namespace, known: Calibration) -> None:
+    """Refuse a calibration whose errors are in another unit than those of this measurement."""
+    if known.fitted_truth and not args.fit_truth:
+        raise RequestError(
+            f"{args.calibration!r} was made with --fit-truth, and this measurement has none: their errors are in"
+            " different units. Give --fit-truth."
+        )
+    if args.fit_truth and not known.fitted_truth:
+        raise RequestError(
+            f"{args.calibration!r} was made without --fit-truth, and this measurement has it: their errors are in"
+            " different units. Leave out --fit-truth, or calibrate with it."
+        )
+
+
 def _calibrate(args: argparse.Namespace, calibrator: Calibrator, known: Calibration | None, found: Evaluation) -> None:
     """Print the coverage of a calibration on these images, and write a new one, as asked for."""
+    say = partial(print, file=sys.stderr if args.json == "-" else sys.stdout)  # stdout is one JSON value
     if calibrator.other_units:
         gains = [gain for gain, _ in calibrator.other_units.values()]
-        print(
+        say(
             f"note: the inputs of {len(gains)} pairs are {min(gains):.2f} to {max(gains):.2f} times their truths, plus"
             " an offset: their files were scaled apart, and that counts as error. --fit-truth fits it away."
         )
     if known is not None:
         held = coverage_of(known, calibrator.patches)
         parts = (f"{percent} %: {share:.1f} %" for percent, share in held.items())
-        print(f"intervals of {args.calibration} hold, of {len(calibrator.patches)} patches: {', '.join(parts)}")
+        say(f"intervals of {args.calibration} hold, of {len(calibrator.patches)} patches: {', '.join(parts)}")
     if args.calibrate:
         spec, ran = calibrator.spec, _placement(args)
         assert spec is not None  # each image has one
@@ -86,11 +104,11 @@ def _calibrate(args: argparse.Namespace, calibrator: Calibrator, known: Calibrat
         )  # fmt: skip
         made.write(args.calibrate)
         offered = ", ".join(f"{percent} %" for percent in made.scale)
-        print(f"{args.calibrate}: calibrated on {len(calibrator.patches)} patches, for intervals of {offered}")
+        say(f"{args.calibrate}: calibrated on {len(calibrator.patches)} patches, for intervals of {offered}")
         unseen = left_out(calibrator)
         if unseen:
             shares = (f"{p} %: {np.mean(v):.1f} % ({min(v):.1f} to {max(v):.1f})" for p, v in unseen.items())
-            print(f"left out in turn, {len(next(iter(unseen.values())))} groups of images hold: {', '.join(shares)}")
+            say(f"left out in turn, {len(next(iter(unseen.values())))} groups of images hold: {', '.join(shares)}")
 
 
 def _placement(args: argparse.Namespace) -> Placement:

@@ -19,7 +19,7 @@ _FAULTS = ("broken", "unknown")
 def main(args: argparse.Namespace) -> int:
     """Print the state of each application, or register the operator in one."""
     if args.action == "install":
-        return _install(args.name)
+        return _install(args.name, args.json)
     if args.action is None and args.name is not None:
         raise RequestError(f"`hosts` takes a name only with check or install: `hosts check {args.name}`.")
     asked = None if args.action is None else _named(args.name, args.action).name
@@ -57,8 +57,10 @@ def _sentence(status: HostStatus) -> str:
     )
 
 
-def _install(name: str | None) -> int:
-    print(_named(name, "install").install())
+def _install(name: str | None, as_json: bool) -> int:
+    adapter = _named(name, "install")
+    done = adapter.install()
+    print(json.dumps({"name": adapter.name, "done": done}) if as_json else done)
     return 0
 
 

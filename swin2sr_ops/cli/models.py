@@ -15,7 +15,7 @@ __all__ = ["main"]
 def main(args: argparse.Namespace) -> int:
     """List models, show one, or download its weights."""
     if args.download:
-        return _download(args.download)
+        return _download(args.download, args.json)
     if args.name:
         return _show(args.name, args.json)
     found = list_models(task=args.task, scale=args.scale, channels=args.channels)
@@ -63,7 +63,7 @@ def _show(name: str, as_json: bool) -> int:
     return 0
 
 
-def _download(name: str) -> int:
+def _download(name: str, as_json: bool) -> int:
     from swin2sr_ops.errors import ModelError
     from swin2sr_ops.hooks.dispatch import resolve_model
     from swin2sr_ops.weights.download import fetch, is_web_url
@@ -71,5 +71,6 @@ def _download(name: str) -> int:
     spec = resolve_model(name)
     if not is_web_url(spec.weights):
         raise ModelError(f"{spec.name} needs no download: its weights are at {spec.weights}.")
-    print(fetch(spec))
+    path = str(fetch(spec))
+    print(json.dumps({"name": spec.name, "path": path}) if as_json else path)
     return 0

@@ -172,6 +172,12 @@ def test_the_real_script(folder: Path, image: np.ndarray) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no broken pipes")
+def test_a_download_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("swin2sr_ops.weights.download.fetch", lambda spec: Path("cache") / f"{spec.name}.pth")
+    told = json.loads(printed(capsys, "models", "--download", "swin2sr-classical-x2", "--json"))
+    assert told == {"name": "swin2sr-classical-x2", "path": str(Path("cache") / "swin2sr-classical-x2.pth")}
+
+
 @pytest.mark.parametrize("command", ["models", "models --scale 8"])
 def test_a_reader_that_closes_the_pipe(command: str) -> None:
     """``swin2sr-ops models | head -1`` ends silently, also if all output fits the last buffer."""

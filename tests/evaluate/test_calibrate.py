@@ -277,3 +277,28 @@ def test_the_claim_says_that_truths_were_fitted(tmp_path: Path, rng: np.random.G
     old = json.loads((tmp_path / "cal.json").read_text())
     del old["fitted_truth"]  # an earlier version wrote none
     assert not Calibration.from_dict(old).fitted_truth
+
+
+def test_json_on_stdout_is_json_alone(folders: Path, capsys: Any) -> None:
+    """What a calibration says beside the figures goes to stderr."""
+    cal = str(folders / "cal.json")
+    small = ["evaluate", "--data", str(folders / "cal"), "--model", "nano-x2-gray", "--scale", "2", "--limit", "3"]
+    for more, said in ((["--calibrate", cal], "calibrated on"), (["--calibration", cal], "hold, of")):
+        for json_flag in (["--json", "-"], ["--json"]):
+            assert main([*small, "--quiet", *json_flag, *more]) == 0
+            captured = capsys.readouterr()
+            assert len(json.loads(captured.out)["images"]) == 3
+            assert said in captured.err
+
+
+def test_a_calibration_in_another_unit_is_refused_before_the_work(
+    folders: Path, capsys: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swin2sr_ops.cli.evaluate.evaluate", lambda *_, **__: pytest.fail("work began"))
+    cal = folders / "cal.json"
+    given = ["evaluate", "--data", str(folders / "cal"), "--model", "nano-x2-gray", "--scale", "2", "--quiet"]
+    for fit, more, message in ((True, [], "made with --fit-truth"), (False, ["--fit-truth"], "made without")):
+        calibrator = Calibrator(fit_truth=fit, patches=patches(60, rng))
+        calibrator.fit(model="m", weights="w", ensemble=1, consistent=None).write(cal)
+        assert main([*given, "--calibration", str(cal), *more]) == 2
+        assert message in capsys.readouterr().err

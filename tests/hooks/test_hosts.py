@@ -159,6 +159,8 @@ def test_a_status_for_scripts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def test_installing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hosts", "install", "viewer"]) == 0
     assert capsys.readouterr().out == "Installed at /home/viewer.\n"
+    assert main(["hosts", "install", "viewer", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"name": "viewer", "done": "Installed at /home/viewer."}
     for words, says in [
         (["install", "none"], "Nothing is to be installed into None."),
         (["install", "paint"], "There is no host called 'paint': give one of crashes, none, viewer."),
