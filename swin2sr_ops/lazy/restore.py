@@ -20,7 +20,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
-from swin2sr_ops.calls import suggest_keywords, with_article
+from swin2sr_ops.calls import suggest_keywords
 from swin2sr_ops.engine.restorer import Restorer
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder, Region
@@ -29,7 +29,8 @@ from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.lazy.ranges import map_graph
-from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
+from swin2sr_ops.pixels.arrays import readable
+from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 from swin2sr_ops.pixels.nodata_flags import plane_flags
 from swin2sr_ops.pixels.planes import own_pixels
 from swin2sr_ops.placement import Halo
@@ -203,16 +204,9 @@ def _taken(layers: HighLevelGraph, name: str, one: str, position: int) -> HighLe
 
 def _as_dask(array: Any, axes: str | None) -> tuple[da.Array, AxisOrder]:
     """Validate the array before anything is built, and wrap it if it is not a Dask array."""
-    array = _readable(array)
-    check_dtype(array.dtype)
-    if isinstance(getattr(array, "_meta", array), np.ma.MaskedArray):
-        raise RequestError(
-            "Masked arrays are not supported: give array.filled(value) with nodata=value, or NaN for floats."
-        )
-    if any(np.isnan(n) for n in array.shape):
-        raise RequestError(
-            f"The array's shape {array.shape} is not known: call array.compute_chunk_sizes() on it first."
-        )
+    if isinstance(array, (str, bytes, PathLike)):
+        raise RequestError(f"{fsdecode(array)!r} is a path, and restore takes an array: use swin2sr_ops.restore_image.")
+    array = readable(array)
     order = AxisOrder.of(array.shape, axes)
     whole = (order.colour,)
     if not isinstance(array, da.Array):
@@ -221,33 +215,6 @@ def _as_dask(array: Any, axes: str | None) -> tuple[da.Array, AxisOrder]:
     elif order.colour is not None and len(array.chunks[order.colour]) > 1:
         array = array.rechunk({order.colour: -1})
     return array, order
-
-
-def _readable(array: Any) -> Any:
-    """Return ``array`` where Dask can read it block by block, else as NumPy's: tensors, lists."""
-    if isinstance(array, da.Array):
-        return array
-    if isinstance(array, (str, bytes, PathLike)):
-        raise RequestError(f"{fsdecode(array)!r} is a path, and restore takes an array: use swin2sr_ops.restore_image.")
-    if not hasattr(array, "shape") and hasattr(getattr(array, "data", None), "shape"):  # napari's layers
-        raise RequestError(f"array is {with_article(array)}: give its pixels, `.data`, and `axes`.")
-    if hasattr(array, "__cuda_array_interface__"):
-        raise RequestError(
-            f"The {type(array).__name__} lies on a GPU: copy it to main memory, with tensor.cpu() or array.get()."
-        )
-    try:
-        if hasattr(array, "shape") and hasattr(array, "dtype"):
-            np.dtype(array.dtype)  # another library's type raises
-            return array
-    except TypeError:
-        pass
-    try:
-        return np.asarray(array)
-    except (TypeError, ValueError, RuntimeError) as exc:
-        raise RequestError(
-            f"The {type(array).__name__} cannot be read as a NumPy array ({str(exc).rstrip('.')}): convert it first, a"
-            " tensor with tensor.detach().cpu().float().numpy()."
-        ) from exc
 
 
 def _tile_size(

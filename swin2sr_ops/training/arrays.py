@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
-from swin2sr_ops.pixels.intensity import check_dtype
+from swin2sr_ops.pixels.arrays import readable
 
 __all__ = ["ArrayImage", "image_of"]
 
@@ -43,19 +44,24 @@ def image_of(data: str | PathLike[str] | ImageSource | Any, axes: str | None = N
     ----------
     data : path, ImageSource or array
     axes : str, optional
-        Letters of an array's dimensions; by default as in `swin2sr_ops.restore`.
+        Letters of an array's dimensions, for arrays only; by default as in `swin2sr_ops.restore`.
 
     Raises
     ------
     RequestError
-        If the array is no image.
+        If the array is no image, or axes are given for something else than an array.
     """
+    if axes is not None and isinstance(data, (str, PathLike, ImageSource)):
+        given = f"the path {str(data)!r}" if isinstance(data, (str, PathLike)) else f"a source, {data.uri!r}"
+        raise RequestError(
+            f"axes={axes!r} names the dimensions of an array, and data is {given}, which names its own: leave axes"
+            " out, or give the pixels as an array."
+        )
     if isinstance(data, (str, PathLike)):
         return Path(data)
     if isinstance(data, ImageSource):
         return data
-    array = data if hasattr(data, "shape") and hasattr(data, "dtype") else np.asarray(data)
-    check_dtype(np.dtype(array.dtype))
+    array = readable(data)
     order = AxisOrder.of(array.shape, axes)
     letters = list(order.axes)
     if order.colour is not None:
