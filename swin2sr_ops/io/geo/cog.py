@@ -99,7 +99,8 @@ def write_cog(
     tiles = cut(levels, mask_levels, axes=axes, dtype=dtype, side=side, images=images, masks=masks)
     # GDAL's order: the image, its mask, then all overviews, then their masks.
     directories = [images[0], *masks[:1], *images[1:], *masks[1:]]
-    big = sum(d.tiles for d in images) * side * side * bands * dtype.itemsize > _CLASSIC
+    raw = side * side * (sum(d.tiles for d in images) * bands * dtype.itemsize + sum(d.tiles for d in masks) / 8)
+    big = raw * creation.growth > _CLASSIC
     with Path(path).open("wb") as file:
         file.write(head(directories, big=big, masked=bool(masks)))
         write_tiles(

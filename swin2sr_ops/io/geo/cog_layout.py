@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.geo.cog_tags import Tag
 from swin2sr_ops.io.tiff.tags import GDAL_NODATA
 
@@ -42,7 +43,18 @@ class Directory:
         self.counts = np.zeros(self.tiles, np.uint64)
 
     def all_tags(self, big: bool) -> list[Tag]:
-        """Return all tags in ascending order, as TIFF requires."""
+        """Return all tags in ascending order, as TIFF requires.
+
+        Raises
+        ------
+        OutputError
+            A tile lies beyond what a file that is not ``big`` can address.
+        """
+        if not big and self.offsets.max(initial=0) >= 1 << 32:
+            raise OutputError(
+                "The GeoTIFF grew beyond the 4 GiB of a classic TIFF, since its compression enlarged the pixels:"
+                " choose COMPRESS=DEFLATE or ZSTD, or write .zarr."
+            )
         offsets = self.offsets.astype("<u8" if big else "<u4").tobytes()
         return sorted(
             [

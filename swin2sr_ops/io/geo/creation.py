@@ -13,6 +13,7 @@ __all__ = ["Creation", "creation_of", "normalized"]
 
 #: Compression -> TIFF's number, default level, highest level (0: there are none).
 _KINDS = {"DEFLATE": (8, 6, 9), "LZW": (5, 0, 0), "ZSTD": (50000, 9, 22)}
+_LZW_GROWTH = 1.5  # a code of up to 12 bits may stand for a single byte
 _NAMES = ("COMPRESS", "LEVEL", "BLOCKSIZE")
 _SMALLEST, _LARGEST = 64, 4096
 
@@ -56,6 +57,11 @@ class Creation:
     def code(self) -> int:
         """TIFF's number of the compression."""
         return _KINDS[self.compress][0]
+
+    @property
+    def growth(self) -> float:
+        """Factor by which compression may enlarge noise: only LZW does more than a few bytes per tile."""
+        return _LZW_GROWTH if self.compress == "LZW" else 1.0
 
     def encode(self, raw: bytes) -> bytes:
         """Compress the bytes of a tile."""

@@ -13,9 +13,10 @@ import pytest
 import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
 
-from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.errors import FormatError, OutputError, RequestError
 from swin2sr_ops.io.geo import cog
 from swin2sr_ops.io.geo.cog import read_provenance, write_cog
+from swin2sr_ops.io.geo.cog_layout import Directory
 from swin2sr_ops.io.geo.cog_sink import create_sink
 from swin2sr_ops.io.geo.creation import Creation
 from swin2sr_ops.io.geo.metadata import scaled
@@ -111,6 +112,40 @@ def test_a_validator_accepts_it(tmp_path, monkeypatch, big, masked, shape):
     masks = [np.ones(level, bool) for level in level_shapes(shape, "YX")] if masked else None
     path = write(tmp_path / "a.tif", image(shape), geo=place(), mask_levels=masks)
     assert validate(path, strict=True) == (True, [], [])
+
+
+@pytest.mark.parametrize(
+    ("compress", "masked", "magic"), [("DEFLATE", False, 42), ("LZW", False, 43), ("LZW", True, 43)]
+)
+def test_noise_that_lzw_enlarges_gets_a_big_tiff(tmp_path, monkeypatch, compress, masked, magic):
+    pixels = np.random.default_rng(1).integers(0, 256, (512, 512), "u1")
+    masks = [pixels > 127] if masked else None
+    monkeypatch.setattr(cog, "_CLASSIC", pixels.nbytes * 5 // 4)  # as 3 GiB and less of noise to a limit of 4
+    write_cog(
+        tmp_path / "a.tif", [pixels], axes="YX", dtype=pixels.dtype, geo=place(), mask_levels=masks,
+        creation=Creation(compress),
+    )  # fmt: skip
+    written = (tmp_path / "a.tif").read_bytes()
+    assert written[2] == magic
+    assert (len(written) > cog._CLASSIC) == (compress == "LZW")
+
+
+def test_the_tiles_of_a_mask_count(tmp_path, monkeypatch):
+    pixels = np.zeros((512, 512), "u1")
+    monkeypatch.setattr(cog, "_CLASSIC", pixels.nbytes)
+    for masks, magic in ((None, 42), ([pixels > 0], 43)):
+        write_cog(tmp_path / "a.tif", [pixels], axes="YX", dtype=pixels.dtype, geo=place(), mask_levels=masks)
+        assert (tmp_path / "a.tif").read_bytes()[2] == magic
+
+
+def test_an_offset_that_does_not_fit_is_refused_and_never_wraps():
+    directory = Directory([], 2)
+    directory.offsets[1] = (1 << 32) - 1
+    directory.all_tags(big=False)
+    directory.offsets[1] = 1 << 32
+    directory.all_tags(big=True)
+    with pytest.raises(OutputError, match="grew beyond the 4 GiB of a classic TIFF"):
+        directory.all_tags(big=False)
 
 
 def place():
