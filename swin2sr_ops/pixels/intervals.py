@@ -84,8 +84,11 @@ class Calibration:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {"kind": _KIND} | asdict(self)
+        """JSON-ready; ``fitted_truth`` only if true, so that fingerprints of earlier outputs stay as they are."""
+        found = {"kind": _KIND} | asdict(self)
+        if not self.fitted_truth:
+            del found["fitted_truth"]
+        return found
 
     @classmethod
     def from_dict(cls, found: Any) -> Calibration:
