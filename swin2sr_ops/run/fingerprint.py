@@ -14,7 +14,7 @@ from typing import Any
 from swin2sr_ops.engine.devices import torch_version
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.io.base import json_ready
-from swin2sr_ops.io.geo.creation import normalized
+from swin2sr_ops.io.geo.creation import canonical
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.storage.identity import identity_of, stamp_of
 from swin2sr_ops.pixels.intervals import read_calibration
@@ -31,8 +31,10 @@ def run_key(job: Job, output: Mapping[str, Any], *, restart: bool = False) -> Ru
     settings = settings_of(job)
     given = {name: value for name, value in sorted(output.items()) if value is not None and name != "inner"}
     given |= {name: float(given[name]) for name in ("interval", "limit", "noise") if name in given}  # 90 is 90.0
-    if "creation" in given:
-        given["creation"] = normalized(given["creation"])
+    if "creation" in given:  # another spelling, or a default value, is no other run
+        given["creation"] = canonical(given["creation"])
+        if not given["creation"]:
+            del given["creation"]
     settings |= {f"output {name}": value for name, value in given.items()}
     if "calibration" in given:  # its content decides, wherever it lies
         settings["output calibration"] = read_calibration(output["calibration"]).to_dict()

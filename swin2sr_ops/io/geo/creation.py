@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from swin2sr_ops.errors import RequestError
 
-__all__ = ["Creation", "creation_of", "normalized"]
+__all__ = ["Creation", "canonical", "creation_of", "normalized"]
 
 #: Compression -> TIFF's number, default level, highest level (0: there are none).
 _KINDS = {"DEFLATE": (8, 6, 9), "LZW": (5, 0, 0), "ZSTD": (50000, 9, 22)}
 _LZW_GROWTH = 1.5  # a code of up to 12 bits may stand for a single byte
 _NAMES = ("COMPRESS", "LEVEL", "BLOCKSIZE")
 _SMALLEST, _LARGEST = 64, 4096
+_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,22 @@ class Creation:
         return _KINDS[self.compress][0]
 
     @property
+    def effort(self) -> int:
+        """Level that is used: the given one, or the compression's default; 0 if it has none."""
+        return self.level or _KINDS[self.compress][1]
+
+    @property
+    def changes(self) -> dict[str, str]:
+        """Options that store other bytes than the default ones, in the form of `normalized`."""
+        found = {"COMPRESS": self.compress, "LEVEL": self.effort, "BLOCKSIZE": self.blocksize}
+        usual = {
+            "COMPRESS": Creation.compress,
+            "LEVEL": Creation(self.compress).effort,
+            "BLOCKSIZE": Creation.blocksize,
+        }
+        return {name: str(value) for name, value in found.items() if value != usual[name]}
+
+    @property
     def growth(self) -> float:
         """Factor by which compression may enlarge noise: only LZW does more than a few bytes per tile."""
         return _LZW_GROWTH if self.compress == "LZW" else 1.0
@@ -67,12 +84,11 @@ class Creation:
         """Compress the bytes of a tile."""
         import imagecodecs
 
-        level = self.level or _KINDS[self.compress][1]
         if self.compress == "LZW":
             return bytes(imagecodecs.lzw_encode(raw))
         if self.compress == "ZSTD":
-            return bytes(imagecodecs.zstd_encode(raw, level=level))
-        return bytes(imagecodecs.deflate_encode(raw, level=level, raw=False))
+            return bytes(imagecodecs.zstd_encode(raw, level=self.effort))
+        return bytes(imagecodecs.deflate_encode(raw, level=self.effort, raw=False))
 
 
 def normalized(given: Any) -> dict[str, str]:
@@ -81,15 +97,54 @@ def normalized(given: Any) -> dict[str, str]:
     Raises
     ------
     RequestError
-        They are neither a mapping nor words ``NAME=VALUE``.
+        They are neither a mapping nor words ``NAME=VALUE``, or a name is given twice.
     """
+    options: dict[str, str] = {}
+    for name, value in _pairs(given):
+        if name in options:
+            raise RequestError(
+                f"The creation option {name} is given twice, with {options[name]} and {value}: give it once."
+            )
+        options[name] = value
+    return options
+
+
+def _pairs(given: Any) -> Iterator[tuple[str, str]]:
+    """Iterate over names and values; None has no options."""
+    if given is None:
+        return
     if isinstance(given, Mapping):
-        return {str(name).upper(): str(value).upper() for name, value in given.items()}
-    words = [given] if isinstance(given, str) else list(given)
-    for word in words:
-        if not isinstance(word, str) or "=" not in word:
+        yield from ((_plain(name), _plain(value)) for name, value in given.items())
+        return
+    if isinstance(given, bytes | bytearray) or not isinstance(given, Collection):  # an iterator could be read only once
+        raise RequestError(
+            f"creation={given!r} is not understood: give a mapping or a list of words NAME=VALUE, such as"
+            " ['COMPRESS=ZSTD']."
+        )
+    for word in [given] if isinstance(given, str) else given:
+        name, equals, value = word.partition("=") if isinstance(word, str) else ("", "", "")
+        if not name.strip() or not equals:
             raise RequestError(f"creation option {word!r} is not understood: give NAME=VALUE, such as COMPRESS=ZSTD.")
-    return {name.strip().upper(): value.strip().upper() for name, _, value in (word.partition("=") for word in words)}
+        yield _plain(name), _plain(value)
+
+
+def _plain(text: object) -> str:
+    return str(text).strip().upper()
+
+
+def canonical(given: Any) -> dict[str, str]:
+    """Return the options that store other bytes than the default ones, equal however they are spelled.
+
+    Raises
+    ------
+    RequestError
+        As `normalized`. Unknown options are returned: a plugin's format may have them, and others refuse them.
+    """
+    options = normalized(given)
+    try:
+        return creation_of(options).changes
+    except RequestError:
+        return options
 
 
 def creation_of(given: Any) -> Creation:
@@ -109,7 +164,7 @@ def creation_of(given: Any) -> Creation:
     numbers: dict[str, int] = {}
     for name in ("LEVEL", "BLOCKSIZE"):
         if name in options:
-            if not options[name].isdecimal():
+            if not options[name].isdecimal() or len(options[name]) > _DIGITS:
                 raise RequestError(f"{name}={options[name]} is not understood: give a whole number.")
             numbers[name.lower()] = int(options[name])
     return Creation(options.get("COMPRESS", "DEFLATE"), **numbers)

@@ -71,11 +71,34 @@ def test_the_compression_of_a_mask(tmp_path: Path) -> None:
         ({"LEVEL": "high"}, "LEVEL=HIGH is not understood"),
         ({"BLOCKSIZE": 100}, "BLOCKSIZE=100 is not valid: give a multiple of 16"),
         (["ZSTD"], "'ZSTD' is not understood: give NAME=VALUE"),
+        (["=ZSTD"], "'=ZSTD' is not understood: give NAME=VALUE"),
+        ([5], "option 5 is not understood: give NAME=VALUE"),
+        ({"LEVEL": "9" * 5000}, "LEVEL=9+ is not understood: give a whole number"),
+        (5, "creation=5 is not understood: give a mapping or a list of words NAME=VALUE"),
+        (True, "creation=True is not understood"),
+        (b"COMPRESS=ZSTD", "creation=b'COMPRESS=ZSTD' is not understood"),
+        (iter(["COMPRESS=ZSTD"]), "creation=<list_iterator .*> is not understood"),
+        (["COMPRESS=LZW", "compress=ZSTD"], "COMPRESS is given twice, with LZW and ZSTD: give it once"),
+        ({"COMPRESS": "LZW", " compress ": "ZSTD"}, "COMPRESS is given twice"),
     ],
 )
 def test_mistakes_get_a_sentence(given: Any, says: str) -> None:
     with pytest.raises(RequestError, match=says):
         creation_of(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, Creation()),
+        ((), Creation()),
+        ({" compress ": " zstd "}, Creation("ZSTD")),
+        ([" level = 03 "], Creation(level=3)),
+        ({"COMPRESS=LZW"}, Creation("LZW")),
+    ],
+)
+def test_spelling_does_not_matter(given: Any, expected: Creation) -> None:
+    assert creation_of(given) == expected
 
 
 @pytest.mark.parametrize("name", ["x2.ome.zarr", "x2.ome.tif", "x2.png"])
