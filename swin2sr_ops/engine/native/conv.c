@@ -7,7 +7,7 @@
 #include "products.h"
 
 /* Most vectors of outputs at a time, and pixels with so many: sums take 24 registers of 32, or 12 of 16. */
-#define MOST ACROSS
+#define MOST (LANES == 8 ? 2 : 4)
 #define PIXELS(across) (LANES == 8 ? ((across) == 1 ? 12 : 6) : (across) == 4 ? 6 : (across) == 3 ? 8 : 12)
 #define SEGMENT 48 /* pixels of a row that meet a group of weights while they are in the first-level cache */
 
@@ -27,24 +27,24 @@ INLINE num row_of_weights(const Convolution *c) { return (c->outputs + 15) / 16 
 INLINE void dot(const int n, const int across, const Convolution *c, const num *offsets, const float *const *pixels,
                 num stride, const float *weights, const float *bias, vec (*sum)[MOST])
 {
-#pragma GCC unroll 12
+    UNROLL(12)
     for (int i = 0; i < n; i++)
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < across; j++) sum[i][j] = load(bias + j * LANES);
     num row = row_of_weights(c);
     for (num t = 0; t < c->taps; t++) {
         const float *from[12];
         num tap = offsets[2 * t] * stride + offsets[2 * t + 1] * c->inputs;
-#pragma GCC unroll 12
+        UNROLL(12)
         for (int i = 0; i < n; i++) from[i] = pixels[i] + tap;
         for (num k = 0; k < c->inputs; k++, weights += row) {
             vec right[MOST];
-#pragma GCC unroll 4
+            UNROLL(4)
             for (int j = 0; j < across; j++) right[j] = load(weights + j * LANES);
-#pragma GCC unroll 12
+            UNROLL(12)
             for (int i = 0; i < n; i++) {
                 vec left = spread(from[i][k]);
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (int j = 0; j < across; j++) sum[i][j] = fused(left, right[j], sum[i][j]);
             }
         }
@@ -70,16 +70,16 @@ INLINE void segment(const int n, const int across, const Convolution *c, const n
         for (int i = 0; i < n; i++) pixels[i] = source + (x + i < count ? x + i : count - 1) * c->inputs;
         dot(n, across, c, offsets, pixels, stride, weights, bias, sum);
         if (c->slope != 1.0f)
-#pragma GCC unroll 12
+            UNROLL(12)
             for (int i = 0; i < n; i++)
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (int j = 0; j < across; j++) sum[i][j] = larger(sum[i][j] * c->slope, sum[i][j]);
-#pragma GCC unroll 12
+        UNROLL(12)
         for (int i = 0; i < n; i++) {
             if (x + i == count) return;
             float *target = to + (x + i) * pitch;
             const float *plus = added ? added + (x + i) * c->outputs : 0;
-#pragma GCC unroll 4
+            UNROLL(4)
             for (int j = 0; j < across; j++) {
                 if (j == across - 1 && outputs < across * LANES)
                     put_part(sum[i][j], outputs - j * LANES, plus ? plus + j * LANES : 0, target + j * LANES);

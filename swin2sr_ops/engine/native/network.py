@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.engine.native.heads import Head
 from swin2sr_ops.engine.native.kernels import Block, Stage
+from swin2sr_ops.engine.native.planes import aligned
 from swin2sr_ops.engine.native.weights import Conv, Norm, Weights
 from swin2sr_ops.engine.parallel import Spares
 from swin2sr_ops.geometry.steps import network_steps
@@ -57,7 +58,7 @@ class NativeNetwork:
         self.head = Head(weights)
         sizes = [self.kernels.swin_scratch(ctypes.byref(block)) for block in self.blocks.values()]
         sizes += [self.kernels.swin_stage_scratch(ctypes.byref(stage)) for stage in self.stages.values()]
-        self.scratch = Spares(lambda: np.empty(max(sizes), np.float32))
+        self.scratch = Spares(lambda: aligned(max(sizes)))
 
     def _entrance(self, path: str) -> tuple[Conv, Conv | None, Norm | None]:
         """Prepare a trunk's first convolution, and the embedding that both trunks share."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.engine.native.kernels import Box
 
-__all__ = ["Borders", "Plane", "address", "inside"]
+__all__ = ["Borders", "Plane", "address", "aligned", "inside"]
 
+_LINE = 16  # numbers in a line of the cache
 Range = tuple[int, int]
 #: Where the image begins and ends, along Y and X.
 Borders = tuple[Range, Range]
@@ -43,6 +45,14 @@ class Plane:
     def rows(self, first: int, last: int) -> NDArray[np.float32]:
         """Return some rows of the image, a view."""
         return self.data[first - self.top : last - self.top]
+
+
+def aligned(*shape: int) -> NDArray[np.float32]:
+    """Return an array of undefined numbers that begins with a cache line: vectors that straddle two are slower."""
+    size = prod(shape)
+    room = np.empty(size + _LINE - 1, np.float32)
+    first = -address(room) // room.itemsize % _LINE
+    return room[first : first + size].reshape(shape)
 
 
 def address(values: NDArray[Any]) -> int:

@@ -25,12 +25,22 @@ typedef ptrdiff_t num;
 #define LANES 4
 #endif
 #endif
-/* Vectors beside each other in registers: with 6 rows 12 of 16 of AVX, 24 of 32 elsewhere. */
-#define ACROSS (LANES == 8 ? 2 : 4)
+/* Vectors beside each other in registers. With 6 rows they hold 12 sums, enough for two units that take 4 cycles for a
+   multiply-add, and narrow strips stay in the first-level cache; ARM processors have up to four such units. */
+#define ACROSS (LANES == 4 ? 4 : 2)
 #define ROWS 6
 #define STRIP (LANES * ACROSS)
 
 #define INLINE static inline __attribute__((always_inline))
+
+/* The loop that follows, of at most so many turns, without a loop. Given a count, clang 16 leaves shorter loops as they
+   are, and keeps sums in memory. */
+#define PRAGMA(words) _Pragma(#words)
+#if defined(__clang__)
+#define UNROLL(most) PRAGMA(clang loop unroll(full))
+#else
+#define UNROLL(most) PRAGMA(GCC unroll most)
+#endif
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int ivec __attribute__((vector_size(4 * LANES)));
@@ -124,19 +134,19 @@ INLINE void transpose(const float *from, num from_row, int rows, int columns, fl
     if (columns == 8) {
         eight a[8] = {{0}}, b[8];
         for (int r = 0; r < rows; r++) a[r] = *(const eight *)(from + r * from_row);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int i = 0; i < 8; i += 2) {
             b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
             b[i + 1] = __builtin_shufflevector(a[i], a[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
         }
-#pragma GCC unroll 2
+        UNROLL(2)
         for (int i = 0; i < 8; i += 4)
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int j = 0; j < 2; j++) {
                 a[i + 2 * j] = __builtin_shufflevector(b[i + j], b[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
                 a[i + 2 * j + 1] = __builtin_shufflevector(b[i + j], b[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
             }
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int i = 0; i < 4; i++) {
             *(eight *)(to + i * to_row) = __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
             *(eight *)(to + (i + 4) * to_row) = __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
@@ -147,6 +157,9 @@ INLINE void transpose(const float *from, num from_row, int rows, int columns, fl
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < columns; c++) to[c * to_row + r] = from[r * from_row + c];
 }
+
+/* The first of eight channels that contain channel k: the last eight of them where fewer are left. */
+INLINE num group_of_eight(num k, num channels) { return k + 8 <= channels || channels < 8 ? k : channels - 8; }
 
 /* Rows and columns, from the first to behind the last. */
 typedef struct {
@@ -167,9 +180,9 @@ INLINE void tile(const int rows, const int across, const int taps, const float *
                  const float *const *b, num b_row, const float *start, num start_row, float *out, num out_row)
 {
     vec sum[ROWS][ACROSS];
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < across; j++) {
             if (!start) sum[i][j] = spread(0.0f);
             else if (start_row) sum[i][j] = load(start + i * start_row + j * LANES);
@@ -179,19 +192,19 @@ INLINE void tile(const int rows, const int across, const int taps, const float *
         const float *from = b[t];
         for (num k = 0; k < depth; k++) {
             vec right[ACROSS];
-#pragma GCC unroll 4
+            UNROLL(4)
             for (int j = 0; j < across; j++) right[j] = load(from + k * b_row + j * LANES);
-#pragma GCC unroll 6
+            UNROLL(6)
             for (int i = 0; i < rows; i++) {
                 vec left = spread(a[i * row + k * column]);
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (int j = 0; j < across; j++) sum[i][j] = fused(left, right[j], sum[i][j]);
             }
         }
     }
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < across; j++) store(out + i * out_row + j * LANES, sum[i][j]);
 }
 
@@ -200,20 +213,28 @@ INLINE void tile(const int rows, const int across, const int taps, const float *
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) \
     }
 
-/* out (rows, px) = start + a (rows, depth) . b (depth, px). `start`: none, a number for each row
-   (start_row = 0), or a matrix. px is a multiple of `across` vectors. */
+/* A strip of a product: out (rows, `across` vectors) = start + a (rows, depth) . b (depth, `across` vectors); *_row:
+   from one row to the next. `start`: none, a number for each row (start_row = 0), or a matrix. */
+INLINE void multiply_strip(const int across, Matrix a, num rows, num depth, const float *b, num b_row,
+                           const float *start, num start_row, float *out, num out_row)
+{
+    for (num r = 0; r < rows; r += ROWS) {
+        const float *left = a.data + r / ROWS * a.group;
+        const float *from = !start ? 0 : start_row ? start + r * start_row : start + r;
+#define CASE(n) \
+    case n: \
+        tile(n, across, 1, left, a.row, a.column, depth, &b, b_row, from, start_row, out + r * out_row, out_row); \
+        break;
+        EACH_REST(rows - r, CASE)
+#undef CASE
+    }
+}
+
+/* The same for px pixels, a multiple of `across` vectors: the rows of b, out and a matrix `start` are px long. */
 INLINE void multiply(const int across, Matrix a, num rows, num depth, const float *b, num px, const float *start,
                      num start_row, float *out)
 {
     for (num p = 0; p < px; p += across * LANES)
-        for (num r = 0; r < rows; r += ROWS) {
-            const float *left = a.data + r / ROWS * a.group, *right = b + p;
-            const float *from = !start ? 0 : start_row ? start + r * start_row + p : start + r;
-#define CASE(n) \
-    case n: \
-        tile(n, across, 1, left, a.row, a.column, depth, &right, px, from, start_row, out + r * px + p, px); \
-        break;
-            EACH_REST(rows - r, CASE)
-#undef CASE
-        }
+        multiply_strip(across, a, rows, depth, b + p, px, start && start_row ? start + p : start, start_row, out + p,
+                       px);
 }

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.engine.native.kernels import NUM, NUMBERS, Block, Convolution, Stage, kernels
-from swin2sr_ops.engine.native.planes import address
+from swin2sr_ops.engine.native.planes import address, aligned
 from swin2sr_ops.engine.native.position import cosine_bias, exponential, table_bias
 from swin2sr_ops.spec import ModelSpec
 
@@ -208,5 +208,7 @@ class Weights:
         return ctypes.cast(address(self._keep(values.astype(np.float32, copy=False))), NUMBERS)
 
     def _keep(self, values: NDArray[Any]) -> NDArray[Any]:
-        self._kept.append(np.ascontiguousarray(values))
-        return self._kept[-1]
+        kept = aligned(*values.shape) if values.dtype == np.float32 else np.empty_like(values, order="C")
+        kept[...] = values
+        self._kept.append(kept)
+        return kept
