@@ -136,10 +136,11 @@ class Trainer:
             self._keep_recipe()
             log(self.engine)
         last = self.recipe.steps if until is None else min(self.recipe.steps, until)
-        if self.recipe.noisy and self.step == 0 and last:
+        if self.recipe.noisy and self.watch.first is None and last:
             self._see()
         if self.teacher is not None and self.step < last and isinstance(self.sampler, PatchSampler):
-            self.sampler.teach(self.teacher, log if self.team.leads else lambda _: None, self.team.rank)
+            report = log if self.team.leads else lambda _: None
+            self.sampler.teach(self.teacher, report, self.team.rank, self.team.size)
         spent, first = 0.0, self.step
         while self.step < last and not self.watch.stops:
             if stop():

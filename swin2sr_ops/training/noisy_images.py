@@ -68,7 +68,7 @@ def read_sequences(image: Path | ImageSource, channels: int, along: str = "") ->
         others = [i for i in order.planes if i != follow]
         for index in np.ndindex(*(order.shape[i] for i in others)):
             region = _region(order, follow, dict(zip(others, index, strict=True)))
-            channel = 0 if order.channel is None or order.channel == follow else index[others.index(order.channel)]
+            channel = 0 if order.channel is None else index[others.index(order.channel)]
             groups.setdefault(channel, []).append(stored(source, order, region, channels))
     return groups
 

@@ -291,6 +291,12 @@ def test_a_run_stops_when_the_risk_no_longer_falls(folder: Path, tmp_path: Path)
     assert again.step == 10
     for name, value in trainer.averaged_state().items():
         assert torch.equal(value, again.averaged_state()[name])
+    unseen = Trainer(asked, folder, tmp_path / "unseen")
+    for _ in range(4):  # stopped before the first step, each time
+        with pytest.raises(Stopped):
+            unseen.run(log=lines.append, stop=lambda: True)
+        unseen = Trainer(asked, folder, tmp_path / "unseen")
+    assert (unseen.watch.first, unseen.watch.waited) == (trainer.watch.first, 0)
     header = (tmp_path / "run" / "log.csv").read_text().splitlines()[0]
     assert header.endswith(",risk")
 
