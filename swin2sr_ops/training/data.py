@@ -22,7 +22,7 @@ from swin2sr_ops.training.camera import CAMERA_MARGIN, Camera
 from swin2sr_ops.training.degrade import Degrade, bicubic_reduce, bicubic_resize
 from swin2sr_ops.training.images import Pair, find_images, load_images, load_pairs
 from swin2sr_ops.training.recipe import Recipe
-from swin2sr_ops.training.teacher import TAUGHT_PEAK, Teacher
+from swin2sr_ops.training.teacher import TAUGHT_PEAK, Teacher, TeacherOutput
 from swin2sr_ops.training.volumes import MadeVolume, planes_of, stacks
 
 __all__ = ["PatchSampler", "detail", "training_images"]
@@ -90,7 +90,7 @@ class PatchSampler:
         self.side = (recipe.patch + 2 * self.margin) * self.spec.scale
         self.images: list[list[Kept]] = []
         #: The teacher's outputs for the images, in the same order; see `teach`.
-        self.taught: list[list[NDArray[np.uint16]]] = []
+        self.taught: list[list[TeacherOutput]] = []
         for name in recipe.folders:
             # float16 halves the memory; its step near 1 (2**-11) is below half an 8-bit level.
             pairs = training_images(recipe, data / name, self.side)
@@ -101,9 +101,13 @@ class PatchSampler:
     def __len__(self) -> int:
         return sum(map(len, self.images))
 
-    def teach(self, teacher: Teacher, log: Callable[[str], None], rank: int) -> None:
-        """Give every image the output of a teacher; later batches then have it as a third tensor."""
-        found = iter(teacher.outputs([kept for folder in self.images for kept in folder], log, rank=rank))
+    def teach(self, teacher: Teacher, log: Callable[[str], None], rank: int = 0, size: int = 1) -> None:
+        """Give every image the output of a teacher; later batches then have it as a third tensor.
+
+        ``rank`` and ``size`` are those of this process in its team.
+        """
+        images = [kept for folder in self.images for kept in folder]
+        found = iter(teacher.outputs(images, log, rank=rank, size=size))
         self.taught = [list(islice(found, len(folder))) for folder in self.images]
 
     def batch(self, step: int) -> tuple[Tensor, ...]:
@@ -228,7 +232,7 @@ class PatchSampler:
         self,
         given: NDArray[np.float16] | None,
         target: NDArray[np.float16],
-        taught: NDArray[np.uint16] | None,
+        taught: TeacherOutput | None,
         rng: np.random.Generator,
     ) -> Patches:
         """Cut a window out of a target, and the same out of its input and of the teacher's output."""

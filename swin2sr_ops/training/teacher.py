@@ -3,7 +3,8 @@
 The idea is that of Hinton et al., "Distilling the Knowledge in a Neural Network" (2015). The teacher sees whole images,
 reduced and rounded as the training's patches are, through the exact engine: its outputs have no seams. They are stored
 as 16 bits beside the run, in a folder named by the teacher's hash, under the hash of image and settings: runs of one
-parent folder share them, and a killed run computes only what is missing.
+parent folder share them, and a killed run computes only what is missing. A patch reads its part of an output and closes
+the file again, since there may be more images than a process may hold open files.
 
 A patch and its output are turned and mirrored together. A network is not exactly equivariant, so the output of a turned
 patch would differ a little; the mean of all eight orientations (``ensemble = 8``) is equivariant, and better.
@@ -12,11 +13,11 @@ patch would differ a little; the mean of all eight orientations (``ensemble = 8`
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,21 +25,34 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.hooks.dispatch import resolve_model
-from swin2sr_ops.io.storage.moves import replace_path
+from swin2sr_ops.io.storage.moves import remove_path, replacing
 from swin2sr_ops.lazy.restore import restore
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.degrade import bicubic_reduce
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.weights.qualities import is_quality, views_of
 
-__all__ = ["TAUGHT_PEAK", "Teacher", "with_teacher"]
+__all__ = ["TAUGHT_PEAK", "Teacher", "TeacherOutput", "with_teacher"]
 
 #: The stored number that stands for 1.0; an output below 0 or above 1 is clipped, as in a stored image.
 TAUGHT_PEAK = 65535
 _REPORT_EVERY = 30.0  # seconds
+#: Age in seconds of an unfinished file that a killed process left: writing one takes a few seconds.
+_ABANDONED = 3600.0
 
-Output = NDArray[np.uint16]
 Image = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class TeacherOutput:
+    """The output of a teacher for one image, ``(C, H scale, W scale)``, in a file."""
+
+    file: Path
+
+    def __getitem__(self, window: Any) -> NDArray[np.uint16]:
+        """Read a window; the file is open only meanwhile."""
+        part: NDArray[np.uint16] = np.array(np.load(self.file, mmap_mode="r")[window])
+        return part
 
 
 @dataclass(frozen=True)
@@ -66,17 +80,23 @@ class Teacher:
     device: str = "auto"
 
     def outputs(
-        self, images: Sequence[tuple[Image | None, Image]], log: Callable[[str], None] = print, *, rank: int = 0
-    ) -> list[Output]:
-        """Return the outputs ``(C, H scale, W scale)`` for inputs, or for targets whose inputs are made here.
+        self,
+        images: Sequence[tuple[Image | None, Image]],
+        log: Callable[[str], None] = print,
+        *,
+        rank: int = 0,
+        size: int = 1,
+    ) -> list[TeacherOutput]:
+        """Return the outputs for inputs, or for targets whose inputs are made here.
 
-        Each process of a team, known by its ``rank``, begins elsewhere; a file is complete or does not exist.
+        Each of the ``size`` processes of a team, known by its ``rank``, computes its own share first and then what the
+        others still lack. A file is complete or does not exist.
         """
         files = [self._file(given, target) for given, target in images]
-        missing = [i for i, file in enumerate(files) if not file.exists()]
-        first = len(missing) * (rank % 8) // 8
-        missing = missing[first:] + missing[:first]
         self.folder.mkdir(parents=True, exist_ok=True)
+        if rank == 0:
+            self._remove_abandoned()
+        missing = _shared([i for i, file in enumerate(files) if not file.exists()], rank, size)
         reported = time.monotonic()
         for done, i in enumerate(missing):
             if files[i].exists():  # another process was faster
@@ -84,11 +104,19 @@ class Teacher:
             if done == 0 or time.monotonic() - reported > _REPORT_EVERY:
                 log(f"{self.spec.name} computes its outputs: {done} of {len(missing)} images done")
                 reported = time.monotonic()
-            temporary = files[i].with_suffix(f".{os.getpid()}.tmp")
-            with temporary.open("wb") as stream:
-                np.save(stream, self._output(*images[i]))
-            replace_path(temporary, files[i])
-        return [np.load(file, mmap_mode="r") for file in files]
+            output = self._output(*images[i])
+            with replacing(files[i]) as part, part.open("wb") as stream:
+                np.save(stream, output)
+        return [TeacherOutput(file) for file in files]
+
+    def _remove_abandoned(self) -> None:
+        """Remove unfinished files of killed runs, but no file that another run may be writing."""
+        for part in [*self.folder.glob(".*.npy"), *self.folder.glob("*.tmp")]:  # earlier versions wrote *.tmp
+            try:
+                if time.time() - part.stat().st_mtime > _ABANDONED:
+                    remove_path(part)
+            except FileNotFoundError:  # another run finished or removed it
+                continue
 
     def _file(self, given: Image | None, target: Image) -> Path:
         pixels = target if given is None else given
@@ -97,7 +125,7 @@ class Teacher:
         digest.update(np.ascontiguousarray(pixels).data)
         return self.folder / f"{digest.hexdigest()[:32]}.npy"
 
-    def _output(self, given: Image | None, target: Image) -> Output:
+    def _output(self, given: Image | None, target: Image) -> NDArray[np.uint16]:
         if given is None:
             s = self.spec.scale
             height, width = (n // s * s for n in target.shape[1:])
@@ -117,6 +145,15 @@ class Teacher:
         )
         result: NDArray[np.float32] = lazy.compute()
         return (result.clip(0, 1) * TAUGHT_PEAK).round().astype(np.uint16)
+
+
+def _shared(missing: list[int], rank: int, size: int) -> list[int]:
+    """Order the missing images for one process: first its share, then the others', shuffled, so that few meet.
+
+    Shares go by an image's number, not by its place among the missing: these differ where another process began first.
+    """
+    own, others = ([i for i in missing if (i % size == rank) is mine] for mine in (True, False))
+    return [*own, *np.random.default_rng(rank).permutation(others).astype(int).tolist()]
 
 
 def with_teacher(recipe: Recipe, out: Path, device: str) -> tuple[Recipe, Teacher | None]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +26,7 @@ from swin2sr_ops.training.degrade import bicubic_reduce
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.losses import loss_of
 from swin2sr_ops.training.recipe import Recipe
-from swin2sr_ops.training.teacher import TAUGHT_PEAK, Teacher
+from swin2sr_ops.training.teacher import TAUGHT_PEAK, Teacher, _shared
 from swin2sr_ops.weights.save import save_model
 
 
@@ -60,7 +65,7 @@ def test_outputs_are_those_of_the_exact_engine(taught: Recipe, data: Path, tmp_p
     even = torch.from_numpy(target[None, :, : target.shape[1] // 2 * 2, : target.shape[2] // 2 * 2].astype("f4"))
     given = (bicubic_reduce(even, 2)[0].clamp(0, 1) * 255).round() / 255
     wanted = swin2sr_ops.restore(given.numpy(), model=str(sage), axes="SYX", range=(0, 1)).compute()
-    found = sampler.taught[0][0]
+    found = sampler.taught[0][0][:]
     assert found.dtype == np.uint16
     assert np.abs(found / TAUGHT_PEAK - wanted.clip(0, 1)).max() < 1e-5
 
@@ -132,7 +137,7 @@ def test_pairs_have_a_teacher_too(taught: Recipe, sage: Path, tmp_path: Path) ->
     given, truth = sampler.images[0][0]
     assert given is not None
     wanted = swin2sr_ops.restore(given.astype("f4"), model=str(sage), axes="SYX", range=(0, 1)).compute()
-    assert np.abs(sampler.taught[0][0] / TAUGHT_PEAK - wanted.clip(0, 1)).max() < 1e-5
+    assert np.abs(sampler.taught[0][0][:] / TAUGHT_PEAK - wanted.clip(0, 1)).max() < 1e-5
     sampler.taught[0][0] = (truth.astype("f8") * TAUGHT_PEAK).round().clip(0, TAUGHT_PEAK).astype("u2")
     source, target, theirs = sampler.batch(0)
     assert source.shape[-1] * 2 == target.shape[-1]
@@ -204,6 +209,67 @@ def test_a_killed_run_computes_what_is_missing(
     assert len(rest) == images - 2
     teaching(taught, data, tmp_path / "other run")  # beside the first one: the outputs are shared
     assert len(rest) == images - 2
+
+
+_MANY_IMAGES = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from swin2sr_ops.hooks.dispatch import resolve_model
+from swin2sr_ops.training.teacher import Teacher
+Teacher._output = lambda self, given, target: target.astype(np.uint16)
+images = [(None, np.full((1, 16, 16), i, np.float16)) for i in range(200)]
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+outputs = Teacher(resolve_model("nano-x2-gray"), 1, 256, Path(sys.argv[1])).outputs(images)
+assert all((output[:, 2:9, 3:5] == i).all() for i, output in enumerate(outputs))
+"""
+
+
+def test_more_images_than_a_process_may_hold_open_files(tmp_path: Path) -> None:
+    pytest.importorskip("resource", reason="Windows has no such limit")
+    done = subprocess.run(
+        [sys.executable, "-c", _MANY_IMAGES, str(tmp_path / "taught")], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_team_shares_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process computes its own share first, whatever the others did; then any, each in an order of its own."""
+    images = [(None, np.full((1, 16, 16), i, np.float16)) for i in range(30)]
+    computed: dict[int, list[int]] = {}
+    for rank in range(3):
+
+        def noted(_: Teacher, __: None, target: np.ndarray, rank: int = rank) -> np.ndarray:
+            if len(computed.setdefault(rank, [])) == 10 and rank < 2:
+                raise KeyboardInterrupt
+            computed[rank].append(int(target.flat[0]))
+            return target.astype("u2")
+
+        monkeypatch.setattr(Teacher, "_output", noted)
+        teacher = Teacher(resolve_model("nano-x2-gray"), 1, 256, tmp_path / "taught")
+        with contextlib.suppress(KeyboardInterrupt):
+            teacher.outputs(images, quiet, rank=rank, size=3)
+    assert {rank: sorted(numbers) for rank, numbers in computed.items()} == {
+        rank: list(range(rank, 30, 3)) for rank in range(3)
+    }
+    orders = [_shared(list(range(2, 30, 3)), rank, 3) for rank in (0, 1)]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1])
+
+
+def test_files_of_killed_runs_are_removed(taught: Recipe, data: Path, tmp_path: Path) -> None:
+    """But not those that another run may be writing."""
+    teaching(taught, data, tmp_path / "run")
+    (folder,) = tmp_path.glob("teacher-*")
+    complete = sorted(folder.iterdir())
+    left = [folder / "0123.4567.tmp", folder / ".89ab.cdef.npy"]
+    writing = folder / ".0001.2345.npy"
+    for part in (*left, writing):
+        part.write_bytes(b"a part")
+    for part in left:
+        os.utime(part, (time.time() - 7200,) * 2)
+    teaching(taught, data, tmp_path / "other")
+    assert sorted(folder.iterdir()) == sorted([*complete, writing])
 
 
 @pytest.mark.parametrize("change", [{"levels": 0}, {"teacher": "ensemble"}])
