@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from swin2sr_ops.errors import RequestError
 
-__all__ = ["check_keywords", "path_of", "suggest_keywords", "with_article"]
+__all__ = ["check_keywords", "keywords_of", "path_of", "suggest_keywords", "with_article"]
 
 #: Words of other libraries, and ours.
 _SYNONYMS = {"depth": "halo", "overlap": "halo"}
@@ -67,18 +67,30 @@ def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) ->
             raise RequestError(f"{name!r} is not a keyword of {function}: {hint}")
 
 
+def keywords_of(function: Callable[..., Any]) -> list[str]:
+    """List the parameters of ``function`` that a call may name.
+
+    Examples
+    --------
+    >>> keywords_of(path_of)
+    ['given', 'name', 'otherwise']
+    """
+    named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    found = inspect.signature(function).parameters.items()
+    return [name for name, one in found if name != "self" and one.kind in named]
+
+
 def suggest_keywords(function: _Function) -> _Function:
     """Decorate a public function so that `check_keywords` sees its calls.
 
     Python itself suggests a keyword only from version 3.13 on.
     """
-    known = [name for name, one in inspect.signature(function).parameters.items() if one.kind is one.KEYWORD_ONLY]
-    positional = inspect.signature(function).parameters.keys() - known
+    known = keywords_of(function)
     shown = function.__qualname__.removesuffix(".__init__")
 
     @wraps(function)
     def checked(*values: Any, **keywords: Any) -> Any:
-        check_keywords(shown, keywords.keys() - positional, known)
+        check_keywords(shown, keywords, known)
         return function(*values, **keywords)
 
     return cast(_Function, checked)

@@ -12,10 +12,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from swin2sr_ops.calls import check_keywords, path_of, with_article
+from swin2sr_ops.calls import check_keywords, keywords_of, path_of, with_article
 from swin2sr_ops.errors import FormatError, ModelError, RequestError, Swin2SROpsError
 from swin2sr_ops.events import Event, Progress
 from swin2sr_ops.hooks.hosts import HostAdapter
@@ -246,8 +245,7 @@ def check_output_options(
 
     if any(impl.plugin_name != BUILTIN for impl in _implementations("create_sink")):
         return
-    own = [name for name, one in signature(function).parameters.items() if one.kind is one.KEYWORD_ONLY]
-    check_keywords(function.__name__, options, [*own, *OutputOptions.__annotations__, *also])
+    check_keywords(function.__name__, options, [*keywords_of(function), *OutputOptions.__annotations__, *also])
 
 
 def create_sink(uri: str | os.PathLike[str], info: ImageInfo, **options: Any) -> ImageSink:

@@ -11,7 +11,7 @@ from typing import Any
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from swin2sr_ops.calls import check_keywords, path_of
+from swin2sr_ops.calls import check_keywords, keywords_of, path_of
 from swin2sr_ops.events import Progress
 from swin2sr_ops.io.storage.paths import absolute_uri
 from swin2sr_ops.request import RestoreRequest
@@ -93,7 +93,8 @@ def restored_store(
     (512, 512)
     >>> store.close()
     """
-    check_keywords("restored_store", request, [field.name for field in fields(RestoreRequest)])
+    known = [*keywords_of(restored_store), *(field.name for field in fields(RestoreRequest))]
+    check_keywords("restored_store", request, known)
     path = path_of(src, "src", "For an array, call swin2sr_ops.restore.")
     kept = None if cache is None else absolute_uri(path_of(cache, "cache"))
     name = name or os.path.basename((kept or path.rsplit(":", 1)[-1]).rstrip("/"))

@@ -13,6 +13,7 @@ import pytest
 
 import swin2sr_ops
 from swin2sr_ops import ModelSpec, RequestError
+from swin2sr_ops.calls import keywords_of, suggest_keywords
 from swin2sr_ops.request import BatchOptions, OutputOptions
 
 torch = pytest.importorskip("torch")
@@ -92,6 +93,32 @@ def test_the_sentence_about_chunks_names_a_call_that_helps(chunks: Any, gray_mod
 def test_a_misspelt_keyword_gets_the_nearest(call: Any) -> None:
     with pytest.raises(RequestError, match=r"'hallo' is not a keyword of .*: did you mean 'halo'"):
         call("sample:cells", hallo=16)
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "meant"),
+    [
+        (swin2sr_ops.Restorer, {"modle": "fast"}, "model"),
+        (swin2sr_ops.restore, {"arr": IMAGE}, "array"),
+        (swin2sr_ops.restored_store, {"src": "sample:cells", "cahce": "x.ome.zarr"}, "cache"),
+        (swin2sr_ops.restore_image, {"src": "sample:cells", "dst": "x.ome.zarr", "sorce": "y"}, "src"),
+    ],
+)
+def test_every_parameter_is_suggested(call: Any, given: dict[str, Any], meant: str) -> None:
+    with pytest.raises(RequestError, match=f"is not a keyword of .*: did you mean '{meant}'"):
+        call(**given)
+
+
+def test_the_name_of_further_keywords_is_none() -> None:
+    @suggest_keywords
+    def call(one: int, *several: int, two: int = 2, **more: int) -> int:
+        return one + two
+
+    assert keywords_of(call) == ["one", "two"]
+    assert call(one=1, two=3) == 4
+    for name in ("several", "more"):
+        with pytest.raises(RequestError, match=f"'{name}' is not a keyword of"):
+            call(1, **{name: 3})
 
 
 def test_arrays_where_paths_belong(tmp_path: Path) -> None:
