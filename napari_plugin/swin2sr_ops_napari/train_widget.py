@@ -179,9 +179,10 @@ class TrainWidget(QWidget):
         """Propose a file in the home folder, until the person has written one."""
         if self.layer is None or self.path_edit.isModified():
             return
-        stem = re.sub(r"[^\w.-]+", "-", self.layer.name).strip("-.") or "image"
+        stem = re.sub(r"[^\w.-]+", "-", self.layer.name).strip("-.")[:100] or "image"  # file names end at 255
         paths = (Path.home() / f"{stem}-denoise{n}.safetensors" for n in ("", *(f"-{i}" for i in range(2, 100))))
-        self.path_edit.setText(str(next(path for path in paths if not path.exists())))
+        free = next((path for path in paths if not path.exists()), None)
+        self.path_edit.setText("" if free is None else str(free))  # with all taken, the user names it
 
     def _browse(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Model", self.path_edit.text(), "Models (*.safetensors)")

@@ -107,6 +107,22 @@ def test_the_window_trains_and_lists_the_model(viewer: Any, qtbot: Any, tmp_path
     assert restore.form.spec().name == "own"
 
 
+def test_a_path_is_proposed_for_any_name(viewer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for a long name, and none once all names exist."""
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    found = opened(viewer)
+    viewer.add_image(noisy(96, 80), name="x" * 400)
+    assert Path(found.path_edit.text()).name == "x" * 100 + "-denoise.safetensors"
+    for n in ("", *(f"-{i}" for i in range(2, 100))):
+        (tmp_path / f"taken-denoise{n}.safetensors").touch()
+    viewer.layers.clear()
+    viewer.add_image(noisy(96, 80), name="taken")
+    assert found.layer.name == "taken"
+    assert found.path_edit.text() == ""
+    found.train_button.click()
+    assert "must end with .safetensors" in found.status.text()
+
+
 def test_the_window_cancels_and_says_what_is_wrong(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
     found = opened(viewer)
     viewer.add_image(noisy(96, 80))
