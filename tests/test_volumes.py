@@ -314,7 +314,7 @@ def test_views_and_engines(three: ModelSpec, five: ModelSpec) -> None:
     np.testing.assert_array_equal(kept.reshape(3, 33, 2, 40, 2).mean((2, 4)), image)
 
 
-def test_a_bare_checkpoint_needs_the_number_of_planes(three: ModelSpec, tmp_path: Path) -> None:
+def test_a_bare_checkpoint_needs_the_number_of_planes(three: ModelSpec, tmp_path: Path, capsys: Any) -> None:
     import torch
 
     torch.save(random_net(three).state_dict(), tmp_path / "bare.pth")
@@ -322,6 +322,20 @@ def test_a_bare_checkpoint_needs_the_number_of_planes(three: ModelSpec, tmp_path
         resolve_spec(tmp_path / "bare.pth", window=8, value_range=1)
     found = resolve_spec(tmp_path / "bare.pth", window=8, value_range=1, planes=3)
     assert (found.channels, found.planes) == (1, 3)
+    tifffile.imwrite(tmp_path / "z.tif", volume(3, 20, 24), metadata={"axes": "ZYX"})
+    given = ["--window", "8", "--value-range", "1"]
+    words = [str(tmp_path / "z.tif"), str(tmp_path / "z.ome.zarr"), "--model", str(tmp_path / "bare.pth"), *given]
+    capsys.readouterr()
+    assert main(["restore", *words, "--quiet"]) == 2
+    told = capsys.readouterr().err
+    assert "give planes=3" in told
+    assert "omit" not in told  # a plugin has nothing to say about a file of this family
+    assert main(["restore", *words, "--quiet", "--planes", "3"]) == 0
+    assert main(["plan", *words, "--planes", "3"]) == 0
+    written = tmp_path / "three.safetensors"
+    to = ["--to", "safetensors", "--output", str(written)]
+    assert main(["export", str(tmp_path / "bare.pth"), *to, *given, "--planes", "3"]) == 0
+    assert resolve_spec(written).planes == 3
     spec = small_spec(planes=1, channels=2, **X1)
     state = random_net(spec).state_dict() | {"conv_last.weight": torch.zeros(1, 12, 3, 3)}
     torch.save(state, tmp_path / "even.pth")

@@ -33,11 +33,15 @@ def swin2sr_ops_resolve_model(model: str, wanted: dict[str, Any]) -> ModelSpec |
         return None
     if not path.is_file():
         raise ModelError(f"There is no file {str(path)!r}: `spandrel:` is followed by a checkpoint, such as photo.pth.")
-    _check_hints(path, wanted)
+    if asked:
+        _check_hints(path, wanted)
     _check_installed(path)
     from swin2sr_ops_spandrel.describe import describe
 
-    return describe(path.resolve(), asked, name=wanted.get("name"), task=wanted.get("task"))
+    found = describe(path.resolve(), asked, name=wanted.get("name"), task=wanted.get("task"))
+    if found is not None:  # of a file that it leaves to the built-in loader, the facts are needed
+        _check_hints(path, wanted)
+    return found
 
 
 @hookimpl

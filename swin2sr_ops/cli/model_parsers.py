@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from swin2sr_ops.cli.arguments import number, whole
-from swin2sr_ops.cli.options import add_options
+from swin2sr_ops.cli.options import add_hints, add_options
 
 __all__ = ["add_evaluate", "add_export", "add_models", "add_train"]
 
@@ -191,7 +191,6 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--to", choices=("onnx", "bioimageio", "safetensors"), required=True, help="the format")
     parser.add_argument("--output", metavar="FILE", required=True, help="the file to write")
     parser.add_argument("--tile", metavar="N", type=whole, help="side of a graph's input in pixels (default: 256)")
-    parser.add_argument("--value-range", type=number, help="for a checkpoint that does not state it: 1 or 255")
-    parser.add_argument("--window", type=whole, help="for a checkpoint that does not state it: 8 or 7")
+    add_hints(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.add_argument("--json", action="store_true", help="print facts about FILE as JSON")

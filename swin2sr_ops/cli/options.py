@@ -9,7 +9,7 @@ from typing import Any
 from swin2sr_ops.cli.arguments import halo, number, tile, whole
 from swin2sr_ops.options import OPTIONS, SIDES
 
-__all__ = ["add_options", "add_reading", "add_request"]
+__all__ = ["add_hints", "add_options", "add_reading", "add_request"]
 
 _TYPES: dict[str, Callable[[str], Any]] = {"text": str, "whole": whole, "number": number, "halo": halo, "tile": tile}
 
@@ -31,13 +31,19 @@ def add_reading(parser: argparse.ArgumentParser, **series: Any) -> None:
     add_options(group, "array")
 
 
+def add_hints(group: argparse._ActionsContainer) -> None:
+    """Add the facts that a checkpoint may lack; `swin2sr_ops.cli.request.hints_of` reads them."""
+    group.add_argument("--value-range", type=number, help="for a checkpoint that does not state it: 1 or 255")
+    group.add_argument("--window", type=whole, help="for a checkpoint that does not state it: 8 or 7")
+    group.add_argument("--planes", type=whole, help="for a checkpoint that sees a plane and its neighbours: 3, 5, ...")
+
+
 def add_request(parser: argparse.ArgumentParser, **series: Any) -> None:
     """Add the options that say how SRC is read and restored."""
     add_reading(parser, **series)
     group = parser.add_argument_group("model")
     add_options(group, "model", "scale")
-    group.add_argument("--value-range", type=number, help="for a checkpoint that does not state it: 1 or 255")
-    group.add_argument("--window", type=whole, help="for a checkpoint that does not state it: 8 or 7")
+    add_hints(group)
     group = parser.add_argument_group("values and cutting")
     add_options(group, "range", "halo", "tile", "ensemble", "consistent", "along", "nodata", "mask")
     add_options(group, "device", "precision", "engine")

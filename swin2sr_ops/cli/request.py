@@ -12,7 +12,7 @@ from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.weights.qualities import views_of
 
-__all__ = ["entries_of", "output_options_of", "request_of"]
+__all__ = ["entries_of", "hints_of", "output_options_of", "request_of"]
 
 _OF_ENTRIES = ("axes", "level", "series", "array")  # `collect` notes them for each image
 
@@ -37,10 +37,15 @@ def entries_of(args: argparse.Namespace) -> list[Entry]:
     )
 
 
+def hints_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the facts about a checkpoint that were given."""
+    hints = {"value_range": args.value_range, "window": args.window, "planes": args.planes}
+    return {name: value for name, value in hints.items() if value is not None}
+
+
 def request_of(args: argparse.Namespace) -> RestoreRequest:
     """Build the request that ``restore`` and ``plan`` share, the same for all images."""
-    hints = {"value_range": args.value_range, "window": args.window}
-    hints = {name: value for name, value in hints.items() if value is not None}
+    hints = hints_of(args)
     model = resolve_model(args.model, scale=args.scale, **hints) if hints else args.model
     own = {field.name for field in fields(RestoreRequest)} - {"model", *_OF_ENTRIES}
     given = {name: value for name, value in vars(args).items() if name in own and value is not None}

@@ -51,6 +51,16 @@ def test_the_same_pixels_without_torch(checkpoint: Path, capsys: pytest.CaptureF
     assert "needs no torch" in capsys.readouterr().out
 
 
+def test_a_word_of_several_views_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for word, views in (("best", 8), ("good", 1)):
+        output = tmp_path / f"{word}.safetensors"
+        assert main(["export", word, "--to", "safetensors", "--output", str(output), "--json"]) == 0
+        captured = capsys.readouterr()
+        network = json.loads(captured.out)["model"]
+        note = f"`restore --model {word}` averages 8 views of '{network}'; the file has the network, which gives one"
+        assert (note in captured.err) is (views > 1)
+
+
 def test_a_fact_that_the_checkpoint_lacks_is_asked_for(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["export", str(checkpoint), "--to", "safetensors", "--output", str(checkpoint.with_suffix(".safetensors"))]
     assert main(words) == 2

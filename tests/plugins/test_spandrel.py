@@ -397,6 +397,16 @@ def test_hints(files: dict[str, Path]) -> None:
     assert plugins.resolve_model(files["dncnn"], task="denoise", name="mine").task == "denoise"
     assert "scale=4" in refusal(files["dncnn"], scale=4)
     assert "omit window=8" in refusal(files["dncnn"], window=8)
+    assert "omit window=8" in refusal(f"spandrel:{files['dncnn']}", window=8)
+
+
+def test_the_hints_of_our_own_networks_are_not_refused(tmp_path: Path) -> None:
+    spec = small_spec(dim=12, depths=(2, 2), planes=3, upsampler="", scale=1)
+    state = random_net(spec).state_dict()
+    torch.save(state, tmp_path / "three.pth")
+    told = refusal(tmp_path / "three.pth", window=8, value_range=1.0)
+    assert "give planes=3" in told
+    assert "omit" not in told
 
 
 def test_a_file_that_changed(files: dict[str, Path], tmp_path: Path) -> None:
