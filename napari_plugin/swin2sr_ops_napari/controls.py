@@ -33,6 +33,8 @@ OUTPUTS = {
     "lazy": "Lazy layer: restored where you look",
     "disk": "OME-Zarr on disk",
 }
+#: Axis of neighbouring planes, for models that take them.
+ALONG = {"": "auto", "Z": "Z, depth", "T": "T, time"}
 #: Least height of the form in pixels.
 _LEAST = 150
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
@@ -48,6 +50,9 @@ class Controls(QWidget):
         self.model_note, self.axes_note = _small(), _small()
         self.axes_button, self.choose_button = QPushButton("Not so: change"), QPushButton("Choose for me")
         self.model_box, self.overlap_box, self.output_box = _combo(), _combo(), _combo()
+        self.along_box = _combo()
+        for letter, label in ALONG.items():
+            self.along_box.addItem(label, letter)
         self.advice = _small()
         self.device_box, self.engine_box, self.range_box = _combo(*_DEVICES), _combo(*ENGINES), _combo(*RANGES)
         self.chunk_box = _combo(*_CHUNKS)
@@ -73,7 +78,14 @@ class Controls(QWidget):
 
     def show_disk(self, shown: bool) -> None:
         """Show or hide the boxes of an output on disk."""
-        for part in (self.path_row, self.replace, self.trust_box, self.chunk_box):
+        self._show(shown, self.path_row, self.replace, self.trust_box, self.chunk_box)
+
+    def show_along(self, shown: bool) -> None:
+        """Show or hide the box of a model that takes neighbouring planes."""
+        self._show(shown, self.along_box)
+
+    def _show(self, shown: bool, *parts: QWidget) -> None:
+        for part in parts:
             part.setVisible(shown)
             name = self._rows.labelForField(part)
             if name is not None:
@@ -105,7 +117,8 @@ class Controls(QWidget):
             ("Result", self.output_box), ("Folder", self.path_row), ("", self.replace),
             ("", self.trust_box), ("Chunks", self.chunk_box),
             ("Model", self.model_box), ("", self.advice), ("Intensity range", self.range_box),
-            ("", self.consistent_box), ("Axes", self.axes_edit), ("Overlap", self.overlap_box),
+            ("", self.consistent_box), ("Axes", self.axes_edit), ("Neighbours along", self.along_box),
+            ("Overlap", self.overlap_box),
             ("Device", self.device_box), ("Engine", self.engine_box),
             ("Calibration", _row(self.calibration_edit, self.calibration_browse)),
         )  # fmt: skip
@@ -113,6 +126,7 @@ class Controls(QWidget):
         column.addWidget(self.advanced)
         self.advanced.hide()
         self.show_disk(False)
+        self.show_along(False)
         self.axes_row.hide()
 
     def _advanced_toggled(self, shown: bool) -> None:
@@ -149,6 +163,11 @@ class Controls(QWidget):
                 " as p1,p99.8 can be written too.",
             ),
             (self.axes_edit, "One letter per dimension: T time, C channel, Z depth, Y rows, X columns; S for colour."),
+            (
+                self.along_box,
+                "Which planes are a plane's neighbours, for a model that takes several: those above and below, or the"
+                " frames before and after. auto: as the model was trained.",
+            ),
             (
                 self.overlap_box,
                 "How far a tile looks around itself. exact: as if the image were restored in one piece.",

@@ -66,7 +66,7 @@ class Form(Controls):
         """Return what is to be done with ``layer``, or with the chosen one."""
         chosen = self.overlap_box.currentData()
         halo: Halo = "exact" if chosen in (None, "exact") else int(chosen)
-        self.spec()  # refuses what is none
+        planes = self.spec().planes  # refuses what is no model
         colours = self._colours(layer)
         return Request(
             model=self._model_name(colours),
@@ -76,6 +76,7 @@ class Form(Controls):
             engine=self.engine_box.currentText(),
             ensemble=1 if self._by_name() else self._answer().ensemble,
             consistent="mean" if self.consistent_box.isChecked() and self.consistent_box.isEnabled() else None,
+            along=(self.along_box.currentData() or None) if planes > 1 else None,
             chunks=None if self.chunk_box.currentText() == str(CHUNK) else int(self.chunk_box.currentText()),
             memory_share=self.preferences.memory_share,
         )
@@ -281,6 +282,7 @@ class Form(Controls):
             self.model_note.setText("")
             return
         self.model_note.setText(f"Model: {spec.name}" + (", chosen under Advanced" if by_name else ""))
+        self.show_along(spec.planes > 1)
         self.consistent_box.setEnabled(spec.scale > 1)  # else the new pixel would be the old one
         self.advice.setText(advice(spec, self._colours()))
         before = self.overlap_box.currentData()
@@ -359,6 +361,7 @@ class Form(Controls):
         self.axes_edit.editingFinished.connect(self._axes_given)
         self.axes_button.clicked.connect(self.change_axes)
         self.overlap_box.activated.connect(self._tell)
+        self.along_box.activated.connect(self._tell)
         self.range_box.currentTextChanged.connect(self._range_chosen)
         for part in (self.device_box, self.engine_box, self.chunk_box):
             part.currentTextChanged.connect(self._tell)

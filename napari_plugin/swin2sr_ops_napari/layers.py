@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,15 @@ class LayerImage:
     def order(self, level: int = 0) -> AxisOrder:
         """Axes of one level; a C axis is channels, colour is S."""
         return AxisOrder.of(self.levels[level].shape, self.axes, last_c_is_colour=False)
+
+    def with_all_planes(self) -> LayerImage:
+        """Leave out levels with fewer planes: their neighbours lie further apart than those of the full-size level."""
+        return replace(self, levels=tuple(self.levels[i] for i in range(len(self.levels)) if self.has_all_planes(i)))
+
+    def has_all_planes(self, level: int) -> bool:
+        """Return True if a level differs from the full-size one along Y and X only."""
+        here = self.levels[level].shape
+        return all(n == full for n, full, a in zip(here, self.shape, self.axes, strict=True) if a not in "YX")
 
     def chunks(self) -> tuple[int, ...]:
         """Return the unit for reads: the array's own chunks, or squares of a plane."""

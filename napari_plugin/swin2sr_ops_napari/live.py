@@ -203,7 +203,10 @@ class Preview(QObject):
             return
         window = main_window(self._widget)
         try:
-            view = look(self._viewer, self._source, self._image, canvas_size(window), pixel_ratio(window))
+            view = look(
+                self._viewer, self._source, self._image, canvas_size(window), pixel_ratio(window),
+                all_planes=self._restorer.spec.planes > 1,
+            )  # fmt: skip
         except RequestError as exc:
             self._painter.want(None)
             self._wish = None

@@ -38,6 +38,15 @@ _WORDS = (
         " the box 'Axes'.",
     ),
     (r"halo=(\S+)", r"The overlap \1"),
+    (
+        r"give along='([ZT])'( \(--along [ZT]\))? to take those along [ZT]",
+        r"choose \1 in the box 'Neighbours along' under Advanced",
+    ),
+    (
+        r"give along='Z' or along='T'( \(--along Z\))? to choose one",
+        r"choose Z or T in the box 'Neighbours along' under Advanced",
+    ),
+    (r", or along='([ZT])'\.", r", or \1 in the box 'Neighbours along' under Advanced."),
     (r"model=('[^']*')", r"The model \1"),
     (r"ensemble=(\S+)", r"The average of \1 views"),
     (r" \(image 'napari-layer:[^']*'\)", ""),

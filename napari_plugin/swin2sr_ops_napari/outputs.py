@@ -151,7 +151,9 @@ class Lazy(Output):
     def work(self, tell: Tell, stop: Stop) -> Any:
         """Decide the intensity range, which may need a look at all pixels, and restore the smallest level."""
         maps = exact_maps(self.image, self.request, tell, stop)
-        self.server = serve(self.image, Restored(self.image, self.request.restorer(self.image), maps))
+        self.server = serve(
+            self.request.seen(self.image), Restored(self.image, self.request.restorer(self.image), maps)
+        )
         self.server.begin(self.point)
         return self.server.levels
 

@@ -51,6 +51,10 @@ class Request(RestoreRequest):
         restorer.check_axes(image.order())
         return restorer
 
+    def seen(self, image: LayerImage) -> LayerImage:
+        """Return the levels of ``image`` that the model may see: those with all planes, if it takes neighbours."""
+        return image if self.spec(image).planes == 1 else image.with_all_planes()
+
     def job(self, source: str, image: LayerImage) -> Job:
         """Resolve the request for ``source``: an address that `offer` gave, or a file."""
         return prepare(source, replace(self, tile=self.responsive_tile(image)), memory=self.memory())

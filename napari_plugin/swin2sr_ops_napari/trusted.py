@@ -83,7 +83,9 @@ class Trusted(Output):
         maps = self.maps or exact_maps(self.image, self.request, tell, stop)
         field = self._field = Trust(self.image, restorer, maps, self.interval)
         if self.lazy:
-            self.server = serve(self.image, field if self.stored is None else Stored(field, self.stored))
+            self.server = serve(
+                self.request.seen(self.image), field if self.stored is None else Stored(field, self.stored)
+            )
             self.server.begin(self.point)
             self.summary = report(field, self.contrast)
             return self.server.levels

@@ -139,7 +139,7 @@ def visible(
     return View(image, level, step, tuple(planes), window, (float(centre[0]), float(centre[1])))
 
 
-def level_for(image: LayerImage, zoom: float) -> int:
+def level_for(image: LayerImage, zoom: float, *, all_planes: bool = False) -> int:
     """Return the coarsest level that has a pixel for each screen pixel, as napari chooses it.
 
     Parameters
@@ -147,12 +147,14 @@ def level_for(image: LayerImage, zoom: float) -> int:
     image : LayerImage
     zoom : float
         Screen pixels per full-size pixel.
+    all_planes : bool
+        Only levels that have all planes: a model that takes neighbours knows them at the full-size level's distance.
     """
     order = image.order()
     best = 0
     for level, array in enumerate(image.levels):
         factor = max(image.shape[a] / array.shape[a] for a in (order.y, order.x))
-        if factor * zoom <= 1 + 1e-6:
+        if factor * zoom <= 1 + 1e-6 and (image.has_all_planes(level) or not all_planes):
             best = level
     return best
 

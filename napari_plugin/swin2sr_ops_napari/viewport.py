@@ -41,7 +41,9 @@ def pixel_ratio(window: QMainWindow | None) -> float:
     return 1.0 if canvas is None else float(canvas.devicePixelRatioF())
 
 
-def look(viewer: Any, layer: Any, image: LayerImage, size: tuple[int, int], ratio: float = 1.0) -> View | None:
+def look(
+    viewer: Any, layer: Any, image: LayerImage, size: tuple[int, int], ratio: float = 1.0, *, all_planes: bool = False
+) -> View | None:
     """Return what is visible of ``layer``; None where nothing is.
 
     Parameters
@@ -51,6 +53,8 @@ def look(viewer: Any, layer: Any, image: LayerImage, size: tuple[int, int], rati
         Height and width of the canvas, in logical pixels.
     ratio : float
         Device pixels per logical pixel: the view has a pixel for each device pixel.
+    all_planes : bool
+        See `swin2sr_ops_napari.view.level_for`.
 
     Raises
     ------
@@ -71,7 +75,7 @@ def look(viewer: Any, layer: Any, image: LayerImage, size: tuple[int, int], rati
     indices = list(at) + [0.0] * ("S" in image.axes)
     # napari chooses the level for logical pixels, and for visible layers only.
     screen = zoom * ratio * _world_size(layer, shown)
-    return visible(image, level_for(image, screen), np.array(corners), indices, screen)
+    return visible(image, level_for(image, screen, all_planes=all_planes), np.array(corners), indices, screen)
 
 
 def _shown(viewer: Any, layer: Any, image: LayerImage) -> list[int]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+pytest.importorskip("napari")
+
+from swin2sr_ops_napari.layers import LayerImage
+from swin2sr_ops_napari.messages import in_words, sentence
+from swin2sr_ops_napari.request import Request
+
 from swin2sr_ops.errors import DownloadError, ModelError, OutputError, RequestError
+from tests.conftest import write_model
 from tests.napari_plugin.conftest import finish, prepare, spots
 
 
@@ -174,7 +182,6 @@ def test_a_model_that_is_not_here_is_refused_with_the_button_s_name(
     ],
 )  # fmt: skip
 def test_sentences_use_the_window_s_words(error: Exception) -> None:
-    from swin2sr_ops_napari.messages import sentence
 
     told = sentence(error)
     assert told is not None
@@ -219,3 +226,41 @@ def test_a_small_screen_holds_the_window_with_all_boxes_open(widget: Any, viewer
     qtbot.wait(500)
     again = widget.restore_button.mapTo(window, widget.restore_button.rect().bottomLeft()).y()
     assert abs(again - closed) < 5  # nothing stays empty between form and buttons
+
+
+def test_a_model_of_several_planes_asks_along_which_axis(widget: Any, viewer: Any, tmp_path: Path) -> None:
+    """The box is there for such models only; what the core says of the keyword names the box."""
+    spec = write_model(tmp_path / "three.safetensors", planes=3, scale=1, upsampler="")
+    layer = viewer.add_image(spots(3, 4, 40, 40), axis_labels=("t", "z", "y", "x"))
+    form = widget.form
+    assert form.along_box.isHidden()
+    form.add_model(spec.weights)
+    assert not form.along_box.isHidden()
+    with pytest.raises(RequestError) as error:
+        form.request().restorer(form.image(layer))
+    message = sentence(error.value)
+    assert message is not None
+    assert "choose Z or T in the box 'Neighbours along'" in message.line
+    form.along_box.setCurrentIndex(form.along_box.findData("T"))
+    assert form.request().restorer(form.image(layer)).placement.along == "T"
+    form.add_model("nano-x2-gray")
+    assert (form.along_box.isHidden(), form.request().along) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "along", "words"),
+    [
+        ((4, 40, 40), "ZYX", "T", "or Z in the box 'Neighbours along' under Advanced."),
+        ((4, 40, 40), "TYX", "", "choose T in the box 'Neighbours along' under Advanced, or choose a model"),
+    ],
+)
+def test_the_window_names_its_box_of_neighbours(
+    tmp_path: Path, shape: tuple[int, ...], axes: str, along: str, words: str
+) -> None:
+    spec = write_model(tmp_path / "three.safetensors", planes=3, along="Z", scale=1, upsampler="")
+    with pytest.raises(RequestError) as error:
+        Request(spec.weights, along=along or None).restorer(LayerImage((np.zeros(shape, np.uint8),), axes))
+    message = sentence(error.value)
+    assert message is not None
+    assert words in in_words(str(error.value))
+    assert "along=" not in message.line

@@ -20,7 +20,7 @@ from swin2sr_ops_napari.ranges import exact_maps, quick_maps
 from swin2sr_ops_napari.request import Request
 from swin2sr_ops_napari.sheet import Memory, Sheet
 from swin2sr_ops_napari.trust import Trust
-from swin2sr_ops_napari.view import Box, boxes, compute, visible
+from swin2sr_ops_napari.view import Box, boxes, compute, level_for, visible
 
 import swin2sr_ops
 from swin2sr_ops.errors import RequestError
@@ -197,3 +197,13 @@ def test_a_preview_of_a_volume_sees_the_neighbours(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="without several planes along Z"):
         request.restorer(LayerImage((volume[0],), "YX"))
     assert "with 2 neighbouring planes along Z" in advice(spec, 1)
+
+
+def test_a_volume_is_restored_at_levels_with_all_planes(tmp_path: Path) -> None:
+    """At a level with fewer planes neighbours lie further apart, and the last one has none."""
+    spec = write_model(tmp_path / "three.safetensors", planes=3, along="Z", scale=1, upsampler="")
+    levels = tuple(np.zeros(shape, np.uint8) for shape in ((8, 80, 64), (8, 40, 32), (4, 20, 16), (1, 10, 8)))
+    image = LayerImage(levels, "ZYX")
+    assert [level_for(image, 1 / 8), level_for(image, 1 / 8, all_planes=True)] == [3, 1]
+    assert Request(spec.weights).seen(image).levels == levels[:2]
+    assert Request("nano-x2-gray").seen(image).levels == levels
