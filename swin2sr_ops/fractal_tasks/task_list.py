@@ -10,7 +10,7 @@ from fractal_task_tools.task_models import CompoundTask, ParallelTask  # noqa: E
 
 __all__ = ["AUTHORS", "DOCS_LINK", "TASK_LIST"]
 
-AUTHORS = "The swin2sr-ops developers"
+AUTHORS = "swin2sr_ops developers"
 #: Shown by a server beside the tasks.
 DOCS_LINK = "https://swin2sr-ops.example.org/fractal/"
 

@@ -49,7 +49,7 @@ def test_bands_that_are_restored_together(rgb_model: ModelSpec, gray_model: Mode
 
 
 def test_warnings_about_the_source_are_kept(gray_model: ModelSpec, tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "in.tif", np.zeros((3, 40, 50), "u2"))
+    tifffile.imwrite(tmp_path / "in.tif", np.zeros((3, 40, 50), "u2"), photometric="minisblack")
     assert prepare(tmp_path / "in.tif", RestoreRequest(model=gray_model, axes="TYX", series=0)).reading == {
         "axes": "TYX"
     }
