@@ -107,6 +107,13 @@ class Form(Controls):
         """Return where the OME-Zarr goes, checked before anything runs."""
         return checked(str(self.path_edit.text()).strip())
 
+    def beside(self) -> int:
+        """Return the bytes that the trust map stores beside each value of the result; 0 without one."""
+        if self.output != "disk" or not self.trust_box.isChecked():
+            return 0
+        views = not self._by_name() and self._answer().ensemble > 1
+        return 4 if views or self.calibration() else 1  # float32, or flags
+
     def calibration(self) -> str:
         """Return the path of the calibration for trust layers; empty for none."""
         return str(self.calibration_edit.text()).strip()

@@ -29,15 +29,15 @@ def _size(count: int) -> str:
     return f"{max(count / 1e3, 1):.0f} kB"
 
 
-def size_line(image: LayerImage, scale: int) -> tuple[str, str]:
-    """Return what is enlarged to what, and how much that takes."""
+def size_line(image: LayerImage, scale: int, beside: int = 0) -> tuple[str, str]:
+    """Return what is enlarged to what, and how much that takes; ``beside``: bytes beside each value of the result."""
     order = image.order()
     y, x = order.shape[order.y], order.shape[order.x]
     planes = 1
     for axis in order.planes:
         planes *= order.shape[axis]
     head = f"{y} x {x} \N{RIGHTWARDS ARROW} {y * scale} x {x * scale}" + (f", {planes} planes" if planes > 1 else "")
-    return head, _size(image.nbytes * scale**2)
+    return head, _size(image.nbytes // image.dtype.itemsize * (image.dtype.itemsize + beside) * scale**2)
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,17 @@ class Planner(QObject):
         self._settle.setInterval(_SETTLE)
         self._settle.timeout.connect(self._begin)
 
-    def show(self, image: LayerImage | None, request: Request | None, *, probe: bool, count: int = 1) -> None:
-        """Plan for these choices; ``count`` layers are restored."""
+    def show(
+        self, image: LayerImage | None, request: Request | None, *, probe: bool, count: int = 1, beside: int = 0
+    ) -> None:
+        """Plan for these choices; ``count`` layers are restored, and ``beside`` bytes stored beside each value."""
         self._number += 1
         self._wish = None
         self._settle.stop()
         if image is None or request is None:
             self.said.emit("")
             return
-        self._head, self._bytes = size_line(image, request.spec(image).scale)
+        self._head, self._bytes = size_line(image, request.spec(image).scale, beside)
         if count > 1:
             self._head = f"{count} layers, the first {self._head}"
         self.said.emit(f"{self._head}, {self._bytes}")

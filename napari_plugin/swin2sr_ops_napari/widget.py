@@ -334,7 +334,8 @@ class RestoreWidget(Panel):
             image = self.form.image() if self.form.layer is not None else None
             request = self.form.request() if image is not None else None
             probe = self.running is None and self.isVisible()
-            self.planner.show(image, request, probe=probe, count=len(self.form.selected()))
+            count = len(self.form.selected())
+            self.planner.show(image, request, probe=probe, count=count, beside=self.form.beside())
         except Swin2SROpsError:  # shown when a button is pressed
             self.planner.show(None, None, probe=False)
 
@@ -386,6 +387,8 @@ class RestoreWidget(Panel):
         self.command_button.clicked.connect(self.copy_command)
         self.more_button.clicked.connect(self._show_more)
         self.form.changed.connect(self._chosen)
+        self.form.trust_box.toggled.connect(lambda _: self._plan())
+        self.form.calibration_edit.textChanged.connect(lambda _: self._plan())
         self.planner.said.connect(self.plan.setText)
         self.preview.said.connect(self._preview_said)
         self.preview.failed.connect(self._preview_failed)

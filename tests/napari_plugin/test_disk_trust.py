@@ -133,3 +133,20 @@ def test_without_the_box_nothing_lies_beside(widget: Any, viewer: Any, qtbot: An
     qtbot.waitUntil(lambda: widget.running is None, timeout=60_000)
     assert not (tmp_path / "f.ome.zarr" / "labels").exists()
     assert len(viewer.layers) == 2
+
+
+def test_the_plan_counts_the_map(widget: Any, viewer: Any, tmp_path: Path) -> None:
+    viewer.add_image(spots(1000, 1000), name="spots")
+    form = widget.form
+    form.answer("x2", "good")
+    form.output_box.setCurrentIndex(form.output_box.findData("disk"))
+    assert widget.plan.text().endswith(", 8.0 MB")
+    form.trust_box.setChecked(True)
+    assert widget.plan.text().endswith(", 12 MB")  # flags
+    form.answer("x2", "best")
+    assert widget.plan.text().endswith(", 24 MB")  # float32
+    form.answer("x2", "good")
+    form.calibration_edit.setText(str(tmp_path / "any.json"))
+    assert widget.plan.text().endswith(", 24 MB")
+    form.output_box.setCurrentIndex(form.output_box.findData("memory"))
+    assert widget.plan.text().endswith(", 8.0 MB")
