@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from swin2sr_ops.calls import check_keywords
 from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.events import Progress
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
@@ -18,7 +20,7 @@ from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.arrays import image_of
-from swin2sr_ops.training.card import write_card, write_taught_card
+from swin2sr_ops.training.card import check_card, write_card, write_taught_card
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.noisy import NoisySampler
 from swin2sr_ops.training.noisy_images import is_image
@@ -137,36 +139,28 @@ def train(
     """
     image, out = image_of(data, axes), Path(out)
     path = None if export_to is None else Path(export_to)
-    values = _values(recipe)
-    noisy = bool(changes.get("noisy") or values.get("noisy"))
+    _check_names(changes)
+    source, values = ("", {}) if recipe is None else _entries(recipe)
+    values |= {field: value for field, value in changes.items() if value is not None}
+    noisy = bool(values.get("noisy"))
     _check(image, path, None if validate is None else Path(validate), single=noisy)
-    recipe = "noisy" if noisy and recipe is None else recipe
     if noisy and init is None and "model" not in values:
         init = model_of_quality("good", 1, channels or 1)
+    if recipe is None:
+        source, others = _default_entries(noisy=noisy, init=init is not None)
+        values = others | values
     start = None if init is None else _weights(init)
     given = {"name": name, "channels": channels, "planes": planes, "along": along, "licence": licence}
-    chosen = _recipe(recipe, start, given, changes)
-    chosen = _taught(chosen, teacher, teacher_licence)
+    values = _taught(_modelled(values, start, given), teacher, teacher_licence)
+    chosen = Recipe.of(values, source)
+    _check_axis(along, chosen)
+    if path is not None and (chosen.noisy or chosen.teacher):
+        check_card(path, chosen)
     held_out = None if validate is None else Path(validate)
     trainer = Trainer(chosen, image, out, device, start=start, validate=held_out, engine=engine)
-    begins = trainer.step == 0 and trainer.team.leads
-    if begins and start is not None and start.spec.channels != chosen.spec.channels:
-        log(f"weights converted from {start.spec.channels} channel(s) to {chosen.spec.channels}")
-    if begins and start is not None and start.spec.planes != chosen.spec.planes:
-        log(f"weights for {start.spec.planes} plane(s) taken for {chosen.spec.planes}: new neighbours add nothing yet")
-    if begins and start is not None and len(start.spec.depths) < len(chosen.spec.depths):
-        log(
-            f"the first {len(start.spec.depths)} of {len(chosen.spec.depths)} stages have the weights of "
-            f"{start.spec.name}, the others are copies of them that add nothing yet"
-        )
-    if begins and trainer.anew:
-        log(f"initialised anew, since {chosen.spec.name} has another shape there: {', '.join(trainer.anew)}")
-    gain = trainer.sampler.noise.gain if isinstance(trainer.sampler, NoisySampler) else 0.0
-    if gain > _FEW_PHOTONS and trainer.team.leads:
-        log(
-            f"the images have about {1 / gain:.0f} photons over their range: with so few 'sure' misjudges the error,"
-            " use --noisy blind"
-        )
+    if trainer.team.leads:
+        for note in _notes(trainer, start):
+            log(note)
     structure = trainer.structure(_judge(trainer))
     if structure is not None and trainer.team.leads:
         log(_told(structure, chosen.noisy))
@@ -180,6 +174,34 @@ def train(
     return trainer
 
 
+def _notes(trainer: Trainer, start: SwinNet | None) -> Iterator[str]:
+    """Say how the run begins, and of a noisy run whether its method suits the images."""
+    spec = trainer.recipe.spec
+    if trainer.step == 0 and start is not None:
+        if start.spec.channels != spec.channels:
+            yield f"weights converted from {start.spec.channels} channel(s) to {spec.channels}"
+        if start.spec.planes != spec.planes:
+            yield (f"weights for {start.spec.planes} plane(s) taken for {spec.planes}: new neighbours add nothing yet")
+        if len(start.spec.depths) < len(spec.depths):
+            yield (
+                f"the first {len(start.spec.depths)} of {len(spec.depths)} stages have the weights of"
+                f" {start.spec.name}, the others are copies of them that add nothing yet"
+            )
+        if trainer.anew:
+            yield f"initialised anew, since {spec.name} has another shape there: {', '.join(trainer.anew)}"
+        if start.spec.licence != spec.licence:
+            yield (
+                f"licence: the initial weights of {start.spec.name} have {start.spec.licence or 'none that is stated'},"
+                f" the trained model states {spec.licence or 'none'}: check that the first allows this"
+            )
+    gain = trainer.sampler.noise.gain if isinstance(trainer.sampler, NoisySampler) else 0.0
+    if gain > _FEW_PHOTONS:
+        yield (
+            f"the images have about {1 / gain:.0f} photons over their range: with so few 'sure' misjudges the error,"
+            " use --noisy blind"
+        )
+
+
 def _judge(trainer: Trainer) -> SwinNet | None:
     """Return the shipped denoiser that shows the noise of the images, where the run's own network cannot yet."""
     recipe = trainer.recipe
@@ -188,14 +210,20 @@ def _judge(trainer: Trainer) -> SwinNet | None:
     return _weights(model_of_quality("good", 1, recipe.spec.channels))
 
 
-def _taught(recipe: Recipe, teacher: str | PathLike[str] | None, licence: str | None) -> Recipe:
-    """Return the recipe with another teacher, or with the licence of its own."""
-    if teacher is None and licence is None:
-        return recipe
-    table = recipe.teacher if teacher is None else {"model": fspath(teacher)}
+def _check_names(changes: dict[str, Any]) -> None:
+    """Reject a keyword that is neither one of `train` nor a field of `Recipe`."""
+    own = [name for name, one in inspect.signature(train).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    check_keywords("train", changes, dict.fromkeys([*own, *(field.name for field in fields(Recipe))]))
+
+
+def _taught(values: dict[str, Any], teacher: str | PathLike[str] | None, licence: str | None) -> dict[str, Any]:
+    """Return a recipe's entries with another teacher, or with the licence of its own."""
+    table = values.get("teacher", {}) if teacher is None else {"model": fspath(teacher)}
+    if licence is None or not isinstance(table, dict):  # validated as an entry of the recipe
+        return values | {"teacher": table}
     if not table:
         raise RequestError("There is no teacher that could have a licence: give --teacher MODEL, too.")
-    return replace(recipe, teacher=table | ({} if licence is None else {"licence": licence}))
+    return values | {"teacher": table | {"licence": licence}}
 
 
 def _told(structure: Structure, noisy: str) -> str:
@@ -232,33 +260,46 @@ def _weights(init: str | PathLike[str] | ModelSpec) -> SwinNet:
     return net
 
 
-def _values(recipe: str | PathLike[str] | Recipe | None) -> dict[str, Any]:
-    """Return the entries of a recipe as it was given; none of None."""
+def _entries(recipe: str | PathLike[str] | Recipe) -> tuple[str, dict[str, Any]]:
+    """Return a name for messages and the entries of a recipe as it was given."""
     if isinstance(recipe, Recipe):
-        return recipe.to_dict()
-    return {} if recipe is None else recipe_values(recipe)[1]
+        return str(recipe.model["name"]), recipe.to_dict()
+    file, values = recipe_values(recipe)
+    return str(file), values
 
 
-def _recipe(
-    recipe: str | PathLike[str] | Recipe | None,
-    start: SwinNet | None,
-    given: dict[str, Any],
-    changes: dict[str, Any],
-) -> Recipe:
-    if recipe is None and start is None:
+def _default_entries(*, noisy: bool, init: bool) -> tuple[str, dict[str, Any]]:
+    """Return the name and the entries of the recipe that is used if none is given."""
+    if not init:
         raise RequestError("There is no model to train: give a recipe (a TOML file or a name), or --init MODEL.")
-    model, init = None, {}
+    return _entries("noisy" if noisy else "finetune")
+
+
+def _modelled(values: dict[str, Any], start: SwinNet | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe's entries with the initial model, where it describes none, and what is ``given`` of a model.
+
+    Nothing is validated before: a recipe may be possible only with what is given.
+    """
+    model, init = values.get("model"), {}
     if start is not None:
-        model = {k: v for k, v in start.spec.to_dict().items() if k not in _OF_THE_FILE}
-        model["name"] = f"{start.spec.name}-tuned"
-        init = {"name": start.spec.name, "sha256": start.spec.sha256}
-    if not isinstance(recipe, Recipe):
-        recipe = Recipe.read("finetune" if recipe is None else fspath(recipe), model=model, **changes)
-    shape = ("channels", "planes")
-    if start is not None and (recipe.noisy or any(given[k] not in (None, getattr(start.spec, k)) for k in shape)):
-        given = given | {"advice": ""}  # the other model's advice does not apply
-    recipe = replace(recipe, model=recipe.model | {k: v for k, v in given.items() if v is not None})
-    return replace(recipe, init=init)
+        spec = start.spec
+        own = {k: v for k, v in spec.to_dict().items() if k not in _OF_THE_FILE} | {"name": f"{spec.name}-tuned"}
+        model = own if model is None else model
+        init = {"name": spec.name, "sha256": spec.sha256} | ({"licence": spec.licence} if spec.licence else {})
+        shape = ("channels", "planes")
+        if values.get("noisy") or any(given[k] not in (None, getattr(spec, k)) for k in shape):
+            given = given | {"advice": ""}  # the other model's advice does not apply
+    if isinstance(model, dict):
+        values = values | {"model": model | {k: v for k, v in given.items() if v is not None}}
+    return values | {"init": init}
+
+
+def _check_axis(along: str | None, recipe: Recipe) -> None:
+    if along is not None and recipe.spec.planes == 1:
+        raise RequestError(
+            f"--along {along} names the axis of neighbouring planes, and {recipe.spec.name!r} takes single planes: give"
+            " --planes N, an odd number above 1, or omit --along."
+        )
 
 
 def _check(data: Path | ImageSource, path: Path | None, validate: Path | None, *, single: bool) -> None:

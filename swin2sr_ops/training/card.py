@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from swin2sr_ops.errors import RequestError
+from swin2sr_ops.io.storage.moves import replacing
 from swin2sr_ops.training.losses import TEACHER_SHARE
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.structure import Structure
 from swin2sr_ops.training.watch import Watch
 
-__all__ = ["write_card", "write_taught_card"]
+__all__ = ["check_card", "write_card", "write_taught_card"]
 
+_TRAINING = "- Training: "
 _HOW = {
     "blind": "blind-spot masking (Noise2Void): it assumes that the noise of a pixel does not depend on that of others",
     "repeats": "repeated recordings of the same place (Noise2Noise)",
@@ -19,17 +22,34 @@ _HOW = {
 }
 
 
+def check_card(path: Path, recipe: Recipe) -> None:
+    """Reject an export to ``path`` whose card would replace another file.
+
+    Raises
+    ------
+    RequestError
+    """
+    card = _card(path)
+    if not card.exists():
+        return
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    if not text.startswith(_title(recipe) + "\n") or f"\n{_TRAINING}" not in text:
+        raise RequestError(
+            f"{str(card)!r} is no card of {recipe.spec.name!r}, and the export would replace it by one: rename it, or"
+            " give --export another name."
+        )
+
+
 def write_card(path: Path, recipe: Recipe, watch: Watch, structure: Structure | None, planes: int) -> Path:
     """Write ``NAME.md`` beside the model ``NAME.safetensors``; return its path."""
-    init = recipe.init.get("name", "random weights")
     kind = "mean square error" if recipe.noisy == "sure" else "mean square error plus the variance of the noise"
     lines = [
-        f"# {recipe.spec.name}",
+        _title(recipe),
         "",
         f"Removes noise from images of {recipe.spec.channels} channel(s) like those that it was trained on.",
         "No clean image was used, and none to measure it with: compare a result with its input before you rely on it.",
         "",
-        f"- Training: {_HOW[recipe.noisy]}; from {init}.",
+        f"{_TRAINING}{_HOW[recipe.noisy]}; from {_origin(recipe)}.",
         f"- Images: {planes} planes; a part of them was held out.",
         f"- Steps: {watch.step} of {recipe.steps}, {recipe.batch} patches of {recipe.patch} px each.",
     ]
@@ -48,12 +68,12 @@ def write_taught_card(path: Path, recipe: Recipe, steps: int, planes: int) -> Pa
     purpose = f"Enlarges images of {spec.channels} channel(s) {spec.scale} times."
     views = " (mean of all eight flips and rotations)" if teacher["ensemble"] == 8 else ""
     lines = [
-        f"# {spec.name}",
+        _title(recipe),
         "",
         purpose if spec.scale > 1 else f"Restores images of {spec.channels} channel(s).",
         "Compare it with its teacher on images that neither was trained on: `swin2sr-ops evaluate`.",
         "",
-        f"- Training: distillation, from {recipe.init.get('name', 'random weights')}; {share:.0%} of the loss compares "
+        f"{_TRAINING}distillation, from {_origin(recipe)}; {share:.0%} of the loss compares "
         "with the outputs of the teacher, the rest with the images.",
         f"- Teacher: {teacher['model']}{views}; licence {teacher['licence']}; SHA-256 {teacher['sha256']}.",
         f"- Images: {planes} planes.",
@@ -64,6 +84,21 @@ def write_taught_card(path: Path, recipe: Recipe, steps: int, planes: int) -> Pa
 
 def _write(path: Path, recipe: Recipe, lines: list[str]) -> Path:
     lines.append(f"- Licence: {recipe.spec.licence or 'not stated'}.")
-    card = path.with_suffix(".md")
-    card.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    card = _card(path)
+    with replacing(card) as part:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return card
+
+
+def _card(path: Path) -> Path:
+    return path.with_suffix(".md")
+
+
+def _title(recipe: Recipe) -> str:
+    return f"# {recipe.spec.name}"
+
+
+def _origin(recipe: Recipe) -> str:
+    if not recipe.init:
+        return "random weights"
+    return f"{recipe.init['name']} (licence {recipe.init.get('licence', 'not stated')})"

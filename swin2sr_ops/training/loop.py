@@ -281,6 +281,7 @@ class Trainer:
     def _settings(self) -> dict[str, Any]:
         """Return the settings that must not change on resume: all but the length and the model (its weights tell)."""
         values = self.recipe.to_dict()
+        values["init"].pop("licence", None)  # earlier versions did not keep it, and the hash names the weights
         return {key: values[key] for key in sorted(values) if key not in ("steps", "model")}
 
     def _keep_recipe(self) -> None:

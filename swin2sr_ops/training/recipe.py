@@ -87,7 +87,8 @@ class Recipe:
     patience : int
         With ``noisy``: saves without a smaller risk after which the run stops; 0: it never stops early.
     init : dict
-        ``name`` and ``sha256`` of the model with the initial weights; empty: random weights.
+        ``name``, ``sha256`` and, if it is stated, ``licence`` of the model with the initial weights; empty: random
+        weights.
     """
 
     model: dict[str, Any]
@@ -200,6 +201,9 @@ class Recipe:
             problems.append("[degrade.jpeg] would take neighbouring planes for colours: omit it")
         if planes > 1 and self.teacher:
             problems.append("a teacher sees images, not stacks: omit planes, or the teacher")
+        channels = self.model.get("channels", ModelSpec.channels) if isinstance(self.model, dict) else 1
+        if self.volume and channels != 1:
+            problems.append(f"[volume] is for models of one channel, and this one has {channels}: omit [volume]")
         if self.volume and self.paired:
             problems.append("pairs are stacks already: omit [volume], or paired")
         return problems
@@ -273,17 +277,27 @@ class Recipe:
         """
         file, values = recipe_values(path)
         values |= {k: v for k, v in changes.items() if v is not None}
-        values = ({} if model is None else {"model": model}) | values
+        return cls.of(({} if model is None else {"model": model}) | values, str(file))
+
+    @classmethod
+    def of(cls, values: dict[str, Any], source: str) -> Recipe:
+        """Build a recipe from its entries; ``source`` names it in messages.
+
+        Raises
+        ------
+        RequestError
+            If an entry is unknown, no recipe can have its value, or there is no model that can be built.
+        """
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown or "model" not in values:
             problem = f"unknown entries {', '.join(unknown)}" if unknown else "no [model] table, and there is no --init"
             known = ", ".join(f.name for f in fields(cls))
-            raise RequestError(f"Recipe {str(file)!r} has {problem}; possible entries are {known}.")
+            raise RequestError(f"Recipe {source!r} has {problem}; possible entries are {known}.")
         recipe = cls(**values)
         try:
             _ = recipe.spec  # reject a model that cannot be built
         except (TypeError, ValueError, OverflowError) as exc:
-            raise RequestError(f"The [model] of recipe {str(file)!r} cannot be read: {exc}.") from exc
+            raise RequestError(f"The [model] of recipe {source!r} cannot be read: {exc}.") from exc
         return recipe
 
 
