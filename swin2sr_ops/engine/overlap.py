@@ -16,7 +16,8 @@ from swin2sr_ops.geometry.neighbours import neighbour_axis
 from swin2sr_ops.geometry.plan import receptive_halo
 from swin2sr_ops.geometry.steps import Interval, cell_side
 from swin2sr_ops.geometry.tiles import FILL_REACH
-from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_dtype
+from swin2sr_ops.pixels.arrays import readable
+from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import ModelSpec
 
@@ -57,7 +58,7 @@ def overlap_options(
             f"map_overlap works on Dask arrays, not on {with_article(array)}: use swin2sr_ops.restore, or "
             "dask.array.from_array first."
         )
-    check_dtype(array.dtype)
+    array = readable(array)
     order = AxisOrder.of(array.shape, axes).banded(spec.channels)
     known = RangeRequest.parse(value_range).immediate(array.dtype)
     if known is None:

@@ -89,6 +89,18 @@ def test_the_sentence_about_chunks_names_a_call_that_helps(chunks: Any, gray_mod
     assert result.compute().shape == (2 * size[0], 2 * size[1])
 
 
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (da.ma.masked_equal(da.zeros((20, 30)), 0), "Masked arrays are not supported"),
+        (da.zeros((20, 30))[da.zeros(20) == 0], "is not known: call array.compute_chunk_sizes"),
+    ],
+)
+def test_map_overlap_refuses_what_restore_refuses(array: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        swin2sr_ops.Restorer("nano-x2-gray").map_overlap_options(array)
+
+
 @pytest.mark.parametrize("call", [swin2sr_ops.restore, swin2sr_ops.Restorer, swin2sr_ops.restored_store])
 def test_a_misspelt_keyword_gets_the_nearest(call: Any) -> None:
     with pytest.raises(RequestError, match=r"'hallo' is not a keyword of .*: did you mean 'halo'"):
