@@ -12,7 +12,6 @@ from functools import partial  # noqa: E402
 from typing import Any  # noqa: E402
 
 import napari  # noqa: E402
-import numpy as np  # noqa: E402
 from napari.utils.notifications import show_info  # noqa: E402
 from qtpy.QtCore import QEvent, QTimer  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
@@ -22,16 +21,14 @@ from swin2sr_ops.errors import RequestError, Swin2SROpsError  # noqa: E402
 from swin2sr_ops_napari.advising import advised, choice  # noqa: E402
 from swin2sr_ops_napari.background import Background, Outcome  # noqa: E402
 from swin2sr_ops_napari.choices import fetch, needs_download  # noqa: E402
-from swin2sr_ops_napari.disk_trust import DiskWithTrust  # noqa: E402
 from swin2sr_ops_napari.endings import ending  # noqa: E402
-from swin2sr_ops_napari.layers import LayerImage  # noqa: E402
 from swin2sr_ops_napari.live import Preview  # noqa: E402
 from swin2sr_ops_napari.messages import Message  # noqa: E402
-from swin2sr_ops_napari.outputs import Disk, Lazy, Memory, Output  # noqa: E402
+from swin2sr_ops_napari.orders import checked, output_of, point_of  # noqa: E402
+from swin2sr_ops_napari.outputs import Disk, Output  # noqa: E402
 from swin2sr_ops_napari.panel import Panel  # noqa: E402
 from swin2sr_ops_napari.planner import Planner  # noqa: E402
 from swin2sr_ops_napari.preferences import preferences, watch  # noqa: E402
-from swin2sr_ops_napari.request import Request  # noqa: E402
 from swin2sr_ops_napari.results import Results  # noqa: E402
 from swin2sr_ops_napari.trusted import Trusted  # noqa: E402
 from swin2sr_ops_napari.viewport import main_window  # noqa: E402
@@ -87,7 +84,7 @@ class RestoreWidget(Panel):
             self._show_compare()
             return
         try:
-            image, request = self._checked(self.form.layer)
+            image, request = checked(self.form, self.form.layer)
             self.preview.start(self.form.layer, image, request)
         # Shown in the window, or, where it is a fault of the program, handed on to napari.
         except Exception as exc:  # noqa: BLE001
@@ -115,7 +112,7 @@ class RestoreWidget(Panel):
                     " layer in the box 'Result'."
                 )
             for layer in layers:
-                self._checked(layer)
+                checked(self.form, layer)
         # As above.
         except Exception as exc:  # noqa: BLE001
             self.tell(exc)
@@ -127,7 +124,7 @@ class RestoreWidget(Panel):
     def _next(self) -> None:
         layer = self._waiting.pop(0)
         try:
-            output = self._make(layer, *self._checked(layer))
+            output = output_of(self.viewer, self.form, layer)
         # As above.
         except Exception as exc:  # noqa: BLE001
             self._waiting = []
@@ -141,8 +138,8 @@ class RestoreWidget(Panel):
             return
         layer = self.form.layer
         try:
-            image, request = self._checked(layer)
-            lazy, point = self.form.output != "memory", self._point(layer)
+            image, request = checked(self.form, layer)
+            lazy, point = self.form.output != "memory", point_of(self.viewer, layer)
             output = Trusted(layer, image, request, self.form.calibration(), lazy, point)
         # As above.
         except Exception as exc:  # noqa: BLE001
@@ -221,33 +218,6 @@ class RestoreWidget(Panel):
         return self._output.command if isinstance(self._output, Disk) else self._last_command
 
     # --- a run --------------------------------------------------------------------------------
-
-    def _checked(self, layer: Any) -> tuple[LayerImage, Request]:
-        image = self.form.image(layer)
-        request = self.form.request(layer)
-        request.restorer(image)  # refuses what does not fit, before anything is begun
-        if needs_download(request.spec(image)):
-            raise RequestError(
-                f"{request.spec(image).name} is not on this computer yet: press 'Download the model', or choose"
-                " 'By the answers above' in the box 'Model' under Advanced."
-            )
-        return image, request
-
-    def _make(self, layer: Any, image: LayerImage, request: Request) -> Output:
-        kind = self.form.output
-        if kind == "memory":
-            return Memory(layer, image, request)
-        if kind == "lazy":
-            return Lazy(layer, image, request, self._point(layer))
-        others = [other for other in self.viewer.layers if isinstance(other, napari.layers.Image)]
-        place = self.form.path(), self.form.replace.isChecked(), others
-        if self.form.trust_box.isChecked():
-            return DiskWithTrust(layer, image, request, *place, self.form.calibration(), self._point(layer))
-        return Disk(layer, image, request, *place)
-
-    def _point(self, layer: Any) -> tuple[float, ...]:
-        """Return the pixel index that is shown, along each axis of the layer."""
-        return tuple(float(v) for v in np.round(layer.world_to_data(self.viewer.dims.point)))
 
     def _begin(
         self, title: str, work: Any, output: Output | None, then: Callable[[Any], Message | str] | None = None
