@@ -87,6 +87,8 @@ class PatchSampler:
         self.volume = MadeVolume(recipe.volume)
         self.margin = 0 if recipe.paired else _MARGIN if self.degrade is None else _WIDE_MARGIN
         self.margin = self.margin if self.camera is None else CAMERA_MARGIN
+        # Reflected pixels that planes made by a shift bring in must stay outside the patch.
+        self.margin = max(self.margin, -(-self.volume.reach(self.spec.planes) // self.spec.scale))
         self.side = (recipe.patch + 2 * self.margin) * self.spec.scale
         self.images: list[list[Kept]] = []
         #: The teacher's outputs for the images, in the same order; see `teach`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,27 @@ from PIL import Image
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.evaluate.data import find_cases, walk
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.training.planes import LUMA, MOST, Plane, ends_of, naming, opened, stored, unit
+from swin2sr_ops.io.base import ImageSource
+from swin2sr_ops.training.planes import (
+    LUMA,
+    MOST,
+    Plane,
+    ends_of,
+    middle,
+    naming,
+    opened,
+    reduced,
+    stored,
+    unit,
+)
 
 __all__ = ["Pair", "find_images", "load_images", "load_pairs"]
 
 #: An input (None if it is made from the target) and the target: ``(C, H, W)`` and ``(C, H scale, W scale)``.
 Pair = tuple[Plane | None, Plane]
 
+#: Rows and columns.
+_Window = tuple[slice, slice]
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 
@@ -57,8 +72,10 @@ def load_pairs(folder: Path, channels: int, scale: int) -> list[Pair]:
     Raises
     ------
     RequestError
-        If a folder has no pairs, or the two images of a pair do not fit.
+        If a folder has no pairs, the two images of a pair do not fit, or the model has several bands.
     """
+    if channels not in (1, 3):
+        raise RequestError(f"Pairs train models of 1 or 3 channels, and this one has {channels}: omit paired.")
     pairs: list[Pair] = []
     for case in find_cases(folder, scale):
         if case.given is None or case.truth is None:
@@ -66,19 +83,71 @@ def load_pairs(folder: Path, channels: int, scale: int) -> list[Pair]:
                 f"{str(folder)!r} has no pairs: expected folders such as clean/ and noisy/, or HR/ and LR/X{scale}/, "
                 "or names such as 1_gt.tif and 1_noisy.tif."
             )
-        given, truth = (_stack(path, channels) for path in (case.given, case.truth))
-        inputs, targets = ([p for group in groups for p in group] for groups in (given, truth))
-        wanted = [(a.shape[-2] * scale, a.shape[-1] * scale) for a in inputs]
-        if wanted != [b.shape[-2:] for b in targets] or not wanted:
-            shapes = [" and ".join(sorted({str(p.shape) for p in planes})) for planes in (inputs, targets)]
+        given, truth = (_Stack.of(path, channels) for path in (case.given, case.truth))
+        if given.sizes(scale) != truth.sizes():
             raise RequestError(
-                f"The pair {case.name!r} does not fit a model of scale {scale}: {len(inputs)} planes of "
-                f"{shapes[0]}, and {len(targets)} of {shapes[1]}."
+                f"The pair {case.name!r} does not fit a model of scale {scale}: the input has {given}, and the target"
+                f" {truth}."
             )
-        for a, b in zip(given, truth, strict=True):
-            ends = ends_of(str(case.given), a)  # in restoration, the range is known from the input only
-            ends_of(str(case.truth), b)  # refuses values that are not finite
-            pairs += [(unit(x, ends), unit(y, ends)) for x, y in zip(a, b, strict=True)]
+        pairs += _read_pairs(given, truth, scale)
+    return pairs
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """The planes of a file, to be read for a model of ``channels`` channels."""
+
+    path: Path
+    source: ImageSource
+    order: AxisOrder
+    channels: int
+
+    @classmethod
+    def of(cls, path: Path, channels: int) -> _Stack:
+        with naming(str(path)):
+            source, order = opened(path)
+            if order.model_channels < channels:
+                raise RequestError(f"it has {order.model_channels} channel(s), and the model {channels}")
+        return cls(path, source, order, channels)
+
+    def __str__(self) -> str:
+        groups, *shape = self.sizes()
+        return f"{sum(groups)} planes of {' x '.join(map(str, shape))} px in {len(groups)} channel(s)"
+
+    def sizes(self, scale: int = 1) -> tuple[tuple[int, ...], int, int]:
+        """Return the numbers of planes of all channels, and their rows and columns, ``scale`` times as many."""
+        height, width = (self.order.shape[axis] * scale for axis in (self.order.y, self.order.x))
+        return tuple(map(len, self.groups().values())), height, width
+
+    def groups(self) -> dict[int, list[tuple[int, ...]]]:
+        """Return the indices of all planes by channel."""
+        groups: dict[int, list[tuple[int, ...]]] = {}
+        for index in np.ndindex(*(self.order.shape[i] for i in self.order.planes)):
+            groups.setdefault(_channel(self.order, index), []).append(index)
+        return groups
+
+    def read(self, indices: list[tuple[int, ...]], window: _Window) -> list[NDArray[Any]]:
+        """Read stored planes ``(channels, H, W)``."""
+        with naming(str(self.path)):
+            regions = [_region(self.order, index, window) for index in indices]
+            return [plane for region in regions for plane in stored(self.source, self.order, region, self.channels)]
+
+
+def _read_pairs(given: _Stack, truth: _Stack, scale: int) -> list[Pair]:
+    """Read the same planes and places of both: those for which the larger one, the target, has room."""
+    pairs: list[Pair] = []
+    window = _window(truth.order, scale)
+    chosen, inputs = set(_chosen(truth.order)), given.groups()
+    for channel, indices in truth.groups().items():
+        numbers = [i for i, index in enumerate(indices) if index in chosen]
+        if not numbers:
+            continue
+        rows, columns = (reduced(part, scale) for part in window)
+        a = given.read([inputs[channel][i] for i in numbers], (rows, columns))
+        b = truth.read([indices[i] for i in numbers], window)
+        ends = ends_of(str(given.path), a)  # in restoration, the range is known from the input only
+        ends_of(str(truth.path), b)  # refuses values that are not finite
+        pairs += [(unit(x, ends), unit(y, ends)) for x, y in zip(a, b, strict=True)]
     return pairs
 
 
@@ -113,10 +182,15 @@ def _stack(path: Path, channels: int) -> list[list[NDArray[Any]]]:
         source, order = opened(path)
         if order.model_channels < channels:
             return []
+        window = _window(order)
         for index in _chosen(order):
-            channel = 0 if order.channel is None else index[order.planes.index(order.channel)]
-            groups.setdefault(channel, []).extend(stored(source, order, _region(order, index), channels))
+            planes = stored(source, order, _region(order, index, window), channels)
+            groups.setdefault(_channel(order, index), []).extend(planes)
     return list(groups.values())
+
+
+def _channel(order: AxisOrder, index: tuple[int, ...]) -> int:
+    return 0 if order.channel is None else index[order.planes.index(order.channel)]
 
 
 def _bands(path: Path, bands: int) -> list[Plane]:
@@ -127,7 +201,8 @@ def _bands(path: Path, bands: int) -> list[Plane]:
         if position is None or order.shape[position] != bands:
             return []
         order = order.banded(bands)
-        read = [source.read(_region(order, index)).transpose(order.order) for index in _chosen(order)]
+        window = _window(order)
+        read = [source.read(_region(order, index, window)).transpose(order.order) for index in _chosen(order)]
     return _mapped(path, [p.reshape(bands, *p.shape[-2:]).astype(p.dtype.newbyteorder("="), copy=False) for p in read])
 
 
@@ -139,16 +214,20 @@ def _chosen(order: AxisOrder) -> list[tuple[int, ...]]:
     return every if len(every) <= most else [every[i * len(every) // most] for i in range(most)]
 
 
-def _region(order: AxisOrder, index: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return the region of one plane, or the centre of a plane larger than `MOST`."""
+def _window(order: AxisOrder, step: int = 1) -> _Window:
+    """Return the rows and columns to load: all, or the centre of a plane larger than `MOST`, at multiples of a step."""
+    height, width = order.shape[order.y], order.shape[order.x]
+    fits = height * width * order.colours <= MOST
+    side = max(height, width) if fits else math.isqrt(MOST // order.colours)
+    return middle(height, side, step), middle(width, side, step)
+
+
+def _region(order: AxisOrder, index: tuple[int, ...], window: _Window) -> tuple[slice, ...]:
+    """Return the region of a window of one plane."""
     region = [slice(0, n) for n in order.shape]
     for position, i in zip(order.planes, index, strict=True):
         region[position] = slice(i, i + 1)
-    side = math.isqrt(MOST // order.colours)
-    if order.shape[order.y] * order.shape[order.x] * order.colours > MOST:
-        for axis in (order.y, order.x):
-            first = max(0, (order.shape[axis] - side) // 2)
-            region[axis] = slice(first, min(order.shape[axis], first + side))
+    region[order.y], region[order.x] = window
     return tuple(region)
 
 

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.training.images import find_images
-from swin2sr_ops.training.planes import MOST, ends_of, naming, opened, stored, unit
+from swin2sr_ops.training.planes import MOST, ends_of, middle, naming, opened, stored, unit
 
-__all__ = ["Sequence", "find_noisy", "is_image", "load_sequences", "read_sequences"]
+__all__ = ["Sequence", "Window", "extent", "find_noisy", "is_image", "load_sequences", "read_sequences"]
 
 #: Planes ``(N, channels, H, W)`` in 0..1 along time, depth or another axis; N is 1 for a single plane.
 Sequence = NDArray[np.float32]
+
+#: Planes of a sequence, their rows and their columns.
+Window = tuple[slice, slice, slice]
 
 #: Files that make a folder a Zarr archive.
 _ZARR = ("zarr.json", ".zgroup", ".zarray")
@@ -51,8 +54,33 @@ def load_sequences(image: Path | ImageSource, channels: int) -> list[Sequence]:
     return [unit(planes, ends[channel]) for channel, group in groups.items() for planes in group]
 
 
-def read_sequences(image: Path | ImageSource, channels: int, along: str = "") -> dict[int, list[NDArray[Any]]]:
-    """Read the sequences of an image by channel, in stored units; ``along`` is the letter of another axis to follow.
+def extent(image: Path | ImageSource, along: str, step: int) -> tuple[tuple[int, int, int], Window]:
+    """Return the size of an image's sequences, and the part of each that is read.
+
+    The part is the whole, or the centre and the middle planes of a sequence larger than its share of the file's budget;
+    then its rows and columns are multiples of ``step``.
+    """
+    with naming(_name(image)):
+        _, order = opened(image)
+        follow = _along(order, along)
+    planes = 1 if follow is None else order.shape[follow]
+    return (planes, order.shape[order.y], order.shape[order.x]), _window(order, follow, step)
+
+
+def read_sequences(
+    image: Path | ImageSource, channels: int, along: str = "", window: Window | None = None
+) -> dict[int, list[NDArray[Any]]]:
+    """Read the sequences of an image by channel, in stored units.
+
+    Parameters
+    ----------
+    image : path or ImageSource
+    channels : int
+        Channels of the model.
+    along : str
+        Letter of another axis to follow.
+    window : tuple of slice, optional
+        Planes, rows and columns to read; by default those of `extent`.
 
     Raises
     ------
@@ -65,9 +93,10 @@ def read_sequences(image: Path | ImageSource, channels: int, along: str = "") ->
         if order.model_channels < channels:
             return {}
         follow = _along(order, along)
+        window = _window(order, follow) if window is None else window
         others = [i for i in order.planes if i != follow]
         for index in np.ndindex(*(order.shape[i] for i in others)):
-            region = _region(order, follow, dict(zip(others, index, strict=True)))
+            region = _region(order, follow, dict(zip(others, index, strict=True)), window)
             channel = 0 if order.channel is None else index[others.index(order.channel)]
             groups.setdefault(channel, []).append(stored(source, order, region, channels))
     return groups
@@ -86,22 +115,21 @@ def _along(order: AxisOrder, letter: str) -> int | None:
     return named.get("T", named.get("Z", several[0] if several else None))
 
 
-def _region(order: AxisOrder, along: int | None, others: dict[int, int]) -> tuple[slice, ...]:
-    """Return the region of one sequence; of one larger than its share the centre, and planes from the middle."""
+def _window(order: AxisOrder, along: int | None, step: int = 1) -> Window:
+    # A file's budget is shared by its channels and positions.
+    share = MOST // max(1, math.prod(order.shape[i] for i in order.planes if i != along))
+    side = max(256, math.isqrt(share // order.colours))
+    rows, columns = (middle(order.shape[axis], side, step) for axis in (order.y, order.x))
+    area = (rows.stop - rows.start) * (columns.stop - columns.start) * order.colours
+    return middle(1 if along is None else order.shape[along], max(2, share // area)), rows, columns
+
+
+def _region(order: AxisOrder, along: int | None, others: dict[int, int], window: Window) -> tuple[slice, ...]:
+    """Return the region of a window of one sequence."""
     region = [slice(0, n) for n in order.shape]
     for position, i in others.items():
         region[position] = slice(i, i + 1)
-    # A file's budget is shared by its channels and positions.
-    share = MOST // max(1, math.prod(order.shape[i] for i in others))
-    side = max(256, math.isqrt(share // order.colours))
-    for axis in (order.y, order.x):
-        region[axis] = _middle(order.shape[axis], side)
+    planes, region[order.y], region[order.x] = window
     if along is not None:
-        area = math.prod(region[a].stop - region[a].start for a in (order.y, order.x)) * order.colours
-        region[along] = _middle(order.shape[along], max(2, share // area))
+        region[along] = planes
     return tuple(region)
-
-
-def _middle(size: int, most: int) -> slice:
-    first = max(0, (size - most) // 2)
-    return slice(first, min(size, first + most))

@@ -15,7 +15,7 @@ from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.hooks.dispatch import open_source
 from swin2sr_ops.io.base import ImageSource
 
-__all__ = ["LUMA", "MOST", "Plane", "ends_of", "naming", "opened", "stored", "unit"]
+__all__ = ["LUMA", "MOST", "Plane", "ends_of", "middle", "naming", "opened", "reduced", "stored", "unit"]
 
 Plane = NDArray[np.float32]
 #: Weights of red, green and blue in one channel.
@@ -77,6 +77,20 @@ def ends_of(image: str, planes: Sequence[NDArray[Any]]) -> tuple[float, float]:
             f"{image} has pixels that are not finite: set them to a number, or remove it from the training images."
         )
     return low, high
+
+
+def middle(size: int, most: int, step: int = 1) -> slice:
+    """Return an axis, or its middle where it is longer than ``most``: then between multiples of ``step``."""
+    if size <= most:
+        return slice(0, size)
+    most = max(step, most // step * step)
+    first = (size - most) // 2 // step * step
+    return slice(first, first + most)
+
+
+def reduced(part: slice, scale: int) -> slice:
+    """Return the part of an input's axis that belongs to a part of its target's."""
+    return slice(part.start // scale, part.stop // scale)
 
 
 def unit(planes: NDArray[Any], ends: tuple[float, float]) -> Plane:

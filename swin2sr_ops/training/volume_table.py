@@ -8,7 +8,7 @@ from swin2sr_ops.training.degrade_table import interval_problems
 
 __all__ = ["volume_problems"]
 
-#: Limits of each quantity: what moves in from outside a patch must stay in its margin.
+#: Limits of each quantity. A patch has a margin as wide as its farthest plane moves.
 _LIMITS = {"shift": (0.0, 4.0), "blur": (0.0, 2.0)}
 
 

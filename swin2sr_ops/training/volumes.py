@@ -15,6 +15,7 @@ the images is used as it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,8 @@ from swin2sr_ops.geometry.neighbours import Depth, reflected
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.degrade import blurred
 from swin2sr_ops.training.images import Pair, find_images
-from swin2sr_ops.training.noisy_images import read_sequences
-from swin2sr_ops.training.planes import ends_of, unit
+from swin2sr_ops.training.noisy_images import extent, read_sequences
+from swin2sr_ops.training.planes import ends_of, reduced, unit
 
 __all__ = ["MadeVolume", "planes_of", "stacks"]
 
@@ -51,6 +52,11 @@ class MadeVolume:
             plane = _moved(_moved(patch, 1, rows), 2, columns).astype(np.float32)
             made.append(blurred(plane, growth * abs(distance - focus)))
         return np.concatenate(made)
+
+    def reach(self, planes: int) -> int:
+        """Return by how many pixels the farthest of so many planes can move."""
+        most = float(self.table.get("shift", (0.0, 0.0))[1])
+        return math.ceil(most * (planes // 2))
 
     def _drawn(self, name: str, rng: np.random.Generator) -> float:
         low, high = self.table.get(name, (0.0, 0.0))
@@ -95,16 +101,20 @@ def stacks(folder: Path, spec: ModelSpec, *, paired: bool, made: bool) -> list[P
 def _pair(name: str, given: Path | None, truth: Path | None, spec: ModelSpec) -> list[Pair]:
     if given is None or truth is None:
         raise RequestError(f"The case {name!r} has no pair of input and target: see the names that pairs have.")
-    inputs, targets = (read_sequences(path, 1, spec.along) for path in (given, truth))
+    s = spec.scale
+    ((planes, height, width), _), (size, window) = (extent(path, spec.along, s) for path in (given, truth))
+    misfit = RequestError(
+        f"The stacks of the pair {name!r} do not fit a model of scale {s}: they need as many planes, rows and columns."
+    )
+    if (planes, height * s, width * s) != size:
+        raise misfit
+    inner = window[0], reduced(window[1], s), reduced(window[2], s)  # the place of the target's part in the input
+    inputs, targets = read_sequences(given, 1, spec.along, inner), read_sequences(truth, 1, spec.along, window)
+    if {k: len(group) for k, group in inputs.items()} != {k: len(group) for k, group in targets.items()}:
+        raise misfit
     pairs: list[Pair] = []
     for channel, group in inputs.items():
         ends = ends_of(str(given), group)  # in restoration, the range is known from the input only
-        both = zip(group, targets.get(channel, []), strict=False)
-        pairs += [(unit(a[:, 0], ends), unit(b[:, 0], ends)) for a, b in both]
-    fits = [a.shape == (b.shape[0], *(n // spec.scale for n in b.shape[1:])) for a, b in pairs if a is not None]
-    if len(pairs) != sum(map(len, inputs.values())) or not all(fits):
-        raise RequestError(
-            f"The stacks of the pair {name!r} do not fit a model of scale {spec.scale}: they need as many planes,"
-            " rows and columns."
-        )
+        ends_of(str(truth), targets[channel])  # refuses values that are not finite
+        pairs += [(unit(a[:, 0], ends), unit(b[:, 0], ends)) for a, b in zip(group, targets[channel], strict=True)]
     return pairs

@@ -124,9 +124,30 @@ def test_pairs_in_zarr(tmp_path: Path, rng: np.random.Generator) -> None:
             np.testing.assert_allclose(y[0], (plane // 2 - np.float32(lo)) / width, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_large_pairs_are_sampled_alike(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, scale: int
+) -> None:
+    """The budget of the target decides for both: the same planes, and the same place in them."""
+    given = rng.integers(0, 255, (5, 2, 40, 47), dtype="u1")
+    truth = given.repeat(scale, -2).repeat(scale, -1)
+    for name, pixels, axes in (("clean", truth, "ZCYX"), ("noisy", given.swapaxes(0, 1), "CZYX")):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "a.ome.tif", pixels, metadata={"axes": axes})
+    area = truth[0, 0].size
+    for most, count in ((10 * area, 10), (3 * area, 3), (area - 1, 1)):
+        monkeypatch.setattr(images, "MOST", most)
+        pairs = load_pairs(tmp_path, 1, scale)
+        assert len(pairs) == count
+        for x, y in pairs:
+            assert x is not None
+            np.testing.assert_array_equal(x.repeat(scale, 1).repeat(scale, 2), y)
+            assert y.size <= most
+
+
 @pytest.mark.parametrize(
     ("shape", "says"),
-    [((50, 60), "does not fit a model of scale 2"), ((2, 100, 120), "1 planes of .* and 2 of")],
+    [((50, 60), "does not fit a model of scale 2"), ((2, 100, 120), "1 planes of .* and the target 2 planes of")],
 )
 def test_pairs_that_do_not_fit(tmp_path: Path, shape: tuple[int, ...], says: str) -> None:
     for name in ("HR", "LR"):
@@ -135,6 +156,19 @@ def test_pairs_that_do_not_fit(tmp_path: Path, shape: tuple[int, ...], says: str
     tifffile.imwrite(tmp_path / "LR" / "1.tif", np.zeros((50, 60), "u2"))
     with pytest.raises(RequestError, match=says):
         load_pairs(tmp_path, 1, 2)
+
+
+def test_pairs_whose_planes_are_channels_in_one_only(tmp_path: Path) -> None:
+    for name, axes in (("HR", "ZYX"), ("LR", "CYX")):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "1.ome.tif", np.zeros((5, 50, 60), "u2"), metadata={"axes": axes})
+    says = r"5 planes of 50 x 60 px in 5 channel\(s\), and the target 5 planes of 50 x 60 px in 1 channel"
+    with pytest.raises(RequestError, match=says):
+        load_pairs(tmp_path, 1, 1)
+    with pytest.raises(FormatError, match=r"it has 1 channel\(s\), and the model 3"):
+        load_pairs(tmp_path, 3, 1)
+    with pytest.raises(RequestError, match="Pairs train models of 1 or 3 channels, and this one has 5"):
+        load_pairs(tmp_path, 5, 1)
 
 
 def test_pairs_are_not_degraded(recipe: Recipe) -> None:

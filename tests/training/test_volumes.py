@@ -12,8 +12,8 @@ import zarr
 
 import swin2sr_ops
 from swin2sr_ops.cli import main
-from swin2sr_ops.errors import RequestError
-from swin2sr_ops.training import train
+from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.training import noisy_images, train
 from swin2sr_ops.training.camera import Camera
 from swin2sr_ops.training.data import PatchSampler
 from swin2sr_ops.training.recipe import Recipe
@@ -127,6 +127,48 @@ def test_pairs_of_stacks(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "noisy" / "a.ome.tif", noisy[:3], metadata={"axes": "ZYX"})
     with pytest.raises(RequestError, match="do not fit a model of scale 1"):
         stacks(tmp_path, spec, paired=True, made=False)
+
+
+def pair(folder: Path, clean: np.ndarray, noisy: np.ndarray) -> None:
+    for kind, pixels in (("clean", clean), ("noisy", noisy)):
+        (folder / kind).mkdir(exist_ok=True)
+        tifffile.imwrite(folder / kind / "a.ome.tif", pixels, metadata={"axes": "ZYX"})
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("most", [1, 2 * 256**2, 7 * 300 * 520])
+def test_large_pairs_of_stacks_are_cut_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: int, most: int
+) -> None:
+    """The budget of the target decides for both: the same planes, and the same place in them."""
+    given = np.random.default_rng(0).integers(0, 255, (7, 150 * 2 // scale, 260 * 2 // scale), dtype="u1")
+    pair(tmp_path, given.repeat(scale, 1).repeat(scale, 2), given)
+    monkeypatch.setattr(noisy_images, "MOST", most)
+    spec = small_spec(planes=3, along="Z") if scale == 2 else small_spec(planes=3, along="Z", **X1)
+    ((x, y),) = stacks(tmp_path, spec, paired=True, made=False)
+    assert x is not None
+    np.testing.assert_array_equal(x.repeat(scale, 1).repeat(scale, 2), y)
+    assert (y.size == given.size * scale**2) is (most == 7 * 300 * 520)
+
+
+def test_pairs_of_stacks_are_finite(tmp_path: Path) -> None:
+    for broken in (0, 1):
+        both = [np.ones((3, 64, 64), "f4"), np.ones((3, 64, 64), "f4")]
+        both[broken][1, 2, 3] = np.nan
+        pair(tmp_path, *both)
+        with pytest.raises(FormatError, match=r"a\.ome\.tif has pixels that are not finite"):
+            stacks(tmp_path, small_spec(planes=3, along="Z", **X1), paired=True, made=False)
+
+
+def test_made_planes_hold_no_reflected_pixel(tmp_path: Path) -> None:
+    """On a ramp, whatever moves: each plane is a ramp as steep as the picture's."""
+    ramp = np.arange(120, dtype="u1")[:, None] + np.arange(120, dtype="u1") * np.uint8(0)
+    tifffile.imwrite(tmp_path / "ramp.tif", ramp)
+    one = recipe(model={**MODEL, "planes": 9}, volume={"shift": [4, 4]}, degrade={}, batch=32)
+    given, _ = PatchSampler(one, tmp_path).batch(0)
+    steps = torch.stack([(given.diff(dim=2)[..., :-1] * 255).round(), (given.diff(dim=3)[:, :, :-1] * 255).round()])
+    assert torch.equal(steps.amin((3, 4)), steps.amax((3, 4)))  # a reflection would turn the slope
+    assert (steps[:, :, 0].abs().sum(0) == 1).all()
 
 
 def test_a_single_plane_model_becomes_one_of_several(folder: Path, tmp_path: Path) -> None:
