@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import sys
 import tempfile
@@ -24,8 +25,8 @@ __all__ = ["BusyError", "FileLock", "Lease", "Lock", "acquire", "lock_for"]
 
 #: Seconds between two heartbeats of a lease, and the age of the last one at which the lease expires.
 BEAT, VOID = 15.0, 60.0
-#: Seconds between two attempts of `acquire`.
-_PAUSE = 0.02
+#: Seconds between the first two attempts of `acquire`, and at most: each attempt at a lease costs requests.
+_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 #: Runs of this process that ended while their storage did not answer: their leases still exist.
 _ENDED: set[str] = set()
 WINDOWS = sys.platform == "win32"
@@ -166,15 +167,19 @@ def acquire(lock: Lock, patience: float) -> None:
     BusyError
         If the holder has not released it by then.
     """
-    end = time.monotonic() + patience
+    end, pause = time.monotonic() + patience, _PAUSE
     while True:
         try:
             lock.acquire()
             return
         except BusyError:
-            if time.monotonic() > end:
+            left = end - time.monotonic()
+            if left <= 0:
                 raise
-            time.sleep(_PAUSE)
+        # Several processes that wait do not ask at the same moments.
+        time.sleep(min(left, pause * random.uniform(0.5, 1)))  # noqa: S311  (no secret)
+        if isinstance(lock, Lease):
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _takes_files(folder: Path) -> bool:
