@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from swin2sr_ops.errors import RequestError
 
@@ -18,7 +18,20 @@ def reject_options(names: Iterable[str], format: str) -> None:
     Raises
     ------
     RequestError
-        With the format that has the first of them.
+        With all of them, and the formats that have them.
     """
+    owned: dict[str, list[str]] = {}
     for name in names:
-        raise RequestError(f"{name!r} is not an option of {format}: only {_OWNERS.get(name, _ZARR)} has it.")
+        owned.setdefault(_OWNERS.get(name, _ZARR), []).append(name)
+    if not owned:
+        return
+    given = [name for group in owned.values() for name in group]
+    are = "is not an option" if len(given) == 1 else "are not options"
+    has = ["it" if len(given) == 1 else "them"] if len(owned) == 1 else [_listed(group) for group in owned.values()]
+    owners = " and ".join(f"only {owner} has {what}" for owner, what in zip(owned, has, strict=True))
+    raise RequestError(f"{_listed(given)} {are} of {format}: {owners}.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    *some, last = map(repr, names)
+    return f"{', '.join(some)} and {last}" if some else last
