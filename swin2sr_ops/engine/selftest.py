@@ -100,6 +100,7 @@ def triton_obstacle(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -
     small = replace(
         _SMALL,
         channels=spec.channels,
+        planes=spec.planes,
         upsampler="pixelshuffledirect" if direct else "",
         scale=spec.scale if direct else 1,
         architecture=spec.architecture,
@@ -136,7 +137,7 @@ def _differs(kernels: str, small: ModelSpec, device: str, *, half: bool) -> bool
 
     with _lock, torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.default_generator.manual_seed(0)
-        net, image = SwinNet(small).eval(), torch.rand(small.channels, _SIDE, _SIDE)
+        net, image = SwinNet(small).eval(), torch.rand(small.inputs, _SIDE, _SIDE)
         tile = next(iter(TilePlan(small, _SIDE, _SIDE, (_SIDE, _SIDE))))
         padded = image[:, tile.y.padding][:, :, tile.x.padding].to(device)
         ours, theirs = (

@@ -204,6 +204,8 @@ kinds = [
     (small_spec(dim=30, heads=(3, 3)), torch.float32),
     (small_spec(dim=36, heads=(3, 3), resi_connection="3conv"), torch.bfloat16),
     (small_spec(architecture="swinir", window=7, qkv_bias=False), torch.float32),
+    (small_spec(planes=3), torch.float32),
+    (small_spec(planes=3, upsampler="", scale=1), torch.float32),
 ]
 for spec, dtype in kinds:
     assert triton_obstacle(spec, CPU, dtype) == ""
