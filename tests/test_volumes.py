@@ -17,12 +17,13 @@ from hypothesis import given, settings, strategies as st
 import swin2sr_ops
 from swin2sr_ops.audit import audit
 from swin2sr_ops.cli import main
+from swin2sr_ops.engine import restorer
 from swin2sr_ops.errors import CheckpointError, ModelError, RequestError, Stopped
 from swin2sr_ops.events import TileDone
 from swin2sr_ops.export.bioimageio import export_bioimageio
 from swin2sr_ops.export.onnx import export_onnx
 from swin2sr_ops.geometry.axes import AxisOrder
-from swin2sr_ops.geometry.neighbours import Depth, neighbour_axis, reflected
+from swin2sr_ops.geometry.neighbours import Depth, depth_of, neighbour_axis, reflected
 from swin2sr_ops.pixels.nodata_flags import HOLE, SAW_HOLE
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.job import prepare
@@ -312,6 +313,27 @@ def test_views_and_engines(three: ModelSpec, five: ModelSpec) -> None:
         assert np.abs(native.astype(int) - torch).max() <= 1
     kept = swin2sr_ops.restore(image, model=five, axes="ZYX", range=(0, 4000), consistent="mean").compute()
     np.testing.assert_array_equal(kept.reshape(3, 33, 2, 40, 2).mean((2, 4)), image)
+
+
+def test_the_depth_of_a_tile_is_computed_once(
+    three: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+
+    def counted(*args: Any) -> Depth | None:
+        calls.append(args)
+        return depth_of(*args)
+
+    monkeypatch.setattr(restorer, "depth_of", counted)
+    tifffile.imwrite(tmp_path / "in.ome.tif", volume(4, 20, 20), metadata={"axes": "ZYX"})
+    job = prepare(tmp_path / "in.ome.tif", RestoreRequest(model=three))
+    piece = job.piece_of({0: slice(1, 2)}, (0, 20), (0, 20))
+    assert piece.tile.depth == job.piece(1).tile.depth
+    assert len(calls) == 2  # for each of both pieces
+    lazy = swin2sr_ops.restore(volume(4, 20, 20), model=three, axes="ZYX", range=(0, 4000))
+    calls.clear()
+    lazy.compute()
+    assert not calls  # the graph has them
 
 
 def test_a_bare_checkpoint_needs_the_number_of_planes(three: ModelSpec, tmp_path: Path, capsys: Any) -> None:

@@ -184,12 +184,16 @@ class Restorer:
         planes : mapping, optional
             Slices along axes that are not spatial; by default all planes.
         """
+        return self.with_planes(self.flat_tile(order, rows, columns), order, planes)
+
+    def flat_tile(self, order: AxisOrder, rows: Interval, columns: Interval) -> Tile:
+        """Create the tile of a box as `tile` does, but without planes: `with_planes` adds them."""
         mirror = self.placement.ensemble > 1
         y, x = (
             Span.of(start, stop, order.shape[axis], self.spec, self.placement.halo, mirror=mirror, margin=self.margin)
             for axis, (start, stop) in ((order.y, rows), (order.x, columns))
         )
-        return self.with_planes(Tile(y, x), order, planes)
+        return Tile(y, x)
 
     def with_planes(self, tile: Tile, order: AxisOrder, planes: Mapping[int, slice] | None = None) -> Tile:
         """Return ``tile`` for these planes: with their neighbours, if the model takes them."""

@@ -356,7 +356,8 @@ def _native_bytes(spec: ModelSpec, rows: int, columns: int, streamed: bool, thre
     """
     margin = 2 * max(spec.window, 8)
     pixels = (rows + margin + (receptive_halo(spec) if streamed else 0)) * (columns + margin)
-    beside = spec.inputs + (spec.planes > 1) + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
+    own = spec.planes > 1 and spec.upsampler == ""  # a copy of the plane itself, which this head adds
+    beside = spec.inputs + own + (spec.num_feat if spec.upsampler == "pixelshuffle_hf" else 0)
     result = 2 * spec.channels * spec.scale**2 * rows * columns
     if spec.upsampler in ("", "pixelshuffledirect"):
         head = 0

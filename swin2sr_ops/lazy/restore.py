@@ -272,7 +272,7 @@ class _TileTask:
             region[target] = np.asarray(block)[part]
         restorer, order = setup.restorer, setup.order
         y0, y1, x0, x1 = self.owned
-        tile = replace(restorer.tile(order, (y0, y1), (x0, x1)), depth=self.depth)
+        tile = replace(restorer.flat_tile(order, (y0, y1), (x0, x1)), depth=self.depth)
         ends = maps[self.channel if len(maps) > 1 else 0]
         sides, spread = setup.sides, None
         if not sides.passes(restorer):

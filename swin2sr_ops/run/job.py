@@ -156,12 +156,12 @@ class Job:
         order = self.order
         band = 0 if order.channel is None else chosen[order.channel].start
         _, part, bands = next((lead for lead in self._leads if lead[0] == band), (band, 0, None))
-        tile = (self.parts[part].restorer or self.restorer).tile(order, rows, columns, chosen)
+        tile = (self.parts[part].restorer or self.restorer).flat_tile(order, rows, columns)
         return self._piece(tile, chosen, self.map_of(band), part, bands)
 
     def _piece(self, tile: Tile, chosen: Mapping[int, slice], intensity: int, part: int, bands: Group | None) -> Piece:
         order, restorer = self.order, self.parts[part].restorer
-        tile = replace(tile, depth=None) if restorer is None else restorer.with_planes(tile, order, chosen)
+        tile = tile if restorer is None else restorer.with_planes(tile, order, chosen)
         write = [chosen.get(a, slice(0, n)) for a, n in enumerate(order.shape)]
         write[order.y], write[order.x] = slice(*tile.y.write), slice(*tile.x.write)
         intensity = 0 if order.channel is None else intensity

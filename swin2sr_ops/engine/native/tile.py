@@ -198,8 +198,8 @@ class NativeTile:
         fine, shuffle = s // head.shuffle, head.shuffle
         result = self.result = np.empty((self._spec.channels, *(n * s for n in tile.shape)), np.float32)
         first, wide, (width, height, lines) = self.first, s * tile.shape[1], _PARTS[head.light]
-        image = self.image  # a head adds the plane itself, not its neighbours
-        if self._spec.planes > 1:
+        image = self.image
+        if self._spec.planes > 1 and self._spec.upsampler == "":  # it adds the plane itself, not its neighbours
             image = Plane(np.ascontiguousarray(image.data[..., : self._spec.channels]), self._top, self._left)
         mean, area = self._network.mean, result[0].size
 

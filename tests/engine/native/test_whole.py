@@ -11,10 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis.strategies import booleans, integers, sampled_from
 
+from swin2sr_ops.engine.native import tile as tile_module
 from swin2sr_ops.engine.native.engine import NativeEngine
+from swin2sr_ops.engine.native.planes import Plane
 from swin2sr_ops.engine.row_cache import RowCache
 from swin2sr_ops.engine.tile_engine import TileEngine
-from swin2sr_ops.geometry.plan import TilePlan
+from swin2sr_ops.geometry.plan import TilePlan, tile_bytes
 from swin2sr_ops.hooks.models import list_models
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.placement import Placement
@@ -127,3 +129,23 @@ def test_approximate_halos(halo: int) -> None:
         region = image[:, slice(*t.y.source), slice(*t.x.source)][:, t.y.padding][:, :, t.x.padding]
         expected = theirs.run(region.double(), t)["image"].numpy()
         np.testing.assert_allclose(ours.run(region.numpy(), t), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("upsampler", ["", "pixelshuffledirect", "nearest+conv"])
+def test_only_a_head_that_adds_the_plane_copies_it(upsampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def recorded(data: np.ndarray, top: int, left: int) -> Plane:
+        made.append(data.shape[-1])
+        return Plane(data, top, left)
+
+    monkeypatch.setattr(tile_module, "Plane", recorded)
+    spec = small_spec(planes=3, upsampler=upsampler, scale=2 if upsampler else 1)
+    tile = next(iter(TilePlan(spec, 24, 24, (24, 24))))
+    image = np.random.default_rng(2).random((3, 24, 24), np.float32)[:, tile.y.padding][:, :, tile.x.padding]
+    native(random_net(spec)).run(image, tile)
+    assert 3 in made
+    assert made.count(1) == (upsampler == "")
+    spare = {n: tile_bytes(replace(spec, planes=n), 64, 64, 4, native=True) for n in (1, 3)}
+    pixels = (64 + 2 * 8) ** 2
+    assert (spare[3] - spare[1]) // (4 * pixels) == 2 + (upsampler == "")
