@@ -8,7 +8,8 @@ released network; otherwise the user must give them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from swin2sr_ops.errors import CheckpointError, RequestError
@@ -26,6 +27,28 @@ SHAPE_FIELDS = (
 
 #: Fields about a model rather than its network: the user's values are taken unchecked.
 _FREE_FIELDS = ("task", "licence", "along", "advice", "provenance", "quality", "halo_error")
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
+
+
+#: Hints that enter computations before they are compared with the file: validator, and what is possible.
+_NUMBERS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "planes": (
+        lambda value: _is_whole(value, 1) and value % 2 == 1,
+        "an odd whole number, for the plane itself and as many on either side",
+    ),
+    "window": (lambda value: _is_whole(value, 2), "a whole number of at least 2, such as 8, or 7 for JPEG models"),
+    "value_range": (
+        lambda value: value is None or _is_range(value),
+        "a positive number, such as 1, or 255 for JPEG models",
+    ),
+}
 
 _BLOCK = "layers.0.residual_group.blocks.0."
 
@@ -110,6 +133,9 @@ def _check_hints(hints: Mapping[str, Any]) -> None:
     unknown = sorted(set(hints) - set(known))
     if unknown:
         raise RequestError(f"{', '.join(unknown)} is not a hint about a checkpoint: give {', '.join(known)}.")
+    for key, (fits, needed) in _NUMBERS.items():
+        if key in hints and not fits(hints[key]):
+            raise RequestError(f"{key}={hints[key]!r} is not possible: give {needed}.")
 
 
 def _plain(value: Any) -> Any:
@@ -143,6 +169,8 @@ def _shape(state: Mapping[str, Any], name: str, planes: int) -> dict[str, Any]:
     architecture = _architecture(state, name)
     _refuse_unbuilt(state, name, planes)
     dim, inputs = state["conv_first.weight"].shape[:2]
+    if planes > 1 and inputs != planes:  # neighbours enter with single channels only
+        raise CheckpointError(f"{name}: planes={planes} was asked for, but the weights take {inputs} channels in all.")
     channels = inputs // planes
     depths = _count_blocks(state)
     upsampler = _upsampler(state)
@@ -192,7 +220,7 @@ def _refuse_unbuilt(state: Mapping[str, Any], name: str, planes: int) -> None:
         taken, given = state["conv_first.weight"].shape[1], state["conv_last.weight"].shape[0]
         if given != 1 or taken != planes:
             reason = f"it turns {taken} channels into {given}"
-            if given == 1:
+            if given == 1 and taken % 2:
                 reason += f" (if these are a plane and its neighbours, in this order, give planes={taken})"
     if reason:
         raise CheckpointError(f"{name} is a Swin network of a kind that is not supported: {reason}.")

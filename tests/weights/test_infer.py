@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -76,6 +77,50 @@ def test_hints_are_checked(hints: dict[str, Any], words: str) -> None:
     for spec in (TINY, TINY_IR):
         with pytest.raises(CheckpointError, match=words):
             _infer(with_buffers(meta_parameters(spec), spec), value_range=1, **hints)
+
+
+@pytest.mark.parametrize("value", [None, "x", "3", 1.5, 3.0, 0, -1, 2, True, [3]])
+def test_planes_are_odd_whole_numbers(value: Any) -> None:
+    with pytest.raises(RequestError, match=r"planes=.* is not possible: give an odd whole number"):
+        _infer(meta_parameters(TINY), window=8, value_range=1, planes=value)
+
+
+@pytest.mark.parametrize(
+    ("hints", "words"),
+    [
+        ({"window": None}, "window=None is not possible: give a whole number"),
+        ({"window": 7.5}, "window=7.5 is not possible"),
+        ({"window": 0}, "window=0 is not possible"),
+        ({"value_range": "x"}, "value_range='x' is not possible: give a positive number"),
+        ({"value_range": float("nan")}, "value_range=nan is not possible"),
+        ({"value_range": 0}, "value_range=0 is not possible"),
+    ],
+)
+def test_other_numbers_are_checked_too(hints: dict[str, Any], words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        _infer(meta_parameters(TINY), **{"window": 8, "value_range": 1, **hints})
+
+
+def test_numbers_may_be_those_of_numpy() -> None:
+    found = _infer(meta_parameters(TINY), window=np.int64(8), value_range=np.float32(1), planes=np.int64(1))
+    assert found == _infer(meta_parameters(TINY), window=8, value_range=1)
+
+
+@pytest.mark.parametrize("upsampler", ["pixelshuffledirect", "pixelshuffle", "nearest+conv"])
+def test_planes_that_the_file_does_not_take(upsampler: str) -> None:
+    spec = replace(TINY, upsampler=upsampler, channels=1)
+    with pytest.raises(CheckpointError, match=r"planes=3 was asked for, but the weights take 1 channels in all"):
+        _infer(meta_parameters(spec), window=8, value_range=1, planes=3)
+
+
+@pytest.mark.parametrize(("inputs", "advised"), [(3, True), (4, False), (2, False)])
+def test_only_odd_planes_are_advised(inputs: int, advised: bool) -> None:
+    spec = replace(TINY, upsampler="", scale=1, channels=1)
+    state = meta_parameters(spec)
+    state["conv_first.weight"] = torch.zeros(spec.dim, inputs, 3, 3, device="meta")
+    with pytest.raises(CheckpointError, match=f"turns {inputs} channels into 1") as caught:
+        _infer(state, window=8, value_range=1)
+    assert (f"planes={inputs}" in str(caught.value)) == advised
 
 
 def test_hints_count_if_the_file_does_not_state_them() -> None:
