@@ -344,7 +344,7 @@ def test_a_bare_checkpoint_needs_the_number_of_planes(three: ModelSpec, tmp_path
         resolve_spec(tmp_path / "bare.pth", window=8, value_range=1)
     found = resolve_spec(tmp_path / "bare.pth", window=8, value_range=1, planes=3)
     assert (found.channels, found.planes) == (1, 3)
-    tifffile.imwrite(tmp_path / "z.tif", volume(3, 20, 24), metadata={"axes": "ZYX"})
+    tifffile.imwrite(tmp_path / "z.tif", volume(3, 20, 24), photometric="minisblack", metadata={"axes": "ZYX"})
     given = ["--window", "8", "--value-range", "1"]
     words = [str(tmp_path / "z.tif"), str(tmp_path / "z.ome.zarr"), "--model", str(tmp_path / "bare.pth"), *given]
     capsys.readouterr()
