@@ -92,12 +92,12 @@ def under_wine(wine: str, names: list[str], expected: dict[str, str]) -> dict[st
         subprocess.run([*zig, *target, *FLAGS, *map(str, SOURCES), "-o", str(program)], check=True)
         recorder = Recorder(patch)
         for name, digest in expected.items():
-            recorder.told.clear()
+            recorder.stream.clear()
             digests([name])
             recorder.words(0)
             done = subprocess.run(
                 [wine, str(program)],
-                input=bytes(recorder.told),
+                input=bytes(recorder.stream),
                 env=os.environ | prefix,
                 capture_output=True,
                 check=True,

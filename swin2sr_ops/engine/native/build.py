@@ -34,13 +34,13 @@ __all__ = ["REVISION", "Compiler", "find_compiler", "library", "origin"]
 
 _log = logging.getLogger(__name__)
 
-#: Of the arithmetic: who raises it knows that results get other last bits (tests/engine/native/test_bits.py).
+#: Version of the arithmetic. Raise it when results get other last bits (tests/engine/native/test_bits.py).
 REVISION = 2
 
 _HERE = Path(__file__).parent
 _PROCESSOR = ("-march=native", "-mcpu=native")  # clang knows only the second on ARM
-_SECONDS_TO_ANSWER = 10.0  # what a compiler gets to tell its macros, and to build; a broken one may hang for ever
-_SECONDS_TO_BUILD = 300.0
+# Limits for a compiler to print its macros, and to build: a broken one may hang for ever.
+_SECONDS_TO_ANSWER, _SECONDS_TO_BUILD = 10.0, 300.0
 _NO_COMPILER = (
     "engine='native' needs a C compiler (gcc or clang), and {}: install one (all systems: pip install "
     "'swin2sr-ops[compiler]'; Debian, Ubuntu: apt install gcc; macOS: xcode-select --install), or give engine='torch'."
@@ -49,7 +49,7 @@ _NO_COMPILER = (
 
 @dataclass(frozen=True)
 class Compiler:
-    """A C compiler, and what it knows about this processor.
+    """A C compiler, and its macros for this processor.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Compiler:
     name : str
         Such as ``gcc 12.2.0``.
     macros : str
-        All that it predefines, which tells the processor's features.
+        All that it predefines; they show the processor's features.
     """
 
     command: tuple[str, ...]

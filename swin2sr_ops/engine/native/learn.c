@@ -20,7 +20,8 @@ typedef struct {
 } Gradients;
 
 /* Exactly `native.learning._Planes`: (count, down w, across w, dim), windows `shift` pixels further down and right,
-   those at the end around the border. masks: (4, P, PX) for windows inside, at the right, at the bottom, at both; or none. */
+   those at the end around the border. masks: (4, P, PX) for windows inside, at the right, at the bottom, at both; or
+   none. */
 typedef struct {
     num down, across, shift;
     const float *masks, *input, *gradient;

@@ -15,7 +15,7 @@
 /* A count or an index: 64 bits on Windows too, where a long has 32. `ctypes.c_ssize_t`. */
 typedef ptrdiff_t num;
 
-/* Numbers in a vector: as many as the machine has room for, unless the compiler is told. */
+/* Numbers in a vector: as many as the machine has room for, unless -DLANES chooses. */
 #if !defined(LANES)
 #if defined(__AVX512F__)
 #define LANES 16
@@ -33,8 +33,8 @@ typedef ptrdiff_t num;
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* The loop that follows, of at most so many turns, without a loop. Given a count, clang 16 leaves shorter loops as they
-   are, and keeps sums in memory. */
+/* Unroll the loop that follows, of at most so many turns. Given a count, clang 16 leaves shorter loops as they are: that
+   cost 7 % of the lightweight network's time. */
 #define PRAGMA(words) _Pragma(#words)
 #if defined(__clang__)
 #define UNROLL(most) PRAGMA(clang loop unroll(full))

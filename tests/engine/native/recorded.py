@@ -32,7 +32,7 @@ class Recorder:
     """Record the kernels' calls in the format of ``calls.c``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.told = bytearray()
+        self.stream = bytearray()
         self._known: list[np.ndarray] = []  # whose addresses kernels are given
         real, keep, made, learn = weights.kernels, weights.Weights._keep, Plane.__init__, learning._Call.run
 
@@ -68,17 +68,17 @@ class Recorder:
         self.words(1)
         self.block(of._obj, library().swin_row(of), self._pointed)
         self.words(plane.size, offset(plane, first), stride, down, across)
-        self.told += bytes(inside._obj)
+        self.stream += bytes(inside._obj)
         self.arrays(plane)
         return plane
 
     def swin_stage(self, of: Any, first: int, stride: int, to: int, to_stride: int, *size: Any) -> Any:
         source, target = self.at(first), self.at(to)
         self.words(2, of._obj.dim)
-        self.told += struct.pack("<f", of._obj.eps)
+        self.stream += struct.pack("<f", of._obj.eps)
         self.weights(of._obj, self._pointed)
         self.words(source.size, offset(source, first), stride, *size[:2])
-        self.told += bytes(size[2]._obj)
+        self.stream += bytes(size[2]._obj)
         self.arrays(source, target)
         return target
 
@@ -96,7 +96,7 @@ class Recorder:
 
     def swin_norm(self, size: int, eps: float, gain: int, shift: int, *places: Any) -> Any:
         self.words(6, size)
-        self.told += struct.pack("<f", eps)
+        self.stream += struct.pack("<f", eps)
         self.counted(self._pointed(gain))
         self.counted(self._pointed(shift))
         return self.planes(*places)
@@ -106,7 +106,7 @@ class Recorder:
         mean: int, target: int, to_stride: int, plane: int,
     ) -> Any:  # fmt: skip
         self.words(7, rows, columns, channels, factor, to_stride, plane)
-        self.told += struct.pack("<f", value_range)
+        self.stream += struct.pack("<f", value_range)
         self.arrays(lying(mean, channels))
         whole = self.at(source)
         self.words(whole.size, offset(whole, source), stride)
@@ -127,7 +127,7 @@ class Recorder:
     def swin_bicubic(self, weights: int, factor: int, channels: int, *places: Any) -> Any:
         source, stride, target, to_stride, *numbers, inside, _ = places
         self.words(9, factor, channels, *numbers)
-        self.told += bytes(inside._obj)
+        self.stream += bytes(inside._obj)
         self.arrays(lying(weights, 5 * factor))
         found = None
         for first, row in ((source, stride), (target, to_stride)):
@@ -138,7 +138,7 @@ class Recorder:
 
     def convolution(self, conv: steps.Convolution) -> None:
         self.words(conv.inputs, conv.outputs, conv.taps, conv.factor)
-        self.told += struct.pack("<f", conv.slope)
+        self.stream += struct.pack("<f", conv.slope)
         count = 2 * conv.taps * conv.factor**2
         self.words(count, *conv.offsets[:count])
         self.weights(conv, self._pointed)
@@ -155,7 +155,7 @@ class Recorder:
             self.words(target.size, offset(target, first), stride)
             self.arrays(target)
         self.words(rows, columns)
-        self.told += bytes(inside._obj)
+        self.stream += bytes(inside._obj)
         return target
 
     def at(self, address: int) -> np.ndarray:
@@ -168,7 +168,7 @@ class Recorder:
 
     def arrays(self, *arrays: np.ndarray) -> None:
         for array in arrays:
-            self.told += array.tobytes()
+            self.stream += array.tobytes()
 
     def networks(self) -> bytes:
         """Run small networks, in inference and in training, on one thread."""
@@ -182,14 +182,14 @@ class Recorder:
             learning.learn_natively(net)
             derivatives(net, torch.rand(1, net.spec.channels, 19, 24))
         self.words(0)
-        return bytes(self.told)
+        return bytes(self.stream)
 
     def words(self, *numbers: int) -> None:
-        self.told += struct.pack(f"<{len(numbers)}q", *numbers)
+        self.stream += struct.pack(f"<{len(numbers)}q", *numbers)
 
     def numbers(self, *tensors: Tensor) -> None:
         for tensor in tensors:
-            self.told += tensor.detach().contiguous().numpy().tobytes()
+            self.stream += tensor.detach().contiguous().numpy().tobytes()
 
     def counted(self, tensor: Tensor | None) -> None:
         self.words(0 if tensor is None else tensor.numel())
@@ -197,7 +197,7 @@ class Recorder:
             self.numbers(tensor)
 
     def block(self, block: steps.Block, row: int, kept: Callable[[int], Tensor]) -> None:
-        self.told += bytes(block)[: steps.Block.eps.offset] + struct.pack("<f", block.eps)
+        self.stream += bytes(block)[: steps.Block.eps.offset] + struct.pack("<f", block.eps)
         self.words(row)
         self.weights(block, kept)
 
