@@ -33,8 +33,8 @@ typedef ptrdiff_t num;
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Unroll the loop that follows, of at most so many turns. Given a count, clang 16 leaves shorter loops as they are: that
-   cost 7 % of the lightweight network's time. */
+/* Unroll the loop that follows, of at most so many turns. Given a count, clang 16 leaves shorter loops as they are, at
+   7 % of the lightweight network's time. */
 #define PRAGMA(words) _Pragma(#words)
 #if defined(__clang__)
 #define UNROLL(most) PRAGMA(clang loop unroll(full))
