@@ -36,7 +36,7 @@ def check_card(path: Path, recipe: Recipe) -> None:
     if not text.startswith(_title(recipe) + "\n") or f"\n{_TRAINING}" not in text:
         raise RequestError(
             f"{str(card)!r} is no card of {recipe.spec.name!r}, and the export would replace it by one: rename it, or"
-            " give --export another name."
+            " give the model file another name."
         )
 
 
