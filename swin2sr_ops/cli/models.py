@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 
-from swin2sr_ops.errors import RequestError
 from swin2sr_ops.hooks.models import list_models
 from swin2sr_ops.spec import ModelSpec
 
@@ -19,8 +18,6 @@ def main(args: argparse.Namespace) -> int:
     if args.name:
         return _show(args.name, args.json)
     found = list_models(task=args.task, scale=args.scale, channels=args.channels)
-    if not found:
-        _check_properties(args)
     if args.json:
         print(json.dumps([spec.to_dict() for spec in found]))
         return 0
@@ -35,15 +32,6 @@ def main(args: argparse.Namespace) -> int:
 
 def _channels(spec: ModelSpec) -> str:
     return str(spec.channels) if spec.planes == 1 else f"{spec.channels} of {spec.planes}"
-
-
-def _check_properties(args: argparse.Namespace) -> None:
-    """Refuse a property that no model has, and name those that there are."""
-    known = list_models()
-    for name in ("task", "scale", "channels"):
-        value, there = getattr(args, name), sorted({getattr(spec, name) for spec in known})
-        if value is not None and value not in there:
-            raise RequestError(f"No model has {name} {value}: there are {', '.join(map(str, there))}.")
 
 
 def _megabytes(spec: ModelSpec) -> str:

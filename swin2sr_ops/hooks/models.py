@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.notebook import rows_table
 from swin2sr_ops.spec import ModelSpec
 
@@ -39,6 +40,11 @@ def list_models(*, task: str | None = None, scale: int | None = None, channels: 
         Shown as a table.
         Plugins' and shipped models first, then the released ones.
 
+    Raises
+    ------
+    RequestError
+        If no model at all has this task, scale or number of channels; the message lists those that there are.
+
     Examples
     --------
     >>> import swin2sr_ops
@@ -47,12 +53,13 @@ def list_models(*, task: str | None = None, scale: int | None = None, channels: 
     """
     from swin2sr_ops.hooks.dispatch import model_specs
 
-    wanted = {"task": task, "scale": scale, "channels": channels}
-    return ModelList(
-        spec
-        for spec in model_specs()
-        if all(value is None or getattr(spec, field) == value for field, value in wanted.items())
-    )
+    known, wanted = model_specs(), {"task": task, "scale": scale, "channels": channels}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    for name, value in given.items():
+        there = {getattr(spec, name) for spec in known}
+        if value not in there:
+            raise RequestError(f"No model has {name} {value}: there are {', '.join(map(str, sorted(there)))}.")
+    return ModelList(spec for spec in known if all(getattr(spec, name) == value for name, value in given.items()))
 
 
 def load_model(model: str | PathLike[str] | ModelSpec = "auto", *, download: bool = False, **hints: Any) -> nn.Module:

@@ -15,6 +15,7 @@ import pytest
 import swin2sr_ops
 from swin2sr_ops.cli import main
 from swin2sr_ops.cli.parsers import build_parser
+from swin2sr_ops.errors import RequestError
 from tests.conftest import small_spec
 
 
@@ -146,6 +147,9 @@ def test_specs_and_lists() -> None:
     assert "<ModelSpec tiny-x2-gray: swin2sr, classical_sr, x2, 1 channel>" in repr(models)
     assert models._repr_html_().count("<tr>") == len(models) + 1
     assert "<script>" not in small_spec(name="<script>")._repr_html_()
+    with pytest.raises(RequestError, match=r"No model has task denoize: there are .*denoise"):
+        swin2sr_ops.list_models(task="denoize")
+    assert swin2sr_ops.list_models(scale=8, channels=1) == []
 
 
 def test_plans() -> None:
