@@ -157,7 +157,7 @@ def test_a_model_that_is_not_here_is_refused_with_the_button_s_name(
 
     told = sentences(monkeypatch)
     viewer.add_image(np.zeros((20, 20, 3), "uint8"), rgb=True)
-    monkeypatch.setattr("swin2sr_ops_napari.widget.needs_download", lambda _spec: True)
+    monkeypatch.setattr("swin2sr_ops_napari.orders.needs_download", lambda _spec: True)
     widget.restore()
     assert "press 'Download the model'" in told[0]
 
