@@ -17,7 +17,7 @@ from tests.conftest import NATIVE
 RECORDED = {
     "nano-x2-gray": "9dc880d2a0518970",
     "nano-x2-rgb": "8aed41fe23c60e0a",
-    "small-x1-camera": "2c0fa633459b2afe",
+    "small-x1-camera": "939b0ccdc163011e",
     "small-x1-gray": "3ad8bed76fd3f76c",
     "small-x1-rgb": "2a3a9eb0a5625a09",
     "small-x2-gray": "947f5f27af28cd45",
