@@ -203,13 +203,14 @@ def test_pixels_that_are_not_finite_are_named_with_their_file(tmp_path: Path) ->
     five = np.stack([*image, *image[:2]])
     for axes, pixels, channels in (("ZYX", image, 1), ("YX", image[1], 1), ("CYX", five, 5)):
         file = tmp_path / f"{axes}.tif"
-        tifffile.imwrite(file, pixels, metadata={"axes": axes})
+        tifffile.imwrite(file, pixels, photometric="minisblack", metadata={"axes": axes})
         for load in (load_images, load_sequences) if channels == 1 else (load_images,):
             with pytest.raises(FormatError, match=rf"{axes}\.tif has pixels that are not finite: set them to a number"):
                 load(file, channels)
     for broken in ("noisy", "clean"):
         for folder in ("noisy", "clean"):
-            tifffile.imwrite(tmp_path / folder / "a.tif", image if folder == broken else np.ones((3, 40, 40), "f4"))
+            pixels = image if folder == broken else np.ones_like(image)
+            tifffile.imwrite(tmp_path / folder / "a.tif", pixels, photometric="minisblack")
         with pytest.raises(FormatError, match=rf"{broken}.a\.tif has pixels that are not finite"):
             load_pairs(tmp_path, 1, 1)
 
