@@ -66,7 +66,7 @@ class Form(Controls):
         """Return what is to be done with ``layer``, or with the chosen one."""
         chosen = self.overlap_box.currentData()
         halo: Halo = "exact" if chosen in (None, "exact") else int(chosen)
-        planes = self.spec().planes  # refuses what is no model
+        planes = self.spec().planes  # refuses a choice that is not a model
         colours = self._colours(layer)
         return Request(
             model=self._model_name(colours),

@@ -13,10 +13,10 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QVBoxLayout,
-    QWidget,
 )
 
 from swin2sr_ops_napari.controls import Scroll
+from swin2sr_ops_napari.docked import Docked
 from swin2sr_ops_napari.form import Form
 from swin2sr_ops_napari.messages import Message, sentence
 
@@ -25,7 +25,7 @@ __all__ = ["Panel"]
 _ORIGINAL, _RESTORED = "Show the original", "Show the restored image"
 
 
-class Panel(QWidget):
+class Panel(Docked):
     """What is seen of the dock widget; `swin2sr_ops_napari.widget.RestoreWidget` says what the buttons do."""
 
     def __init__(self, napari_viewer: Any) -> None:

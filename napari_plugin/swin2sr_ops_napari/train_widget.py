@@ -15,7 +15,7 @@ from typing import Any  # noqa: E402
 import napari  # noqa: E402
 from napari.layers import Image  # noqa: E402
 from napari.utils.notifications import notification_manager, show_error  # noqa: E402
-from qtpy.QtCore import QEvent, Qt  # noqa: E402
+from qtpy.QtCore import Qt  # noqa: E402
 from qtpy.QtWidgets import (  # noqa: E402
     QComboBox,
     QFileDialog,
@@ -27,11 +27,11 @@ from qtpy.QtWidgets import (  # noqa: E402
     QPushButton,
     QSpinBox,
     QVBoxLayout,
-    QWidget,
 )
 
 from swin2sr_ops.hosting import Event  # noqa: E402
 from swin2sr_ops_napari.background import Background, Outcome, Work  # noqa: E402
+from swin2sr_ops_napari.docked import Docked  # noqa: E402
 from swin2sr_ops_napari.host import NAME, WIDGET  # noqa: E402
 from swin2sr_ops_napari.layers import describe, is_own  # noqa: E402
 from swin2sr_ops_napari.messages import Message, sentence  # noqa: E402
@@ -62,7 +62,7 @@ class _Steps(Background):
         return line, event.done, event.total
 
 
-class TrainWidget(QWidget):
+class TrainWidget(Docked):
     """Train a model of the image's own size on a noisy image layer, without clean images.
 
     Parameters
@@ -76,7 +76,6 @@ class TrainWidget(QWidget):
         self.running: Background | None = None
         self._training: Training | None = None
         self._layers: list[Any] = []
-        self._docked = False
         self.layer_box, self.method_box, self.steps_box = QComboBox(), QComboBox(), QSpinBox()
         self.path_edit, self.browse = QLineEdit(), QPushButton("...")
         self.train_button, self.cancel_button = QPushButton("Train"), QPushButton("Cancel")
@@ -194,14 +193,6 @@ class TrainWidget(QWidget):
         busy = self.running is not None
         self.train_button.setEnabled(not busy and self.layer is not None)
         self.cancel_button.setEnabled(busy)
-
-    def event(self, event: QEvent) -> bool:
-        """Notice that napari closes the dock: it takes the widget out, and does not delete it."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is None and self._docked:
-                self.leave()
-            self._docked = self.parent() is not None
-        return bool(super().event(event))
 
     def leave(self) -> None:
         """End the training, and forget the viewer's layers."""

@@ -13,7 +13,7 @@ from typing import Any  # noqa: E402
 
 import napari  # noqa: E402
 from napari.utils.notifications import show_info  # noqa: E402
-from qtpy.QtCore import QEvent, QTimer  # noqa: E402
+from qtpy.QtCore import QTimer  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
 from swin2sr_ops import RunReport  # noqa: E402
@@ -60,7 +60,6 @@ class RestoreWidget(Panel):
         self._then: Callable[[Any], Message | str] | None = None
         self._growing: Any = None
         self._waiting: list[Any] = []
-        self._docked = False
         self._grow = QTimer(self)
         self._grow.setInterval(_GROW)
         self._grow.timeout.connect(self._show_growing)
@@ -328,14 +327,6 @@ class RestoreWidget(Panel):
         """Plan as soon as the widget is on the screen."""
         super().showEvent(event)
         self._plan()
-
-    def event(self, event: QEvent) -> bool:
-        """Notice that napari closes the dock: it takes the widget out, and does not delete it."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is None and self._docked:
-                self.leave()
-            self._docked = self.parent() is not None
-        return bool(super().event(event))
 
     def leave(self) -> None:
         """End the run and the preview; finished tiles are kept, as after Cancel."""

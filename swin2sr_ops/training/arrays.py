@@ -49,7 +49,7 @@ def image_of(data: str | PathLike[str] | ImageSource | Any, axes: str | None = N
     Raises
     ------
     RequestError
-        If the array is no image, or axes are given for something else than an array.
+        If the array is not an image, or axes are given for something else than an array.
     """
     if axes is not None and isinstance(data, (str, PathLike, ImageSource)):
         given = f"the path {str(data)!r}" if isinstance(data, (str, PathLike)) else f"a source, {data.uri!r}"

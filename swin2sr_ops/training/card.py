@@ -35,8 +35,8 @@ def check_card(path: Path, recipe: Recipe) -> None:
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     if not text.startswith(_title(recipe) + "\n") or f"\n{_TRAINING}" not in text:
         raise RequestError(
-            f"{str(card)!r} is no card of {recipe.spec.name!r}, and the export would replace it by one: rename it, or"
-            " give the model file another name."
+            f"{str(card)!r} is not a card of {recipe.spec.name!r}, and the export would replace it by one: rename it,"
+            " or give the model file another name."
         )
 
 

@@ -40,7 +40,7 @@ def _coarse_problems(values: Any) -> list[str]:
         return [f"[degrade.coarse] = {values!r} must be a table such as {{ bands = [3, 4], ratio = 2 }}"]
     problems, bands, ratio = [], values["bands"], values["ratio"]
     if not isinstance(bands, list) or not bands or not all(type(b) is int and b >= 0 for b in bands):
-        problems.append(f"[degrade.coarse] bands={bands!r} must be a list of positions, of which the first band has 0")
+        problems.append(f"[degrade.coarse] bands={bands!r} must be a list of positions; the first band has 0")
     if type(ratio) is not int or not 2 <= ratio <= 8:
         problems.append(f"[degrade.coarse] ratio={ratio!r} must be a whole number from 2 to 8")
     return problems

@@ -1,4 +1,4 @@
-"""Arrays as images to train on: of which libraries, and which are refused."""
+"""Arrays as images to train on: the libraries they may come from, and arrays that are refused."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_a_file_that_is_no_card_is_kept(text: str | bytes | None, noisy_folder: 
         notes.write_bytes(text if isinstance(text, bytes) else text.encode())
     asked: dict[str, Any] = {"data": noisy_folder, "patch": 16, "steps": 1, "batch": 1, "log": quiet}
     asked |= {"init": tmp_path / "init.safetensors", "noisy": "blind", "out": tmp_path / "run"}
-    with pytest.raises(RequestError, match=r"mine\.md' is no card of 'first-tuned'.*rename it"):
+    with pytest.raises(RequestError, match=r"mine\.md' is not a card of 'first-tuned'.*rename it"):
         train(export_to=tmp_path / "mine.safetensors", **asked)
     assert not (tmp_path / "run").exists()
     for _ in range(2):
