@@ -35,12 +35,13 @@ def browser() -> Iterator[Any]:
 def page(browser: Any) -> Iterator[Any]:
     """A page whose console errors fail the test."""
     opened = browser.new_page(viewport={"width": 1200, "height": 760})
+    opened.set_default_timeout(120_000)  # a browser beside other tests on a small machine
     trouble: list[str] = []
     opened.on("console", lambda line: trouble.append(line.text) if line.type in ("error", "warning") else None)
     opened.on("pageerror", lambda error: trouble.append(str(error)))
     yield opened
     opened.close()
-    assert not trouble
+    assert not [line for line in trouble if "net::ERR_" not in line]  # the server ends before the page
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def pixels(page: Any, path: Path) -> np.ndarray:
 def test_result_beside_source(stack: Path, page: Any, tmp_path: Path) -> None:
     with running(stack, RestoreRequest(model="nano-x2-gray")) as (address, _):
         page.goto(address)
-        page.wait_for_function(_SHOWN, timeout=60_000)
+        page.wait_for_function(_SHOWN)
         assert page.title().startswith("waves")
         assert "nano-x2-gray" in page.inner_text("#facts")
         shot = pixels(page, tmp_path / "first.png")
@@ -119,7 +120,7 @@ def test_a_picture_is_painted_once(stack: Path, page: Any) -> None:
     """Each side is drawn once where nothing else was shown before, and one timer waits while tiles are restored."""
     with running(stack, RestoreRequest(model="nano-x2-gray")) as (address, _):
         page.goto(address)
-        page.wait_for_function(_SHOWN, timeout=60_000)
+        page.wait_for_function(_SHOWN)
         counted = """() => { let sides = 0; const old = side; side = (...all) => { sides++; old(...all); };
             paint(); side = old; return sides; }"""
         assert page.evaluate(counted) == 2
@@ -155,7 +156,7 @@ def test_channels_and_progress(page: Any, tmp_path: Path) -> None:
         page.wait_for_function("document.querySelector('#speed').textContent.includes('wait')")
         assert page.evaluate("document.querySelector('#bar').classList.contains('busy')")
         hold.set()
-        page.wait_for_function(_SHOWN, timeout=60_000)
+        page.wait_for_function(_SHOWN)
         page.wait_for_function("/[1-9]\\d* of 16 chunks/.test(document.querySelector('#restored-text').textContent)")
         assert page.eval_on_selector_all(".channel .name span", "all => all.map(one => one.textContent)") == [
             "DAPI",
@@ -184,12 +185,27 @@ def test_channels_and_progress(page: Any, tmp_path: Path) -> None:
         assert colours("plane.png")[:, :, 2].mean() < blue[:, :, 2].mean()
 
 
+def test_progress_counts_the_last_pictures(stack: Path, page: Any) -> None:
+    """The server's answer may be older than the last picture: then the page asks once more."""
+    page.add_init_script(
+        "const plain = fetch, late = new Promise(done => { window.release = done; });"
+        "window.fetch = async (...asked) => {"
+        "  const answer = await plain(...asked); if (asked[0] === 'metrics') await late; return answer; }"
+    )
+    with running(stack, RestoreRequest(model="nano-x2-gray")) as (address, _):
+        page.goto(address)
+        page.wait_for_function(_SHOWN)
+        assert page.inner_text("#restored-text").strip() == ""
+        page.evaluate("release()")
+        page.wait_for_function("/^[1-9]\\d* of/.test(document.querySelector('#restored-text').textContent)")
+
+
 def test_a_narrow_window(stack: Path, page: Any) -> None:
     """Picture above, panel below; nothing is wider than the window."""
     page.set_viewport_size({"width": 390, "height": 800})
     with running(stack, RestoreRequest(model="nano-x2-gray")) as (address, _):
         page.goto(address)
-        page.wait_for_function(_SHOWN, timeout=60_000)
+        page.wait_for_function(_SHOWN)
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         stage, panel = (page.locator(name).bounding_box() for name in ("main", "aside"))
         assert stage["y"] + stage["height"] <= panel["y"] + 1
@@ -200,7 +216,7 @@ def test_a_plate_and_a_token(page: Any, tmp_path: Path) -> None:
     docs_files.plate(tmp_path / "plate.zarr")
     with running(tmp_path / "plate.zarr", RestoreRequest(model="nano-x2-gray"), token="word") as (address, served):
         page.goto(f"{address}token/word/")
-        page.wait_for_function(_SHOWN, timeout=60_000)
+        page.wait_for_function(_SHOWN)
         names = page.eval_on_selector_all("#image option", "all => all.map(one => one.value)")
         assert names == served.names
         page.select_option("#image", names[-1])
@@ -213,7 +229,7 @@ def test_without_a_server_it_says_so(stack: Path, browser: Any) -> None:
     page = browser.new_page()
     with running(stack, RestoreRequest(model="nano-x2-gray")) as (address, _):
         page.goto(address)
-        page.wait_for_function(_SHOWN, timeout=60_000)
+        page.wait_for_function(_SHOWN)
     page.fill("#plane-Z", "1")
     page.wait_for_function("document.querySelector('#status').textContent.includes('does not answer')")
     page.close()

@@ -15,7 +15,7 @@ function say(text, bad) {
   $("status").classList.toggle("bad", bad);
 }
 
-let asked = 0, polling = false;
+let asked = 0, polling = false, stale = false;
 
 // How much of what the stage shows is there; the server says how much of the image it has restored.
 function progress(wanted, missing, trouble) {
@@ -23,18 +23,20 @@ function progress(wanted, missing, trouble) {
   $("bar").style.width = `${100 * done}%`;
   $("bar").classList.toggle("busy", missing > 0);
   say(trouble || (missing ? `restoring: ${wanted - missing} of ${wanted} pictures are there` : ""), Boolean(trouble));
+  if (missing) stale = true;
   if (missing || Date.now() - asked > 15000) poll();
 }
 
 async function poll() {
   if (polling || !info) return;
   polling = true;
+  stale = running > 0; // pictures that come while the server answers are not in its answer: it is asked once more
   asked = Date.now();
   try {
     const answer = await fetch("metrics");
     if (answer.ok) figures((await answer.json()).images);
   } catch { /* the picture's own requests say that the server does not answer */ }
-  setTimeout(() => { polling = false; if (running) poll(); }, 800);
+  setTimeout(() => { polling = false; if (stale) poll(); }, 800);
 }
 
 function figures(images) {
