@@ -64,7 +64,7 @@ def widget(viewer: Any, gray_model: ModelSpec, qtbot: Any) -> Iterator[Any]:
     found.stop_preview()
     if found.running is not None:
         found.cancel()
-        qtbot.waitUntil(lambda: found.running is None, timeout=30_000)
+        qtbot.waitUntil(lambda: found.running is None, timeout=60_000)
 
 
 def spots(*shape: int, dtype: str = "uint16", seed: int = 0) -> np.ndarray:

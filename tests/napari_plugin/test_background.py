@@ -54,7 +54,7 @@ def test_a_burst_of_events_is_drawn_without_nesting(
     run = background.Background("burst", burst)
     lines: list[str] = []
     run.moved.connect(lambda line, _done, _total: lines.append(line))
-    with qtbot.waitSignal(run.ended, timeout=30_000) as ended:
+    with qtbot.waitSignal(run.ended, timeout=60_000) as ended:
         run.start()
     assert ended.args[0].result == "done"
     assert deepest == 1

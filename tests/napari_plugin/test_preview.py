@@ -55,7 +55,7 @@ def test_the_pixels_are_those_of_the_run(widget: Any, viewer: Any, qtbot: Any, g
     shown(layer, expected, source)
 
     widget.stop_preview()
-    qtbot.waitUntil(lambda: [la.name for la in viewer.layers] == ["spots"], timeout=10_000)
+    qtbot.waitUntil(lambda: [la.name for la in viewer.layers] == ["spots"], timeout=60_000)
 
 
 def test_panning_back_computes_nothing(widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,8 +170,8 @@ def test_its_layer_goes_with_its_source(widget: Any, viewer: Any, qtbot: Any) ->
     source = viewer.add_image(spots(100, 100))
     start(widget, qtbot)
     viewer.layers.remove(source)
-    qtbot.waitUntil(lambda: not widget.preview.running, timeout=10_000)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 0, timeout=10_000)
+    qtbot.waitUntil(lambda: not widget.preview.running, timeout=60_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 0, timeout=60_000)
     assert not widget.preview_button.isChecked()
 
 

@@ -284,7 +284,7 @@ def test_a_removed_layer_leaves_no_pixels_in_memory(
     assert kept() is None or kept()._size == 0
     del layer
     viewer.layers.clear()
-    qtbot.waitUntil(lambda: gc.collect() >= 0 and server() is None, timeout=20_000)
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and server() is None, timeout=60_000)
 
 
 def test_a_layer_that_is_added_again_is_drawn_again(widget: Any, viewer: Any, qtbot: Any) -> None:
@@ -299,4 +299,4 @@ def test_a_layer_that_is_added_again_is_drawn_again(widget: Any, viewer: Any, qt
     layer.refresh()
     qtbot.waitUntil(lambda: server._kept._size > 0 and not server.busy, timeout=60_000)
     before = len(told)
-    qtbot.waitUntil(lambda: len(told) > before, timeout=5_000)
+    qtbot.waitUntil(lambda: len(told) > before, timeout=60_000)

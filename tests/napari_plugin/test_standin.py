@@ -49,7 +49,7 @@ def test_nothing_is_twice_as_bright(widget: Any, viewer: Any, qtbot: Any, more: 
     assert not widget.preview.layer.visible
     widget.compare_button.setChecked(False)
     widget.stop_preview()
-    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=10_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=60_000)
     assert source.visible  # it comes back when the preview ends
     finish(widget, qtbot, model="nano-x2-gray")
     qtbot.wait(300)
@@ -245,7 +245,7 @@ def test_two_device_pixels_are_two_pixels(
     start(widget, qtbot)
     assert widget.preview._wish.view.step == 2
     widget.stop_preview()
-    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=10_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=60_000)
     monkeypatch.setattr(live, "pixel_ratio", lambda _window: 2.0)
     start(widget, qtbot)
     assert widget.preview._wish.view.step == 1

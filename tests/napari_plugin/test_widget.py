@@ -47,7 +47,7 @@ def test_the_menu_previews(viewer: Any, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: found.preview.finished, timeout=60_000)
     assert viewer.layers[-1].name.startswith("Preview of")
     found.stop_preview()
-    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=10_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=60_000)
 
 
 def test_a_whole_layer_in_memory(widget: Any, viewer: Any, qtbot: Any, gray_model: ModelSpec) -> None:
