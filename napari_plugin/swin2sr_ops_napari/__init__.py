@@ -3,7 +3,7 @@
 `napari.yaml` tells napari what there is; nothing is imported before it is used. Two kinds of modules:
 
 - with Qt: `widget` (what the buttons do), `panel` and `controls` (what is seen), `form` (what was chosen), `live` (the
-  preview), `planner`, `results`, `serving`, `standin`, `background`, `mailbox`, `removal`, `viewport`;
+  preview), `planner`, `results`, `serving`, `standin`, `background`, `calm`, `mailbox`, `presence`, `viewport`;
 - without: `outputs` and `trusted` (what comes of a run), `served`, `lazy` and `trust` (layers that are computed where
   one looks, and what they hold), `view`, `sheet`, `painter`, `canvas` (tiles of what is visible), `layers`, `request`,
   `ranges`, `memory_io`, `layer_run`, `stored`, `writer`, `samples`; the words: `words`, `quality`, `choices`,

@@ -21,6 +21,8 @@ __all__ = ["Background", "Outcome"]
 
 Work = Callable[[Tell, Stop], Any]
 _POLL = 100  # ms
+#: Milliseconds in which napari draws a new layer, and then the bar, before anything is computed beside it.
+_PAUSE = 40
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,19 @@ class Background(QObject):
         return self._stop.is_set()
 
     def start(self) -> None:
-        """Begin. napari asks before it closes while this runs, and then stops it."""
+        """Begin, a moment later. napari asks before it closes while this runs, and then stops it."""
         self._poll.start()
         self._worker = create_worker(_Named(self._title, self._run))
-        self._worker.start()
+        QTimer.singleShot(_PAUSE, self._launch)
 
     def cancel(self) -> None:
         """Stop after the current tile."""
         self._stop.set()
+
+    def _launch(self) -> None:
+        # The bar first, in this thread, which makes its widget: beside work, that takes napari twice as long.
+        self._bar = cancelable_progress(total=0, desc=self._title)
+        QTimer.singleShot(_PAUSE, self._worker.start)
 
     # --- in the worker's thread ---------------------------------------------------------------
 
@@ -149,9 +156,8 @@ class Background(QObject):
         title = f"{self._title}: {phase}" if phase else self._title
         bar = self._bar
         if bar is None:
-            # In this thread: napari makes the widget where the bar is made.
-            bar = self._bar = cancelable_progress(total=total, desc=title)
-        elif bar.desc.rstrip(": ") != title or bar.total != total:
+            return
+        if bar.desc.rstrip(": ") != title or bar.total != total:
             bar.set_description(title)
             bar.total = total
             bar.reset(total)

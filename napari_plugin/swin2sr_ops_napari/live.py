@@ -14,7 +14,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops_napari.layers import PREVIEW_MARK, LayerImage, appearance, place
 from swin2sr_ops_napari.mailbox import Mailbox
 from swin2sr_ops_napari.painter import Painted, Painter, Wish
-from swin2sr_ops_napari.removal import take_away
+from swin2sr_ops_napari.presence import bring, take_away
 from swin2sr_ops_napari.request import Request
 from swin2sr_ops_napari.sheet import Memory, Sheet
 from swin2sr_ops_napari.standin import StandIn, covers
@@ -254,13 +254,12 @@ class Preview(QObject):
                     setattr(self._layer, name, where[name])  # each draws the layer anew
             self._layer.data = sheet.array  # also where it is hidden: it may be shown again at any time
             return
-        chosen = list(self._viewer.layers.selection)
         # One level: napari would look for the smallest of them for its thumbnail.
-        self._layer = self._viewer.add_image(
-            sheet.array, name=f"Preview of {self._source.name}", multiscale=False, metadata={PREVIEW_MARK: True},
-            opacity=self._source.opacity, **where, **appearance(self._source),
+        self._layer = bring(
+            self._viewer, main_window(self._widget), sheet.array, name=f"Preview of {self._source.name}",
+            multiscale=False, metadata={PREVIEW_MARK: True}, opacity=self._source.opacity, **where,
+            **appearance(self._source),
         )  # fmt: skip
-        self._viewer.layers.selection = set(chosen)
         self._stand = StandIn(self._source, self._layer, self._moved)
 
     def _drop_idle(self) -> None:

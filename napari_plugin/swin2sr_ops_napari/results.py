@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QMainWindow
 
 from swin2sr_ops_napari.background import Outcome
 from swin2sr_ops_napari.outputs import Output
-from swin2sr_ops_napari.removal import take_away
+from swin2sr_ops_napari.presence import bring, take_away
 from swin2sr_ops_napari.serving import Serving
 from swin2sr_ops_napari.standin import covers
 
@@ -35,7 +35,7 @@ class Results:
     """
 
     def __init__(
-        self, viewer: Any, failed: Callable[[BaseException], None], window: Callable[[], QObject | None]
+        self, viewer: Any, failed: Callable[[BaseException], None], window: Callable[[], QMainWindow | None]
     ) -> None:
         self._viewer, self._failed, self._window = viewer, failed, window
         self.adding = False
@@ -50,14 +50,11 @@ class Results:
 
     def add(self, data: Any, said: dict[str, Any]) -> Any:
         """Add a layer; the selection stays as it was."""
-        chosen = set(self._viewer.layers.selection)
         self.adding = True
         try:
-            added = self._viewer.add_image(data, **said)
-            self._viewer.layers.selection = {layer for layer in chosen if layer in self._viewer.layers}
+            return bring(self._viewer, self._window(), data, **said)
         finally:
             self.adding = False
-        return added
 
     def take(self, output: Output, outcome: Outcome, growing: Any = None) -> bool:
         """Add what a run gives instead of its ``growing`` layer; return whether its layer was in the viewer already."""

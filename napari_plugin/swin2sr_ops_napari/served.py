@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -22,6 +23,8 @@ __all__ = ["Field", "ServedLevel", "Server"]
 _TILE = 128
 #: Bytes of tiles that are kept.
 _BUDGET = 256 << 20
+#: Seconds in which the viewer adds and draws a new layer, before tiles are computed beside it.
+_FIRST = 0.25
 #: Code of the viewer that draws a layer; all other code gets exact pixels.
 _DRAWS = "napari.layers."
 
@@ -72,6 +75,7 @@ class Server:
         self._large: list[tuple[View, Box]] = []
         self._failed: set[tuple[Any, ...]] = set()
         self._thread: threading.Thread | None = None
+        self._pause = _FIRST
         axes = field.axes
         self._views = [View(image, i, 1, (), Box(0, 0, 0, 0), (0.0, 0.0)) for i in range(len(image.levels))]
         self.levels = [
@@ -220,6 +224,8 @@ class Server:
                 self._thread.start()
 
     def _work(self) -> None:
+        time.sleep(self._pause)
+        self._pause = 0.0
         while True:
             with self._lock:
                 queue = self._small or self._large

@@ -27,8 +27,6 @@ def load_torch() -> None:
         return
     with suppress(OSError, AttributeError, TypeError):
         _load_library()
-    # No gc.freeze() after it, though napari collects garbage at each removal of a layer: the layers that are open now
-    # would be frozen too, and their pixels would stay in memory when they are removed.
     import torch  # noqa: F401
 
 

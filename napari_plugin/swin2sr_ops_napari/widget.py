@@ -20,6 +20,7 @@ from swin2sr_ops import RunReport  # noqa: E402
 from swin2sr_ops.errors import RequestError, Swin2SROpsError  # noqa: E402
 from swin2sr_ops_napari.advising import advised, choice  # noqa: E402
 from swin2sr_ops_napari.background import Background, Outcome  # noqa: E402
+from swin2sr_ops_napari.calm import Calm  # noqa: E402
 from swin2sr_ops_napari.choices import fetch, needs_download  # noqa: E402
 from swin2sr_ops_napari.endings import ending  # noqa: E402
 from swin2sr_ops_napari.live import Preview  # noqa: E402
@@ -60,6 +61,7 @@ class RestoreWidget(Panel):
         self._then: Callable[[Any], Message | str] | None = None
         self._growing: Any = None
         self._waiting: list[Any] = []
+        self._calm = Calm(napari_viewer, lambda: self.running is not None or self.preview.layer is not None)
         self._grow = QTimer(self)
         self._grow.setInterval(_GROW)
         self._grow.timeout.connect(self._show_growing)
@@ -84,6 +86,7 @@ class RestoreWidget(Panel):
             return
         try:
             image, request = checked(self.form, self.form.layer)
+            self._calm.keep()
             self.preview.start(self.form.layer, image, request)
         # Shown in the window, or, where it is a fault of the program, handed on to napari.
         except Exception as exc:  # noqa: BLE001
@@ -226,14 +229,21 @@ class RestoreWidget(Panel):
         run = self.running = Background(title, work)
         run.moved.connect(self._moved)
         run.ended.connect(self._ended)
+        self._calm.keep()
         self.say("Loading the model ..." if output is not None else f"{title} ...")
         self.bar.show()
         self.bar.setRange(0, 0)
         self._chosen()
-        shown = output.show_growing() if output is not None else None
-        if shown is not None:  # now, while nothing is computed: napari takes its time for a new layer
+        QTimer.singleShot(0, self._start)
+
+    def _start(self) -> None:
+        """Show the layer that grows, while nothing is computed: napari takes its time for a new layer. Then start."""
+        if self.running is None:
+            return
+        shown = None if self._output is None or self.running.cancelled else self._output.show_growing()
+        if shown is not None:
             self._growing = self.results.add(*shown)
-        run.start()
+        self.running.start()
         self._grow.start()
 
     def _moved(self, message: str, done: int, total: int) -> None:
@@ -332,6 +342,7 @@ class RestoreWidget(Panel):
         """End the run and the preview; finished tiles are kept, as after Cancel."""
         self.cancel()
         self.preview.leave()
+        self._calm.end()
         self.planner.close()
         self.form.disconnect_viewer()
         self.results.disconnect_viewer()
@@ -369,12 +380,13 @@ class _Goodbye:
     """End what must end when the widget is gone; it holds no widget, since there is none any more."""
 
     def __init__(self, widget: RestoreWidget) -> None:
-        self._parts = widget.preview, widget.form, widget.results, widget._unwatch
+        self._parts = widget.preview, widget._calm, widget.form, widget.results, widget._unwatch
         self._widget = widget.__dict__
 
     def __call__(self, _object: Any = None) -> None:
-        preview, form, results, unwatch = self._parts
+        preview, calm, form, results, unwatch = self._parts
         preview.close()
+        calm.end()
         form.disconnect_viewer()
         results.disconnect_viewer()
         unwatch()
