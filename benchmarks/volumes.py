@@ -2,9 +2,10 @@
 
     python benchmarks/volumes.py --data FOLDER ... --planes THREE.safetensors --single ONE.safetensors
 
-Folders hold clean stacks (Z, one channel), or pictures, of which stacks of five planes are made as a recipe's
-``[volume]`` makes them, with shifts of 0 and 2 px per plane. Every plane gets shot and Gaussian noise of its own.
-The filters' widths are the best ones for each kind of stack: they know the truth.
+Folders hold clean stacks (Z, one channel), or pictures. Of each picture a stack of five planes is made as a recipe's
+``[volume]`` makes them, with shifts of 0 and 2 px per plane; of all pictures one stack, in which every plane shows
+another picture. Every plane gets shot and Gaussian noise of its own. The filters' widths are the best ones for each
+kind of stack: they know the truth.
 """
 
 from __future__ import annotations
@@ -31,18 +32,29 @@ SIDE = 160
 WIDTHS = np.linspace(0, 2.5, 6)
 
 
-def stacks(paths: list[Path], shift: float) -> list[Stack]:
-    """Load the centres of all stacks, or make stacks of pictures."""
-    found = []
-    for number, path in enumerate(paths):
-        for planes in load_sequences(path, 1):
-            first = [max(0, (n - SIDE) // 2) for n in planes.shape[-2:]]
-            part = planes[:, 0, first[0] : first[0] + SIDE, first[1] : first[1] + SIDE]
-            if len(part) == 1:
-                made = MadeVolume({"shift": [shift, shift], "blur": [0.6, 0.6]})
-                part = made.apply(part, 5, np.random.default_rng(number))[[3, 1, 0, 2, 4]]
-            found.append(part)
-    return found
+def kinds(paths: list[Path]) -> dict[str, list[Stack]]:
+    """Load the centres of all stacks, and make stacks of pictures."""
+    parts = [centre(planes[:, 0]) for path in paths for planes in load_sequences(path, 1)]
+    pictures = [part for part in parts if len(part) == 1]
+    found = {"as they are": [part for part in parts if len(part) > 1]}
+    for shift in (0, 2):
+        found[f"{shift} px per plane"] = [made(part, shift, number) for number, part in enumerate(pictures)]
+    least = min((n for part in pictures for n in part.shape[1:]), default=0)
+    around = [centre(part, least) for part in (*pictures[-1:], *pictures, *pictures[:1])]
+    found["every plane another picture"] = [np.concatenate(around)] if len(pictures) > 2 else []
+    return {kind: stacks for kind, stacks in found.items() if stacks}
+
+
+def centre(planes: Stack, side: int = SIDE) -> Stack:
+    """Return the centre of all planes."""
+    y, x = (max(0, (n - side) // 2) for n in planes.shape[1:])
+    return planes[:, y : y + side, x : x + side]
+
+
+def made(picture: Stack, shift: float, seed: int) -> Stack:
+    """Make five planes of a picture."""
+    volume = MadeVolume({"shift": [shift, shift], "blur": [0.6, 0.6]})
+    return volume.apply(picture, 5, np.random.default_rng(seed))[[3, 1, 0, 2, 4]]
 
 
 def noisy(stack: Stack, rng: np.random.Generator) -> Stack:
@@ -80,14 +92,13 @@ def main() -> None:
     args = parser.parse_args()
     print("| stacks | noisy | Gaussian | Gaussian along Z too | one plane | three planes |\n|---|---|---|---|---|---|")
     paths = [path for place in args.data for path in ([place] if place.is_file() else find_images(place))]
-    for shift in (0.0, 2.0):
-        truths = stacks(paths, shift)
+    for kind, truths in kinds(paths).items():
         pairs = [(noisy(truth, np.random.default_rng(i)), truth) for i, truth in enumerate(truths)]
         figures = [fmean(score(given, truth) for given, truth in pairs), best_filter(pairs, depth=False)]
         figures.append(best_filter(pairs, depth=True))
         models = (args.single, args.planes)
         figures += [fmean(score(restored(model, given), truth) for given, truth in pairs) for model in models]
-        print(f"| {len(pairs)}, {shift:g} px per plane | " + " | ".join(f"{f:.2f}" for f in figures) + " |", flush=True)
+        print(f"| {len(pairs)}, {kind} | " + " | ".join(f"{f:.2f}" for f in figures) + " |", flush=True)
 
 
 if __name__ == "__main__":

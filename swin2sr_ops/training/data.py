@@ -166,12 +166,21 @@ class PatchSampler:
         return target if self.spec.planes == 1 else target[:, :1]
 
     def _with_neighbours(
-        self, given: NDArray[Any] | None, target: NDArray[Any], rng: np.random.Generator, *, middle: bool = False
+        self,
+        given: NDArray[Any] | None,
+        target: NDArray[Any],
+        rng: np.random.Generator,
+        *,
+        middle: bool = False,
+        other: NDArray[Any] | None = None,
     ) -> tuple[NDArray[Any] | None, NDArray[Any]]:
-        """Choose a plane of a stack, at random or the ``middle`` one, and return it with its neighbours."""
+        """Choose a plane of a stack, at random or the ``middle`` one, and return it with its neighbours.
+
+        Those of a picture are made, of the content of ``other``, too: by default its own, turned by half.
+        """
         planes = self.spec.planes
         if self._is_picture(target):
-            return None, self.volume.apply(target, planes, rng)
+            return None, self.volume.apply(target, planes, rng, target[:, ::-1, ::-1] if other is None else other)
         if planes == 1:
             return given, target
         number = len(target) // 2 if middle else int(rng.integers(len(target)))
@@ -227,8 +236,17 @@ class PatchSampler:
             cut = [small, small] if self.taught else [small]  # the teacher did not see it: it is its own target
         else:
             cut = self._window(given, target, self.taught[folder][number] if self.taught else None, rng)
-        # The neighbours of a picture are made of the patch.
-        return [self._with_neighbours(None, cut[0], rng)[1].astype(np.float32)] if picture else cut
+        if not picture:
+            return cut
+        # The neighbours of a picture are made of the patch, and of another one.
+        other = self._elsewhere(folder, rng, factor) if self.volume.mixes else None
+        return [self._with_neighbours(None, cut[0], rng, other=other)[1].astype(np.float32)]
+
+    def _elsewhere(self, folder: int, rng: np.random.Generator, factor: float) -> NDArray[Any]:
+        """Cut a single plane at another place, mostly of another image."""
+        _, target = self.images[folder][int(rng.integers(len(self.images[folder])))]
+        plane = target[int(rng.integers(len(target)))][None]
+        return self._shrunk(plane, rng, factor) if factor > 1 else self._window(None, plane, None, rng)[0]
 
     def _window(
         self,

@@ -7,10 +7,14 @@ quantity   example       effect
 =========  ============  =============================================================================
 ``shift``  ``[0, 2]``    pixels by which the picture moves from one plane to the next, in any direction
 ``blur``   ``[0, 1]``    growth of a Gaussian blur's sigma per plane away from a focus near the middle
+``other``  ``0.3``       share of patches with other content beside the plane, on either side or on both: wholly in
+                         half of them, else blended in
+``fade``   ``0.3``       share of patches whose content turns into another one from plane to plane
 =========  ============  =============================================================================
 
-Such planes show one flat object: real volumes also change in what they show. So stacks are better, and a stack among
-the images is used as it is.
+Without ``other`` and ``fade`` all planes show the same, and a network learns to rely on that. The other content comes
+from another place or image. Real volumes change in more ways. So stacks are better, and a stack among the images is
+used as it is.
 """
 
 from __future__ import annotations
@@ -42,16 +46,49 @@ class MadeVolume:
 
     table: Mapping[str, Any]
 
-    def apply(self, patch: NDArray[Any], planes: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Turn ``(1, H, W)`` into ``(planes, H, W)``: the plane itself first, as a network expects them."""
+    @property
+    def mixes(self) -> bool:
+        """Return True if planes may show other content: then `apply` needs some."""
+        return bool(self.table.get("other") or self.table.get("fade"))
+
+    def apply(
+        self, patch: NDArray[Any], planes: int, rng: np.random.Generator, other: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Turn ``(1, H, W)`` into ``(planes, H, W)``: the plane itself first, as a network expects them.
+
+        ``other`` is a patch of the same size with other content, for the shares of the table that need it.
+        """
         angle, step = rng.uniform(0, 2 * np.pi), self._drawn("shift", rng)
         growth, focus = self._drawn("blur", rng), rng.uniform(-1, 1)
+        distances = _distances(planes)
+        shown = [patch] * planes if other is None or not self.mixes else self._mixed(patch, other, distances, rng)
         made = []
-        for distance in _distances(planes):
+        for distance, content in zip(distances, shown, strict=True):
             rows, columns = (round(distance * step * f(angle)) for f in (np.sin, np.cos))
-            plane = _moved(_moved(patch, 1, rows), 2, columns).astype(np.float32)
+            plane = _moved(_moved(content, 1, rows), 2, columns).astype(np.float32)
             made.append(blurred(plane, growth * abs(distance - focus)))
         return np.concatenate(made)
+
+    def _mixed(
+        self, patch: NDArray[Any], other: NDArray[Any], distances: list[int], rng: np.random.Generator
+    ) -> list[NDArray[Any]]:
+        """Return the content at each distance from the plane.
+
+        The random numbers are the same for any number of planes, so that models of one and of several see the same
+        patches.
+        """
+        kind, amount, side, alike = rng.random(), min(1.0, 2 * rng.random()), rng.integers(-1, 2), rng.random() < 0.5
+        start, step = rng.uniform(0, 0.5), rng.uniform(-0.5, 0.5)
+        changed, fading = self.table.get("other", 0.0), self.table.get("fade", 0.0)
+        if kind < changed:
+            weights = [amount if d * (side or d) > 0 else 0.0 for d in distances]
+        elif kind < changed + fading:
+            weights, alike = [min(1.0, max(0.0, start + d * step)) for d in distances], True
+        else:
+            return [patch] * len(distances)
+        # Two neighbours that differ from the plane may or may not agree with each other.
+        beyond = other if alike else other[:, ::-1, ::-1]
+        return [(1 - w) * patch + w * (beyond if d < 0 else other) for w, d in zip(weights, distances, strict=True)]
 
     def reach(self, planes: int) -> int:
         """Return by how many pixels the farthest of so many planes can move."""

@@ -109,6 +109,63 @@ def test_made_planes_move_to_either_side() -> None:
     assert np.abs(places[3]).max() > np.abs(places[1]).max() > 0
 
 
+def beside(table: dict[str, float], planes: int = 5) -> np.ndarray:
+    """How much of other content each plane has, from below to above, in 400 draws."""
+    patch, other = np.zeros((1, 2, 2), np.float32), np.ones((1, 2, 2), np.float32)
+    made = [MadeVolume(table).apply(patch, planes, np.random.default_rng(i), other) for i in range(400)]
+    order = {1: [0], 5: [3, 1, 0, 2, 4]}[planes]
+    return np.stack(made)[:, order, 0, 0]
+
+
+def test_made_planes_show_other_content_on_either_side() -> None:
+    drawn = beside({"other": 0.5})
+    changed = drawn[drawn.any(1)]
+    assert 160 < len(changed) < 240
+    assert not drawn[:, 2].any()
+    sides = [tuple(row[[1, 3]] > 0) for row in changed]
+    assert all(sides.count(kind) > 40 for kind in ((True, False), (False, True), (True, True)))
+    assert 0.4 < np.mean(changed.max(1) == 1) < 0.6  # wholly; else blended in
+    assert np.unique(changed).size > 60
+
+
+def test_made_planes_fade_into_other_content() -> None:
+    drawn = beside({"fade": 1.0})
+    steps = np.sign(np.diff(drawn, axis=1))
+    assert (abs(steps.sum(1)) == abs(steps).sum(1)).all()  # in one direction
+    assert steps.any(1).all()
+    assert 0.3 < np.mean(steps.sum(1) > 0) < 0.7
+    assert np.mean(drawn[:, 2] > 0) > 0.9  # of the plane itself, too
+    np.testing.assert_array_equal(beside({"fade": 1.0}, 1), drawn[:, 2:3])
+    assert len(beside({"other": 0.4, "fade": 0.3})) - (beside({"other": 0.4, "fade": 0.3}).any(1)).sum() > 80
+
+
+def test_two_neighbours_that_differ_need_not_agree() -> None:
+    other = np.zeros((1, 4, 4), np.float32)
+    other[0, 0, 1] = 1
+    made = [
+        MadeVolume({"other": 1.0}).apply(np.zeros_like(other), 3, np.random.default_rng(i), other) for i in range(60)
+    ]
+    both = [planes for planes in made if planes[1].any() and planes[2].any()]
+    assert 0.2 < np.mean([np.array_equal(planes[1], planes[2]) for planes in both]) < 0.8
+
+
+def test_other_content_comes_from_another_place(tmp_path: Path) -> None:
+    """Of two images of one level each, the neighbours show the other one; none does without a share."""
+    for level in (50, 200):
+        tifffile.imwrite(tmp_path / f"{level}.tif", np.full((64, 64), level, "u1"))
+    one = recipe(batch=64, degrade={}, volume={"shift": [1, 1], "other": 0.9}, shrink=2.0)
+    given, target = PatchSampler(one, tmp_path).batch(0)
+    apart = ((given - target).abs().amax((2, 3)) * 255).round()
+    assert not apart[:, 0].any()
+    assert 10 < (apart[:, 1:] == 150).any(1).sum() < 32
+    assert (apart[:, 1:] > 0).any(1).sum() > 20
+    same, _ = PatchSampler(recipe(batch=64, degrade={}, volume={"shift": [1, 1]}, shrink=2.0), tmp_path).batch(0)
+    assert float((same - same[:, :1]).abs().max()) == 0
+    ((shown, wanted),) = PatchSampler(one, tmp_path).held_out([(None, np.eye(64, dtype="f4")[None])], 32)
+    assert shown.shape == (1, 3, 32, 32)
+    torch.testing.assert_close(shown[:, :1], wanted)
+
+
 def test_pairs_of_stacks(tmp_path: Path) -> None:
     clean = stack(4).astype("u2") * 10
     noisy = clean + np.random.default_rng(0).integers(0, 100, clean.shape).astype("u2")
@@ -207,7 +264,12 @@ def test_planes_of_a_camera_share_hot_pixels() -> None:
     [
         ({"degrade": {"jpeg": {"quality": [10, 90]}}}, "would take neighbouring planes for colours"),
         ({"noisy": "blind", "degrade": {}}, "train models of single planes"),
-        ({"volume": {"twist": [0, 1]}}, "has no quantity 'twist', only shift, blur"),
+        ({"volume": {"twist": [0, 1]}}, "has no quantity 'twist', only shift, blur, other, fade"),
+        ({"volume": {"other": 1.5}}, "other=1.5 must be a number from 0 to 1"),
+        ({"volume": {"fade": [0, 1]}}, r"fade=\[0, 1\] must be a number from 0 to 1"),
+        ({"volume": {"other": float("nan")}}, "other=nan must be a number"),
+        ({"volume": {"other": True}}, "other=True must be a number"),
+        ({"volume": {"other": 0.6, "fade": 0.5}}, "other=0.6 and fade=0.5 must together be at most 1"),
         ({"volume": {"shift": [0, 9]}}, "must be two ascending numbers in 0..4"),
         ({"volume": 3}, "must be a table"),
         ({"volume": {"shift": [0, 1]}, "paired": True, "degrade": {}}, "pairs are stacks already"),
