@@ -192,7 +192,7 @@ class Trainer:
         net = self._averaged()
         self.watch.see(self.sampler.risk(lambda x: net(x).float(), self.device), self.step, self.average)
 
-    def structure(self, judge: nn.Module | None = None) -> Structure | None:
+    def structure(self, judge: SwinNet | None = None) -> Structure | None:
         """Measure how much of the noise neighbouring pixels share; None where nothing shows it.
 
         Adjacent frames differ by motion, too; clean images have no noise. What a network removes is noise only if it
@@ -203,7 +203,8 @@ class Trainer:
         if judge is None and not self.from_trained and self.recipe.noisy != "repeats":
             return None
         net = self._averaged() if judge is None else judge.to(self.device).eval()
-        return structure_of(self.sampler.residuals(lambda x: net(x).float(), self.device))
+        seen = net.spec.inputs  # a judge may know single planes only
+        return structure_of(self.sampler.residuals(lambda x: net(x[:, :seen]).float(), self.device))
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate: linear warm-up, then half a cosine to ``lr_min``, or halvings at milestones."""

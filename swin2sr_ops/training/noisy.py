@@ -4,7 +4,8 @@ With ``y = x + n`` the recorded and ``x`` the unknown clean image, f the network
 
 ==============  =====================================================================================
 ``blind``       mean over some pixels of ``(f(y') - y)^2``, in y' each of them holds a neighbour's value (Krull et
-                al., "Noise2Void", CVPR 2019): noise of a pixel must not depend on that of others
+                al., "Noise2Void", CVPR 2019): noise of a pixel must not depend on that of others. A model of several
+                planes sees their pixels at the same place, which must not share that noise either
 ``repeats``     mean ``(f(y1) - y2)^2`` of two recordings of the same place (Lehtinen et al., "Noise2Noise", ICML
                 2018): any noise of mean zero that the two do not share
 ``neighbours``  the same with adjacent frames or planes: what moves between them is blurred
@@ -34,6 +35,7 @@ from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.pixels.noise import Noise, noise_of
 from swin2sr_ops.training.noisy_images import Sequence, find_noisy, load_sequences
 from swin2sr_ops.training.recipe import Recipe
+from swin2sr_ops.training.volumes import planes_of
 
 __all__ = ["NoisySampler", "noisy_loss"]
 
@@ -75,11 +77,14 @@ class NoisySampler:
         self.recipe, self.spec, self.how = recipe, recipe.spec, recipe.noisy
         self.pairs = recipe.noisy in ("repeats", "neighbours")
         images = find_noisy(data, recipe.folders) if isinstance(data, Path) else [data]
-        found = [s for image in images for s in load_sequences(image, self.spec.channels)]
-        sequences = [s for s in found if min(s.shape[-2:]) >= recipe.patch and (len(s) > 1 or not self.pairs)]
+        found = [s for image in images for s in load_sequences(image, self.spec.channels, self.spec.along)]
+        least = 2 if self.pairs or self.spec.planes > 1 else 1
+        sequences = [s for s in found if min(s.shape[-2:]) >= recipe.patch and len(s) >= least]
         if not sequences:
             needed = f"at least {recipe.patch} x {recipe.patch} px with {self.spec.channels} channel(s)"
-            if self.pairs and found:
+            if self.spec.planes > 1:
+                needed += f" and several planes along {self.spec.along or 'T, Z or another axis'}"
+            elif self.pairs and found:
                 needed += " and several frames or planes: --noisy blind needs one only"
             place = str(data) if isinstance(data, Path) else data.uri
             raise RequestError(f"{place} contains no image of {needed}.")
@@ -128,7 +133,7 @@ class NoisySampler:
             if self.pairs:
                 return [(a - b).numpy() for a, b in self.held_out()]
             given = [b[1] if self.how == "blind" else b[0] for b in self.held_out()]
-            return [(y - function(y.to(device)).cpu()).numpy() for y in given]
+            return [(y[:, : self.spec.channels] - function(y.to(device)).cpu()).numpy() for y in given]
 
     def _batch(self, sources: list[_Source], rng: np.random.Generator) -> Batch:
         cut = [self._cut(sources, rng) for _ in range(self.recipe.batch)]
@@ -140,8 +145,18 @@ class NoisySampler:
             variance = gain[:, None, None, None] * y + offset[:, None, None, None]
             probe = rng.choice(np.array([-1, 1], "f4"), y.shape)
             return torch.from_numpy(y), torch.from_numpy(variance), torch.from_numpy(probe)
-        shown, hidden = _hide(y, rng)
+        shown, hidden = self._hidden(y, rng)
         return torch.from_numpy(shown), torch.from_numpy(y), torch.from_numpy(hidden)
+
+    def _hidden(
+        self, y: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Hide pixels of the plane itself, not of its neighbours ``(B, planes, H, W)``."""
+        shown, hidden = _hide(y[:, : self.spec.channels], rng)
+        beside = y[:, self.spec.channels :]
+        # At the ends of a stack, reflection may bring the plane itself again.
+        again = (beside == y[:, :1]).all((2, 3), keepdims=True)
+        return np.concatenate([shown, np.where(again, shown[:, :1], beside)], 1), hidden
 
     def _cut(
         self, sources: list[_Source], rng: np.random.Generator
@@ -156,10 +171,12 @@ class NoisySampler:
         elif self.how == "neighbours":
             second = first + 1 if first == 0 or (first < len(planes) - 1 and rng.random() < 0.5) else first - 1
         y, x = (int(rng.integers(n - side + 1)) for n in planes.shape[-2:])
+        part = planes[..., y : y + side, x : x + side]
         turns, mirrored = int(rng.integers(4)), rng.integers(2)
         out = []
         for i in (first, second):
-            patch = np.rot90(planes[i, :, y : y + side, x : x + side], turns, (1, 2))
+            patch = part[i] if self.spec.planes == 1 else planes_of(part[:, 0], i, self.spec.planes)
+            patch = np.rot90(patch, turns, (1, 2))
             out.append(np.ascontiguousarray(patch[:, ::-1] if mirrored else patch))
         return out[0], out[1], source.noise
 
@@ -174,12 +191,14 @@ def noisy_loss(how: str, function: Function, batch: Batch) -> Tensor:
     function : callable
         The network: ``(B, C, H, W)`` to the same shape.
     batch : tuple of Tensor
-        ``blind``: input with hidden pixels, recorded image, 1 where a pixel is hidden. Pairs: both recordings.
+        ``blind``: input with hidden pixels, recorded image (of several planes the plane itself first), 1 where a
+        pixel is hidden. Pairs: both recordings.
         ``sure``: recorded image, variance of its noise, probe of random signs.
     """
     if how == "blind":
         shown, recorded, hidden = batch
-        return ((function(shown) - recorded) ** 2 * hidden).sum() / hidden.sum()
+        own = recorded[:, : hidden.shape[1]]
+        return ((function(shown) - own) ** 2 * hidden).sum() / hidden.sum()
     if how in ("repeats", "neighbours"):
         one, other = batch
         return ((function(one) - other) ** 2).mean()

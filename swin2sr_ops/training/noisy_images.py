@@ -38,10 +38,11 @@ def find_noisy(data: Path, folders: Iterable[str]) -> list[Path]:
     return [path for place in places for path in ([place] if is_image(place) else find_images(place))]
 
 
-def load_sequences(image: Path | ImageSource, channels: int) -> list[Sequence]:
+def load_sequences(image: Path | ImageSource, channels: int, along: str = "") -> list[Sequence]:
     """Load the sequences of an image, one for each channel and position; none if it has too few channels.
 
-    A sequence runs along T if there is one, else along Z, else along the first other axis but C. Values are mapped
+    A sequence runs along the axis of the letter ``along``; by default T if there is one, else Z, else the first other
+    axis but C. Values are mapped
     as in restoration: 8 bits keep their range, other types run from the smallest to the largest value of a channel.
 
     Raises
@@ -49,7 +50,7 @@ def load_sequences(image: Path | ImageSource, channels: int) -> list[Sequence]:
     FormatError
         If the image cannot be read, or a value is not finite.
     """
-    groups = read_sequences(image, channels)
+    groups = read_sequences(image, channels, along)
     ends = {channel: ends_of(_name(image), group) for channel, group in groups.items()}
     return [unit(planes, ends[channel]) for channel, group in groups.items() for planes in group]
 

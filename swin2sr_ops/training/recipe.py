@@ -195,8 +195,11 @@ class Recipe:
         if not isinstance(planes, int):
             return [f"planes={planes!r} must be a whole number"]
         problems = volume_problems(self.volume)
-        if planes > 1 and self.noisy:
-            problems.append("noisy images train models of single planes: omit planes, or noisy")
+        if planes > 1 and self.noisy not in ("", "blind"):
+            problems.append(
+                f"noisy={self.noisy!r} trains models of single planes: omit planes, or give noisy='blind', which trains"
+                " models of several planes, too"
+            )
         if planes > 1 and isinstance(self.degrade, dict) and "jpeg" in self.degrade:
             problems.append("[degrade.jpeg] would take neighbouring planes for colours: omit it")
         if planes > 1 and self.teacher:

@@ -16,6 +16,7 @@ from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.training import noisy_images, train
 from swin2sr_ops.training.camera import Camera
 from swin2sr_ops.training.data import PatchSampler
+from swin2sr_ops.training.noisy import NoisySampler, noisy_loss
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.start import start_as
 from swin2sr_ops.training.volumes import MadeVolume, planes_of, stacks
@@ -259,11 +260,55 @@ def test_planes_of_a_camera_share_hot_pixels() -> None:
     assert (burnt[0] & burnt[1]).sum() > 0.7 * burnt[0].sum()
 
 
+def test_blind_training_hides_the_plane_not_its_neighbours(folder: Path) -> None:
+    one = recipe(noisy="blind", degrade={}, batch=32)
+    shown, recorded, hidden = NoisySampler(one, folder).batch(0)
+    assert shown.shape == recorded.shape == (32, 3, 16, 16)
+    assert hidden.shape == (32, 1, 16, 16)
+    changed = shown != recorded
+    assert changed[:, :1].any()
+    assert not (changed[:, :1] & (hidden == 0)).any()
+    assert not changed[:, 1:].any()
+    # A network that repeats the plane is judged by its hidden pixels, and by nothing beside it.
+    assert noisy_loss("blind", lambda x: x[:, :1], (shown, shown, hidden)).item() == 0
+    assert noisy_loss("blind", lambda x: recorded[:, :1], (shown, recorded, hidden)).item() == 0
+
+
+def test_a_plane_that_comes_again_is_hidden_again(tmp_path: Path) -> None:
+    """Of five planes at the end of a stack, reflection makes one the plane itself."""
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack(2), metadata={"axes": "ZYX"})
+    one = recipe(noisy="blind", degrade={}, batch=8, model={**MODEL, "planes": 5})
+    shown, recorded, hidden = NoisySampler(one, tmp_path).batch(0)
+    again = (recorded == recorded[:, :1]).all(3).all(2)
+    assert (again.sum(1) == 3).all()
+    seen = shown.transpose(0, 1)[:, hidden[:, 0] > 0]
+    kept = recorded.transpose(0, 1)[:, hidden[:, 0] > 0]
+    leaks = ((seen == kept) & again.T.repeat_interleave(int(hidden[0].sum()), 1)).any(0)
+    assert leaks.float().mean() < 0.3  # a neighbour may have the same value
+
+
+def test_blind_training_of_a_volume(folder: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    spec = write_model(tmp_path / "one.safetensors", name="one", **X1)
+    given = {"noisy": "blind", "planes": 3, "along": "Z", "steps": 2, "batch": 2, "patch": 16, "log": lines.append}
+    out = tmp_path / "mine.safetensors"
+    trainer = train(init=spec, data=folder, out=tmp_path / "run", export_to=out, **given)  # type: ignore[arg-type]
+    assert trainer.recipe.spec.planes == 3
+    assert resolve_spec(out).along == "Z"
+    assert any("noise" in line for line in lines)
+    single = tmp_path / "single.tif"
+    tifffile.imwrite(single, stack()[0])
+    with pytest.raises(RequestError, match="and several planes along Z"):
+        train(init=spec, data=single, out=tmp_path / "other", **given)  # type: ignore[arg-type]
+    again = train(recipe(noisy="blind", degrade={}), data=folder, out=tmp_path / "anew", log=lambda line: None)
+    assert again.step == 2  # from random weights: a model of single planes shows the noise
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
         ({"degrade": {"jpeg": {"quality": [10, 90]}}}, "would take neighbouring planes for colours"),
-        ({"noisy": "blind", "degrade": {}}, "train models of single planes"),
+        ({"noisy": "sure", "degrade": {}}, "noisy='sure' trains models of single planes"),
         ({"volume": {"twist": [0, 1]}}, "has no quantity 'twist', only shift, blur, other, fade"),
         ({"volume": {"other": 1.5}}, "other=1.5 must be a number from 0 to 1"),
         ({"volume": {"fade": [0, 1]}}, r"fade=\[0, 1\] must be a number from 0 to 1"),
