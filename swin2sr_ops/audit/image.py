@@ -13,7 +13,6 @@ from swin2sr_ops.audit.compare import CheckSink, Stored
 from swin2sr_ops.audit.placement import Agreement, placement_of
 from swin2sr_ops.audit.record import Record, read_record
 from swin2sr_ops.audit.report import AuditReport
-from swin2sr_ops.engine.devices import torch_version
 from swin2sr_ops.errors import FormatError, ModelError
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ClosableSource, ImageSource, Region
@@ -22,7 +21,7 @@ from swin2sr_ops.io.zarr.store import is_zarr
 from swin2sr_ops.pixels.intervals import Interval
 from swin2sr_ops.pixels.trust import Trust
 from swin2sr_ops.request import RestoreRequest
-from swin2sr_ops.run.fingerprint import identity, identity_digest
+from swin2sr_ops.run.fingerprint import identity, identity_digest, torch_of
 from swin2sr_ops.run.job import Job, Piece, prepare
 from swin2sr_ops.run.pipeline import Here, TileWork
 from swin2sr_ops.run.sides import Sides
@@ -183,7 +182,7 @@ class AuditedImage:
             number = 0 if channel is None or len(maps) == 1 else job.map_of(region[channel].start)
             return maps[number].width
 
-        agreement = Agreement.of(self.record, job.restorer.network.placed(), torch_version())
+        agreement = Agreement.of(self.record, job.restorer.network.placed(), torch_of(job))
         unit, sides = (1,) * len(job.order.axes), dict(self._sides(job))
         return CheckSink(self.output, job.output, unit, levels, sides, agreement, width_of, self.name)
 

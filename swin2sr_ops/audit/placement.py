@@ -10,7 +10,7 @@ import numpy as np
 from swin2sr_ops.audit.record import Record
 from swin2sr_ops.engine.devices import choose_device
 from swin2sr_ops.engine.runner import Placed
-from swin2sr_ops.engine.select import ENGINES, check_engine
+from swin2sr_ops.engine.select import ENGINES, check_engine, computes_in_torch
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.back_projection import gain_of
 
@@ -38,10 +38,15 @@ class Agreement:
     there: str
 
     @classmethod
-    def of(cls, record: Record, placed: Placed, torch_version: str) -> Agreement:
-        """Compare where the run computed with where the audit computes."""
-        run = (record.device, record.precision, record.engine, str(record.settings.get("torch", torch_version)))
-        audit = (placed.kind, placed.precision, placed.engine, torch_version)
+    def of(cls, record: Record, placed: Placed, torch: str) -> Agreement:
+        """Compare where the run computed with where the audit computes.
+
+        ``torch`` is the version that computes pixels of the audit, or empty: earlier versions recorded torch's version
+        for every engine.
+        """
+        recorded = str(record.settings.get("torch", torch)) if torch or computes_in_torch(record.engine) else ""
+        run = (record.device, record.precision, record.engine, recorded)
+        audit = (placed.kind, placed.precision, placed.engine, torch)
         half = "bfloat16" in (record.precision, placed.precision)
         gain = gain_of(record.settings.get("consistent"), int(record.settings.get("scale", 1)))
         return cls(0.0 if run == audit else gain * BOUND[half], _words(*audit), _words(*run))
@@ -86,5 +91,5 @@ def _engine(name: str, precision: str) -> str:
         return "auto"
 
 
-def _words(device: str, precision: str, engine: str, torch_version: str) -> str:
-    return f"{engine} on {device} in {precision}, torch {torch_version}"
+def _words(device: str, precision: str, engine: str, torch: str) -> str:
+    return f"{engine} on {device} in {precision}" + (f", torch {torch}" if torch else "")

@@ -20,7 +20,7 @@ from swin2sr_ops.geometry.axes import channel_groups
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.storage.paths import local_path, without_separator
 from swin2sr_ops.request import RestoreRequest
-from swin2sr_ops.run.archive import archive_key
+from swin2sr_ops.run.archive import archive_finished, archive_key
 from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import Job, Workers, prepare
 
@@ -148,10 +148,9 @@ def _is_finished(output: str, kind: str, jobs: Mapping[str, Job], options: Mappi
         if found is None:
             return False
         keys = {path: run_key(job, own) for path, job in jobs.items()}
+        return archive_finished(output, archive_key(keys, len(jobs))) if kind else keys[""].accepts(found)
     except (Swin2SROpsError, OSError):
         return False
-    key = archive_key(keys, len(jobs)) if kind else keys[""]
-    return bool(found.get("fingerprint") == key.fingerprint)
 
 
 def _add_up(entry: Entry, output: str, jobs: Sequence[Job], pyramid: bool) -> ImagePlan:

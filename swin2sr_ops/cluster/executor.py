@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from swin2sr_ops.cluster.flight import LANES, Feed, Flight, asked, call_lanes, gpu_workers, tile_lanes, workers_of
-from swin2sr_ops.cluster.start import check_cluster_options, join_cluster, start_cluster
+from swin2sr_ops.cluster.start import check_cluster_options, check_torch, join_cluster, start_cluster
 from swin2sr_ops.errors import ClusterError, TileError
 
 if TYPE_CHECKING:
@@ -149,6 +149,11 @@ class ClusterExecutor:
         int or None
             Bytes that tiles may take: the free memory of that worker's GPU. Without a GPU, the smallest memory limit
             of any worker; None if there is none.
+
+        Raises
+        ------
+        ClusterError
+            If torch computes, and the workers have different versions of it.
         """
         from swin2sr_ops.cluster.worker import place
 
@@ -157,6 +162,8 @@ class ClusterExecutor:
         unknown = {key: one for key, one in zip(keys, bare, strict=True) if key not in self._placed}
         if unknown:
             self._placed.update(zip(unknown, self.ask(place, list(unknown.values())), strict=True))
+            if any(self._placed[key][0].torch for key in unknown):
+                check_torch(self.client, self.computing())
         for restorer, key in zip(restorers, keys, strict=True):
             restorer.network.resolve_auto(self._placed[key][0])
         on_gpu = [free for placed, free in map(self._placed.__getitem__, keys) if placed.kind != "cpu"]

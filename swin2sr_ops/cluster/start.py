@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from os import PathLike, fspath
@@ -18,7 +19,7 @@ from swin2sr_ops.errors import ClusterError, RequestError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["check_cluster_options", "join_cluster", "local_spec", "start_cluster"]
+__all__ = ["check_cluster_options", "check_torch", "join_cluster", "local_spec", "start_cluster"]
 
 #: Threads of a worker, one per batch: one batch computes while the other reads and writes.
 THREADS = 2
@@ -205,7 +206,7 @@ def _wait_for_a_worker(client: Client, place: str, wait: float) -> None:
 
 
 def _check_workers(client: Client, place: str) -> None:
-    """Verify that every worker has this package in the client's version, and that all have one version of torch."""
+    """Verify that every worker has this package in the client's version."""
     with asked(client):
         found = client.run(environment, on_error="return")
     for address, answer in found.items():
@@ -220,12 +221,19 @@ def _check_workers(client: Client, place: str) -> None:
                 f"Worker {address} of the cluster at {place!r} has swin2sr_ops {answer['swin2sr_ops']}, and this is "
                 f"{own}: tiles of one image must come from one version. Install the same version on all."
             )
-    versions = {str(answer["torch"]): address for address, answer in known.items()}
+
+
+def check_torch(client: Client, workers: Iterable[str]) -> None:
+    """Verify that these workers have one version of torch, because it computes pixels."""
+    with asked(client):
+        found = client.run(environment, workers=list(workers), on_error="return")
+    versions = {str(answer["torch"]): address for address, answer in found.items() if isinstance(answer, dict)}
     if len(versions) > 1:
         listed = ", ".join(f"{version} on {address}" for version, address in sorted(versions.items()))
         raise ClusterError(
-            f"The workers of the cluster at {place!r} have different versions of torch ({listed}): the pixels would "
-            "depend on the worker that restored them. Install the same version on all."
+            f"The workers of the cluster at {client.scheduler.address!r} have different versions of torch ({listed}),"
+            " which computes here: the pixels would depend on the worker that restored them. Install the same version"
+            " on all, or give engine='native', which needs no torch."
         )
 
 

@@ -24,7 +24,7 @@ from distributed.core import Status
 
 from swin2sr_ops.cluster.environment import environment
 from swin2sr_ops.cluster.flight import LANES
-from swin2sr_ops.engine.devices import choose_device, free_memory
+from swin2sr_ops.engine.devices import choose_device, free_memory, torch_version
 from swin2sr_ops.engine.parallel import cores
 from swin2sr_ops.errors import ClusterError, Swin2SROpsError
 
@@ -166,7 +166,8 @@ def restore_tiles(name: str, batch: bytes) -> float:
         )
     with run.turn():
         began = time.monotonic()
-        _load_networks(run.work)
+        with _naming(get_worker().address):
+            _load_networks(run.work)
         with _cores(run.threads):
             run.restore(pickle.loads(batch))  # noqa: S301  (from our own client)
         return time.monotonic() - began
@@ -185,10 +186,8 @@ async def warm(name: str, dask_worker: Any) -> None:
     run = _runs.get(name)
     if run is None:  # the worker has just joined, or is leaving
         return
-    try:
+    with _naming(dask_worker.address):
         await asyncio.to_thread(lambda: _load_networks(run.work))
-    except Swin2SROpsError as exc:
-        raise type(exc)(f"{exc} (on worker {dask_worker.address})") from exc
 
 
 async def answer(call: bytes, threads: int | None, dask_worker: Any) -> Any:
@@ -199,10 +198,8 @@ async def answer(call: bytes, threads: int | None, dask_worker: Any) -> Any:
         with _cores(threads or dask_worker.state.nthreads):
             return function(item)
 
-    try:
+    with _naming(dask_worker.address):
         return await asyncio.to_thread(found)
-    except Swin2SROpsError as exc:
-        raise type(exc)(f"{exc} (on worker {dask_worker.address})") from exc
 
 
 def place(restorers: Sequence[Restorer]) -> list[tuple[Placed, int]]:
@@ -218,8 +215,24 @@ async def release(restorers: bytes) -> None:
 
 
 def _load_networks(work: TileWork) -> None:
+    """Load the run's networks; refuse to compute with another version of torch than that of the worker asked first."""
     for restorer in work.restorers:
+        first, own = restorer.network.placed().torch, torch_version()
+        if first and own != first:
+            raise ClusterError(
+                f"This run computes with torch {first}, and a worker has {own or 'none'}: tiles of one image must come"
+                " from one version. Install the same version on all, or give engine='native', which needs no torch."
+            )
         restorer.network.engine()
+
+
+@contextmanager
+def _naming(address: str) -> Iterator[None]:
+    """Add the worker's address to an error."""
+    try:
+        yield
+    except Swin2SROpsError as exc:
+        raise type(exc)(f"{exc} (on worker {address})") from exc
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from swin2sr_ops.engine.devices import (
     choose_dtype,
     is_out_of_memory,
     torch_device,
+    torch_version,
 )
-from swin2sr_ops.engine.select import check_engine, choose_engine, why_engine
+from swin2sr_ops.engine.select import check_engine, choose_engine, computes_in_torch, why_engine
 from swin2sr_ops.errors import TileError
 from swin2sr_ops.geometry.plan import Tile
 from swin2sr_ops.geometry.steps import cell_side
@@ -56,6 +57,7 @@ class Placed:
     precision: str
     engine: str
     why: str  # reason for that engine
+    torch: str = ""  # its version there, if it computes pixels
 
     @property
     def kind(self) -> str:
@@ -101,7 +103,7 @@ class Network:
     @property
     def on_arrays(self) -> bool:
         """Tell whether the engine works on NumPy arrays, without torch, or on torch tensors."""
-        return self.place()[2].split()[0] == "native"
+        return not computes_in_torch(self.place()[2])
 
     def placed(self) -> Placed:
         """Describe device, precision and engine, with the reason; those of the workers if they compute."""
@@ -109,7 +111,7 @@ class Network:
             return self._elsewhere
         device, precision, engine = self.place()
         why = why_engine(self.placement.engine, device, precision, self.spec)
-        return Placed(str(device), precision, engine, why)
+        return Placed(str(device), precision, engine, why, torch_version() if computes_in_torch(engine) else "")
 
     def resolve_auto(self, placed: Placed) -> None:
         """Resolve "auto" settings as a worker did, since the workers compute."""

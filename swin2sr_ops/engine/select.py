@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from swin2sr_ops.spec import ModelSpec
 
-__all__ = ["ENGINES", "check_engine", "choose_engine", "needs_torch", "why_engine"]
+__all__ = ["ENGINES", "check_engine", "choose_engine", "computes_in_torch", "needs_torch", "why_engine"]
 
 #: ``auto`` and ``torch`` run everywhere, the others on one kind of device.
 ENGINES = ("auto", "torch", "native", "openvino", "triton")
@@ -55,6 +55,11 @@ def choose_engine(engine: str, device: torch.device | Cpu, precision: object, sp
     if engine == "triton" and (reason := _too_wide(spec)) is not None:
         raise RequestError(reason)
     return f"{engine} {_version(engine)}"
+
+
+def computes_in_torch(engine: str) -> bool:
+    """Return True if this engine's pixels depend on torch, as all do but our kernels; `choose_engine` names it."""
+    return engine.partition(" ")[0] != "native"
 
 
 def needs_torch() -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from swin2sr_ops.errors import FormatError
@@ -14,9 +16,11 @@ from swin2sr_ops.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from swin2sr_ops.io.base import ImageInfo, ImageSink, ImageSource
+    from swin2sr_ops.io.output.options import FormatOption
     from swin2sr_ops.nets.network import SwinNet
     from swin2sr_ops.spec import ModelSpec
 
+_SINKS = ("geo.cog_sink", "tiff.sink", "picture", "zarr.sink")
 _MOST_BYTES = 1 << 54  # limit for the pixels of one image
 
 
@@ -81,8 +85,17 @@ def _check_georeference(uri: str) -> None:
 def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) -> ImageSink | None:
     """Create an OME-Zarr; a COG if the image is georeferenced, TIFF or PNG by suffix."""
     options = {name: value for name, value in options.items() if name != "parallel"}  # all of them can
-    for name in ("geo.cog_sink", "tiff.sink", "picture", "zarr.sink"):
+    for name in _SINKS:
         sink: ImageSink | None = import_module(f"swin2sr_ops.io.{name}").create_sink(uri, info, **options)
         if sink is not None:
             return sink
     return None
+
+
+@cache
+def format_options() -> Mapping[str, FormatOption]:
+    """Return the options of all built-in formats by name; those of one name mean the same."""
+    found: dict[str, FormatOption] = {}
+    for name in _SINKS:
+        found |= import_module(f"swin2sr_ops.io.{name}").OPTIONS
+    return MappingProxyType(found)

@@ -17,7 +17,7 @@ from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import PICTURE_SUFFIXES, ImageInfo, Region, check_axes, check_region, chunk_grid, json_ready
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination
-from swin2sr_ops.io.output.options import reject_options
+from swin2sr_ops.io.output.options import FormatOption, reject_options
 from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
 from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
@@ -25,8 +25,10 @@ from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["PictureSource", "PngSink", "create_sink", "open_source"]
+__all__ = ["OPTIONS", "PictureSource", "PngSink", "create_sink", "open_source"]
 
+#: Options of a request that PNG has; ``pyramid`` has no effect.
+OPTIONS = {"pyramid": FormatOption(True, bool)}
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
 _MODES = {"1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"}  # modes that convert to an array directly
 _LOSSY = {".jpg", ".jpeg", ".jpe", ".webp"}

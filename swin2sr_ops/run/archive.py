@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 import warnings
@@ -24,13 +22,14 @@ from swin2sr_ops.io.storage.paths import without_separator
 from swin2sr_ops.io.zarr.collection import Collection, open_collection
 from swin2sr_ops.io.zarr.groups import write_metadata
 from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.run.earlier import EarlierArchive, digest_of
 from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import Job, prepare
 from swin2sr_ops.run.pipeline import Executor
 from swin2sr_ops.run.relay import Relay, unforeseen
 from swin2sr_ops.run.run import run
 
-__all__ = ["ArchiveReport", "archive_key", "run_collection"]
+__all__ = ["ArchiveReport", "archive_finished", "archive_key", "run_collection"]
 
 _SHOWN = 20
 
@@ -171,8 +170,7 @@ class _Archive:
         report.failed = dict(self.collection.missing)
         key = self._key(report, restart=restart)
         report.fingerprint = key.fingerprint
-        found = read_provenance(self.dst)
-        if not restart and found is not None and found.get("fingerprint") == key.fingerprint:
+        if not restart and archive_finished(self.dst, key):
             tidy_finished(self.dst, key)
             self._forget_journals()
             report.state, report.images = "already", len(self.collection.images)
@@ -302,9 +300,21 @@ def archive_key(keys: Mapping[str, RunKey], count: int, *, restart: bool = False
     settings: dict[str, Any] = {"images": count}
     for key in keys.values():
         settings |= {k: v for k, v in key.settings.items() if k not in ("source", "shape", "axes", "dtype")}
-    digests = {path: key.fingerprint for path, key in keys.items()}
-    digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-    return RunKey(digest, settings, restart)
+    digest = digest_of({path: key.fingerprint for path, key in keys.items()})
+    earlier = EarlierArchive({path: key.settings for path, key in keys.items()}, settings)
+    return RunKey(digest, settings, restart, earlier=earlier)
+
+
+def archive_finished(dst: str, key: RunKey) -> bool:
+    """Return True if a run with this key has finished the archive ``dst``."""
+    found = read_provenance(dst)
+    if found is None or key.accepts(found):
+        return found is not None
+    if not isinstance(key.earlier, EarlierArchive):
+        return False
+    inside = ((path, read_provenance(f"{without_separator(dst)}/{path}")) for path in key.earlier.images)
+    image = next((one for one in inside if one[1] is not None), None)
+    return image is not None and key.accepts(found | {"image": image})
 
 
 def _images(n: int) -> str:

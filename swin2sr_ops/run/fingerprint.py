@@ -1,46 +1,48 @@
 """Compute the fingerprint of a run: a digest of everything that decides its result, and of nothing else.
 
 A run resumes an unfinished output only if the fingerprints are equal, and leaves a finished one with the
-same fingerprint alone. Tiles are part of it only if the result depends on them.
+same fingerprint alone. Tiles are part of it only if the result depends on them, torch's version only if torch
+computes, and an option of the output only if it changes the file: a default that is given is no other run.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from swin2sr_ops.engine.devices import torch_version
 from swin2sr_ops.geometry.plan import TilePlan
+from swin2sr_ops.hooks.builtin import format_options
 from swin2sr_ops.io.base import json_ready
-from swin2sr_ops.io.geo.creation import canonical
 from swin2sr_ops.io.output.claim import RunKey
+from swin2sr_ops.io.output.options import FormatOption, decisive
 from swin2sr_ops.io.storage.identity import identity_of, stamp_of
 from swin2sr_ops.pixels.intervals import read_calibration
+from swin2sr_ops.run.earlier import EarlierImage, digest_of
 from swin2sr_ops.run.job import Job
 
-__all__ = ["identity", "identity_digest", "input_stamp", "run_key"]
+__all__ = ["identity", "identity_digest", "input_stamp", "run_key", "torch_of"]
 
 #: Increase it when the same settings give other pixels or another layout than before.
 _RESULT_VERSION = 1
+
+#: Options of the output that the run itself carries out: 90 is 90.0, and a calibration's content decides.
+_OPTIONS = {
+    "context": FormatOption(False, bool),
+    "spread": FormatOption(False, bool),
+    "labels": FormatOption("leave"),
+    "calibration": FormatOption(None, lambda path: read_calibration(path).to_dict()),
+    **dict.fromkeys(("interval", "limit", "noise"), FormatOption(None, float)),
+}
 
 
 def run_key(job: Job, output: Mapping[str, Any], *, restart: bool = False) -> RunKey:
     """Compute the key of ``job`` for an output with the options ``output``."""
     settings = settings_of(job)
-    given = {name: value for name, value in sorted(output.items()) if value is not None and name != "inner"}
-    given |= {name: float(given[name]) for name in ("interval", "limit", "noise") if name in given}  # 90 is 90.0
-    if "creation" in given:  # another spelling, or a default value, is no other run
-        given["creation"] = canonical(given["creation"])
-        if not given["creation"]:
-            del given["creation"]
+    given = decisive(output, {**format_options(), **_OPTIONS})
     settings |= {f"output {name}": value for name, value in given.items()}
-    if "calibration" in given:  # its content decides, wherever it lies
-        settings["output calibration"] = read_calibration(output["calibration"]).to_dict()
     settings = json_ready(settings)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    return RunKey(digest, settings, restart, identity_digest(settings["source"]))
+    earlier = EarlierImage(settings)
+    return RunKey(digest_of(settings), settings, restart, identity_digest(settings["source"]), earlier=earlier)
 
 
 def settings_of(job: Job) -> dict[str, Any]:
@@ -50,7 +52,6 @@ def settings_of(job: Job) -> dict[str, Any]:
     models = [one.spec for one in job.restorers]
     found: dict[str, Any] = {
         "result version": _RESULT_VERSION,
-        "torch": torch_version(),
         "model": ",".join(spec.name for spec in models),
         "weights": ",".join(spec.sha256 for spec in models),
         "scale": job.plan.spec.scale,
@@ -58,13 +59,16 @@ def settings_of(job: Job) -> dict[str, Any]:
         "precision": ",".join(sorted({one.precision for one in job.restorers})),
         "device": placed.kind,
         "range": str(job.range),
-        "nodata": job.nodata,
+        "nodata": _number(job.nodata),
         "axes": info.axes,
         "shape": list(info.shape),
         "dtype": str(info.dtype),
         "chunk": list(job.chunk),
+        "shard": None if job.shard is None else list(job.shard),
         "source": identity(job),
     }
+    if torch := torch_of(job):
+        found["torch"] = torch
     foreign = [part.plan for part in job.parts if part.restorer is not None and part.plan.spec.reach is not None]
     if foreign:
         found["cells"] = [_cells(plan) for plan in foreign]
@@ -81,6 +85,16 @@ def settings_of(job: Job) -> dict[str, Any]:
     if job.plan.placement.halo != "exact" and len(foreign) < len(models):
         found["tile"] = list(job.plan.tile)
     return found
+
+
+def _number(value: float | None) -> float | None:
+    """Return equal numbers in one form: a file may say 0.0 where a request says 0."""
+    return int(value) if value is not None and float(value).is_integer() else value
+
+
+def torch_of(job: Job) -> str:
+    """Return the version of torch where pixels are computed; empty if it computes none of them."""
+    return ",".join(sorted({one.network.placed().torch for one in job.restorers} - {""}))
 
 
 def _cells(plan: TilePlan) -> dict[str, int]:
@@ -101,7 +115,7 @@ def identity(job: Job) -> dict[str, Any]:
 
 def identity_digest(found: Mapping[str, Any]) -> str:
     """Return a digest of the result of `identity`, as an output stores it."""
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+    return digest_of(found)
 
 
 def input_stamp(job: Job) -> str:

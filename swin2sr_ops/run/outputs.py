@@ -30,7 +30,7 @@ def finished_before(dst: str, key: RunKey) -> bool:
         found = read_provenance(dst)
     except FormatError:
         return False  # another file exists; the sink decides what to do with it
-    if found is None or found.get("fingerprint") != key.fingerprint:
+    if not key.accepts(found):
         return False
     tidy_finished(dst, key)
     return True

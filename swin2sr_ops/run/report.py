@@ -92,9 +92,8 @@ def new_report(job: Job, dst: str, key: RunKey, sides: Sides = Sides()) -> RunRe
 
     restorer = job.restorer
     placed = restorer.network.placed()
-    settings = {
+    settings: dict[str, Any] = {
         "version": __version__,
-        "torch": key.settings["torch"],
         "halo": job.plan.placement.halo,
         "tile": list(job.plan.tile),
         "precision": placed.precision,
@@ -107,6 +106,8 @@ def new_report(job: Job, dst: str, key: RunKey, sides: Sides = Sides()) -> RunRe
         "mask": job.mask_image,
         "arithmetic": computed_in(job.source.info.dtype, restorer.precision),
     }
+    if "torch" in key.settings:
+        settings["torch"] = key.settings["torch"]
     if job.plan.spec.reach is not None:  # a plugin's network: its halo limits "exact"
         settings |= {"halo_pixels": job.plan.halo_pixels, "exact": job.plan.exact}
     if restorer.placement.ensemble > 1:

@@ -9,10 +9,9 @@ from swin2sr_ops.io.base import ClosableSource
 from swin2sr_ops.io.output.claim import Claim, RunKey
 from swin2sr_ops.io.output.destination import RECORD, Destination
 from swin2sr_ops.io.output.lock import BusyError
-from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.zarr.collection import Collection
 from swin2sr_ops.request import RestoreRequest
-from swin2sr_ops.run.archive import archive_key
+from swin2sr_ops.run.archive import archive_finished, archive_key
 from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import prepare
 from swin2sr_ops.serve.options import Options
@@ -80,8 +79,7 @@ class ArchiveCache:
         return f"{self._claim.files.where}/{name}"
 
     def _is_finished(self) -> bool:
-        found = read_provenance(self.dst)
-        return found is not None and found.get("fingerprint") == self.key.fingerprint
+        return archive_finished(self.dst, self.key)
 
     def _begin(self) -> None:
         """Write the record of the run, unless another server or a run has; the lock is held only for that."""

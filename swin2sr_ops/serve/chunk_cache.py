@@ -190,7 +190,7 @@ class DiskCache:
         """Tell whether a run has finished the output, which is then read."""
         for uri in (self.uri, self._final):
             found = None if uri is None else read_provenance(uri)
-            if uri is not None and found is not None and found.get("fingerprint") == self._key.fingerprint:
+            if uri is not None and found is not None and self._key.accepts(found):
                 self._finished, self._settings = files_at(uri), dict(found.get("settings") or {})
                 self._forget()
                 return True

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from swin2sr_ops.engine.runner import Placed
 from swin2sr_ops.errors import OutputError, RequestError
 
 
@@ -21,6 +22,9 @@ class FakeRestorer:
     @property
     def network(self) -> FakeRestorer:
         return self
+
+    def placed(self) -> Placed:
+        return Placed("cpu", "float32", "native 2", "the fastest on cpu")
 
     def engine(self) -> None:
         if self.error:

@@ -147,6 +147,57 @@ def test_a_plan_is_for_the_workers(
     assert "already finished" not in capsys.readouterr().out
 
 
+def fake_torch(version: str) -> None:
+    """Let one process have this version of torch."""
+    from swin2sr_ops.cluster import environment, worker
+    from swin2sr_ops.engine import runner
+
+    environment.version = lambda package: version
+    runner.torch_version = worker.torch_version = lambda: version
+
+
+@pytest.fixture
+def two_torches() -> Iterator[ClusterExecutor]:
+    """A cluster whose workers have different versions of torch."""
+    with (
+        existing(n_workers=2) as cluster,
+        open_cluster(scheduler=cluster.scheduler_address) as executor,
+    ):
+        executor.client.wait_for_workers(2, timeout=180)
+        for version, address in zip(("1.0", "2.0"), workers_of(executor.client), strict=True):
+            executor.client.run(fake_torch, version, workers=[address])
+        yield executor
+
+
+@NATIVE
+def test_versions_of_torch_matter_only_where_it_computes(
+    two_torches: ClusterExecutor, gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    source, output = tmp_path / "a.tif", tmp_path / "b.zarr"
+    tifffile.imwrite(source, rng.integers(0, 255, (150, 60)).astype("u1"))
+    request: dict[str, Any] = {"model": gray_model, "device": "cpu", "tile": 32, "chunks": 64}
+    address = two_torches.client.scheduler.address
+    with open_cluster(scheduler=address) as again:  # joining refuses nothing yet
+        job = prepare(source, RestoreRequest(**request), workers=again)
+        assert run(job, output, executor=again).tiles == job.count > 2
+    assert run(prepare(source, RestoreRequest(**request)), output).state == "already"
+    with pytest.raises(ClusterError, match=r"different versions of torch \(1\.0 on tcp.*, 2\.0 on .*engine='native'"):
+        prepare(source, RestoreRequest(**request, engine="torch"), workers=two_torches)
+
+
+def test_a_worker_with_another_torch_joins_later(
+    two_torches: ClusterExecutor, gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers agreed when they were asked."""
+    monkeypatch.setattr("swin2sr_ops.cluster.executor.check_torch", lambda *_: None)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((150, 60), "u1"))
+    request = RestoreRequest(model=gray_model, device="cpu", tile=32, chunks=64, engine="torch")
+    job = prepare(tmp_path / "a.tif", request, workers=two_torches)
+    with pytest.raises(ClusterError, match=r"computes with torch (1|2)\.0, and a worker has .*on worker tcp"):
+        run(job, tmp_path / "b.zarr", executor=two_torches)
+    assert not (tmp_path / "b.zarr").exists()
+
+
 def test_workers_are_not_forgotten(two: ClusterExecutor, pids: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """The client sometimes refreshes its view of the scheduler without workers; this must not matter at any time."""
 

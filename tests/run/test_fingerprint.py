@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 
+import swin2sr_ops
+from swin2sr_ops.errors import OutputError
+from swin2sr_ops.hooks.builtin import format_options
+from swin2sr_ops.io import picture
+from swin2sr_ops.io.geo import cog_sink
+from swin2sr_ops.io.output.options import FormatOption
+from swin2sr_ops.io.tiff import sink as tiff_sink
+from swin2sr_ops.io.zarr import sink as zarr_sink
 from swin2sr_ops.pixels.intervals import Calibration, read_calibration
+from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run import fingerprint
 from swin2sr_ops.run.fingerprint import run_key
-from swin2sr_ops.run.job import Job
+from swin2sr_ops.run.job import Job, prepare
+from swin2sr_ops.spec import ModelSpec
 
 _MADE = Calibration(
     "a", "0" * 64, 1, None, (0.5, 1.0), 0.01, {"80": 1.0, "90": 1.5}, patches=40, pixels=1000, data="pairs", degrade="x"
@@ -66,3 +79,94 @@ def test_default_creation_options_are_no_other_run(job: Job, creation: Any) -> N
 )
 def test_creation_options_that_change_the_bytes_are_another_run(job: Job, creation: Any, kept: dict[str, str]) -> None:
     assert run_key(job, {"creation": creation}).settings["output creation"] == kept
+
+
+# --- options that are written out ---------------------------------------------------------------------
+
+FORMATS = {"o.zarr": zarr_sink, "o.tif": cog_sink, "o.ome.tif": tiff_sink, "o.png": picture}
+#: Keywords of every sink that the run itself gives, or resolves before.
+_OF_THE_RUN = {"chunks", "shards", "overwrite", "source", "run", "context", "spread", "interval", "not_trusted"}
+
+
+@pytest.mark.parametrize("module", FORMATS.values())
+def test_formats_describe_their_options(module: Any) -> None:
+    """A new option of a format must say what it changes, and name the default that ``create_sink`` has."""
+    signature = inspect.signature(module.create_sink).parameters.values()
+    own = {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in _OF_THE_RUN | {"labels"}}
+    assert own.keys() == module.OPTIONS.keys()
+    for name, option in module.OPTIONS.items():
+        assert option.canonical(own[name]) == option.default
+        assert option == format_options()[name], "an option means the same in every format"
+
+
+@pytest.mark.parametrize(("name", "option"), {**format_options(), **fingerprint._OPTIONS}.items())
+def test_a_default_that_is_given_is_no_other_run(job: Job, name: str, option: FormatOption) -> None:
+    assert run_key(job, {name: option.default}).fingerprint == run_key(job, {}).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"ngff": "0.4"}, {"output ngff": "0.4"}),
+        ({"pyramid": 0}, {"output pyramid": False}),
+        ({"pyramid": 1, "anywhere": True, "inner": True}, {}),
+        ({"labels": "carry"}, {"output labels": "carry"}),
+        ({"noise": 2}, {"output noise": 2.0}),
+        ({"of_a_plugin": False}, {"output of_a_plugin": False}),
+    ],
+)
+def test_other_options_are_another_run(job: Job, given: dict[str, Any], kept: dict[str, Any]) -> None:
+    key = run_key(job, given)
+    assert {name: value for name, value in key.settings.items() if name.startswith("output ")} == kept
+
+
+_WRITTEN_OUT = {
+    "o.zarr": {
+        "ngff": "0.5", "pyramid": True, "context": False, "spread": False, "labels": "leave", "anywhere": True,
+        "chunks": 512, "shards": None, "interval": None, "noise": None,
+    },
+    "o.ome.tif": {"pyramid": True, "chunks": 512},
+    "o.png": {"pyramid": True, "chunks": 512},
+    "o.tif": {"pyramid": True, "creation": {"COMPRESS": "DEFLATE", "LEVEL": 6, "BLOCKSIZE": 512}},
+    "p.zarr": {
+        "level": 0, "series": 0, "axes": "YX", "scale": 2, "range": "auto", "halo": "exact", "device": "cpu",
+        "precision": "float32", "ensemble": 1, "consistent": None, "along": None, "mask": None, "engine": "auto",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("output", "name", "value"),
+    [(output, name, value) for output, given in _WRITTEN_OUT.items() for name, value in given.items()],
+)
+def test_a_run_with_an_option_written_out_resumes_one_without(
+    gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator, output: str, name: str, value: Any
+) -> None:
+    """A finished output is recognised by the same key as an interrupted one."""
+    source = tmp_path / "a.tif"
+    image = rng.integers(1, 255, (40, 30)).astype("u1")
+    if output == "o.tif":
+        rasterio = pytest.importorskip("rasterio")
+        profile = {"driver": "GTiff", "width": 30, "height": 40, "count": 1, "dtype": "uint8", "nodata": 0}
+        with rasterio.open(source, "w", crs="EPSG:32632", transform=rasterio.Affine(2, 0, 9, 0, -2, 9), **profile) as f:
+            f.write(image, 1)
+    else:
+        tifffile.imwrite(source, image)
+    options: dict[str, Any] = {"model": gray_model, "device": "cpu"}
+    swin2sr_ops.restore_image(source, tmp_path / output, **options)
+    assert swin2sr_ops.restore_image(source, tmp_path / output, **(options | {name: value})).state == "already"
+
+
+def test_a_number_without_data_has_one_form(gray_model: ModelSpec, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 30), "u1"))
+    plain = RestoreRequest(model=gray_model, device="cpu")
+    requests = [replace(plain, nodata=value) for value in (0, 0.0, np.uint8(0), 0.5)]
+    assert len({run_key(prepare(tmp_path / "a.tif", request), {}).fingerprint for request in requests}) == 2
+
+
+def test_other_shards_are_another_run(gray_model: ModelSpec, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 30), "u1"))
+    options: dict[str, Any] = {"model": gray_model, "device": "cpu", "chunks": 32}
+    swin2sr_ops.restore_image(tmp_path / "a.tif", tmp_path / "o.zarr", **options)
+    with pytest.raises(OutputError, match="exists already"):
+        swin2sr_ops.restore_image(tmp_path / "a.tif", tmp_path / "o.zarr", shards=64, **options)

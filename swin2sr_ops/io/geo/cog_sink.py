@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.io.base import ImageInfo, Region, ValidPixels, chunk_grid
-from swin2sr_ops.io.geo.creation import Creation, creation_of
+from swin2sr_ops.io.geo.creation import Creation, canonical, creation_of
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination
-from swin2sr_ops.io.output.options import reject_options
+from swin2sr_ops.io.output.options import FormatOption, reject_options
 from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
 
-__all__ = ["CogSink", "create_sink"]
+__all__ = ["OPTIONS", "CogSink", "create_sink"]
 
+#: Options of a request that this format has.
+OPTIONS = {"pyramid": FormatOption(True, bool), "creation": FormatOption({}, canonical)}
 _SIDE = 512
 _MASK_PIXELS = 1 << 24  # of the full-size mask, read at a time
 

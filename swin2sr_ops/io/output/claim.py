@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.base import json_ready
@@ -15,7 +15,7 @@ from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.io.output.lock import Lock, acquire
 from swin2sr_ops.io.storage.files import Files, LocalFiles
 
-__all__ = ["STAMP", "Claim", "RunKey", "tidy_finished"]
+__all__ = ["STAMP", "Claim", "EarlierForms", "RunKey", "tidy_finished"]
 
 #: Name of the note for a run whose input changed during the run.
 SPOILT = "spoilt"
@@ -23,6 +23,18 @@ SPOILT = "spoilt"
 _PATIENCE = 2.0
 #: The note of `RunKey.stamp`.
 STAMP = "input stamp"
+
+
+class EarlierForms(Protocol):
+    """How earlier versions of this package wrote the settings of a run."""
+
+    def digests(self, record: Mapping[str, Any]) -> Iterable[str]:
+        """Yield the fingerprints that an earlier version may have computed, if it wrote ``record``."""
+        ...
+
+    def today(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return recorded settings in today's form."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,8 @@ class RunKey:
     stamp : str
         Changes whenever a file of the input is touched. It is stored with the record and does not decide whether a
         run may resume: the run compares pixels if the stamp differs.
+    earlier : EarlierForms, optional
+        Recognises the same run in a record of an earlier version.
     """
 
     fingerprint: str
@@ -49,6 +63,14 @@ class RunKey:
     restart: bool = False
     source_identity: str = ""
     stamp: str = ""
+    earlier: EarlierForms | None = field(default=None, repr=False, compare=False)
+
+    def accepts(self, record: Mapping[str, Any] | None) -> bool:
+        """Tell whether the record of an unfinished output, or the provenance of a finished one, is this run's."""
+        found = None if record is None else record.get("fingerprint")
+        if record is None or found is None:
+            return False
+        return found == self.fingerprint or (self.earlier is not None and found in self.earlier.digests(record))
 
 
 @dataclass
@@ -105,8 +127,8 @@ class Claim:
                 " compares the settings, or choose another output."
             )
         if found is not None and key is not None and not key.restart:
-            if found.get("fingerprint") != key.fingerprint:
-                raise _other_run(self.destination.uri, found.get("settings", {}), key.settings)
+            if not key.accepts(found):
+                raise _other_run(self.destination.uri, found.get("settings", {}), key)
             if found.get("notes", {}).get(SPOILT):
                 raise _spoilt(self.destination.uri)
             self.resumed = True
@@ -127,11 +149,7 @@ class Claim:
                 raise
 
     def _record(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads(self.files.read(RECORD) or b"null")
-        except ValueError:
-            return None
-        return found if isinstance(found, dict) else None
+        return _parsed(self.files.read(RECORD))
 
     def _refuse_strangers(self) -> None:
         """Refuse to empty a location that is not empty and has no record: it is not a run's."""
@@ -196,7 +214,7 @@ class Claim:
         """Tell whether the unfinished output that is there now is that of the run ``key``, and may be resumed."""
         with suppress(OSError, OutputError):
             found = self._record() or {}
-            return found.get("fingerprint") == key.fingerprint and not found.get("notes", {}).get(SPOILT)
+            return key.accepts(found) and not found.get("notes", {}).get(SPOILT)
         return False
 
     def recall(self, key: RunKey) -> None:
@@ -225,8 +243,9 @@ def _spoilt(uri: str) -> OutputError:
     )
 
 
-def _other_run(uri: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> OutputError:
-    old, new = dict(_flat(old)), dict(_flat(json_ready(dict(new))))
+def _other_run(uri: str, recorded: Mapping[str, Any], key: RunKey) -> OutputError:
+    recorded = recorded if key.earlier is None else key.earlier.today(recorded)
+    old, new = dict(_flat(recorded)), dict(_flat(json_ready(dict(key.settings))))
     names = [n for n in dict.fromkeys([*old, *new]) if old.get(n) != new.get(n)]
     changes = (
         "; ".join(f"{n} was {_short(old.get(n))}, now {_short(new.get(n))}" for n in names) or "its version is older"
@@ -263,18 +282,18 @@ def tidy_finished(uri: str, key: RunKey) -> None:
         own.clear(OWN_FOLDER)
     left = destination.files.read(RECORD)
     names = {p.name for p in destination.partial.iterdir()} if destination.partial.is_dir() else set()
-    if names <= {OWN_FOLDER} if left is None else _fingerprint(left) == key.fingerprint:
+    if names <= {OWN_FOLDER} if left is None else key.accepts(_parsed(left)):
         destination.tidy()
         with suppress(OSError):  # on Windows, a run that begins may have opened it
             destination.lock_file.unlink(missing_ok=True)
 
 
-def _fingerprint(record: bytes) -> str | None:
+def _parsed(record: bytes | None) -> dict[str, Any] | None:
     try:
-        found = json.loads(record)
+        found = json.loads(record or b"null")
     except ValueError:  # a power cut tore it
         return None
-    return found.get("fingerprint") if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def _remove_dead_lease(destination: Destination) -> None:

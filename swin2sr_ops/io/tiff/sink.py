@@ -18,15 +18,17 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.io.base import ImageInfo, chunk_grid, json_ready
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination
-from swin2sr_ops.io.output.options import reject_options
+from swin2sr_ops.io.output.options import FormatOption, reject_options
 from swin2sr_ops.io.output.pyramid import regions
 from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
 from swin2sr_ops.io.tiff.ome import OME_DTYPES, ome_xml
 from swin2sr_ops.io.tiff.tags import GDAL_NODATA
 
-__all__ = ["TiffSink", "create_sink"]
+__all__ = ["OPTIONS", "TiffSink", "create_sink"]
 
+#: Options of a request that this format has.
+OPTIONS = {"pyramid": FormatOption(True, bool)}
 _TILE = 512  # as large as the chunks of the staging array, so that each is decoded once
 _PANEL = 16 * _TILE  # width of tiles that are read at once, so that wide chunks are decoded once per row
 _CLASSIC = 3 << 30  # above this size a classic TIFF's 32-bit offsets might overflow

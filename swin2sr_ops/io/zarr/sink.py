@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.io.base import ImageInfo, Region, check_block
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination, disk_errors
-from swin2sr_ops.io.output.options import reject_options
+from swin2sr_ops.io.output.options import FormatOption, reject_options
 from swin2sr_ops.io.output.staging import Staging
 from swin2sr_ops.io.storage.paths import without_separator
 from swin2sr_ops.io.zarr.image_documents import (
@@ -24,7 +24,15 @@ from swin2sr_ops.io.zarr.image_documents import (
 from swin2sr_ops.io.zarr.ngff import stored_axes
 from swin2sr_ops.io.zarr.sides import SIDE_ARRAYS
 
-__all__ = ["ZarrSink", "create_sink"]
+__all__ = ["OPTIONS", "ZarrSink", "create_sink"]
+
+#: Options of a request that this format has.
+OPTIONS = {
+    "ngff": FormatOption("0.5"),
+    "pyramid": FormatOption(True, bool),
+    "anywhere": FormatOption(False, stored=False),
+    "inner": FormatOption(False, stored=False),
+}
 
 
 def create_sink(
