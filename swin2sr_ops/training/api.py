@@ -165,6 +165,8 @@ def train(
     if structure is not None and trainer.team.leads:
         log(_told(structure, chosen.noisy))
     trainer.run(save_every=save_every, until=until, log=log, progress=progress, stop=stop)
+    if chosen.noisy and trainer.team.leads and trainer.step and trainer.watch.keeps_first:
+        log(trainer.watch.verdict(chosen.noisy))
     if path is not None and trainer.team.leads:
         export(trainer, path)
         if chosen.noisy:
@@ -194,11 +196,17 @@ def _notes(trainer: Trainer, start: SwinNet | None) -> Iterator[str]:
                 f"licence: the initial weights of {start.spec.name} have {start.spec.licence or 'none that is stated'},"
                 f" the trained model states {spec.licence or 'none'}: check that the first allows this"
             )
-    gain = trainer.sampler.noise.gain if isinstance(trainer.sampler, NoisySampler) else 0.0
-    if gain > _FEW_PHOTONS:
+    if not isinstance(trainer.sampler, NoisySampler):
+        return
+    if trainer.recipe.noisy == "sure" and (gain := trainer.sampler.noise.gain) > _FEW_PHOTONS:
         yield (
             f"the images have about {1 / gain:.0f} photons over their range: with so few 'sure' misjudges the error,"
             " use --noisy blind"
+        )
+    if not trainer.sampler.judged:
+        yield (
+            "no noise was measured in the held-out parts, which have none or are too small: the risk is the loss at"
+            " hidden pixels, which may fall while the model becomes worse; compare the result with the initial model"
         )
 
 

@@ -42,7 +42,7 @@ def check_card(path: Path, recipe: Recipe) -> None:
 
 def write_card(path: Path, recipe: Recipe, watch: Watch, structure: Structure | None, planes: int) -> Path:
     """Write ``NAME.md`` beside the model ``NAME.safetensors``; return its path."""
-    kind = "mean square error" if recipe.noisy == "sure" else "mean square error plus the variance of the noise"
+    kind = "mean square error plus the variance of the noise"
     lines = [
         _title(recipe),
         "",
@@ -55,8 +55,10 @@ def write_card(path: Path, recipe: Recipe, watch: Watch, structure: Structure | 
     ]
     if watch.first is not None and watch.best is not None:
         lines.append(
-            f"- Risk on the held-out parts ({kind}, of 0..1): {watch.first:.4g} at first, {watch.best:.4g} at best."
+            f"- Risk on the held-out parts ({kind}, of 0..1): {watch.first:.4g} at first, {watch.best:.4g} now."
         )
+        if watch.keeps_first:
+            lines.append(f"- Result: {watch.verdict(recipe.noisy)}.")
     if structure is not None:
         lines.append(f"- {str(structure)[0].upper()}{str(structure)[1:]}.")
     return _write(path, recipe, lines)

@@ -190,7 +190,7 @@ class Trainer:
         """Estimate the risk of the averaged weights; every process does, since all must stop at the same step."""
         assert isinstance(self.sampler, NoisySampler)
         net = self._averaged()
-        self.watch.see(self.sampler.risk(lambda x: net(x).float(), self.device), self.step, self.average)
+        self.watch.see(self.sampler.risks(lambda x: net(x).float(), self.device), self.step, self.average)
 
     def structure(self, judge: SwinNet | None = None) -> Structure | None:
         """Measure how much of the noise neighbouring pixels share; None where nothing shows it.
@@ -222,7 +222,7 @@ class Trainer:
         quality, measured, last_column = "", "", LOG_COLUMNS[-1]
         if self.recipe.noisy:
             quality, last_column = f"{self.watch.seen:.6g}", "risk"
-            measured = f"  risk {self.watch.seen:.3g} (first {self.watch.first:.3g}, best {self.watch.best:.3g})"
+            measured = f"  risk {self.watch.seen:.3g} (first {self.watch.first:.3g}, lowest {self.watch.lowest:.3g})"
         if self.validation is not None:
             psnr = self.validation.measure(self._averaged(), self.device, self.out / "validation.png")
             quality, measured = f"{psnr:.4f}", f"  held out {psnr:.2f} dB (input {self.validation.baseline:.2f})"
@@ -233,7 +233,7 @@ class Trainer:
         left = (last - self.step) * seconds / 60
         log(f"step {self.step}/{last}  loss {loss:.5f}{measured}  {speed:.1f} patches/s  {left:.0f} min left")
         if self.watch.stops:
-            log(f"stopped: the risk has not fallen since step {self.watch.step}, whose weights are kept")
+            log(f"stopped: the risk has not fallen for {self.watch.waited} saves; step {self.watch.step} is kept")
 
     def _averaged(self) -> SwinNet:
         net = SwinNet(self.recipe.spec)
@@ -260,7 +260,9 @@ class Trainer:
             self.net.load_state_dict(state["net"])
             self.optimisers.load_state_dict(state["optimiser"])
             self.average, self.step = state["average"], state["step"]
-            self.watch.load_state_dict(state.get("watch", {}))  # earlier versions had none
+            watch = state.get("watch", {})
+            if "parts" in watch:  # earlier versions had none, or a risk at hidden pixels
+                self.watch.load_state_dict(watch)
         except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as exc:
             raise RequestError(
                 f"{self.state_file} is damaged or belongs to another model than {self.recipe.spec.name!r} "

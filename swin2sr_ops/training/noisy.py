@@ -1,4 +1,4 @@
-"""Learn to denoise from noisy images alone: batches, losses and a risk estimate on held-out parts.
+"""Learn to denoise from noisy images alone: batches, losses and held-out parts.
 
 With ``y = x + n`` the recorded and ``x`` the unknown clean image, f the network:
 
@@ -16,12 +16,13 @@ With ``y = x + n`` the recorded and ``x`` the unknown clean image, f the network
 ==============  =====================================================================================
 
 ``sure`` estimates the error itself. The others estimate it plus the variance of the noise, a constant. A part of
-every image is held out; the loss there is the run's risk estimate, by which it stops and chooses its weights.
+every image is held out: the run stops and chooses its weights by the risk there (`swin2sr_ops.training.risk`), which
+is that of the network in use, whatever the loss is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.pixels.noise import Noise, noise_of
 from swin2sr_ops.training.noisy_images import Sequence, find_noisy, load_sequences
 from swin2sr_ops.training.recipe import Recipe
+from swin2sr_ops.training.risk import Trial, recorrupted, risks
 from swin2sr_ops.training.volumes import planes_of
 
 __all__ = ["NoisySampler", "noisy_loss"]
@@ -48,6 +50,12 @@ _HIDDEN, _REACH = 0.015, 2
 _STEP = 2e-3
 #: Held-out patches are these many batches, of other random numbers than the training's.
 _HELD_BATCHES, _HELD_SEED = 6, 2**40
+#: Number of held-out parts that the risk is measured on, and their side in patches.
+_TRIALS, _TRIAL_SIDE = 16, 2
+
+
+#: Images without noise, or too small to measure it; and pairs, where it needs no measure.
+_UNKNOWN = Noise(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -96,10 +104,10 @@ class NoisySampler:
         return self.count
 
     def _source(self, planes: Sequence) -> _Source:
-        if self.how != "sure":
-            return _Source(planes, Noise(0.0, 0.0))
+        if self.pairs:
+            return _Source(planes, _UNKNOWN)
         noise = noise_of([p for plane in planes for p in plane], float(planes.min()), float(planes.max()))
-        if noise.gain == noise.offset == 0:
+        if self.how == "sure" and noise == _UNKNOWN:
             raise RequestError(
                 "No noise was measured in an image, which has none or is too small: train with --noisy blind, which"
                 " needs no measure."
@@ -108,7 +116,7 @@ class NoisySampler:
 
     @property
     def noise(self) -> Noise:
-        """Return the median noise of the images, in units of the range; zero unless the method is ``sure``."""
+        """Return the median noise of the images, in units of the range; zero for pairs, which need no measure."""
         gains, offsets = ([getattr(s.noise, name) for s in self.trained] for name in ("gain", "offset"))
         return Noise(float(np.median(gains)), float(np.median(offsets)))
 
@@ -121,11 +129,25 @@ class NoisySampler:
         seeds = ((self.recipe.seed, _HELD_SEED + i) for i in range(_HELD_BATCHES))
         return [self._batch(self.held, np.random.default_rng(seed)) for seed in seeds]
 
-    def risk(self, function: Function, device: torch.device) -> float:
-        """Return the mean loss of the held-out parts."""
+    @property
+    def judged(self) -> list[_Source]:
+        """The held-out parts on which a network can be judged in use: pairs, or those whose noise was measured."""
+        return [s for s in self.held if self.pairs or s.noise != _UNKNOWN]
+
+    def trials(self) -> Iterator[Trial]:
+        """Cut the parts of the risk estimate, the same at every call."""
+        rng, judged = np.random.default_rng((self.recipe.seed, _HELD_SEED - 1)), self.judged
+        for _ in range(_TRIALS):
+            y, other, noise = self._cut(judged, rng, _TRIAL_SIDE * self.recipe.patch)
+            yield Trial(y, other) if self.pairs else recorrupted(y, self.spec.channels, noise, rng)
+
+    def risks(self, function: Function, device: torch.device) -> NDArray[np.float64]:
+        """Return the risk on each of the held-out parts; without known noise the loss at hidden pixels."""
+        if self.judged:
+            return risks(function, self.trials(), device)
         with torch.no_grad():
-            losses = [noisy_loss(self.how, function, tuple(t.to(device) for t in b)).item() for b in self.held_out()]
-        return float(np.mean(losses))
+            batches = [tuple(t.to(device) for t in batch) for batch in self.held_out()]
+            return np.array([noisy_loss(self.how, function, batch).item() for batch in batches])
 
     def residuals(self, function: Function, device: torch.device) -> list[NDArray[np.float32]]:
         """Return the noise of held-out patches: differences of pairs, or what the network removes."""
@@ -136,7 +158,7 @@ class NoisySampler:
             return [(y[:, : self.spec.channels] - function(y.to(device)).cpu()).numpy() for y in given]
 
     def _batch(self, sources: list[_Source], rng: np.random.Generator) -> Batch:
-        cut = [self._cut(sources, rng) for _ in range(self.recipe.batch)]
+        cut = [self._cut(sources, rng, self.recipe.patch) for _ in range(self.recipe.batch)]
         y = np.stack([patch for patch, _, _ in cut])
         if self.pairs:
             return torch.from_numpy(y), torch.from_numpy(np.stack([other for _, other, _ in cut]))
@@ -159,19 +181,20 @@ class NoisySampler:
         return np.concatenate([shown, np.where(again, shown[:, :1], beside)], 1), hidden
 
     def _cut(
-        self, sources: list[_Source], rng: np.random.Generator
+        self, sources: list[_Source], rng: np.random.Generator, side: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], Noise]:
         """Cut a patch and its partner (the patch itself without pairs) out of one sequence, turned alike."""
         source = sources[rng.integers(len(sources))]
-        planes, side = source.planes, self.recipe.patch
+        planes = source.planes
+        rows, columns = (min(side, n) for n in planes.shape[-2:])
         first = int(rng.integers(len(planes)))
         second = first
         if self.how == "repeats":
             second = (first + int(rng.integers(1, len(planes)))) % len(planes)
         elif self.how == "neighbours":
             second = first + 1 if first == 0 or (first < len(planes) - 1 and rng.random() < 0.5) else first - 1
-        y, x = (int(rng.integers(n - side + 1)) for n in planes.shape[-2:])
-        part = planes[..., y : y + side, x : x + side]
+        y, x = (int(rng.integers(n - k + 1)) for n, k in zip(planes.shape[-2:], (rows, columns), strict=True))
+        part = planes[..., y : y + rows, x : x + columns]
         turns, mirrored = int(rng.integers(4)), rng.integers(2)
         out = []
         for i in (first, second):

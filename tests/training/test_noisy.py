@@ -286,7 +286,7 @@ def test_a_run_stops_when_the_risk_no_longer_falls(folder: Path, tmp_path: Path)
     trainer = Trainer(asked, folder, tmp_path / "run")
     trainer.run(save_every=5, log=lines.append)
     assert trainer.step == 10
-    assert "stopped: the risk has not fallen since step 0" in lines[-1]
+    assert "stopped: the risk has not fallen for 2 saves; step 0 is kept" in lines[-1]
     again = Trainer(asked, folder, tmp_path / "run")
     again.run(save_every=5, log=lines.append)
     assert again.step == 10
@@ -355,7 +355,7 @@ def test_a_killed_run_ends_with_the_same_weights(folder: Path, tmp_path: Path) -
 def test_the_watch_keeps_the_best() -> None:
     watch = Watch(2)
     for step, risk in enumerate((3.0, 1.0, 2.0, 1.5)):
-        watch.see(risk, step, {"w": torch.tensor([float(step)])})
+        watch.see([risk], step, {"w": torch.tensor([float(step)])})
     assert (watch.first, watch.best, watch.seen, watch.step, watch.stops) == (3.0, 1.0, 1.5, 1, True)
     assert watch.weights["w"].item() == 1
 
@@ -420,7 +420,7 @@ def test_the_command_writes_a_model_and_its_card(
     assert card.startswith("# mine\n")
     assert "from small-x1-gray" in card
     assert "Licence: CC-BY-4.0." in card
-    assert "Risk on the held-out parts (mean square error, of 0..1)" in card
+    assert "Risk on the held-out parts (mean square error plus the variance of the noise, of 0..1)" in card
     spec = swin2sr_ops.Restorer(out).spec
     assert (spec.licence, spec.name, spec.advice) == ("CC-BY-4.0", "mine", "")
     assert spec.provenance["loss"] == "sure"

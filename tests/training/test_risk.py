@@ -1,0 +1,149 @@
+"""The risk of a run on noisy images: that of the network in use, on single recordings; what is kept, and said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from scipy.ndimage import gaussian_filter
+from torch.nn import functional as F
+
+import swin2sr_ops
+from swin2sr_ops.cli import main
+from swin2sr_ops.pixels.noise import Noise
+from swin2sr_ops.training import train
+from swin2sr_ops.training.loop import Trainer
+from swin2sr_ops.training.noisy import NoisySampler, noisy_loss
+from swin2sr_ops.training.risk import Trial, recorrupted, risks
+from swin2sr_ops.training.watch import Watch
+from tests.training.test_noisy import GAIN, READ, clean, folder, recipe, recorded, sixteen
+
+__all__ = ["folder"]  # a fixture
+
+CPU = torch.device("cpu")
+_BLUR = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])[None, None] / 16
+_AROUND = torch.tensor([[1.0, 2, 1], [2, 0, 2], [1, 2, 1]])[None, None] / 12
+
+
+def filtered(kernel: torch.Tensor) -> Any:
+    return lambda x: F.conv2d(F.pad(x, (1,) * 4, mode="reflect"), kernel)
+
+
+def error(result: np.ndarray, x: np.ndarray) -> float:
+    """Mean square error after the best scale and shift."""
+    scale, shift = np.polyfit(result.ravel().astype("f8"), x.ravel().astype("f8"), 1)
+    return float(np.mean((scale * result + shift - x) ** 2))
+
+
+def test_the_risk_is_the_error_plus_the_noise_with_few_photons() -> None:
+    """At the recorrupted input, for linear functions and curved ones, of any scale and shift."""
+    rng, gain = np.random.default_rng(0), 0.15
+    x = clean(1000)[None]
+    y = (rng.poisson(x / gain) * gain).astype("f4")
+    trial = recorrupted(y, 1, Noise(gain, 0.0), rng)
+    given = torch.from_numpy(trial.shown)[None]
+    for function in (filtered(_BLUR), lambda z: 3 * filtered(_BLUR)(z) + 2, lambda z: z**2, torch.sigmoid):
+        found = risks(function, [trial], CPU)[0] - ((y - x) ** 2).mean()
+        assert found == pytest.approx(error(function(given)[0].numpy(), x), rel=0.05)
+
+
+def test_the_risk_of_pairs_needs_no_noise_to_be_known() -> None:
+    rng = np.random.default_rng(0)
+    x, (y, other) = clean(512), recorded(rng, 2, 512)[:, None]
+    blurred = filtered(_BLUR)(torch.from_numpy(y)[None])[0].numpy()
+    found = risks(filtered(_BLUR), [Trial(y, other)], CPU)[0] - ((other - x) ** 2).mean()
+    assert found == pytest.approx(error(blurred, x), rel=0.1)
+
+
+def textured(rng: np.random.Generator, side: int = 192) -> np.ndarray:
+    """Grain of about a pixel, which fades to one side: noise is measured there."""
+    grain = gaussian_filter(rng.standard_normal((side, side)), 0.8)
+    return (0.5 + 0.2 * grain / grain.std() * np.linspace(-1, 1, side).clip(0)).astype("f4")
+
+
+@pytest.mark.parametrize("how", ["blind", "sure", "repeats"])
+def test_the_risk_is_that_of_the_network_in_use(how: str, tmp_path: Path) -> None:
+    """A filter that ignores the pixel itself is better at hidden pixels and worse in use."""
+    rng = np.random.default_rng(4)
+    x = textured(rng)
+    stack = x + 0.05 * rng.standard_normal((4, *x.shape)).astype("f4")
+    tifffile.imwrite(tmp_path / "a.ome.tif", sixteen(stack), metadata={"axes": "TYX"}, ome=True)
+    sampler = NoisySampler(recipe(how, batch=12), tmp_path)
+    given = torch.from_numpy(stack[:1])[None]
+    assert error(filtered(_BLUR)(given)[0].numpy(), x[None]) < error(filtered(_AROUND)(given)[0].numpy(), x[None])
+    blur, around = (sampler.risks(filtered(kernel), CPU).mean() for kernel in (_BLUR, _AROUND))
+    assert blur < around
+    if how == "blind":
+        hidden = [[noisy_loss(how, filtered(k), b).item() for b in sampler.held_out()] for k in (_BLUR, _AROUND)]
+        assert np.mean(hidden[0]) > np.mean(hidden[1])
+
+
+def test_the_plane_itself_is_recorrupted_alike_wherever_it_is_shown() -> None:
+    """Else its noise, reflected at the end of a stack, would tell what the result is compared with."""
+    rng = np.random.default_rng(2)
+    y = recorded(rng, 3, 64)
+    y[2] = y[0]
+    trial = recorrupted(y, 1, Noise(GAIN, READ**2), rng)
+    np.testing.assert_array_equal(trial.shown[2], trial.shown[0])
+    assert (trial.shown[1] != y[1]).any()
+    assert trial.recorded.shape == np.shape(trial.taken) == (1, 64, 64)
+
+
+def test_without_known_noise_the_risk_is_at_hidden_pixels_and_the_run_says_so(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((160, 160), 7, "u1"))
+    said: list[str] = []
+    trainer = train(recipe("blind", steps=1), data=tmp_path, out=tmp_path / "run", log=said.append)
+    assert trainer.watch.first is not None
+    assert any("no noise was measured in the held-out parts" in line for line in said)
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+def test_a_difference_within_its_uncertainty_keeps_the_first_weights() -> None:
+    watch = Watch(3)
+    weights = [{"w": torch.tensor([float(i)])} for i in range(5)]
+    watch.see([1.0, 2.0, 3.0], 0, weights[0])
+    watch.see([1.9, 1.0, 3.0], 10, weights[1])  # lower by 0.03, plus or minus 0.5
+    assert (watch.step, watch.waited, watch.lowest) == (0, 0, pytest.approx(5.9 / 3))
+    assert watch.keeps_first
+    assert "the initial weights are kept" in watch.verdict("blind")
+    assert "--noisy repeats" in watch.verdict("blind")
+    assert "--noisy repeats" not in watch.verdict("repeats")
+    watch.see([0.9, 1.8, 2.9], 20, weights[2])
+    assert (watch.step, watch.weights["w"].item(), watch.keeps_first) == (20, 2, False)
+    watch.see([0.95, 1.85, 2.9], 30, weights[3])
+    again = Watch(3)
+    again.load_state_dict(watch.state_dict())
+    assert (again.step, again.waited, again.parts) == (20, 1, [1.0, 2.0, 3.0])
+
+
+def test_a_run_of_an_earlier_version_measures_its_risk_anew(folder: Path, tmp_path: Path) -> None:
+    asked = recipe("blind", steps=2)
+    Trainer(asked, folder, tmp_path).run(save_every=1, until=1, log=lambda _: None)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state["watch"] = {"first": 1e-9, "seen": 1e-9, "best": 1e-9, "step": 0, "waited": 0, "weights": state["average"]}
+    torch.save(state, tmp_path / "state.pt")
+    again = Trainer(asked, folder, tmp_path)
+    again.run(save_every=1, log=lambda _: None)
+    assert again.watch.first > 1e-6
+
+
+@pytest.mark.parametrize("how", ["blind", "repeats"])
+def test_a_run_that_only_harms_exports_the_initial_model_and_says_so(
+    how: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.safetensors"
+    words = ["train", "--noisy", how, "--data", str(folder), "--out", str(tmp_path / "run"), "--export", str(out)]
+    words += ["--init", "tiny-x1-gray", "--lr", "0.5", "--steps", "2", "--save-every", "1", "--batch", "1"]
+    assert main([*words, "--patch", "24"]) == 0
+    said = "the initial weights are kept: no trained ones had a risk"
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "mine.md").read_text()
+    pixels = sixteen(recorded(np.random.default_rng(3), 1, 40)[0])
+    results = [swin2sr_ops.restore(pixels, model=model, axes="YX").compute() for model in ("tiny-x1-gray", out)]
+    assert np.abs(results[0].astype(int) - results[1]).max() <= 2
