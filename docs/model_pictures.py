@@ -99,6 +99,7 @@ def curves(logs: dict[str, Path]) -> str:
 
 
 def main() -> None:
+    """Draw the examples, and the curves of the logs that are given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--log", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--curves", default="x1_training.svg", metavar="NAME.svg", help="picture of the logs' losses")

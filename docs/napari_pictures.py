@@ -172,6 +172,7 @@ def advanced(stage: Stage) -> None:
 
 
 def main() -> None:
+    """Take the pictures in both themes."""
     os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
     OUT.mkdir(exist_ok=True)
     for theme in ("dark", "light"):

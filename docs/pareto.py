@@ -124,6 +124,7 @@ def drawn(found: list[Point]) -> str:
 
 
 def main() -> None:
+    """Measure all models and draw them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="clean images; the README's are Set5")
     parser.add_argument("--released", help="a released x2 model to draw beside them")

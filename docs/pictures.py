@@ -17,6 +17,7 @@ OUT = Path(__file__).parent / "images"
 
 
 def main() -> None:
+    """Restore the sample and draw it beside its enlargement."""
     source = swin2sr_ops.open_source(sample_path("sample:cells"))
     image = source.read(tuple(slice(0, n) for n in source.info.shape))
     restored = swin2sr_ops.restore(image).compute().astype("f4")

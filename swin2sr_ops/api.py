@@ -11,9 +11,9 @@ from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.events import Progress
 from swin2sr_ops.hooks.dispatch import check_output_options
 from swin2sr_ops.placement import Halo
-from swin2sr_ops.progress import observed
 from swin2sr_ops.request import OutputOptions, RestoreRequest
 from swin2sr_ops.run.job import prepare
+from swin2sr_ops.run.progress import observed
 from swin2sr_ops.run.report import RunReport
 from swin2sr_ops.run.run import run
 from swin2sr_ops.spec import ModelSpec

@@ -15,8 +15,8 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.events import Progress
 from swin2sr_ops.hooks.dispatch import check_output_options
 from swin2sr_ops.placement import Halo
-from swin2sr_ops.progress import observed
 from swin2sr_ops.request import BatchOptions, RestoreRequest
+from swin2sr_ops.run.progress import observed
 from swin2sr_ops.spec import ModelSpec
 
 __all__ = ["restore_batch"]

@@ -22,8 +22,8 @@ from swin2sr_ops.cli.progress_json import JsonLines
 from swin2sr_ops.cli.request import entries_of, output_options_of, request_of
 from swin2sr_ops.cluster.executor import chosen_executor
 from swin2sr_ops.errors import without_secrets
-from swin2sr_ops.progress import ProgressBars
 from swin2sr_ops.request import RestoreRequest
+from swin2sr_ops.run.progress import ProgressBars
 
 __all__ = ["main"]
 

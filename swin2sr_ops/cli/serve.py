@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from swin2sr_ops.cli.notes import say, warnings_as_notes
 from swin2sr_ops.cli.request import output_options_of, request_of
 from swin2sr_ops.errors import OutputError, RequestError
-from swin2sr_ops.progress import ProgressBars
+from swin2sr_ops.run.progress import ProgressBars
 
 __all__ = ["main"]
 

@@ -19,6 +19,7 @@ __all__ = ["cases_of", "check_request"]
 def check_request(
     runs: list[Restoring], scale: int, metrics: Sequence[str] | None, border: int | None, limit: int | None
 ) -> None:
+    """Reject options of an evaluation that fit neither each other nor any image, with one sentence."""
     if not runs:
         raise RequestError("No model was given to measure.")
     if len({run.name for run in runs}) < len(runs):

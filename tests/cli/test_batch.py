@@ -21,7 +21,7 @@ import tifffile
 from swin2sr_ops import cli
 from swin2sr_ops.cli.interrupts import two_interrupts
 from swin2sr_ops.events import Event, ImageEnd, ImageStart, RunStart, TileDone
-from swin2sr_ops.progress import ProgressBars
+from swin2sr_ops.run.progress import ProgressBars
 from swin2sr_ops.spec import ModelSpec
 from tests.batch.helpers import plate_zarr
 

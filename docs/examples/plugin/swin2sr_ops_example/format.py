@@ -68,12 +68,14 @@ class NpySink:
 
 @hookimpl
 def swin2sr_ops_open_source(uri: str, options: dict[str, Any]) -> NpySource | None:
+    """Open a ``.npy`` file."""
     path = local_path(uri)
     return NpySource(uri, options.get("axes")) if path is not None and path.suffix == ".npy" else None
 
 
 @hookimpl
 def swin2sr_ops_create_sink(uri: str, info: ImageInfo, options: dict[str, Any]) -> NpySink | None:
+    """Write a ``.npy`` file."""
     path = local_path(uri)
     if path is None or path.suffix != ".npy":
         return None

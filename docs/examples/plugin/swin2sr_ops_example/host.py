@@ -42,4 +42,5 @@ class IPythonHost:
 
 @hookimpl
 def swin2sr_ops_hosts() -> list[IPythonHost]:
+    """List the host."""
     return [IPythonHost()]

@@ -25,11 +25,13 @@ UNSHARP = ModelSpec(
 
 @hookimpl
 def swin2sr_ops_model_specs() -> list[ModelSpec]:
+    """List the model."""
     return [UNSHARP]
 
 
 @hookimpl
 def swin2sr_ops_build_network(spec: ModelSpec) -> nn.Module | None:
+    """Build the network of this model."""
     if spec.architecture != UNSHARP.architecture:
         return None  # the next plugin may know it
     import torch  # here, so that listing models stays fast

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 import swin2sr_ops
-from swin2sr_ops.progress import ProgressBars, observed
+from swin2sr_ops.run.progress import ProgressBars, observed
 from swin2sr_ops.spec import ModelSpec
 
 
