@@ -138,42 +138,62 @@ def train(
     >>> train(noisy="blind", data=stack, axes="TYX", out="run2/", export_to="own.safetensors")  # doctest: +SKIP
     """
     image, out = image_of(data, axes), Path(out)
-    path = None if export_to is None else Path(export_to)
+    path, held_out = (None if place is None else Path(place) for place in (export_to, validate))
     _check_names(changes)
-    source, values = ("", {}) if recipe is None else _entries(recipe)
+    source, values = (None, {}) if recipe is None else _entries(recipe)
     values |= {field: value for field, value in changes.items() if value is not None}
-    noisy = bool(values.get("noisy"))
-    _check(image, path, None if validate is None else Path(validate), single=noisy)
-    if noisy and init is None and "model" not in values:
-        init = model_of_quality("good", 1, channels or 1)
-    if recipe is None:
-        source, others = _default_entries(noisy=noisy, init=init is not None)
-        values = others | values
-    start = None if init is None else _weights(init)
+    _check(image, path, held_out, single=bool(values.get("noisy")))
+    source, values, start = _begun(source, values, init, channels)
     given = {"name": name, "channels": channels, "planes": planes, "along": along, "licence": licence}
-    values = _taught(_modelled(values, start, given), teacher, teacher_licence)
-    chosen = Recipe.of(values, source)
+    chosen = Recipe.of(_taught(_modelled(values, start, given), teacher, teacher_licence), source)
     _check_axis(along, chosen)
     if path is not None and (chosen.noisy or chosen.teacher):
         check_card(path, chosen)
-    held_out = None if validate is None else Path(validate)
     trainer = Trainer(chosen, image, out, device, start=start, validate=held_out, engine=engine)
+    structure = _announce(trainer, start, log)
+    trainer.run(save_every=save_every, until=until, log=log, progress=progress, stop=stop)
+    if chosen.noisy and trainer.team.leads and trainer.step and trainer.watch.keeps_first:
+        log(trainer.watch.verdict(chosen.noisy))
+    if path is not None and trainer.team.leads:
+        _write(trainer, path, structure, log)
+    return trainer
+
+
+def _begun(
+    source: str | None, values: dict[str, Any], init: str | PathLike[str] | ModelSpec | None, channels: int | None
+) -> tuple[str, dict[str, Any], SwinNet | None]:
+    """Return a recipe's name and entries, those of the default recipe without a ``source``, and the initial net.
+
+    A noisy run without a model of its own starts from the shipped one.
+    """
+    noisy = bool(values.get("noisy"))
+    if noisy and init is None and "model" not in values:
+        init = model_of_quality("good", 1, channels or 1)
+    if source is None:
+        source, others = _default_entries(noisy=noisy, init=init is not None)
+        values = others | values
+    return source, values, None if init is None else _weights(init)
+
+
+def _announce(trainer: Trainer, start: SwinNet | None, log: Callable[[str], None]) -> Structure | None:
+    """Log how the run begins; return the structure of the images' noise, if it is measured."""
     if trainer.team.leads:
         for note in _notes(trainer, start):
             log(note)
     structure = trainer.structure(_judge(trainer))
     if structure is not None and trainer.team.leads:
-        log(_told(structure, chosen.noisy))
-    trainer.run(save_every=save_every, until=until, log=log, progress=progress, stop=stop)
-    if chosen.noisy and trainer.team.leads and trainer.step and trainer.watch.keeps_first:
-        log(trainer.watch.verdict(chosen.noisy))
-    if path is not None and trainer.team.leads:
-        export(trainer, path)
-        if chosen.noisy:
-            log(f"card: {write_card(path, chosen, trainer.watch, structure, len(trainer.sampler))}")
-        elif chosen.teacher:
-            log(f"card: {write_taught_card(path, trainer.recipe, trainer.step, len(trainer.sampler))}")
-    return trainer
+        log(_told(structure, trainer.recipe.noisy))
+    return structure
+
+
+def _write(trainer: Trainer, path: Path, structure: Structure | None, log: Callable[[str], None]) -> None:
+    """Export the finished model, with a card if it was trained on noisy images or by a teacher."""
+    export(trainer, path)
+    recipe, images = trainer.recipe, len(trainer.sampler)
+    if recipe.noisy:
+        log(f"card: {write_card(path, recipe, trainer.watch, structure, images)}")
+    elif recipe.teacher:
+        log(f"card: {write_taught_card(path, recipe, trainer.step, images)}")
 
 
 def _notes(trainer: Trainer, start: SwinNet | None) -> Iterator[str]:
