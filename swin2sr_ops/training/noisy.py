@@ -11,8 +11,8 @@ With ``y = x + n`` the recorded and ``x`` the unknown clean image, f the network
 ``neighbours``  the same with adjacent frames or planes: what moves between them is blurred
 ``sure``        Stein's unbiased estimate of ``mean (f(y) - x)^2`` for noise of variance ``gain y + offset``, measured
                 in the image: ``mean (f(y) - y)^2 - mean v + 2 mean v df/dy``, the derivative by one random probe
-                (Ramani et al., IEEE TIP 2008; Soltanayev and Chun, NeurIPS 2018). For Poisson noise with
-                ``v = gain y + offset`` it is exact to first order
+                (Ramani et al., IEEE TIP 2008; Soltanayev and Chun, NeurIPS 2018). The line is read where the
+                estimate is exact to second order, see `swin2sr_ops.training.risk`
 ==============  =====================================================================================
 
 ``sure`` estimates the error itself. The others estimate it plus the variance of the noise, a constant. A part of
@@ -36,7 +36,7 @@ from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.pixels.noise import Noise, noise_of
 from swin2sr_ops.training.noisy_images import Sequence, find_noisy, load_sequences
 from swin2sr_ops.training.recipe import Recipe
-from swin2sr_ops.training.risk import Trial, recorrupted, risks
+from swin2sr_ops.training.risk import STEP, Trial, risks, share_of, trial_of, variance_of
 from swin2sr_ops.training.volumes import planes_of
 
 __all__ = ["NoisySampler", "noisy_loss"]
@@ -46,8 +46,6 @@ Function = Callable[[Tensor], Tensor]
 
 #: Share of the pixels that `blind` hides, and how far away the values come from that it shows instead.
 _HIDDEN, _REACH = 0.015, 2
-#: Step of the derivative of `sure`, in units of the range: far below the noise, far above float32's rounding.
-_STEP = 2e-3
 #: Held-out patches are these many batches, of other random numbers than the training's.
 _HELD_BATCHES, _HELD_SEED = 6, 2**40
 #: Number of held-out parts that the risk is measured on, and their side in patches.
@@ -60,10 +58,15 @@ _UNKNOWN = Noise(0.0, 0.0)
 
 @dataclass(frozen=True)
 class _Source:
-    """A sequence, and the noise measured in it."""
+    """A sequence, the noise measured in it, and the share of a pixel's value at which its variance is read."""
 
     planes: Sequence
     noise: Noise
+    share: float = 0.0
+
+    def variance(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the variance of the noise of each pixel of a patch."""
+        return variance_of(y, self.noise, self.share)
 
 
 class NoisySampler:
@@ -112,7 +115,7 @@ class NoisySampler:
                 "No noise was measured in an image, which has none or is too small: train with --noisy blind, which"
                 " needs no measure."
             )
-        return _Source(planes, noise)
+        return _Source(planes, noise, share_of(planes, noise))
 
     @property
     def noise(self) -> Noise:
@@ -138,8 +141,9 @@ class NoisySampler:
         """Cut the parts of the risk estimate, the same at every call."""
         rng, judged = np.random.default_rng((self.recipe.seed, _HELD_SEED - 1)), self.judged
         for _ in range(_TRIALS):
-            y, other, noise = self._cut(judged, rng, _TRIAL_SIDE * self.recipe.patch)
-            yield Trial(y, other) if self.pairs else recorrupted(y, self.spec.channels, noise, rng)
+            y, other, source = self._cut(judged, rng, _TRIAL_SIDE * self.recipe.patch)
+            own = self.spec.channels
+            yield Trial(y, other) if self.pairs else trial_of(y, own, source.variance(y[:own]), rng)
 
     def risks(self, function: Function, device: torch.device) -> NDArray[np.float64]:
         """Return the risk on each of the held-out parts; without known noise the loss at hidden pixels."""
@@ -163,8 +167,7 @@ class NoisySampler:
         if self.pairs:
             return torch.from_numpy(y), torch.from_numpy(np.stack([other for _, other, _ in cut]))
         if self.how == "sure":
-            gain, offset = (np.array([getattr(n, k) for _, _, n in cut], "f4") for k in ("gain", "offset"))
-            variance = gain[:, None, None, None] * y + offset[:, None, None, None]
+            variance = np.stack([source.variance(patch) for patch, _, source in cut])
             probe = rng.choice(np.array([-1, 1], "f4"), y.shape)
             return torch.from_numpy(y), torch.from_numpy(variance), torch.from_numpy(probe)
         shown, hidden = self._hidden(y, rng)
@@ -182,7 +185,7 @@ class NoisySampler:
 
     def _cut(
         self, sources: list[_Source], rng: np.random.Generator, side: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], Noise]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], _Source]:
         """Cut a patch and its partner (the patch itself without pairs) out of one sequence, turned alike."""
         source = sources[rng.integers(len(sources))]
         planes = source.planes
@@ -201,7 +204,7 @@ class NoisySampler:
             patch = part[i] if self.spec.planes == 1 else planes_of(part[:, 0], i, self.spec.planes)
             patch = np.rot90(patch, turns, (1, 2))
             out.append(np.ascontiguousarray(patch[:, ::-1] if mirrored else patch))
-        return out[0], out[1], source.noise
+        return out[0], out[1], source
 
 
 def noisy_loss(how: str, function: Function, batch: Batch) -> Tensor:
@@ -227,7 +230,7 @@ def noisy_loss(how: str, function: Function, batch: Batch) -> Tensor:
         return ((function(one) - other) ** 2).mean()
     recorded, variance, probe = batch
     result = function(recorded)
-    slope = probe * (function(recorded + _STEP * probe) - result) / _STEP
+    slope = probe * (function(recorded + STEP * probe) - result) / STEP
     return ((result - recorded) ** 2).mean() - variance.mean() + 2 * (variance * slope).mean()
 
 

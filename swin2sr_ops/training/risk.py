@@ -1,14 +1,15 @@
 """Estimate how far a network's results are from clean images that are unknown, while it sees all pixels as in use.
 
 A loss at hidden pixels is that of another task: a network may become better at it and worse in use. Two recordings of
-a place are compared as in training. A single recording ``y``, whose noise has the variance ``v = gain y + offset`` that
-was measured in the image, becomes a pair by recorruption (Pang et al., "Recorrupted-to-Recorrupted", CVPR 2021)::
+a place are compared as in training. With a single recording ``y``, Stein's estimate of the error plus the variance of
+the noise is ``mean (f(y) - y)^2 + 2 mean v df/dy``, where ``v`` is the variance that was measured in the image.
 
-    y1 = y + sqrt(v) z,    y2 = y - sqrt(v) z,    z standard normal
-
-The noises ``n1``, ``n2`` of the pair are uncorrelated, so ``mean (f(y1) - y2)^2`` is the error plus a constant. With
-this strength and ``v`` at the recorded pixel, ``E n1^2 n2`` vanishes for Poisson noise, too: a curved network is judged
-right with few photons, where Stein's estimate is not. A smoothed ``v`` would lose this.
+With few photons it matters where the line ``v = gain x + offset`` is read. Let the noise ``n`` have the variance v and
+the third moment k. In ``f(y) = f0 + f1 n + f2 n^2 / 2`` the term to estimate is ``E n f = f1 v + f2 k / 2``, and
+``E (v + c n) df/dy = f1 v + f2 c v``: equal for ``c = k / 2v``. So the line is read between a smoothed
+image (c = 0) and the recorded pixel (c = gain), at the share ``k / (2 gain v)`` of the latter: 1/2 for Poisson noise,
+less with much read noise, 3/4 behind a multiplying register. To read it at the recorded pixel, as is usual, misjudges
+curved networks. The share is measured, too: the noise of a pixel is what it differs from the mean of its neighbours.
 
 Like the scale-invariant PSNR, the risk is that of the results after the best scale and shift, one for all images.
 """
@@ -22,47 +23,71 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from swin2sr_ops.pixels.noise import Noise
+from swin2sr_ops.training.degrade import blurred
 
-__all__ = ["Trial", "recorrupted", "risks"]
+__all__ = ["STEP", "Trial", "risks", "share_of", "trial_of", "variance_of"]
 
 Pixels = NDArray[np.float32]
+Function = Callable[[Tensor], Tensor]
+
+#: Step of the derivative, in units of the range: far below the noise, far above float32's rounding.
+STEP = 2e-3
+#: Width of the filter that smooths an image to read the variance there.
+_SIGMA = 1.5
+#: Weights of the neighbours whose mean stands for the unknown pixel.
+_RING = torch.tensor([[1.0, 1, 1], [1, 0, 1], [1, 1, 1]])[None, None] / 8
+
+
+def share_of(planes: Pixels, noise: Noise) -> float:
+    """Measure at which share of the recorded pixel the variance is read, in 0..1, on planes ``(..., H, W)``."""
+    third, scale = 0.0, 0.0
+    for plane in planes.reshape(-1, *planes.shape[-2:]):
+        around = F.conv2d(torch.from_numpy(np.ascontiguousarray(plane))[None, None], _RING)[0, 0].numpy()
+        third += float(np.mean((plane[1:-1, 1:-1] - around) ** 3, dtype=np.float64)) / (1 - _RING.pow(3).sum().item())
+        scale += 2 * noise.gain * float(np.maximum(noise.gain * around + noise.offset, 0).mean())
+    return min(max(third / scale, 0.0), 1.0) if scale > 0 else 0.0
+
+
+def variance_of(y: Pixels, noise: Noise, share: float) -> Pixels:
+    """Return the variance of the noise of each pixel of planes ``(..., H, W)``."""
+    smooth = blurred(y, _SIGMA)
+    return np.maximum(noise.gain * (smooth + share * (y - smooth)) + noise.offset, 0).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A part of an image on which a network is judged.
+    """A part of an image on which a network is judged, ``(channels, H, W)``.
 
     Attributes
     ----------
     shown : ndarray
-        The network's input.
+        The network's input; neighbouring planes may follow the channels.
     recorded : ndarray
         What its result is compared with.
-    taken : ndarray or float
-        Noise that is subtracted from `recorded` before; 0 for a pair of recordings.
+    variance, probe : ndarray, optional
+        Variance of the noise of `recorded`, and random signs of the input's size, if `recorded` was shown; none for a
+        pair of recordings.
     """
 
     shown: Pixels
     recorded: Pixels
-    taken: Pixels | float = 0.0
+    variance: Pixels | None = None
+    probe: Pixels | None = None
 
 
-def recorrupted(y: Pixels, channels: int, noise: Noise, rng: np.random.Generator) -> Trial:
-    """Split a recording ``(channels, H, W)`` into two whose noises are uncorrelated.
-
-    Neighbouring planes may follow the channels: the network sees them with the same additional noise.
-    """
-    added = np.sqrt(np.maximum(noise.gain * y + noise.offset, 0)) * rng.standard_normal(y.shape, np.float32)
-    shown = y + added
-    # At the ends of a stack, reflection may bring the plane itself again.
-    again = (y[channels:] == y[:1]).all((1, 2))
-    shown[channels:][again] = shown[0]
-    return Trial(shown, y[:channels], added[:channels])
+def trial_of(y: Pixels, channels: int, variance: Pixels, rng: np.random.Generator) -> Trial:
+    """Judge on a single recording ``(channels, H, W)``, which neighbouring planes may follow."""
+    probe = rng.choice(np.array([-1, 1], np.float32), y.shape)
+    # Only noise of the plane itself counts; at the ends of a stack, reflection may bring that plane again.
+    again = (y[channels:] == y[:1]).all((1, 2), keepdims=True)
+    probe[channels:] = np.where(again, probe[:1], 0)
+    return Trial(y, y[:channels], variance, probe)
 
 
-def risks(function: Callable[[Tensor], Tensor], trials: Iterable[Trial], device: torch.device) -> NDArray[np.float64]:
+def risks(function: Function, trials: Iterable[Trial], device: torch.device) -> NDArray[np.float64]:
     """Return the risk of a network on each trial: mean square error plus the variance of the noise.
 
     Parameters
@@ -74,18 +99,25 @@ def risks(function: Callable[[Tensor], Tensor], trials: Iterable[Trial], device:
     """
     trials = list(trials)
     with torch.no_grad():
-        found = [
-            function(torch.from_numpy(t.shown)[None].to(device))[0].cpu().numpy().astype(np.float64) for t in trials
-        ]
-    scale, shift = _line(found, [t.recorded - t.taken for t in trials])
-    errors = [scale * f + shift - t.recorded for f, t in zip(found, trials, strict=True)]
-    # (e + w)^2 without w^2, which is known and no error.
-    return np.array([np.mean(e * e + 2 * e * t.taken) for e, t in zip(errors, trials, strict=True)])
+        found, slopes = zip(*(_judged(function, trial, device) for trial in trials), strict=True)
+    x, y = (np.concatenate([part.ravel() for part in parts]) for parts in (found, [t.recorded for t in trials]))
+    share = np.array([t.recorded.size for t in trials]) / x.size
+    # Of the covariance with what was recorded, `slopes` is due to its noise.
+    power, common = x.var(), np.mean((x - x.mean()) * (y - y.mean())) - share @ slopes
+    scale = common / power if power else 1.0
+    shift = y.mean() - scale * x.mean()
+    errors = [np.mean((scale * f + shift - t.recorded) ** 2) for f, t in zip(found, trials, strict=True)]
+    return np.array(errors) + 2 * scale * np.array(slopes)
 
 
-def _line(found: list[NDArray[np.float64]], wanted: list[Pixels]) -> tuple[float, float]:
-    """Fit ``scale * found + shift`` to ``wanted``."""
-    x, y = (np.concatenate([part.ravel() for part in parts]).astype(np.float64) for parts in (found, wanted))
-    power = float(x.var())
-    scale = float(np.mean((x - x.mean()) * (y - y.mean()))) / power if power else 1.0
-    return scale, float(y.mean() - scale * x.mean())
+def _judged(function: Function, trial: Trial, device: torch.device) -> tuple[NDArray[np.float64], float]:
+    """Return the result, and the mean of variance times derivative."""
+
+    def result(given: Pixels) -> NDArray[np.float64]:
+        return function(torch.from_numpy(given)[None].to(device))[0].cpu().numpy().astype(np.float64)
+
+    found = result(trial.shown)
+    if trial.variance is None or trial.probe is None:
+        return found, 0.0
+    change = (result(trial.shown + np.float32(STEP) * trial.probe) - found) / STEP
+    return found, float(np.mean(trial.variance * trial.probe[: len(found)] * change))

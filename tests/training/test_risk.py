@@ -18,7 +18,7 @@ from swin2sr_ops.pixels.noise import Noise
 from swin2sr_ops.training import train
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.noisy import NoisySampler, noisy_loss
-from swin2sr_ops.training.risk import Trial, recorrupted, risks
+from swin2sr_ops.training.risk import Trial, risks, share_of, trial_of, variance_of
 from swin2sr_ops.training.watch import Watch
 from tests.training.test_noisy import GAIN, READ, clean, folder, recipe, recorded, sixteen
 
@@ -39,16 +39,21 @@ def error(result: np.ndarray, x: np.ndarray) -> float:
     return float(np.mean((scale * result + shift - x) ** 2))
 
 
-def test_the_risk_is_the_error_plus_the_noise_with_few_photons() -> None:
-    """At the recorrupted input, for linear functions and curved ones, of any scale and shift."""
-    rng, gain = np.random.default_rng(0), 0.15
+@pytest.mark.parametrize("excess", [1.0, 2.0])
+def test_the_risk_is_the_error_plus_the_noise_with_few_photons(excess: float) -> None:
+    """For curved functions, too, and any scale and shift; for Poisson noise, and behind a multiplying register."""
+    rng, gain = np.random.default_rng(0), 0.1
     x = clean(1000)[None]
-    y = (rng.poisson(x / gain) * gain).astype("f4")
-    trial = recorrupted(y, 1, Noise(gain, 0.0), rng)
-    given = torch.from_numpy(trial.shown)[None]
+    electrons = rng.poisson(x / gain)
+    y = (electrons if excess == 1 else rng.gamma(np.maximum(electrons, 1e-9))) * gain
+    y = (y + 0.05 * rng.standard_normal(y.shape)).astype("f4")
+    noise = Noise(excess * gain, 0.05**2)
+    share = share_of(y, noise)
+    assert share == pytest.approx({1.0: 0.48, 2.0: 0.74}[excess], abs=0.05)
+    trial = trial_of(y, 1, variance_of(y, noise, share), rng)
     for function in (filtered(_BLUR), lambda z: 3 * filtered(_BLUR)(z) + 2, lambda z: z**2, torch.sigmoid):
         found = risks(function, [trial], CPU)[0] - ((y - x) ** 2).mean()
-        assert found == pytest.approx(error(function(given)[0].numpy(), x), rel=0.05)
+        assert found == pytest.approx(error(function(torch.from_numpy(y)[None])[0].numpy(), x), rel=0.05)
 
 
 def test_the_risk_of_pairs_needs_no_noise_to_be_known() -> None:
@@ -82,15 +87,18 @@ def test_the_risk_is_that_of_the_network_in_use(how: str, tmp_path: Path) -> Non
         assert np.mean(hidden[0]) > np.mean(hidden[1])
 
 
-def test_the_plane_itself_is_recorrupted_alike_wherever_it_is_shown() -> None:
-    """Else its noise, reflected at the end of a stack, would tell what the result is compared with."""
+def test_the_plane_itself_is_probed_wherever_it_is_shown() -> None:
+    """At the end of a stack, reflection shows its noise again; noise of other planes does not count."""
     rng = np.random.default_rng(2)
     y = recorded(rng, 3, 64)
     y[2] = y[0]
-    trial = recorrupted(y, 1, Noise(GAIN, READ**2), rng)
-    np.testing.assert_array_equal(trial.shown[2], trial.shown[0])
-    assert (trial.shown[1] != y[1]).any()
-    assert trial.recorded.shape == np.shape(trial.taken) == (1, 64, 64)
+    noise = Noise(GAIN, READ**2)
+    trial = trial_of(y, 1, variance_of(y[:1], noise, 0.5), rng)
+    np.testing.assert_array_equal(trial.probe[2], trial.probe[0])
+    assert not trial.probe[1].any()
+    x = clean(64)[None]
+    found = risks(lambda z: (z[:, :1] + z[:, 2:]) / 2, [trial], CPU)[0]  # the plane itself, with all its noise
+    assert found == pytest.approx(error(y[:1], x) + ((y[:1] - x) ** 2).mean(), rel=0.1)
 
 
 def test_without_known_noise_the_risk_is_at_hidden_pixels_and_the_run_says_so(tmp_path: Path) -> None:
