@@ -165,6 +165,7 @@ def test_other_content_comes_from_another_place(tmp_path: Path) -> None:
     ((shown, wanted),) = PatchSampler(one, tmp_path).held_out([(None, np.eye(64, dtype="f4")[None])], 32)
     assert shown.shape == (1, 3, 32, 32)
     torch.testing.assert_close(shown[:, :1], wanted)
+    assert MadeVolume(Recipe.read("nano-x1-volume").volume).mixes
 
 
 def test_pairs_of_stacks(tmp_path: Path) -> None:
