@@ -7,14 +7,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
 from swin2sr_ops.io.base import PICTURE_SUFFIXES, TIFF_SUFFIXES
 from swin2sr_ops.io.geo.address import file_of, is_address
+from swin2sr_ops.io.storage.file_systems import file_system
 from swin2sr_ops.io.storage.paths import is_url, local_path, natural_key, user_path, without_separator
-from swin2sr_ops.io.storage.remote import impatient, opening, retrying
+from swin2sr_ops.io.storage.remote import retrying
 from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
 __all__ = ["ZARRS", "Found", "address_of", "find", "folder_of_address", "is_zarr", "kind_of"]
@@ -171,7 +172,9 @@ def _searched(folder: Path, dst: str | None) -> list[Found]:
 
 def _globbed(pattern: str, dst: str | None) -> list[Found]:
     parts = user_path(pattern).parts
-    fixed = next(i for i, part in enumerate(parts) if _MAGIC.search(part))
+    magic = [i for i, part in enumerate(parts) if _MAGIC.search(part)]
+    # A folder of that very name is meant literally, as an image is.
+    fixed = next((i for i in magic if not os.path.exists(Path(*parts[: i + 1]))), magic[0])
     root = Path(*parts[:fixed]) if fixed else Path()
     avoid = _output_inside(root, dst)
     into_zarr = any(part.endswith(".zarr") for part in parts[:-1])
@@ -182,7 +185,8 @@ def _globbed(pattern: str, dst: str | None) -> list[Found]:
             name for name in _walk(root, avoid) if _matches(Path(name).relative_to(root).parts, parts[fixed:])
         )
     else:
-        names = (n for n in glob(str(Path(*parts)), recursive=True) if not _inside(n, avoid))
+        literally = [escape(part) for part in parts[:fixed]]
+        names = (n for n in glob(str(Path(*literally, *parts[fixed:])), recursive=True) if not _inside(n, avoid))
     literal = Path(parts[-1]).suffix  # `*.dat` means all these files; `*` means all images
     asked = bool(literal) and not _MAGIC.search(literal)
     images = [n for n in names if not _unfinished(n) and (is_zarr(n) or (os.path.isfile(n) and (asked or kind_of(n))))]
@@ -250,11 +254,11 @@ def _remote(url: str) -> list[Found]:
     address = address_of(url)
     if not _MAGIC.search(address):
         return [Found(url.rstrip("/"), address.rstrip("/").rpartition("/")[0])]
-    from fsspec.core import url_to_fs
-
     try:
-        fs, pattern = url_to_fs(url, **opening(url))
-        found = retrying(lambda: impatient(fs).glob(pattern))
+        fs, pattern = file_system(url)
+        if retrying(lambda: fs.exists(pattern)):  # an image of that very name, as on a disk
+            return [Found(url.rstrip("/"), address.rstrip("/").rpartition("/")[0])]
+        found = retrying(lambda: fs.glob(pattern))
         names = sorted((fs.unstrip_protocol(name) for name in found), key=natural_key)
     except (ImportError, OSError, ValueError) as exc:
         raise FormatError(f"{url!r} cannot be listed ({exc}): name each image instead.") from exc

@@ -11,6 +11,7 @@ import zarr
 from PIL import Image
 
 from swin2sr_ops.batch.collect import Entry, collect, named
+from swin2sr_ops.batch.sources import find
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.io.storage.paths import natural_key
 
@@ -160,6 +161,16 @@ def test_a_folder(scans: Path) -> None:
 )
 def test_a_pattern(scans: Path, pattern: str, found: set[str]) -> None:
     assert {out.removeprefix("out/") for _, out in pairs(pattern)} == found
+
+
+def test_a_folder_named_like_a_pattern_is_searched_itself(tmp_path: Path) -> None:
+    for name in ("scan[1]", "scan1"):
+        (tmp_path / name).mkdir()
+        tif(str(tmp_path / name / "a.tif"))
+    for pattern in ("*.tif", "**/*.tif"):
+        found = find([str(tmp_path / "scan[1]" / pattern)])
+        assert [source.uri for source in found] == [str(tmp_path / "scan[1]" / "a.tif")]
+        assert found[0].root == str(tmp_path / "scan[1]")
 
 
 def test_a_pattern_means_what_it_names(scans: Path) -> None:

@@ -11,6 +11,8 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from swin2sr_ops.errors import OutputError
 from swin2sr_ops.io.storage import moves
 from swin2sr_ops.io.storage.durable import sync_folder, write_durably
+from swin2sr_ops.io.storage.file_systems import file_system, zarr_store
 from swin2sr_ops.io.storage.moves import patiently, remove_path, replace_path
 from swin2sr_ops.io.storage.paths import local_path
-from swin2sr_ops.io.storage.remote import impatient, opening, patient, retrying
+from swin2sr_ops.io.storage.remote import StorageError, patient, retrying
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -34,6 +37,8 @@ _BESIDE = ".partial"
 #: Time of the last final failure of a server, by URL; calls within the next `_GRACE` seconds do not retry.
 _FELL: dict[str, float] = {}
 _GRACE = 30.0
+#: Number of requests at once where keys are removed one by one.
+_AT_ONCE = 16
 
 
 class Files(Protocol):
@@ -240,10 +245,26 @@ class RemoteFiles:
             return
 
     def clear(self, prefix: str = "") -> None:
+        if _is_pattern(self._at(prefix)):
+            self._clear_literally(prefix)
+            return
         try:
             self._ask(lambda: self._fs.rm(self._at(prefix), recursive=True))
         except FileNotFoundError:
             return
+
+    def _clear_literally(self, prefix: str) -> None:
+        """Remove key by key: ``rm`` reads ``*``, ``?`` and ``[`` as a pattern, which other outputs may match."""
+        root = self._at(prefix)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(self.remove, list(self.listing(prefix))))
+        try:
+            left = self._ask(lambda: self._fs.find(root, withdirs=True, detail=True))
+        except FileNotFoundError:
+            return
+        for path in sorted((p for p, entry in left.items() if entry.get("type") == "directory"), reverse=True):
+            with suppress(OSError):  # empty folders, which object stores do not have
+                self._fs.rmdir(path)
 
     def sweep(self) -> None:
         """Do nothing: an object appears with all its bytes."""
@@ -267,19 +288,27 @@ def _filesystem(process: int, url: str) -> tuple[Any, str]:
 
     fsspec would create one per thread, each with its own connections.
     """
-    from fsspec.core import url_to_fs
-
-    try:
-        fs, path = url_to_fs(url, **opening(url))
-    except (ImportError, ValueError) as exc:
-        raise OutputError(f"{url!r} cannot be reached: {exc}") from exc
-    return impatient(fs), str(path).rstrip("/")
+    with _reaching(url):
+        fs, path = file_system(url)
+    return fs, path.rstrip("/")
 
 
 @lru_cache(maxsize=256)
 def _zarr_filesystem(process: int, url: str) -> tuple[Any, str]:
     """Return the same for zarr-python, which uses its own event loop."""
-    from zarr.storage import FsspecStore
+    with _reaching(url):
+        store = zarr_store(url)
+    return store.fs, store.path
 
-    store = FsspecStore.from_url(url, storage_options=opening(url))
-    return impatient(store.fs), store.path
+
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageError as exc:
+        raise OutputError(f"{url!r} cannot be reached: {exc}.") from exc
+
+
+def _is_pattern(path: str) -> bool:
+    """Tell whether fsspec's functions for many files would read ``path`` as a pattern."""
+    return any(mark in path for mark in "*?[")

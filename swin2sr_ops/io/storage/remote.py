@@ -8,9 +8,12 @@ import math
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from swin2sr_ops.errors import Swin2SROpsError
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -145,14 +148,17 @@ class _Watch:
 
 def _errors() -> tuple[type[Exception], ...]:
     found = (getattr(sys.modules.get(module), name, None) for module, name in _CLIENTS)
-    return (OSError, TimeoutError, *(kind for kind in found if kind is not None))
+    # `ValueError` and `TypeError`: settings of a client library, which it reads at the first request.
+    return (OSError, TimeoutError, ValueError, TypeError, *(kind for kind in found if kind is not None))
 
 
 def _judge(exc: Exception, pause: float | None, watch: _Watch) -> None:
     """Return if a retry may help; otherwise raise the error to report."""
-    if isinstance(exc, (*_ANSWERS, StorageError)):
+    if isinstance(exc, (*_ANSWERS, StorageError, Swin2SROpsError)):
         raise exc
     reason = f"{exc}".strip().rstrip(".") or type(exc).__name__
+    if isinstance(exc, (ValueError, TypeError)):
+        raise StorageError(reason) from exc
     status = getattr(exc, "status", None) or getattr(exc, "code", None)
     if status in (404, 410):
         raise FileNotFoundError(errno.ENOENT, reason) from exc
@@ -171,6 +177,7 @@ def _judge(exc: Exception, pause: float | None, watch: _Watch) -> None:
 
 def patient(store: Store) -> Store:
     """Wrap ``store`` so that every call of zarr-python uses the retries of `retrying`."""
+    from zarr.abc.store import Store
     from zarr.storage import WrapperStore
 
     class _Patient(WrapperStore[Any]):  # type: ignore[misc]  # zarr-python has no types for mypy
@@ -189,7 +196,17 @@ def patient(store: Store) -> Store:
             await _retrying(lambda: self._store.set(key, value))
 
         async def delete(self, key: str) -> None:
-            await _retrying(lambda: self._store.delete(key))
+            # zarr-python's store would read ``*``, ``?`` and ``[`` as a pattern, which other outputs may match.
+            store: Any = self._store
+            self._check_writable()
+            with suppress(*store.allowed_exceptions):
+                await _retrying(lambda: store.fs._rm_file(f"{store.path}/{key}"))
+
+        async def delete_dir(self, prefix: str) -> None:
+            await Store.delete_dir(self, prefix)  # key by key, as above
+
+        async def clear(self) -> None:
+            await self.delete_dir("")
 
         async def list_dir(self, prefix: str) -> AsyncIterator[str]:
             async def listed() -> list[str]:

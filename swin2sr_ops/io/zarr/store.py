@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.io.storage.file_systems import file_system, zarr_store
 from swin2sr_ops.io.storage.paths import existing_path, natural_key
-from swin2sr_ops.io.storage.remote import StorageError, impatient, opening, patient, retrying
+from swin2sr_ops.io.storage.remote import StorageError, patient, retrying
 from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
 __all__ = [
@@ -83,13 +84,11 @@ def zarr_root(uri: str, storage_options: Mapping[str, Any] | None = None) -> Any
     A zip file may contain the Zarr itself, or one folder with the Zarr in it.
     """
     from zarr.core.sync import sync
-    from zarr.storage import FsspecStore, LocalStore, StorePath, ZipStore
+    from zarr.storage import LocalStore, StorePath, ZipStore
 
     path = existing_path(uri)
     if path is None:
-        store = FsspecStore.from_url(uri, storage_options=opening(uri, storage_options), read_only=True)
-        impatient(store.fs)
-        return StorePath(patient(store))
+        return StorePath(patient(zarr_store(uri, storage_options, read_only=True)))
     if is_zip(path):
         return StorePath(sync(ZipStore.open(path, mode="r")), _top_of_zip(path))
     return StorePath(LocalStore(path, read_only=True))
@@ -266,11 +265,7 @@ def _local_files(folder: str) -> Iterator[str]:
 
 
 def _remote_listing(uri: str, path: str, storage_options: Mapping[str, Any] | None) -> _Listing | None:
-    from fsspec.core import url_to_fs
-
-    where = f"{uri.rstrip('/')}/{path}".rstrip("/")
-    fs, base = url_to_fs(where, **opening(uri, storage_options))
-    impatient(fs)
+    fs, base = file_system(f"{uri.rstrip('/')}/{path}".rstrip("/"), storage_options)
     try:
         found = retrying(lambda: fs.find(base, detail=True))
     except (FileNotFoundError, PermissionError, NotImplementedError):
