@@ -49,6 +49,8 @@ def path_of(given: str | PathLike[str], name: str, otherwise: str = "") -> str:
     """
     if not isinstance(given, (str, PathLike)):
         raise RequestError(f"{name} is {with_article(given)}: give a path or a URL. {otherwise}".rstrip())
+    if not fspath(given):  # an unset variable of a shell, which must not mean the working folder
+        raise RequestError(f"{name} is an empty text: give a path or a URL. A dot is the working folder.")
     return fspath(given)
 
 

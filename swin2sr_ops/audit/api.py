@@ -11,6 +11,7 @@ from os import PathLike, fspath
 from swin2sr_ops.audit.confidence import by_image, draw
 from swin2sr_ops.audit.image import AuditedImage, Given
 from swin2sr_ops.audit.report import AuditReport
+from swin2sr_ops.calls import path_of
 from swin2sr_ops.errors import FormatError, ModelError, RequestError, Swin2SROpsError
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.zarr.collection import open_collection
@@ -70,6 +71,7 @@ def audit(
     """
     if sample is not None and sample < 1:
         raise RequestError(f"sample={sample} is not valid: give a number of tiles above 0, or None for all.")
+    output = path_of(output, "The output")
     began = time.monotonic()
     report = AuditReport(fspath(output), seed=random.SystemRandom().randrange(2**32) if seed is None else seed)
     images = _images(report, Given(source, mask, model, device, precision, engine))

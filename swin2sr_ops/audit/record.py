@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from swin2sr_ops.errors import FormatError
+from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.io.output.provenance import read_provenance
+from swin2sr_ops.io.storage.paths import existing_path
 from swin2sr_ops.pixels.intensity import IntensityMap
 
 __all__ = ["Record", "read_record"]
@@ -64,7 +66,10 @@ def read_record(uri: str) -> Record:
     FormatError
         If there is no provenance, or it lacks what an audit needs.
     """
+    path = existing_path(uri)
     found = read_provenance(uri)
+    if found is None and path is not None and (path / OWN_FOLDER).exists():
+        raise FormatError(f"{uri!r} is not finished: give the command of its run again, then audit the output.")
     if found is None:
         raise FormatError(
             f"{uri!r} has no provenance: an audit needs a finished output of swin2sr-ops, with the provenance in its"

@@ -13,6 +13,7 @@ from typing import Any
 
 from swin2sr_ops.batch.sources import ZARRS, Found, address_of, find, folder_of_address, is_zarr, kind_of
 from swin2sr_ops.batch.tiff_series import TiffContent, tiff_content
+from swin2sr_ops.calls import path_of
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError
 from swin2sr_ops.io.base import listing
 from swin2sr_ops.io.geo.address import is_address, name_of
@@ -103,6 +104,10 @@ def collect(
     """
     if format not in (None, *FORMATS):
         raise RequestError(f"format={format!r} is not one of {', '.join(FORMATS)}.")
+    if dst is not None:
+        path_of(dst, "The output")
+    if dst == "-":
+        raise RequestError("'-' is no output, because pixels are not printed: name a file or a folder.")
     found = find(sources, list_files, dst)
     if not found:
         raise RequestError("No source was given: name a file, a folder, a pattern or a list file.")

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from glob import escape, glob
 from pathlib import Path
 
+from swin2sr_ops.calls import path_of
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
 from swin2sr_ops.io.base import PICTURE_SUFFIXES, TIFF_SUFFIXES
 from swin2sr_ops.io.geo.address import file_of, is_address
@@ -84,7 +85,7 @@ def find(words: Sequence[str], lists: Sequence[str] = (), dst: str | None = None
     OutputError
         If the output folder is also searched for sources.
     """
-    named = [*words, *(f"@{name}" for name in lists)]
+    named = [path_of(word, "A source") for word in words] + [f"@{name}" for name in lists]
     found = [source for word in named for source in (_listed(word[1:], dst) if word[:1] == "@" else _word(word, dst))]
     unique: dict[str, Found] = {}
     for source in found:
@@ -208,7 +209,7 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 def _walk(root: Path, avoid: str) -> Iterator[str]:
     """Walk the files and Zarr folders below ``root``; skip hidden and unfinished ones, and do not enter a Zarr."""
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=_refuse_closed):
         if folder != str(root) and any(marker in files for marker in DOCUMENTS):
             folders.clear()
             yield folder
@@ -221,6 +222,14 @@ def _walk(root: Path, avoid: str) -> Iterator[str]:
         ]
         names = (os.path.join(folder, name) for name in [*zarrs, *files] if not _unfinished(name))
         yield from (name for name in names if not _inside(name, avoid))
+
+
+def _refuse_closed(error: OSError) -> None:
+    """Stop at a folder that cannot be listed: its images would be left out of an output that looks whole."""
+    raise FormatError(
+        f"The folder {str(error.filename)!r} cannot be searched for images ({error.strerror}): change its rights, or"
+        " name the sources without it."
+    ) from error
 
 
 def _unfinished(name: str) -> bool:

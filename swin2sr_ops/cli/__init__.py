@@ -16,12 +16,14 @@ from types import FrameType
 
 from swin2sr_ops.cli.parsers import build_parser
 from swin2sr_ops.cli.streams import lasting_streams
-from swin2sr_ops.errors import Swin2SROpsError
+from swin2sr_ops.errors import OutputError, Swin2SROpsError
 
 __all__ = ["main", "script"]
 
 #: New objects until Python looks for garbage. What is imported stays: looking at every 700 takes a tenth of the start.
 _GARBAGE = 10_000
+#: Commands whose result is no printed text: they succeed where it cannot be printed.
+_WRITING = ("restore", "train", "export", "serve")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +58,9 @@ def _main(argv: Sequence[str] | None) -> int:
         args = parser.parse_args(argv)
         status: int = import_module(f"swin2sr_ops.cli.{args.command}").main(args)
         sys.stdout.flush()  # detect here, before the interpreter ends, that the reader has closed the pipe
+        lost = getattr(sys.stdout, "lost", "")
+        if lost and args.command not in _WRITING:
+            raise OutputError(f"Standard output cannot be written: {lost}. The answer is not complete there.")
     except Swin2SROpsError as exc:
         print(f"swin2sr-ops: error: {' '.join(str(exc).split())}", file=sys.stderr)
         return 2
@@ -65,12 +70,27 @@ def _main(argv: Sequence[str] | None) -> int:
         return 130
     except BrokenPipeError:  # the reader has closed the pipe, as `| head` does
         return 141
-    except ModuleNotFoundError as exc:
-        if exc.name is None or exc.name.split(".")[0] == "swin2sr_ops":
+    except (OSError, ModuleNotFoundError) as exc:
+        sentence = _unusable(exc) if isinstance(exc, OSError) else _absent(exc)
+        if not sentence:
             raise  # a bug of this package
-        print(f"swin2sr-ops: error: {missing(exc.name)}", file=sys.stderr)
+        print(f"swin2sr-ops: error: {sentence}", file=sys.stderr)
         return 2
     return status
+
+
+def _unusable(error: OSError) -> str:
+    """Name a file or folder that no module could name better, and what the system says; empty if there is none."""
+    if not isinstance(error.filename, str | bytes):
+        return ""
+    reason = error.strerror or error
+    return f"{os.fsdecode(error.filename)!r} cannot be used: {reason}. Check its rights and its disk, then try again."
+
+
+def _absent(error: ModuleNotFoundError) -> str:
+    """Name a library of others that is missing."""
+    name = error.name or ""
+    return missing(name) if name and name.split(".")[0] != "swin2sr_ops" else ""
 
 
 def missing(module: str) -> str:

@@ -41,6 +41,7 @@ class _Lasting:
     def __init__(self, stream: Any, *, breaks: bool = False) -> None:
         self._stream = stream
         self._breaks = breaks
+        self.lost = ""  # why text that was printed is lost
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -74,3 +75,4 @@ class _Lasting:
             os.close(nowhere)
         if self._breaks and isinstance(error, BrokenPipeError):
             raise error
+        self.lost = self.lost or str(getattr(error, "strerror", None) or error)

@@ -145,7 +145,8 @@ def join_cluster(stack: ExitStack, scheduler: str | PathLike[str], timeout: floa
             raise ClusterError(f"There is no scheduler file {place!r}: start the scheduler first, or give its address.")
         target = {"scheduler_file": place}
     try:
-        _check_answers(place, timeout)
+        if "address" in target:
+            _check_answers(place, timeout)
         client = Client(**target, timeout=timeout, set_as_default=False)
     except (OSError, ValueError) as exc:
         reason = str(exc).partition("\n")[0] or "no answer"
@@ -161,11 +162,18 @@ def join_cluster(stack: ExitStack, scheduler: str | PathLike[str], timeout: floa
 
 
 def _check_answers(address: str, timeout: float) -> None:
-    """Raise `OSError` where something takes the connection and stays silent: a client would wait for it for ever."""
+    """Raise an error if no scheduler answers there: a client would wait for ever, or a minute when it is collected.
+
+    Raises
+    ------
+    OSError, ValueError
+        Something takes the connection and stays silent, or the address lacks its port.
+    """
+    from distributed.comm.addressing import parse_address
     from distributed.core import rpc
     from distributed.security import Security
 
-    if not address.startswith(("tcp://", "tls://")):
+    if parse_address(address)[0] not in ("tcp", "tls"):  # tcp is what an address without a scheme means
         return
 
     async def ask() -> None:

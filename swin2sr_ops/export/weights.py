@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from swin2sr_ops.errors import ModelError
@@ -60,6 +61,7 @@ def export_safetensors(
         A sentence says what does not fit.
     """
     import numpy as np
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     from swin2sr_ops.weights.catalogue import header_of
@@ -70,5 +72,12 @@ def export_safetensors(
     if spec.reach is not None:
         raise ModelError(f"{spec.name} is not a Swin2SR or SwinIR network: only these can be exported.")
     arrays = {name: np.ascontiguousarray(values, np.float32) for name, values in load_parameters(spec).items()}
-    write_file(target, lambda part: save_file(arrays, part, metadata=header_of(spec)))
+
+    def write(part: Path) -> None:
+        try:
+            save_file(arrays, part, metadata=header_of(spec))
+        except SafetensorError as exc:  # all that can fail is writing
+            raise OSError(str(exc)) from exc
+
+    write_file(target, write)
     return SavedWeights(spec.name, str(target), target.stat().st_size)

@@ -28,8 +28,8 @@ def finished_before(dst: str, key: RunKey) -> bool:
     """Return True if a run with this key has finished ``dst``; also remove the leftovers of that run."""
     try:
         found = read_provenance(dst)
-    except FormatError:
-        return False  # another file exists; the sink decides what to do with it
+    except (FormatError, OSError):
+        return False  # another file exists, or the place is closed; the sink says what is wrong with it
     if not key.accepts(found):
         return False
     tidy_finished(dst, key)

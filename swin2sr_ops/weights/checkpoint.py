@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from swin2sr_ops.errors import CheckpointError
-from swin2sr_ops.io.storage.paths import user_path
+from swin2sr_ops.io.storage.paths import unreadable, user_path
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights import huggingface
 from swin2sr_ops.weights.arrays import split_buffers, without_prefix
@@ -76,6 +76,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(os.path.realpath(user_path(path)))
     if not path.exists():
         raise CheckpointError(f"There is no file {path}; {EXPECTED}.")
+    if reason := unreadable(path, str(path)):
+        raise CheckpointError(reason)
     if path.is_dir():
         raw, facts, digest = huggingface.read_folder(path, read_tensors)
         return _checkpoint(path, raw, facts, None, digest)

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from swin2sr_ops.errors import CheckpointError
+from swin2sr_ops.errors import CheckpointError, OutputError
 from swin2sr_ops.io.storage.moves import replacing
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.catalogue import header_of
@@ -53,5 +54,10 @@ def save_model(
     if broken:
         raise CheckpointError(f"{spec.name} is not saved: {', '.join(broken[:3])} would not be finite in {dtype}.")
     with replacing(path) as part:
-        save_file(tensors, part, metadata=header_of(spec))
+        try:
+            save_file(tensors, part, metadata=header_of(spec))
+        except SafetensorError as exc:  # all that can fail is writing: the tensors were checked
+            raise OutputError(
+                f"{str(path)!r} cannot be written: {exc}. Free some space, or choose another place."
+            ) from exc
     return path

@@ -308,3 +308,11 @@ def test_a_word_of_quality_is_the_model_of_the_run(tmp_path: Path, rng: np.rando
     assert audit(out, model="best", sample=None).ok
     with pytest.raises(ModelError, match="give the run's file"):
         audit(out, model="fast", sample=None)
+
+
+def test_an_output_that_is_missing_or_not_finished(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="There is no file or folder at"):
+        audit(tmp_path / "none.zarr")
+    (tmp_path / "o.zarr" / ".swin2sr_ops").mkdir(parents=True)
+    with pytest.raises(FormatError, match="is not finished: give the command of its run again"):
+        audit(tmp_path / "o.zarr")

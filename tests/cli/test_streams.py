@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -9,10 +10,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+
+from swin2sr_ops import cli
 
 SCRIPT = str(Path(sys.executable).with_name("swin2sr-ops"))
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="a shell and /dev/full")
@@ -80,3 +84,31 @@ def test_a_signal_while_python_ends(name: str, words: list[str], status: int) ->
         [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, "Traceback" in done.stderr) == (status, False)
+
+
+@pytest.mark.parametrize("command", ["info a.tif", "models --json", "completion bash"])
+def test_an_answer_that_is_lost_is_an_error(tmp_path: Path, command: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20), "u1"))
+    line = ["bash", "-c", f"{SCRIPT} {command} >/dev/full"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "Standard output cannot be written: No space left on device" in done.stderr
+
+
+def test_an_error_of_the_system_gets_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def denied(_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "closed/a.tif")
+
+    monkeypatch.setattr("swin2sr_ops.cli.info.main", denied)
+    assert cli.main(["info", "a.tif"]) == 2
+    assert "'closed/a.tif' cannot be used: Permission denied. Check its rights" in capsys.readouterr().err
+
+
+def test_an_error_without_a_file_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> int:
+        raise OSError("nothing is known")
+
+    monkeypatch.setattr("swin2sr_ops.cli.info.main", broken)
+    with pytest.raises(OSError, match="nothing is known"):
+        cli.main(["info", "a.tif"])

@@ -41,3 +41,11 @@ def test_a_scheduler_that_never_answers(tmp_path: Path) -> None:
         port = silent.getsockname()[1]
         with pytest.raises(ClusterError, match=r"No Dask scheduler answers at .* within 2 s"):
             open_cluster(scheduler=f"tcp://127.0.0.1:{port}", timeout=2)
+
+
+@pytest.mark.parametrize("address", ["nowhere", "tcp://nowhere"])
+def test_an_address_without_a_port_is_refused_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that was made for it would block for a minute, and print a traceback, when Python collects it."""
+    monkeypatch.setattr("distributed.Client", None)
+    with pytest.raises(ClusterError, match=r"No Dask scheduler answers at '.*nowhere'.*missing port"):
+        open_cluster(scheduler=address)

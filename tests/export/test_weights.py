@@ -6,15 +6,22 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import swin2sr_ops
 from swin2sr_ops.cli import main
+from swin2sr_ops.errors import OutputError
+from swin2sr_ops.export.weights import export_safetensors
+from swin2sr_ops.hooks.models import load_model
+from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.catalogue import find
 from swin2sr_ops.weights.loader import load_parameters
+from swin2sr_ops.weights.save import save_model
 from tests.conftest import NATIVE
 
 IMAGE = np.arange(30 * 26, dtype="u2").reshape(30, 26)
@@ -90,3 +97,17 @@ def test_the_facts_are_passed_on_for_every_format(
     ending = {"onnx": ".onnx", "bioimageio": ".zip", "safetensors": ".safetensors"}[to]
     assert main(["export", str(checkpoint), "--to", to, "--output", str(checkpoint.with_suffix(ending)), *_HINTS]) == 2
     assert given == [{"value_range": 1.0, "window": 8}]
+
+
+def test_a_full_disk(gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    net = load_model(gray_model)
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    monkeypatch.setattr("swin2sr_ops.weights.save.save_file", full)
+    with pytest.raises(OutputError, match=r"a\.safetensors' cannot be written: .*No space left"):
+        export_safetensors(gray_model, tmp_path / "a.safetensors")
+    with pytest.raises(OutputError, match=r"b\.safetensors' cannot be written: .*No space left"):
+        save_model(tmp_path / "b.safetensors", net, gray_model)
+    assert not [path for path in tmp_path.iterdir() if path.name in ("a.safetensors", "b.safetensors")]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 from uuid import uuid4
 
@@ -30,8 +31,18 @@ def replacing(target: Path) -> Iterator[Path]:
     """Yield an empty file beside ``target`` to fill; it takes the name ``target`` at the end.
 
     After an error neither the new file nor a part of it is left. The file has the rights that new files of this user
-    have, whatever fills it: `tempfile` and ``safetensors`` make private files.
+    have, whatever fills it: `tempfile` and ``safetensors`` make private files. A link stays one, to the new file; a
+    pipe or a device such as ``/dev/stdout`` stays what it is, and gets the bytes at the end.
     """
+    if target.exists() and (not target.is_file() or target.parent == Path("/dev")):
+        with TemporaryDirectory() as folder:
+            filled = Path(folder) / target.name
+            filled.touch()
+            yield filled
+            with filled.open("rb") as made, target.open("wb") as stream:
+                shutil.copyfileobj(made, stream)
+        return
+    target = Path(os.path.realpath(target))
     part = target.with_name(f".{uuid4().hex}.{target.name}")
     try:
         part.touch(exist_ok=False)

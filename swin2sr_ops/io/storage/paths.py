@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import sys
 from os import PathLike, fspath
 from pathlib import Path
@@ -18,6 +20,7 @@ __all__ = [
     "local_path",
     "natural_key",
     "path_of_url",
+    "unreadable",
     "user_path",
     "without_separator",
 ]
@@ -82,17 +85,35 @@ def absolute_uri(uri: str) -> str:
 
 
 def existing_path(uri: str) -> Path | None:
-    """Return `local_path`, and check that something is there.
+    """Return `local_path`, and check that something is there which can be read in parts.
 
     Raises
     ------
     FormatError
-        If there is no such file or folder.
+        If there is no such file or folder, it is a pipe, or this user may not read it.
     """
     path = local_path(uri)
-    if path is not None and not os.path.exists(path):  # unlike Path's, false for link loops and closed folders
-        raise FormatError(f"There is no file or folder at {uri!r}.")
+    if path is not None and (reason := unreadable(path, uri)):
+        raise FormatError(reason)
     return path
+
+
+def unreadable(path: Path, name: str) -> str:
+    """Say why the file or folder at ``path``, which a user calls ``name``, cannot be read; empty if it can."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as exc:
+        if isinstance(exc, FileNotFoundError | NotADirectoryError):
+            target = f": it is a link to {os.readlink(path)!r}, which is missing" if os.path.islink(path) else ""
+            return f"There is no file or folder at {name!r}{target}."
+        if exc.errno == errno.ELOOP:
+            return f"There is no file or folder at {name!r}: its links form a loop."
+        return f"{name!r} cannot be reached ({exc.strerror}): check the rights of its folder."
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return f"{name!r} is a pipe, and images are read in parts, several times: save it as a file first."
+    if not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
+        return f"{name!r} cannot be read: this user has no right to. Change its rights, or copy it as a user who has."
+    return ""
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:

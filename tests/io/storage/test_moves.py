@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,33 @@ def test_a_fact_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatc
     monkeypatch.setattr(moves, "replace_path", full)
     facts.remember_facts("reach", "key", {"a": 1})
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
+    """As a device does, such as /dev/stdout: a report once took the place of a device."""
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    with moves.replacing(pipe) as part:
+        part.write_bytes(b"a report")
+    reader.join(20)
+    assert read == [b"a report"]
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link, target = tmp_path / "link.json", tmp_path / "there" / "real.json"
+    link.symlink_to(target)
+    for content in (b"first", b"2nd"):
+        with moves.replacing(link) as part:
+            part.write_bytes(content)
+        assert target.read_bytes() == content
+        assert link.is_symlink()
+    with pytest.raises(FileNotFoundError), moves.replacing(link) as part:
+        part.rename(tmp_path / "there" / "stolen")
+    (tmp_path / "there" / "stolen").unlink()
+    assert target.read_bytes() == b"2nd"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "there"]
