@@ -31,9 +31,6 @@ from swin2sr_ops.weights.save import save_model
 
 __all__ = ["export", "train"]
 
-#: Gain of photon noise, in units of the range, from which `sure`, exact to first order, is no guide: 30 photons.
-_FEW_PHOTONS = 1 / 30
-
 #: Fields that a tuned model does not inherit: figures and history of the initial model.
 _OF_THE_FILE = ("weights", "sha256", "size_bytes", "provenance", "quality", "halo_error", "reach")
 
@@ -216,14 +213,7 @@ def _notes(trainer: Trainer, start: SwinNet | None) -> Iterator[str]:
                 f"licence: the initial weights of {start.spec.name} have {start.spec.licence or 'none that is stated'},"
                 f" the trained model states {spec.licence or 'none'}: check that the first allows this"
             )
-    if not isinstance(trainer.sampler, NoisySampler):
-        return
-    if trainer.recipe.noisy == "sure" and (gain := trainer.sampler.noise.gain) > _FEW_PHOTONS:
-        yield (
-            f"the images have about {1 / gain:.0f} photons over their range: with so few 'sure' misjudges the error,"
-            " use --noisy blind"
-        )
-    if not trainer.sampler.judged:
+    if isinstance(trainer.sampler, NoisySampler) and not trainer.sampler.judged:
         yield (
             "no noise was measured in the held-out parts, which have none or are too small: the risk is the loss at"
             " hidden pixels, which may fall while the model becomes worse; compare the result with the initial model"

@@ -117,12 +117,6 @@ class NoisySampler:
             )
         return _Source(planes, noise, share_of(planes, noise))
 
-    @property
-    def noise(self) -> Noise:
-        """Return the median noise of the images, in units of the range; zero for pairs, which need no measure."""
-        gains, offsets = ([getattr(s.noise, name) for s in self.trained] for name in ("gain", "offset"))
-        return Noise(float(np.median(gains)), float(np.median(offsets)))
-
     def batch(self, step: int) -> Batch:
         """Return the tensors of one step, the network's input first; `noisy_loss` knows the others."""
         return self._batch(self.trained, np.random.default_rng((self.recipe.seed, step)))

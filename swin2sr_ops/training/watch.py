@@ -70,6 +70,7 @@ class Watch:
     def verdict(self, noisy: str) -> str:
         """Say what the initial weights being kept means, and what to do; ``noisy`` is how the run learned."""
         more = "more images" + ("" if noisy == "repeats" else ", or with --noisy repeats if there are several frames")
+        more += ", or with --noisy sure, which learns from what a pixel itself shows" if noisy == "blind" else ""
         return (
             "the initial weights are kept: no trained ones had a risk on the held-out parts that is lower by more than"
             f" its uncertainty ({self.first:.4g} at first, {self.lowest:.4g} at lowest); train on {more}"
