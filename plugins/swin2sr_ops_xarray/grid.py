@@ -123,7 +123,9 @@ def _own(variable: xr.Variable, name: Hashable, scale: int, line: _Line | None) 
         )
     times = values.dtype.kind in "mM"
     numbers = (values - values[0]).astype("timedelta64[ns]").astype("int64") if times else values.astype("float64")
-    steps = _steps(numbers, variable.attrs)
+    if _is_angle(variable.attrs):
+        numbers = np.unwrap(numbers, period=360)  # across the date line or the meridian, the positions continue
+    steps = np.diff(numbers)
     if not ((steps > 0).all() or (steps < 0).all()):
         raise RequestError(
             f"The coordinate {name!r} is not monotonic, so adjacent pixels are not neighbours: sort along it"
@@ -131,11 +133,6 @@ def _own(variable: xr.Variable, name: Hashable, scale: int, line: _Line | None) 
         )
     fine = _read_at(numbers.astype("float64"), steps.astype("float64"), scale, corners)
     return xr.Variable(variable.dims, values[0] + np.rint(fine).astype("timedelta64[ns]") if times else fine)
-
-
-def _steps(numbers: NDArray[Any], attributes: Mapping[Any, Any]) -> NDArray[Any]:
-    steps = np.diff(numbers)
-    return _around(steps) if _is_angle(attributes) else steps
 
 
 def _read_at(numbers: NDArray[Any], steps: NDArray[Any], scale: int, corners: bool) -> NDArray[Any]:
@@ -185,8 +182,8 @@ def _is_angle(attributes: Mapping[Any, Any]) -> bool:
 
 
 def _around(step: Any) -> Any:
-    """Return the shorter difference of angles: from 359.5 to 0.5 degrees is one degree."""
-    return (step + 180) % 360 - 180
+    """Return the shorter difference of angles: from 359.5 to 0.5 degrees is one degree; half a turn stays as it is."""
+    return step - 360 * np.rint(step / 360)
 
 
 def _attributes(attributes: Mapping[Any, Any]) -> dict[Any, Any]:

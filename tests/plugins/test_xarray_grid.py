@@ -135,3 +135,38 @@ def test_a_stack_keeps_its_specification():
     assert fine["spec"].resolutions_xy == (5.0, 5.0)
     assert fine["spec"].bounds == spec.bounds
     assert tuple(fine["transform"])[:6] == (5.0, 0.0, 500_000.0, 0.0, -5.0, 5_300_000.0)
+
+
+@pytest.mark.parametrize(
+    ("lon", "expected"),
+    [
+        ([359.5, 0.5], [359.25, 359.75, 360.25, 360.75]),
+        ([179.5, -179.5], [179.25, 179.75, 180.25, 180.75]),
+        ([0.5, 359.5], [0.75, 0.25, -0.25, -0.75]),
+        ([-179.5, 179.5], [-179.25, -179.75, -180.25, -180.75]),
+        ([358.5, 359.5, 0.5], [358.25, 358.75, 359.25, 359.75, 360.25, 360.75]),
+        ([358.0, 359.5, 0.5], [357.625, 358.375, 359.125, 359.75, 360.25, 360.75]),
+        ([90.0, 270.0], [45.0, 135.0, 225.0, 315.0]),
+        ([0.5, 1.5], [0.25, 0.75, 1.25, 1.75]),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_longitudes_across_the_date_line(lon, expected, dtype):
+    degrees = {"units": "degrees_east"}
+    source = xr.DataArray(
+        np.zeros((2, len(lon)), "float32"),
+        {"lat": ("lat", [90.0, -90.0], {"units": "degrees_north"}), "lon": ("lon", np.array(lon, dtype), degrees)},
+        ("lat", "lon"),
+    ).assign_coords(inner=(("lat", "lon"), np.tile(np.array(lon, dtype), (2, 1)), degrees))
+    found = restored(source)
+    np.testing.assert_allclose(found.lon, expected)
+    np.testing.assert_allclose(found.inner, np.tile(expected, (4, 1)))
+    np.testing.assert_allclose(found.lat, [135, 45, -45, -135])
+
+
+def test_a_single_longitude_has_no_size():
+    source = xr.DataArray(
+        np.zeros((2, 1), "float32"), {"lon": ("lon", [359.5], {"units": "degrees_east"})}, ("lat", "lon")
+    )
+    with pytest.raises(RequestError, match="'lon' has a single value"):
+        restored(source)
