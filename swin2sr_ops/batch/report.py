@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,12 +15,14 @@ from swin2sr_ops.batch.collect import Entry
 from swin2sr_ops.batch.cost import counted
 from swin2sr_ops.errors import OutputError, without_secrets
 from swin2sr_ops.io.base import json_ready
+from swin2sr_ops.io.geo.address import file_of
+from swin2sr_ops.io.output.side_files import check_side_file, is_within, json_has
 from swin2sr_ops.io.storage.moves import replacing
-from swin2sr_ops.io.storage.paths import user_path
+from swin2sr_ops.io.storage.paths import local_path, user_path
 from swin2sr_ops.notebook import rows_table
 from swin2sr_ops.request import RestoreRequest
 
-__all__ = ["STATES", "BatchReport", "ImageResult"]
+__all__ = ["STATES", "BatchReport", "ImageResult", "check_report"]
 
 #: States of an image: restored now, finished before, failed, never started, interrupted.
 STATES = ("done", "already", "failed", "not started", "stopped")
@@ -150,14 +152,54 @@ class BatchReport:
         Raises
         ------
         OutputError
-            If the file cannot be written.
+            If the file cannot be written, or exists and is no earlier report.
         """
         target = Path(os.path.abspath(user_path(path)))
+        check_side_file(target, "report", lambda path: json_has(path, "state", "counts", "images", "settings"))
         try:
+            if target.exists() and not target.is_file():  # a device or a pipe must not be replaced
+                target.write_text(json.dumps(self.to_dict(), indent=1), encoding="utf-8")
+                return
             with replacing(target) as part, part.open("w", encoding="utf-8") as file:
                 json.dump(self.to_dict(), file, indent=1)
         except OSError as exc:
             raise OutputError(f"The report {fspath(path)!r} cannot be written: {exc.strerror or exc}.") from exc
+
+
+def check_report(path: str | PathLike[str], entries: Sequence[Entry]) -> None:
+    """Refuse a report in the place of an input or output of the batch, or in one that is a folder.
+
+    Raises
+    ------
+    OutputError
+        If it is one; other files are protected when the report is written.
+    """
+    target = os.path.abspath(user_path(path))
+    for entry in entries:
+        origin = file_of(entry.source) or local_path(entry.source)
+        if origin is not None and is_within(target, origin):
+            raise OutputError(
+                f"The report {fspath(path)!r} would change the input {without_secrets(entry.source)!r}: choose another"
+                " name for it."
+            )
+        made = local_path(entry.output)
+        if made is not None and any(_is_output(str(place), str(made), entry.ending) for place in _up(target)):
+            raise OutputError(
+                f"The report {fspath(path)!r} and an output have the same place: choose another name for the report."
+            )
+
+
+def _up(target: str) -> Iterator[Path]:
+    yield Path(os.path.realpath(target))
+    yield from Path(os.path.realpath(target)).parents
+
+
+def _is_output(place: str, made: str, ending: str) -> bool:
+    """Tell whether ``place`` is an output, or its folder while it is written; its name may depend on the scale."""
+    place, made = place.removesuffix(".partial"), os.path.realpath(made)
+    if not ending:
+        return place == made
+    return place.startswith(f"{made}_") and place.endswith(ending) and os.path.dirname(place) == os.path.dirname(made)
 
 
 _WORDS = {

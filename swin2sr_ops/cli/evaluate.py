@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from swin2sr_ops.errors import OutputError, RequestError
+from swin2sr_ops.errors import FormatError, OutputError, RequestError
 from swin2sr_ops.evaluate import Evaluation, Measured, evaluate
 from swin2sr_ops.evaluate.calibrate import Calibrator, coverage_of, left_out
 from swin2sr_ops.evaluate.maps import Maps
 from swin2sr_ops.evaluate.request import cases_of
 from swin2sr_ops.evaluate.sheet import Sheet
+from swin2sr_ops.io.output.side_files import check_side_file, is_within, json_has
 from swin2sr_ops.pixels.intensity import RangeRequest
 from swin2sr_ops.pixels.intervals import Calibration, read_calibration
 from swin2sr_ops.placement import Placement
@@ -29,6 +30,7 @@ __all__ = ["main"]
 
 def main(args: argparse.Namespace) -> int:
     """Measure, print tables, and write the requested files."""
+    _check_files(args)
     sheet = Sheet(args.sheet) if args.sheet else None
     observers: list[Callable[[Measured], None]] = [x for x in (sheet, args.fidelity and Maps(args.fidelity)) if x]
     calibrator = None
@@ -38,8 +40,6 @@ def main(args: argparse.Namespace) -> int:
     known = read_calibration(args.calibration) if args.calibration else None
     if known is not None:
         _check_units(args, known)
-    for path in (args.json, args.calibrate):
-        _check_file(path)
     if not args.quiet:
         observers.append(_Telling())
 
@@ -146,10 +146,35 @@ def _data_range(text: str | None) -> tuple[float, float] | None:
     return found.low, found.high
 
 
-def _check_file(path: str | None) -> None:
-    """Detect before the work what would fail after it."""
-    if path not in (None, "-") and not Path(path).absolute().parent.is_dir():
-        raise OutputError(f"There is no folder for the file {path!r}.")
+def _check_files(args: argparse.Namespace) -> None:
+    """Detect before the work what would fail after it, or would replace another file."""
+    kinds = (("table of figures", args.json, _is_table), ("calibration", args.calibrate, _is_calibration))
+    for what, name, is_own in kinds:
+        if name in (None, "-"):
+            continue
+        if not Path(name).absolute().parent.is_dir():
+            raise OutputError(f"There is no folder for the file {name!r}.")
+        check_side_file(Path(name), what, is_own)
+    if args.calibrate and args.calibration and is_within(args.calibrate, args.calibration):
+        raise OutputError(f"{args.calibrate!r} is the calibration to measure with: write the new one elsewhere.")
+    for images in (args.data, args.inputs):
+        if args.fidelity and images and is_within(args.fidelity, images):
+            raise OutputError(
+                f"The fidelity maps would lie among the images in {images!r}, and the next run would measure them:"
+                " choose another folder."
+            )
+
+
+def _is_table(path: Path) -> bool:
+    return json_has(path, "scale", "degrade", "border", "padding")
+
+
+def _is_calibration(path: Path) -> bool:
+    try:
+        read_calibration(path)
+    except FormatError:
+        return False
+    return True
 
 
 def _tell(args: argparse.Namespace, found: Evaluation) -> None:

@@ -14,7 +14,7 @@ from swin2sr_ops.batch.collect import Entry
 from swin2sr_ops.batch.cost import Estimate, measured
 from swin2sr_ops.batch.disk import check_disk
 from swin2sr_ops.batch.estimate import estimate
-from swin2sr_ops.batch.report import BatchReport
+from swin2sr_ops.batch.report import BatchReport, check_report
 from swin2sr_ops.batch.runner import run_batch, run_entry
 from swin2sr_ops.cli.interrupts import two_interrupts
 from swin2sr_ops.cli.notes import say, warnings_as_notes
@@ -39,6 +39,8 @@ def main(args: argparse.Namespace) -> int:
             if entry.note:
                 _say(args, f"swin2sr-ops: {entry.note}")
         report = BatchReport.of(entries, request)
+        if args.report is not None:
+            check_report(args.report, entries)
         with _written(report, None if args.dry_run else args.report):
             act = _one if len(entries) == 1 else _many
             workers = None if args.dry_run else args.workers  # a dry run starts no process

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import OutputError, RequestError
+from swin2sr_ops.io.output.side_files import check_side_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,6 +22,7 @@ _CELL = 192  # displayed side of a crop
 _ZOOM = 2  # displayed pixels per pixel of the result
 _GAIN = 8  # of the error, so that a difference of 32 levels has full brightness
 _GAP, _LINE = 6, 15
+_MARK = "swin2sr-ops evaluate --sheet"  # in the file, so that a later sheet replaces no other picture
 
 
 class Sheet:
@@ -36,7 +38,7 @@ class Sheet:
     Raises
     ------
     RequestError, OutputError
-        If the file's suffix is not ``.png``, or its folder does not exist.
+        If the file's suffix is not ``.png``, its folder does not exist, or it is another picture.
     """
 
     def __init__(self, path: str | Path, rows: int = 12) -> None:
@@ -45,6 +47,7 @@ class Sheet:
             raise RequestError(f"A contact sheet is a PNG: {str(path)!r} must end with .png.")
         if not self.path.absolute().parent.is_dir():
             raise OutputError(f"There is no folder {str(self.path.absolute().parent)!r} for the contact sheet.")
+        check_side_file(self.path, "contact sheet", _is_sheet)
         self._rows: list[list[tuple[str, NDArray[np.uint8]]]] = []
 
     def __call__(self, measured: Measured) -> None:
@@ -57,6 +60,7 @@ class Sheet:
         if not self._rows:
             return
         from PIL import Image, ImageDraw
+        from PIL.PngImagePlugin import PngInfo
 
         columns = max(map(len, self._rows))
         size = columns * (_CELL + _GAP) + _GAP, len(self._rows) * (_CELL + 2 * _LINE + _GAP) + _GAP
@@ -69,10 +73,22 @@ class Sheet:
                 picture.paste(_image(pixels), (left, top + 2 * _LINE))
                 for k, line in enumerate(title.split("\n")):
                     draw.text((left, top + k * _LINE), _cut(draw, line), fill=(0, 0, 0), font_size=12)
+        marked = PngInfo()
+        marked.add_text("Software", _MARK)
         try:
-            picture.save(self.path)
+            picture.save(self.path, pnginfo=marked)
         except OSError as exc:
             raise OutputError(f"The contact sheet {str(self.path)!r} cannot be written: {exc}.") from exc
+
+
+def _is_sheet(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == _MARK
+    except (OSError, ValueError, SyntaxError):  # no picture, or a broken one
+        return False
 
 
 def _cut(draw: Any, line: str) -> str:

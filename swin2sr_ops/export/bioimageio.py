@@ -78,7 +78,7 @@ def export_bioimageio(
     RequestError, ModelError, OutputError
         A sentence says what does not fit.
     """
-    target = target_of(path, ".zip", overwrite=overwrite, needed=_NEEDED, extra="bioimageio")
+    target = target_of(path, ".zip", model, overwrite=overwrite, needed=_NEEDED, extra="bioimageio")
     spec = resolve_model(model, **hints)
     if spec.planes > 1:
         raise ModelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from os import PathLike, fspath
@@ -9,17 +10,25 @@ from pathlib import Path
 
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.io.storage.moves import replacing
+from swin2sr_ops.io.storage.paths import user_path
 
 __all__ = ["target_of", "write_file"]
 
 
-def target_of(path: str | PathLike[str], suffix: str, *, overwrite: bool, needed: Sequence[str], extra: str) -> Path:
-    """Return the file to write, after checking its name, its folder, and that the packages ``needed`` are installed."""
+def target_of(
+    path: str | PathLike[str], suffix: str, model: object, *, overwrite: bool, needed: Sequence[str], extra: str
+) -> Path:
+    """Return the file to write, after checking its name, its folder, and that the packages ``needed`` are installed.
+
+    It may not be the file of ``model``.
+    """
     target = Path(fspath(path)).expanduser()
     if target.suffix != suffix:
         raise RequestError(f"{str(target)!r} does not end in {suffix}: name the output so.")
     if target.exists() and not overwrite:
         raise OutputError(f"{str(target)!r} exists: choose another name, or overwrite it.")
+    if isinstance(model, (str, PathLike)) and os.path.realpath(target) == os.path.realpath(user_path(model)):
+        raise OutputError(f"{str(target)!r} is the model itself, which must not change: choose another name.")
     if not target.absolute().parent.is_dir():
         raise OutputError(f"There is no folder for {str(target)!r}.")
     missing = [name for name in needed if find_spec(name.partition(".")[0]) is None or find_spec(name) is None]

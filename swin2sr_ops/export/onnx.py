@@ -103,7 +103,7 @@ def export_onnx(
     RequestError, ModelError, OutputError
         A sentence says what does not fit.
     """
-    target = target_of(path, ".onnx", overwrite=overwrite, needed=_NEEDED, extra="export")
+    target = target_of(path, ".onnx", model, overwrite=overwrite, needed=_NEEDED, extra="export")
     graph = make_graph(resolve_model(model, **hints), tile)
     write_file(target, lambda part: part.write_bytes(graph.content))
     spec = graph.spec

@@ -67,7 +67,7 @@ def export_safetensors(
     from swin2sr_ops.weights.catalogue import header_of
     from swin2sr_ops.weights.loader import load_parameters
 
-    target = target_of(path, ".safetensors", overwrite=overwrite, needed=(), extra="")
+    target = target_of(path, ".safetensors", model, overwrite=overwrite, needed=(), extra="")
     spec = resolve_model(model, **hints)
     if spec.reach is not None:
         raise ModelError(f"{spec.name} is not a Swin2SR or SwinIR network: only these can be exported.")

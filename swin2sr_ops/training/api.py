@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,6 +18,7 @@ from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.events import Progress
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.io.base import ImageSource
+from swin2sr_ops.io.storage.paths import user_path
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.arrays import image_of
@@ -140,6 +142,7 @@ def train(
     source, values = (None, {}) if recipe is None else _entries(recipe)
     values |= {field: value for field, value in changes.items() if value is not None}
     _check(image, path, held_out, single=bool(values.get("noisy")))
+    _check_apart(path, {"init": init, "teacher": teacher})
     source, values, start = _begun(source, values, init, channels)
     given = {"name": name, "channels": channels, "planes": planes, "along": along, "licence": licence}
     chosen = Recipe.of(_taught(_modelled(values, start, given), teacher, teacher_licence), source)
@@ -318,6 +321,17 @@ def _check_axis(along: str | None, recipe: Recipe) -> None:
             f"--along {along} names the axis of neighbouring planes, and {recipe.spec.name!r} takes single planes: give"
             " --planes N, an odd number above 1, or omit --along."
         )
+
+
+def _check_apart(path: Path | None, models: Mapping[str, object]) -> None:
+    """Refuse to export into the file of a model that the run starts from or learns from: a resumed run reads it."""
+    for option, model in models.items():
+        if path is None or not isinstance(model, (str, PathLike)):
+            continue
+        if os.path.realpath(path) == os.path.realpath(user_path(model)):
+            raise RequestError(
+                f"--export {str(path)!r} is the model of --{option}, which must not change: choose another name."
+            )
 
 
 def _check(data: Path | ImageSource, path: Path | None, validate: Path | None, *, single: bool) -> None:
