@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.calls import path_of
 from swin2sr_ops.errors import RequestError, Swin2SROpsError
 from swin2sr_ops.evaluate.data import Case, planes
 from swin2sr_ops.evaluate.degrade import Degradation, Given, Levels, gray, luma8
@@ -106,7 +107,7 @@ def evaluate(
     options = {"precision": "float32"} | options  # published figures are computed in float32
     runs = [Restoring.of(model, scale, padding, options) for model in given]
     check_request(runs, scale, metrics, border, limit)
-    cases, steps = cases_of(Path(data), scale, degrade, inputs, truth)
+    cases, steps = cases_of(Path(path_of(data, "data")), scale, degrade, inputs, truth)
     made = truth and steps is not None and scale == 1
     protocol = _Protocol(
         scale=scale,

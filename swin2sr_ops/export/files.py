@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 
+from swin2sr_ops.calls import path_of
 from swin2sr_ops.errors import OutputError, RequestError
 from swin2sr_ops.io.storage.moves import replacing
 from swin2sr_ops.io.storage.paths import user_path
@@ -22,7 +23,7 @@ def target_of(
 
     It may not be the file of ``model``.
     """
-    target = Path(fspath(path)).expanduser()
+    target = Path(path_of(path, "The output")).expanduser()
     if target.suffix != suffix:
         raise RequestError(f"{str(target)!r} does not end in {suffix}: name the output so.")
     if target.exists() and not overwrite:

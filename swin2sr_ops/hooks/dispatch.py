@@ -132,6 +132,8 @@ def resolve_model(
 
     if not isinstance(model, (str, os.PathLike, ModelSpec)):
         raise ModelError(f"model is {with_article(model)}: give a name of `list_models`, a path or a ModelSpec.")
+    if model == "":  # an unset variable of a shell, which must not mean the working folder
+        raise ModelError("model is an empty text: give a name of `list_models`, a path or a ModelSpec.")
     if isinstance(model, str) and not is_quality(model):
         model = next((spec for spec in model_specs() if spec.name == model), model)
     try:

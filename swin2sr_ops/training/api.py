@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from swin2sr_ops.calls import check_keywords
+from swin2sr_ops.calls import check_keywords, path_of
 from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.events import Progress
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
@@ -136,7 +136,7 @@ def train(
     >>> train(init="tiny-x2-gray", data="fields/", out="run/", export_to="mine.safetensors")  # doctest: +SKIP
     >>> train(noisy="blind", data=stack, axes="TYX", out="run2/", export_to="own.safetensors")  # doctest: +SKIP
     """
-    image, out = image_of(data, axes), Path(out)
+    image, out = image_of(data, axes), Path(path_of(out, "out"))
     path, held_out = (None if place is None else Path(place) for place in (export_to, validate))
     _check_names(changes)
     source, values = (None, {}) if recipe is None else _entries(recipe)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from swin2sr_ops.calls import path_of
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
@@ -58,7 +59,7 @@ def image_of(data: str | PathLike[str] | ImageSource | Any, axes: str | None = N
             " out, or give the pixels as an array."
         )
     if isinstance(data, (str, PathLike)):
-        return Path(data)
+        return Path(path_of(data, "data"))
     if isinstance(data, ImageSource):
         return data
     array = readable(data)

@@ -253,3 +253,8 @@ def test_set5_has_the_published_figures(shared: Path, capsys: pytest.CaptureFixt
     assert f"{told['mean']['psnr_y']:.2f} / {told['mean']['ssim_y']:.4f}" == "38.17 / 0.9613"
     expected = {"baby": 38.9557, "bird": 43.3231, "butterfly": 35.7618, "head": 36.0934, "woman": 36.6979}
     assert {row["name"]: row["psnr_y"] for row in told["images"]} == pytest.approx(expected, abs=2e-4)
+
+
+def test_an_empty_name_is_not_the_working_folder() -> None:
+    with pytest.raises(Swin2SROpsError, match="data is an empty text"):
+        evaluate("nano-x2-gray", "", scale=2)

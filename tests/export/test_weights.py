@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 import swin2sr_ops
 from swin2sr_ops.cli import main
-from swin2sr_ops.errors import OutputError
+from swin2sr_ops.errors import ModelError, OutputError, RequestError
 from swin2sr_ops.export.weights import export_safetensors
 from swin2sr_ops.hooks.models import load_model
 from swin2sr_ops.spec import ModelSpec
@@ -111,3 +111,10 @@ def test_a_full_disk(gray_model: ModelSpec, tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OutputError, match=r"b\.safetensors' cannot be written: .*No space left"):
         save_model(tmp_path / "b.safetensors", net, gray_model)
     assert not [path for path in tmp_path.iterdir() if path.name in ("a.safetensors", "b.safetensors")]
+
+
+def test_an_empty_name_is_neither_a_model_nor_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="model is an empty text"):
+        export_safetensors("", tmp_path / "a.safetensors")
+    with pytest.raises(RequestError, match="The output is an empty text"):
+        export_safetensors("nano-x2-gray", "")

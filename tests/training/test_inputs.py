@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 import swin2sr_ops
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.training import images
+from swin2sr_ops.training import images, train
 from swin2sr_ops.training.data import PatchSampler
 from swin2sr_ops.training.images import find_images, load_images, load_pairs
 from swin2sr_ops.training.recipe import Recipe
@@ -180,3 +181,11 @@ def test_a_small_picture_is_left_out(tmp_path: Path, recipe: Recipe) -> None:
     Image.fromarray(np.zeros((90, 90), "u1")).save(tmp_path / "large.png")
     Image.fromarray(np.zeros((30, 90), "u1")).save(tmp_path / "small.png")
     assert len(PatchSampler(replace(recipe, folders={".": 1.0}), tmp_path)) == 1
+
+
+@pytest.mark.parametrize("empty", ["data", "out"])
+def test_an_empty_name_is_not_the_working_folder(tmp_path: Path, empty: str) -> None:
+    """An unset variable of a shell gives one; a run would begin in the working folder."""
+    given: dict[str, Any] = {"data": tmp_path, "out": tmp_path / "run"} | {empty: ""}
+    with pytest.raises(RequestError, match=f"{empty} is an empty text"):
+        train("finetune", init="nano-x2-gray", **given)

@@ -108,7 +108,7 @@ def unreadable(path: Path, name: str) -> str:
             return f"There is no file or folder at {name!r}{target}."
         if exc.errno == errno.ELOOP:
             return f"There is no file or folder at {name!r}: its links form a loop."
-        return f"{name!r} cannot be reached ({exc.strerror}): check the rights of its folder."
+        return f"{name!r} cannot be reached ({exc.strerror}): check its name, and the rights of its folder."
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
         return f"{name!r} is a pipe, and images are read in parts, several times: save it as a file first."
     if not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):

@@ -108,7 +108,9 @@ def test_a_closed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "stat", denied)
-    assert "cannot be reached (Permission denied): check the rights" in unreadable(tmp_path / "a.tif", "a.tif")
+    assert "cannot be reached (Permission denied): check its name, and the rights" in unreadable(
+        tmp_path / "a.tif", "a.tif"
+    )
 
 
 @pytest.mark.parametrize(
