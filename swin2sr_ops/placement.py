@@ -122,6 +122,20 @@ class Consistency:
         return ("mean" if not self.kernel and not self.psf else how) + (f",noise={self.noise!r}" if self.noise else "")
 
 
+def kernel_file(consistent: str | None) -> str | None:
+    """Return the file that ``"kernel=FILE"`` names; None if there is none.
+
+    Examples
+    --------
+    >>> kernel_file("kernel=psf.txt,noise=3"), kernel_file("kernel=1/4/1"), kernel_file("mean")
+    ('psf.txt', None, None)
+    """
+    if not isinstance(consistent, str):
+        return None
+    name, _, value = (part.strip() for part in _without_noise(consistent)[0].partition("="))
+    return value if name == "kernel" and not all(map(_is_number, value.split("/"))) else None
+
+
 def _without_noise(text: str) -> tuple[str, str]:
     """Split ``"mean,noise=3"`` into ``"mean"`` and ``"3"``; without noise it is ``"0"``."""
     kind, comma, rest = text.rpartition(",")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any, Literal, TypedDict
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.tiles import tile_size
+from swin2sr_ops.io.storage.paths import user_path
 from swin2sr_ops.pixels.intensity import RangeRequest
-from swin2sr_ops.placement import Halo, Placement
+from swin2sr_ops.placement import Halo, Placement, kernel_file
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.qualities import views_of
 
@@ -102,6 +104,17 @@ ensemble, engine, consistent, along
         asked = self.device, self.precision, self.engine, self.halo, self.ensemble, self.consistent, self.along
         given = Placement(*asked)
         return given.with_views(views_of(self.model))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return what the request names beside the source: a mask, a kernel, a finished output, models in files.
+
+        All are inputs, so no output may replace one.
+        """
+        models = [self.model.weights] if isinstance(self.model, ModelSpec) else fspath(self.model).split(",")
+        weights = [name.strip() for name in models if name is not None and os.path.isfile(user_path(name.strip()))]
+        others = (self.mask, kernel_file(self.consistent), RangeRequest.parse(self.range).output)
+        return (*(fspath(name) for name in others if name), *weights)
 
     def validated(self) -> RestoreRequest:
         """Run every check that needs no image, and return the request.

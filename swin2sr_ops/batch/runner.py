@@ -15,6 +15,7 @@ from swin2sr_ops.batch.collect import Entry, named
 from swin2sr_ops.batch.report import BatchReport, ImageResult
 from swin2sr_ops.errors import ClusterError, OutputError, Swin2SROpsError
 from swin2sr_ops.events import Event, ImageEnd, ImageStart, PartEnd, PartStart, Progress
+from swin2sr_ops.io.geo.address import file_of
 from swin2sr_ops.io.output.destination import causes, disk_errors, is_disk_full
 from swin2sr_ops.io.storage.paths import local_path
 from swin2sr_ops.request import RestoreRequest
@@ -219,7 +220,8 @@ class _Origins:
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> _Origins:
-        local = [path for path in (local_path(entry.source) for entry in entries) if path is not None]
+        found = (file_of(entry.source) or local_path(entry.source) for entry in entries)
+        local = [path for path in found if path is not None]
         paths = frozenset(os.path.realpath(path) for path in local)
         return cls(paths, frozenset(str(above) for path in paths for above in Path(path).parents))
 

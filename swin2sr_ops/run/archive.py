@@ -25,6 +25,7 @@ from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.earlier import EarlierArchive, digest_of
 from swin2sr_ops.run.fingerprint import run_key
 from swin2sr_ops.run.job import Job, prepare
+from swin2sr_ops.run.outputs import check_inputs
 from swin2sr_ops.run.pipeline import Executor
 from swin2sr_ops.run.relay import Relay, unforeseen
 from swin2sr_ops.run.run import run
@@ -179,6 +180,7 @@ class _Archive:
             return report
         destination = Destination.at(self.dst, overwrite=overwrite, remote=True)
         destination.check(self.collection.uri)
+        check_inputs(self.dst, (*self.request.files, self.output.get("calibration")))
         claim = Claim(destination)
         claim.take(key)
         with _let_go(claim):

@@ -73,6 +73,7 @@ class Job:
     shard: tuple[int, int] | None = None
     mask: ImageSource | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)  # axes, level, series, array, nodata, where given
+    files: tuple[str, ...] = ()  # inputs beside the source: `RestoreRequest.files`
 
     @property
     def restorer(self) -> Restorer:
@@ -242,7 +243,7 @@ def prepare(
     reading: dict[str, Any] = {name: value for name, value in given.items() if value not in (None, 0)}
     if request.nodata is not None:
         reading["nodata"] = request.nodata
-    return Job(source, order, parts, intensity, nodata, chunk, cut.shards, mask, reading)
+    return Job(source, order, parts, intensity, nodata, chunk, cut.shards, mask, reading, request.files)
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike, fspath
 from typing import Any
 
 from swin2sr_ops.errors import FormatError, OutputError, RequestError, Swin2SROpsError, without_secrets
 from swin2sr_ops.hooks.dispatch import create_sink
-from swin2sr_ops.io.base import ClosableSource, ComposedSource, GroupSource, ImageSink, SidesSink, ValiditySink
+from swin2sr_ops.io.base import (
+    ClosableSource,
+    ComposedSource,
+    GroupSource,
+    ImageSink,
+    ImageSource,
+    SidesSink,
+    ValiditySink,
+)
 from swin2sr_ops.io.masks import EnlargedMask, has_mask
 from swin2sr_ops.io.output.claim import RunKey, tidy_finished
+from swin2sr_ops.io.output.destination import Destination
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.io.storage.paths import local_path
 from swin2sr_ops.run.job import Job
 from swin2sr_ops.run.sides import Sides
 
-__all__ = ["finished_before", "label_options", "opened_output"]
+__all__ = ["check_inputs", "finished_before", "label_options", "opened_output"]
 
 _CARRIED = ("labels", "carry")
 
@@ -62,7 +72,9 @@ def opened_output(
     OutputError
         If the output cannot be written, or is a file of the input.
     """
-    _check_not_behind(job, dst)
+    check_inputs(dst, (*job.files, options.get("calibration")))
+    for source in (job.source, job.mask):
+        _check_not_behind(source, dst)
     sink = _sink(job, dst, sides, dict(options), parallel)
     try:
         with _resumable(sink, without_secrets(dst)):
@@ -128,18 +140,26 @@ def _note_left_out(job: Job, labels: str) -> None:
         warnings.warn(f"Beside the image lie {', '.join(names)}, which the output will lack{remedy}", stacklevel=3)
 
 
-def _check_not_behind(job: Job, dst: str) -> None:
+def check_inputs(dst: str, files: Iterable[str | PathLike[str] | None]) -> None:
+    """Raise an error if ``dst`` would replace one of the ``files`` that a request names, such as its mask."""
+    destination = Destination.at(dst, remote=True)
+    for name in files:
+        if name is not None:
+            destination.check_apart(fspath(name))
+
+
+def _check_not_behind(source: ImageSource | None, dst: str) -> None:
     """Raise an error if ``dst`` is a file of the input, such as a raster in a VRT: inputs are never written."""
     path = local_path(dst)
-    origin = local_path(job.source.uri)
-    if path is None or not isinstance(job.source, ComposedSource) or not path.is_file():
+    if path is None or not isinstance(source, ComposedSource) or not path.is_file():
         return
+    origin = local_path(source.uri)
     if origin is not None and origin.is_dir():
         return  # no output lies in an input: the destination refuses it
-    others = {os.path.realpath(name) for name in job.source.files()} - {os.path.realpath(origin or "")}
+    others = {os.path.realpath(name) for name in source.files()} - {os.path.realpath(origin or "")}
     if os.path.realpath(path) in others:
         raise OutputError(
-            f"The input {job.source.uri!r} contains {dst!r}, which must not be changed. Choose another output."
+            f"The input {source.uri!r} contains {dst!r}, which must not be changed. Choose another output."
         )
 
 

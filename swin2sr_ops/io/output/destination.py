@@ -157,7 +157,7 @@ class Destination:
             the destination and ``source`` overlap.
         """
         if source is not None:
-            self._check_apart(source)
+            self.check_apart(source)
         if self.path is not None and not self.path.parent.is_dir():
             raise OutputError(missing_folder(self.path.parent))
         if not self.overwrite and self.occupied():
@@ -178,7 +178,8 @@ class Destination:
                 " new image: remove it, or allow to overwrite it (--overwrite)."
             )
 
-    def _check_apart(self, source: str) -> None:
+    def check_apart(self, source: str) -> None:
+        """Raise an `OutputError` if the output lies in or above the input ``source``: an image, a mask, a model."""
         origin = file_of(source) or local_path(source)
         if self.path is None or origin is None:
             here, there = self.uri + "/", source.rstrip("/") + "/"
