@@ -51,9 +51,10 @@ def restore_image(
     scheduler: str | None = None,
     **output: Unpack[OutputOptions],
 ) -> RunReport:
-    """Restore an image file or archive into another, in bounded memory.
+    """Restore one image into a file or Zarr, in bounded memory.
 
-    After an interruption, the same call resumes the run and produces the same bytes.
+    For a plate, or any Zarr of many images, call `swin2sr_ops.restore_batch`. After an interruption, the same call
+    resumes the run and produces the same bytes.
 
     Parameters
     ----------

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 
 import swin2sr_ops
+from swin2sr_ops.errors import FormatError
 from swin2sr_ops.spec import ModelSpec
+
+from .helpers import plate_zarr
 
 
 def test_a_batch_in_one_call(gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator) -> None:
@@ -28,3 +32,10 @@ def test_a_batch_in_one_call(gray_model: ModelSpec, tmp_path: Path, rng: np.rand
         pyramid=False,
     )
     assert again.counts == {"failed": 2}  # other settings: nothing is overwritten
+
+
+def test_one_image_and_many_have_two_functions(tmp_path: Path) -> None:
+    plate = plate_zarr(str(tmp_path / "p.zarr"))
+    with pytest.raises(FormatError, match=r"not one image.*swin2sr_ops\.restore_batch"):
+        swin2sr_ops.restore_image(plate, tmp_path / "q.zarr", model="nano-x2-gray")
+    assert "restore_batch" in str(swin2sr_ops.restore_image.__doc__).split("Parameters")[0]

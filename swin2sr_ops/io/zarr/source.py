@@ -240,7 +240,7 @@ def _collection(asked: _Asked, root: Any, node: Any, path: str, ome: Mapping[str
 
 
 def _restore_all(asked: _Asked) -> str:
-    return f"`swin2sr-ops restore {asked.address} OUT.ome.zarr`"
+    return f"`swin2sr-ops restore {asked.address} OUT.ome.zarr` (in Python: swin2sr_ops.restore_batch)"
 
 
 def _fields(node: Any, well: str) -> list[str]:
