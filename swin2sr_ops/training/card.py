@@ -55,7 +55,7 @@ def write_card(path: Path, recipe: Recipe, watch: Watch, structure: Structure | 
     ]
     if watch.first is not None and watch.best is not None:
         lines.append(
-            f"- Risk on the held-out parts ({kind}, of 0..1): {watch.first:.4g} at first, {watch.best:.4g} now."
+            f"- Risk on the held-out parts ({kind}, of 0..1): {watch.first:.5g} at first, {watch.best:.5g} now."
         )
         if watch.keeps_first:
             lines.append(f"- Result: {watch.verdict(recipe.noisy)}.")

@@ -222,7 +222,7 @@ class Trainer:
         quality, measured, last_column = "", "", LOG_COLUMNS[-1]
         if self.recipe.noisy:
             quality, last_column = f"{self.watch.seen:.6g}", "risk"
-            measured = f"  risk {self.watch.seen:.3g} (first {self.watch.first:.3g}, lowest {self.watch.lowest:.3g})"
+            measured = f"  risk {self.watch.seen:.5g} (first {self.watch.first:.5g}, lowest {self.watch.lowest:.5g})"
         if self.validation is not None:
             psnr = self.validation.measure(self._averaged(), self.device, self.out / "validation.png")
             quality, measured = f"{psnr:.4f}", f"  held out {psnr:.2f} dB (input {self.validation.baseline:.2f})"

@@ -73,7 +73,7 @@ class Watch:
         more += ", or with --noisy sure, which learns from what a pixel itself shows" if noisy == "blind" else ""
         return (
             "the initial weights are kept: no trained ones had a risk on the held-out parts that is lower by more than"
-            f" its uncertainty ({self.first:.4g} at first, {self.lowest:.4g} at lowest); train on {more}"
+            f" its uncertainty ({self.first:.5g} at first, {self.lowest:.5g} at lowest); train on {more}"
         )
 
     def _surely_better(self, parts: NDArray[np.float64]) -> bool:
