@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -155,6 +156,9 @@ def _check_files(args: argparse.Namespace) -> None:
         if not Path(name).absolute().parent.is_dir():
             raise OutputError(f"There is no folder for the file {name!r}.")
         check_side_file(Path(name), what, is_own)
+    named = [os.path.realpath(name) for name in (args.json, args.calibrate, args.sheet) if name not in (None, "-")]
+    if len(set(named)) < len(named):
+        raise RequestError("--json, --calibrate and --sheet write different files: give each a name of its own.")
     if args.calibrate and args.calibration and is_within(args.calibrate, args.calibration):
         raise OutputError(f"{args.calibrate!r} is the calibration to measure with: write the new one elsewhere.")
     for images in (args.data, args.inputs):

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from swin2sr_ops.calls import check_keywords, path_of
-from swin2sr_ops.errors import ModelError, RequestError
+from swin2sr_ops.errors import ModelError, RequestError, Swin2SROpsError
 from swin2sr_ops.events import Progress
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.io.base import ImageSource
@@ -147,8 +147,10 @@ def train(
     given = {"name": name, "channels": channels, "planes": planes, "along": along, "licence": licence}
     chosen = Recipe.of(_taught(_modelled(values, start, given), teacher, teacher_licence), source)
     _check_axis(along, chosen)
-    if path is not None and (chosen.noisy or chosen.teacher):
-        check_card(path, chosen)
+    if path is not None:
+        _check_own(path, chosen)
+        if chosen.noisy or chosen.teacher:
+            check_card(path, chosen)
     trainer = Trainer(chosen, image, out, device, start=start, validate=held_out, engine=engine)
     structure = _announce(trainer, start, log)
     trainer.run(save_every=save_every, until=until, log=log, progress=progress, stop=stop)
@@ -332,6 +334,22 @@ def _check_apart(path: Path | None, models: Mapping[str, object]) -> None:
             raise RequestError(
                 f"--export {str(path)!r} is the model of --{option}, which must not change: choose another name."
             )
+
+
+def _check_own(path: Path, recipe: Recipe) -> None:
+    """Refuse to export over a file that is no earlier export of this model."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        found = resolve_model(path)
+        own = found.name == recipe.spec.name and "steps_done" in found.provenance
+    except Swin2SROpsError:
+        own = False
+    if not own:
+        raise RequestError(
+            f"--export {str(path)!r} exists and is no earlier export of {recipe.spec.name!r}: it is not overwritten."
+            " Choose another name, or remove it."
+        )
 
 
 def _check(data: Path | ImageSource, path: Path | None, validate: Path | None, *, single: bool) -> None:

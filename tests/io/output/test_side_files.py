@@ -119,6 +119,12 @@ def test_maps_do_not_lie_among_the_images(folder: Path, capsys: pytest.CaptureFi
     assert not Path("in/maps").exists()
 
 
+def test_files_of_an_evaluation_have_different_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = ["--calibrate", "c.json", "--json", "./c.json"]
+    assert cli.main(["evaluate", "--data", "in", "--scale", "2", *MODEL, *both]) == 2
+    assert "a name of its own" in capsys.readouterr().err
+
+
 def test_a_calibration_is_not_replaced_by_the_new_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     both = ["--calibrate", "c.json", "--calibration", "c.json"]
     assert cli.main(["evaluate", "--data", "in", "--scale", "2", *MODEL, *both]) == 2
@@ -143,4 +149,10 @@ def test_a_model_is_not_exported_onto_itself(folder: Path, gray_model: ModelSpec
     for option in ("init", "teacher"):
         with pytest.raises(RequestError, match=f"the model of --{option}"):
             train(data="in", out="run", export_to=weights, **{option: weights})
+    for content in (before, b"my notes"):
+        Path("other.safetensors").write_bytes(content)
+        with pytest.raises(RequestError, match="no earlier export of"):
+            train(data="in", out="run", export_to="other.safetensors", init="tiny-x2-gray")
+        assert Path("other.safetensors").read_bytes() == content
     assert Path(weights).read_bytes() == before
+    assert not Path("run").exists()
