@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,6 +14,11 @@ import numpy as np
 import pytest
 
 from swin2sr_ops.spec import ModelSpec
+
+with suppress(ImportError):
+    # Other tests import it in the same process: after a window that Mesa draws, that is a segmentation fault, for both
+    # bring an LLVM. Before it, they get on.
+    import triton  # noqa: F401
 
 
 def missing() -> str:
