@@ -9,10 +9,9 @@ from qtpy.QtCore import QTimer
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QMainWindow
 
-__all__ = ["bring", "take_away"]
+__all__ = ["bring", "make_current", "take_away"]
 
 _PAUSE = 10  # ms, between the making of a layer and its first drawing
-_DRAWN = 200  # ms, until a layer that was hidden has been drawn again
 
 
 def bring(viewer: Any, window: QMainWindow | None, data: Any, **said: Any) -> Any:
@@ -22,7 +21,7 @@ def bring(viewer: Any, window: QMainWindow | None, data: Any, **said: Any) -> An
     between the two, and the window answers there.
     """
     chosen = set(viewer.layers.selection)
-    canvas = None if window is None else window.findChild(QOpenGLWidget)
+    canvas = _canvas(window)
     if canvas is not None:
         canvas.setUpdatesEnabled(False)
     try:
@@ -39,17 +38,22 @@ def _draw(canvas: QOpenGLWidget) -> None:
         canvas.setUpdatesEnabled(True)
 
 
-def take_away(viewer: Any, layer: Any) -> None:
-    """Remove ``layer``, if it is there.
+def make_current(window: QMainWindow | None) -> None:
+    """Make the canvas's OpenGL context the current one; called before a layer is removed.
 
-    A hidden one is shown first, fully transparent, for a moment: with napari 0.9.2 and Mesa's software OpenGL, the
-    process ends with a segmentation fault when a hidden image is removed and another one added.
+    napari deletes the OpenGL objects of a removed layer in whichever context is current: outside a drawing that is
+    another one. Mesa then ends the process with a segmentation fault in a later drawing.
     """
-    if layer is None or layer not in viewer.layers:
-        return
-    if layer.visible:
+    canvas = _canvas(window)
+    if canvas is not None:
+        canvas.makeCurrent()
+
+
+def take_away(viewer: Any, layer: Any) -> None:
+    """Remove ``layer``, if it is there."""
+    if layer is not None and layer in viewer.layers:
         viewer.layers.remove(layer)
-        return
-    layer.opacity = 0
-    layer.visible = True
-    QTimer.singleShot(_DRAWN, lambda: viewer.layers.remove(layer) if layer in viewer.layers else None)
+
+
+def _canvas(window: QMainWindow | None) -> QOpenGLWidget | None:
+    return None if window is None else window.findChild(QOpenGLWidget)

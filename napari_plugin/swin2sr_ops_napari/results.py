@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QMainWindow
 
 from swin2sr_ops_napari.background import Outcome
 from swin2sr_ops_napari.outputs import Output
-from swin2sr_ops_napari.presence import bring, take_away
+from swin2sr_ops_napari.presence import bring, make_current, take_away
 from swin2sr_ops_napari.serving import Serving
 from swin2sr_ops_napari.standin import covers
 
@@ -41,12 +41,15 @@ class Results:
         self.adding = False
         self._parts: list[tuple[Any, Any]] = []
         self._pairs: list[tuple[Any, Any]] = []
+        viewer.layers.events.removing.connect(self._removing)
         viewer.layers.events.removed.connect(self._removed)
 
     def disconnect_viewer(self) -> None:
         """Disconnect from the viewer."""
-        with suppress(ValueError, RuntimeError, KeyError):
-            self._viewer.layers.events.removed.disconnect(self._removed)
+        events = self._viewer.layers.events
+        for event, slot in ((events.removing, self._removing), (events.removed, self._removed)):
+            with suppress(ValueError, RuntimeError, KeyError):
+                event.disconnect(slot)
 
     def add(self, data: Any, said: dict[str, Any]) -> Any:
         """Add a layer; the selection stays as it was."""
@@ -116,6 +119,10 @@ class Results:
     def _serve(self, output: Output) -> None:
         if output.server is not None:
             Serving(self._viewer, output.server, self._failed, self._window())
+
+    def _removing(self, _event: Any = None) -> None:
+        with suppress(RuntimeError):  # the window is going
+            make_current(self._window())
 
     def _removed(self, _event: Any = None) -> None:
         """Let go of layers that were removed: their pixels would stay in memory."""
