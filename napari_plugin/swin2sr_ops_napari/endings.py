@@ -46,7 +46,11 @@ def _cancelled(output: Output) -> str:
     if isinstance(output, Lazy):
         return "Cancelled. No layer was made."
     if not isinstance(output, Disk):
+        if output.growing is None or not output.growing.painted:
+            return "Cancelled. No tile was finished, so no layer was made."
         return "Cancelled. The finished tiles are in the layer that ends in (part); the rest of it is black."
+    if output.growing is None or not output.growing.painted:
+        return "Cancelled before a tile was finished: nothing new was written."
     if output.file is None and not output.resumable:
         return "Cancelled. Finished tiles are kept, but this layer has no file: the next run begins again."
     command = ", and so does the copied command." if output.command else "."

@@ -52,8 +52,8 @@ class Form(Controls):
         return self._layers[row] if 0 <= row < len(self._layers) else None
 
     def selected(self) -> list[Any]:
-        """The chosen layer, and with it the other image layers that are selected in napari."""
-        chosen = [layer for layer in self._layers if layer in self._viewer.layers.selection]
+        """The chosen layer, and with it the other image layers that are selected in napari, from the bottom up."""
+        chosen = [la for la in self._viewer.layers if la in self._layers and la in self._viewer.layers.selection]
         return chosen if self.layer is not None and self.layer in chosen else [self.layer]
 
     def image(self, layer: Any = None) -> LayerImage:

@@ -12,6 +12,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.hosting import AxisOrder, ImageInfo, check_dtype
 
 __all__ = [
+    "GROWING_MARK",
     "PREVIEW_MARK",
     "TRUST_MARK",
     "LayerImage",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 #: Keys in the metadata of layers that are no images of the person's: previews and trust layers.
-PREVIEW_MARK, TRUST_MARK = "swin2sr_ops_preview", "swin2sr_ops_trust"
+PREVIEW_MARK, TRUST_MARK, GROWING_MARK = "swin2sr_ops_preview", "swin2sr_ops_trust", "swin2sr_ops_growing"
 #: What people call axes.
 _NAMES = {"t": "T", "time": "T", "c": "C", "ch": "C", "channel": "C", "channels": "C", "z": "Z", "y": "Y", "x": "X"}
 #: Letters of a layer whose axes have no such names; the form shows them before anything runs.
@@ -188,8 +189,8 @@ def axes_of(labels: Sequence[str], ndim: int, *, rgb: bool) -> str:
 
 
 def is_own(layer: Any) -> bool:
-    """Return True for a preview or a trust layer, which cannot be restored itself."""
-    return PREVIEW_MARK in layer.metadata or TRUST_MARK in layer.metadata
+    """Return True for a preview, a trust layer or a growing one, which cannot be restored itself."""
+    return any(mark in layer.metadata for mark in (PREVIEW_MARK, TRUST_MARK, GROWING_MARK))
 
 
 def is_named(labels: Sequence[str]) -> bool:
@@ -261,7 +262,7 @@ def whole_place(layer: Any, axes: str, scale: int) -> dict[str, Any]:
 
 def appearance(layer: Any) -> dict[str, Any]:
     """Return the layer's appearance: the result's values are the same quantity, so contrast and colours stay."""
-    look: dict[str, Any] = {"rgb": layer.rgb, "blending": layer.blending, "interpolation2d": layer.interpolation2d}
+    look: dict[str, Any] = {name: getattr(layer, name) for name in ("rgb", "blending", "opacity", "interpolation2d")}
     if not layer.rgb:
         look |= {
             "contrast_limits": tuple(layer.contrast_limits), "colormap": layer.colormap, "gamma": layer.gamma,

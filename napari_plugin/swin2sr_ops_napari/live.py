@@ -217,7 +217,12 @@ class Preview(QObject):
         if view is None:
             self.said.emit("Nothing of the layer is visible.")
         elif self._wish is None or (self._wish.view.plane, self._wish.view.window) != (view.plane, view.window):
-            self._show(view)
+            try:
+                self._show(view)
+            # Shown in the window. Otherwise the next look would try again, twice a second.
+            except Exception as exc:  # noqa: BLE001
+                self.stop()
+                self.failed.emit(exc)
 
     def _show(self, view: View) -> None:
         """Begin with a view: what is known of it at once, the rest as it comes."""
@@ -257,7 +262,7 @@ class Preview(QObject):
         # One level: napari would look for the smallest of them for its thumbnail.
         self._layer = bring(
             self._viewer, main_window(self._widget), sheet.array, name=f"Preview of {self._source.name}",
-            multiscale=False, metadata={PREVIEW_MARK: True}, opacity=self._source.opacity, **where,
+            multiscale=False, metadata={PREVIEW_MARK: True}, above=self._source, **where,
             **appearance(self._source),
         )  # fmt: skip
         self._stand = StandIn(self._source, self._layer, self._moved)

@@ -13,13 +13,15 @@ from swin2sr_ops.hosting import Region, provenance_of
 from swin2sr_ops_napari.background import Outcome
 from swin2sr_ops_napari.canvas import Overview
 from swin2sr_ops_napari.layer_run import Stop, Tell, check_memory, to_disk, to_memory
-from swin2sr_ops_napari.layers import LayerImage, appearance, describe, place, whole_place
+from swin2sr_ops_napari.layers import GROWING_MARK, LayerImage, appearance, describe, place, whole_place
 from swin2sr_ops_napari.lazy import Restored, serve
 from swin2sr_ops_napari.memory_io import ArraySource, Pyramid
 from swin2sr_ops_napari.ranges import exact_maps
 from swin2sr_ops_napari.request import Request
 from swin2sr_ops_napari.served import Server
 from swin2sr_ops_napari.stored import FileOf, file_of, levels_of
+
+_COVERING = {"blending": "translucent_no_depth", "opacity": 1.0}
 
 __all__ = ["Disk", "Lazy", "Memory", "Output", "title"]
 
@@ -37,11 +39,16 @@ class Output:
     image: LayerImage
     request: Request
 
+    #: Whether a result that was finished in the moment of a Cancel is kept.
+    keeps = True
+
     def __post_init__(self) -> None:
         self.scale = self.request.spec(self.image).scale
         self.growing: Overview | None = None
         self.server: Server | None = None  # of a layer whose tiles come where one looks
         self.stands_in = True  # the layer is shown in place of its source
+        self._first = self.layer.ndim, self.layer.rgb
+        self._placed, self._looked = self._place_of(), appearance(self.layer)
         self._changed = False
 
     @property
@@ -76,10 +83,13 @@ class Output:
             return None
         step = self.growing.step
         spatial = self.image.axes.replace("S", "")
+        if not self._alike:
+            return None
         # Every step-th pixel stands for a square of them: its middle lies where theirs does.
         where = place(self.layer, [step / self.scale if a in "YX" else 1.0 for a in spatial], [0.0] * len(spatial))
-        look = self._look() | {"blending": "translucent_no_depth"}  # additive, it would be added to the visible source
-        return self.growing.array, {"name": f"{self.name} (growing)", "multiscale": False} | where | look
+        look = self._look() | _COVERING  # additive, it would be added to the visible source
+        said = {"name": f"{self.name} (growing)", "multiscale": False, "metadata": {GROWING_MARK: True}}
+        return self.growing.array, said | where | look
 
     def grown(self) -> bool:
         """Return True if tiles have been finished since the last call."""
@@ -92,10 +102,18 @@ class Output:
             self._changed = True
 
     def _whole_place(self) -> dict[str, Any]:
-        return whole_place(self.layer, self.image.axes, self.scale)
+        return self._place_of() if self._alike else self._placed
 
     def _look(self) -> dict[str, Any]:
-        return appearance(self.layer)
+        return appearance(self.layer) if self._alike else self._looked
+
+    @property
+    def _alike(self) -> bool:
+        """False if the layer was given data of another kind since: place and look are those of the beginning then."""
+        return (self.layer.ndim, self.layer.rgb) == self._first
+
+    def _place_of(self) -> dict[str, Any]:
+        return whole_place(self.layer, self.image.axes, self.scale)
 
     def _metadata(self, report: RunReport | None, **more: Any) -> dict[str, Any]:
         facts = provenance_of(report) if report is not None else {"model": self.request.spec(self.image).name}
@@ -131,7 +149,7 @@ class Memory(Output):
                 self.target.levels,
                 self._metadata(None, unfinished=True),
                 name=f"{self.name} (part)",
-                blending="translucent_no_depth",
+                **_COVERING,
             )
         ]
 
@@ -147,6 +165,7 @@ class Lazy(Output):
     """
 
     point: Sequence[float] = ()
+    keeps = False
 
     def work(self, tell: Tell, stop: Stop) -> Any:
         """Decide the intensity range, which may need a look at all pixels, and restore the smallest level."""

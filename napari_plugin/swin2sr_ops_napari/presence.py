@@ -9,24 +9,30 @@ from qtpy.QtCore import QTimer
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QMainWindow
 
-__all__ = ["bring", "make_current", "take_away"]
+__all__ = ["bring", "drawn", "make_current", "take_away"]
 
 _PAUSE = 10  # ms, between the making of a layer and its first drawing
 
 
-def bring(viewer: Any, window: QMainWindow | None, data: Any, **said: Any) -> Any:
-    """Add an image layer and return it; the selection stays as it was.
+def bring(viewer: Any, window: QMainWindow | None, data: Any, above: Any = None, **said: Any) -> Any:
+    """Add an image layer, directly ``above`` another one if that is there, and return it; the selection stays.
 
     napari takes some 70 ms to make a layer and 40 ms to draw it for the first time. The canvas waits for a moment
     between the two, and the window answers there.
     """
-    chosen = set(viewer.layers.selection)
+    chosen, before = set(viewer.layers.selection), list(viewer.layers)
     canvas = _canvas(window)
     if canvas is not None:
         canvas.setUpdatesEnabled(False)
     try:
         added = viewer.add_image(data, **said)
+        if above in before:
+            viewer.layers.move(len(viewer.layers) - 1, viewer.layers.index(above) + 1)
         viewer.layers.selection = {layer for layer in chosen if layer in viewer.layers}
+    except BaseException:  # another plugin's slot may raise when the layer is there already
+        for layer in [layer for layer in viewer.layers if layer not in before]:
+            viewer.layers.remove(layer)
+        raise
     finally:
         if canvas is not None:
             QTimer.singleShot(_PAUSE, lambda: _draw(canvas))
@@ -36,6 +42,12 @@ def bring(viewer: Any, window: QMainWindow | None, data: Any, **said: Any) -> An
 def _draw(canvas: QOpenGLWidget) -> None:
     with suppress(RuntimeError):  # the window was closed
         canvas.setUpdatesEnabled(True)
+
+
+def drawn(window: QMainWindow | None) -> bool:
+    """Return True if the canvas waits for no layer that was brought."""
+    canvas = _canvas(window)
+    return canvas is None or canvas.updatesEnabled()
 
 
 def make_current(window: QMainWindow | None) -> None:

@@ -51,48 +51,51 @@ class Results:
             with suppress(ValueError, RuntimeError, KeyError):
                 event.disconnect(slot)
 
-    def add(self, data: Any, said: dict[str, Any]) -> Any:
-        """Add a layer; the selection stays as it was."""
+    def begin(self) -> None:
+        """Forget the pairs of source and result that can be compared: new ones come."""
+        self._pairs = []
+
+    def add(self, data: Any, said: dict[str, Any], above: Any = None) -> Any:
+        """Add a layer, directly ``above`` another one; the selection stays as it was."""
         self.adding = True
         try:
-            return bring(self._viewer, self._window(), data, **said)
+            return bring(self._viewer, self._window(), data, above, **said)
         finally:
             self.adding = False
 
     def take(self, output: Output, outcome: Outcome, growing: Any = None) -> bool:
         """Add what a run gives instead of its ``growing`` layer; return whether its layer was in the viewer already."""
-        found = output.layers(outcome)
-        if outcome.result is None:
+        try:
+            found = output.layers(outcome)
+            if outcome.result is not None:
+                return self._take_whole(output, outcome, found)
             for data, said in found:
                 self._forget_parts([output.layer])
                 if growing is not None and growing in self._viewer.layers and growing.data is data:
                     # It shows the same pixels. napari takes its time to remove a layer, and to add one.
-                    growing.name, growing.metadata = said["name"], said["metadata"]
+                    growing.metadata, growing.name = said["metadata"], said["name"]
                     self._parts.append((output.layer, growing))
-                    return False
-                self._parts.append((output.layer, self.add(data, said)))
-            take_away(self._viewer, growing)
+                    growing = None
+                else:
+                    self._parts.append((output.layer, self.add(data, said, output.layer)))
             return False
-        try:
-            return self._take_whole(output, outcome, found)
         finally:
             take_away(self._viewer, growing)
 
     def _take_whole(self, output: Output, outcome: Outcome, found: list[tuple[Any, dict[str, Any]]]) -> bool:
         if not output.stands_in:
             for data, said in found:
-                self.add(data, said)
+                self.add(data, said)  # on top of all: it is about what is seen
             self._serve(output)
             return False
         sources = output.sources()
         self._forget_parts(sources)
-        self._pairs = []
         known = False
         for source, (data, said) in zip(sources, found, strict=False):
             layer = self._there(said) if getattr(outcome.result, "state", "") == "already" else None
             known = known or layer is not None
             if layer is None:
-                layer = self.add(data, said)
+                layer = self.add(data, said, source)
             if source in self._viewer.layers:
                 # Additive, the source would shine through its result.
                 if not covers(source):

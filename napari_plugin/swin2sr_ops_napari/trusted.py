@@ -56,6 +56,7 @@ class Trusted(Output):
     point: Sequence[float] = ()
     maps: Maps | None = None
     stored: Any = None
+    keeps = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,6 +8,7 @@ check_host()
 
 import time  # noqa: E402  (said first that napari is missing)
 from collections.abc import Callable  # noqa: E402
+from contextlib import suppress  # noqa: E402
 from functools import partial  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -17,7 +18,7 @@ from qtpy.QtCore import QTimer  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
 from swin2sr_ops import RunReport  # noqa: E402
-from swin2sr_ops.errors import RequestError, Swin2SROpsError  # noqa: E402
+from swin2sr_ops.errors import RequestError, Stopped, Swin2SROpsError  # noqa: E402
 from swin2sr_ops_napari.advising import advised, choice  # noqa: E402
 from swin2sr_ops_napari.background import Background, Outcome  # noqa: E402
 from swin2sr_ops_napari.calm import Calm  # noqa: E402
@@ -30,6 +31,7 @@ from swin2sr_ops_napari.outputs import Disk, Output  # noqa: E402
 from swin2sr_ops_napari.panel import Panel  # noqa: E402
 from swin2sr_ops_napari.planner import Planner  # noqa: E402
 from swin2sr_ops_napari.preferences import preferences, watch  # noqa: E402
+from swin2sr_ops_napari.presence import drawn  # noqa: E402
 from swin2sr_ops_napari.results import Results  # noqa: E402
 from swin2sr_ops_napari.trusted import Trusted  # noqa: E402
 from swin2sr_ops_napari.viewport import main_window  # noqa: E402
@@ -120,10 +122,14 @@ class RestoreWidget(Panel):
             self.tell(exc)
             return
         self.stop_preview()
+        self.results.begin()
         self._waiting = layers
         self._next()
 
     def _next(self) -> None:
+        self._waiting = [layer for layer in self._waiting if layer in self.viewer.layers]
+        if not self._waiting:
+            return
         layer = self._waiting.pop(0)
         try:
             output = output_of(self.viewer, self.form, layer)
@@ -201,11 +207,12 @@ class RestoreWidget(Panel):
             It runs longer than ``seconds``.
         """
         end = time.monotonic() + seconds
-        while self.running is not None:
-            if time.monotonic() > end:
-                raise TimeoutError(f"The run has not ended within {seconds:g} s: {self.status.text()}")
-            QApplication.processEvents()
-            time.sleep(0.01)
+        with suppress(RuntimeError):  # the window was closed, which cancels the run
+            while self.running is not None or not drawn(main_window(self)):
+                if time.monotonic() > end:
+                    raise TimeoutError(f"The run has not ended within {seconds:g} s: {self.status.text()}")
+                QApplication.processEvents()
+                time.sleep(0.01)
 
     def copy_command(self) -> None:
         """Put the command that runs or resumes the same into the clipboard."""
@@ -226,7 +233,8 @@ class RestoreWidget(Panel):
     ) -> None:
         """Run ``work``; its result goes to the layers of ``output``, or to ``then``, which returns what to say."""
         self._output, self._then, self._last_command = output, then, None
-        run = self.running = Background(title, work)
+        keeps = output is not None and output.keeps
+        run = self.running = Background(title, work if keeps else partial(_unless_stopped, work))
         run.moved.connect(self._moved)
         run.ended.connect(self._ended)
         self._calm.keep()
@@ -240,9 +248,15 @@ class RestoreWidget(Panel):
         """Show the layer that grows, while nothing is computed: napari takes its time for a new layer. Then start."""
         if self.running is None:
             return
-        shown = None if self._output is None or self.running.cancelled else self._output.show_growing()
-        if shown is not None:
-            self._growing = self.results.add(*shown)
+        output = self._output
+        try:
+            shown = None if output is None or self.running.cancelled else output.show_growing()
+            if output is not None and shown is not None:
+                self._growing = self.results.add(*shown, output.layer)
+        # Shown in the window; otherwise it would wait for a run that never starts.
+        except Exception as exc:  # noqa: BLE001
+            self._ended(Outcome(error=exc))
+            return
         self.running.start()
         self._grow.start()
 
@@ -267,14 +281,19 @@ class RestoreWidget(Panel):
         try:
             if output is not None:
                 known = self.results.take(output, outcome, self._growing)
+        # Shown in the window, as an error of the run would be.
+        except Exception as exc:  # noqa: BLE001
+            outcome = Outcome(error=exc)
         finally:
             # The run's arrays belong to its layers now: a layer that is removed takes its pixels with it.
             self._last_command = self.command
             self._growing = self._output = self._then = None
             self._chosen()
         if outcome.error is not None and not outcome.stopped:
-            self._waiting = []
+            left, self._waiting = len(self._waiting), []
             self.tell(outcome.error)
+            if left and output is not None:
+                self.say(f"{output.layer.name!r}: {self.status.text()} ({left} more not begun)")
             return
         if output is not None:
             report = outcome.result if isinstance(outcome.result, RunReport) else ""
@@ -376,6 +395,14 @@ class RestoreWidget(Panel):
             self.say(message)
 
 
+def _unless_stopped(work: Any, tell: Any, stop: Any) -> Any:
+    """Do some work whose result nobody wants after a Cancel."""
+    result = work(tell, stop)
+    if stop():
+        raise Stopped("It was cancelled.")
+    return result
+
+
 class _Goodbye:
     """End what must end when the widget is gone; it holds no widget, since there is none any more."""
 
@@ -393,3 +420,4 @@ class _Goodbye:
         running: Background | None = self._widget.get("running")
         if running is not None:
             running.cancel()
+            self._widget["running"] = None  # for a script that waits

@@ -39,3 +39,19 @@ def test_the_canvas_is_drawn_again_after_an_error(widget: Any, viewer: Any, qtbo
     assert not canvas.updatesEnabled()
     assert set(viewer.layers.selection) == chosen
     qtbot.waitUntil(canvas.updatesEnabled, timeout=60_000)
+
+
+def test_a_layer_whose_adding_failed_is_taken_away() -> None:
+    class Layers(list[str]):
+        selection: frozenset[str] = frozenset()
+
+    class Viewer:
+        layers = Layers(["a"])
+
+        def add_image(self, data: str) -> None:
+            self.layers.append(data)
+            raise ValueError("the slot of another plugin")
+
+    with pytest.raises(ValueError, match="another plugin"):
+        bring(Viewer(), None, "b")
+    assert Viewer.layers == ["a"]
