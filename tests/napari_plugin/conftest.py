@@ -82,11 +82,12 @@ def spots(*shape: int, dtype: str = "uint16", seed: int = 0) -> np.ndarray:
 
 
 def finish(widget: Any, qtbot: Any, output: str = "memory", **chosen: Any) -> Any:
-    """Choose, restore, wait, and return the new top layer."""
+    """Choose, restore, wait, and return the layer that is new, or the top one where there is none."""
     prepare(widget, output, **chosen)
+    before = list(widget.viewer.layers)
     widget.restore()
     qtbot.waitUntil(lambda: widget.running is None, timeout=60_000)
-    return widget.viewer.layers[-1]
+    return next((layer for layer in widget.viewer.layers if layer not in before), widget.viewer.layers[-1])
 
 
 def prepare(widget: Any, output: str = "memory", *, model: str | None = None, path: Any = None) -> None:

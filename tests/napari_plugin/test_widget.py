@@ -168,7 +168,7 @@ def test_napari_s_own_cancel_button(widget: Any, viewer: Any, qtbot: Any) -> Non
     run = widget.running
     qtbot.waitUntil(lambda: len(progress._all_instances) > 0, timeout=60_000)
     (bar,) = progress._all_instances
-    assert bar.total == 25
+    qtbot.waitUntil(lambda: bar.total == 25, timeout=60_000)
     bar.cancel()
     with qtbot.waitSignal(run.ended, timeout=60_000) as ended:
         pass
