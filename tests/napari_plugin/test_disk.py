@@ -152,7 +152,8 @@ def test_all_channels_of_a_file_are_restored_where_readers_split_them(
     widget.form.layer_box.setCurrentText(viewer.layers[1].name)
     finish(widget, qtbot, "disk", path=tmp_path / "out.ome.zarr")
     expected = swin2sr_ops.restore(image, model=gray_model, axes="CYX").compute()
-    found = {la.colormap.name: la.data[0] if la.multiscale else la.data for la in viewer.layers if la.name.endswith("x2")}
+    results = [layer for layer in viewer.layers if layer.name.endswith("x2")]
+    found = {la.colormap.name: la.data[0] if la.multiscale else la.data for la in results}
     np.testing.assert_array_equal(np.asarray(found["red"]), expected[0])
     np.testing.assert_array_equal(np.asarray(found["green"]), expected[1])
 
