@@ -100,3 +100,16 @@ def test_a_batch_protects_the_file_in_an_address(folder: Path) -> None:
     pytest.importorskip("rasterio")
     with pytest.raises(OutputError, match="in or above a source of this batch"):
         _make_room(Entry("x.tif", "s.tif"), "s.tif", _Origins.of([Entry("GTIFF_DIR:1:s.tif", "o.tif")]))
+
+
+def test_the_raster_behind_a_mask_is_an_input(folder: Path) -> None:
+    pytest.importorskip("rasterio")
+    Path("mask.vrt").write_text(
+        '<VRTDataset rasterXSize="32" rasterYSize="32"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        '<SourceFilename relativeToVRT="1">mask.tif</SourceFilename><SourceBand>1</SourceBand>'
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    before = contents(folder)
+    with pytest.raises(OutputError, match=r"'mask\.vrt' contains 'mask\.tif'"):
+        one("mask.tif", mask="mask.vrt")
+    assert contents(folder) == before
