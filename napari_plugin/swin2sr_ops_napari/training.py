@@ -28,6 +28,8 @@ METHODS = {
 }
 #: Shipped models that training starts from, by channels.
 _INIT = {1: "small-x1-camera", 3: "small-x1-rgb"}
+#: Learning rates where the recipe's is too high (docs/training.md).
+_RATES = {"sure": 1e-4}
 #: Looks at the held-out part in one run; after five without a smaller risk it stops.
 _LOOKS = 10
 
@@ -84,12 +86,12 @@ class Training:
             trainer = train(
                 noisy=self.method, data=ArraySource(f"The layer {self.image.name!r}", self.image), out=folder,
                 init=_INIT[colours], channels=colours, name=Path(self.path).stem, export_to=self.path,
-                steps=self.steps, save_every=max(self.steps // _LOOKS, 1), log=lines.append, progress=tell, stop=stop,
+                steps=self.steps, lr=_RATES.get(self.method), save_every=max(self.steps // _LOOKS, 1), log=lines.append, progress=tell, stop=stop,
             )  # fmt: skip
         watch = trainer.watch
         learned = f"the risk on the part held out fell from {watch.first:.3g} to {watch.best:.3g}"
-        if watch.step == 0:
-            learned = "nothing was learned: the risk on the part held out did not fall, and the first weights are kept"
+        if watch.keeps_first:
+            learned = "nothing was surely learned, so the first weights are kept: 'More ...' says what may help"
         noisy = " The noise is structured, and this way keeps it." if _is_structured(lines, self.method) else ""
         return Message(f"{Path(self.path).stem} is trained and chosen in Restore; {learned}.{noisy}", "\n".join(lines))
 
