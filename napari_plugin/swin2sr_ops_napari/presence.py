@@ -26,7 +26,7 @@ def bring(viewer: Any, window: QMainWindow | None, data: Any, above: Any = None,
         canvas.setUpdatesEnabled(False)
     try:
         added = viewer.add_image(data, **said)
-        if above in before:
+        if above in before[:-1]:
             viewer.layers.move(len(viewer.layers) - 1, viewer.layers.index(above) + 1)
         viewer.layers.selection = {layer for layer in chosen if layer in viewer.layers}
     except BaseException:  # another plugin's slot may raise when the layer is there already
