@@ -86,7 +86,8 @@ class Training:
             trainer = train(
                 noisy=self.method, data=ArraySource(f"The layer {self.image.name!r}", self.image), out=folder,
                 init=_INIT[colours], channels=colours, name=Path(self.path).stem, export_to=self.path,
-                steps=self.steps, lr=_RATES.get(self.method), save_every=max(self.steps // _LOOKS, 1), log=lines.append, progress=tell, stop=stop,
+                steps=self.steps, lr=_RATES.get(self.method), save_every=max(self.steps // _LOOKS, 1),
+                log=lines.append, progress=tell, stop=stop,
             )  # fmt: skip
         watch = trainer.watch
         learned = f"the risk on the part held out fell from {watch.first:.3g} to {watch.best:.3g}"
