@@ -84,11 +84,21 @@ FROM_SCRATCH = {
 #: The same changes of a run that continues the training of `START`, at a lower rate.
 START, RATE = "nano-x2-gray", 5e-4
 CONTINUED = ("base", "teacher 0.5", "teacher 1", "Muon")
-SETTINGS = FROM_SCRATCH | {
-    f"continued, {name}": replace(one, recipe={"lr": RATE} | one.recipe, continued=True)
-    for name, one in FROM_SCRATCH.items()
-    if name in CONTINUED
+#: The best of them, for longer runs, and changes of it.
+MUON = {
+    "Muon, base": Setting(seeds=2),
+    "Muon, wider: 48 channels, 2 blocks": Setting(model={"dim": 48, "depths": [2]}),
+    **{f"Muon, {name}": one for name, one in FROM_SCRATCH.items() if name not in ("base", "Muon")},
 }
+SETTINGS = (
+    FROM_SCRATCH
+    | {
+        f"continued, {name}": replace(one, recipe={"lr": RATE} | one.recipe, continued=True)
+        for name, one in FROM_SCRATCH.items()
+        if name in CONTINUED
+    }
+    | {name: replace(one, recipe={"optimiser": "muon"} | one.recipe) for name, one in MUON.items()}
+)
 
 
 def recipe(setting: Setting, seed: int, steps: int, teacher: dict[str, Any]) -> Recipe:
@@ -235,14 +245,19 @@ def append(out: Path, row: list[Any]) -> None:
 
 
 def groups(rows: list[dict[str, str]]) -> list[tuple[dict[tuple[str, str], dict[str, str]], str]]:
-    """The last rows of finished runs: those from scratch, and those that continued; each with its base's name."""
+    """The last rows of finished runs, by group (from scratch, continued, with Muon); each with its base's name."""
     last = {(row["setting"], row["seed"]): row for row in rows if float(row["share"]) > 0.999}
     found = []
-    for base in ("base", "continued, base"):
-        of = {key: row for key, row in last.items() if key[0].startswith("continued, ") == (base != "base")}
+    for base in ("base", "continued, base", "Muon, base"):
+        of = {key: row for key, row in last.items() if group_of(key[0]) == group_of(base)}
         if any(name == base for name, _ in of):
             found.append((of, base))
     return found
+
+
+def group_of(name: str) -> str:
+    """The group of a setting: the word before its comma, or none."""
+    return next((word for word in ("continued, ", "Muon, ") if name.startswith(word)), "")
 
 
 def gains(last: dict[tuple[str, str], dict[str, str]], base: str) -> dict[tuple[str, str], dict[str, float]]:
