@@ -21,9 +21,10 @@ from swin2sr_ops_napari.request import Request
 from swin2sr_ops_napari.served import Server
 from swin2sr_ops_napari.stored import FileOf, file_of, levels_of
 
-_COVERING = {"blending": "translucent_no_depth", "opacity": 1.0}
-
 __all__ = ["Disk", "Lazy", "Memory", "Output", "title"]
+
+#: Look of a layer that lies over its visible source.
+_COVERING = {"blending": "translucent_no_depth", "opacity": 1.0}
 
 
 def title(layer: Any, scale: int) -> str:
