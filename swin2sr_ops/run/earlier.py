@@ -15,7 +15,6 @@ from typing import Any
 
 __all__ = ["EarlierArchive", "EarlierImage", "digest_of"]
 
-_OUTPUT = "output "
 #: Values that today's settings do not name, by the name in a record: what was given does not change the file.
 _GIVEN: dict[str, tuple[Any, ...]] = {
     "output anywhere": (True, False),
