@@ -61,6 +61,8 @@ class Background(QObject):
         Shown in the activity dock and in napari's closing question.
     work : callable
         ``work(tell, stop)``, called in another thread; it tells events as `swin2sr_ops.restore_image` does.
+    keeps : bool
+        Whether a result that was finished in the moment of a Cancel is kept.
     """
 
     moved = Signal(str, int, int)
@@ -68,9 +70,9 @@ class Background(QObject):
     ended = Signal(object)
     """`Outcome`."""
 
-    def __init__(self, title: str, work: Work) -> None:
+    def __init__(self, title: str, work: Work, *, keeps: bool = True) -> None:
         super().__init__()
-        self._title = title
+        self._title, self._keeps = title, keeps
         self._work: Work | None = work
         self._stop = threading.Event()
         self._bar: cancelable_progress | None = None
@@ -110,6 +112,8 @@ class Background(QObject):
         try:
             load_torch()
             outcome = Outcome(work(self._emit, self._asked))
+            if not self._keeps and self._asked():
+                outcome = Outcome(error=Stopped("It was cancelled."))
         # Any error is shown in the window; the pool's thread must not end with it.
         except Exception as exc:  # noqa: BLE001
             outcome = Outcome(error=exc)

@@ -18,7 +18,7 @@ from qtpy.QtCore import QTimer  # noqa: E402
 from qtpy.QtWidgets import QApplication  # noqa: E402
 
 from swin2sr_ops import RunReport  # noqa: E402
-from swin2sr_ops.errors import RequestError, Stopped, Swin2SROpsError  # noqa: E402
+from swin2sr_ops.errors import RequestError, Swin2SROpsError  # noqa: E402
 from swin2sr_ops_napari.advising import advised, choice  # noqa: E402
 from swin2sr_ops_napari.background import Background, Outcome  # noqa: E402
 from swin2sr_ops_napari.calm import Calm  # noqa: E402
@@ -233,8 +233,7 @@ class RestoreWidget(Panel):
     ) -> None:
         """Run ``work``; its result goes to the layers of ``output``, or to ``then``, which returns what to say."""
         self._output, self._then, self._last_command = output, then, None
-        keeps = output is not None and output.keeps
-        run = self.running = Background(title, work if keeps else partial(_unless_stopped, work))
+        run = self.running = Background(title, work, keeps=output is not None and output.keeps)
         run.moved.connect(self._moved)
         run.ended.connect(self._ended)
         self._calm.keep()
@@ -393,14 +392,6 @@ class RestoreWidget(Panel):
         if not self.preview.running:
             self.preview_button.setChecked(False)
             self.say(message)
-
-
-def _unless_stopped(work: Any, tell: Any, stop: Any) -> Any:
-    """Do some work whose result nobody wants after a Cancel."""
-    result = work(tell, stop)
-    if stop():
-        raise Stopped("It was cancelled.")
-    return result
 
 
 class _Goodbye:

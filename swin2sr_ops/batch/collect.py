@@ -107,7 +107,7 @@ def collect(
     if dst is not None:
         path_of(dst, "The output")
     if dst == "-":
-        raise RequestError("'-' is no output, because pixels are not printed: name a file or a folder.")
+        raise RequestError("'-' is not an output, because pixels are not printed: name a file or a folder.")
     found = find(sources, list_files, dst)
     if not found:
         raise RequestError("No source was given: name a file, a folder, a pattern or a list file.")

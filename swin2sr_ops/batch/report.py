@@ -152,7 +152,7 @@ class BatchReport:
         Raises
         ------
         OutputError
-            If the file cannot be written, or exists and is no earlier report.
+            If the file cannot be written, or exists and is not an earlier report.
         """
         target = Path(os.path.abspath(user_path(path)))
         check_side_file(target, "report", lambda path: json_has(path, "state", "counts", "images", "settings"))

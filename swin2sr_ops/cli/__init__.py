@@ -22,7 +22,7 @@ __all__ = ["main", "script"]
 
 #: New objects until Python looks for garbage. What is imported stays: looking at every 700 takes a tenth of the start.
 _GARBAGE = 10_000
-#: Commands whose result is no printed text: they succeed where it cannot be printed.
+#: Commands whose result is a file or a server: they succeed where their text cannot be printed.
 _WRITING = ("restore", "train", "export", "serve")
 
 

@@ -2,7 +2,7 @@
 
 A run resumes an unfinished output only if the fingerprints are equal, and leaves a finished one with the
 same fingerprint alone. Tiles are part of it only if the result depends on them, torch's version only if torch
-computes, and an option of the output only if it changes the file: a default that is given is no other run.
+computes, and an option of the output only if it changes the file: a default that is given changes nothing.
 """
 
 from __future__ import annotations

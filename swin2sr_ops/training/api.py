@@ -337,7 +337,7 @@ def _check_apart(path: Path | None, models: Mapping[str, object]) -> None:
 
 
 def _check_own(path: Path, recipe: Recipe) -> None:
-    """Refuse to export over a file that is no earlier export of this model."""
+    """Refuse to export over a file that is not an earlier export of this model."""
     if not path.is_file() or not path.stat().st_size:
         return
     try:
@@ -347,8 +347,8 @@ def _check_own(path: Path, recipe: Recipe) -> None:
         own = False
     if not own:
         raise RequestError(
-            f"--export {str(path)!r} exists and is no earlier export of {recipe.spec.name!r}: it is not overwritten."
-            " Choose another name, or remove it."
+            f"--export {str(path)!r} exists and is not an earlier export of {recipe.spec.name!r}: it is not"
+            " overwritten. Choose another name, or remove it."
         )
 
 

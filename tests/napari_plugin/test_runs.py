@@ -68,16 +68,22 @@ def test_an_error_among_several_layers_says_which(widget: Any, viewer: Any, qtbo
     assert widget.status.text().endswith("(1 more not begun)")
 
 
+@pytest.fixture
+def told(widget: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The errors that the widget shows."""
+    found: list[str] = []
+    monkeypatch.setattr(widget, "tell", lambda error: found.append(str(error)))
+    return found
+
+
 def refuse(*_args: Any, **_said: Any) -> None:
     """Stands for napari where another plugin's slot fails."""
     raise ValueError("another plugin")
 
 
 def test_an_error_while_the_growing_layer_is_added_ends_the_run(
-    widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+    widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch, told: list[str]
 ) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(widget, "tell", lambda error: told.append(str(error)))
     viewer.add_image(spots(80, 80), name="spots")
     prepare(widget, "memory")
     with monkeypatch.context() as patch:
@@ -93,10 +99,8 @@ def test_an_error_while_the_growing_layer_is_added_ends_the_run(
 
 
 def test_an_error_while_the_preview_is_added_ends_it(
-    widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+    widget: Any, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch, told: list[str]
 ) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(widget, "tell", lambda error: told.append(str(error)))
     viewer.add_image(spots(80, 80), name="spots")
     monkeypatch.setattr("swin2sr_ops_napari.live.bring", refuse)
     widget.start_preview()

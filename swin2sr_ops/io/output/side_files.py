@@ -37,7 +37,7 @@ def check_side_file(path: Path, what: str, is_own: Callable[[Path], bool]) -> No
     except OSError as exc:
         raise OutputError(f"The {what} {str(path)!r} cannot be written: {exc.strerror or exc}.") from exc
     raise OutputError(
-        f"{str(path)!r} exists and is no earlier {what}: it is not overwritten. Choose another name, or remove it."
+        f"{str(path)!r} exists and is not an earlier {what}: it is not overwritten. Choose another name, or remove it."
     )
 
 

@@ -72,7 +72,7 @@ def test_a_report_replaces_an_earlier_one_or_an_empty_file(folder: Path) -> None
     assert json.loads(Path("report.json").read_text())["counts"] == {"done": 2}
     assert cli.main(command) == 0
     assert json.loads(Path("report.json").read_text())["counts"] == {"already": 2}
-    with pytest.raises(OutputError, match="no earlier report"):
+    with pytest.raises(OutputError, match="not an earlier report"):
         BatchReport().write("in/a.tif")
 
 
@@ -133,7 +133,7 @@ def test_a_calibration_is_not_replaced_by_the_new_one(folder: Path, capsys: pyte
 
 def test_a_broken_picture_is_no_sheet(folder: Path) -> None:
     Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    with pytest.raises(OutputError, match="no earlier contact sheet"):
+    with pytest.raises(OutputError, match="not an earlier contact sheet"):
         Sheet("broken.png")
 
 
@@ -151,7 +151,7 @@ def test_a_model_is_not_exported_onto_itself(folder: Path, gray_model: ModelSpec
             train(data="in", out="run", export_to=weights, **{option: weights})
     for content in (before, b"my notes"):
         Path("other.safetensors").write_bytes(content)
-        with pytest.raises(RequestError, match="no earlier export of"):
+        with pytest.raises(RequestError, match="not an earlier export of"):
             train(data="in", out="run", export_to="other.safetensors", init="tiny-x2-gray")
         assert Path("other.safetensors").read_bytes() == content
     assert Path(weights).read_bytes() == before

@@ -129,7 +129,7 @@ def test_an_empty_word_of_a_command_is_not_the_working_folder(words: list[str], 
 
 
 def test_standard_output_is_no_output(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="'-' is no output"):
+    with pytest.raises(RequestError, match="'-' is not an output"):
         collect([str(tmp_path)], "-")
 
 
