@@ -172,6 +172,8 @@ class _Site:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # now its cells are given up, too
             self.counts.given_up += 1
             raise _Gone
         finally:

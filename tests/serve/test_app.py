@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import shutil
 import signal
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ from tests.serve.test_store import files_of, held, wait_for
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from starlette.requests import Request
+
+from swin2sr_ops.serve.app import _Gone, _Site
 from swin2sr_ops.serve.options import Options
 from swin2sr_ops.serve.served import Served
 from swin2sr_ops.serve.server import listen
@@ -183,12 +188,12 @@ def test_five_hundred_at_once_are_all_answered(made: dict[str, Any]) -> None:
 
 
 def test_abandoned_requests_are_not_restored(made: dict[str, Any]) -> None:
-    with running(made["path"], made["request"]) as (address, served):
+    with running(made["path"], made["request"]) as (address, served), ExitStack() as stack:
         hold, queue = held(SimpleStore(served.image_of("")))
         host, port = address.split("/")[2].split(":")
         lines = []
         for y in range(5):
-            line = socket.create_connection((host, int(port)))
+            line = stack.enter_context(socket.create_connection((host, int(port))))
             line.sendall(f"GET /{served.store}/0/c/0/{y}/0 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             lines.append(line)
             wait_for(lambda y=y: queue.waiting + len(queue._working) > y)
@@ -200,20 +205,43 @@ def test_abandoned_requests_are_not_restored(made: dict[str, Any]) -> None:
         wait_for(lambda: not queue._working)
         requests.get(f"{address}{served.store}/0/c/1/0/0")
         assert (queue.dropped, queue.cells) == (4, 2)
-        lines[0].close()
+
+
+def test_a_request_counts_as_given_up_once_its_work_has_ended() -> None:
+    """So who reads the figure knows that nothing waits for it any more."""
+
+    async def counts() -> list[int]:
+        site = _Site(served=None, most=1)  # type: ignore[arg-type]
+        found = []
+
+        async def work() -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0)
+                found.append(site.counts.given_up)
+
+        async def receive() -> dict[str, str]:
+            await asyncio.sleep(0.01)
+            return {"type": "http.disconnect"}
+
+        with pytest.raises(_Gone):
+            await site._while_there(Request({"type": "http"}, receive), work())
+        return [*found, site.counts.given_up]
+
+    assert asyncio.run(counts()) == [0, 1]
 
 
 def test_a_client_that_never_reads_blocks_no_other(made: dict[str, Any]) -> None:
-    with running(made["path"], made["request"]) as (address, served):
+    with running(made["path"], made["request"]) as (address, served), ExitStack() as stack:
         host, port = address.split("/")[2].split(":")
-        line = socket.create_connection((host, int(port)))
+        line = stack.enter_context(socket.create_connection((host, int(port))))
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         ask = f"GET /{served.store}/0/c/0/0/0 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
         line.sendall(ask * 50)
         began = time.monotonic()
         assert requests.get(f"{address}{served.store}/0/c/1/1/1").content == made["files"]["0/c/1/1/1"]
         assert time.monotonic() - began < 30
-        line.close()
 
 
 def test_prefetching_waits(made: dict[str, Any]) -> None:
