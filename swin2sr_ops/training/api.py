@@ -81,9 +81,10 @@ def train(
         Folder of the run: ``state.pt``, ``log.csv``, ``recipe.json``, ``validation.png``.
     init : str, path or ModelSpec, optional
         Model with the initial weights, as in `swin2sr_ops.restore`; a recipe without ``[model]`` trains that
-        model; with ``noisy`` and neither of them, the shipped ``good`` model of scale 1. A head for another scale
-        is initialised anew; weights for missing channels are derived (`with_channels`); missing stages start as
-        copies of existing ones that add nothing yet.
+        model; with ``noisy`` and neither of them, the shipped ``good`` model of scale 1. A ``pixelshuffledirect``
+        head for another scale repeats the old one's pixels at first, others are initialised anew; weights for
+        missing channels are derived (`with_channels`); missing stages start as copies of existing ones that add
+        nothing yet.
     name : str, optional
         Name of the trained model; by default the recipe's, or that of ``init`` with the suffix ``-tuned``.
     channels : int, optional

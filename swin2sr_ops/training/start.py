@@ -55,10 +55,11 @@ def start_as_interpolation(net: SwinNet) -> None:
 def start_as(net: SwinNet, other: SwinNet) -> list[str]:
     """Initialise ``net`` with the weights of ``other``; return the names of parameters initialised anew.
 
-    A head for another scale is initialised anew. A body of another width is another network. Another number of
-    channels is the same network (`with_channels`), and so is one of more planes (`with_planes`). A body with more
-    stages starts as the same function: each further stage has the weights of an existing one and adds nothing yet,
-    since its last layer is zero (after Chen et al., Net2Net, ICLR 2016, and the stacking of Gong et al., ICML 2019).
+    A head for another scale is initialised anew; with ``pixelshuffledirect`` it repeats the nearest pixels of the
+    old scale. A body of another width is another network. Another number of channels is the same network
+    (`with_channels`), and so is one of more planes (`with_planes`). A body with more stages starts as the same
+    function: each further stage has the weights of an existing one and adds nothing yet, since its last layer is zero
+    (after Chen et al., Net2Net, ICLR 2016, and the stacking of Gong et al., ICML 2019).
 
     Raises
     ------
@@ -67,6 +68,9 @@ def start_as(net: SwinNet, other: SwinNet) -> list[str]:
     """
     theirs, own = with_planes(with_channels(other, net.spec.channels), other.spec, net.spec), net.state_dict()
     theirs.update(dict(_further_stages(theirs, len(other.spec.depths), len(net.spec.depths))))
+    if {net.spec.upsampler, other.spec.upsampler} == {"pixelshuffledirect"}:
+        for name in ("upsample.0.weight", "upsample.0.bias"):
+            theirs[name] = _of_scale(theirs[name], net.spec.channels, other.spec.scale, net.spec.scale)
     anew = sorted(name for name, value in own.items() if name not in theirs or theirs[name].shape != value.shape)
     body = [name for name in {*anew, *(theirs.keys() - own.keys())} if name.startswith(_BODY)]
     if body:
@@ -90,6 +94,13 @@ def _further_stages(state: dict[str, Tensor], stages: int, wanted: int) -> Itera
         silent = rest in _LAST_OF_STAGE
         for i in range(stages + int(stage), wanted, stages):
             yield f"{trunk}.{i}.{rest}", torch.zeros_like(value) if silent else value.clone()
+
+
+def _of_scale(head: Tensor, channels: int, old: int, new: int) -> Tensor:
+    """Repeat or leave out phases of a head: each new phase is the nearest one of the old scale."""
+    nearest = [int((phase + 0.5) * old / new) for phase in range(new)]
+    phases = head.reshape(channels, old, old, *head.shape[1:])
+    return phases[:, nearest][:, :, nearest].flatten(0, 2)
 
 
 def _bilinear(phase: int, scale: int) -> Tensor:

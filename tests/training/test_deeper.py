@@ -68,3 +68,14 @@ def test_fewer_stages_or_other_depths_are_refused(depths: tuple[int, ...]) -> No
     """No part of a given network is left out silently."""
     with pytest.raises(RequestError, match=r"another network than 'net': \d+ of the body's.*stages or more"):
         start_as(network(depths), network((2, 2)))
+
+
+@pytest.mark.parametrize(("old", "new"), [(2, 4), (2, 8), (2, 3), (4, 2)])
+def test_a_head_of_another_scale_repeats_the_nearest_pixels(old: int, new: int) -> None:
+    one, other = (
+        network((2, 2), scale, scale=scale, upsampler="pixelshuffledirect", channels=3) for scale in (old, new)
+    )
+    assert start_as(other, one) == []
+    x = torch.rand(2, 3, 16, 24)
+    nearest = [[int((i % new + 0.5) * old / new) + i // new * old for i in range(side * new)] for side in (16, 24)]
+    torch.testing.assert_close(other(x), one(x)[:, :, nearest[0]][..., nearest[1]], rtol=0, atol=0)

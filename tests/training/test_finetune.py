@@ -69,13 +69,13 @@ def test_it_begins_with_the_weights(tmp_path: Path, data: Path) -> None:
 
 def test_another_head_begins_anew(tmp_path: Path, data: Path) -> None:
     """A model for x2 is a good start for x4: all weights except the head are kept, and a note says so."""
-    spec = write_model(tmp_path / "x2.safetensors")
+    spec = write_model(tmp_path / "x2.safetensors", upsampler="pixelshuffle", num_feat=8)
     model = {k: v for k, v in spec.to_dict().items() if k not in ("weights", "sha256", "size_bytes", "reach")}
     recipe = Recipe(model=model | {"scale": 4, "name": "x4"}, folders={"blobs": 1.0}, patch=8, steps=1, batch=1)
     told: list[str] = []
     trainer = train(recipe, init=tmp_path / "x2.safetensors", data=data, out=tmp_path / "run", log=told.append)
-    assert trainer.anew == ["upsample.0.bias", "upsample.0.weight"]
-    assert told[0] == "initialised anew, since x4 has another shape there: upsample.0.bias, upsample.0.weight"
+    assert trainer.anew == ["upsample.2.bias", "upsample.2.weight"]
+    assert told[0] == "initialised anew, since x4 has another shape there: upsample.2.bias, upsample.2.weight"
     wider = replace(recipe, model=recipe.model | {"dim": 24})
     with pytest.raises(RequestError, match=r"belong to another network than 'x4'.*Omit \[model\] in the recipe"):
         train(wider, init=tmp_path / "x2.safetensors", data=data, out=tmp_path / "other")
