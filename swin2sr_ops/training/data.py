@@ -29,6 +29,7 @@ __all__ = ["PatchSampler", "detail", "training_images"]
 
 _MARGIN = 4  # input pixels around a patch during its reduction: the kernel then sees real neighbours
 _WIDE_MARGIN = 8  # the same for blur, and for a JPEG grid that starts anywhere
+_TRIES = 100  # to degrade a held-out patch
 
 Kept = tuple[NDArray[np.float16] | None, NDArray[np.float16]]
 Patches = list[NDArray[np.float32]]
@@ -141,8 +142,17 @@ class PatchSampler:
                 shown = torch.from_numpy(np.ascontiguousarray(given[:, inner[0], inner[1]]))[None]
                 found.append((shown, self._own(wanted)))
             else:
-                found.append(self._made(wanted, np.random.default_rng((self.recipe.seed, 2**40 + number))))
+                found.append(self._changed(wanted, np.random.default_rng((self.recipe.seed, 2**40 + number))))
         return found
+
+    def _changed(self, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Degrade a patch anew while the recipe's shares leave it as it is: it would show nothing."""
+        made = self._made(target, rng)
+        for _ in range(_TRIES):
+            if not torch.equal(*made):
+                break
+            made = self._made(target, rng)
+        return made
 
     def _made(self, target: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Degrade clean patches to inputs; return inputs and targets without their margin."""

@@ -17,6 +17,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.training.data import PatchSampler
 from swin2sr_ops.training.degrade import Degrade
 from swin2sr_ops.training.recipe import Recipe
+from swin2sr_ops.training.validate import Validation
 
 
 def seeded(seed: int = 0) -> np.random.Generator:
@@ -155,6 +156,15 @@ def test_in_a_recipe(recipe: Recipe, data: Path) -> None:
     assert batches[0][1].shape == (2, 1, 32, 32)
     assert batches[0][1].min() >= 0
     assert batches[0][1].max() <= 1
+
+
+def test_held_out_patches_are_always_degraded(recipe: Recipe, data: Path) -> None:
+    """Also where the shares leave most patches as they are: such a patch would have an infinite PSNR."""
+    model = recipe.model | {"scale": 1, "task": "denoise", "upsampler": ""}
+    rare = replace(recipe, model=model, degrade={"noise": {"sigma": [5, 5], "share": 0.1}})
+    held_out = Validation(data, PatchSampler(rare, data))
+    assert len(held_out._cases) > 3
+    assert held_out.baseline < 60
 
 
 def test_coarse_bands_lose_their_detail_only() -> None:
