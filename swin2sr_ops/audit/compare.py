@@ -20,16 +20,17 @@ __all__ = ["CheckSink", "Difference", "Stored"]
 
 @dataclass(frozen=True)
 class Difference:
-    """A block of the output that differs from the recomputed one.
+    """A block of the output that differs from the recomputed one, or an array that is not as the run wrote it.
 
     Attributes
     ----------
     image : str
         Path inside an archive; empty for a single image.
     place : str
-        Output pixels and planes, such as ``y=0:512 x=512:1024``; for a smaller level also its number.
+        Output pixels and planes, such as ``y=0:512 x=512:1024``; for a smaller level also its number. Or the
+        array, such as ``spread (spread)``, and its path.
     pixels : int
-        Number of values that differ; 0 if the block cannot be read.
+        Number of values that differ; 0 if the block or array cannot be read.
     largest : float
         Largest difference in stored units.
     reason : str

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import gcd
 from os import PathLike, fspath
 
-import numpy as np
-
-from swin2sr_ops.audit.compare import CheckSink, Stored
+from swin2sr_ops.audit.compare import CheckSink
 from swin2sr_ops.audit.placement import Agreement, placement_of
 from swin2sr_ops.audit.record import Record, read_record
 from swin2sr_ops.audit.report import AuditReport
-from swin2sr_ops.errors import FormatError, ModelError
+from swin2sr_ops.audit.stored import Opened, opened_arrays
+from swin2sr_ops.errors import ModelError
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ClosableSource, ImageSource, Region
-from swin2sr_ops.io.zarr.sides import SIDE_ARRAYS
-from swin2sr_ops.io.zarr.store import is_zarr
-from swin2sr_ops.pixels.intervals import Interval
-from swin2sr_ops.pixels.trust import Trust
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import identity, identity_digest, torch_of
 from swin2sr_ops.run.job import Job, Piece, prepare
 from swin2sr_ops.run.pipeline import Here, TileWork
-from swin2sr_ops.run.sides import Sides
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.weights.qualities import is_quality, names_of_quality
 
@@ -116,11 +110,11 @@ class AuditedImage:
         """Recompute the tiles with these numbers, and record differences in the report; call ``done`` for each tile."""
         record, job = self.record, self._job or self.prepare()
         self._job = None  # nothing is needed after the check
-        sink = self._sink(job)
+        opened = self._opened(job)
+        sink = self._sink(job, opened)
         self._note(job, sink, report)
-        interval = Interval.from_dict(record.settings["interval"]) if "interval" in sink.sides else None
-        trust = Trust.from_dict(record.settings["not_trusted"]) if "not_trusted" in sink.sides else None
-        work = TileWork(job, record.maps, sink, Sides("context" in sink.sides, "spread" in sink.sides, interval, trust))
+        report.add(opened.faults, opened.notes)
+        work = TileWork(job, record.maps, sink, record.sides(opened.sides))
 
         def count(_: Piece) -> None:
             report.checked += 1
@@ -171,11 +165,12 @@ class AuditedImage:
         rows, columns = (_side(info.chunks[info.axes.index(a)], scale) for a in "YX")
         return rows, columns
 
-    def _sink(self, job: Job) -> CheckSink:
-        first, maps = self._whole(), self.record.maps
-        levels = [
-            Stored.of(self._stored(level=k) if k else first, job.output, level=k) for k in range(first.info.levels)
-        ]
+    def _opened(self, job: Job) -> Opened:
+        uri = f"{self.output.rstrip('/')}/{self.path}" if self.path else self.output
+        return opened_arrays(uri, self.name, self.record, self._whole(), job.output, self._stored)
+
+    def _sink(self, job: Job, opened: Opened) -> CheckSink:
+        maps = self.record.maps
 
         def width_of(region: Region) -> float:
             channel = job.order.channel
@@ -183,19 +178,10 @@ class AuditedImage:
             return maps[number].width
 
         agreement = Agreement.of(self.record, job.restorer.network.placed(), torch_of(job))
-        unit, sides = (1,) * len(job.order.axes), dict(self._sides(job))
-        return CheckSink(self.output, job.output, unit, levels, sides, agreement, width_of, self.name)
-
-    def _sides(self, job: Job) -> Iterator[tuple[str, Stored]]:
-        """Iterate over the arrays that the run wrote beside the image."""
-        for name, side in SIDE_ARRAYS.items():
-            if not is_zarr(self.output) or (name in ("interval", "not_trusted") and name not in self.record.settings):
-                continue
-            try:
-                source = self._stored(side.group)
-            except FormatError:  # the run did not write it
-                continue
-            yield name, Stored.of(source, replace(job.output, dtype=np.dtype(side.dtype)))
+        unit = (1,) * len(job.order.axes)
+        return CheckSink(
+            self.output, job.output, unit, opened.levels, opened.sides, agreement, width_of, self.name
+        )  # fmt: skip
 
 
 def _model(record: Record, given: str | PathLike[str] | None) -> str | ModelSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.storage.paths import existing_path
 from swin2sr_ops.pixels.intensity import IntensityMap
+from swin2sr_ops.pixels.intervals import Interval
+from swin2sr_ops.pixels.trust import Trust
+from swin2sr_ops.run.sides import Sides
 
 __all__ = ["Record", "read_record"]
 
@@ -56,6 +59,31 @@ class Record:
     def precision(self) -> str:
         """Precision of the computation."""
         return str(self.settings.get("precision", "float32"))
+
+    @property
+    def beside(self) -> tuple[str, ...] | None:
+        """Names of the arrays that the run wrote beside the image; None if an earlier version did not note them."""
+        found = self.settings.get("beside")
+        return tuple(map(str, found)) if isinstance(found, Sequence) and not isinstance(found, str) else None
+
+    @property
+    def levels(self) -> int | None:
+        """Number of levels that the run wrote; None if it is not noted."""
+        found = self.settings.get("levels")
+        return found if isinstance(found, int) and found > 0 else None
+
+    def sides(self, opened: Collection[str]) -> Sides:
+        """Return what to compute beside the image, if the arrays ``opened`` are compared.
+
+        Trust follows from intervals, whether their array can be read or not.
+        """
+        interval, trust = self.settings.get("interval"), self.settings.get("not_trusted")
+        return Sides(
+            "context" in opened,
+            "spread" in opened,
+            None if interval is None else Interval.from_dict(interval),
+            None if trust is None else Trust.from_dict(trust),
+        )
 
 
 def read_record(uri: str) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ class AuditReport:
         Number of tiles of the output, and of recomputed tiles. A tile covers whole chunks of the output.
     wrong : int
         Recomputed tiles that differ, or that cannot be read.
+    faults : int
+        Differences that concern no single tile: arrays that the run wrote and that are missing or cannot be read.
     inexact : int
         Blocks that differ, but only within the bound between two engines or devices.
     agreement : str
@@ -48,6 +51,7 @@ class AuditReport:
     total: int = 0
     checked: int = 0
     wrong: int = 0
+    faults: int = 0
     inexact: int = 0
     agreement: str = ""
     weights: str = ""
@@ -74,9 +78,19 @@ class AuditReport:
             share = 100 * self.wrong / self.checked
             are = "is" if self.wrong == 1 else "are"
             parts.append(f"{self.wrong:,} of {self.checked:,} recomputed tiles {are} wrong ({share:.2g} %).")
+        if self.faults:
+            are, them = ("array is", "it") if self.faults == 1 else ("arrays are", "them")
+            parts.append(f"{self.faults} {are} missing or not as the run wrote {them}.")
         if self.missing:
             parts.append(f"{len(self.missing)} of the images cannot be checked.")
         return " ".join(parts)
+
+    def add(self, faults: Iterable[Difference], notes: Iterable[str] = ()) -> None:
+        """Add differences that concern no single tile, and notes; each note once."""
+        before = len(self.differences)
+        self.differences += faults
+        self.faults += len(self.differences) - before
+        self.notes += [note for note in notes if note not in self.notes]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report's fields, JSON-ready."""
@@ -91,6 +105,7 @@ class AuditReport:
             "tiles": self.total,
             "checked": self.checked,
             "wrong": self.wrong,
+            "faults": self.faults,
             "inexact_blocks": self.inexact,
             "at_most_wrong": at_most_wrong(self.total, self.checked) if clean else None,
             "ok": self.ok,

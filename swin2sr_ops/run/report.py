@@ -106,6 +106,7 @@ def new_report(job: Job, dst: str, key: RunKey, sides: Sides = Sides()) -> RunRe
         "mask": job.mask_image,
         "arithmetic": computed_in(job.source.info.dtype, restorer.precision),
     }
+    settings["beside"] = list(sides.names)  # an audit must notice that one of these arrays is missing
     if "torch" in key.settings:
         settings["torch"] = key.settings["torch"]
     if job.plan.spec.reach is not None:  # a plugin's network: its halo limits "exact"

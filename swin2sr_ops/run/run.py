@@ -125,6 +125,8 @@ class _Run:
             self.input.check_resumed()
             maps = self._maps()
             self.report.settings["intensity"] = [m.to_dict() for m in maps]
+            if self.staging is not None:
+                self.report.settings["levels"] = len(self.staging.layout.shapes)
             self._tiles(maps)
             self._check_place()
             self._pyramid()

@@ -174,7 +174,7 @@ class RestoredImage:
         if self._root is None:
             ranges, statement = await self._ranges()
             report = new_report(self.job, self.options.name, self.key, self.sides)
-            report.settings["intensity"] = [m.to_dict() for m in self.maps]
+            report.settings |= {"intensity": [m.to_dict() for m in self.maps], "levels": self.levels}
             provenance = provenance_of(report) | statement
             name, layout = self.options.name.rsplit("/", 1)[-1].split(".")[0], self.codec.layout
             self._root = dict(root_documents(self.info, layout, self.options.ngff, name, ranges, provenance))

@@ -54,7 +54,7 @@ def write_metadata(
     version : {"0.5", "0.4"}
         NGFF version of the restored images, independent of the source's.
     provenance : dict, optional
-        Stored in the root's attribute ``swin2sr_ops``.
+        Stored in the root's attribute ``swin2sr_ops``, with the paths of the restored ``images``.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def write_metadata(
                 attributes = open_node(root, group).attrs.asdict() if _is_group(root, group) else {}
                 documents = _documents(collection.uri, root, group, attributes, _below(group, kept), scale, version)
             if not group:
-                own = {ATTRIBUTE: json_ready(dict(provenance or {}))}
+                own = {ATTRIBUTE: json_ready({**provenance, "images": kept} if provenance else {})}
                 documents[""] = {**documents[""], **own}
             for path, content in documents.items():
                 _write(files, path, content, version)
