@@ -22,8 +22,6 @@ from swin2sr_ops.io.zarr.documents import DOCUMENTS
 
 __all__ = ["Layout", "ResumableSink", "Staging", "write_region"]
 
-#: Names of the documents of arrays and groups; all other keys are chunks.
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -33,6 +31,8 @@ class Layout:
     ----------
     sides : dict
         Arrays written in the same regions as the full-size level: path and dtype.
+    attributes : dict
+        Attributes of the levels, ready for JSON.
     """
 
     axes: str
@@ -47,6 +47,7 @@ class Layout:
     fill_value: Any = 0
     names: tuple[str, ...] | None = None
     sides: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -77,10 +78,10 @@ class Layout:
         return {
             f"{path}/{key}": document
             for path, (shape, dtype) in self.arrays().items()
-            for key, document in self._array_documents(shape, dtype).items()
+            for key, document in self._array_documents(path, shape, dtype).items()
         }
 
-    def _array_documents(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, bytes]:
+    def _array_documents(self, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, bytes]:
         import zarr
 
         v3 = self.zarr_format == 3
@@ -96,6 +97,7 @@ class Layout:
             zarr_format=self.zarr_format,
             compressors=_compressor(dtype, self.codec, v3=v3),
             dimension_names=self.names if v3 else None,
+            attributes={} if path in self.sides else dict(self.attributes),
             chunk_key_encoding={"name": "default" if v3 else "v2", "separator": "/"},
         )
         return {key: document.to_bytes() for key, document in found.items()}

@@ -18,6 +18,7 @@ from swin2sr_ops.io.base import ImageInfo, Region, chunk_grid, json_ready
 from swin2sr_ops.io.output.pyramid import regions
 from swin2sr_ops.io.output.staging import Layout
 from swin2sr_ops.io.storage.files import Files
+from swin2sr_ops.io.zarr.cf import array_attributes
 from swin2sr_ops.io.zarr.documents import ZARR_FORMATS
 from swin2sr_ops.io.zarr.labels import carry_labels, list_labels, missing_labels
 from swin2sr_ops.io.zarr.ngff import image_attributes, label_attributes, stored_axes
@@ -87,6 +88,7 @@ def image_layout(
         zarr_format=ZARR_FORMATS[ngff],
         names=tuple(a.lower().replace("s", "c") for a in axes),
         sides={side.path: side.dtype for name, side in SIDE_ARRAYS.items() if name in sides},
+        attributes=array_attributes(info.nodata, info.dtype, info.extra.get("packing", {}), ZARR_FORMATS[ngff]),
     )
 
 

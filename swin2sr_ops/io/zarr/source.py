@@ -19,6 +19,7 @@ from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
 from swin2sr_ops.io.zarr import ngff
 from swin2sr_ops.io.zarr.attributes import carried
 from swin2sr_ops.io.zarr.beside import beside_image
+from swin2sr_ops.io.zarr.cf import CF_ATTRIBUTES, ArrayMeaning, meaning_of
 from swin2sr_ops.io.zarr.chunk_names import check_chunk_names
 from swin2sr_ops.io.zarr.documents import DOCUMENTS
 from swin2sr_ops.io.zarr.store import child_names, is_zip, naming, open_node, store_files, store_identity, zarr_root
@@ -274,17 +275,21 @@ def _image(asked: _Asked, group: Any, path: str, image: ngff.Multiscale) -> Zarr
     attributes = group.attrs.asdict()
     check_chunk_names(uri, array)
     info = _base_info(asked, array, axes)
+    # Writers of OME-Zarr name dimensions for xarray, and leave fill_value at 0, which is no nodata.
+    meaning = meaning_of(array, uri, fill_value=False)
+    own = _own_nodata(attributes)
     info = replace(
         info,
+        dtype=meaning.dtype,
         pixel_size={a: chosen.scale[i] for i, a in placed},
         origin={a: chosen.translation[i] for i, a in placed},
         units={a: image.units[old] for a, old in zip(axes, image.axes, strict=True) if old in image.units},
         channels=image.channels[: info.size("C")],
-        nodata=_own_nodata(attributes),
+        nodata=meaning.nodata if own is None else own,
         name=image.name or info.name,
         format=f"OME-Zarr {image.version}",
         levels=len(image.levels),
-        extra=carried(attributes),
+        extra={**carried(attributes), **_packing(meaning)},
     )
     return ZarrSource(asked.uri, _join(path, chosen.path), info, path, asked.storage_options)
 
@@ -301,14 +306,19 @@ def _plain(asked: _Asked, array: Any, path: str) -> ZarrSource:
         names = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS") or ()
         named = ngff.axis_letters(names) if len(names) == array.ndim else None
         axes = named or _guess_axes(array.shape, np.dtype(array.dtype))
-    fill = attributes.get("_FillValue", attributes.get("missing_value"))
-    known = isinstance(fill, (int, float)) and not isinstance(fill, bool)
+    meaning = meaning_of(array, asked.address)
+    rest = {name: value for name, value in attributes.items() if name not in CF_ATTRIBUTES}
     info = replace(
         _base_info(asked, array, axes),
-        nodata=float(fill) if known else None,
-        extra={**carried(attributes), **_fill_value(array)},
+        dtype=meaning.dtype,
+        nodata=meaning.nodata,
+        extra={**carried(rest), **_fill_value(array), **_packing(meaning)},
     )
     return ZarrSource(asked.uri, path, info, None, asked.storage_options)
+
+
+def _packing(meaning: ArrayMeaning) -> dict[str, Any]:
+    return {"packing": meaning.packing} if meaning.packing else {}
 
 
 def _fill_value(array: Any) -> dict[str, Any]:
