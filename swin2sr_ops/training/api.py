@@ -110,7 +110,8 @@ def train(
         ``"torch"``; ``"native"``, this package's kernels, on a CPU with a C compiler; or ``"auto"``, the kernels if
         they can run.
     save_every, until : int
-        Steps between two saves; the step at which to stop for now.
+        Steps between two saves; the step at which to stop for now. With ``noisy`` the risk is estimated at multiples
+        of ``save_every`` and at the last step of the recipe, so a resume needs the same ``save_every``.
     log : callable
         Receives a line at every save.
     progress : callable, optional
@@ -155,8 +156,9 @@ def train(
     trainer = Trainer(chosen, image, out, device, start=start, validate=held_out, engine=engine)
     structure = _announce(trainer, start, log)
     trainer.run(save_every=save_every, until=until, log=log, progress=progress, stop=stop)
-    if chosen.noisy and trainer.team.leads and trainer.step and trainer.watch.keeps_first:
-        log(trainer.watch.verdict(chosen.noisy))
+    if chosen.noisy and trainer.team.leads and trainer.step:
+        for note in _outcome(trainer):
+            log(note)
     if path is not None and trainer.team.leads:
         _write(trainer, path, structure, log)
     return trainer
@@ -187,6 +189,18 @@ def _announce(trainer: Trainer, start: SwinNet | None, log: Callable[[str], None
     if structure is not None and trainer.team.leads:
         log(_told(structure, trainer.recipe.noisy))
     return structure
+
+
+def _outcome(trainer: Trainer) -> Iterator[str]:
+    """Say which weights of a run on noisy images are kept, where these are not its latest best ones."""
+    watch, noisy = trainer.watch, trainer.recipe.noisy
+    if watch.at < trainer.step:
+        yield (
+            f"step {trainer.step} is between two estimates of the risk, which stopping must not change: the weights of"
+            f" step {watch.step} are kept until the next one"
+        )
+    elif watch.keeps_first:
+        yield watch.verdict(noisy)
 
 
 def _write(trainer: Trainer, path: Path, structure: Structure | None, log: Callable[[str], None]) -> None:

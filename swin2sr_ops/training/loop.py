@@ -106,6 +106,8 @@ class Trainer:
         if validate is not None and isinstance(self.sampler, PatchSampler) and self.team.leads:
             self.validation = Validation(validate, self.sampler)
         self.step = 0
+        self.save_every: int | None = None  # of a run on noisy images
+        self.resumed_save_every: int | None = None  # the same of the state that was loaded
         self.losses: list[float] = []  # since the last row of the log
         self.state_file = out / "state.pt"
         if self.state_file.exists():
@@ -122,10 +124,14 @@ class Trainer:
     ) -> None:
         """Train to the recipe's last step (or to ``until``); save every ``save_every`` steps.
 
-        ``progress`` receives a `StepDone` after each step; ``stop()`` is asked before each.
+        ``progress`` receives a `StepDone` after each step; ``stop()`` is asked before each. A run on noisy images
+        estimates its risk at multiples of ``save_every`` and at the recipe's last step, never because of ``until``:
+        each estimate may choose the weights, and stopping must not.
 
         Raises
         ------
+        RequestError
+            If ``save_every`` is not positive, or not that of the run on noisy images that is resumed.
         Stopped
             ``stop()`` was true; the state is saved, and the same call resumes there.
         """
@@ -136,6 +142,8 @@ class Trainer:
             self._keep_recipe()
             log(self.engine)
         last = self.recipe.steps if until is None else min(self.recipe.steps, until)
+        if self.recipe.noisy and self.step < last:
+            self._check_save_every(save_every)
         if self.recipe.noisy and self.watch.first is None and last:
             self._see()
         if self.teacher is not None and self.step < last and isinstance(self.sampler, PatchSampler):
@@ -151,8 +159,9 @@ class Trainer:
             spent += time.monotonic() - began
             if progress is not None:
                 progress(StepDone(done=self.step, total=last))
-            if self.step % save_every == 0 or self.step == last:
-                if self.recipe.noisy:
+            due = self.step % save_every == 0 or self.step == self.recipe.steps
+            if due or self.step == last:
+                if self.recipe.noisy and due:
                     self._see()
                 if self.team.leads:
                     self._record(spent / (self.step - first), log, last)
@@ -221,7 +230,9 @@ class Trainer:
         speed = self.recipe.batch / seconds
         quality, measured, last_column = "", "", LOG_COLUMNS[-1]
         if self.recipe.noisy:
-            quality, last_column = f"{self.watch.seen:.6g}", "risk"
+            last_column = "risk"
+        if self.recipe.noisy and self.watch.at == self.step:
+            quality = f"{self.watch.seen:.6g}"
             measured = f"  risk {self.watch.seen:.5g} (first {self.watch.first:.5g}, lowest {self.watch.lowest:.5g})"
         if self.validation is not None:
             psnr = self.validation.measure(self._averaged(), self.device, self.out / "validation.png")
@@ -248,6 +259,7 @@ class Trainer:
             "average": self.average,
             "optimiser": self.optimisers.state_dict(),
             "watch": self.watch.state_dict(),
+            "save_every": self.save_every,
         }
         temporary = self.state_file.with_suffix(".tmp")
         torch.save(state, temporary)
@@ -260,9 +272,11 @@ class Trainer:
             self.net.load_state_dict(state["net"])
             self.optimisers.load_state_dict(state["optimiser"])
             self.average, self.step = state["average"], state["step"]
+            self.resumed_save_every = state.get("save_every")
             watch = state.get("watch", {})
             if "parts" in watch:  # earlier versions had none, or a risk at hidden pixels
-                self.watch.load_state_dict(watch)
+                # Earlier versions without `at` estimated the risk at every save.
+                self.watch.load_state_dict({"at": self.step} | watch)
         except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as exc:
             raise RequestError(
                 f"{self.state_file} is damaged or belongs to another model than {self.recipe.spec.name!r} "
@@ -308,6 +322,16 @@ class Trainer:
                 f"The run in {self.out} was started with {'; '.join(other)}: give another folder, or remove this one"
                 " to start anew."
             )
+
+    def _check_save_every(self, save_every: int) -> None:
+        """Reject a resume that would estimate the risk at other steps: these estimates choose the weights."""
+        began = self.resumed_save_every
+        if began not in (None, save_every):
+            raise RequestError(
+                f"The run in {self.out} was started with save_every={began}, not {save_every}, and on noisy images the"
+                f" risk at each save chooses the weights: give --save-every {began}, or another folder."
+            )
+        self.save_every = save_every
 
     def averaged_state(self) -> dict[str, Tensor]:
         """Return the weights to export: the moving average, on the CPU; of a run on noisy images the best one."""

@@ -29,6 +29,8 @@ class Watch:
         Risk on each held-out part before the first step.
     step : int
         Step of the weights to keep.
+    at : int
+        Step of the last risk.
     waited : int
         Saves since the smallest risk.
     weights : dict
@@ -42,6 +44,7 @@ class Watch:
     best: float | None = None
     parts: list[float] = field(default_factory=list)
     step: int = 0
+    at: int = 0
     waited: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
 
@@ -54,6 +57,7 @@ class Watch:
         """Note the risk of the averaged weights at a step, on each held-out part."""
         parts = np.asarray(risks, np.float64)
         self.seen = risk = float(parts.mean())
+        self.at = step
         if self.first is None:
             self.first, self.parts = risk, parts.tolist()
             self._keep(risk, step, weights)
@@ -69,6 +73,8 @@ class Watch:
 
     def verdict(self, noisy: str) -> str:
         """Say what the initial weights being kept means, and what to do; ``noisy`` is how the run learned."""
+        if not self.at:
+            return "the initial weights are kept: the risk of trained ones has not been estimated yet"
         more = "more images" + ("" if noisy == "repeats" else ", or with --noisy repeats if there are several frames")
         more += ", or with --noisy sure, which learns from what a pixel itself shows" if noisy == "blind" else ""
         return (
