@@ -219,9 +219,7 @@ def _one(name: str, plane: _Plane, runs: list[Restoring], protocol: _Protocol, w
         found.models[run.name] = run.spec(given.pixels.shape[-1])
         found.spreads |= {} if spread is None else {run.name: spread}
     for method, output in found.outputs.items():
-        found.scores[method] = scores_of(
-            found, output, protocol.border, protocol.jpeg, protocol.extra, protocol.data_range
-        )
+        found.scores[method] = scores_of(found, output, protocol.border, protocol.jpeg, protocol.extra)
     return found
 
 

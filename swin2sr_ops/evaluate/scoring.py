@@ -59,7 +59,6 @@ def scores_of(
     border: int,
     jpeg: bool,
     extra: Sequence[str],
-    asked_range: tuple[float, float] | None,
 ) -> dict[str, float]:
     """Compute PSNR and SSIM of all channels and of Y, PSNR-B with JPEG, and the figures in ``extra``.
 
@@ -72,7 +71,8 @@ def scores_of(
         if output.dtype == truth.dtype:
             found |= _official(a, b, levels.peak, jpeg or "psnr_b" in extra or "psnr_b_y" in extra)
         if "si_psnr" in extra:
-            found["si_psnr"] = si_psnr(a, b, peak=levels.peak if asked_range else None)
+            # The range of `psnr`, so that fitting the brightness can only gain.
+            found["si_psnr"] = si_psnr(a, b, peak=levels.peak)
         if "frc" in extra:
             found["frc"] = frc_cutoff(_plane(a, levels.peak), _plane(b, levels.peak))
         if OPENSR.keys() & set(extra):

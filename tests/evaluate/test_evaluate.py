@@ -166,6 +166,19 @@ def test_sixteen_bits_have_a_stated_range(gray_model: ModelSpec, tmp_path: Path)
     assert stated.protocol["data_range"] == "0,4095"
 
 
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+def test_fitting_the_brightness_can_only_gain(gray_model: ModelSpec, tmp_path: Path, kind: str) -> None:
+    """Both figures have one range, that of the whole truth: a bright pixel in the border counts for both."""
+    truth = picture(1, (48, 52)).astype(kind) // 2 + 40
+    truth[0, 0] = 255 if kind == "u1" else 60000
+    (tmp_path / "set").mkdir()
+    tifffile.imwrite(tmp_path / "set" / "a.tif", truth)
+    found = evaluate(gray_model, tmp_path / "set", scale=2, metrics=("psnr", "si_psnr"), baseline=True)
+    for scores in (*found.models, found.baseline):
+        row = scores.images["a"]
+        assert row["si_psnr"] >= row["psnr"]
+
+
 def test_inputs_without_a_truth(gray_model: ModelSpec, tmp_path: Path) -> None:
     save(tmp_path / "set" / "a.png", picture(1, (24, 26)))
     found = evaluate(gray_model, tmp_path / "set", scale=2, truth=False, baseline=True)

@@ -49,7 +49,7 @@ def test_they_are_figures_of_an_evaluation() -> None:
     """In fractions of the data range: the same image in 8 bits and as reflectances has the same figures."""
     result, given, truth = scene()
     measured = Measured("a", 2, given * 255, truth * 255, Levels(0.0, 255.0), None)
-    found = scores_of(measured, result * 255, 0, False, ("opensr_spatial",), None)
+    found = scores_of(measured, result * 255, 0, False, ("opensr_spatial",))
     assert {name: found[name] for name in OPENSR} == pytest.approx(opensr_scores(result, given, truth), rel=1e-3)
     with pytest.raises(RequestError, match="at least 128 px"):
         opensr_scores(*scene(96))
