@@ -3,8 +3,9 @@
 The idea is that of Hinton et al., "Distilling the Knowledge in a Neural Network" (2015). The teacher sees whole images,
 reduced and rounded as the training's patches are, through the exact engine: its outputs have no seams. They are stored
 as 16 bits beside the run, in a folder named by the teacher's hash, under the hash of image and settings: runs of one
-parent folder share them, and a killed run computes only what is missing. A patch reads its part of an output and closes
-the file again, since there may be more images than a process may hold open files.
+parent folder share them, and a killed run computes only what is missing. Each file ends with the SHA-256 of all bytes
+before it (`numpy.load` ignores what follows the array); a damaged file counts as missing. A patch reads its part of an
+output and closes the file again, since there may be more images than a process may hold open files.
 
 A patch and its output are turned and mirrored together. A network is not exactly equivariant, so the output of a turned
 patch would differ a little; the mean of all eight orientations (``ensemble = 8``) is equivariant, and better.
@@ -13,6 +14,7 @@ patch would differ a little; the mean of all eight orientations (``ensemble = 8`
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +39,7 @@ __all__ = ["TAUGHT_PEAK", "Teacher", "TeacherOutput", "with_teacher"]
 #: The stored number that stands for 1.0; an output below 0 or above 1 is clipped, as in a stored image.
 TAUGHT_PEAK = 65535
 _REPORT_EVERY = 30.0  # seconds
+_DIGEST = hashlib.sha256().digest_size
 #: Age in seconds of an unfinished file that a killed process left: writing one takes a few seconds.
 _ABANDONED = 3600.0
 
@@ -90,23 +93,25 @@ class Teacher:
         """Return the outputs for inputs, or for targets whose inputs are made here.
 
         Each of the ``size`` processes of a team, known by its ``rank``, computes its own share first and then what the
-        others still lack. A file is complete or does not exist.
+        others still lack. Files that are damaged, or have no digest as in earlier versions, are computed again.
         """
         files = [self._file(given, target) for given, target in images]
         self.folder.mkdir(parents=True, exist_ok=True)
         if rank == 0:
             self._remove_abandoned()
-        missing = _shared([i for i, file in enumerate(files) if not file.exists()], rank, size)
+        lacking = [i for i, file in enumerate(files) if not _is_whole(file)]
+        damaged = sum(files[i].exists() for i in lacking)
+        if damaged:
+            log(f"{damaged} stored outputs of {self.spec.name} are damaged or have no digest: they are computed again")
+        missing = _shared(lacking, rank, size)
         reported = time.monotonic()
         for done, i in enumerate(missing):
-            if files[i].exists():  # another process was faster
+            if _is_whole(files[i]):  # another process was faster
                 continue
             if done == 0 or time.monotonic() - reported > _REPORT_EVERY:
                 log(f"{self.spec.name} computes its outputs: {done} of {len(missing)} images done")
                 reported = time.monotonic()
-            output = self._output(*images[i])
-            with replacing(files[i]) as part, part.open("wb") as stream:
-                np.save(stream, output)
+            _store(files[i], self._output(*images[i]))
         return [TeacherOutput(file) for file in files]
 
     def _remove_abandoned(self) -> None:
@@ -145,6 +150,24 @@ class Teacher:
         )
         result: NDArray[np.float32] = lazy.compute()
         return (result.clip(0, 1) * TAUGHT_PEAK).round().astype(np.uint16)
+
+
+def _store(file: Path, output: NDArray[np.uint16]) -> None:
+    """Write an output and the digest of its bytes; the file is complete or does not exist."""
+    buffer = io.BytesIO()
+    np.save(buffer, output)
+    with replacing(file) as part, part.open("wb") as stream:
+        stream.write(buffer.getbuffer())
+        stream.write(hashlib.sha256(buffer.getbuffer()).digest())
+
+
+def _is_whole(file: Path) -> bool:
+    """Return True if a file has all the bytes that were written; their name says of which image and settings."""
+    try:
+        content = memoryview(file.read_bytes())
+    except FileNotFoundError:
+        return False
+    return hashlib.sha256(content[:-_DIGEST]).digest() == content[-_DIGEST:]
 
 
 def _shared(missing: list[int], rank: int, size: int) -> list[int]:

@@ -211,6 +211,42 @@ def test_a_killed_run_computes_what_is_missing(
     assert len(rest) == images - 2
 
 
+def _cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _zeroed(content: bytes) -> bytes:
+    """Pixels that a file system lost; the heading and the length are right."""
+    return content[:128] + bytes(len(content) - 128)
+
+
+def _flipped(content: bytes) -> bytes:
+    return content[:-100] + bytes([content[-100] ^ 4]) + content[-99:]
+
+
+def _earlier(content: bytes) -> bytes:
+    """As earlier versions wrote it, without the digest."""
+    return content[:-32]
+
+
+@pytest.mark.parametrize("damage", [_cut, _zeroed, _flipped, _earlier, lambda _: b""])
+def test_a_damaged_output_is_computed_again(taught: Recipe, data: Path, tmp_path: Path, damage: Any) -> None:
+    """It neither ends the run nor trains other weights."""
+    whole = teaching(taught, data, tmp_path / "run")
+    (folder,) = tmp_path.glob("teacher-*")
+    files = sorted(folder.glob("*.npy"))
+    before = [file.read_bytes() for file in files]
+    assert np.load(files[0]).dtype == np.uint16
+    for file in files:
+        file.write_bytes(damage(file.read_bytes()))
+    lines: list[str] = []
+    again = Trainer(taught, data, tmp_path / "other")
+    again.run(until=1, log=lines.append)
+    assert f"{len(files)} stored outputs of sage are damaged or have no digest: they are computed again" in lines
+    assert [file.read_bytes() for file in files] == before
+    assert all(torch.equal(a, b) for a, b in zip(whole.net.parameters(), again.net.parameters(), strict=True))
+
+
 _MANY_IMAGES = """
 import resource, sys
 from pathlib import Path
