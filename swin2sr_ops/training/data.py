@@ -21,6 +21,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.training.camera import CAMERA_MARGIN, Camera
 from swin2sr_ops.training.degrade import Degrade, bicubic_reduce, bicubic_resize
 from swin2sr_ops.training.images import Pair, find_images, load_images, load_pairs
+from swin2sr_ops.training.planes import digest_of
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.teacher import TAUGHT_PEAK, Teacher, TeacherOutput
 from swin2sr_ops.training.volumes import MadeVolume, planes_of, stacks
@@ -103,6 +104,10 @@ class PatchSampler:
 
     def __len__(self) -> int:
         return sum(map(len, self.images))
+
+    def digest(self) -> str:
+        """Compute a digest of the images."""
+        return digest_of(image for folder in self.images for kept in folder for image in kept)
 
     def teach(self, teacher: Teacher, log: Callable[[str], None], rank: int = 0, size: int = 1) -> None:
         """Give every image the output of a teacher; later batches then have it as a third tensor.

@@ -62,7 +62,8 @@ def load_images(path: Path, channels: int) -> list[Plane]:
         return [plane for group in _stack(path, channels) for plane in _mapped(path, group)]
     (x,) = _mapped(path, [pixels])
     if channels == 1:
-        return [(x[..., :3] @ LUMA if x.ndim == 3 else x)[None]]
+        # Not `@`: its last bits depend on the processor, and a run may be resumed on another one.
+        return [(np.einsum("hwc,c->hw", x[..., :3], LUMA) if x.ndim == 3 else x)[None]]
     return [] if x.ndim == 2 else [np.ascontiguousarray(x[..., :3].transpose(2, 0, 1))]
 
 

@@ -21,6 +21,7 @@ from swin2sr_ops.io.storage.moves import replace_path
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.training.data import PatchSampler
 from swin2sr_ops.training.kernels import use_engine
+from swin2sr_ops.training.log_file import LogFile
 from swin2sr_ops.training.losses import loss_of
 from swin2sr_ops.training.noisy import NoisySampler, noisy_loss
 from swin2sr_ops.training.optimisers import Optimisers
@@ -32,11 +33,7 @@ from swin2sr_ops.training.team import Team
 from swin2sr_ops.training.validate import Validation
 from swin2sr_ops.training.watch import Watch
 
-__all__ = ["LOG_COLUMNS", "Trainer"]
-
-#: Columns of ``log.csv``: loss is the mean since the previous row; PSNR is that of the held-out images, if any. A run
-#: on noisy images has ``risk`` instead of it.
-LOG_COLUMNS = ("step", "loss", "learning_rate", "seconds_per_step", "patches_per_second", "psnr")
+__all__ = ["Trainer"]
 
 Log = Callable[[str], None]
 
@@ -109,6 +106,7 @@ class Trainer:
         self.save_every: int | None = None  # of a run on noisy images
         self.resumed_save_every: int | None = None  # the same of the state that was loaded
         self.losses: list[float] = []  # since the last row of the log
+        self.log_file = LogFile(out, noisy=bool(recipe.noisy))
         self.state_file = out / "state.pt"
         if self.state_file.exists():
             self._restore()
@@ -140,6 +138,7 @@ class Trainer:
             raise RequestError(f"save_every={save_every} must be at least one step.")
         if self.team.leads:
             self._keep_recipe()
+            self.log_file.forget_after(self.step)
             log(self.engine)
         last = self.recipe.steps if until is None else min(self.recipe.steps, until)
         if self.recipe.noisy and self.step < last:
@@ -165,8 +164,9 @@ class Trainer:
                     self._see()
                 if self.team.leads:
                     self._record(spent / (self.step - first), log, last)
-                    self.save()
                 self.losses.clear()
+                if self.team.leads:
+                    self.save()
 
     def _train_step(self) -> float:
         batch = tuple(self.team.share(x).to(self.device) for x in self.sampler.batch(self.step))
@@ -228,19 +228,14 @@ class Trainer:
     def _record(self, seconds: float, log: Log, last: int) -> None:
         loss, rate = sum(self.losses) / len(self.losses), self.learning_rate(self.step - 1)
         speed = self.recipe.batch / seconds
-        quality, measured, last_column = "", "", LOG_COLUMNS[-1]
-        if self.recipe.noisy:
-            last_column = "risk"
+        quality, measured = "", ""
         if self.recipe.noisy and self.watch.at == self.step:
             quality = f"{self.watch.seen:.6g}"
             measured = f"  risk {self.watch.seen:.5g} (first {self.watch.first:.5g}, lowest {self.watch.lowest:.5g})"
         if self.validation is not None:
             psnr = self.validation.measure(self._averaged(), self.device, self.out / "validation.png")
             quality, measured = f"{psnr:.4f}", f"  held out {psnr:.2f} dB (input {self.validation.baseline:.2f})"
-        file = self.out / "log.csv"
-        head = "" if file.exists() and file.stat().st_size else ",".join((*LOG_COLUMNS[:-1], last_column)) + "\n"
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(f"{head}{self.step},{loss:.6f},{rate:.3e},{seconds:.3f},{speed:.2f},{quality}\n")
+        self.log_file.append(str(self.step), f"{loss:.6f}", f"{rate:.3e}", f"{seconds:.3f}", f"{speed:.2f}", quality)
         left = (last - self.step) * seconds / 60
         log(f"step {self.step}/{last}  loss {loss:.5f}{measured}  {speed:.1f} patches/s  {left:.0f} min left")
         if self.watch.stops:
@@ -260,6 +255,7 @@ class Trainer:
             "optimiser": self.optimisers.state_dict(),
             "watch": self.watch.state_dict(),
             "save_every": self.save_every,
+            "losses": self.losses,
         }
         temporary = self.state_file.with_suffix(".tmp")
         torch.save(state, temporary)
@@ -272,7 +268,7 @@ class Trainer:
             self.net.load_state_dict(state["net"])
             self.optimisers.load_state_dict(state["optimiser"])
             self.average, self.step = state["average"], state["step"]
-            self.resumed_save_every = state.get("save_every")
+            self.resumed_save_every, self.losses = state.get("save_every"), state.get("losses", [])
             watch = state.get("watch", {})
             if "parts" in watch:  # earlier versions had none, or a risk at hidden pixels
                 # Earlier versions without `at` estimated the risk at every save.
@@ -282,18 +278,6 @@ class Trainer:
                 f"{self.state_file} is damaged or belongs to another model than {self.recipe.spec.name!r} "
                 f"({repr(exc).splitlines()[0]}): give another folder, or remove this one to start anew."
             ) from exc
-        if self.team.leads:
-            self._forget_rows()
-
-    def _forget_rows(self) -> None:
-        """Drop rows of ``log.csv`` after the last saved step: the resumed run writes them again."""
-        file = self.out / "log.csv"
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-        lines = [line for line in lines if line.endswith("\n")]  # a kill may have cut the last one
-        known = [*lines[:1], *(row for row in lines[1:] if int(row.split(",")[0]) <= self.step)]
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text("".join(known), encoding="utf-8")
-        replace_path(temporary, file)
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings that must not change on resume: all but the length and the model (its weights tell)."""
@@ -305,22 +289,33 @@ class Trainer:
         file = self.out / "recipe.json"
         if not (file.exists() and self.state_file.exists()):
             temporary = file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self._settings(), indent=1) + "\n", encoding="utf-8")
+            kept = self._settings() | {"images": self.sampler.digest()}
+            temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
             replace_path(temporary, file)
 
     def _check_recipe(self) -> None:
-        """Reject a resume with other settings: its result would belong to no recipe."""
+        """Reject a resume with other settings or images: its result would belong to no recipe."""
         file = self.out / "recipe.json"
         if not file.exists():
             return
+        try:
+            kept = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as exc:
+            raise RequestError(f"{file} is damaged ({exc}): give another folder, or remove this one.") from exc
         # For settings unknown to an earlier version, its runs did what the default does.
         defaults = Recipe(model=self.recipe.model).to_dict()
-        began, now = defaults | json.loads(file.read_text(encoding="utf-8")), self._settings()
+        began, now = defaults | kept, self._settings()
         other = [f"{key}={began.get(key)!r}, not {now[key]!r}" for key in now if began.get(key) != now[key]]
         if other:
             raise RequestError(
                 f"The run in {self.out} was started with {'; '.join(other)}: give another folder, or remove this one"
                 " to start anew."
+            )
+        # Runs of earlier versions have no digest.
+        if "images" in kept and kept["images"] != self.sampler.digest():
+            raise RequestError(
+                f"The run in {self.out} was started on other images than those given now: bring these back, in their"
+                " order by name, or give another folder for a new run."
             )
 
     def _check_save_every(self, save_every: int) -> None:

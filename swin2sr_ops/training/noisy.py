@@ -35,6 +35,7 @@ from swin2sr_ops.errors import RequestError
 from swin2sr_ops.io.base import ImageSource
 from swin2sr_ops.pixels.noise import Noise, noise_of
 from swin2sr_ops.training.noisy_images import Sequence, find_noisy, load_sequences
+from swin2sr_ops.training.planes import digest_of
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.risk import STEP, Trial, risks, share_of, trial_of, variance_of
 from swin2sr_ops.training.volumes import planes_of
@@ -105,6 +106,10 @@ class NoisySampler:
 
     def __len__(self) -> int:
         return self.count
+
+    def digest(self) -> str:
+        """Compute a digest of the images."""
+        return digest_of(source.planes for source in (*self.trained, *self.held))
 
     def _source(self, planes: Sequence) -> _Source:
         if self.pairs:

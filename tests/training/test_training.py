@@ -385,7 +385,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(recipe: Recipe, data: Path, tmp
     assert_same(dict(parts.net.state_dict()), dict(whole.net.state_dict()))
     assert_same(parts.averaged_state(), whole.averaged_state())
     states = [torch.load(tmp_path / n / "state.pt", weights_only=True) for n in ("whole", "parts")]
-    assert set(states[0]) == {"step", "net", "average", "optimiser", "watch", "save_every"}
+    assert set(states[0]) == {"step", "net", "average", "optimiser", "watch", "save_every", "losses"}
     assert_same(*states)
     finished = train(recipe, data, tmp_path / "parts")  # nothing is left to do
     assert_same(finished.averaged_state(), whole.averaged_state())
