@@ -18,7 +18,7 @@ import numpy as np
 
 from swin2sr_ops.pixels.holes import stored_nodata
 
-__all__ = ["CF_ATTRIBUTES", "ArrayMeaning", "array_attributes", "meaning_of"]
+__all__ = ["CF_ATTRIBUTES", "ArrayMeaning", "array_attributes", "is_of_xarray", "meaning_of"]
 
 _NODATA = ("_FillValue", "missing_value")
 _PACKING = ("scale_factor", "add_offset")
@@ -48,7 +48,12 @@ class ArrayMeaning:
     packing: dict[str, float] = field(default_factory=dict)
 
 
-def meaning_of(array: Any, address: str, *, fill_value: bool = True) -> ArrayMeaning:
+def is_of_xarray(array: Any) -> bool:
+    """Return True for a Zarr v2 array whose ``fill_value`` is nodata for xarray."""
+    return bool(array.metadata.zarr_format == 2) and "_ARRAY_DIMENSIONS" in array.attrs
+
+
+def meaning_of(array: Any, address: str, *, fill_value: bool = False) -> ArrayMeaning:
     """Return what the numbers of a Zarr array mean.
 
     Parameters
@@ -57,7 +62,7 @@ def meaning_of(array: Any, address: str, *, fill_value: bool = True) -> ArrayMea
     address : str
         Of the array or its image, for warnings.
     fill_value : bool
-        Whether the ``fill_value`` of a Zarr v2 array of xarray is nodata, as it is for xarray.
+        Whether the array's ``fill_value`` is nodata: see `is_of_xarray`.
 
     Warns
     -----
@@ -69,7 +74,7 @@ def meaning_of(array: Any, address: str, *, fill_value: bool = True) -> ArrayMea
     kind = _SIGNS.get((kept.kind, str(attributes.get(_UNSIGNED, "")).lower()), kept.kind)
     dtype = np.dtype(f"{kind}{kept.itemsize}") if kind != kept.kind else kept
     given = [(name, attributes[name]) for name in _NODATA if attributes.get(name) is not None]
-    if fill_value and array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes:
+    if fill_value:
         given.append(("fill_value", array.metadata.fill_value))
     values = list(_numbers(given, kept, address))
     if dtype != kept:

@@ -19,7 +19,7 @@ from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
 from swin2sr_ops.io.zarr import ngff
 from swin2sr_ops.io.zarr.attributes import carried
 from swin2sr_ops.io.zarr.beside import beside_image
-from swin2sr_ops.io.zarr.cf import CF_ATTRIBUTES, ArrayMeaning, meaning_of
+from swin2sr_ops.io.zarr.cf import CF_ATTRIBUTES, ArrayMeaning, is_of_xarray, meaning_of
 from swin2sr_ops.io.zarr.chunk_names import check_chunk_names
 from swin2sr_ops.io.zarr.documents import DOCUMENTS
 from swin2sr_ops.io.zarr.store import child_names, is_zip, naming, open_node, store_files, store_identity, zarr_root
@@ -276,7 +276,7 @@ def _image(asked: _Asked, group: Any, path: str, image: ngff.Multiscale) -> Zarr
     check_chunk_names(uri, array)
     info = _base_info(asked, array, axes)
     # Writers of OME-Zarr name dimensions for xarray, and leave fill_value at 0, which is no nodata.
-    meaning = meaning_of(array, uri, fill_value=False)
+    meaning = meaning_of(array, uri)
     own = _own_nodata(attributes)
     info = replace(
         info,
@@ -306,7 +306,7 @@ def _plain(asked: _Asked, array: Any, path: str) -> ZarrSource:
         names = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS") or ()
         named = ngff.axis_letters(names) if len(names) == array.ndim else None
         axes = named or _guess_axes(array.shape, np.dtype(array.dtype))
-    meaning = meaning_of(array, asked.address)
+    meaning = meaning_of(array, asked.address, fill_value=is_of_xarray(array) and not _is_level(asked, path))
     rest = {name: value for name, value in attributes.items() if name not in CF_ATTRIBUTES}
     info = replace(
         _base_info(asked, array, axes),
@@ -315,6 +315,18 @@ def _plain(asked: _Asked, array: Any, path: str) -> ZarrSource:
         extra={**carried(rest), **_fill_value(array), **_packing(meaning)},
     )
     return ZarrSource(asked.uri, path, info, None, asked.storage_options)
+
+
+def _is_level(asked: _Asked, path: str) -> bool:
+    """Return True for a level of an OME-Zarr image that was opened by its own address."""
+    local = existing_path(asked.uri)
+    above = asked.uri.rstrip("/").rpartition("/")[0] if local is None else str(local.absolute().parent)
+    uri, group = (asked.uri, str(PurePosixPath(path).parent).strip(".")) if path else (above, "")
+    try:
+        attributes = open_node(zarr_root(uri, asked.storage_options), group).attrs.asdict()
+    except (OSError, ValueError, FormatError):  # nothing is there, or it cannot be read: it is no image
+        return False
+    return "multiscales" in ngff.ome_attributes(attributes)
 
 
 def _packing(meaning: ArrayMeaning) -> dict[str, Any]:

@@ -121,9 +121,10 @@ def test_the_fill_value_is_nodata_only_for_xarray(tmp_path: Path) -> None:
     group.create_array("0", shape=(4, 5), dtype="u1", attributes=named, fill_value=0)
     axes = [{"name": name, "type": "space"} for name in "yx"]
     group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
-    image = open_source(str(tmp_path / "image.ome.zarr"))
-    assert image is not None
-    assert image.info.nodata is None
+    path = str(tmp_path / "image.ome.zarr")
+    for image in (open_source(path), open_source(path, array="0"), open_source(f"{path}/0")):
+        assert image is not None
+        assert image.info.nodata is None
 
 
 @pytest.mark.parametrize(
