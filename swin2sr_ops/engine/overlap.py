@@ -16,7 +16,7 @@ from swin2sr_ops.geometry.neighbours import neighbour_axis
 from swin2sr_ops.geometry.plan import receptive_halo
 from swin2sr_ops.geometry.steps import Interval, cell_side
 from swin2sr_ops.geometry.tiles import FILL_REACH
-from swin2sr_ops.pixels.arrays import readable
+from swin2sr_ops.pixels.arrays import readable, readable_block
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 from swin2sr_ops.placement import Placement
 from swin2sr_ops.spec import ModelSpec
@@ -35,6 +35,7 @@ class BlockGrid:
     chunks: tuple[tuple[int, ...], ...]
     depth: int
     maps: tuple[IntensityMap, ...]
+    dtype: np.dtype[Any]
     neighbours: tuple[int, int] | None = None  # axis of neighbouring planes, and how many on either side
 
     def overlap(self, axis: int) -> int:
@@ -74,7 +75,8 @@ def overlap_options(
         depth = reach + cell_side(spec) + spec.window + FILL_REACH
     depth += margin
     axis = neighbour_axis(order, spec, placement.along)
-    grid = BlockGrid(order, array.chunks, depth, (known,), None if axis is None else (axis, spec.planes // 2))
+    around = None if axis is None else (axis, spec.planes // 2)
+    grid = BlockGrid(order, array.chunks, depth, (known,), array.dtype, around)
     space = f" (its halo of {reach} px, and space to meet its windows)"
     for axis, cut in enumerate(array.chunks):
         if len(cut) > 1 and min(cut) < grid.overlap(axis):
@@ -121,13 +123,14 @@ def block_in_image(
     Raises
     ------
     RequestError
-        If the block's position is unknown, or the options were made for another array.
+        If the block's position is unknown, the options were made for another array, or the block has another type.
     """
     if grid is None or not block_info:
         raise RequestError(
             "A Restorer is called by dask.array.map_overlap with the options of `map_overlap_options`; without them "
             "a block's position is unknown. For a whole array use swin2sr_ops.restore(array)."
         )
+    block = readable_block(block, grid.dtype)
     order, info = grid.order, block_info[0]
     place = info["chunk-location"]
     _check_made_for(grid, info, block.shape)

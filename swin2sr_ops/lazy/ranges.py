@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
+from swin2sr_ops.pixels.arrays import readable_block
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 from swin2sr_ops.pixels.masks import shown_pixels
 from swin2sr_ops.pixels.statistics import Statistics, check_any_valid, note_constant
@@ -24,11 +25,12 @@ class _Look:
     """Compute the statistics of one chunk; a second pass takes the merged statistics of the first."""
 
     order: AxisOrder
+    dtype: np.dtype[Any]
     nodata: float | None
     request: RangeRequest
 
     def __call__(self, block: NDArray[Any], first: Statistics | None = None) -> Statistics:
-        block = np.asarray(block)
+        block = readable_block(block, self.dtype)
         valid = shown_pixels(block, self.order)
         if valid is not None:
             valid = np.broadcast_to(valid, block.shape)[self.order.without_alpha]
@@ -65,7 +67,7 @@ def map_graph(
     if known is not None:
         return decided, {decided: (_Constant(known),)}
     graph: dict[Any, Any] = {}
-    look = _Look(order, nodata, request)
+    look = _Look(order, array.dtype, nodata, request)
     tops: tuple[list[str], list[str]] = ([], [])
     for c in range(array.numblocks[order.channel] if order.channel is not None else 1):
         keys = [

@@ -29,7 +29,7 @@ from swin2sr_ops.geometry.plan import Tile, TilePlan
 from swin2sr_ops.geometry.tiles import LARGEST_TILE, fit_tile, tile_region, tile_size
 from swin2sr_ops.hooks.dispatch import resolve_model
 from swin2sr_ops.lazy.ranges import map_graph
-from swin2sr_ops.pixels.arrays import readable
+from swin2sr_ops.pixels.arrays import readable, readable_block
 from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
 from swin2sr_ops.pixels.nodata_flags import plane_flags
 from swin2sr_ops.pixels.planes import own_pixels
@@ -182,7 +182,7 @@ def restore(
     name = f"swin2sr-restore-{token}"
     # One small value that all tiles share; it is sent once to every worker.
     setup = f"swin2sr-setup-{token}"
-    graph[setup] = (_Setup(restorer.bare(), order, nodata, sides),)
+    graph[setup] = (_Setup(restorer.bare(), order, array.dtype, nodata, sides),)
     graph.update(_tile_graph(name, array, order, restorer, plan, (setup, maps)))
     layers = HighLevelGraph.from_collections(name, graph, dependencies=[array])
     chunks = _out_chunks(order, plan)
@@ -245,6 +245,7 @@ class _Setup:
 
     restorer: Restorer
     order: AxisOrder
+    dtype: np.dtype[Any]
     nodata: float | None
     sides: Sides = field(default_factory=Sides)
 
@@ -267,9 +268,9 @@ class _TileTask:
     depth: Depth | None = None
 
     def __call__(self, blocks: list[NDArray[Any]], setup: _Setup, maps: tuple[IntensityMap, ...]) -> Any:
-        region = np.empty(self.shape, np.asarray(blocks[0]).dtype)
+        region = np.empty(self.shape, setup.dtype)
         for (target, part), block in zip(self.pieces, blocks, strict=True):
-            region[target] = np.asarray(block)[part]
+            region[target] = _piece(readable_block(block, setup.dtype), target, part)
         restorer, order = setup.restorer, setup.order
         y0, y1, x0, x1 = self.owned
         tile = replace(restorer.flat_tile(order, (y0, y1), (x0, x1)), depth=self.depth)
@@ -287,6 +288,17 @@ class _TileTask:
             plan = TilePlan(restorer.spec, *size, size, restorer.placement)
             beside = sides.with_flags(beside, plane_flags(region, order, tile, plan, setup.nodata))
         return (result, *(beside[name] for name in sides.names))
+
+
+def _piece(block: NDArray[Any], target: Region, part: Region) -> NDArray[Any]:
+    """Return the part of a chunk that belongs at ``target``; an array of one row would be repeated there."""
+    piece = block[part]
+    if piece.shape != tuple(one.stop - one.start for one in target):
+        raise RequestError(
+            f"A chunk of the array has the shape {block.shape}, which is smaller than the array declares: correct the"
+            " shape in the Dask function that makes it, or call array.compute_chunk_sizes() first."
+        )
+    return piece
 
 
 def _tile_graph(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from swin2sr_ops.calls import with_article
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.pixels.intensity import check_dtype
 
-__all__ = ["readable"]
+__all__ = ["readable", "readable_block"]
 
 
 def readable(array: Any) -> Any:
@@ -30,13 +31,31 @@ def readable(array: Any) -> Any:
     check_dtype(np.dtype(array.dtype))
     if isinstance(getattr(array, "_meta", array), np.ma.MaskedArray):
         raise RequestError(
-            "Masked arrays are not supported: give array.filled(value) with nodata=value, or NaN for floats."
+            "Masked arrays are not supported: give array.filled(value), in Dask dask.array.ma.filled(array, value),"
+            " with nodata=value, or NaN for floats."
         )
     if any(np.isnan(n) for n in array.shape):
         raise RequestError(
             f"The array's shape {array.shape} is not known: call array.compute_chunk_sizes() on it first."
         )
     return array
+
+
+def readable_block(block: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return a computed chunk of a lazy array as NumPy's array of the ``dtype`` that the array declares.
+
+    Raises
+    ------
+    RequestError
+        If the chunk is not what the array declares: it is masked, lies on a GPU, or has another type.
+    """
+    found = np.asarray(readable(block))
+    if found.dtype.newbyteorder("=") != dtype.newbyteorder("="):
+        raise RequestError(
+            f"The array declares {dtype.name} pixels, but one of its chunks has {found.dtype.name}: declare the type"
+            " that the chunks have, with dtype= or meta= of the Dask function that makes them, or convert them there."
+        )
+    return found
 
 
 def _with_numpy_type(array: Any) -> Any:

@@ -14,7 +14,7 @@ from swin2sr_ops.calls import path_of
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.geometry.axes import AxisOrder
 from swin2sr_ops.io.base import ImageInfo, ImageSource, Region
-from swin2sr_ops.pixels.arrays import readable
+from swin2sr_ops.pixels.arrays import readable, readable_block
 
 __all__ = ["ArrayImage", "image_of"]
 
@@ -35,7 +35,9 @@ class ArrayImage:
 
     def read(self, region: Region) -> NDArray[Any]:
         """Compute ``region``."""
-        return np.asarray(self.array[region])
+        found = self.array[region]
+        computed = found.compute() if hasattr(found, "compute") else found  # NumPy would drop the mask of Dask's chunks
+        return readable_block(computed, np.dtype(self.array.dtype))
 
 
 def image_of(data: str | PathLike[str] | ImageSource | Any, axes: str | None = None) -> Path | ImageSource:

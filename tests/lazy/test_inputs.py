@@ -10,11 +10,13 @@ from typing import Any, Unpack, get_overloads, get_type_hints
 import dask.array as da
 import numpy as np
 import pytest
+from dask import delayed
 
 import swin2sr_ops
 from swin2sr_ops import ModelSpec, RequestError
 from swin2sr_ops.calls import keywords_of, suggest_keywords
 from swin2sr_ops.request import BatchOptions, OutputOptions
+from swin2sr_ops.training.arrays import ArrayImage, image_of
 
 torch = pytest.importorskip("torch")
 IMAGE = np.random.default_rng(1).integers(0, 255, (20, 30)).astype("u1")
@@ -99,6 +101,44 @@ def test_the_sentence_about_chunks_names_a_call_that_helps(chunks: Any, gray_mod
 def test_map_overlap_refuses_what_restore_refuses(array: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         swin2sr_ops.Restorer("nano-x2-gray").map_overlap_options(array)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "says"),
+    [
+        (np.ma.masked_less(IMAGE, 9), "Masked arrays are not supported: give .*ma.filled"),
+        (np.ma.masked_array(IMAGE), "Masked arrays are not supported"),  # a mask without a pixel
+        (IMAGE.astype("f4"), "declares uint8 pixels, but one of its chunks has float32: declare the type"),
+        (IMAGE.astype("u2"), "declares uint8 pixels, but one of its chunks has uint16"),
+        (IMAGE.astype("i8"), "Pixels of type int64 cannot be restored"),
+        (OnGpu(), "The OnGpu lies on a GPU"),
+        (IMAGE[:1], r"A chunk of the array has the shape \(1, 30\), which is smaller than the array declares"),
+    ],
+)
+def test_chunks_that_are_not_what_the_array_declares(chunk: Any, says: str, gray_model: ModelSpec) -> None:
+    """Found when they are computed, in the tiles, in the range, and in `map_overlap`."""
+    array = da.from_delayed(delayed(lambda: chunk)(), IMAGE.shape, meta=np.empty((0, 0), "u1"))
+    smaller = getattr(chunk, "shape", ()) == (1, 30)
+    for value_range in ("dtype", "p1,p99"):
+        if not (smaller and value_range != "dtype"):
+            with pytest.raises(RequestError, match=says):
+                swin2sr_ops.restore(array, model=gray_model, range=value_range).compute(scheduler="sync")
+    restorer = swin2sr_ops.Restorer(gray_model)
+    with pytest.raises(RequestError, match="made for an array" if smaller else says):
+        da.map_overlap(restorer, array, **restorer.map_overlap_options(array)).compute(scheduler="sync")
+    if isinstance(chunk, np.ndarray) and not smaller:
+        source = image_of(array)
+        assert isinstance(source, ArrayImage)
+        with pytest.raises(RequestError, match=says):
+            source.read((slice(0, 4), slice(0, 4)))
+
+
+def test_chunks_in_another_byte_order_are_the_same_pixels(gray_model: ModelSpec) -> None:
+    chunk = IMAGE.astype(">u2")
+    array = da.from_delayed(delayed(lambda: chunk)(), IMAGE.shape, meta=np.empty((0, 0), "u2"))
+    found = swin2sr_ops.restore(array, model=gray_model).compute()
+    assert found.dtype == np.dtype("u2").newbyteorder("=")
+    np.testing.assert_array_equal(found, swin2sr_ops.restore(IMAGE.astype("u2"), model=gray_model))
 
 
 @pytest.mark.parametrize("call", [swin2sr_ops.restore, swin2sr_ops.Restorer, swin2sr_ops.restored_store])
