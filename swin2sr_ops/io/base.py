@@ -70,7 +70,7 @@ class ImageInfo:
         of the first pixel (as in NGFF, OME-TIFF and napari), unit name (``"micrometer"``).
     channels : tuple of dict
         Known facts per channel, as in NGFF's ``omero``: ``label``, ``color``,
-        ``window`` (``start end min max``), ``active``.
+        ``window`` (``start end min max``), ``active``, and others as they are.
     nodata : float or None
         Value that marks invalid pixels.
     name, format : str

@@ -15,7 +15,7 @@ from typing import Any
 from swin2sr_ops.errors import FormatError, RequestError
 from swin2sr_ops.io.base import ImageInfo, listing
 from swin2sr_ops.io.units import unit_along
-from swin2sr_ops.io.zarr.omero import read_channels
+from swin2sr_ops.io.zarr.omero import read_channels, read_rest
 from swin2sr_ops.io.zarr.transformations import PhysicalPlace, place_of
 
 __all__ = [
@@ -60,6 +60,7 @@ class Multiscale:
     units: dict[str, str]
     levels: tuple[Level, ...]
     channels: tuple[dict[str, Any], ...]
+    omero: dict[str, Any]
 
 
 def ome_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -144,7 +145,8 @@ def _read(ome: Mapping[str, Any], where: str, given: str | None) -> Multiscale:
     if not levels:
         raise ValueError("no datasets")
     channels = read_channels(ome.get("omero"))
-    return Multiscale(version, str(first.get("name") or ""), axes, units, tuple(levels), channels)
+    rest = read_rest(ome.get("omero"))
+    return Multiscale(version, str(first.get("name") or ""), axes, units, tuple(levels), channels, rest)
 
 
 def _names(multiscales: Sequence[Any]) -> list[str]:
@@ -260,7 +262,7 @@ def image_attributes(
         ]
     }
     if ranges:
-        ome["omero"] = {"channels": _channels(info, ranges)}
+        ome["omero"] = {"channels": _channels(info, ranges), **info.extra.get("omero", {})}
     if version == "0.5":
         return {"ome": {"version": version, **ome}}
     ome["multiscales"][0]["version"] = version

@@ -1,4 +1,4 @@
-"""Read the channels of the ``omero`` block, skipping invalid values, which many writers produce."""
+"""Read the ``omero`` block: channels without invalid values, which many writers produce, and the rest as it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-__all__ = ["read_channels"]
+from swin2sr_ops.io.base import json_ready
+
+__all__ = ["read_channels", "read_rest"]
 
 _NAMED = {
     "black": "000000", "white": "FFFFFF", "gray": "808080", "grey": "808080", "red": "FF0000", "lime": "00FF00",
@@ -16,14 +18,28 @@ _NAMED = {
     "pink": "FFC0CB", "brown": "A52A2A", "teal": "008080", "navy": "000080", "maroon": "800000",
 }  # fmt: skip
 _WINDOW = ("start", "end", "min", "max")
+#: Keys of a channel that are read, and validated.
+_READ = frozenset({"label", "color", "window", "active"})
+#: Keys of the block that belong to the image that was read: its number in OMERO, and the version of its metadata.
+_OWN = frozenset({"channels", "id", "version"})
 
 
 def read_channels(omero: Any) -> tuple[dict[str, Any], ...]:
-    """Return label, colour (six hexadecimal digits), window and visibility of each channel, if they are valid."""
+    """Return label, colour (six hexadecimal digits), window and visibility of each channel, if they are valid.
+
+    Other keys follow as they are: ``inverted``, ``coefficient``, ``family``.
+    """
     given = omero.get("channels") if isinstance(omero, Mapping) else None
     if not isinstance(given, (list, tuple)):
         return ()
     return tuple(_channel(entry) for entry in given)
+
+
+def read_rest(omero: Any) -> dict[str, Any]:
+    """Return what the block says of the whole image, such as ``rdefs``, ready for JSON."""
+    if not isinstance(omero, Mapping):
+        return {}
+    return {str(key): json_ready(value) for key, value in omero.items() if key not in _OWN}
 
 
 def _channel(given: Any) -> dict[str, Any]:
@@ -40,7 +56,7 @@ def _channel(given: Any) -> dict[str, Any]:
         channel["window"] = window
     if isinstance(given.get("active"), bool):
         channel["active"] = given["active"]
-    return channel
+    return channel | {str(key): json_ready(value) for key, value in given.items() if key not in _READ}
 
 
 def _color(given: Any) -> str:

@@ -289,7 +289,7 @@ def _image(asked: _Asked, group: Any, path: str, image: ngff.Multiscale) -> Zarr
         name=image.name or info.name,
         format=f"OME-Zarr {image.version}",
         levels=len(image.levels),
-        extra={**carried(attributes), **_packing(meaning)},
+        extra={**carried(attributes), **_packing(meaning), **({"omero": image.omero} if image.omero else {})},
     )
     return ZarrSource(asked.uri, _join(path, chosen.path), info, path, asked.storage_options)
 

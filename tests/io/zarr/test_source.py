@@ -134,7 +134,7 @@ def test_ome_metadata(tmp_path, version):
     assert info.pixel_size == {"Y": 0.5, "X": 0.25}
     assert info.origin == {"Y": 0.0, "X": 0.0}
     assert info.units == {"Y": "micrometer", "X": "micrometer"}
-    assert info.channels == ({"label": "DAPI", "color": "0000FF"}, {"label": "GFP"}, {})
+    assert info.channels == ({"label": "DAPI", "color": "0000FF", "lookup": "x"}, {"label": "GFP"}, {})
     assert info.chunks == (1, 32, 32)
 
 
