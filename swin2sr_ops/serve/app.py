@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
@@ -31,13 +32,17 @@ from swin2sr_ops.serve.access import LOOPBACK, ORIGIN_PATTERN, ORIGINS, TokenGua
 from swin2sr_ops.serve.description import describe
 from swin2sr_ops.serve.image import RestoredImage
 from swin2sr_ops.serve.served import Served
+from swin2sr_ops.serve.source_guard import SourceChanged
 from swin2sr_ops.serve.views import Shown, View
 
 __all__ = ["MOST", "create_app"]
 
 _T = TypeVar("_T")
+_Answer = Callable[[Request], Awaitable[Response]]
 #: Requests that may be in hand before further ones are refused for a while.
 MOST = 1000
+#: Attempts to answer from a source that changes.
+_TRIES = 3
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _PAGE = {
     "index.html": "text/html",
@@ -88,8 +93,9 @@ class _Site:
         tag = _tag(image, key)
         if _knows(request, tag):
             return self._unchanged(tag)
-        data = await self._while_there(request, image.get(key, urgent=_urgent(request)))
-        return self._bytes(request, data, tag, "application/json" if _is_json(key) else "application/octet-stream")
+        data = await self._asked(request, image, image.get(key, urgent=_urgent(request)))
+        kind = "application/json" if _is_json(key) else "application/octet-stream"
+        return self._bytes(request, data, tag if image.guard.sure else "", kind)
 
     async def _listing(self, folder: str) -> Response:
         """Answer the names in a folder as links: this is how clients of HTTP find the members of a group."""
@@ -103,6 +109,8 @@ class _Site:
         """Answer with all of ``data``, or the part that was asked for."""
         if data is None:
             return _missing()
+        if request.headers.get("if-none-match", "").strip() == "*":  # the client has any version of what exists
+            return self._unchanged(tag)
         headers = {"Accept-Ranges": "bytes", "Cache-Control": "no-cache"} | ({"ETag": tag} if tag else {})
         part = _part(request, len(data), tag)
         status = 200
@@ -134,7 +142,8 @@ class _Site:
         if _knows(request, tag):
             return self._unchanged(tag)
         asked = view.result(image, urgent=_urgent(request)) if which == "result" else view.source(image)
-        return self._bytes(request, await self._while_there(request, asked), tag, "image/png")
+        data = await self._asked(request, image, asked)
+        return self._bytes(request, data, tag if image.guard.sure else "", "image/png")
 
     async def info(self, request: Request) -> Response:
         """Say what is served, and of one image all that the page needs."""
@@ -162,7 +171,11 @@ class _Site:
 
     def _unchanged(self, tag: str) -> Response:
         self.counts.not_modified += 1
-        return Response(status_code=304, headers={"ETag": tag, "Cache-Control": "no-cache"})
+        return Response(status_code=304, headers={"Cache-Control": "no-cache"} | ({"ETag": tag} if tag else {}))
+
+    async def _asked(self, request: Request, image: RestoredImage, work: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for ``work`` with an image, unless the client goes or the image changes."""
+        return await self._while_there(request, image.guard.watched(work))
 
     async def _while_there(self, request: Request, work: Coroutine[Any, Any, _T]) -> _T:
         """Wait for ``work`` as long as the client does."""
@@ -180,18 +193,27 @@ class _Site:
             task.cancel()
             gone.cancel()
 
-    def guarded(self, answer: Any) -> Any:
+    async def _retried(self, request: Request, answer: _Answer) -> Response:
+        """Answer; where the source changes meanwhile, from the source opened anew."""
+        for _ in range(_TRIES):
+            with suppress(SourceChanged):
+                return await answer(request)
+        return self._refuse("The source changes again and again: ask again once it is written.")
+
+    def _refuse(self, message: str) -> Response:
+        self.counts.refused += 1
+        return JSONResponse({"error": message}, 503, {"Retry-After": "2"})
+
+    def guarded(self, answer: _Answer) -> _Answer:
         """Count requests, refuse those that are too many, and turn errors into sentences."""
 
         async def handle(request: Request) -> Response:
             self.counts.requests += 1
             if self.counts.in_hand >= self.most:
-                self.counts.refused += 1
-                message = f"{self.counts.in_hand} requests are waiting already: ask again later."
-                return JSONResponse({"error": message}, 503, {"Retry-After": "2"})
+                return self._refuse(f"{self.counts.in_hand} requests are waiting already: ask again later.")
             self.counts.in_hand += 1
             try:
-                return await _awaited(answer(request))
+                return await self._retried(request, answer)
             except _Gone:
                 return Response(status_code=499)
             except FormatError as exc:
@@ -213,10 +235,6 @@ class _Site:
         if isinstance(exc, Swin2SROpsError):
             logging.getLogger(__name__).warning("%s", message)
         return JSONResponse({"error": message}, status)
-
-
-async def _awaited(answer: Awaitable[Response]) -> Response:
-    return await answer
 
 
 async def _disconnected(request: Request) -> None:
@@ -241,7 +259,7 @@ def _tag(image: RestoredImage, key: str) -> str:
 def _knows(request: Request, tag: str) -> bool:
     """Tell whether the client has these bytes."""
     known = request.headers.get("if-none-match", "")
-    return known.strip() == "*" or tag in [one.strip().removeprefix("W/") for one in known.split(",")]
+    return tag in [one.strip().removeprefix("W/") for one in known.split(",")]
 
 
 def _urgent(request: Request) -> bool:

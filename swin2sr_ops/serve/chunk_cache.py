@@ -125,6 +125,17 @@ class DiskCache:
                 if may:
                     self._staging.claim.note(**values)
 
+    def spoil(self) -> None:
+        """Mark the unfinished output as not resumable, since the input has changed; nothing is added any more."""
+        if self._finished is not None:
+            return
+        try:
+            with disk_errors(self.uri), self._writing() as may:
+                if may:
+                    self._staging.claim.spoil()
+        except OutputError as exc:
+            self._trouble(exc)
+
     @property
     def units(self) -> int:
         """Count the units that are known to be cached, and may be evicted."""

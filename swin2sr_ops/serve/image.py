@@ -35,7 +35,7 @@ from swin2sr_ops.serve.limits import DiskLimit, MemoryCache, Values
 from swin2sr_ops.serve.options import Counts, Options
 from swin2sr_ops.serve.source_guard import SourceGuard
 from swin2sr_ops.serve.source_levels import SourceLevels
-from swin2sr_ops.serve.tile_queue import TileQueue
+from swin2sr_ops.serve.tile_queue import ImageClosed, TileQueue
 
 __all__ = ["RestoredImage", "memory_limit"]
 
@@ -96,7 +96,7 @@ class RestoredImage:
         self.source_levels = SourceLevels(job.source, partial(open_level, src, self.request), job.nodata)
         self.memory = MemoryCache(memory_limit(options), memory)
         self.disk: DiskCache | None = None
-        self.guard = SourceGuard(job, self.key, lambda: None if self.disk is None else self.disk.staging)
+        self.guard = SourceGuard(job, self.key, lambda: self.disk)
         if options.cache is not None:
             self.disk = DiskCache(
                 options.cache, self.key, self.codec, job.source.uri, limit or options.limit, options.final
@@ -276,7 +276,11 @@ class RestoredImage:
 
         zarr-python decodes in the threads of the event loop: one of them may not wait for it.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *given)
+        try:
+            waiting = asyncio.get_running_loop().run_in_executor(self._pool, function, *given)
+        except RuntimeError as exc:  # the pool is shut down
+            raise ImageClosed from exc
+        return await waiting
 
     def _keep(self, units: Mapping[Unit, Values], origin: Origin | None = None) -> None:
         for unit, values in units.items():
@@ -289,11 +293,12 @@ class RestoredImage:
     # --- tiles, in the queue's threads ------------------------------------------------------------
 
     def _compute(self, box: Box) -> RestoredTile:
-        self.guard.check()
+        self.guard.check_known()
         return self.restorer.compute(box)
 
     def _finish(self, box: Box, restored: RestoredTile) -> dict[Cell, dict[Unit, Values]]:
         """Encode the units of a tile, keep them, and return those of each cell."""
+        self.guard.check()  # after its pixels were read
         units = self.restorer.encode(box, restored)
         self._keep(units, restored.origin)
         return self.restorer.by_cell(box, units)
@@ -301,9 +306,12 @@ class RestoredImage:
     # --- the end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Stop computing, close the files, and remove what was kept in memory and in temporary folders."""
+        """Stop computing, close the files, and remove what was kept in memory and in temporary folders.
+
+        Who still waits gets `swin2sr_ops.serve.tile_queue.ImageClosed`.
+        """
         self.queue.close()
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown()  # a cancelled call would look like a request that was given up
         for source in (self.job.source, self.job.mask):
             if isinstance(source, ClosableSource):
                 source.close()

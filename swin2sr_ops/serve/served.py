@@ -7,11 +7,12 @@ import logging
 import os
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from swin2sr_ops.errors import FormatError, Swin2SROpsError
+from swin2sr_ops.errors import FormatError, OutputError, Swin2SROpsError
 from swin2sr_ops.events import Progress
 from swin2sr_ops.io.storage.files import LocalFiles
 from swin2sr_ops.io.storage.paths import without_separator
@@ -23,6 +24,7 @@ from swin2sr_ops.serve.documents import is_safe
 from swin2sr_ops.serve.image import RestoredImage, memory_limit
 from swin2sr_ops.serve.limits import DiskLimit, MemoryCache
 from swin2sr_ops.serve.options import Options
+from swin2sr_ops.serve.tile_queue import ImageClosed
 
 __all__ = ["Served"]
 
@@ -48,6 +50,7 @@ class Served:
         self.collection: Collection | None = None if alone else open_collection(src)
         self.stem = os.path.basename(src.rstrip("/").rsplit(":", 1)[-1]).split(".")[0] or "image"
         self._images: dict[str, RestoredImage] = {}
+        self._replaced: set[str] = set()  # images whose source changed
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._groups: LocalFiles | None = None
@@ -89,26 +92,45 @@ class Served:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:
             found = self._images.get(name)
-            if found is not None and found.changed:
-                logging.getLogger(__name__).warning("%s", found.changed)
-                found.close()
-                found = None
-            if found is None:
-                found = self._images[name] = self._opened(name)
+            if found is not None:
+                found.guard.look()
+                if not found.changed:
+                    return found
+                logging.getLogger(__name__).warning("The input %r changed: it is opened again.", found.job.source.uri)
+                del self._images[name]
+                self._replaced.add(name)
+                _close(found)
+            found = self._images[name] = self._opened(name)
             return found
 
     def _opened(self, name: str) -> RestoredImage:
+        """Open an image; one that has changed without its cache if that is the former image's."""
+        try:
+            return self._opened_with(name, self._options_of(name))
+        except OutputError as exc:
+            if name not in self._replaced:
+                raise
+            logging.getLogger(__name__).warning("Chunks of the changed image are kept in memory only. %s", exc)
+            return self._opened_with(name, replace(self._options_of(name), cache=None, final=None))
+
+    def _opened_with(self, name: str, options: Options) -> RestoredImage:
         request = self.request if self.collection is None else self.request.for_image(array=name)
+        return RestoredImage(self.src, options, request, self._tell, self._memory, self._limit)
+
+    def _options_of(self, name: str) -> Options:
         own = replace(self.options, name=name or f"{self.stem}.ome.zarr", inner=self.collection is not None)
         if self._archive is not None:
             own = replace(own, cache=self._archive.place(name), final=self._archive.final(name))
         elif own.cache is not None:
             own = replace(own, cache=f"{without_separator(own.cache)}/{own.name}")
-        return RestoredImage(self.src, own, request, self._tell, self._memory, self._limit)
+        return own
 
     async def image(self, name: str) -> RestoredImage:
         """Return an image as `image_of` does, without stopping the event loop."""
         found = self._images.get(name)
+        if found is not None and found.guard.due:
+            with suppress(ImageClosed):
+                await found.aside(found.guard.look)
         return found if found is not None and not found.changed else await asyncio.to_thread(self.image_of, name)
 
     async def locate(self, key: str) -> tuple[RestoredImage | None, str]:
@@ -183,9 +205,13 @@ class Served:
     def close(self) -> None:
         """Close all images."""
         for image in self.opened.values():
-            try:
-                image.close()
-            except Swin2SROpsError as exc:
-                logging.getLogger(__name__).warning("%s", exc)
+            _close(image)
         if self._folder is not None:
             self._folder.cleanup()
+
+
+def _close(image: RestoredImage) -> None:
+    try:
+        image.close()
+    except Swin2SROpsError as exc:
+        logging.getLogger(__name__).warning("%s", exc)

@@ -9,12 +9,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from swin2sr_ops.errors import RequestError
 from swin2sr_ops.serve.layers import Box, Cell
 
-__all__ = ["TileQueue"]
+__all__ = ["ImageClosed", "TileQueue"]
 
 #: Results that wait to be encoded and kept: computing waits for them, so memory stays bounded.
 _BEHIND = 3
+
+
+class ImageClosed(RequestError):
+    """The image was closed before it gave what was asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__("This image was closed while it was read: open it again.")
 
 
 @dataclass
@@ -75,7 +83,7 @@ class TileQueue:
         future: Future[Any] = Future()
         with self._changed:
             if self._closed:
-                raise RuntimeError("the queue is closed")
+                raise ImageClosed
             entry = self._working.get(cell) or self._waiting.get(cell)
             if entry is None:
                 found = known()
@@ -91,14 +99,12 @@ class TileQueue:
         return future
 
     def close(self) -> None:
-        """Stop the threads after the tile in hand; what waits is cancelled."""
+        """Stop the threads after the tile in hand; who waits for another one gets `ImageClosed`."""
         with self._changed:
             self._closed = True
-            for entry in self._waiting.values():
-                for future in entry.futures:
-                    future.cancel()
-            self._waiting.clear()
+            waiting, self._waiting = self._waiting, {}
             self._changed.notify_all()
+        self._answer(waiting, error=ImageClosed())
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()

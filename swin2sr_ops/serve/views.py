@@ -165,6 +165,7 @@ class View:
         for region in regions:
             wanted = tuple(parts.get(a, region[axes.index(a)]) for a in source.info.axes)
             planes.append(_plane(source.read(wanted), source.info.axes))
+        image.guard.check()
         sides = tuple(parts[a].stop - parts[a].start for a in "YX")
         shown = Image.fromarray(self._blended(planes, sides))
         size = tuple(window[axes.index(a)].stop - window[axes.index(a)].start for a in "XY")
