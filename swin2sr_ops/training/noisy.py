@@ -12,7 +12,7 @@ With ``y = x + n`` the recorded and ``x`` the unknown clean image, f the network
 ``sure``        Stein's unbiased estimate of ``mean (f(y) - x)^2`` for noise of variance ``gain y + offset``, measured
                 in the image: ``mean (f(y) - y)^2 - mean v + 2 mean v df/dy``, the derivative by one random probe
                 (Ramani et al., IEEE TIP 2008; Soltanayev and Chun, NeurIPS 2018). The line is read where the
-                estimate is exact to second order, see `swin2sr_ops.training.risk`
+                estimate is exact to second order, and clipped pixels do not count, see `swin2sr_ops.training.risk`
 ==============  =====================================================================================
 
 ``sure`` estimates the error itself. The others estimate it plus the variance of the noise, a constant. A part of
@@ -37,7 +37,16 @@ from swin2sr_ops.pixels.noise import Noise, noise_of
 from swin2sr_ops.training.noisy_images import Sequence, find_noisy, load_sequences
 from swin2sr_ops.training.planes import digest_of
 from swin2sr_ops.training.recipe import Recipe
-from swin2sr_ops.training.risk import STEP, Trial, risks, share_of, trial_of, variance_of
+from swin2sr_ops.training.risk import (
+    STEP,
+    Trial,
+    clipped_ends,
+    counted_of,
+    risks,
+    share_of,
+    trial_of,
+    variance_of,
+)
 from swin2sr_ops.training.volumes import planes_of
 
 __all__ = ["NoisySampler", "noisy_loss"]
@@ -59,15 +68,20 @@ _UNKNOWN = Noise(0.0, 0.0)
 
 @dataclass(frozen=True)
 class _Source:
-    """A sequence, the noise measured in it, and the share of a pixel's value at which its variance is read."""
+    """A sequence, the noise measured in it, how its variance is read, and the values at which it is clipped."""
 
     planes: Sequence
     noise: Noise
     share: float = 0.0
+    ends: tuple[float, float] = (-np.inf, np.inf)
 
     def variance(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the variance of the noise of each pixel of a patch."""
         return variance_of(y, self.noise, self.share)
+
+    def counted(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return 1 for each pixel of a patch whose noise is not clipped, else 0."""
+        return counted_of(y, self.noise, self.ends)
 
 
 class NoisySampler:
@@ -120,7 +134,7 @@ class NoisySampler:
                 "No noise was measured in an image, which has none or is too small: train with --noisy blind, which"
                 " needs no measure."
             )
-        return _Source(planes, noise, share_of(planes, noise))
+        return _Source(planes, noise, share_of(planes, noise), clipped_ends(planes, noise))
 
     def batch(self, step: int) -> Batch:
         """Return the tensors of one step, the network's input first; `noisy_loss` knows the others."""
@@ -142,7 +156,10 @@ class NoisySampler:
         for _ in range(_TRIALS):
             y, other, source = self._cut(judged, rng, _TRIAL_SIDE * self.recipe.patch)
             own = self.spec.channels
-            yield Trial(y, other) if self.pairs else trial_of(y, own, source.variance(y[:own]), rng)
+            if self.pairs:
+                yield Trial(y, other)
+            else:
+                yield trial_of(y, own, source.variance(y[:own]), rng, source.counted(y[:own]))
 
     def risks(self, function: Function, device: torch.device) -> NDArray[np.float64]:
         """Return the risk on each of the held-out parts; without known noise the loss at hidden pixels."""
@@ -167,8 +184,9 @@ class NoisySampler:
             return torch.from_numpy(y), torch.from_numpy(np.stack([other for _, other, _ in cut]))
         if self.how == "sure":
             variance = np.stack([source.variance(patch) for patch, _, source in cut])
+            counted = np.stack([source.counted(patch) for patch, _, source in cut])
             probe = rng.choice(np.array([-1, 1], "f4"), y.shape)
-            return torch.from_numpy(y), torch.from_numpy(variance), torch.from_numpy(probe)
+            return tuple(torch.from_numpy(part) for part in (y, variance, probe, counted))
         shown, hidden = self._hidden(y, rng)
         return torch.from_numpy(shown), torch.from_numpy(y), torch.from_numpy(hidden)
 
@@ -218,7 +236,7 @@ def noisy_loss(how: str, function: Function, batch: Batch) -> Tensor:
     batch : tuple of Tensor
         ``blind``: input with hidden pixels, recorded image (of several planes the plane itself first), 1 where a
         pixel is hidden. Pairs: both recordings.
-        ``sure``: recorded image, variance of its noise, probe of random signs.
+        ``sure``: recorded image, variance of its noise, probe of random signs, 1 where the noise is not clipped.
     """
     if how == "blind":
         shown, recorded, hidden = batch
@@ -227,10 +245,11 @@ def noisy_loss(how: str, function: Function, batch: Batch) -> Tensor:
     if how in ("repeats", "neighbours"):
         one, other = batch
         return ((function(one) - other) ** 2).mean()
-    recorded, variance, probe = batch
+    recorded, variance, probe, counted = batch
     result = function(recorded)
     slope = probe * (function(recorded + STEP * probe) - result) / STEP
-    return ((result - recorded) ** 2).mean() - variance.mean() + 2 * (variance * slope).mean()
+    errors = (result - recorded) ** 2 - variance + 2 * variance * slope
+    return (counted * errors).sum() / counted.sum().clamp(min=1)
 
 
 def _hide(y: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

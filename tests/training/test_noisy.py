@@ -88,7 +88,9 @@ def test_sure_is_the_mean_square_error() -> None:
     probe = torch.from_numpy(rng.choice(np.array([-1, 1], "f4"), y.shape))
     for function in (filtered(_BLUR), lambda z: torch.tanh(filtered(_BLUR)(z)), lambda z: z):
         error = ((function(y) - x) ** 2).mean().item()
-        assert noisy_loss("sure", function, (y, variance, probe)).item() == pytest.approx(error, rel=0.06)
+        assert noisy_loss("sure", function, (y, variance, probe, torch.ones_like(y))).item() == pytest.approx(
+            error, rel=0.06
+        )
 
 
 def test_blind_and_repeats_are_the_error_plus_the_noise(folder: Path) -> None:

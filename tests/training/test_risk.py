@@ -18,7 +18,7 @@ from swin2sr_ops.pixels.noise import Noise
 from swin2sr_ops.training import train
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.noisy import NoisySampler, noisy_loss
-from swin2sr_ops.training.risk import Trial, risks, share_of, trial_of, variance_of
+from swin2sr_ops.training.risk import Trial, clipped_ends, counted_of, risks, share_of, trial_of, variance_of
 from swin2sr_ops.training.watch import Watch
 from tests.training.test_noisy import GAIN, READ, clean, folder, recipe, recorded, sixteen
 
@@ -54,6 +54,43 @@ def test_the_risk_is_the_error_plus_the_noise_with_few_photons(excess: float) ->
     for function in (filtered(_BLUR), lambda z: 3 * filtered(_BLUR)(z) + 2, lambda z: z**2, torch.sigmoid):
         found = risks(function, [trial], CPU)[0] - ((y - x) ** 2).mean()
         assert found == pytest.approx(error(function(torch.from_numpy(y)[None])[0].numpy(), x), rel=0.05)
+
+
+def test_clipped_noise_does_not_count() -> None:
+    """A saturated detector has less noise than the line says: the rest of the image is judged without bias."""
+    rng, noise = np.random.default_rng(0), Noise(GAIN, READ**2)
+    x = 1.4 * clean(512)[None]
+    y = (rng.poisson(x / GAIN) * GAIN + READ * rng.standard_normal(x.shape)).astype("f4")
+    assert clipped_ends(y, noise) == (-np.inf, np.inf)
+    assert counted_of(y, noise, clipped_ends(y, noise)).all()
+    y = np.minimum(y, 1)
+    ends = clipped_ends(y, noise)
+    counted = counted_of(y, noise, ends)
+    assert ends == (-np.inf, 1)
+    assert 0.2 < counted.mean() < 0.8
+    blurred, inside = filtered(_BLUR)(torch.from_numpy(y)[None])[0].numpy(), counted > 0
+    expected = error(blurred[inside], x[inside])
+    found = []
+    for weight in (counted, None):
+        trial = trial_of(y, 1, variance_of(y, noise, 0.5), np.random.default_rng(1), weight)
+        found.append(risks(filtered(_BLUR), [trial], CPU)[0] - ((y - x)[inside] ** 2).mean())
+    assert found[0] == pytest.approx(expected, rel=0.15)
+    assert found[1] != pytest.approx(expected, rel=0.5)
+
+
+def test_sure_learns_nothing_from_clipped_pixels(tmp_path: Path) -> None:
+    variance = torch.tensor([[1.0, 5.0]]).expand(4, 2)[None, None]
+    counted = torch.tensor([[1.0, 0.0]]).expand(4, 2)[None, None]
+    probe = torch.ones(1, 1, 4, 2)
+    assert noisy_loss("sure", lambda z: z, (probe, variance, probe, counted)).item() == pytest.approx(1, rel=1e-3)
+    assert noisy_loss("sure", lambda z: z, (probe, variance, probe, 0 * counted)).item() == 0
+    stack = recorded(np.random.default_rng(5), 2)
+    tifffile.imwrite(tmp_path / "a.tif", (stack * 300).clip(0, 200).astype("u1"), metadata={"axes": "TYX"})
+    sampler = NoisySampler(recipe("sure", batch=8), tmp_path)
+    y, _, _, shown = sampler.batch(0)
+    assert shown.shape == y.shape
+    assert y[shown > 0].mean() < 0.8 * y[shown == 0].mean()
+    assert all((trial.weight == trial.counted).all() for trial in sampler.trials())
 
 
 def test_the_risk_of_pairs_needs_no_noise_to_be_known() -> None:
