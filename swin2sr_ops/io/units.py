@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
+from fractions import Fraction
 from html import unescape
 
-__all__ = ["OME_SYMBOLS", "is_known", "unit_along", "unit_name"]
+__all__ = ["OME_SYMBOLS", "converted", "is_known", "unit_along", "unit_name"]
 
 _PREFIXES = {
     "Y": "yotta", "Z": "zetta", "E": "exa", "P": "peta", "T": "tera", "G": "giga", "M": "mega", "k": "kilo",
@@ -24,6 +25,22 @@ OME_SYMBOLS = {
     "meter": "m", "second": "s", **{f"{name}meter": f"{short}m" for short, name in _PREFIXES.items()},
     **{f"{name}second": f"{short}s" for short, name in _PREFIXES.items()},
     **{name: short for short, name in _OTHER.items()},
+}  # fmt: skip
+_POWERS = {
+    "yotta": 24, "zetta": 21, "exa": 18, "peta": 15, "tera": 12, "giga": 9, "mega": 6, "kilo": 3, "hecto": 2,
+    "deca": 1, "deci": -1, "centi": -2, "milli": -3, "micro": -6, "nano": -9, "pico": -12, "femto": -15, "atto": -18,
+    "zepto": -21, "yocto": -24, "": 0,
+}  # fmt: skip
+_INCH = Fraction(254, 10000)
+_METERS = {
+    "angstrom": Fraction(1, 10**10), "thou": _INCH / 1000, "line": _INCH / 12, "inch": _INCH, "foot": 12 * _INCH,
+    "yard": 36 * _INCH, "mile": 63360 * _INCH, "point": _INCH / 72, "astronomical unit": Fraction(149597870700),
+    "light year": Fraction(9460730472580800), "parsec": Fraction(30856775814913673),
+    **{f"{name}meter": Fraction(10) ** power for name, power in _POWERS.items()},
+}  # fmt: skip
+_SECONDS = {
+    "minute": Fraction(60), "hour": Fraction(3600), "day": Fraction(86400),
+    **{f"{name}second": Fraction(10) ** power for name, power in _POWERS.items()},
 }  # fmt: skip
 _SPELLINGS = {
     "um": "micrometer", "micron": "micrometer", "microns": "micrometer", "mu": "micrometer", "u": "micrometer",
@@ -67,6 +84,22 @@ def unit_along(axis: str, given: object) -> str:
 def is_known(name: str) -> bool:
     """Return True if both NGFF's readers and OME-XML know ``name``, a result of `unit_name`."""
     return name in OME_SYMBOLS
+
+
+def converted(value: float, given: str, wanted: str) -> float | None:
+    """Convert ``value`` between two units, results of `unit_name`; return None if they do not measure the same.
+
+    Examples
+    --------
+    >>> converted(12.5, "millimeter", "micrometer"), converted(3.0, "", ""), converted(1.0, "second", "meter")
+    (12500.0, 3.0, None)
+    """
+    if given == wanted:
+        return value
+    for known in (_METERS, _SECONDS):
+        if given in known and wanted in known:
+            return float(Fraction(value) * known[given] / known[wanted])  # exact, then rounded once
+    return None
 
 
 def _decoded(text: str) -> str:

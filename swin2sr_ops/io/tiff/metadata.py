@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from math import isclose, isfinite
 from typing import Any
 
+from swin2sr_ops.io.base import ImageInfo
+from swin2sr_ops.io.tiff.planes import first_position, planes_of
 from swin2sr_ops.io.tiff.sets import ome_root
 from swin2sr_ops.io.tiff.tags import GDAL_NODATA
 from swin2sr_ops.io.tiff.vendors import vendor_of, vendor_sizes
 from swin2sr_ops.io.units import unit_along, unit_name
 
-__all__ = ["Place", "channels_of", "nodata_of", "place_of"]
+__all__ = ["Place", "carried_planes", "channels_of", "nodata_of", "place_of"]
 
 # Dots per inch that programs write by default, which say nothing about the object.
 _DEFAULT_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 250, 300, 350, 360, 400, 600, 720, 1200, 2400)
@@ -102,22 +104,36 @@ def _ome_place(pixels: Mapping[str, Any]) -> Place:
     for axis in "ZYX":
         place.add(axis, pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
     place.add("T", pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
-    planes = [plane for plane in _listed(pixels.get("Plane")) if isinstance(plane, dict)]
-    for axis in "YX":  # without a single origin if the stage moved between planes
-        _add_position(place, axis, planes)
-    _add_position(place, "Z", [plane for plane in planes if plane.get("TheZ") == 0])
+    for axis in place.pixel_size.keys() & set("ZYX"):
+        position = first_position(_ome_planes(pixels), axis, place.units.get(axis, ""))
+        if position is not None:
+            place.origin[axis] = position
     return place
 
 
-def _add_position(place: Place, axis: str, planes: list[dict[str, Any]]) -> None:
-    positions = {(plane.get(f"Position{axis}"), plane.get(f"Position{axis}Unit")) for plane in planes}
-    if len(positions) != 1 or axis not in place.pixel_size:
-        return
-    position, unit = positions.pop()
-    value = _number(position)
-    # A position without a unit refers to a "reference frame", not to microns.
-    if value is not None and unit_name(unit) == place.units.get(axis, "") and unit not in (None, "reference frame"):
-        place.origin[axis] = value
+def _ome_planes(pixels: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [plane for plane in _listed(pixels.get("Plane")) if isinstance(plane, dict)]
+
+
+def carried_planes(tiff: Any, series: int, given: str, info: ImageInfo) -> dict[str, Any]:
+    """Read the facts of single planes of an OME-TIFF's image, as `planes` has them; empty if there are none.
+
+    Parameters
+    ----------
+    tiff, series
+        As in `place_of`.
+    given : str
+        tifffile's axes of the image.
+    info : ImageInfo
+        The image, with its own axes.
+    """
+    if not tiff.is_ome:
+        return {}
+    pixels = _ome_pixels(tiff, series)
+    axes = [axis for axis in zip(given, info.axes, info.shape, strict=True) if axis[0] not in "YXS"]
+    place = _ome_place(pixels)
+    sizes = {a: size for a, size in place.pixel_size.items() if a in info.axes}  # a single plane has none along Z
+    return planes_of(_ome_planes(pixels), axes, sizes, place.origin, place.units)
 
 
 def _ome_channels(pixels: Mapping[str, Any], count: int) -> tuple[dict[str, Any], ...]:

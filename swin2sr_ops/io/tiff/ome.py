@@ -13,9 +13,8 @@ from math import isfinite, prod
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-import numpy as np
-
 from swin2sr_ops.io.base import ImageInfo, json_ready
+from swin2sr_ops.io.tiff.planes import plane_attributes
 from swin2sr_ops.io.units import OME_SYMBOLS
 
 __all__ = ["CONTROL", "OME_DTYPES", "carried_ome", "ome_xml"]
@@ -35,8 +34,8 @@ def carried_ome(root: Mapping[str, Any], number: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON-ready, with any of ``Description``, ``AcquisitionDate``, ``Objective`` (a dict), and
-        ``Channel``, a list of dicts with ``Fluor``, ``EmissionWavelength``, ``ExcitationWavelength``,
+        JSON-ready, with any of ``Description``, ``AcquisitionDate``, ``Objective`` (a dict), ``SignificantBits``,
+        and ``Channel``, a list of dicts with ``Fluor``, ``EmissionWavelength``, ``ExcitationWavelength``,
         ``PinholeSize`` and their units.
     """
     images = _listed(root.get("Image"))
@@ -55,6 +54,9 @@ def carried_ome(root: Mapping[str, Any], number: int) -> dict[str, Any]:
     channels = [_channel(c) for c in _listed(pixels.get("Channel") if isinstance(pixels, dict) else None)]
     if any(channels):
         found["Channel"] = channels
+    bits = _positive(pixels.get("SignificantBits") if isinstance(pixels, dict) else None)
+    if bits is not None:
+        found["SignificantBits"] = int(bits)
     return found
 
 
@@ -120,9 +122,15 @@ def ome_xml(info: ImageInfo, axes: str, *, name: str, big_endian: bool, provenan
     planes = prod(n for a, n in sizes.items() if a not in "YXS")
     metadata = {"Name": name, **{k: carried[k] for k in ("Description", "AcquisitionDate") if k in carried}}
     metadata |= _physical_sizes(info)
+    bits = carried.get("SignificantBits") or info.extra.get("bits_per_sample")
+    if bits and bits <= 8 * info.dtype.itemsize:
+        metadata["SignificantBits"] = bits
     if provenance:
         metadata["CommentAnnotation"] = {"Namespace": "swin2sr_ops", "Value": own}
-    metadata |= {"Channel": _channels(info, carried.get("Channel", ())), "Plane": _planes(info, axes)}
+    metadata |= {
+        "Channel": _channels(info, carried.get("Channel", ())),
+        "Plane": plane_attributes(info, axes.rstrip("S")[:-2]),
+    }
     xml = OmeXml(UUID=f"urn:uuid:{uuid5(NAMESPACE_OID, name + own)}", Creator="swin2sr_ops")
     stored = (planes, 1, 1, sizes["Y"], sizes["X"], sizes.get("S", 1))
     xml.addimage(info.dtype, shape, stored, axes=axes, **metadata)
@@ -169,27 +177,6 @@ def _channels(info: ImageInfo, carried: Sequence[Mapping[str, Any]]) -> dict[str
             channel["Color"] = _signed_rgba(str(known["color"]))
         channels.append(channel)
     return channels if any(channels) else {}
-
-
-def _planes(info: ImageInfo, axes: str) -> dict[str, Any]:
-    """Return positions of the first pixel's centre, repeated for every plane as OME requires."""
-    places = {
-        a: (info.origin[a], OME_SYMBOLS.get(info.units.get(a, ""), "pixel"))  # as for the sizes
-        for a in "ZYX"
-        if info.origin.get(a) and a in info.pixel_size
-    }
-    if not places:
-        return {}
-    leading = axes.rstrip("S")[:-2]
-    counts = tuple(info.size(a) for a in leading)
-    plane: dict[str, Any] = {}
-    for axis, (origin, unit) in places.items():
-        steps = (
-            np.indices(counts)[leading.index("Z")].ravel() if axis == "Z" and "Z" in leading else np.zeros(prod(counts))
-        )
-        plane[f"Position{axis}"] = [float(origin + i * info.pixel_size[axis]) for i in steps]
-        plane[f"Position{axis}Unit"] = [unit] * len(steps)
-    return plane
 
 
 def _signed_rgba(color: str) -> int:

@@ -23,6 +23,7 @@ from swin2sr_ops.io.output.pyramid import regions
 from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
 from swin2sr_ops.io.tiff.ome import OME_DTYPES, ome_xml
+from swin2sr_ops.io.tiff.planes import warn_of_positions
 from swin2sr_ops.io.tiff.tags import GDAL_NODATA
 
 __all__ = ["OPTIONS", "TiffSink", "create_sink"]
@@ -94,6 +95,7 @@ def create_sink(
     destination.check(source)
     # Without OME-XML, tifffile cannot distinguish levels from planes when it reads the file.
     levels = pyramid and _ome_knows(info)
+    warn_of_positions(info, "a TIFF without OME-XML", per_plane=_ome_knows(info))
     # The staging arrays are read once and deleted: prefer speed to size.
     layout = Layout(info.axes, info.shape, info.dtype, unit, pyramid=levels, nodata=info.nodata, codec="lz4")
     return TiffSink(uri, info, unit, Staging.begin(destination, layout, run))

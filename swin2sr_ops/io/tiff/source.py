@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,7 +26,7 @@ from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
 from swin2sr_ops.io.tiff.colours import MINISWHITE, axis_letters, band_roles, check_colours
 from swin2sr_ops.io.tiff.damage import check_begun, check_claim, check_planes, check_whole
 from swin2sr_ops.io.tiff.decoded import Strips
-from swin2sr_ops.io.tiff.metadata import channels_of, nodata_of, place_of
+from swin2sr_ops.io.tiff.metadata import carried_planes, channels_of, nodata_of, place_of
 from swin2sr_ops.io.tiff.ome import carried_ome
 from swin2sr_ops.io.tiff.raw import RawPlanes, raw_planes
 from swin2sr_ops.io.tiff.sets import image_number, metadata_file_of, ome_root, open_tiff, own_images
@@ -47,8 +48,8 @@ class TiffSource:
     """One series of a TIFF at one level; pickles as its address, and opens again in another process.
 
     ``info.extra`` contains, if the file has them: ``series`` (``count`` and ``names`` of its
-    images), ``ome`` (see `tiff_ome.carried_ome`), ``bits_per_sample``, ``photometric``, ``bands`` (see
-    `colours.band_roles`).
+    images), ``ome`` (see `ome.carried_ome`), ``planes`` (see `planes`), ``bits_per_sample``, ``photometric``,
+    ``bands`` (see `colours.band_roles`).
     """
 
     uri: str
@@ -65,6 +66,7 @@ class TiffSource:
         raw = self._raw if self._raw is not None and len(self._raw.offsets) <= _TRAVELLING else None
         files = self._files if self._files is not None and len(self._files) <= _TRAVELLING else None
         state = {**self.__dict__, "uri": absolute_uri(self.uri), "_opened": None, "_raw": raw, "_files": files}
+        state["info"] = _light(self.info)
         del state["_lock"]
         return state
 
@@ -263,7 +265,18 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int | None)
         levels=len(levels),
         extra=_extra(tiff, page, number) | ({"bands": bands} if bands else {}),
     )
+    planes = carried_planes(tiff, number, chosen.axes, info)
+    if planes:
+        info.extra["planes"] = planes
     return TiffSource(uri, series, level, _placed(info, tiff, levels, level, number), raw, files)
+
+
+def _light(info: ImageInfo) -> ImageInfo:
+    """Drop the facts of many single planes, which only the process that creates the output needs."""
+    planes = info.extra.get("planes") or {}
+    if prod(planes.get("sizes", ())) <= _TRAVELLING:
+        return info
+    return replace(info, extra={key: value for key, value in info.extra.items() if key != "planes"})
 
 
 def _first_image(uri: str, tiff: Any) -> int:

@@ -13,6 +13,7 @@ from swin2sr_ops.io.output.destination import Destination, disk_errors
 from swin2sr_ops.io.output.options import FormatOption, reject_options
 from swin2sr_ops.io.output.staging import Staging
 from swin2sr_ops.io.storage.paths import without_separator
+from swin2sr_ops.io.tiff.planes import warn_of_positions
 from swin2sr_ops.io.zarr.image_documents import (
     Labels,
     image_layout,
@@ -112,6 +113,7 @@ def create_sink(
     layout = image_layout(info, chunks=chunks, shards=shards, ngff=ngff, pyramid=pyramid, sides=sides)
     destination = Destination.at(uri, overwrite=overwrite, remote=True, inner=inner)
     destination.check(source)
+    warn_of_positions(info, "OME-Zarr", per_plane=False)
     staging = Staging.begin(destination, layout, run)
     unit = tuple(layout.unit()[stored_axes(info.axes).index(a)] for a in info.axes)
     return ZarrSink(uri, info, ngff, unit, staging, labels=labels)
