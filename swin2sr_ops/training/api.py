@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -14,18 +13,17 @@ import torch
 from torch import nn
 
 from swin2sr_ops.calls import check_keywords, path_of
-from swin2sr_ops.errors import ModelError, RequestError, Swin2SROpsError
+from swin2sr_ops.errors import ModelError, RequestError
 from swin2sr_ops.events import Progress
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.io.base import ImageSource
-from swin2sr_ops.io.storage.paths import user_path
 from swin2sr_ops.nets.network import SwinNet
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.arrays import image_of
 from swin2sr_ops.training.card import check_card, write_card, write_taught_card
 from swin2sr_ops.training.loop import Trainer
 from swin2sr_ops.training.noisy import NoisySampler
-from swin2sr_ops.training.noisy_images import is_image
+from swin2sr_ops.training.places import check_data, check_export, check_out, check_own, check_steps
 from swin2sr_ops.training.recipe import Recipe, recipe_values
 from swin2sr_ops.training.structure import Structure
 from swin2sr_ops.weights.qualities import model_of_quality
@@ -143,14 +141,17 @@ def train(
     _check_names(changes)
     source, values = (None, {}) if recipe is None else _entries(recipe)
     values |= {field: value for field, value in changes.items() if value is not None}
-    _check(image, path, held_out, single=bool(values.get("noisy")))
-    _check_apart(path, {"init": init, "teacher": teacher})
+    check_steps(save_every, until)
+    check_data(image, held_out, single=bool(values.get("noisy")))
+    check_out(out)
+    if path is not None:
+        check_export(path, {"init": init, "teacher": teacher})
     source, values, start = _begun(source, values, init, channels)
     given = {"name": name, "channels": channels, "planes": planes, "along": along, "licence": licence}
     chosen = Recipe.of(_taught(_modelled(values, start, given), teacher, teacher_licence), source)
     _check_axis(along, chosen)
     if path is not None:
-        _check_own(path, chosen)
+        check_own(path, chosen)
         if chosen.noisy or chosen.teacher:
             check_card(path, chosen)
     trainer = Trainer(chosen, image, out, device, start=start, validate=held_out, engine=engine)
@@ -338,45 +339,3 @@ def _check_axis(along: str | None, recipe: Recipe) -> None:
             f"--along {along} names the axis of neighbouring planes, and {recipe.spec.name!r} takes single planes: give"
             " --planes N, an odd number above 1, or omit --along."
         )
-
-
-def _check_apart(path: Path | None, models: Mapping[str, object]) -> None:
-    """Refuse to export into the file of a model that the run starts from or learns from: a resumed run reads it."""
-    for option, model in models.items():
-        if path is None or not isinstance(model, (str, PathLike)):
-            continue
-        if os.path.realpath(path) == os.path.realpath(user_path(model)):
-            raise RequestError(
-                f"--export {str(path)!r} is the model of --{option}, which must not change: choose another name."
-            )
-
-
-def _check_own(path: Path, recipe: Recipe) -> None:
-    """Refuse to export over a file that is not an earlier export of this model."""
-    if not path.is_file() or not path.stat().st_size:
-        return
-    try:
-        found = resolve_model(path)
-        own = found.name == recipe.spec.name and "steps_done" in found.provenance
-    except Swin2SROpsError:
-        own = False
-    if not own:
-        raise RequestError(
-            f"--export {str(path)!r} exists and is not an earlier export of {recipe.spec.name!r}: it is not"
-            " overwritten. Choose another name, or remove it."
-        )
-
-
-def _check(data: Path | ImageSource, path: Path | None, validate: Path | None, *, single: bool) -> None:
-    """Detect before training what would fail after it, or late in it; ``single`` data may be one image."""
-    folder = data if isinstance(data, Path) and not (single and is_image(data)) else None
-    images = (folder, "training images")
-    for folder, what in (images, (validate, "held-out images")):
-        if folder is not None and not folder.is_dir():
-            raise RequestError(f"There is no folder {str(folder)!r} for {what}.")
-    if path is None:
-        return
-    if path.suffix != ".safetensors":
-        raise RequestError(f"--export {str(path)!r} must end with .safetensors, the suffix of models.")
-    if not path.absolute().parent.is_dir():
-        raise RequestError(f"The folder {str(path.parent)!r} of --export does not exist: create it first.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swin2sr_ops.training.degrade_table import interval_problems
+from swin2sr_ops.training.degrade_table import interval_problems, is_number
 
 __all__ = ["QUANTITIES", "camera_problems"]
 
@@ -34,7 +34,7 @@ def camera_problems(table: Any, scale: int) -> list[str]:
         problems.append("[camera] lacks photons = [1, 1000], the number at the brightest pixel of a patch")
     for name, value in table.items():
         if name == "share":
-            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            if not is_number(value) or not 0 <= value <= 1:
                 problems.append(f"[camera] share={value!r} must lie between 0 and 1")
         elif name not in QUANTITIES:
             problems.append(f"[camera] has no quantity {name!r}, only share, {', '.join(QUANTITIES)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from swin2sr_ops.errors import RequestError
@@ -30,6 +31,9 @@ def check_card(path: Path, recipe: Recipe) -> None:
     RequestError
     """
     card = _card(path)
+    folder = Path(os.path.realpath(card)).parent
+    if not folder.is_dir():
+        raise RequestError(f"The card {str(card)!r} is a link into {str(folder)!r}, which is no folder: remove it.")
     if not card.exists():
         return
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["STRENGTHS", "degrade_problems", "interval_problems"]
+__all__ = ["STRENGTHS", "degrade_problems", "interval_problems", "is_number"]
+
+_LARGEST = 1e30
 
 #: Name of each step's strength, and its limits.
 STRENGTHS = {
@@ -54,7 +56,7 @@ def _step_problems(name: str, values: Any) -> list[str]:
         return [f"[degrade.{name}] = {values!r} must be a table such as {{ {example} }}"]
     problems = []
     share = values.get("share", 1.0)
-    if not isinstance(share, (int, float)) or not 0 <= share <= 1:
+    if not is_number(share) or not 0 <= share <= 1:
         problems.append(f"[degrade.{name}] share={share!r} must lie between 0 and 1")
     if name == "bicubic" and share != 1:
         problems.append("[degrade.bicubic] cannot have a share: all inputs of a model must have the same size")
@@ -64,9 +66,14 @@ def _step_problems(name: str, values: Any) -> list[str]:
     return problems
 
 
+def is_number(value: Any) -> bool:
+    """Return True for a number that can be computed with in float32: finite, not too large, and no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
 def interval_problems(name: str, ends: Any, least: float, most: float) -> list[str]:
     """Return a clause if ``ends`` are not two ascending numbers within the limits."""
-    numbers = isinstance(ends, (list, tuple)) and len(ends) == 2 and all(isinstance(e, (int, float)) for e in ends)
+    numbers = isinstance(ends, (list, tuple)) and len(ends) == 2 and all(is_number(e) for e in ends)
     if numbers and least <= ends[0] <= ends[1] <= most:
         return []
     return [f"{name}={ends!r} must be two ascending numbers in {least:g}..{most:g}"]

@@ -25,6 +25,7 @@ from swin2sr_ops.training.log_file import LogFile
 from swin2sr_ops.training.losses import loss_of
 from swin2sr_ops.training.noisy import NoisySampler, noisy_loss
 from swin2sr_ops.training.optimisers import Optimisers
+from swin2sr_ops.training.places import check_steps, make_folder
 from swin2sr_ops.training.recipe import Recipe
 from swin2sr_ops.training.start import start_as, start_as_interpolation
 from swin2sr_ops.training.structure import Structure, structure_of
@@ -129,13 +130,13 @@ class Trainer:
         Raises
         ------
         RequestError
-            If ``save_every`` is not positive, or not that of the run on noisy images that is resumed.
+            If ``save_every`` is not positive, or not that of the run on noisy images that is resumed; if the loss or
+            its gradient is not finite, before they change a weight.
         Stopped
             ``stop()`` was true; the state is saved, and the same call resumes there.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
-        if save_every < 1:
-            raise RequestError(f"save_every={save_every} must be at least one step.")
+        check_steps(save_every, until)
+        make_folder(self.out)
         if self.team.leads:
             self._keep_recipe()
             self.log_file.forget_after(self.step)
@@ -178,8 +179,8 @@ class Trainer:
         self.net.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         loss = self.team.average(self.net.parameters(), loss)
-        if self.recipe.clip:
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip or math.inf)
+        self._check_finite(loss.item(), norm.item())
         self.optimisers.step(self.learning_rate(self.step))
         self.step += 1
         # Start with a short averaging time, so that the average forgets the initial weights.
@@ -188,6 +189,14 @@ class Trainer:
             for name, value in self.net.state_dict().items():
                 self.average[name].lerp_(value, 1 - decay)
         return loss.item()
+
+    def _check_finite(self, loss: float, gradient: float) -> None:
+        for name, value in (("loss", loss), ("gradient", gradient)):
+            if not math.isfinite(value):
+                raise RequestError(
+                    f"The {name} of step {self.step + 1} is {value}, so the run stops there; {self.out} keeps the state"
+                    " of its last save. Give a lower --lr or other weights in [loss], and another folder."
+                )
 
     def _outputs(self, x: Tensor) -> dict[str, Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.amp):

@@ -11,7 +11,7 @@ from typing import Any
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.camera_table import camera_problems
-from swin2sr_ops.training.degrade_table import degrade_problems
+from swin2sr_ops.training.degrade_table import degrade_problems, is_number
 from swin2sr_ops.training.volume_table import volume_problems
 
 __all__ = ["NOISY", "RECIPES", "Recipe", "recipe_values"]
@@ -20,6 +20,8 @@ __all__ = ["NOISY", "RECIPES", "Recipe", "recipe_values"]
 RECIPES = Path(__file__).parent / "recipes"
 #: How to learn from noisy images alone; see `swin2sr_ops.training.noisy`.
 NOISY = ("blind", "repeats", "neighbours", "sure")
+#: The largest seed that torch takes, and the largest other whole number.
+_SEED, _WHOLE = 2**64 - 1, 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,17 +133,17 @@ class Recipe:
         real |= {"clip": (0.0, 1e9), "shrink": (1.0, 16.0)}
         problems = []
         for name, least in whole.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                problems.append(f"{name}={value!r} must be a whole number of at least {least}")
+            value, most = getattr(self, name), _SEED if name == "seed" else _WHOLE
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                problems.append(f"{name}={value!r} must be a whole number of at least {least} and at most {most}")
         for name, (low, high) in real.items():
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not low <= value <= high:
+            if not is_number(value) or not low <= value <= high:
                 problems.append(f"{name}={value!r} must lie between {low:g} and {high:g}")
         if self.levels == 1:
             problems.append("levels=1 would remove the picture; give 0 to round nothing")
         shares = self.folders.values() if isinstance(self.folders, dict) else ["no table"]
-        if not all(isinstance(s, (int, float)) and s >= 0 for s in shares) or not sum(shares) > 0:
+        if not all(is_number(s) and s >= 0 for s in shares) or not sum(shares) > 0:
             problems.append(f"folders={self.folders!r} must be a table of names and shares, not all of them zero")
         if not isinstance(self.model, dict) or "name" not in self.model:
             problems.append("its [model] must be a table with a name, and fields of a ModelSpec")
@@ -177,9 +179,9 @@ class Recipe:
         ):
             return [f"teacher={self.teacher!r} must be a table with a model, and perhaps its licence and ensemble"]
         problems = []
-        if self.teacher.get("ensemble", 1) not in (1, 8):
+        if not is_number(self.teacher.get("ensemble", 1)) or self.teacher.get("ensemble", 1) not in (1, 8):
             problems.append(f"the teacher's ensemble={self.teacher['ensemble']!r} must be 1 or 8")
-        if share is not None and not (isinstance(share, (int, float)) and 0 < share <= 1):
+        if share is not None and not (is_number(share) and 0 < share <= 1):
             problems.append(f"the loss of the teacher, {share!r}, must be a share above 0 and at most 1; else omit it")
         defaults = {"degrade": {}, "camera": {}, "volume": {}, "noisy": ""}
         given = [name for name, default in defaults.items() if getattr(self, name) != default]
@@ -240,9 +242,9 @@ class Recipe:
         known = ("l1", "charbonnier", "psnr", "auxiliary", "hf")
         if isinstance(self.loss, dict) and set(self.loss) <= {*known, "teacher"}:
             weights = [weight for name, weight in self.loss.items() if name != "teacher"]
-            if all(isinstance(w, (int, float)) and w >= 0 for w in weights) and sum(weights) > 0:
+            if all(is_number(w) and w >= 0 for w in weights) and sum(weights) > 0:
                 return []
-        return [f"loss={self.loss!r} must be a table of weights of {', '.join(known)}, not all of them zero"]
+        return [f"loss={self.loss!r} must be a table of finite weights of {', '.join(known)}, not all of them zero"]
 
     def _schedule_problems(self) -> list[str]:
         problems = []
@@ -253,7 +255,7 @@ class Recipe:
         if self.optimiser not in ("adam", "muon"):
             problems.append(f"optimiser={self.optimiser!r} must be 'adam' or 'muon'")
         shares = self.milestones if isinstance(self.milestones, list) else [-1]
-        if not all(isinstance(m, (int, float)) and 0 < m <= 1 for m in shares) or list(shares) != sorted(shares):
+        if not all(is_number(m) and 0 < m <= 1 for m in shares) or list(shares) != sorted(shares):
             problems.append(f"milestones={self.milestones!r} must be ascending shares of the steps in 0..1")
         switches = {"amp": self.amp, "paired": self.paired}
         problems += [f"{k}={v!r} must be true or false" for k, v in switches.items() if not isinstance(v, bool)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swin2sr_ops.training.degrade_table import interval_problems
+from swin2sr_ops.training.degrade_table import interval_problems, is_number
 
 __all__ = ["volume_problems"]
 
@@ -25,7 +25,7 @@ def volume_problems(table: Any) -> list[str]:
     problems = [
         f"[volume] {name}={share!r} must be a number from 0 to 1"
         for name, share in shares.items()
-        if type(share) not in (int, float) or not 0 <= share <= 1
+        if not is_number(share) or not 0 <= share <= 1
     ]
     if not problems and sum(shares.values()) > 1:
         problems.append(f"[volume] {' and '.join(f'{k}={v!r}' for k, v in shares.items())} must together be at most 1")
