@@ -93,7 +93,7 @@ class PlaneRestorer:
                 continue
             kept -= set(group)
             if invalid is not None:
-                rest = (ends.lo + ends.hi) / 2
+                rest = ends.lo / 2 + ends.hi / 2  # the sum of the largest numbers is infinite
                 pixels = np.stack([fill_invalid(p, bad, rest) for p, bad in zip(pixels, invalid, strict=True)])
             entering = [pixels]
             for other, known in zip(planes[1:], valid[1:], strict=True):

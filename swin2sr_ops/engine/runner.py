@@ -189,9 +189,10 @@ class Network:
                 y = self._run(x.expand(self.spec.inputs, -1, -1), tile)
             finite = y.isfinite().all()
         if not finite:
+            remedy = "give an intensity range that contains the image's values, and mark extreme values as nodata"
             raise TileError(
-                f"{self.spec.name} computed values that are not finite at {tile} in {self.precision} precision; "
-                "use precision='float32'."
+                f"{self.spec.name} computed values that are not finite at {tile} in {self.precision} precision: "
+                f"""{"use precision='float32'" if self.precision == "bfloat16" else remedy}."""
             )
         if not one:
             return y

@@ -20,6 +20,7 @@ __all__ = [
     "IntensityMap",
     "RangeRequest",
     "check_dtype",
+    "check_width",
     "computed_in",
     "range_limits",
 ]
@@ -115,6 +116,29 @@ class IntensityMap:
         return cls(found["lo"], found["hi"], None if error is None else (error[0], error[1]))
 
 
+#: Above this number sums of a few float64 pixels are infinite; other pixels are summed in float64.
+_LARGEST = float(np.finfo(np.float64).max) / 4096
+
+
+def check_width(found: IntensityMap, dtype: DTypeLike) -> IntensityMap:
+    """Return the map, or reject one that is too wide for the arithmetic in which pixels of ``dtype`` are mapped.
+
+    Raises
+    ------
+    RequestError
+        If hi - lo is infinite in float32; for float64 pixels, if sums of them are infinite.
+    """
+    double = np.dtype(dtype).name == "float64"
+    largest = max(found.width, abs(found.lo), abs(found.hi)) if double else found.width
+    if largest > (_LARGEST if double else float(np.finfo(np.float32).max)):
+        raise RequestError(
+            f"The intensity range from {found.lo:g} to {found.hi:g} is too wide for"
+            f" {'float64' if double else 'float32'} arithmetic: mark extreme values as nodata (or NaN), or divide the"
+            " pixels by a number first."
+        )
+    return found
+
+
 _SAMPLE = ":sample"
 #: Before the address of a finished output whose intensity maps are taken.
 _LIKE = "like:"
@@ -198,7 +222,7 @@ class RangeRequest:
         Raises
         ------
         RequestError
-            For the range of a finished output, which has not been read.
+            For the range of a finished output, which has not been read, and for one that is too wide.
         """
         if self.kind == "like":
             raise RequestError(
@@ -206,7 +230,7 @@ class RangeRequest:
                 " output has, or use swin2sr_ops.restore_image."
             )
         if self.kind == "fixed":
-            return IntensityMap(self.low, self.high)
+            return check_width(IntensityMap(self.low, self.high), dtype)
         if self.kind == "dtype" or (self.kind == "auto" and np.dtype(dtype).itemsize == 1):
             return IntensityMap(*range_limits(dtype))
         return None
@@ -217,7 +241,7 @@ class RangeRequest:
         Raises
         ------
         RequestError
-            If the request has pairs for another number of channels.
+            If the request has pairs for another number of channels, or a range is too wide.
         """
         if self.kind != "channels":
             known = self.immediate(dtype)
@@ -228,7 +252,7 @@ class RangeRequest:
                 f" {count} {'channel' if count == 1 else 'channels'} with a range of its own: give one pair for each,"
                 " or one for all."
             )
-        return tuple(IntensityMap(low, high) for low, high in self.channels)
+        return tuple(check_width(IntensityMap(low, high), dtype) for low, high in self.channels)
 
     def looks(self, dtype: DTypeLike) -> int:
         """Return the number of passes over the pixels: none, one, or two (percentiles of floats)."""

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.pixels.holes import invalid_pixels
-from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest
+from swin2sr_ops.pixels.intensity import IntensityMap, RangeRequest, check_width
 
 __all__ = ["Bins", "Statistics", "check_any_valid", "note_constant"]
 
@@ -124,9 +124,10 @@ class Statistics:
         """Build the intensity map of each channel; a channel without a valid pixel gets a placeholder."""
         if request.kind == "percentile":
             found = self.percentiles(request, dtype, first)
-            return tuple(self._map(i, request, *pair) for i, pair in enumerate(found.tolist()))
+            return tuple(check_width(self._map(i, request, *pair), dtype) for i, pair in enumerate(found.tolist()))
         ends = zip(self.low.tolist(), self.high.tolist(), strict=True)
-        return tuple(IntensityMap(lo, hi) if lo <= hi else IntensityMap(0.0, 1.0) for lo, hi in ends)
+        maps = (IntensityMap(lo, hi) if lo <= hi else IntensityMap(0.0, 1.0) for lo, hi in ends)
+        return tuple(check_width(found, dtype) for found in maps)
 
     def _map(self, row: int, request: RangeRequest, a: float, b: float) -> IntensityMap:
         lo, hi = float(self.low[row]), float(self.high[row])

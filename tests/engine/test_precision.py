@@ -10,7 +10,7 @@ import pytest
 import tifffile
 import torch
 
-from swin2sr_ops import ModelSpec, Restorer
+from swin2sr_ops import ModelSpec, Restorer, TileError, restore
 from swin2sr_ops.engine.devices import auto_precision
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import settings_of
@@ -66,3 +66,13 @@ def test_graphs_are_the_same_anywhere(gray_model: ModelSpec) -> None:
     assert restorer.precision == "bfloat16"
     assert restorer.bare().placement.precision == restorer.placement.precision == "auto"
     assert restorer.__dask_tokenize__() == Restorer(gray_model).__dask_tokenize__()
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize(
+    ("precision", "advice"),
+    [("float32", "give an intensity range that contains"), ("bfloat16", r"use precision='float32'\.$")],
+)
+def test_a_precision_in_use_is_not_advised(precision: str, advice: str, gray_model: ModelSpec) -> None:
+    with pytest.raises(TileError, match=f"in {precision} precision: {advice}"):
+        restore(np.eye(9) * 1e300, model=gray_model, range=(0, 1), precision=precision).compute()

@@ -166,3 +166,34 @@ def test_a_note_names_the_precision_for_float64() -> None:
     assert "computed in bfloat16" in (computed_in("f8", "bfloat16") or "")
     assert computed_in("f8", "float64") is None
     assert all(computed_in(dtype) is None for dtype in ("u1", "u2", "i2", "f2", "f4"))
+
+
+WIDE = (-1.7e308, 1.7e308)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ends", "fits"),
+    [
+        ("f8", WIDE, False),
+        ("f8", (1.7e308, 1.7e308), False),  # the sum of a hole's neighbours is infinite
+        ("f8", (-1e300, 1e300), True),
+        ("f4", (-3e38, 3e38), False),
+        ("f4", (0, 3e38), True),
+        ("f2", (-6e4, 6e4), True),
+    ],
+)
+@pytest.mark.parametrize("way", ["auto", "fixed", "channels"])
+def test_a_range_that_is_too_wide_is_refused_where_it_is_made(
+    dtype: str, ends: tuple[float, float], fits: bool, way: str
+) -> None:
+    def make() -> object:
+        if way == "auto":
+            return Statistics(np.array([ends[0]]), np.array([ends[1]])).maps(RangeRequest("auto"), dtype)
+        request = RangeRequest("fixed", *ends) if way == "fixed" else RangeRequest("channels", channels=(ends,))
+        return request.known_maps(dtype, 1)
+
+    if fits:
+        assert make() == (IntensityMap(*ends),)
+    else:
+        with pytest.raises(RequestError, match=r"The intensity range from .* is too wide for float.* arithmetic: mark"):
+            make()
