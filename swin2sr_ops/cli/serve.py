@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from importlib.util import find_spec
+from urllib.parse import quote
 
 from swin2sr_ops.cli.notes import say, warnings_as_notes
 from swin2sr_ops.cli.request import output_options_of, request_of
@@ -18,10 +19,13 @@ def main(args: argparse.Namespace) -> int:
     """Open the source, listen, and answer until the process is interrupted."""
     if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
         raise RequestError(f"A server needs {' and '.join(missing)}: install them with pip install swin2sr-ops[serve].")
+    from swin2sr_ops.serve.access import check_token
     from swin2sr_ops.serve.options import Options
     from swin2sr_ops.serve.served import Served
     from swin2sr_ops.serve.server import listen, run_server
 
+    if args.token is not None:  # an empty one would let everyone in
+        check_token(args.token)
     request = request_of(args).for_image(axes=args.axes, level=args.level, series=args.series, array=args.array)
     if args.cache is not None:
         _make_folder(args.cache)
@@ -39,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
 
         def ready(address: str) -> None:
             print(f"{address}  a page; stop with Ctrl-C", flush=True)
-            print(f"{address}{served.store}  the Zarr", flush=True)
+            print(f"{address}{quote(served.store)}  the Zarr", flush=True)
 
         run_server(
             served, listener, token=args.token or "", origins=tuple(args.origin or ()), most=args.most, ready=ready

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hmac
+import re
+import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from starlette.responses import JSONResponse
 
+from swin2sr_ops.errors import RequestError
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["LOOPBACK", "ORIGINS", "ORIGIN_PATTERN", "TokenGuard"]
+__all__ = ["LOOPBACK", "ORIGINS", "ORIGIN_PATTERN", "TokenGuard", "check_token"]
 
 #: Names of this machine: another one in a request is a web page that pretends to be the server's own.
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -25,6 +29,25 @@ ORIGINS = (
     "https://kitware.github.io",
 )
 ORIGIN_PATTERN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+
+
+#: Characters that mean the same in a path, a query and a header, so nothing quotes them (RFC 3986, unreserved).
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
+
+
+def check_token(token: str) -> None:
+    """Refuse a token that an address cannot carry as it is.
+
+    Raises
+    ------
+    RequestError
+        It is empty, is a step of a path, or has other characters than letters, digits, ``-``, ``.``, ``_`` and ``~``.
+    """
+    if not _TOKEN.fullmatch(token) or token in (".", ".."):
+        raise RequestError(
+            f"The token {token!r} cannot stand in an address: give letters, digits and any of - . _ ~, such as"
+            f" {secrets.token_urlsafe(12)!r}."
+        )
 
 
 class TokenGuard:

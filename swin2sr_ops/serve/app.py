@@ -28,7 +28,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from swin2sr_ops.errors import FormatError, Swin2SROpsError
-from swin2sr_ops.serve.access import LOOPBACK, ORIGIN_PATTERN, ORIGINS, TokenGuard
+from swin2sr_ops.serve.access import LOOPBACK, ORIGIN_PATTERN, ORIGINS, TokenGuard, check_token
 from swin2sr_ops.serve.description import describe
 from swin2sr_ops.serve.image import RestoredImage
 from swin2sr_ops.serve.served import Served
@@ -43,7 +43,9 @@ _Answer = Callable[[Request], Awaitable[Response]]
 MOST = 1000
 #: Attempts to answer from a source that changes.
 _TRIES = 3
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
+#: No file has as many bytes; Python refuses numbers of some thousand digits.
+_BEYOND = 10**18
 _PAGE = {
     "index.html": "text/html",
     "viewer.js": "text/javascript",
@@ -126,6 +128,9 @@ class _Site:
 
     async def view(self, request: Request) -> Response:
         """Answer a picture of the result, or of the source at the same place."""
+        which = request.path_params["which"]
+        if which not in ("result", "source"):
+            return _missing()
         image = await self.served.image(request.query_params.get("image", ""))
         query = request.query_params
         try:
@@ -137,7 +142,6 @@ class _Site:
                 "Level, tile and planes are whole numbers, and show=CHANNEL:LOW:HIGH:RRGGBB,... says what to show."
             )
             return JSONResponse({"error": message}, 400)
-        which = request.path_params["which"]
         tag = _tag(image, f"{which} {view}")
         if _knows(request, tag):
             return self._unchanged(tag)
@@ -273,10 +277,17 @@ def _part(request: Request, size: int, tag: str) -> tuple[int, int] | None:
     found = _RANGE.fullmatch(request.headers.get("range", "").strip())
     if found is None or request.headers.get("if-range", tag) != tag:
         return None
-    first, last = found.groups()
-    if not first:
-        return (max(size - int(last), 0), size) if last else None
-    return int(first), min(int(last) + 1, size) if last else size
+    first, last = (_number(digits) if digits else None for digits in found.groups())
+    if first is None:
+        return None if last is None else (max(size - last, 0), size)
+    if last is None:
+        return first, size
+    return None if last < first else (first, min(last + 1, size))
+
+
+def _number(digits: str) -> int:
+    digits = digits.lstrip("0") or "0"
+    return int(digits) if len(digits) < len(str(_BEYOND)) else _BEYOND
 
 
 def create_app(
@@ -293,7 +304,7 @@ def create_app(
     ----------
     served : Served
     token : str
-        What every request must know; nothing unless given.
+        What every request must know, see `swin2sr_ops.serve.access.check_token`; nothing unless given.
     hosts : tuple of str
         Names by which the server may be asked; ``"*"`` for any.
     origins : tuple of str
@@ -301,6 +312,8 @@ def create_app(
     most : int
         Requests in hand before further ones are answered with 503.
     """
+    if token:
+        check_token(token)
     site = _Site(served, most)
     routes = [
         Route("/", site.guarded(site.page), methods=_METHODS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,9 @@ from swin2sr_ops.io.base import Region
 from swin2sr_ops.io.output.staging import Layout, write_region
 
 __all__ = ["ChunkCodec", "Unit"]
+
+#: Number of a chunk in its key; Python refuses to read one of some thousand digits.
+_INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 class Unit(NamedTuple):
@@ -65,7 +69,7 @@ class ChunkCodec:
             if inside == key:
                 continue
             parts, grid = inside.split("/"), self.grid(level)
-            if len(parts) == len(grid) and all(p.isascii() and p.isdecimal() and p == str(int(p)) for p in parts):
+            if len(parts) == len(grid) and all(map(_INDEX.fullmatch, parts)):
                 index = tuple(map(int, parts))
                 if all(i < n for i, n in zip(index, grid, strict=True)):
                     return Unit(level, index)

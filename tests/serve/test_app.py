@@ -80,7 +80,15 @@ def test_ranges(site: tuple[str, Any], made: dict[str, Any]) -> None:
         assert answer.headers["content-range"].endswith(f"/{len(data)}")
     over = requests.get(site[0] + "0/c/0/1/1", headers={"Range": f"bytes={len(data)}-"})
     assert over.status_code == 416
-    for odd in ("bytes=1-2,4-5", "lines=1-2", "bytes=-"):
+    many = "9" * 5000
+    assert requests.get(site[0] + "0/c/0/1/1", headers={"Range": f"bytes={many}-"}).status_code == 416
+    for part, expected in (
+        (f"bytes=7-{many}", data[7:]),
+        (f"bytes=-{many}", data),
+        (f"bytes={'0' * 5000}-3", data[:4]),
+    ):
+        assert requests.get(site[0] + "0/c/0/1/1", headers={"Range": part}).content == expected
+    for odd in ("bytes=1-2,4-5", "lines=1-2", "bytes=-", "bytes=9-3", "bytes=\u00b2-"):
         assert requests.get(site[0] + "0/c/0/1/1", headers={"Range": odd}).content == data
 
 
@@ -96,6 +104,9 @@ def test_head_and_validators(site: tuple[str, Any], made: dict[str, Any]) -> Non
     same = requests.get(address + "0/c/0/0/0", headers={"If-None-Match": f'"other", W/{tag}'})
     assert (same.status_code, same.content) == (304, b"")
     assert served.image_of("").queue.tiles == tiles
+    for any_version in ("0/c/0/0/0", "zarr.json", "../", "../view/source/0/0/0.png"):
+        known = requests.get(address + any_version, headers={"If-None-Match": "*"})
+        assert (known.status_code, known.content) == (304, b"")
     stale = requests.get(address + "0/c/0/0/0", headers={"Range": "bytes=0-3", "If-Range": '"another"'})
     assert stale.status_code == 200
 
@@ -105,13 +116,15 @@ def test_head_and_validators(site: tuple[str, Any], made: dict[str, Any]) -> Non
     ["stack.ome.zarr/9/zarr.json", "stack.ome.zarr/0/c/0/0/99", "other.zarr/zarr.json", "page/app.py", "nothing",
      "stack.ome.zarr/..%2f..%2fetc/passwd", "stack.ome.zarr/../stack.tif", "page/..%2fapp.py", "stack.ome.zarr/../",
      "stack.ome.zarr/0/c/", "stack.ome.zarr/%2e%2e/%2e%2e/",
-     "view/other/0/0", "view/result/0/99/0.png", "view/result/77/0/0.png"],
+     f"stack.ome.zarr/0/c/0/0/{'9' * 5000}", f"stack.ome.zarr/{'9' * 5000}/c/0/0/0", "stack.ome.zarr/0/c/0/0/00",
+     "view/other/0/0", "view/other/0/0/0.png", "view/result/0/99/0.png", "view/result/77/0/0.png"],
 )  # fmt: skip
 def test_missing_keys(site: tuple[str, Any], path: str) -> None:
     root = site[0].rsplit("/", 2)[0]
-    prepared = requests.Request("GET", root).prepare()
-    prepared.url = f"{root}/{path}"
-    assert requests.Session().send(prepared).status_code == 404
+    for headers in ({}, {"If-None-Match": "*"}):
+        prepared = requests.Request("GET", root, headers=headers).prepare()
+        prepared.url = f"{root}/{path}"
+        assert requests.Session().send(prepared).status_code == 404
 
 
 def test_members_are_listed_as_links(site: tuple[str, Any]) -> None:
@@ -147,6 +160,15 @@ def test_a_token(made: dict[str, Any]) -> None:
         # Viewers append keys to this address.
         group = zarr.open_group(f"{address}token/swordfish/{served.store}", mode="r")
         assert group["0"].shape == (2, 540, 660)
+
+
+@pytest.mark.parametrize("token", ["a b", "a/b", "\u00fcml", "a&b", "", "..", "a\n", "50%"])
+def test_a_token_that_no_address_can_carry(token: str, made: dict[str, Any]) -> None:
+    command = [sys.executable, "-m", "swin2sr_ops", "serve", str(made["path"]), "--port", "0", "--token", token]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "cannot stand in an address: give letters, digits" in refused.stderr
 
 
 def test_too_many_requests_get_503(made: dict[str, Any]) -> None:

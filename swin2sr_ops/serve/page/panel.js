@@ -133,7 +133,7 @@ function facts() {
 }
 
 function link({ name, state, source, text, note }) {
-  const zarr = new URL(info.zarr, document.baseURI).href;
+  const zarr = new URL(info.zarr.split("/").map(encodeURIComponent).join("/"), document.baseURI).href;
   const here = (words) => words.replaceAll("{zarr}", zarr);
   let href = null;
   if (state) href = `https://neuroglancer-demo.appspot.com/#!${encodeURIComponent(here(JSON.stringify(state)))}`;
