@@ -2,7 +2,8 @@
 
 A run resumes an unfinished output only if the fingerprints are equal, and leaves a finished one with the
 same fingerprint alone. Tiles are part of it only if the result depends on them, torch's version only if torch
-computes, and an option of the output only if it changes the file: a default that is given changes nothing.
+computes, and an option of the output only if it changes the file: a default that is given changes nothing. Chunks count
+for an output that has them, and for an unfinished one; a finished TIFF or PNG does not show how it was staged.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from swin2sr_ops.geometry.plan import TilePlan
 from swin2sr_ops.hooks.builtin import format_options
 from swin2sr_ops.io.base import json_ready
-from swin2sr_ops.io.output.claim import RunKey
+from swin2sr_ops.io.output.claim import STAGED, RunKey
 from swin2sr_ops.io.output.options import FormatOption, decisive
 from swin2sr_ops.io.storage.identity import identity_of, stamp_of
 from swin2sr_ops.pixels.intervals import read_calibration
@@ -41,8 +42,14 @@ def run_key(job: Job, output: Mapping[str, Any], *, restart: bool = False) -> Ru
     given = decisive(output, {**format_options(), **_OPTIONS})
     settings |= {f"output {name}": value for name, value in given.items()}
     settings = json_ready(settings)
-    earlier = EarlierImage(settings)
-    return RunKey(digest_of(settings), settings, restart, identity_digest(settings["source"]), earlier=earlier)
+    return RunKey(
+        digest_of(settings),
+        settings,
+        restart,
+        identity_digest(settings["source"]),
+        earlier=EarlierImage(settings),
+        file_fingerprint=digest_of({name: value for name, value in settings.items() if name not in STAGED}),
+    )
 
 
 def settings_of(job: Job) -> dict[str, Any]:

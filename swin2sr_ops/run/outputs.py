@@ -34,16 +34,16 @@ __all__ = ["check_inputs", "finished_before", "label_options", "opened_output"]
 _CARRIED = ("labels", "carry")
 
 
-def finished_before(dst: str, key: RunKey) -> bool:
-    """Return True if a run with this key has finished ``dst``; also remove the leftovers of that run."""
+def finished_before(dst: str, key: RunKey) -> str | None:
+    """Return the fingerprint of ``dst`` if a run with this key has finished it; remove the leftovers of that run."""
     try:
         found = read_provenance(dst)
     except (FormatError, OSError):
-        return False  # another file exists, or the place is closed; the sink says what is wrong with it
-    if not key.accepts(found):
-        return False
+        return None  # another file exists, or the place is closed; the sink says what is wrong with it
+    if found is None or not key.accepts(found):
+        return None
     tidy_finished(dst, key)
-    return True
+    return str(found["fingerprint"])
 
 
 @contextmanager

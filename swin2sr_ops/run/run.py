@@ -17,6 +17,7 @@ from swin2sr_ops.events import Progress, PyramidProgress, RunEnd, RunStart, Tile
 from swin2sr_ops.hooks.dispatch import notifier
 from swin2sr_ops.io.base import ImageSink, Region
 from swin2sr_ops.io.output.claim import RunKey
+from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import ResumableSink, Staging
 from swin2sr_ops.pixels.intensity import IntensityMap
 from swin2sr_ops.run.fingerprint import input_stamp, run_key
@@ -83,13 +84,16 @@ def run(
     key = run_key(job, output, restart=restart)
     report = new_report(job, fspath(dst), key, sides)
     tell = notifier(progress)
-    if not restart and finished_before(fspath(dst), key):
-        report.state, report.tiles = "already", job.count
+    finished = None if restart else finished_before(fspath(dst), key)
+    if finished is not None:
+        report.state, report.tiles, report.fingerprint = "already", job.count, finished
         report.resumed = report.tiles
     else:
         key = replace(key, stamp=input_stamp(job))
         options = output | {"overwrite": overwrite, "run": key}
         with opened_output(job, fspath(dst), sides, options, parallel=executor is not None) as sink:
+            if isinstance(sink, StagedFile):
+                report.fingerprint = key.file_fingerprint
             _Run(job, sink, sides, key, report, tell, executor or Here(watch), watch).go()
         report.seconds = time.monotonic() - began
     tell(RunEnd(done=report.tiles, total=report.tiles, report=report.to_dict()))

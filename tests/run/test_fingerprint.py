@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,76 @@ def test_other_shards_are_another_run(gray_model: ModelSpec, tmp_path: Path) -> 
     swin2sr_ops.restore_image(tmp_path / "a.tif", tmp_path / "o.zarr", **options)
     with pytest.raises(OutputError, match="exists already"):
         swin2sr_ops.restore_image(tmp_path / "a.tif", tmp_path / "o.zarr", shards=64, **options)
+
+
+# --- files do not show how they were staged -----------------------------------------------------------
+
+
+def raster(path: Path, rng: np.random.Generator) -> Path:
+    rasterio = pytest.importorskip("rasterio")
+    profile = {"driver": "GTiff", "width": 80, "height": 90, "count": 1, "dtype": "uint8", "crs": "EPSG:32632"}
+    with rasterio.open(path, "w", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6), **profile) as dataset:
+        dataset.write(rng.integers(1, 255, (1, 90, 80)).astype("u1"))
+    return path
+
+
+def stop(event: Any) -> None:
+    if event.kind == "tile" and event.done == 2:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["o.tif", "o.ome.tif", "o.png"])
+def test_a_file_has_the_same_bytes_for_any_tile(
+    name: str, gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    source = tmp_path / "a.tif"
+    if name == "o.tif":
+        raster(source, rng)
+    else:
+        tifffile.imwrite(source, rng.integers(1, 255, (90, 80)).astype("u1"))
+    options: dict[str, Any] = {"model": gray_model, "device": "cpu"}
+    written = []
+    for folder, tile in (("a", None), ("b", (24, 40)), ("c", 64)):
+        (tmp_path / folder).mkdir()
+        report = swin2sr_ops.restore_image(source, tmp_path / folder / name, tile=tile, **options)
+        written.append((report.fingerprint, (tmp_path / folder / name).read_bytes()))
+    assert written[0] == written[1] == written[2]
+    again = swin2sr_ops.restore_image(source, tmp_path / "a" / name, tile=32, **options)
+    assert (again.state, again.fingerprint) == ("already", written[0][0])
+    with pytest.raises(OutputError, match="exists already"):
+        swin2sr_ops.restore_image(source, tmp_path / "a" / name, range=(0, 99), **options)
+
+
+def test_an_unfinished_file_is_resumed_with_its_chunks_only(
+    gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    source, output = raster(tmp_path / "a.tif", rng), tmp_path / "o.tif"
+    options: dict[str, Any] = {"model": gray_model, "device": "cpu"}
+    with pytest.raises(KeyboardInterrupt):
+        swin2sr_ops.restore_image(source, output, tile=32, progress=stop, **options)
+    with pytest.raises(OutputError, match=r"different run: chunk was \[64, 64\], now \[96, 96\]"):
+        swin2sr_ops.restore_image(source, output, tile=48, **options)
+    left = shutil.copytree(tmp_path / "o.tif.partial", tmp_path / "left")
+    assert swin2sr_ops.restore_image(source, output, tile=32, **options).resumed >= 2
+    shutil.move(left, tmp_path / "o.tif.partial")  # as if the run had been killed when it had finished
+    assert swin2sr_ops.restore_image(source, output, tile=48, **options).state == "already"
+    assert not (tmp_path / "o.tif.partial").exists()
+
+
+def test_files_of_earlier_versions_are_known_by_their_chunks(gray_model: ModelSpec, tmp_path: Path) -> None:
+    """Their fingerprint named the chunk of the staging."""
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(4800, dtype="u2").reshape(80, 60))
+    request = RestoreRequest(model=gray_model, device="cpu")
+    key, other = (run_key(prepare(tmp_path / "a.tif", replace(request, tile=tile)), {}) for tile in (32, 48))
+    assert key.file_fingerprint == other.file_fingerprint
+    for record in ({"fingerprint": key.fingerprint}, {"fingerprint": key.file_fingerprint}):
+        assert key.accepts(record)
+    assert not other.accepts({"fingerprint": key.fingerprint})
+
+
+def test_chunks_of_a_zarr_are_another_run(gray_model: ModelSpec, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(4800, dtype="u2").reshape(80, 60))
+    options: dict[str, Any] = {"model": gray_model, "device": "cpu"}
+    swin2sr_ops.restore_image(tmp_path / "a.tif", tmp_path / "o.zarr", tile=32, **options)
+    with pytest.raises(OutputError, match="exists already"):
+        swin2sr_ops.restore_image(tmp_path / "a.tif", tmp_path / "o.zarr", tile=48, **options)

@@ -15,12 +15,14 @@ from swin2sr_ops.io.output.journal import OWN_FOLDER
 from swin2sr_ops.io.output.lock import Lock, acquire
 from swin2sr_ops.io.storage.files import Files, LocalFiles
 
-__all__ = ["STAMP", "Claim", "EarlierForms", "RunKey", "tidy_finished"]
+__all__ = ["STAGED", "STAMP", "Claim", "EarlierForms", "RunKey", "tidy_finished"]
 
 #: Name of the note for a run whose input changed during the run.
 SPOILT = "spoilt"
 #: Seconds to wait for a lock, before its holder counts as a run: a server holds it only while it adds chunks.
 _PATIENCE = 2.0
+#: Settings of a run that a file written in one pass does not show, only its staging.
+STAGED = ("chunk", "shard")
 #: The note of `RunKey.stamp`.
 STAMP = "input stamp"
 
@@ -56,6 +58,9 @@ class RunKey:
         run may resume: the run compares pixels if the stamp differs.
     earlier : EarlierForms, optional
         Recognises the same run in a record of an earlier version.
+    file_fingerprint : str
+        The fingerprint without `STAGED`, which a finished file of `swin2sr_ops.io.output.staged_file.StagedFile` has:
+        its bytes depend on no chunk. An unfinished one is staged in chunks, and has ``fingerprint``.
     """
 
     fingerprint: str
@@ -64,13 +69,22 @@ class RunKey:
     source_identity: str = ""
     stamp: str = ""
     earlier: EarlierForms | None = field(default=None, repr=False, compare=False)
+    file_fingerprint: str = ""
 
     def accepts(self, record: Mapping[str, Any] | None) -> bool:
         """Tell whether the record of an unfinished output, or the provenance of a finished one, is this run's."""
         found = None if record is None else record.get("fingerprint")
         if record is None or found is None:
             return False
-        return found == self.fingerprint or (self.earlier is not None and found in self.earlier.digests(record))
+        if found == self.fingerprint or (self.file_fingerprint and found == self.file_fingerprint):
+            return True
+        return self.earlier is not None and found in self.earlier.digests(record)
+
+    def accepts_but_staging(self, record: Mapping[str, Any] | None) -> bool:
+        """Tell whether the record of an unfinished output is this run's except for `STAGED`."""
+        found = (record or {}).get("settings") or {}
+        mine = {name: value for name, value in self.settings.items() if name not in STAGED}
+        return bool(mine) and mine == {name: value for name, value in found.items() if name not in STAGED}
 
 
 @dataclass
@@ -282,7 +296,9 @@ def tidy_finished(uri: str, key: RunKey) -> None:
         own.clear(OWN_FOLDER)
     left = destination.files.read(RECORD)
     names = {p.name for p in destination.partial.iterdir()} if destination.partial.is_dir() else set()
-    if names <= {OWN_FOLDER} if left is None else key.accepts(_parsed(left)):
+    record = _parsed(left)
+    # The output is finished: a file may have been staged in other chunks.
+    if names <= {OWN_FOLDER} if left is None else key.accepts(record) or key.accepts_but_staging(record):
         destination.tidy()
         with suppress(OSError):  # on Windows, a run that begins may have opened it
             destination.lock_file.unlink(missing_ok=True)
