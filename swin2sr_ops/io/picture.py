@@ -33,6 +33,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
 _MODES = {"1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"}  # modes that convert to an array directly
 _LOSSY = {".jpg", ".jpeg", ".jpe", ".webp"}
 _MOST_BYTES = 2 << 30  # most bytes of pixels in a PNG, which is encoded in memory
+_ORIENTATION = 274  # tag of EXIF
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
@@ -155,8 +156,23 @@ def _is_deep_png(path: Path) -> bool:
 
 def _decode_png(path: Path) -> NDArray[Any]:
     import imagecodecs
+    from PIL import Image
 
-    return np.asarray(imagecodecs.png_decode(path.read_bytes()))
+    encoded = path.read_bytes()
+    pixels = np.asarray(imagecodecs.png_decode(encoded))
+    if b"eXIf" not in encoded:
+        return pixels
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path, formats=["PNG"]) as image:
+            return _upright(pixels, image.getexif().get(_ORIENTATION, 1))
+
+
+def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn and mirror ``pixels``, rows and columns first, by the orientation of EXIF and TIFF."""
+    rows, columns = (-1 if orientation in (3, 4, 7, 8) else 1), (-1 if orientation in (2, 3, 6, 7) else 1)
+    turned = pixels.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else pixels
+    return turned[::rows, ::columns]
 
 
 def _decode_picture(path: Path, uri: str) -> tuple[NDArray[Any], str]:
@@ -217,6 +233,11 @@ def create_sink(
             f"PNG stores uint8 or uint16 with the axes YX or YXS, not {info.dtype} {info.axes} {info.shape}:"
             f" write .tif or .zarr{', or name the colours S: axes=YXS' if info.axes == 'YXC' else ''}."
         )
+    if info.extra.get("alpha") == "premultiplied":
+        raise RequestError(
+            "The colours of the input are multiplied by their opacity (premultiplied alpha), which PNG cannot record:"
+            " write .tif, or convert the input to unassociated alpha first."
+        )
     if info.nbytes > _MOST_BYTES:
         raise RequestError(
             f"A PNG is encoded as a whole, and these pixels of {info.shape} take {info.nbytes / 1e9:.1f} GB, more than"
@@ -231,12 +252,16 @@ def create_sink(
 
 @dataclass
 class PngSink(StagedFile):
-    """A PNG that is being written; ``provenance`` goes into a text chunk."""
+    """A PNG that is being written; ``provenance`` goes into a text chunk.
+
+    Blocks are those of the source; the orientation of a TIFF is applied at the end, since PNG's readers ignore it.
+    """
 
     def _encode(self, finished: Path, provenance: dict[str, Any]) -> None:
         import imagecodecs
 
-        encoded = bytes(imagecodecs.png_encode(np.ascontiguousarray(self.staging.level(0)[:])))
+        pixels = _upright(np.asarray(self.staging.level(0)[:]), self.info.extra.get("orientation", 1))
+        encoded = bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels)))
         finished.write_bytes(_with_text(encoded, provenance))
 
 

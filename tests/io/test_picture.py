@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from numpy.testing import assert_array_equal
-from PIL import Image
+from PIL import Image, ImageOps
 
 from swin2sr_ops.errors import FormatError, OutputError, RequestError
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.picture import create_sink, open_source
+from swin2sr_ops.io.tiff.source import open_source as open_tiff
 from swin2sr_ops.testing import SinkContract, SourceContract, whole
 
 RNG = np.random.default_rng(0)
@@ -81,6 +84,35 @@ def test_exif_turns_the_picture(tmp_path):
     exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees
     _, pixels = pixels_of(saved(tmp_path / "a.png", TestPng.image, exif=exif))
     assert_array_equal(pixels, np.rot90(TestPng.image, 3))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_16_bits_are_turned_like_8(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shallow = TestPng.image[..., 0].copy()
+    upright = pixels_of(saved(tmp_path / "a.png", shallow, exif=exif))[1]
+    deep = Image.fromarray(shallow.astype("u2") * 257)
+    assert_array_equal(pixels_of(saved(tmp_path / "b.png", deep, exif=exif))[1], upright.astype("u2") * 257)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_a_tiff_is_applied(orientation, tmp_path):
+    pixels = TestPng.image
+    tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(274, "H", 1, orientation, True)], metadata=None)
+    source = open_tiff(str(tmp_path / "a.tif"))
+    sink = create_sink(str(tmp_path / "a.png"), source.info)
+    sink[whole(source.info)] = source.read(whole(source.info))
+    sink.finish({})
+    with Image.open(tmp_path / "a.tif") as image:
+        assert_array_equal(pixels_of(str(tmp_path / "a.png"))[1], np.asarray(ImageOps.exif_transpose(image)))
+
+
+def test_colours_times_opacity_are_refused(tmp_path):
+    info = ImageInfo(shape=(9, 9, 4), axes="YXS", dtype=np.dtype("u1"), chunks=(9, 9, 4))
+    with pytest.raises(RequestError, match=r"premultiplied alpha.*unassociated alpha first"):
+        create_sink(str(tmp_path / "a.png"), replace(info, extra={"alpha": "premultiplied"}))
+    create_sink(str(tmp_path / "a.png"), info).abort()
 
 
 def test_palettes_become_colours(tmp_path):

@@ -94,7 +94,7 @@ def geo_tags(
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         path = Path(folder) / "tags.tif"
         with (
-            rasterio.Env(GDAL_PAM_ENABLED="YES"),
+            rasterio.Env(GDAL_PAM_ENABLED="YES", GTIFF_ALPHA=_alpha(geo)),
             rasterio.open(path, "w", **_profile(geo, bands, dtype, nodata, interpretations)) as dataset,
         ):
             _describe(dataset, geo, interpretations, provenance)
@@ -170,6 +170,11 @@ def _profile(
 
 def _gray(geo: Mapping[str, Any]) -> str:
     return "MINISWHITE" if geo.get("photometric") == "miniswhite" else "MINISBLACK"
+
+
+def _alpha(geo: Mapping[str, Any]) -> str:
+    """Return GDAL's name of the kind of opacity that an alpha band becomes."""
+    return "PREMULTIPLIED" if geo.get("alpha") == "premultiplied" else "NON-PREMULTIPLIED"
 
 
 def _holds(dtype: np.dtype[Any], value: float) -> bool:

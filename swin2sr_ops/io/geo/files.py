@@ -21,10 +21,11 @@ from swin2sr_ops.io.geo.address import is_address, subdataset
 from swin2sr_ops.io.geo.descriptions import check_description, safe_drivers
 from swin2sr_ops.io.geo.metadata import is_georeferenced
 from swin2sr_ops.io.storage.paths import existing_path, local_path
+from swin2sr_ops.io.tiff.colours import is_premultiplied as is_premultiplied_page
 from swin2sr_ops.io.tiff.damage import check_whole
 from swin2sr_ops.io.tiff.tags import GDAL_METADATA, GDAL_NODATA
 
-__all__ = ["check_tiff", "is_geotiff", "is_raster", "naming", "open_dataset", "parts_of"]
+__all__ = ["check_tiff", "is_geotiff", "is_premultiplied", "is_raster", "naming", "open_dataset", "parts_of"]
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
@@ -268,6 +269,20 @@ def parts_of(uri: str) -> list[str]:
         path = None if is_address(uri) else local_path(uri)
         with _open(uri if path is None else path, _drivers_of(uri), {}) as dataset:
             return [] if dataset.count else list(dataset.subdatasets)
+
+
+def is_premultiplied(uri: str) -> bool:
+    """Return True if a local TIFF stores colours multiplied by their opacity, which GDAL does not say."""
+    path = local_path(uri)
+    if is_address(uri) or path is None or not _is_tiff(path):
+        return False
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return is_premultiplied_page(tiff.pages.first)
+    except _TIFFFILE_RAISES:  # GDAL supports TIFFs that tifffile does not
+        return False
 
 
 def check_tiff(uri: str) -> None:

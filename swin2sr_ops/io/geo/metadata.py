@@ -2,7 +2,6 @@
 
 `describe` reads an open rasterio dataset, `scaled` adapts the description to a new scale; this
 module does not import rasterio. Keys of the description (all can be stored as JSON):
-nothing here imports rasterio. Keys of the description (all JSON-ready):
 
 ``crs``, ``transform``, ``area_or_point``
     WKT2; the six numbers a, b, c, d, e, f of the affine from pixel *corners*; GDAL's tag.
@@ -17,6 +16,8 @@ nothing here imports rasterio. Keys of the description (all JSON-ready):
 ``tags``, ``band_tags``, ``domains``, ``band_domains``
     Items of the dataset, of each band, and of other domains of both by name, except those
     that describe the file or its old pixels (structure, statistics).
+``alpha``
+    ``"premultiplied"`` if colours are stored multiplied by their opacity; the source adds it.
 ``driver``, ``layout``, ``photometric``
     Origin of the description: GDAL's driver; ``"COG"`` if the file is one; ``"miniswhite"`` if
     small values are bright.

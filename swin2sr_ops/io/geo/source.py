@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from swin2sr_ops.errors import FormatError, RequestError, without_secrets
 from swin2sr_ops.io.base import ImageInfo, Region, check_axes, check_region, listing
 from swin2sr_ops.io.geo.address import absolute_address, name_of
-from swin2sr_ops.io.geo.files import check_tiff, is_geotiff, is_raster, naming, open_dataset, parts_of
+from swin2sr_ops.io.geo.files import check_tiff, is_geotiff, is_premultiplied, is_raster, naming, open_dataset, parts_of
 from swin2sr_ops.io.geo.identity import files_behind, raster_identity
 from swin2sr_ops.io.geo.metadata import bands_by_colour, channels_of, describe, place
 from swin2sr_ops.io.geo.resampled import is_resampled, read_blocks
@@ -282,6 +282,8 @@ def _note_swath(source: GeoSource) -> None:
 
 def _info(uri: str, dataset: Any, axes: str | None, level: int) -> ImageInfo:
     geo = describe(dataset)
+    if "alpha" in geo["colorinterp"] and is_premultiplied(uri):
+        geo["alpha"] = "premultiplied"
     _check_bands(uri, dataset, geo)
     letters, shape = _axes(dataset, axes)
     dtype, structure = _dtype(dataset), dataset.tags(ns="IMAGE_STRUCTURE")
@@ -339,6 +341,8 @@ def _extra(dataset: Any, dtype: np.dtype[Any], geo: dict[str, Any]) -> dict[str,
         extra["bits_per_sample"] = int(bits)  # a 12-bit sensor's values end at 4095
     if geo["photometric"]:
         extra["photometric"] = geo["photometric"]
+    if "alpha" in geo:
+        extra["alpha"] = geo["alpha"]
     return extra
 
 

@@ -8,14 +8,15 @@ from typing import Any
 
 from swin2sr_ops.errors import FormatError
 
-__all__ = ["MINISWHITE", "axis_letters", "band_roles", "check_colours"]
+__all__ = ["MINISWHITE", "axis_letters", "band_roles", "check_colours", "is_premultiplied"]
 
 # PhotometricInterpretation
 MINISWHITE, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 2, 3, 5, 6
 _COLOUR_SPACES = {8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv"}
 _MOSAIC = 32803
 _YCBCR_CODECS = {7, 33007, 34892, 33003, 33004, 33005, 34712, 50001}  # these decode to RGB by themselves
-_OPACITY = {1, 2}  # ExtraSamples; 0 is unspecified
+_ASSOCIATED = 1
+_OPACITY = {_ASSOCIATED, 2}  # ExtraSamples; 0 is unspecified
 
 
 def check_colours(uri: str, tiff: Any, page: Any) -> None:
@@ -81,6 +82,11 @@ def band_roles(uri: str, given: str, letters: str, page: Any) -> dict[str, list[
         )
     names = ["red", "green", "blue", *["undefined"] * extra]
     return {"colorinterp": names, "descriptions": [None] * len(names)}
+
+
+def is_premultiplied(page: Any) -> bool:
+    """Return True if the samples of a page are stored multiplied by their opacity ("associated alpha")."""
+    return _ASSOCIATED in map(int, page.extrasamples)
 
 
 def _alphas(page: Any) -> set[int]:

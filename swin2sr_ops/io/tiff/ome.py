@@ -9,21 +9,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from math import isfinite, prod
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 from swin2sr_ops.io.base import ImageInfo, json_ready
 from swin2sr_ops.io.tiff.planes import plane_attributes
+from swin2sr_ops.io.tiff.vendors import vendor_of
 from swin2sr_ops.io.units import OME_SYMBOLS
 
-__all__ = ["CONTROL", "OME_DTYPES", "carried_ome", "ome_xml"]
+__all__ = ["CONTROL", "OME_DTYPES", "carried_ome", "carried_tags", "ome_xml"]
 
 OME_DTYPES = {"int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64", "complex64", "complex128"}
 _LENGTHS = {"m", "mm", "µm", "nm", "pm", "Å"}
 _DATE = re.compile(r"-?\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 CONTROL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # not allowed in XML
 _MOST_TEXT = 2000  # characters of a description: every copy of a source contains it
+# Texts of plain TIFFs that OME-XML has no element for: they become lines of the description.
+_TEXTS = {"Software": 305, "Make": 271, "Model": 272, "Artist": 315, "HostComputer": 316, "Copyright": 33432}
+_OURS = {"tifffile.py", "swin2sr_ops"}  # writers of the file, which say nothing about the image
 _WAVES = ("EmissionWavelength", "ExcitationWavelength", "PinholeSize")
 _IMMERSIONS = {"Oil", "Water", "WaterDipping", "Air", "Multi", "Glycerol", "Other"}
 
@@ -58,6 +63,25 @@ def carried_ome(root: Mapping[str, Any], number: int) -> dict[str, Any]:
     if bits is not None:
         found["SignificantBits"] = int(bits)
     return found
+
+
+def carried_tags(tiff: Any, page: Any) -> dict[str, Any]:
+    """Select the texts and the date of a TIFF without OME-XML, in the format of `carried_ome`.
+
+    Descriptions in which ImageJ, tifffile or a microscope's program keeps numbers about the old pixels are left out.
+    """
+    own = str((tiff.imagej_metadata or {}).get("Info", "")) if tiff.is_imagej else str(page.description)
+    if own.startswith(('{"shape"', "shape=")) or vendor_of(tiff):
+        own = ""
+    texts = {name: _text(page.tags.valueof(code, "")) for name, code in _TEXTS.items()}
+    lines = [_text(own), *(f"{name}: {text}" for name, text in texts.items() if text and text not in _OURS)]
+    found = {"Description": _text("\n".join(lines))}
+    try:
+        date = str(page.tags.valueof("DateTime", ""))[:19].replace("-", ":")
+        found["AcquisitionDate"] = datetime.strptime(date, "%Y:%m:%d %H:%M:%S").isoformat()  # TIFF has no time zone
+    except ValueError:  # none, or not TIFF's format
+        pass
+    return {name: text for name, text in found.items() if text}
 
 
 def _listed(value: Any) -> list[Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -24,7 +26,7 @@ from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
 from swin2sr_ops.io.tiff.ome import OME_DTYPES, ome_xml
 from swin2sr_ops.io.tiff.planes import warn_of_positions
-from swin2sr_ops.io.tiff.tags import GDAL_NODATA
+from swin2sr_ops.io.tiff.tags import GDAL_NODATA, ORIENTATION
 
 __all__ = ["OPTIONS", "TiffSink", "create_sink"]
 
@@ -35,6 +37,7 @@ _PANEL = 16 * _TILE  # width of tiles that are read at once, so that wide chunks
 _CLASSIC = 3 << 30  # above this size a classic TIFF's 32-bit offsets might overflow
 _BUFFER = 16 << 20  # bytes of tiles that may wait for compression, and of results that wait for the disk
 _LEVEL = 1  # of deflate: two to four times as fast as the usual 6, and 0 to 6 % larger
+_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d:\d\d:\d\d)")
 _CENTIMETERS = {"meter": 100.0, "millimeter": 0.1, "micrometer": 1e-4, "nanometer": 1e-7, "angstrom": 1e-8}
 
 
@@ -95,6 +98,12 @@ def create_sink(
     destination.check(source)
     # Without OME-XML, tifffile cannot distinguish levels from planes when it reads the file.
     levels = pyramid and _ome_knows(info)
+    if info.extra.get("alpha") == "premultiplied" and "S" not in info.axes:
+        warnings.warn(
+            f"The colours of the input are multiplied by their opacity, which channels of {uri!r} cannot record: divide"
+            " them by the opacity before they are shown.",
+            stacklevel=2,
+        )
     warn_of_positions(info, "a TIFF without OME-XML", per_plane=_ome_knows(info))
     # The staging arrays are read once and deleted: prefer speed to size.
     layout = Layout(info.axes, info.shape, info.dtype, unit, pyramid=levels, nodata=info.nodata, codec="lz4")
@@ -153,7 +162,7 @@ class TiffSink(StagedFile):
             tile=tile,
             photometric="rgb" if colours in (3, 4) else self.info.extra.get("photometric", "minisblack"),
             planarconfig="contig" if "S" in sizes else None,
-            extrasamples=["unassalpha"] if colours in (2, 4) else None,
+            extrasamples=[self._opacity] if colours in (2, 4) else None,
             compression="adobe_deflate" if self.info.dtype != bool else None,
             compressionargs={"level": _LEVEL} if self.info.dtype != bool else None,
             predictor=True if integers and self.info.dtype.itemsize <= 4 else None,
@@ -163,9 +172,13 @@ class TiffSink(StagedFile):
             buffersize=_BUFFER,
             resolution=self._resolution(level),
             resolutionunit="CENTIMETER" if self._resolution(level) else None,
-            extratags=self._nodata_tag() if first else (),
+            extratags=(*self._orientation_tag(), *(self._nodata_tag() if first else ())),
             **(self._described(provenance) if first else {"metadata": None, "software": False}),
         )
+
+    @property
+    def _opacity(self) -> str:
+        return "assocalpha" if self.info.extra.get("alpha") == "premultiplied" else "unassalpha"
 
     def _tiles(self, array: Any, tile: tuple[int, ...]) -> Iterator[NDArray[Any]]:
         """Iterate over the file's tiles in its order: plane by plane, row by row; tifffile pads them."""
@@ -190,6 +203,10 @@ class TiffSink(StagedFile):
         scales = [_CENTIMETERS.get(self.info.units.get(a, ""), 0.0) * self.info.pixel_size.get(a, 0.0) for a in "XY"]
         return None if min(scales) <= 0 else (1 / scales[0] / 2**level, 1 / scales[1] / 2**level)
 
+    def _orientation_tag(self) -> tuple[tuple[int, str, int, int, bool], ...]:
+        orientation = self.info.extra.get("orientation")
+        return ((ORIENTATION, "H", 1, orientation, False),) if orientation else ()
+
     def _nodata_tag(self) -> tuple[tuple[int, str, int, str, bool], ...]:
         if self.info.nodata is None:
             return ()
@@ -204,7 +221,14 @@ class TiffSink(StagedFile):
             return {"description": xml, "metadata": None, "software": "swin2sr_ops"}
         place = {key: getattr(self.info, key) for key in ("pixel_size", "origin", "units")}
         own = json.dumps(json_ready(provenance))
-        return {"metadata": {"axes": self._axes, "swin2sr_ops": own, **place}}
+        carried = self.info.extra.get("ome", {})
+        text = carried.get("Description", "").encode() or None
+        date = _DATE.match(carried.get("AcquisitionDate", ""))
+        return {
+            "description": text,
+            "datetime": date and "{}:{}:{} {}".format(*date.groups()),
+            "metadata": {"axes": self._axes, "swin2sr_ops": own, **place},
+        }
 
 
 def _threads() -> int:

@@ -23,13 +23,14 @@ from swin2sr_ops.geometry.axes import MAX_NDIM
 from swin2sr_ops.io.base import TIFF_SUFFIXES, ImageInfo, Region, check_axes, check_region, listing
 from swin2sr_ops.io.geo.metadata import channels_of as band_channels
 from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
-from swin2sr_ops.io.tiff.colours import MINISWHITE, axis_letters, band_roles, check_colours
+from swin2sr_ops.io.tiff.colours import MINISWHITE, axis_letters, band_roles, check_colours, is_premultiplied
 from swin2sr_ops.io.tiff.damage import check_begun, check_claim, check_planes, check_whole
 from swin2sr_ops.io.tiff.decoded import Strips
 from swin2sr_ops.io.tiff.metadata import carried_planes, channels_of, nodata_of, place_of
-from swin2sr_ops.io.tiff.ome import carried_ome
+from swin2sr_ops.io.tiff.ome import carried_ome, carried_tags
 from swin2sr_ops.io.tiff.raw import RawPlanes, raw_planes
 from swin2sr_ops.io.tiff.sets import image_number, metadata_file_of, ome_root, open_tiff, own_images
+from swin2sr_ops.io.tiff.tags import ORIENTATION
 
 __all__ = ["TiffSource", "open_source"]
 
@@ -49,7 +50,8 @@ class TiffSource:
 
     ``info.extra`` contains, if the file has them: ``series`` (``count`` and ``names`` of its
     images), ``ome`` (see `ome.carried_ome`), ``planes`` (see `planes`), ``bits_per_sample``, ``photometric``,
-    ``bands`` (see `colours.band_roles`).
+    ``bands`` (see `colours.band_roles`), ``alpha`` ("premultiplied"), ``orientation`` (2 to 8, as in EXIF: pixels come
+    as they are stored).
     """
 
     uri: str
@@ -263,7 +265,7 @@ def _open(uri: str, tiff: Any, axes: str | None, level: int, series: int | None)
         name=Path(uri).name.rsplit(".", 1)[0].removesuffix(".ome"),
         format=_format(tiff),
         levels=len(levels),
-        extra=_extra(tiff, page, number) | ({"bands": bands} if bands else {}),
+        extra=_extra(tiff, levels[0].keyframe, number) | ({"bands": bands} if bands else {}),
     )
     planes = carried_planes(tiff, number, chosen.axes, info)
     if planes:
@@ -322,11 +324,16 @@ def _extra(tiff: Any, page: Any, number: int) -> dict[str, Any]:
     if len(tiff.series) > 1:
         names = [str(s.name) for s in tiff.series[:_TRAVELLING]]
         extra["series"] = {"count": len(tiff.series), "names": names}
-    ome = carried_ome(ome_root(tiff), number) if tiff.is_ome else {}
+    ome = carried_ome(ome_root(tiff), number) if tiff.is_ome else carried_tags(tiff, page)
     if ome:
         extra["ome"] = ome
     if page.photometric == MINISWHITE:
         extra["photometric"] = "miniswhite"
+    if is_premultiplied(page):
+        extra["alpha"] = "premultiplied"
+    orientation = page.tags.valueof(ORIENTATION, 1)
+    if orientation in range(2, 9):
+        extra["orientation"] = int(orientation)
     bits = page.bitspersample
     if page.dtype is not None and page.dtype.kind == "u" and isinstance(bits, int) and bits < 8 * page.dtype.itemsize:
         extra["bits_per_sample"] = bits  # a 12-bit camera's values end at 4095

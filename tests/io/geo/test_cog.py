@@ -22,7 +22,7 @@ from swin2sr_ops.io.geo.creation import Creation
 from swin2sr_ops.io.geo.metadata import scaled
 from swin2sr_ops.io.geo.source import open_source
 from swin2sr_ops.io.output.pyramid import halve, level_shapes
-from swin2sr_ops.testing import SinkContract, whole
+from swin2sr_ops.testing import SinkContract, pieces, whole
 
 rasterio = pytest.importorskip("rasterio", reason="needs swin2sr-ops[geo]")
 
@@ -334,6 +334,21 @@ def test_images_that_do_not_fit_are_refused(tmp_path, change, match):
     options = {"levels": [np.zeros((20, 30), "u2")], "axes": "YX", "dtype": np.dtype("uint16")} | change
     with pytest.raises(RequestError, match=match):
         write_cog(tmp_path / "a.tif", options.pop("levels"), **options)
+
+
+@pytest.mark.parametrize(("kind", "stored"), [("PREMULTIPLIED", 1), ("NON-PREMULTIPLIED", 2)])
+def test_the_kind_of_opacity_is_kept(kind, stored, tmp_path):
+    profile = {"driver": "GTiff", "count": 4, "height": 600, "width": 700, "dtype": "uint8", "photometric": "RGB"}
+    with rasterio.open(tmp_path / "a.tif", "w", crs="EPSG:32633", alpha=kind, **profile) as dataset:
+        dataset.write(image((4, 600, 700), "uint8"))
+    info = open_source(str(tmp_path / "a.tif")).info
+    assert info.extra.get("alpha") == ("premultiplied" if stored == 1 else None)
+    sink = create_sink(str(tmp_path / "b.tif"), info)
+    for region in pieces(info.shape, sink.write_unit):
+        sink[region] = np.zeros([part.stop - part.start for part in region], "u1")
+    sink.finish({})
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        assert [tuple(map(int, page.extrasamples)) for page in tiff.pages] == [(stored,)] * 2
 
 
 def corners(dataset):
