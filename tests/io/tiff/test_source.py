@@ -169,7 +169,8 @@ def test_ome_place_and_channels(tmp_path):
     assert (info.axes, info.name, info.format) == ("CZYX", "cells", "OME-TIFF")
     assert info.pixel_size == {"X": 0.25, "Y": 500.0, "Z": 2.0}
     assert info.units == {"X": "micrometer", "Y": "nanometer", "Z": "micrometer"}
-    assert info.origin == {"X": 12.5, "Z": 4.0}  # y moved between planes: no single origin
+    assert info.origin == {"X": 12.5, "Y": 1.0, "Z": 4.0}  # y moved between planes: the first one's
+    assert info.extra["planes"]["PositionY"]["values"] == [1.0, 2.0] * 3
     assert info.channels == ({"label": "DAPI", "color": "0000FF"}, {"label": "5", "color": "FF0000"})
 
 
