@@ -13,6 +13,7 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -92,12 +93,10 @@ class _Site:
         image, key = await self.served.locate(request.path_params["key"])
         if image is None:
             return self._bytes(request, await self.served.group(key), "")
-        tag = _tag(image, key)
-        if _knows(request, tag):
-            return self._unchanged(tag)
-        data = await self._asked(request, image, image.get(key, urgent=_urgent(request)))
+        unit = image.codec.unit_of(key)
+        tag = partial(_tag, image, key, lambda: "" if unit is None else image.restorer.state_of(unit.level))
         kind = "application/json" if _is_json(key) else "application/octet-stream"
-        return self._bytes(request, data, tag if image.guard.sure else "", kind)
+        return await self._answered(request, image, image.get(key, urgent=_urgent(request)), tag, kind)
 
     async def _listing(self, folder: str) -> Response:
         """Answer the names in a folder as links: this is how clients of HTTP find the members of a group."""
@@ -142,12 +141,9 @@ class _Site:
                 "Level, tile and planes are whole numbers, and show=CHANNEL:LOW:HIGH:RRGGBB,... says what to show."
             )
             return JSONResponse({"error": message}, 400)
-        tag = _tag(image, f"{which} {view}")
-        if _knows(request, tag):
-            return self._unchanged(tag)
+        tag = partial(_tag, image, f"{which} {view}", lambda: view.state(image, which))
         asked = view.result(image, urgent=_urgent(request)) if which == "result" else view.source(image)
-        data = await self._asked(request, image, asked)
-        return self._bytes(request, data, tag if image.guard.sure else "", "image/png")
+        return await self._answered(request, image, asked, tag, "image/png")
 
     async def info(self, request: Request) -> Response:
         """Say what is served, and of one image all that the page needs."""
@@ -177,9 +173,20 @@ class _Site:
         self.counts.not_modified += 1
         return Response(status_code=304, headers={"Cache-Control": "no-cache"} | ({"ETag": tag} if tag else {}))
 
-    async def _asked(self, request: Request, image: RestoredImage, work: Coroutine[Any, Any, _T]) -> _T:
-        """Wait for ``work`` with an image, unless the client goes or the image changes."""
-        return await self._while_there(request, image.guard.watched(work))
+    async def _answered(
+        self,
+        request: Request,
+        image: RestoredImage,
+        work: Coroutine[Any, Any, bytes | None],
+        tag: Callable[[], str],
+        kind: str,
+    ) -> Response:
+        """Answer with what ``work`` gives, unless the client has it, goes, or the image changes."""
+        if _knows(request, tag()):
+            work.close()
+            return self._unchanged(tag())
+        data = await self._while_there(request, image.guard.watched(work))
+        return self._bytes(request, data, tag() if image.guard.sure else "", kind)
 
     async def _while_there(self, request: Request, work: Coroutine[Any, Any, _T]) -> _T:
         """Wait for ``work`` as long as the client does."""
@@ -254,9 +261,12 @@ def _is_json(key: str) -> bool:
     return key.rsplit("/", 1)[-1] in ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 
 
-def _tag(image: RestoredImage, key: str) -> str:
-    """The validator of a key: its bytes follow from the fingerprint and from who encodes them."""
-    text = f"{image.fingerprint} {image.options.affordable} {zarr.__version__} {key}"
+def _tag(image: RestoredImage, key: str, state: Callable[[], str]) -> str:
+    """The validator of a key: its bytes follow from the fingerprint, from who encodes them, and from ``state``.
+
+    The state is known once the smaller images that it names were opened, at the latest when the bytes are there.
+    """
+    text = f"{image.fingerprint} {image.options.affordable} {zarr.__version__} {key} {state()}"
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:24]}"'
 
 

@@ -96,7 +96,7 @@ class RestoredImage:
         self.source_levels = SourceLevels(job.source, partial(open_level, src, self.request), job.nodata)
         self.memory = MemoryCache(memory_limit(options), memory)
         self.disk: DiskCache | None = None
-        self.guard = SourceGuard(job, self.key, lambda: self.disk)
+        self.guard = SourceGuard(job, self.key, self.source_levels, lambda: self.disk)
         if options.cache is not None:
             self.disk = DiskCache(
                 options.cache, self.key, self.codec, job.source.uri, limit or options.limit, options.final

@@ -87,6 +87,10 @@ class LevelRestorer:
             sides.append(min(unit * 2**level // scale, full))
         return bool(sides[0] * sides[1] <= self._affordable)
 
+    def state_of(self, level: int) -> str:
+        """Return what identifies ``level`` beside the run's fingerprint: the smaller images that it is made of."""
+        return "" if self.is_exact(level) else self.source_levels.state(level)
+
     @property
     def is_small(self) -> bool:
         """Tell whether all of the image is affordable, as one chunk of it is."""

@@ -16,6 +16,7 @@ from swin2sr_ops.run.input_watch import InputWatch
 from swin2sr_ops.run.job import Job
 from swin2sr_ops.run.pipeline import Here
 from swin2sr_ops.serve.chunk_cache import DiskCache
+from swin2sr_ops.serve.source_levels import SourceLevels
 
 __all__ = ["SourceChanged", "SourceGuard"]
 
@@ -43,6 +44,8 @@ class SourceGuard:
     job : Job
     key : RunKey
         With the identity and the stamp of the input at the start.
+    levels : SourceLevels
+        Smaller copies of the source.
     disk : callable
         Returns the cache that a changed source spoils, or None.
 
@@ -54,10 +57,10 @@ class SourceGuard:
         Whether a look has followed every read of pixels, so that all are of the image at the start.
     """
 
-    def __init__(self, job: Job, key: RunKey, disk: Callable[[], DiskCache | None]) -> None:
+    def __init__(self, job: Job, key: RunKey, levels: SourceLevels, disk: Callable[[], DiskCache | None]) -> None:
         self.changed = ""
         self.sure = True
-        self._job, self._key, self._disk = job, key, disk
+        self._job, self._key, self._levels, self._disk = job, key, levels, disk
         self._looked = time.monotonic()
         self._costs = (0.0, 0.0)  # of the last two looks: one alone may have waited for other programs
         self._lock = threading.Lock()
@@ -133,7 +136,8 @@ class SourceGuard:
 
     def _compare(self) -> None:
         began = time.monotonic()
-        same = identity(self._job) == self._key.settings["source"]
+        other = identity(self._job) != self._key.settings["source"]
+        same = not other and not self._levels.changed()
         self._looked = time.monotonic()
         self._costs = self._costs[1], self._looked - began
         self.sure = same
@@ -142,5 +146,5 @@ class SourceGuard:
                 f"The input {self._job.source.uri!r} changed while it was served: open it again, and remove the cache"
                 " or give another one."
             )
-            if (disk := self._disk()) is not None:
+            if other and (disk := self._disk()) is not None:
                 disk.spoil()

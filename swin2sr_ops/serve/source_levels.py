@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swin2sr_ops.errors import FormatError, RequestError
-from swin2sr_ops.io.base import ImageInfo, ImageSource, Region, check_region
+from swin2sr_ops.io.base import ImageInfo, ImageSource, Region, check_region, json_ready
 from swin2sr_ops.io.output.pyramid import fill_region, regions
+from swin2sr_ops.io.storage.identity import identity_of
 
 __all__ = ["HalvedSource", "SourceLevels", "halved_info"]
 
@@ -116,6 +118,7 @@ class SourceLevels:
     def __init__(self, source: ImageSource, open_level: Callable[[int], ImageSource], nodata: float | None) -> None:
         self._levels = [source]
         self._own = [True]
+        self._seen: dict[int, dict[str, Any]] = {}  # identities of the source's own levels, when they were opened
         self._open, self._nodata = open_level, nodata
         self._lock = threading.Lock()
 
@@ -125,6 +128,8 @@ class SourceLevels:
             while len(self._levels) <= k:
                 found = self._stored(len(self._levels))
                 self._own.append(found is not None)
+                if found is not None:
+                    self._seen[len(self._levels)] = identity_of(found)
                 self._levels.append(found or HalvedSource(self._levels[-1], self._nodata))
             return self._levels[k]
 
@@ -132,6 +137,18 @@ class SourceLevels:
         """Tell whether the source itself has level ``k``."""
         self.level(k)
         return self._own[k]
+
+    def changed(self) -> bool:
+        """Tell whether one of the source's own levels that were opened is another image now."""
+        with self._lock:
+            opened = [(self._levels[k], seen) for k, seen in self._seen.items() if k < len(self._levels)]
+        return any(identity_of(level) != seen for level, seen in opened)
+
+    def state(self, k: int) -> str:
+        """Return what identifies the source's own levels down to ``k``; empty where none was opened."""
+        with self._lock:
+            seen = {str(j): found for j, found in self._seen.items() if j <= k < len(self._levels)}
+        return json.dumps(json_ready(seen), sort_keys=True) if seen else ""
 
     def _stored(self, k: int) -> ImageSource | None:
         """The source's own level, where it has one of the right size."""

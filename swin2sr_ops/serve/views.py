@@ -147,9 +147,20 @@ class View:
             total += one.scaled(plane)[:, :, None] * (np.array(one.color, np.float32) / 255)
         return _bytes(np.clip(total, 0, 1))
 
+    def state(self, image: RestoredImage, which: str) -> str:
+        """Return what identifies the picture beside the run's fingerprint and its place: smaller images behind it."""
+        if not 0 <= self.level < image.levels:
+            return ""
+        if which == "source":
+            return image.source_levels.state(self._source_level(image))
+        return image.restorer.state_of(self.level)
+
+    def _source_level(self, image: RestoredImage) -> int:
+        return max(math.floor(math.log2(2**self.level / image.job.plan.spec.scale)), 0)
+
     def _source(self, image: RestoredImage, regions: list[Region]) -> bytes:
         scale, axes = image.job.plan.spec.scale, stored_axes(image.info.axes)
-        level = max(math.floor(math.log2(2**self.level / scale)), 0)
+        level = self._source_level(image)
         source = image.source_levels.level(level)
         ratio = 2.0 ** (self.level - level) / scale  # pixels of the source's level for each of ours
         window = self.region(image)

@@ -378,8 +378,9 @@ def test_a_taken_port() -> None:
 
 
 def test_the_command(made: dict[str, Any], gray_model: ModelSpec, tmp_path: Path) -> None:
+    path = shutil.copy2(made["path"], tmp_path / "my #1 stack.tif")
     command = [
-        sys.executable, "-m", "swin2sr_ops", "serve", str(made["path"]), "--model", str(gray_model.weights), "--axes",
+        sys.executable, "-m", "swin2sr_ops", "serve", str(path), "--model", str(gray_model.weights), "--axes",
         "ZYX", "--chunks", "100", "--port", "0", "--cache", str(tmp_path / "looked"), "--limit", "1MB",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -396,7 +397,7 @@ def test_the_command(made: dict[str, Any], gray_model: ModelSpec, tmp_path: Path
         process.send_signal(signal.SIGINT)
         assert process.wait(30) in (0, 130)
         assert "Traceback" not in process.stderr.read()
-    assert (tmp_path / "looked" / "stack.ome.zarr.partial").is_dir()
+    assert (tmp_path / "looked" / "my #1 stack.ome.zarr.partial").is_dir()
 
 
 def test_threads_end_with_the_server(made: dict[str, Any]) -> None:

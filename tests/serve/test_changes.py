@@ -249,6 +249,35 @@ def test_one_image_of_a_plate(tmp_path: Path, gray_model: ModelSpec) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
+def test_a_smaller_level_of_the_source(tmp_path: Path, gray_model: ModelSpec) -> None:
+    """Chunks and pictures that are made of it are made anew; others keep their tags, and the cache is kept."""
+    pixels = docs_files.picture(32, 600)  # whose result has three levels
+    group = zarr.create_group(tmp_path / "x.zarr", zarr_format=3)
+    axes = [{"name": a, "type": "space"} for a in "yx"]
+    places = [
+        {"path": str(k), "coordinateTransformations": [{"type": "scale", "scale": [2.0**k] * 2}]} for k in range(3)
+    ]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": places}]}
+    for k in range(3):
+        group.create_array(str(k), data=pixels[:: 2**k, :: 2**k].copy(), chunks=(32, 32))
+    request, options = RestoreRequest(model=gray_model, chunks=32), Options(affordable=1, cache=str(tmp_path))
+    with running(tmp_path / "x.zarr", request, options=options) as (address, served):
+        store = f"{address}{served.store}"
+        made_of = [f"{store}/1/c/0/0", f"{address}view/source/2/0/0.png", f"{address}view/result/1/0/0.png"]
+        others = [f"{store}/0/c/0/0", f"{store}/zarr.json", f"{address}view/source/0/0/0.png"]
+        before = {key: requests.get(key) for key in [*made_of, *others]}
+        array = zarr.open_group(tmp_path / "x.zarr", mode="r+")["1"]
+        array[:] = array[:][::-1]
+        after = {key: requests.get(key) for key in before}
+        for key, old in before.items():
+            assert (old.headers["etag"] == after[key].headers["etag"]) == (key in others), key
+            assert (old.content == after[key].content) == (key in others), key
+        again = requests.get(made_of[0], headers={"If-None-Match": after[made_of[0]].headers["etag"]})
+        assert again.status_code == 304
+        assert "cache" in requests.get(f"{address}metrics").json()["images"][served.store]
+
+
+@pytest.mark.usefixtures("at_once")
 def test_the_cache_stays_the_former_images(
     path: Path, made: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
