@@ -6,6 +6,8 @@ import json
 import math
 import pickle
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from swin2sr_ops.training.watch import Watch
 __all__ = ["Trainer"]
 
 Log = Callable[[str], None]
+_DAMAGED = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError)
 
 
 class Trainer:
@@ -273,6 +276,9 @@ class Trainer:
     def _restore(self) -> None:
         self._check_recipe()
         try:
+            with zipfile.ZipFile(self.state_file) as archive:  # torch does not compare the checksums
+                if damaged := archive.testzip():
+                    raise ValueError(f"the checksum of {damaged} differs")
             state: dict[str, Any] = torch.load(self.state_file, map_location=self.device, weights_only=True)
             self.net.load_state_dict(state["net"])
             self.optimisers.load_state_dict(state["optimiser"])
@@ -282,7 +288,7 @@ class Trainer:
             if "parts" in watch:  # earlier versions had none, or a risk at hidden pixels
                 # Earlier versions without `at` estimated the risk at every save.
                 self.watch.load_state_dict({"at": self.step} | watch)
-        except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as exc:
+        except (*_DAMAGED, RuntimeError, ValueError, LookupError, EOFError) as exc:
             raise RequestError(
                 f"{self.state_file} is damaged or belongs to another model than {self.recipe.spec.name!r} "
                 f"({repr(exc).splitlines()[0]}): give another folder, or remove this one to start anew."

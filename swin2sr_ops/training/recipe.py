@@ -144,7 +144,9 @@ class Recipe:
             problems.append("levels=1 would remove the picture; give 0 to round nothing")
         shares = self.folders.values() if isinstance(self.folders, dict) else ["no table"]
         if not all(is_number(s) and s >= 0 for s in shares) or not sum(shares) > 0:
-            problems.append(f"folders={self.folders!r} must be a table of names and shares, not all of them zero")
+            problems.append(
+                f"folders={self.folders!r} must be a table of names and finite shares, not all of them zero"
+            )
         if not isinstance(self.model, dict) or "name" not in self.model:
             problems.append("its [model] must be a table with a name, and fields of a ModelSpec")
         problems += self._loss_problems() + self._schedule_problems() + degrade_problems(self.degrade)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from swin2sr_ops.errors import RequestError, Stopped
 from swin2sr_ops.training.images import load_images
@@ -126,3 +129,18 @@ def test_rows_of_zeros(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     log.write_bytes(log.read_bytes() + bytes(20) + b"\n")
     train(recipe, data, tmp_path, save_every=2)
     assert read_log(tmp_path)[:, 0].tolist() == [2, 4, 6]
+
+
+def test_a_state_whose_bytes_a_file_system_lost(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    """Torch reads zeros for weights without a word; the archive's checksums differ."""
+    train(recipe, data, tmp_path, until=1)
+    file = tmp_path / "state.pt"
+    content = bytearray(file.read_bytes())
+    with zipfile.ZipFile(file) as archive:
+        largest = max((i for i in archive.infolist() if "/data/" in i.filename), key=lambda i: i.file_size)
+    first = largest.header_offset + 30 + sum(struct.unpack_from("<HH", content, largest.header_offset + 26))
+    content[first : first + largest.file_size] = bytes(largest.file_size)
+    file.write_bytes(content)
+    torch.load(file, weights_only=True)
+    with pytest.raises(RequestError, match=r"state\.pt is damaged .*checksum"):
+        Trainer(recipe, data, tmp_path)

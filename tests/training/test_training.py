@@ -103,7 +103,7 @@ def test_built_in_recipes(path: Path) -> None:
         ("contrast = 0.5", "shrink = 2\npaired = true", RequestError, "pairs cannot be reduced"),
         ("seed = 4", "levels = 1", RequestError, "levels=1"),
         ("blobs = 0.75\nnoise = 0.25", "blobs = 0", RequestError, "not all of them zero"),
-        ("blobs = 0.75", 'blobs = "often"', RequestError, "names and shares"),
+        ("blobs = 0.75", 'blobs = "often"', RequestError, "names and finite shares"),
     ],
 )
 def test_recipe_errors(file: Path, old: str, new: str, kind: type[Exception], says: str) -> None:
