@@ -6,14 +6,16 @@ Fine-tunes a shipped model on the first recordings of the sets of `noisy_study.p
 learning rate and seed. The schedule is that of the recipe, so the learning rate is nearly constant. At some steps it
 notes two differences from the initial model on the rows that the run holds out: the risk, which knows noisy pixels
 only, and the mean scale-invariant PSNR against the truth (64 x 256 px of each frame); and which step the run would
-export. Killed, the same command resumes; several may run at once, each with sets of its own. Prints Markdown: the
-states, the gain of what is exported, and the rank correlation of the risk with the loss of PSNR.
+export. Killed, the same command starts the run that was cut off anew; several may run at once, each with sets of its
+own. Prints Markdown: the states, the gain of what is exported, and the rank correlation of the risk with the loss of
+PSNR.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 import statistics
 import time
 from pathlib import Path
@@ -67,6 +69,8 @@ class Study:
             return
         options: dict[str, Any] = {"init": self.init, "noisy": how, "lr": float(rate), "seed": int(seed)}
         options |= {"data": self.out / self.name, "out": self.out / "-".join(run), "patience": 0}
+        # A resume would need the same steps between two estimates of the risk.
+        shutil.rmtree(options["out"], ignore_errors=True)
         trainer = train(until=0, log=lambda _: None, **options)
         assert isinstance(trainer.sampler, NoisySampler)
         if self.first is None:
