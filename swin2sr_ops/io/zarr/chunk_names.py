@@ -34,7 +34,7 @@ def check_chunk_names(where: str, array: Any) -> None:
         for key in islice(_keys(array.store_path, "", _DEEPEST), _LOOK_AT):
             if _is_name(array, key):
                 return
-            if not strange and _CHUNK.fullmatch(key):
+            if not strange and _CHUNK.fullmatch(key) and _is_file(array.store_path, key):
                 strange = key
     except (OSError, NotImplementedError):
         return
@@ -65,6 +65,13 @@ def _is_name(array: Any, key: str) -> bool:
     if array.ndim != len(numbers):
         return False
     return bool(array.metadata.encode_chunk_key(tuple(numbers)) == key)
+
+
+def _is_file(place: Any, key: str) -> bool:
+    """Return True if ``key`` has a value: a folder whose chunks were removed has a chunk's name too."""
+    from zarr.core.sync import sync
+
+    return bool(sync((place / key).exists()))
 
 
 def _keys(place: Any, inside: str, depth: int) -> Iterator[str]:

@@ -6,14 +6,13 @@ import hashlib
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from swin2sr_ops.errors import FormatError, RequestError
+from swin2sr_ops.errors import FormatError, Swin2SROpsError
 from swin2sr_ops.io.storage.file_systems import file_system, zarr_store
 from swin2sr_ops.io.storage.paths import existing_path, natural_key
 from swin2sr_ops.io.storage.remote import StorageError, patient, retrying
@@ -35,11 +34,6 @@ _DOCUMENTS = frozenset({*DOCUMENTS, ".zmetadata"})
 _ZIPS = (".zarr.zip", ".ozx")
 # Fields in which file systems report that an object has changed, the most reliable first.
 _STAMPS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "updated", "created")
-# Errors that zarr-python raises for damaged metadata and chunks; for most of them it has no type of its own.
-_ZARR_ERRORS = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, OSError, EOFError, RuntimeError, ImportError,
-    ArithmeticError, MemoryError, zlib.error, zipfile.BadZipFile,
-)  # fmt: skip
 
 
 @contextmanager
@@ -47,11 +41,12 @@ def naming(uri: str, what: str) -> Iterator[None]:
     """Turn zarr-python's many kinds of errors into one sentence that names the image."""
     try:
         yield
-    except RequestError:  # a ValueError too, but this package's own
+    except (Swin2SROpsError, Warning):
         raise
     except (StorageError, PermissionError) as exc:
         raise FormatError(f"{uri!r} cannot be read: {exc}.") from exc
-    except _ZARR_ERRORS as exc:
+    # Damaged bytes make zarr-python and each codec raise errors of their own: SystemError, LZMAError.
+    except Exception as exc:
         reason = f"{type(exc).__name__}: {exc}".strip().rstrip(".:")
         raise FormatError(
             f"{uri!r} cannot be read, {what} ({reason}): it is damaged or incomplete, or needs a codec that is not"
