@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
 
+from swin2sr_ops.audit.archive import ArchiveRecord
 from swin2sr_ops.audit.confidence import by_image, draw
 from swin2sr_ops.audit.image import AuditedImage, Given
 from swin2sr_ops.audit.report import AuditReport
 from swin2sr_ops.calls import path_of
 from swin2sr_ops.errors import FormatError, ModelError, RequestError, Swin2SROpsError
-from swin2sr_ops.io.output.provenance import read_provenance
 from swin2sr_ops.io.zarr.collection import open_collection
 
 __all__ = ["SAMPLE", "audit"]
@@ -101,14 +101,18 @@ def _images(report: AuditReport, given: Given) -> list[AuditedImage]:
         image = AuditedImage(report.output, None, given)
         image.prepare()
         return [image]
-    report.left_out = [str(path) for path in (read_provenance(report.output) or {}).get("missing", ())]
-    report.missing |= {path: reason for path, reason in collection.missing if path not in report.left_out}
+    archive = ArchiveRecord.of(report.output)
+    report.left_out = list(archive.left_out)
+    report.missing |= {path: reason for path, reason in collection.missing if path not in archive.left_out}
+    lost, notes = archive.lost(collection, given.source)
+    report.missing |= {path: reason for path, reason in lost.items() if path not in report.missing}
+    report.add((), notes)
     keep = len(collection.images) <= _KEPT
-    images = [AuditedImage(report.output, path, given, keep) for path in collection.images]
+    images = [AuditedImage(report.output, path, given, keep, archive.source) for path in collection.images]
     for image in images:
         with _noting(image, report):
             image.prepare()
-    if not any(image.count for image in images):
+    if not lost and not any(image.count for image in images):
         reason = next(iter(report.missing.values()), "it contains no image.")
         raise FormatError(f"No image of {report.output!r} can be checked: {reason}")
     return images

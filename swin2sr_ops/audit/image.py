@@ -12,9 +12,10 @@ from swin2sr_ops.audit.placement import Agreement, placement_of
 from swin2sr_ops.audit.record import Record, read_record
 from swin2sr_ops.audit.report import AuditReport
 from swin2sr_ops.audit.stored import Opened, opened_arrays
-from swin2sr_ops.errors import ModelError
+from swin2sr_ops.errors import FormatError, ModelError
 from swin2sr_ops.hooks.dispatch import open_source, resolve_model
 from swin2sr_ops.io.base import ClosableSource, ImageSource, Region
+from swin2sr_ops.io.storage.paths import local_path
 from swin2sr_ops.request import RestoreRequest
 from swin2sr_ops.run.fingerprint import identity, identity_digest, torch_of
 from swin2sr_ops.run.job import Job, Piece, prepare
@@ -51,12 +52,15 @@ class AuditedImage:
     keep : bool
         Keep what `prepare` has opened for `check`, so that metadata are read once; an archive of very many images
         would take too much memory.
+    source : str
+        Location of the archive's input: its images lie at the same paths. Empty if the archive has no provenance.
     """
 
     output: str
     path: str | None
     given: Given
     keep: bool = True
+    source: str = ""
     count: int = 0
     _job: Job | None = field(default=None, repr=False)
     _first: ImageSource | None = field(default=None, repr=False)
@@ -74,6 +78,11 @@ class AuditedImage:
             self._record = read_record(f"{self.output.rstrip('/')}/{self.path}" if self.path else self.output)
         return self._record
 
+    @property
+    def _source(self) -> str:
+        """Location of the input."""
+        return fspath(self.given.source or self.source or self.record.source)
+
     def prepare(self) -> Job:
         """Return the job of the run, with tiles for an audit.
 
@@ -86,7 +95,7 @@ class AuditedImage:
         settings, reading = record.settings, dict(record.settings.get("reading", {}))
         if "nodata" in reading:  # JSON has a name for NaN only
             reading["nodata"] = float(reading["nodata"])
-        if self.path and (given.source is not None or "array" not in reading):
+        if self.path and (self.source or given.source is not None or "array" not in reading):
             reading["array"] = self.path  # archives have the structure of their sources
         request = RestoreRequest(
             model=_model(record, given.model),
@@ -100,7 +109,10 @@ class AuditedImage:
             **placement_of(record, given.device, given.precision, given.engine),
             **reading,
         )
-        job = prepare(given.source or record.source, request)
+        try:
+            job = prepare(self._source, request)
+        except FormatError as exc:
+            raise FormatError(f"{exc}{self._hint()}") from exc
         self.count = job.count
         _close(job)
         self._job = job if self.keep else None
@@ -129,10 +141,23 @@ class AuditedImage:
         report.differences += [difference for _, difference in sink.found]
         report.wrong += len({_owner(region, job) for region, _ in sink.found})
 
+    def _hint(self) -> str:
+        """Say which input of the provenance is not at its recorded place, if one is not."""
+        recorded = self.source or self.record.source
+        inputs = (
+            ("source", None if self.given.source else recorded),
+            ("mask", None if self.given.mask else self.record.settings.get("mask")),
+        )
+        for name, place in inputs:
+            path = local_path(str(place)) if place else None
+            if path is not None and not path.exists():
+                return f" That is where the run found its {name}: give the present location with --{name} ({name}=)."
+        return ""
+
     def _note(self, job: Job, sink: CheckSink, report: AuditReport) -> None:
         """Record in the report which weights, source and settings were compared."""
         record = self.record
-        report.source, report.model = fspath(self.given.source or record.source), ",".join(record.models)
+        report.source, report.model = self._source, ",".join(record.models)
         report.agreement = str(sink.agreement)
         report.weights = "verified by SHA-256" if all(record.weights) else "not recorded"
         if report.source_identity == "other":

@@ -119,11 +119,12 @@ class AuditReport:
         }
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.output}: {self.checked:,} of {self.total:,} tiles recomputed in {self.seconds:.1f} s, compared"
-            f" {self.agreement or 'bit for bit'}; model {self.model}, weights {self.weights}, source"
+        how = (
+            f", compared {self.agreement or 'bit for bit'}; model {self.model}, weights {self.weights}, source"
             f" {_SOURCE[self.source_identity]}"
-        ]
+        )
+        did = f"{self.output}: {self.checked:,} of {self.total:,} tiles recomputed in {self.seconds:.1f} s"
+        lines = [did + how if self.model else did]
         lines += [f"  {one}" for one in self.differences[:_SHOWN]]
         if len(self.differences) > _SHOWN:
             lines.append(f"  ... and {len(self.differences) - _SHOWN} more (--json lists all)")

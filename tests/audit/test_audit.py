@@ -316,3 +316,22 @@ def test_an_output_that_is_missing_or_not_finished(tmp_path: Path) -> None:
     (tmp_path / "o.zarr" / ".swin2sr_ops").mkdir(parents=True)
     with pytest.raises(FormatError, match="is not finished: give the command of its run again"):
         audit(tmp_path / "o.zarr")
+
+
+def test_an_input_that_is_elsewhere(
+    tmp_path: Path, gray_model: ModelSpec, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run stores its input as it was given; from another folder a relative path leads nowhere."""
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    tifffile.imwrite("a.tif", rng.integers(1, 255, (24, 24), dtype="u1"))
+    tifffile.imwrite("m.tif", np.ones((24, 24), "u1"))
+    swin2sr_ops.restore_image("a.tif", "a.ome.zarr", model=gray_model, mask="m.tif")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FormatError, match=r"at 'a.tif'\. That is where the run found its source: .* with --source"):
+        audit("there/a.ome.zarr", model=gray_model.weights)
+    with pytest.raises(FormatError, match=r"at 'm.tif'\. That is where the run found its mask: .* with --mask"):
+        audit("there/a.ome.zarr", source="there/a.tif", model=gray_model.weights)
+    assert audit("there/a.ome.zarr", source="there/a.tif", mask="there/m.tif", model=gray_model.weights).ok
+    with pytest.raises(FormatError, match=r"at 'b.tif'\.$"):
+        audit("there/a.ome.zarr", source="b.tif", mask="there/m.tif", model=gray_model.weights)
