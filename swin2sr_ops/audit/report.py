@@ -26,7 +26,8 @@ class AuditReport:
     wrong : int
         Recomputed tiles that differ, or that cannot be read.
     faults : int
-        Differences that concern no single tile: arrays that the run wrote and that are missing or cannot be read.
+        Differences that concern no single tile: arrays that the run wrote and that are missing or cannot be read, and
+        metadata.
     inexact : int
         Blocks that differ, but only within the bound between two engines or devices.
     agreement : str
@@ -79,8 +80,9 @@ class AuditReport:
             are = "is" if self.wrong == 1 else "are"
             parts.append(f"{self.wrong:,} of {self.checked:,} recomputed tiles {are} wrong ({share:.2g} %).")
         if self.faults:
-            are, them = ("array is", "it") if self.faults == 1 else ("arrays are", "them")
-            parts.append(f"{self.faults} {are} missing or not as the run wrote {them}.")
+            one = self.faults == 1
+            concern = "difference concerns a whole array" if one else "differences concern whole arrays"
+            parts.append(f"{self.faults} {concern} or the metadata.")
         if self.missing:
             parts.append(f"{len(self.missing)} of the images cannot be checked.")
         return " ".join(parts)

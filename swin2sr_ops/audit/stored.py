@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from swin2sr_ops.audit.compare import Difference, Stored
+from swin2sr_ops.audit.metadata import differing_metadata
 from swin2sr_ops.audit.record import Record
 from swin2sr_ops.errors import FormatError
 from swin2sr_ops.io.base import ImageInfo, ImageSource
@@ -38,7 +39,7 @@ class Opened:
     sides : dict
         Arrays beside the image, by the names of `SIDE_ARRAYS`.
     faults : list of Difference
-        Arrays that the run wrote and that cannot be read.
+        Arrays that the run wrote and that cannot be read, and metadata that differ.
     notes : list of str
     """
 
@@ -46,6 +47,11 @@ class Opened:
     sides: dict[str, Stored] = field(default_factory=dict)
     faults: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def compare_metadata(self, name: str, info: ImageInfo, source: ImageSource, place: str, level: int = 0) -> None:
+        """Add what the metadata of an array say otherwise than the run writes."""
+        reasons = differing_metadata(info, source.info, level)
+        self.faults += [Difference(name, place, reason=reason) for reason in reasons]
 
 
 def opened_arrays(
@@ -74,6 +80,7 @@ def opened_arrays(
         If the full level is not that of ``info``.
     """
     opened = Opened([Stored.of(first, info)])
+    opened.compare_metadata(name, info, first, "metadata")
     _open_levels(opened, name, record, info, reopen)
     if is_zarr(uri):
         _open_sides(opened, uri, name, record, info, reopen)
@@ -95,7 +102,9 @@ def _open_levels(
         try:
             if level >= listed:
                 raise FormatError(f"the metadata list {listed} of the {expected} levels that the run wrote.")
-            opened.levels.append(Stored.of(reopen("", level), info, level=level))
+            source = reopen("", level)
+            opened.levels.append(Stored.of(source, info, level=level))
+            opened.compare_metadata(name, info, source, f"metadata of level {level}", level)
         except FormatError as exc:
             smaller = " Smaller levels are not compared." if level + 1 < expected else ""
             opened.faults.append(Difference(name, f"level {level}", reason=f"cannot be read: {exc}{smaller}"))
@@ -112,7 +121,11 @@ def _open_sides(
         try:
             if not _is_there(files, side):
                 raise FormatError("the run wrote it, but the output lacks it.")
-            opened.sides[side_name] = Stored.of(reopen(side.group, 0), replace(info, dtype=np.dtype(side.dtype)))
+            source = reopen(side.group, 0)
+            if not source.info.format.startswith("OME-Zarr"):
+                raise FormatError("its group has no OME-Zarr metadata.")
+            opened.sides[side_name] = Stored.of(source, replace(info, dtype=np.dtype(side.dtype)))
+            opened.compare_metadata(name, info, source, f"metadata of {side_name}")
         except FormatError as exc:
             opened.faults.append(Difference(name, f"{side_name} ({side.group})", reason=f"cannot be read: {exc}"))
 
