@@ -160,7 +160,7 @@ def test_a_plate_comes_out_as_a_plate(tmp_path, version, written):
     out = open_collection(str(target))
     assert (out.kind, out.version, out.images, out.missing) == ("plate", written, FIELDS, ())
     given = attributes(str(target))
-    assert given["swin2sr_ops"] == {"model": "m", "nan": "nan"}
+    assert given["swin2sr_ops"] == {"model": "m", "nan": "nan", "images": list(FIELDS)}
     assert given["lab"] == {"operator": "K."}
     assert "_creator" not in given
     assert attributes(str(target), "A") == {"row note": "A"}
