@@ -345,7 +345,7 @@ def test_a_tree(tmp_path, version):
     target = tmp_path / "out.zarr"
     restored(target, found.images, "0.5")
     write_metadata(str(target), found, found.images, provenance={"m": 1})
-    assert attributes(str(target)) == {"project": "p", "swin2sr_ops": {"m": 1}}
+    assert attributes(str(target)) == {"project": "p", "swin2sr_ops": {"m": 1, "images": list(found.images)}}
     assert attributes(str(target), "day10/deep") == {"name": "day10/deep"}
     out = open_collection(str(target))
     assert (out.images, out.missing) == (found.images, ())
