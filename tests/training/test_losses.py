@@ -90,7 +90,7 @@ def test_weights_add_up(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
 
 @pytest.mark.parametrize("table", [{}, {"l2": 1.0}, {"l1": 0.0}, {"l1": -1.0}, "l1"])
 def test_losses_that_are_refused(recipe: Recipe, table: object) -> None:
-    with pytest.raises(RequestError, match="must be a table of weights of l1, charbonnier, psnr, auxiliary, hf"):
+    with pytest.raises(RequestError, match="must be a table of finite weights of l1, charbonnier, psnr, auxiliary, hf"):
         replace(recipe, loss=table)
 
 
