@@ -68,7 +68,7 @@ def recommend(measured: Measured, *, colour: bool) -> Advice:
     others = {
         f"tiny-x2-{kind}": "half the time, slightly less detail",
         f"nano-x2-{kind}": "a fifth of the time, for previews",
-        f"tiny-x4-{kind}": "scale 4",
+        f"small-x4-{kind}": "scale 4",
     }
     others |= {"swin2sr-lightweight-x2": "the authors' model, better and slower; a download"} if colour else {}
     if measured.sigma255 < NOISY:

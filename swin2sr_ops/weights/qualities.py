@@ -23,7 +23,7 @@ QUALITIES = ("fast", "good", "best")
 #: Scale -> word -> size of the network, the first part of a shipped model's name.
 _SIZES = {
     2: {"fast": "nano", "good": "small", "best": "small"},
-    4: {"fast": "tiny", "good": "tiny", "best": "tiny"},
+    4: {"fast": "tiny", "good": "small", "best": "small"},
     1: {"fast": "tiny", "good": "small", "best": "small"},
 }
 _VIEWS = {"best": 8}

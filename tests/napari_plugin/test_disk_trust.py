@@ -43,7 +43,7 @@ def test_best_stores_how_much_the_views_differ(
     widget.form.answer("x4", "best")
     result, trust = run(widget, qtbot, tmp_path / "a.ome.zarr")
     stored = zarr.open_array(tmp_path / "a.ome.zarr" / "spread" / "0", mode="r")[:]
-    lazy, spread = swin2sr_ops.restore(image, model="tiny-x4-gray", ensemble=8, spread=True)
+    lazy, spread = swin2sr_ops.restore(image, model="small-x4-gray", ensemble=8, spread=True)
     np.testing.assert_array_equal(full(result), lazy.compute())
     np.testing.assert_array_equal(stored, spread.compute())
     np.testing.assert_array_equal(full(trust), stored)

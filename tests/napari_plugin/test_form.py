@@ -81,7 +81,8 @@ def test_two_layers_and_one_folder_are_refused(widget: Any, viewer: Any, tmp_pat
     ("task", "quality", "model", "ensemble"),
     [
         ("x2", "fast", "nano-x2-gray", 1), ("x2", "good", "small-x2-gray", 1), ("x2", "best", "small-x2-gray", 8),
-        ("x4", "good", "tiny-x4-gray", 1), ("x1", "fast", "tiny-x1-gray", 1), ("x1", "good", "small-x1-gray", 1),
+        ("x4", "fast", "tiny-x4-gray", 1), ("x4", "good", "small-x4-gray", 1),
+        ("x1", "fast", "tiny-x1-gray", 1), ("x1", "good", "small-x1-gray", 1),
     ],
 )  # fmt: skip
 def test_words_choose_the_model(widget: Any, viewer: Any, task: str, quality: str, model: str, ensemble: int) -> None:
@@ -105,7 +106,7 @@ def test_best_shows_the_pixels_of_the_ensemble(widget: Any, viewer: Any, qtbot: 
     form.quality_box.setCurrentIndex(form.quality_box.findData("best"))
     widget.start_preview()
     qtbot.waitUntil(lambda: widget.preview.finished, timeout=120_000)
-    expected = swin2sr_ops.restore(image, model="tiny-x4-gray", ensemble=8).compute()
+    expected = swin2sr_ops.restore(image, model="small-x4-gray", ensemble=8).compute()
     np.testing.assert_array_equal(widget.preview.layer.data, expected)
 
 

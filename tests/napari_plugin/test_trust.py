@@ -73,7 +73,7 @@ def test_best_shows_how_much_the_views_differ(widget: Any, viewer: Any, qtbot: A
     form = widget.form
     form.answer("x4", "best")
     layer = pressed(widget, qtbot)
-    _, spread = swin2sr_ops.restore(image, model="tiny-x4-gray", ensemble=8, spread=True)
+    _, spread = swin2sr_ops.restore(image, model="small-x4-gray", ensemble=8, spread=True)
     np.testing.assert_array_equal(layer.data, spread.compute())
     np.testing.assert_allclose(layer.scale, 0.25)
     np.testing.assert_allclose(layer.translate, 5 - 0.375)

@@ -93,8 +93,8 @@ def test_auto_takes_the_good_one_that_fits(request_: dict[str, object], name: st
     [
         ({"channels": 1}, "small-x2-gray"),
         ({"task": "classical_sr", "channels": 3}, "small-x2-rgb"),
-        ({"scale": 4, "channels": 1}, "tiny-x4-gray"),
-        ({"scale": 4, "channels": 3}, "tiny-x4-rgb"),
+        ({"scale": 4, "channels": 1}, "small-x4-gray"),
+        ({"scale": 4, "channels": 3}, "small-x4-rgb"),
         ({"scale": 1, "channels": 3}, "small-x1-rgb"),
     ],
 )

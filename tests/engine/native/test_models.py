@@ -22,6 +22,8 @@ RECORDED = {
     "small-x1-rgb": "2a3a9eb0a5625a09",
     "small-x2-gray": "947f5f27af28cd45",
     "small-x2-rgb": "4334846a0856198c",
+    "small-x4-gray": "b045ebdca27993df",
+    "small-x4-rgb": "acf37f89cb5da45c",
     "tiny-x1-gray": "999b0a11724bd68b",
     "tiny-x1-rgb": "3811946bcb87294c",
     "tiny-x2-gray": "89f21f96d1e94440",
