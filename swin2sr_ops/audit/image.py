@@ -204,9 +204,8 @@ class AuditedImage:
 
         agreement = Agreement.of(self.record, job.restorer.network.placed(), torch_of(job))
         unit = (1,) * len(job.order.axes)
-        return CheckSink(
-            self.output, job.output, unit, opened.levels, opened.sides, agreement, width_of, self.name
-        )  # fmt: skip
+        levels, sides = opened.levels, opened.sides
+        return CheckSink(self.output, job.output, unit, levels, sides, agreement, width_of, self.name)
 
 
 def _model(record: Record, given: str | PathLike[str] | None) -> str | ModelSpec:

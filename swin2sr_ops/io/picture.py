@@ -21,6 +21,7 @@ from swin2sr_ops.io.output.options import FormatOption, reject_options
 from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
 from swin2sr_ops.io.storage.paths import absolute_uri, existing_path
+from swin2sr_ops.io.tiff.tags import ORIENTATION
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +34,6 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
 _MODES = {"1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"}  # modes that convert to an array directly
 _LOSSY = {".jpg", ".jpeg", ".jpe", ".webp"}
 _MOST_BYTES = 2 << 30  # most bytes of pixels in a PNG, which is encoded in memory
-_ORIENTATION = 274  # tag of EXIF
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
@@ -165,7 +165,7 @@ def _decode_png(path: Path) -> NDArray[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path, formats=["PNG"]) as image:
-            return _upright(pixels, image.getexif().get(_ORIENTATION, 1))
+            return _upright(pixels, image.getexif().get(ORIENTATION, 1))
 
 
 def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -33,7 +33,7 @@ def check_card(path: Path, recipe: Recipe) -> None:
     card = _card(path)
     folder = Path(os.path.realpath(card)).parent
     if not folder.is_dir():
-        raise RequestError(f"The card {str(card)!r} is a link into {str(folder)!r}, which is no folder: remove it.")
+        raise RequestError(f"The card {str(card)!r} is a link into {str(folder)!r}, which is not a folder: remove it.")
     if not card.exists():
         return
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""

@@ -18,7 +18,7 @@ __all__ = ["check_data", "check_export", "check_out", "check_own", "check_steps"
 
 
 def check_steps(save_every: int, until: int | None) -> None:
-    """Reject steps that are no whole numbers: a run would never reach them."""
+    """Reject steps that are not whole numbers: a run would never reach them."""
     for name, value, least in (("save_every", save_every, 1), ("until", until, 0)):
         if value is None and name == "until":
             continue

@@ -323,7 +323,7 @@ def test_to_ome_tiff(name, tmp_path, models):
         return
     with tifffile.TiffFile(target) as tiff:
         result, levels = ome_tiff_facts(tiff), len(tiff.series[0].levels)
-    # A position without a unit is one in a frame of which nothing is known.
+    # The frame of a position without a unit is unknown.
     check_place(source, result, time_unit="T" in source.units, placed="multifile" not in name)
     check_channels(source, result)
     check_tiff_layout(target, colour=is_colour(name))

@@ -95,7 +95,7 @@ def test_an_export_that_cannot_be_written(
 def test_a_card_that_cannot_be_written(recipe: Recipe, data: Path, tmp_path: Path, unread: None) -> None:
     os.symlink(tmp_path / "nowhere" / "card.md", tmp_path / "mine.md")
     asked = replace(recipe, teacher={"model": "nano-x2-gray"})
-    with pytest.raises(RequestError, match=r"is a link into .*nowhere', which is no folder"):
+    with pytest.raises(RequestError, match=r"is a link into .*nowhere', which is not a folder"):
         train(asked, data=data, out=tmp_path / "run", export_to=tmp_path / "mine.safetensors")
 
 

@@ -8,7 +8,6 @@ was read; its entry is None if the file has positions that cannot be used.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from math import isclose, isfinite
 from typing import Any
@@ -18,11 +17,10 @@ import numpy as np
 from swin2sr_ops.io.base import ImageInfo
 from swin2sr_ops.io.units import OME_SYMBOLS, converted, unit_name
 
-__all__ = ["first_position", "plane_attributes", "planes_of", "warn_of_positions"]
+__all__ = ["first_position", "plane_attributes", "planes_of"]
 
 _TIMES = ("DeltaT", "ExposureTime")
 _UNPLACED = "reference frame"  # OME's unit of a position that has none
-_NOTABLE = 0.01  # of a pixel: smaller differences between planes are noise of the stage
 
 
 def first_position(planes: Sequence[Mapping[str, Any]], axis: str, unit: str) -> float | None:
@@ -178,49 +176,3 @@ def _number_of(where: Sequence[int], leading: str, planes: Mapping[str, Any]) ->
     for axis, size in zip(planes["axes"], planes["sizes"], strict=True):
         number = number * size + (where[leading.index(axis)] if axis in leading else 0)
     return number
-
-
-def warn_of_positions(info: ImageInfo, kind: str, *, per_plane: bool) -> None:
-    """Say which stage positions an output lacks.
-
-    Parameters
-    ----------
-    info : ImageInfo
-        Image to write.
-    kind : str
-        Its format, for the message.
-    per_plane : bool
-        Whether the format has a position for each plane.
-    """
-    planes = info.extra.get("planes") or {}
-    useless = [a for a in "XY" if f"Position{a}" in planes and planes[f"Position{a}"] is None]
-    if useless:
-        warnings.warn(
-            f"The input's stage position along {' and '.join(useless)} is not in the output: it has no unit that can be"
-            " converted to that of the pixel size, so where the finer pixels lie is not known. Set PositionXUnit,"
-            " PositionYUnit and the physical sizes in the input's OME-XML to keep it.",
-            stacklevel=3,
-        )
-    differing = [] if per_plane else [a for a in "XYZ" if _differ(info, planes.get(f"Position{a}"), a)]
-    if differing:
-        warnings.warn(
-            f"The planes of the input have different stage positions along {' and '.join(differing)}: {kind} has one"
-            " for all planes, and the first plane's is written. Write .ome.tif to keep all of them.",
-            stacklevel=3,
-        )
-
-
-def _differ(info: ImageInfo, item: Mapping[str, Any] | None, axis: str) -> bool:
-    """Return True if positions along ``axis`` lie off those of origin and pixel size by more than noise."""
-    if not item or "origin" not in item:
-        return False
-    step = info.pixel_size.get(axis, 1.0)
-    planes = info.extra["planes"]
-    wheres = np.ndindex(*planes["sizes"])
-    along = planes["axes"].find("Z") if axis == "Z" else -1
-    off = [
-        value - item["origin"] - (where[along] * step if along >= 0 else 0.0)
-        for value, where in zip(item["values"], wheres, strict=True)
-        if value is not None
-    ]
-    return any(abs(distance) > _NOTABLE * step for distance in off)

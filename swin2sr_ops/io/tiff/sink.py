@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from swin2sr_ops.errors import RequestError
 from swin2sr_ops.io.base import ImageInfo, chunk_grid, json_ready
+from swin2sr_ops.io.left_out import warn_of_opacity, warn_of_positions
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination
 from swin2sr_ops.io.output.options import FormatOption, reject_options
@@ -25,7 +25,6 @@ from swin2sr_ops.io.output.pyramid import regions
 from swin2sr_ops.io.output.staged_file import StagedFile
 from swin2sr_ops.io.output.staging import Layout, Staging
 from swin2sr_ops.io.tiff.ome import OME_DTYPES, ome_xml
-from swin2sr_ops.io.tiff.planes import warn_of_positions
 from swin2sr_ops.io.tiff.tags import GDAL_NODATA, ORIENTATION
 
 __all__ = ["OPTIONS", "TiffSink", "create_sink"]
@@ -98,12 +97,8 @@ def create_sink(
     destination.check(source)
     # Without OME-XML, tifffile cannot distinguish levels from planes when it reads the file.
     levels = pyramid and _ome_knows(info)
-    if info.extra.get("alpha") == "premultiplied" and "S" not in info.axes:
-        warnings.warn(
-            f"The colours of the input are multiplied by their opacity, which channels of {uri!r} cannot record: divide"
-            " them by the opacity before they are shown.",
-            stacklevel=2,
-        )
+    if "S" not in info.axes:
+        warn_of_opacity(info, "a TIFF of separate channels")
     warn_of_positions(info, "a TIFF without OME-XML", per_plane=_ome_knows(info))
     # The staging arrays are read once and deleted: prefer speed to size.
     layout = Layout(info.axes, info.shape, info.dtype, unit, pyramid=levels, nodata=info.nodata, codec="lz4")

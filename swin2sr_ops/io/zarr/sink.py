@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
 from swin2sr_ops.io.base import ImageInfo, Region, check_block
+from swin2sr_ops.io.left_out import warn_of_opacity, warn_of_orientation, warn_of_positions
 from swin2sr_ops.io.output.claim import RunKey
 from swin2sr_ops.io.output.destination import Destination, disk_errors
 from swin2sr_ops.io.output.options import FormatOption, reject_options
 from swin2sr_ops.io.output.staging import Staging
 from swin2sr_ops.io.storage.paths import without_separator
-from swin2sr_ops.io.tiff.planes import warn_of_positions
 from swin2sr_ops.io.zarr.image_documents import (
     Labels,
     image_layout,
@@ -114,27 +113,12 @@ def create_sink(
     layout = image_layout(info, chunks=chunks, shards=shards, ngff=ngff, pyramid=pyramid, sides=sides)
     destination = Destination.at(uri, overwrite=overwrite, remote=True, inner=inner)
     destination.check(source)
-    _warn_of_losses(info)
+    warn_of_opacity(info, "OME-Zarr", "write .tif, or ")
+    warn_of_orientation(info, "OME-Zarr")
     warn_of_positions(info, "OME-Zarr", per_plane=False)
     staging = Staging.begin(destination, layout, run)
     unit = tuple(layout.unit()[stored_axes(info.axes).index(a)] for a in info.axes)
     return ZarrSink(uri, info, ngff, unit, staging, labels=labels)
-
-
-def _warn_of_losses(info: ImageInfo) -> None:
-    """Warn of facts about the pixels that OME-Zarr cannot record."""
-    if info.extra.get("alpha") == "premultiplied":
-        warnings.warn(
-            "The colours of the input are multiplied by their opacity (premultiplied alpha), which OME-Zarr cannot"
-            " record: write .tif, or divide them by the opacity before they are shown.",
-            stacklevel=3,
-        )
-    if "orientation" in info.extra:
-        warnings.warn(
-            f"The input is to be shown turned or mirrored (TIFF orientation {info.extra['orientation']}), which"
-            " OME-Zarr cannot record: its rows and columns are as stored. Write .tif or .png to keep the orientation.",
-            stacklevel=3,
-        )
 
 
 @dataclass

@@ -275,7 +275,7 @@ def _image(asked: _Asked, group: Any, path: str, image: ngff.Multiscale) -> Zarr
     attributes = group.attrs.asdict()
     check_chunk_names(uri, array)
     info = _base_info(asked, array, axes)
-    # Writers of OME-Zarr name dimensions for xarray, and leave fill_value at 0, which is no nodata.
+    # Writers of OME-Zarr name dimensions for xarray, and leave fill_value at 0, which does not mark nodata.
     meaning = meaning_of(array, uri)
     own = _own_nodata(attributes)
     info = replace(
@@ -324,7 +324,7 @@ def _is_level(asked: _Asked, path: str) -> bool:
     uri, group = (asked.uri, str(PurePosixPath(path).parent).strip(".")) if path else (above, "")
     try:
         attributes = open_node(zarr_root(uri, asked.storage_options), group).attrs.asdict()
-    except (OSError, ValueError, FormatError):  # nothing is there, or it cannot be read: it is no image
+    except (OSError, ValueError, FormatError):  # nothing to read there
         return False
     return "multiscales" in ngff.ome_attributes(attributes)
 

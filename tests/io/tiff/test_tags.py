@@ -55,7 +55,7 @@ def test_colours_times_opacity_get_a_note_where_it_is_not_kept(tmp_path: Path) -
     with pytest.warns(UserWarning, match="premultiplied alpha.*write .tif"):
         create_zarr(str(tmp_path / "a.zarr"), info_of(path)).abort()
     more = saved(tmp_path / "b.tif", (20, 30, 5), photometric="rgb", extrasamples=["assocalpha", "unspecified"])
-    with pytest.warns(UserWarning, match="multiplied by their opacity, which channels"):
+    with pytest.warns(UserWarning, match="premultiplied alpha.*separate channels"):
         create_sink(str(tmp_path / "c.tif"), info_of(more)).abort()
 
 

@@ -70,7 +70,7 @@ def test_errors_that_are_not_damage_pass() -> None:
 def test_a_damaged_and_a_removed_chunk_of_an_output(
     ngff: str, gray_model: ModelSpec, tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    """Blosc raises SystemError for a negative size; the folder of a removed chunk is no chunk of another name."""
+    """Blosc raises SystemError for a negative size; the folder of a removed chunk does not count as a chunk."""
     zarr.create_array(tmp_path / "in.zarr", data=rng.integers(0, 999, (16, 16)).astype("u2"))
     out = tmp_path / "out.ome.zarr"
     swin2sr_ops.restore_image(tmp_path / "in.zarr", out, model=gray_model, ngff=ngff)
