@@ -139,7 +139,8 @@ def _torchscript(weights: Any) -> nn.Module:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch deprecates TorchScript; packages still use it
+        # torch deprecates TorchScript, since 2.14 by a FutureWarning; packages still use it.
+        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated")
         content = io.BytesIO(weights.get_reader().read())
         model: nn.Module = torch.jit.load(content, map_location="cpu")  # type: ignore[no-untyped-call]
     return model
