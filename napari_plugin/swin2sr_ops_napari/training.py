@@ -21,15 +21,12 @@ __all__ = ["METHODS", "Training", "load_optimisers"]
 
 #: How a model learns from noisy images alone, in the words of the window.
 METHODS = {
-    "blind": "One image of each place",
+    "auto": "One image of each place",
     "repeats": "Frames that show the same place again",
     "neighbours": "Frames or planes that differ little",
-    "sure": "One image; its noise is measured",
 }
 #: Shipped models that training starts from, by channels.
 _INIT = {1: "small-x1-camera", 3: "small-x1-rgb"}
-#: Learning rates where the recipe's is too high (docs/training.md).
-_RATES = {"sure": 1e-4}
 #: Looks at the held-out part in one run; after five without a smaller risk it stops.
 _LOOKS = 10
 
@@ -50,7 +47,7 @@ class Training:
 
     image: LayerImage
     path: str
-    method: str = "blind"
+    method: str = "auto"
     steps: int = 1000
 
     def check(self) -> None:
@@ -86,7 +83,7 @@ class Training:
             trainer = train(
                 noisy=self.method, data=ArraySource(f"The layer {self.image.name!r}", self.image), out=folder,
                 init=_INIT[colours], channels=colours, name=Path(self.path).stem, export_to=self.path,
-                steps=self.steps, lr=_RATES.get(self.method), save_every=max(self.steps // _LOOKS, 1),
+                steps=self.steps, save_every=max(self.steps // _LOOKS, 1),
                 log=lines.append, progress=tell, stop=stop,
             )  # fmt: skip
         watch = trainer.watch
@@ -98,7 +95,7 @@ class Training:
 
 
 def _is_structured(lines: list[str], method: str) -> bool:
-    return method in ("blind", "sure") and any("(structured noise)" in line for line in lines)
+    return method == "auto" and any("(structured noise)" in line for line in lines)
 
 
 @contextmanager
@@ -107,7 +104,7 @@ def _in_words() -> Iterator[None]:
     try:
         yield
     except Swin2SROpsError as exc:
-        text = re.sub(r"--noisy (\w+)", lambda found: f"'{METHODS.get(found[1], found[1])}'", str(exc))
+        text = re.sub(r"--noisy (\w+)", lambda found: f"'{METHODS.get(found[1], METHODS['auto'])}'", str(exc))
         raise type(exc)(text) from exc
 
 

@@ -147,8 +147,9 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--validate", metavar="FOLDER", help="held-out images: PSNR and a picture at every save")
     parser.add_argument("--name", help="name of the model (default: the recipe's, or that of --init with -tuned)")
     parser.add_argument(
-        "--noisy", nargs="?", const="blind", metavar="HOW",
-        help="learn from noisy images alone: blind (default), repeats, neighbours, sure; --data may be one image",
+        "--noisy", nargs="?", const="auto", metavar="HOW",
+        help="learn from noisy images alone: auto (default: sure where the noise can be measured, else blind), blind,"
+        " sure, repeats, neighbours; --data may be one image",
     )  # fmt: skip
     parser.add_argument("--licence", help="licence of the model (default: the recipe's, or that of --init)")
     parser.add_argument("--teacher", metavar="MODEL", help="learn from the outputs of a larger model, too")

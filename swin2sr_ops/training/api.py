@@ -22,6 +22,7 @@ from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.arrays import image_of
 from swin2sr_ops.training.card import check_card, write_card, write_taught_card
 from swin2sr_ops.training.loop import Trainer
+from swin2sr_ops.training.method import AUTO, SURE_RATE, with_method
 from swin2sr_ops.training.noisy import NoisySampler
 from swin2sr_ops.training.places import check_data, check_export, check_out, check_own, check_steps
 from swin2sr_ops.training.recipe import Recipe, recipe_values
@@ -33,6 +34,12 @@ __all__ = ["export", "train"]
 
 #: Fields that a tuned model does not inherit: figures and history of the initial model.
 _OF_THE_FILE = ("weights", "sha256", "size_bytes", "provenance", "quality", "halo_error", "reach")
+
+#: What a run says whose method was chosen for it.
+_METHODS = {
+    "sure": "method: sure",
+    "blind": "method: blind; sure needs noise that can be measured, and that the initial model removes, too",
+}
 
 
 def train(
@@ -118,7 +125,8 @@ def train(
         Asked before every step; if it returns True, the state is saved and `swin2sr_ops.errors.Stopped` raised.
     **changes
         Fields of `Recipe` that replace the recipe's, such as ``steps=2000`` or ``noisy="blind"``; None changes
-        nothing.
+        nothing. ``noisy="auto"`` is ``"sure"`` if the noise of the images can be measured and the initial model
+        removes about as much, else ``"blind"``. Without a recipe or ``lr``, ``"sure"`` has a learning rate of 1e-4.
 
     Returns
     -------
@@ -134,13 +142,16 @@ def train(
     --------
     >>> from swin2sr_ops.training import train
     >>> train(init="tiny-x2-gray", data="fields/", out="run/", export_to="mine.safetensors")  # doctest: +SKIP
-    >>> train(noisy="blind", data=stack, axes="TYX", out="run2/", export_to="own.safetensors")  # doctest: +SKIP
+    >>> train(noisy="auto", data=stack, axes="TYX", out="run2/", export_to="own.safetensors")  # doctest: +SKIP
     """
     image, out = image_of(data, axes), Path(path_of(out, "out"))
     path, held_out = (None if place is None else Path(place) for place in (export_to, validate))
     _check_names(changes)
     source, values = (None, {}) if recipe is None else _entries(recipe)
     values |= {field: value for field, value in changes.items() if value is not None}
+    automatic, rated = values.get("noisy") == AUTO, "lr" in values
+    if automatic:
+        values["noisy"] = "blind"
     check_steps(save_every, until)
     check_data(image, held_out, single=bool(values.get("noisy")))
     check_out(out)
@@ -150,11 +161,17 @@ def train(
     given = {"name": name, "channels": channels, "planes": planes, "along": along, "licence": licence}
     chosen = Recipe.of(_taught(_modelled(values, start, given), teacher, teacher_licence), source)
     _check_axis(along, chosen)
+    if automatic:
+        chosen = with_method(chosen, image, start)
+    if chosen.noisy == "sure" and not rated:
+        chosen = replace(chosen, lr=SURE_RATE)
     if path is not None:
         check_own(path, chosen)
         if chosen.noisy or chosen.teacher:
             check_card(path, chosen)
     trainer = Trainer(chosen, image, out, device, start=start, validate=held_out, engine=engine)
+    if automatic and trainer.team.leads:
+        log(_METHODS[chosen.noisy])
     structure = _announce(trainer, start, log)
     trainer.run(save_every=save_every, until=until, log=log, progress=progress, stop=stop)
     if chosen.noisy and trainer.team.leads and trainer.step:

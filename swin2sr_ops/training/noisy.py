@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,8 @@ _HIDDEN, _REACH = 0.015, 2
 _HELD_BATCHES, _HELD_SEED = 6, 2**40
 #: Number of held-out parts that the risk is measured on, and their side in patches.
 _TRIALS, _TRIAL_SIDE = 16, 2
+#: Number of them on which the removed noise is measured.
+_REMOVED_TRIALS = 4
 
 
 #: Images without noise, or too small to measure it; and pairs, where it needs no measure.
@@ -160,6 +163,17 @@ class NoisySampler:
                 yield Trial(y, other)
             else:
                 yield trial_of(y, own, source.variance(y[:own]), rng, source.counted(y[:own]))
+
+    def removed(self, function: Function, device: torch.device) -> float:
+        """Return how much a denoiser changes some held-out parts, relative to the variance of the measured noise."""
+        changed, measured = 0.0, 0.0
+        with torch.no_grad():
+            for trial in islice(self.trials(), _REMOVED_TRIALS):
+                assert trial.variance is not None
+                found = function(torch.from_numpy(trial.shown)[None].to(device))[0].cpu().numpy()
+                changed += float((trial.weight * (found - trial.recorded) ** 2).sum())
+                measured += float((trial.weight * trial.variance).sum())
+        return changed / measured if measured else 0.0
 
     def risks(self, function: Function, device: torch.device) -> NDArray[np.float64]:
         """Return the risk on each of the held-out parts; without known noise the loss at hidden pixels."""

@@ -25,7 +25,7 @@ def noisy(*shape: int) -> np.ndarray:
     return (spots(*shape) + rng.normal(300, 60, shape)).clip(0, 65535).astype("u2")
 
 
-@pytest.mark.parametrize(("method", "axes"), [("blind", "YXS"), ("repeats", "TYX")])
+@pytest.mark.parametrize(("method", "axes"), [("auto", "YXS"), ("repeats", "TYX")])
 def test_a_layer_trains_a_model_and_its_card(method: str, axes: str, tmp_path: Path) -> None:
     pixels = noisy(2, 96, 80)
     image = LayerImage((np.stack([pixels[0]] * 3, -1) if axes == "YXS" else pixels,), axes, "my cells")
