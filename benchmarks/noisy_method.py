@@ -34,6 +34,7 @@ def table_of(spec: ModelSpec) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of images")
     parser.add_argument("--models", default="small-x1-gray,small-x1-camera", help="initial models of one channel")

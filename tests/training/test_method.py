@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from swin2sr_ops.cli import main
-from swin2sr_ops.training import train
+from swin2sr_ops.training import method, train
 from swin2sr_ops.training.loop import Trainer
 from tests.training.test_noisy import recipe, recorded, sixteen
 
@@ -63,3 +63,14 @@ def test_networks_that_cannot_judge_learn_by_blind(tmp_path: Path) -> None:
     own = recipe("blind", **OPTIONS)
     assert chosen(stack, tmp_path / "a", init=None, recipe=own)[0].recipe.noisy == "blind"
     assert chosen(stack, tmp_path / "b", planes=3, along="T", axes="TYX")[0].recipe.noisy == "blind"
+
+
+@pytest.mark.parametrize(
+    ("share", "how"), [(None, "blind"), (0.7, "blind"), (0.8, "sure"), (1.2, "sure"), (1.3, "blind")]
+)
+def test_the_model_has_to_confirm_the_measure(
+    share: float | None, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too little is left: it was texture; too much is changed: the measured noise is next to none."""
+    monkeypatch.setattr(method, "removed_share", lambda *_: share)
+    assert chosen(sixteen(recorded(np.random.default_rng(0))[0]), tmp_path)[0].recipe.noisy == how
