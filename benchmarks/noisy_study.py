@@ -48,8 +48,8 @@ RUNS = (
     ("made", "--noisy blind"),
     ("made", "--noisy repeats"),
     ("made", "CAREamics n2n"),
-    ("made", "--noisy sure"),
-    ("W2S", "--noisy sure"),
+    ("made", "--noisy auto"),
+    ("W2S", "--noisy auto"),
 )
 
 

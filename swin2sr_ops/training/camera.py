@@ -22,6 +22,10 @@ The target is the blurred signal in the same units: a model learns to remove the
 then mapped to 0..1 as restoration maps an image, from the recorded values alone: from the smallest (or from zero, as
 for 8-bit images) up to the largest or beyond it, since an image may have brighter places than this patch.
 
+``em = 0.3`` gives that share of these patches an EMCCD: ``n`` electrons become a number with the gamma distribution of
+shape ``n`` (Basden, Haniff & Mackay, "Photon counting strategies with low-light-level CCDs", 2003), in units of the
+register's gain, so that the variance of ``n`` doubles (Hynecek & Nishiwaki, 2003), and read noise is a tenth.
+
 ``share = 0.8`` lets only that share of the patches go through the camera; the others go through ``[degrade]``.
 """
 
@@ -40,6 +44,8 @@ __all__ = ["CAMERA_MARGIN", "Camera"]
 
 #: Input pixels around a patch that the widest ``psf`` needs: three sigma.
 CAMERA_MARGIN = 12
+#: What remains of the read noise of an EMCCD, whose signal is multiplied before it is read.
+_EM_READ = 0.1
 
 Patch = NDArray[np.float32]
 
@@ -80,7 +86,13 @@ class Camera:
         rows, hot = self._drawn("rows", rng) * read, self._drawn("hot", rng)
         offset = self._drawn("offset", rng)
         light = photons * (signal / max(float(signal.max()), 0.05) + background)
-        electrons = rng.poisson(light) + read * rng.standard_normal(light.shape)
+        multiplied = "em" in self.table and rng.random() < self.table["em"]
+        if multiplied:
+            read, rows = read * _EM_READ, rows * _EM_READ
+        electrons = rng.poisson(light).astype(np.float64)
+        if multiplied:
+            electrons = rng.standard_gamma(electrons)  # of no electron: none
+        electrons += read * rng.standard_normal(light.shape)
         electrons += rows * _shared(light.shape, rng)
         sensor = (1, *light.shape[1:]) if self.planes else light.shape
         burnt = rng.random(sensor) < hot

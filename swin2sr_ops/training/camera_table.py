@@ -8,6 +8,9 @@ from swin2sr_ops.training.degrade_table import interval_problems, is_number
 
 __all__ = ["QUANTITIES", "camera_problems"]
 
+#: What a recipe states as one share of the patches.
+_SHARES = ("share", "em")
+
 #: Limits of each quantity; see `camera` for what they mean. A quantity that a recipe does not name has no effect.
 QUANTITIES = {
     "psf": (0.0, 4.0),
@@ -33,11 +36,11 @@ def camera_problems(table: Any, scale: int) -> list[str]:
     if "photons" not in table:
         problems.append("[camera] lacks photons = [1, 1000], the number at the brightest pixel of a patch")
     for name, value in table.items():
-        if name == "share":
+        if name in _SHARES:
             if not is_number(value) or not 0 <= value <= 1:
-                problems.append(f"[camera] share={value!r} must lie between 0 and 1")
+                problems.append(f"[camera] {name}={value!r} must lie between 0 and 1")
         elif name not in QUANTITIES:
-            problems.append(f"[camera] has no quantity {name!r}, only share, {', '.join(QUANTITIES)}")
+            problems.append(f"[camera] has no quantity {name!r}, only {', '.join((*_SHARES, *QUANTITIES))}")
         else:
             problems += interval_problems(f"[camera] {name}", value, *QUANTITIES[name])
     return problems

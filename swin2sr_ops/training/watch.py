@@ -76,7 +76,6 @@ class Watch:
         if not self.at:
             return "the initial weights are kept: the risk of trained ones has not been estimated yet"
         more = "more images" + ("" if noisy == "repeats" else ", or with --noisy repeats if there are several frames")
-        more += ", or with --noisy sure, which learns from what a pixel itself shows" if noisy == "blind" else ""
         return (
             "the initial weights are kept: no trained ones had a risk on the held-out parts that is lower by more than"
             f" its uncertainty ({self.first:.5g} at first, {self.lowest:.5g} at lowest); train on {more}"

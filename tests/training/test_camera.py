@@ -55,6 +55,24 @@ def test_mean_and_variance_are_those_of_theory(photons: float, gain: float) -> N
     np.testing.assert_array_equal(found, found.round())
 
 
+@pytest.mark.parametrize("photons", [2, 50])
+def test_an_emccd_doubles_the_shot_noise(photons: float) -> None:
+    """With many electrons the gain of the register spreads as much as the photons; dark pixels stay dark."""
+    table = {"photons": [photons] * 2, "read": [3, 3], "em": 1.0, "gain": [100, 100]}
+    truth, found = record(table, halves())
+    for part, light in ((np.s_[..., :150], photons), (np.s_[..., 150:], photons / 4)):
+        assert found[part].mean() == pytest.approx(truth[part].mean(), abs=5 * 100 * np.sqrt(2 * light / 45000))
+        assert found[part].var() == pytest.approx(1e4 * (2 * light + 0.3**2), rel=0.1)
+    _, dark = record(table, np.zeros((1, 200, 200), "f4"))
+    assert dark.std() == pytest.approx(30, rel=0.05)
+
+
+def test_emccds_are_as_frequent_as_the_recipe_says() -> None:
+    flat, table = np.ones((1, 64, 64), "f4"), {"photons": [100, 100], "em": 0.25}
+    noisy = [record(table, flat, seed)[1].var() > 150 for seed in range(400)]
+    assert np.mean(noisy) == pytest.approx(0.25, abs=0.08)
+
+
 def test_row_noise_is_shared_by_rows_or_columns() -> None:
     """Lines have the variance that ``rows`` states, relative to the read noise of single pixels."""
     flat, seen = np.full((1, 400, 400), 1, "f4"), set()
@@ -129,10 +147,11 @@ def test_a_quantity_does_not_change_the_draws_of_others() -> None:
     [
         ([], r"camera=\[\] must be a table"),
         ({"read": [1, 2]}, r"\[camera\] lacks photons"),
-        ({"photons": [1, 9], "fog": [0, 1]}, "has no quantity 'fog', only share, psf, photons"),
+        ({"photons": [1, 9], "fog": [0, 1]}, "has no quantity 'fog', only share, em, psf, photons"),
         ({"photons": [0, 9]}, r"photons=\[0, 9\] must be two ascending numbers in 0.1..1e\+06"),
         ({"photons": [9, 1]}, r"photons=\[9, 1\] must be two ascending"),
         ({"photons": [1, 9], "share": 2}, "share=2 must lie between 0 and 1"),
+        ({"photons": [1, 9], "em": [0, 1]}, r"em=\[0, 1\] must lie between 0 and 1"),
     ],
 )
 def test_problems(recipe: Recipe, table: Any, says: str) -> None:
