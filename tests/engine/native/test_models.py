@@ -17,11 +17,11 @@ from tests.conftest import NATIVE
 RECORDED = {
     "nano-x2-gray": "9dc880d2a0518970",
     "nano-x2-rgb": "8aed41fe23c60e0a",
-    "small-x1-camera": "939b0ccdc163011e",
+    "small-x1-camera": "31622a1a0061b090",
     "small-x1-gray": "3ad8bed76fd3f76c",
     "small-x1-rgb": "2a3a9eb0a5625a09",
     "small-x2-gray": "947f5f27af28cd45",
-    "small-x2-rgb": "4334846a0856198c",
+    "small-x2-rgb": "06d3acabc5708ab0",
     "small-x4-gray": "b045ebdca27993df",
     "small-x4-rgb": "acf37f89cb5da45c",
     "tiny-x1-gray": "999b0a11724bd68b",
