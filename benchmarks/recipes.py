@@ -5,8 +5,8 @@
 Trains the first steps of each recipe on the images of the shipped models and prints a table: the model it begins
 with, the mean loss of these steps, and the PSNR of held-out images afterwards, beside that of the bicubically
 enlarged input. ``--check FILE`` compares with the table in FILE and exits with 1 where a loss differs by more than
-1 %, or a PSNR by more than 0.02 dB. Without names all recipes begin,
-but one that needs other images, and one that needs the outputs of a teacher.
+1 %, or a PSNR by more than 0.02 dB. Without names all recipes begin, but one that needs other images, and one that
+needs the outputs of a teacher.
 
 A recipe that trains a model on begins with the shipped model of its name, which has had that training already.
 """
