@@ -10,27 +10,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from swin2sr_ops.errors import FormatError
 from swin2sr_ops.hooks.dispatch import build_network, resolve_model
 from swin2sr_ops.nets.network import SwinNet
-from swin2sr_ops.spec import ModelSpec
 from swin2sr_ops.training.method import removed_share
 from swin2sr_ops.training.recipe import Recipe
 
 SUFFIXES = {".png", ".tif", ".tiff", ".jpg", ".bmp"}
-
-
-#: What decides the shape of a network.
-SHAPE = ("name", "architecture", "task", "scale", "channels", "dim", "depths", "heads", "window", "upsampler")
-
-
-def table_of(spec: ModelSpec) -> dict[str, Any]:
-    """Return the ``[model]`` of a recipe for a network of this shape."""
-    return {name: getattr(spec, name) for name in SHAPE}
 
 
 def main() -> None:
@@ -47,7 +36,7 @@ def main() -> None:
         for net in nets.values():
             assert isinstance(net, SwinNet)
             try:
-                share = removed_share(Recipe(model=table_of(net.spec), noisy="blind", levels=0), file, net)
+                share = removed_share(Recipe(model=net.spec.to_dict(), noisy="blind", levels=0), file, net)
             except FormatError:  # no image
                 share = None
             cells.append("" if share is None else f"{share:.2f}")

@@ -35,10 +35,10 @@ __all__ = ["export", "train"]
 #: Fields that a tuned model does not inherit: figures and history of the initial model.
 _OF_THE_FILE = ("weights", "sha256", "size_bytes", "provenance", "quality", "halo_error", "reach")
 
-#: What a run says whose method was chosen for it.
+#: What a run says first if its method was chosen for it.
 _METHODS = {
     "sure": "method: sure",
-    "blind": "method: blind; sure needs noise that can be measured, and that the initial model removes, too",
+    "blind": "method: blind, since sure needs noise that can be measured and that the initial model removes",
 }
 
 

@@ -36,7 +36,7 @@ def with_method(recipe: Recipe, data: Path | ImageSource, start: SwinNet | None)
 
 
 def removed_share(recipe: Recipe, data: Path | ImageSource, start: SwinNet) -> float | None:
-    """Return how much of the measured noise's variance a model removes; None if there is no measure.
+    """Return how much of the measured noise's variance a model removes; None if the noise cannot be measured.
 
     Parameters
     ----------

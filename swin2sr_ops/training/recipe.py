@@ -219,7 +219,7 @@ class Recipe:
         if not self.noisy:
             return ["patience is for runs on noisy images (noisy = ...)"] if self.patience else []
         if self.noisy not in NOISY:
-            return [f"noisy={self.noisy!r} must be one of {', '.join(NOISY)}"]
+            return [f"noisy={self.noisy!r} must be one of {', '.join(NOISY)}; train takes auto, too"]
         problems = []
         if scale != 1:
             problems.append(

@@ -47,7 +47,7 @@ def test_the_command_chooses_too(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_noise_that_cannot_be_measured_is_left_to_blind(pixels: np.ndarray, tmp_path: Path) -> None:
     trainer, said = chosen(pixels, tmp_path)
     assert (trainer.recipe.noisy, trainer.recipe.lr) == ("blind", 2e-4)
-    assert said[0].startswith("method: blind; sure needs noise that can be measured")
+    assert said[0].startswith("method: blind, since sure needs noise that can be measured")
 
 
 def test_a_model_that_sees_no_noise_refutes_the_measure(tmp_path: Path) -> None:
